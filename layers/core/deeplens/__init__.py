@@ -1,0 +1,1 @@
+"""DeepLens: the code every function shares."""

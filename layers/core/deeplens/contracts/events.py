@@ -1,0 +1,258 @@
+"""The payload of every topic.
+
+Fields of the published contract are required for the golden variant; fields added since are optional, so that
+events written by an older release still parse. ``to_wire`` leaves out what is absent.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+TenantId = Annotated[str, StringConstraints(pattern=r"^tenant_[a-z0-9_]{1,40}$")]
+ImageId = Annotated[str, StringConstraints(pattern=r"^img_[a-z0-9]{1,40}$")]
+VideoId = Annotated[str, StringConstraints(pattern=r"^vid_[a-z0-9]{1,40}$")]
+StorageUri = Annotated[str, StringConstraints(pattern=r"^(s3|minio|nfs|azure)://[^/]+/.+$", max_length=2048)]
+Subject = Literal["image", "video", "message", "tenant", "record"]
+
+
+class Wire(BaseModel):
+    """Any object on the wire: camelCase there, snake_case here, immutable, tolerant of newer fields."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+
+
+class Event(Wire):
+    """A record's value. ``event_id`` travels as a header, not in the value."""
+
+    event_id: str = Field(default="", exclude=True)
+
+    @property
+    def key(self) -> str:
+        """The Kafka key: all events of one image share a partition."""
+        return ":".join(filter(None, (getattr(self, "tenant_id", None), getattr(self, "image_id", None))))
+
+    def to_wire(self) -> bytes:
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+class ImageEvent(Event):
+    """An event about one image of one tenant.
+
+    ``generation`` rises with every retry, replay and re-upload; absent means 1.
+    """
+
+    image_id: ImageId
+    tenant_id: TenantId
+    generation: int | None = Field(default=None, ge=1)
+
+    @property
+    def effective_generation(self) -> int:
+        return self.generation or 1
+
+
+class ImageUploaded(ImageEvent):
+    file_name: str
+    storage_path: StorageUri
+    mime_type: str
+    size_bytes: int = Field(ge=0)
+    uploaded_at: AwareDatetime
+    metadata: dict[str, Any] = {}
+    video_id: VideoId | None = None
+    frame_offset_seconds: float | None = None
+
+
+class VideoUploaded(Event):
+    video_id: VideoId
+    tenant_id: TenantId
+    file_name: str
+    storage_path: StorageUri
+    mime_type: str
+    size_bytes: int = Field(ge=0)
+    duration: float = Field(ge=0, description="seconds")
+    uploaded_at: AwareDatetime
+    metadata: dict[str, Any] = {}
+
+    @property
+    def key(self) -> str:
+        return f"{self.tenant_id}:{self.video_id}"
+
+
+class ExtractionParams(Wire):
+    model: str
+    dimensions: int = Field(gt=0)
+    normalize: bool = True
+    model_version: str | None = None
+
+
+class StageTimes(Wire):
+    """Seconds each earlier stage worked on this image; travels with it so that the last stage can report them."""
+
+    accepted_at: AwareDatetime | None = None
+    preprocessing_time: float | None = None
+    extraction_time: float | None = None
+    indexing_time: float | None = None
+
+
+class FeatureExtractionRequested(ImageEvent):
+    preprocessed_path: StorageUri
+    extraction_params: ExtractionParams
+    requested_at: AwareDatetime
+    times: StageTimes | None = None
+
+
+class VectorIndexingRequested(ImageEvent):
+    """``vectors`` is one float32 embedding, shape (dimensions,)."""
+
+    vectors: list[float] = Field(min_length=1)
+    dimensions: int = Field(gt=0)
+    metadata: dict[str, Any] = {}
+    extracted_at: AwareDatetime
+    model: str | None = None
+    model_version: str | None = None
+    times: StageTimes | None = None
+
+
+class ProcessingMetrics(Wire):
+    """Seconds per stage."""
+
+    preprocessing_time: float | None = None
+    extraction_time: float | None = None
+    indexing_time: float | None = None
+
+
+class ProcessingCompleted(ImageEvent):
+    status: Literal["completed"] = "completed"
+    processing_time: float = Field(ge=0, description="seconds from acceptance to searchable")
+    metrics: ProcessingMetrics = ProcessingMetrics()
+    completed_at: AwareDatetime
+    model: str | None = None
+    model_version: str | None = None
+
+
+class Failure(Wire):
+    """``stack_trace`` holds the exception's type and location, never more."""
+
+    code: str
+    message: str
+    stack_trace: str | None = None
+    retryable: bool
+
+
+class SourceRecord(Wire):
+    """The record that failed, whole enough to be sent again. ``key`` and ``value`` are base64."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str | None = None
+    value: str | None = None
+    event_id: str | None = None
+
+
+class ProcessingFailed(Event):
+    image_id: ImageId | None = None
+    tenant_id: TenantId | None = None
+    status: Literal["failed"] = "failed"
+    error: Failure
+    failed_at: AwareDatetime
+    attempt_number: int = Field(ge=1)
+    subject: Subject | None = None
+    stage: str | None = None
+    source: SourceRecord | None = None
+    generation: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _an_image_has_its_ids(self) -> Self:
+        if (self.subject or "image") == "image" and not (self.image_id and self.tenant_id):
+            raise ValueError("a failed image names imageId and tenantId")
+        return self
+
+    @property
+    def key(self) -> str:
+        return super().key or (f"{self.source.topic}-{self.source.partition}" if self.source else "record")
+
+
+class ImageMaintenance(Event):
+    maintenance_type: str
+    image_id: ImageId | None = None
+    tenant_id: TenantId
+    actions: list[str] = []
+    requested_at: AwareDatetime
+    subject: Subject | None = None
+
+    @model_validator(mode="after")
+    def _an_image_has_its_id(self) -> Self:
+        if (self.subject or "image") == "image" and not self.image_id:
+            raise ValueError("maintenance of an image names imageId")
+        return self
+
+
+class DeadLetter(Event):
+    """An event that will not be tried again by itself, with all that a replay needs."""
+
+    dead_letter_id: str
+    tenant_id: TenantId | None = None
+    image_id: ImageId | None = None
+    subject: Subject = "image"
+    stage: str | None = None
+    error: Failure
+    attempt_number: int = Field(ge=1)
+    failed_at: AwareDatetime
+    source: SourceRecord | None = None
+
+    @property
+    def key(self) -> str:
+        return super().key or self.dead_letter_id
+
+
+class DuplicateMatch(Wire):
+    image_id: ImageId
+    score: float
+    verdict: str
+
+
+class DuplicatesFound(Event):
+    tenant_id: TenantId
+    image_id: ImageId
+    duplicates: list[DuplicateMatch]
+    found_at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        return self.tenant_id
+
+
+class TenantUsage(Event):
+    """``quantity`` of ``unit`` used by a tenant, e.g. 1 ``images.completed``."""
+
+    tenant_id: TenantId
+    metric: str
+    quantity: float
+    unit: str
+    occurred_at: AwareDatetime
+    image_id: ImageId | None = None
+
+    @property
+    def key(self) -> str:
+        return self.tenant_id
+
+
+class WhatsAppMessage(Event):
+    message_id: str
+    chat_jid: str
+    from_me: bool
+    message_type: str
+    content: str | None = None
+    timestamp: int = Field(description="seconds since the epoch")
+    metadata: dict[str, Any] = {}
+
+    @property
+    def key(self) -> str:
+        return self.chat_jid
+
+
+def seconds(duration: timedelta) -> float:
+    """Seconds for the wire, to the microsecond."""
+    return round(duration.total_seconds(), 6)

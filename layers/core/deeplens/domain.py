@@ -1,0 +1,254 @@
+"""The nouns of DeepLens, free of any vendor: tenants, images, models, matches."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Literal
+
+from deeplens.contracts.events import Event, SourceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """An embedding model. Vectors of two models, or two versions of one, are never compared."""
+
+    name: str
+    version: str
+    dimensions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One tenant's row: where its data lives and which model its searches use.
+
+    Attributes
+    ----------
+    database_url : the tenant's own database.
+    storage_uri : root of its store, ``s3://bucket``, ``minio://bucket`` or ``nfs://directory``.
+    qdrant_url : endpoint that holds its collections.
+    """
+
+    id: str
+    name: str
+    status: Literal["provisioning", "active", "suspended", "deleting"]
+    database_url: str
+    storage_uri: str
+    qdrant_url: str
+    model: ModelRef
+
+    @property
+    def collection(self) -> str:
+        return collection_name(self.id, self.model)
+
+
+def collection_name(tenant_id: str, model: ModelRef) -> str:
+    """One collection per tenant, model and version."""
+    return f"{tenant_id}__{model.name}__{model.version}"
+
+
+class Step(IntEnum):
+    """How far an image has come. ``COMPLETED`` outranks ``FAILED``: what is searchable did not fail."""
+
+    ACCEPTED = 0
+    PREPROCESSED = 1
+    EXTRACTED = 2
+    INDEXED = 3
+    FAILED = 4
+    COMPLETED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """What is known when an upload is accepted."""
+
+    id: str
+    file_name: str
+    storage_path: str
+    mime_type: str
+    size_bytes: int
+    sha256: str
+    uploaded_at: datetime
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image's row.
+
+    Attributes
+    ----------
+    generation, step : state, compared as a pair; an event of an older generation is dropped.
+    revision : rises with every change of tags or metadata, so that a concurrent indexing notices it.
+    """
+
+    id: str
+    file_name: str
+    storage_path: str
+    mime_type: str
+    size_bytes: int
+    sha256: str
+    uploaded_at: datetime
+    updated_at: datetime
+    generation: int
+    step: Step
+    revision: int
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    completed_at: datetime | None = None
+    processing_seconds: float | None = None
+    model: str | None = None
+    model_version: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    error_retryable: bool | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A deleted image: kept 37 days, longer than any retention, so that no late event revives it."""
+
+    image_id: str
+    deleted_at: datetime
+    receipt: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One image's step forward, for its row and its timeline.
+
+    Attributes
+    ----------
+    duration_seconds : work of this stage on this image.
+    changes : columns of the row that the stage found out, e.g. ``{"width": 1920}``.
+    """
+
+    image_id: str
+    generation: int
+    step: Step
+    stage: str
+    occurred_at: datetime
+    duration_seconds: float | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    error_code: str | None = None
+    error_message: str | None = None
+    error_retryable: bool | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """A line of an image's history."""
+
+    stage: str
+    step: Step
+    generation: int
+    occurred_at: datetime
+    duration_seconds: float | None
+    error_code: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageQuery:
+    """Filters and position for listing images, newest first.
+
+    Attributes
+    ----------
+    statuses : API names: accepted, preprocessed, extracted, indexed, completed, failed; empty = all.
+    tags : every one must be present.
+    after : (uploaded_at, id) of the last image already seen.
+    """
+
+    limit: int = 50
+    statuses: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    uploaded_from: datetime | None = None
+    uploaded_before: datetime | None = None
+    after: tuple[datetime, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFilter:
+    """Payload filter of a search. ``metadata`` compares scalar values by equality; ``tags`` must all be present."""
+
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
+    uploaded_from: datetime | None = None
+    uploaded_before: datetime | None = None
+    exclude_image_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A vector to index.
+
+    Attributes
+    ----------
+    vector : float32 values, length = the collection's dimensions.
+    payload : see ``deeplens.vectors.payload``.
+    """
+
+    image_id: str
+    vector: list[float]
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A search hit; ``score`` is cosine similarity, -1..1."""
+
+    image_id: str
+    score: float
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store knows of an object without reading it."""
+
+    key: str
+    size_bytes: int
+    content_type: str
+    etag: str
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls the API: from an API key now, from a bearer token by the same shape."""
+
+    tenant_id: str | None
+    subject: str
+    scopes: frozenset[str]
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """An event on its way to its topic, with the headers it travels with."""
+
+    event: Event
+    event_id: str
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterEntry:
+    """A row of ``dead_letters``."""
+
+    id: str
+    tenant_id: str | None
+    image_id: str | None
+    stage: str | None
+    error_code: str
+    error_message: str
+    attempt: int
+    failed_at: datetime
+    source: SourceRecord | None

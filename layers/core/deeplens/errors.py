@@ -1,0 +1,164 @@
+"""Errors by what happens next: dead-letter now, retry this record, wait for a shared part, or answer a client."""
+
+from typing import ClassVar
+
+
+class DeepLensError(Exception):
+    """Root of everything DeepLens raises on purpose."""
+
+
+class PipelineError(DeepLensError):
+    """A failure that belongs to one record or tenant; it becomes ``deeplens.processing.failed``.
+
+    Attributes
+    ----------
+    code : stable and documented, e.g. ``"IMAGE_CORRUPT"``.
+    retryable : whether the same event may succeed later.
+    """
+
+    code: ClassVar[str] = "PROCESSING_FAILED"
+    retryable: ClassVar[bool] = False
+
+
+class InvalidEvent(PipelineError):
+    """The event can never be processed: it breaks its contract or points outside its tenant."""
+
+    code = "INVALID_EVENT"
+
+
+class InvalidImage(PipelineError):
+    """The file is not an image that DeepLens accepts."""
+
+    code = "INVALID_IMAGE"
+
+
+class EmptyFile(InvalidImage):
+    code = "FILE_EMPTY"
+
+
+class FileTooLarge(InvalidImage):
+    code = "FILE_TOO_LARGE"
+
+
+class UnsupportedFormat(InvalidImage):
+    code = "FORMAT_UNSUPPORTED"
+
+
+class ImageCorrupt(InvalidImage):
+    code = "IMAGE_CORRUPT"
+
+
+class TooManyPixels(InvalidImage):
+    code = "TOO_MANY_PIXELS"
+
+
+class TooManyFrames(InvalidImage):
+    code = "TOO_MANY_FRAMES"
+
+
+class ObjectNotFound(PipelineError):
+    """No object stands at this key of the tenant's store."""
+
+    code = "OBJECT_NOT_FOUND"
+    retryable = True
+
+
+class TenantNotFound(PipelineError):
+    """No such tenant, or it was deleted. Events never provision one."""
+
+    code = "TENANT_NOT_FOUND"
+
+
+class ImageNotFound(PipelineError):
+    code = "IMAGE_NOT_FOUND"
+
+
+class ModelNotFound(PipelineError):
+    """The inference endpoint does not serve this model and version."""
+
+    code = "MODEL_NOT_FOUND"
+    retryable = True
+
+
+class ModelMismatch(PipelineError):
+    """A vector of another model or size than the collection's."""
+
+    code = "MODEL_MISMATCH"
+
+
+class TransientError(PipelineError):
+    """One record or tenant failed in a way that may pass."""
+
+    code = "TRANSIENT"
+    retryable = True
+
+
+class TenantStoreDenied(TransientError):
+    """The tenant's own store refused us: credentials or policy."""
+
+    code = "TENANT_STORE_DENIED"
+
+
+class StageFailed(TransientError):
+    """A stage raised something nobody foresaw for this record."""
+
+    code = "STAGE_FAILED"
+
+
+class DependencyUnavailable(DeepLensError):
+    """A shared part is away: the record stays in its topic and no attempt is counted.
+
+    Parameters
+    ----------
+    detail : what was tried.
+    retry_after_seconds : when trying again makes sense.
+    """
+
+    part: ClassVar[str] = "dependency"
+
+    def __init__(self, detail: str = "", retry_after_seconds: float = 1.0) -> None:
+        super().__init__(f"{self.part} unavailable: {detail}" if detail else f"{self.part} unavailable")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DatabaseUnavailable(DependencyUnavailable):
+    part = "database"
+
+
+class StoreUnavailable(DependencyUnavailable):
+    part = "object store"
+
+
+class IndexUnavailable(DependencyUnavailable):
+    part = "vector index"
+
+
+class BrokerUnavailable(DependencyUnavailable):
+    part = "broker"
+
+
+class InferenceUnavailable(DependencyUnavailable):
+    part = "inference endpoint"
+
+
+class InferenceBusy(InferenceUnavailable):
+    """The endpoint shed load; retry after ``retry_after_seconds``."""
+
+
+class ApiError(DeepLensError):
+    """An answer to an HTTP client, RFC 9457.
+
+    Parameters
+    ----------
+    status : HTTP status.
+    code : stable slug; the problem's ``type`` is ``/problems/{code}``.
+    title : short and the same for every occurrence.
+    detail : what is wrong here and what to do next.
+    headers : e.g. ``{"Retry-After": "2"}``.
+    """
+
+    def __init__(
+        self, status: int, code: str, title: str, detail: str = "", headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail or title)
+        self.status, self.code, self.title, self.detail, self.headers = status, code, title, detail, headers or {}

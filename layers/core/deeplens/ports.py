@@ -1,0 +1,216 @@
+"""What the pipeline and the APIs need from the world. Every port has one behaviour suite, run on each adapter."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from deeplens.contracts.events import ImageUploaded
+from deeplens.domain import (
+    DeadLetterEntry,
+    ImageQuery,
+    ImageRecord,
+    Match,
+    ModelRef,
+    NewImage,
+    ObjectInfo,
+    OutgoingMessage,
+    Point,
+    Principal,
+    SearchFilter,
+    StageResult,
+    Tenant,
+    TimelineEntry,
+    Tombstone,
+)
+
+type Vectors = npt.NDArray[np.float32]
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """The current time, UTC and aware."""
+
+
+class ObjectStore(Protocol):
+    """One tenant's bucket. Keys are POSIX-like, at most 1,024 UTF-8 bytes, without a leading slash or dot segments.
+
+    Every method raises ``StoreUnavailable`` when the store cannot be reached and ``TenantStoreDenied`` when it
+    refuses us; reads of a missing key raise ``ObjectNotFound``; a key that could leave the bucket raises ``ValueError``.
+    """
+
+    def ensure(self) -> None:
+        """Create the bucket; safe to repeat."""
+
+    def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
+        """Write or replace an object; readers see the old or the new one, never a part."""
+
+    def get(self, key: str) -> bytes: ...
+
+    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
+        """Chunks in order; a missing key raises at the call, not at the first chunk."""
+
+    def head(self, key: str) -> ObjectInfo: ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; missing ones are fine."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Objects in key order."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy within the bucket, content type included."""
+
+    def presign_get(self, key: str, expires: timedelta) -> str: ...
+
+    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str: ...
+
+    def uri(self, key: str) -> str:
+        """``scheme://bucket/key``."""
+
+    def key_of(self, uri: str) -> str:
+        """The key of a URI in this bucket; ``InvalidEvent`` for any other bucket, scheme or a climbing path."""
+
+
+class StoreResolver(Protocol):
+    def for_tenant(self, tenant: Tenant) -> ObjectStore: ...
+
+
+class VectorIndex(Protocol):
+    """One collection per tenant and model version. Raises ``IndexUnavailable``.
+
+    Point ids are derived from image ids, so that indexing an image again replaces its point.
+    """
+
+    def create_collection(self, tenant: Tenant) -> None:
+        """Create the tenant's collection (cosine, its dimensions) with its payload indexes; safe to repeat."""
+
+    def drop_collection(self, tenant: Tenant) -> None: ...
+
+    def upsert(self, tenant: Tenant, points: Sequence[Point]) -> None:
+        """Write points and wait until they are searchable. ``ModelMismatch`` when a vector has another length."""
+
+    def delete(self, tenant: Tenant, image_ids: Sequence[str]) -> None:
+        """Remove points and wait; missing ones, and a missing collection, are fine."""
+
+    def replace_payload(self, tenant: Tenant, image_id: str, payload: dict[str, Any]) -> None:
+        """Overwrite a point's payload and wait; a missing point is fine."""
+
+    def search(
+        self,
+        tenant: Tenant,
+        vector: Sequence[float],
+        *,
+        limit: int,
+        threshold: float | None = None,
+        where: SearchFilter = SearchFilter(),
+    ) -> list[Match]:
+        """Nearest points, best first, scores at least ``threshold``."""
+
+    def vector_of(self, tenant: Tenant, image_id: str) -> list[float] | None: ...
+
+    def existing(self, tenant: Tenant, image_ids: Sequence[str]) -> set[str]:
+        """Those of ``image_ids`` that have a point."""
+
+    def count(self, tenant: Tenant) -> int: ...
+
+
+class Embedder(Protocol):
+    def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
+        """Embed encoded images.
+
+        Parameters
+        ----------
+        images : JPEG or PNG files. Batches are split by count and by request bytes.
+
+        Returns
+        -------
+        Vectors
+            float32, shape (len(images), model.dimensions), rows L2-normalised.
+
+        Raises
+        ------
+        InferenceBusy
+            The endpoint shed load; retry after ``error.retry_after_seconds``.
+        InferenceUnavailable
+        ModelNotFound
+        InvalidImage
+            The endpoint could not decode one of the images; callers split the batch to find it.
+        """
+
+
+class EventPublisher(Protocol):
+    def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
+        """Send and wait for every delivery report; one truth value per message, in order."""
+
+
+class TenantDirectory(Protocol):
+    def get(self, tenant_id: str) -> Tenant:
+        """The tenant's row, at most 10 s old. ``TenantNotFound`` when unknown or deleted; ``DatabaseUnavailable``."""
+
+
+class ImageRepository(Protocol):
+    """Images of one tenant's database. Every method raises ``DatabaseUnavailable``."""
+
+    def insert(self, tenant: Tenant, image: NewImage) -> ImageRecord | Tombstone:
+        """Create the row (generation 1, ACCEPTED) or return what already has this id."""
+
+    def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
+        """Rows and tombstones by id, in one query; unknown ids are absent."""
+
+    def advance(self, tenant: Tenant, results: Sequence[StageResult]) -> None:
+        """Move rows forward where (generation, step) is newer, and add timeline entries once, in one transaction.
+
+        An entry is unique by (image, generation, stage); a repeat changes nothing. Deleted images are ignored.
+        """
+
+    def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
+        """At most ``query.limit`` images, newest first; tombstoned ones never."""
+
+    def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
+        """Oldest first."""
+
+    def amend(
+        self, tenant: Tenant, image_id: str, *, tags: Sequence[str] | None, metadata: dict[str, Any] | None
+    ) -> ImageRecord | None:
+        """Replace tags and/or metadata and raise ``revision``; None when there is no live image."""
+
+    def bury(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
+        """Write the tombstone (the row stays for the clean-up). False when there never was such an image."""
+
+    def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
+        """Remove the rows of tombstoned images, keep receipt per image id on the tombstone; safe to repeat."""
+
+
+class PendingImages(Protocol):
+    """Accepted images that have not ended yet, over all tenants (platform database). Raises ``DatabaseUnavailable``."""
+
+    def admit(self, event: ImageUploaded, due: datetime) -> bool:
+        """Remember an accepted image before anything else is written.
+
+        True: within the tenant's window, publish now. False: it waits; ``finish`` will release it.
+        An image already pending keeps its answer.
+        """
+
+    def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
+        """Forget ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants."""
+
+    def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
+        """Released images whose time is up, oldest first; they get a new due time. One query over all tenants."""
+
+
+class DeadLetters(Protocol):
+    def store(self, letters: Sequence[DeadLetterEntry]) -> None:
+        """Keep dead letters in the platform database; unique by id, a repeat changes nothing."""
+
+
+class UsageMeter(Protocol):
+    def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
+        """Add (event_id, tenant_id, metric, quantity, occurred_at) to the day's totals, once per event id."""
+
+
+class ApiKeys(Protocol):
+    def authenticate(self, presented: str) -> Principal | None:
+        """The principal of an API key, or None; the key is compared by SHA-256, never stored."""

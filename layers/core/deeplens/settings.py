@@ -1,0 +1,52 @@
+"""The one reader of the environment, validated at cold start."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where the parts are and how much of each a function may use. Names are environment variables, upper-cased."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    environment: Literal["local", "production"] = Field("production", alias="DEEPLENS_ENVIRONMENT")
+    database_url: str = Field(
+        "", description="Platform database, postgresql://user:password@host:port/deeplens_platform"
+    )
+    database_secret_arn: str = Field("", description="Secrets Manager secret holding the URL, instead of DATABASE_URL")
+    tenant_connections: int = Field(4, ge=1, description="Open tenant databases per execution environment")
+    kafka_brokers: str = Field("", description="host:port, comma-separated")
+    kafka_security: Literal["PLAINTEXT", "SASL_SSL", "SSL"] = "PLAINTEXT"
+    kafka_client_id: str = "deeplens"
+    publish_timeout_seconds: float = Field(10.0, gt=0)
+    qdrant_url: str = ""
+    qdrant_api_key: str = ""
+    aws_region: str = "us-east-1"
+    aws_endpoint_url: str = Field("", description="LocalStack or another endpoint; empty means AWS")
+    s3_endpoint_url: str = Field(
+        "", description="S3-compatible endpoint of s3:// and minio:// stores; defaults to AWS_ENDPOINT_URL"
+    )
+    nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory that nfs:// stores live in")
+    public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
+    url_signing_key: str = Field("", description="Secret of HMAC-signed URLs of directory stores")
+    inference_url: str = Field("", description="Open Inference Protocol endpoint")
+    inference_endpoint_name: str = Field("", description="SageMaker endpoint; used when INFERENCE_URL is empty")
+    inference_timeout_seconds: float = 30.0
+    inference_max_batch: int = Field(32, ge=1)
+    inference_max_request_bytes: int = Field(5 * 1024 * 1024, ge=1024, description="SageMaker takes 6 MB")
+    max_upload_bytes: int = Field(4_400_000, description="What fits through API Gateway and Lambda as base64")
+    max_image_bytes: int = Field(100 * 1024 * 1024)
+    max_image_pixels: int = Field(100_000_000)
+    max_image_frames: int = Field(500)
+    parallelism: int = Field(8, ge=1, description="Threads that work on one batch")
+    tenant_window: int = Field(200, ge=1, description="Images of one tenant in flight")
+    pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    return Settings()

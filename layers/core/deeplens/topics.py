@@ -1,0 +1,124 @@
+"""The registry of topics: flow is data. Who consumes a topic stands here, and a test holds template.yaml to it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from deeplens.contracts import events
+
+WEEK, MONTH, QUARTER = timedelta(days=7), timedelta(days=30), timedelta(days=90)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic.
+
+    Attributes
+    ----------
+    partitions : the ceiling of parallel batches per consumer; production raises it by a template parameter.
+    retention : how long the broker keeps a record.
+    producers, consumers : function folders. Both are empty while a topic is reserved: created, with its contract, but
+        with no flow yet. Commands and tests rely on no topic having one without the other.
+    compression : what the broker stores; ``producer`` keeps the producer's lz4.
+    """
+
+    name: str
+    contract: type[events.Event]
+    producers: tuple[str, ...] = ()
+    consumers: tuple[str, ...] = ()
+    partitions: int = 3
+    retention: timedelta = WEEK
+    compression: Literal["producer", "lz4"] = "lz4"
+
+    def settings(self, *, production: bool = False) -> dict[str, str]:
+        """Broker settings; ``min.insync.replicas`` 2 of 3 in production, a single replica locally."""
+        return {
+            "retention.ms": str(int(self.retention.total_seconds() * 1000)),
+            "compression.type": self.compression,
+            "cleanup.policy": "delete",
+            "min.insync.replicas": "2" if production else "1",
+        }
+
+    @staticmethod
+    def replication(*, production: bool = False) -> int:
+        return 3 if production else 1
+
+
+STAGES = ("on_image_uploaded", "on_extraction_requested", "on_indexing_requested")
+
+IMAGES_UPLOADED = Topic(
+    "deeplens.images.uploaded",
+    events.ImageUploaded,
+    producers=("search_api", "on_processing_completed", "on_processing_failed", "on_schedule"),
+    consumers=("on_image_uploaded",),
+)
+VIDEOS_UPLOADED = Topic("deeplens.videos.uploaded", events.VideoUploaded)
+FEATURES_EXTRACTION = Topic(
+    "deeplens.features.extraction",
+    events.FeatureExtractionRequested,
+    producers=("on_image_uploaded",),
+    consumers=("on_extraction_requested",),
+)
+VECTORS_INDEXING = Topic(
+    "deeplens.vectors.indexing",
+    events.VectorIndexingRequested,
+    producers=("on_extraction_requested",),
+    consumers=("on_indexing_requested",),
+)
+PROCESSING_COMPLETED = Topic(
+    "deeplens.processing.completed",
+    events.ProcessingCompleted,
+    producers=("on_indexing_requested",),
+    consumers=("on_processing_completed",),
+    retention=MONTH,
+)
+PROCESSING_FAILED = Topic(
+    "deeplens.processing.failed",
+    events.ProcessingFailed,
+    producers=(*STAGES, "on_processing_completed", "on_image_maintenance", "on_tenant_usage"),
+    consumers=("on_processing_failed",),
+    retention=MONTH,
+)
+PROCESSING_DEADLETTER = Topic(
+    "deeplens.processing.deadletter",
+    events.DeadLetter,
+    producers=("on_processing_failed",),
+    consumers=("on_dead_letter",),
+    retention=MONTH,
+)
+IMAGES_MAINTENANCE = Topic(
+    "deeplens.images.maintenance",
+    events.ImageMaintenance,
+    producers=("search_api",),
+    consumers=("on_image_maintenance",),
+)
+DUPLICATES_FOUND = Topic("deeplens.duplicates.found", events.DuplicatesFound)
+TENANT_USAGE = Topic(
+    "deeplens.tenant.usage",
+    events.TenantUsage,
+    producers=("on_processing_completed",),
+    consumers=("on_tenant_usage",),
+    partitions=6,
+    retention=QUARTER,
+)
+WHATSAPP_READY_MESSAGES = Topic("whatsapp-ready-messages", events.WhatsAppMessage)
+
+TOPICS = (
+    IMAGES_UPLOADED,
+    VIDEOS_UPLOADED,
+    FEATURES_EXTRACTION,
+    VECTORS_INDEXING,
+    PROCESSING_COMPLETED,
+    PROCESSING_FAILED,
+    PROCESSING_DEADLETTER,
+    IMAGES_MAINTENANCE,
+    DUPLICATES_FOUND,
+    TENANT_USAGE,
+    WHATSAPP_READY_MESSAGES,
+)
+TOPIC_OF = {topic.contract: topic for topic in TOPICS}
+
+
+def topic_of(event: events.Event) -> Topic:
+    """The topic that an event belongs on: one contract, one topic."""
+    return TOPIC_OF[type(event)]
