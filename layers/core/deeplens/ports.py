@@ -38,7 +38,8 @@ class ObjectStore(Protocol):
     """One tenant's bucket. Keys are POSIX-like, at most 1,024 UTF-8 bytes, without a leading slash or dot segments.
 
     Every method raises ``StoreUnavailable`` when the store cannot be reached and ``TenantStoreDenied`` when it
-    refuses us; reads of a missing key raise ``ObjectNotFound``; a key that could leave the bucket raises ``ValueError``.
+    refuses us; reads of a missing key raise ``ObjectNotFound``; a key that could leave the bucket
+    raises ``ValueError``.
     """
 
     def ensure(self) -> None:

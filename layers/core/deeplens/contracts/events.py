@@ -4,7 +4,6 @@ Fields of the published contract are required for the golden variant; fields add
 events written by an older release still parse. ``to_wire`` leaves out what is absent.
 """
 
-from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -20,7 +19,9 @@ Subject = Literal["image", "video", "message", "tenant", "record"]
 class Wire(BaseModel):
     """Any object on the wire: camelCase there, snake_case here, immutable, tolerant of newer fields."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
 
 class Event(Wire):
@@ -251,8 +252,3 @@ class WhatsAppMessage(Event):
     @property
     def key(self) -> str:
         return self.chat_jid
-
-
-def seconds(duration: timedelta) -> float:
-    """Seconds for the wire, to the microsecond."""
-    return round(duration.total_seconds(), 6)

@@ -1,0 +1,1 @@
+"""Kafka at the border: records in, messages out. Stages know nothing of it."""

@@ -1,0 +1,6 @@
+"""deeplens.processing.failed → fail → deeplens.processing.deadletter"""
+
+from deeplens.bootstrap import pipeline_handler
+from deeplens.pipeline.fail import Fail
+
+handler = pipeline_handler(Fail)

@@ -1,0 +1,92 @@
+"""The one construction site: settings in, parts and handlers out. Each part is built when first used."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, lru_cache
+from typing import Any
+
+from deeplens.contracts.events import Event
+from deeplens.domain import OutgoingMessage
+from deeplens.kafka.handler import BatchHandler, Parse, Response
+from deeplens.kafka.records import follow_up_id
+from deeplens.pipeline.outcome import Stage
+from deeplens.ports import (
+    Clock,
+    EventPublisher,
+    TenantDirectory,
+)
+from deeplens.settings import Settings, settings
+from deeplens.telemetry import Invocation, logger
+
+type KafkaHandler = Callable[[Mapping[str, Any], Any], Response]
+
+
+class SystemClock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class Parts:
+    """The adapters of this execution environment. Vendor packages are imported where a part is first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def clock(self) -> Clock:
+        return SystemClock()
+
+    @cached_property
+    def workers(self) -> Executor:
+        return ThreadPoolExecutor(self.settings.parallelism, thread_name_prefix="batch")
+
+    @cached_property
+    def pending_due(self) -> timedelta:
+        return timedelta(seconds=self.settings.pending_due_seconds)
+
+    @cached_property
+    def tenants(self) -> TenantDirectory:
+        from deeplens.db.directory import PostgresDirectory
+
+        return PostgresDirectory(self.connections)
+
+    @cached_property
+    def publisher(self) -> EventPublisher:
+        from deeplens.kafka.publisher import KafkaPublisher
+
+        return KafkaPublisher(self.settings)
+
+    def build[T](self, cls: Callable[..., T]) -> T:
+        """An instance of ``cls``, its constructor's parameters taken from the parts of the same names."""
+        return cls(**{name: getattr(self, name) for name in inspect.signature(cls).parameters})
+
+
+@lru_cache(maxsize=1)
+def parts() -> Parts:
+    return Parts(settings())
+
+
+def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> KafkaHandler:
+    """The Lambda handler that runs a stage on its topic's batches."""
+    batch_handler = BatchHandler(parts().build(stage), parts().publisher, parts().clock, parse_record)
+
+    def handler(event: Mapping[str, Any], _context: Any) -> Response:
+        return batch_handler(event, Invocation())
+
+    return handler
+
+
+def schedule_handler(job: Callable[..., Callable[[], Sequence[Event]]], name: str) -> Callable[[Any, Any], None]:
+    """The Lambda handler that runs a job on a schedule and publishes what it returns."""
+    run, publisher = parts().build(job), parts().publisher
+
+    def handler(event: Mapping[str, Any], _context: Any) -> None:
+        events = run()
+        source = f"{name}/{event.get('time', '')}"
+        messages = [OutgoingMessage(one, follow_up_id(name, source, i)) for i, one in enumerate(events)]
+        lost = publisher.publish(messages).count(False) if messages else 0
+        logger().info("schedule ran", job=name, published=len(messages) - lost, lost=lost)
+
+    return handler

@@ -1,0 +1,142 @@
+"""One Lambda invocation on one topic: parse each record, run the stage once, publish, answer for each record."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from deeplens.contracts.events import DeadLetter, Event, Failure, ImageEvent, ProcessingFailed, Subject
+from deeplens.domain import OutgoingMessage
+from deeplens.errors import BrokerUnavailable, DependencyUnavailable, PipelineError
+from deeplens.kafka.records import Record, follow_up_id, parse, records_of
+from deeplens.pipeline.outcome import Done, Failed, Outcome, Stage, Waiting, attempt, location
+from deeplens.ports import Clock, EventPublisher
+from deeplens.telemetry import Invocation
+
+type Parse = Callable[[Record], Event]
+NOTHING_YET = Done()
+
+type Response = dict[str, list[dict[str, dict[str, Any]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A record with its parsed event, and what became of it so far."""
+
+    record: Record
+    event: Event | None = None
+    outcome: Outcome = NOTHING_YET
+
+
+class BatchHandler:
+    """Runs a stage on Kafka batches.
+
+    Failures that belong to a record become ``deeplens.processing.failed``; only records that wait for a shared part,
+    or whose follow-up events were not delivered, are named in ``batchItemFailures``.
+
+    Parameters
+    ----------
+    parse_record : raises ``InvalidEvent``; by default the stage's contract.
+    """
+
+    def __init__(
+        self, stage: Stage[Any], publisher: EventPublisher, clock: Clock, parse_record: Parse | None = None
+    ) -> None:
+        self._stage, self._publisher, self._clock = stage, publisher, clock
+        self._parse = parse_record or (lambda record: parse(record, stage.consumes))
+
+    def __call__(self, event: Mapping[str, Any], invocation: Invocation) -> Response:
+        received = self._worked([self._received(record) for record in records_of(event)])
+        finished = self._published(received)
+        invocation.report(self._stage.name, [item.outcome for item in finished])
+        return failures(finished)
+
+    def _received(self, record: Record) -> Received:
+        try:
+            return Received(record, self._parse(record))
+        except PipelineError as error:
+            return Received(record, outcome=Failed(error))
+
+    def _worked(self, received: Sequence[Received]) -> list[Received]:
+        events = [item.event for item in received if item.event is not None]
+        outcomes = iter(self._outcomes(events))
+        return [item if item.event is None else Received(item.record, item.event, next(outcomes)) for item in received]
+
+    def _outcomes(self, events: Sequence[Event]) -> list[Outcome]:
+        """Outcomes of a batch; when it breaks as a whole, each event runs alone so that one cannot fail the rest."""
+        if not events:
+            return []
+        try:
+            return self._stage(events)
+        except DependencyUnavailable as error:
+            return [Waiting(error)] * len(events)
+        except Exception:
+            return [attempt(lambda event=event: self._stage([event])[0]) for event in events]  # type: ignore[misc]
+
+    def _published(self, received: Sequence[Received]) -> list[Received]:
+        """Publish what follows from each record; records whose events were not delivered wait."""
+        messages: list[OutgoingMessage] = []
+        owners: list[int] = []
+        for position, item in enumerate(received):
+            for index, event in enumerate(self._follow_ups(item)):
+                event_id = follow_up_id(self._stage.name, item.record.event_id, index)
+                messages.append(OutgoingMessage(event, event_id, item.record.traceparent))
+                owners.append(position)
+        delivered = self._publisher.publish(messages) if messages else []
+        lost = {owner for owner, arrived in zip(owners, delivered, strict=True) if not arrived}
+        waiting = Waiting(BrokerUnavailable("follow-up events were not delivered"))
+        return [
+            Received(item.record, item.event, waiting) if position in lost else item
+            for position, item in enumerate(received)
+        ]
+
+    def _follow_ups(self, item: Received) -> Sequence[Event]:
+        match item.outcome:
+            case Done(events):
+                return events
+            case Failed(error):
+                return [failure_event(item, error, self._stage, self._clock.now())]
+            case _:
+                return []
+
+
+def failures(received: Sequence[Received]) -> Response:
+    """The partial batch response: per partition the lowest offset that has to come again."""
+    lowest: dict[str, int] = {}
+    for item in received:
+        if isinstance(item.outcome, Waiting):
+            partition = item.record.topic_partition
+            lowest[partition] = min(item.record.offset, lowest.get(partition, item.record.offset))
+    return {
+        "batchItemFailures": [
+            {"itemIdentifier": {"partition": partition, "offset": offset}} for partition, offset in lowest.items()
+        ]
+    }
+
+
+def failure_event(item: Received, error: PipelineError, stage: Stage[Any], at: datetime) -> Event:
+    """What a failed record becomes: a failure, or a dead letter where the failure is of a failure."""
+    failure = Failure(
+        code=error.code, message=str(error) or error.code, stack_trace=location(error), retryable=error.retryable
+    )
+    common: dict[str, Any] = {
+        "error": failure,
+        "failed_at": at,
+        "attempt_number": item.record.attempt,
+        "stage": stage.name,
+        "source": item.record.source(),
+        **_identity(item.event),
+    }
+    if stage.consumes in (ProcessingFailed, DeadLetter):
+        return DeadLetter(dead_letter_id=f"dlq_{follow_up_id('dead', item.record.event_id, 0)}", **common)
+    return ProcessingFailed(**common, generation=getattr(item.event, "generation", None))
+
+
+def _identity(event: Event | None) -> dict[str, Any]:
+    image_id, tenant_id = getattr(event, "image_id", None), getattr(event, "tenant_id", None)
+    subject: Subject = "record"
+    if isinstance(event, ImageEvent) and image_id:
+        subject = "image"
+    elif tenant_id:
+        subject = "tenant"
+    return {"image_id": image_id, "tenant_id": tenant_id, "subject": subject}

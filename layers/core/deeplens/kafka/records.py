@@ -1,0 +1,114 @@
+"""Records of an MSK event, parsed one by one: a record that breaks its contract fails alone."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+from aws_lambda_powertools.utilities.data_classes.kafka_event import KafkaEventRecord
+from pydantic import ValidationError
+
+from deeplens.contracts.events import Event, SourceRecord
+from deeplens.errors import InvalidEvent
+
+NAMESPACE = UUID("6f1f5d0e-8f0b-5d38-9f1a-5d1f3f0c7a11")
+EVENT_ID, ATTEMPT, TRACEPARENT = "deeplens-event-id", "deeplens-attempt", "traceparent"
+TRACEPARENT_FORMAT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+MAX_KEPT_BYTES = 512 * 1024
+"""A failed record's value travels in its failure up to this size; base64 of it still fits a 1 MB message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record as Lambda hands it over. ``key`` and ``value`` are base64, as they came."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str | None
+    value: str | None
+    headers: Mapping[str, bytes]
+
+    @property
+    def topic_partition(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+    @property
+    def event_id(self) -> str:
+        """The header's id, or one derived from where the record stands."""
+        given = self.headers.get(EVENT_ID, b"")
+        return (
+            given.decode()
+            if given and len(given) <= 64 and given.isascii()
+            else str(uuid5(NAMESPACE, f"{self.topic}/{self.partition}/{self.offset}"))
+        )
+
+    @property
+    def attempt(self) -> int:
+        given = self.headers.get(ATTEMPT, b"")
+        return max(1, int(given)) if given.isdigit() and len(given) < 6 else 1
+
+    @property
+    def traceparent(self) -> str | None:
+        given = self.headers.get(TRACEPARENT, b"")
+        return given.decode() if TRACEPARENT_FORMAT.fullmatch(given) else None
+
+    def source(self) -> SourceRecord:
+        """The record as failures carry it; an oversized value is left to the topic's retention."""
+        kept = self.value if self.value is not None and len(self.value) * 3 // 4 <= MAX_KEPT_BYTES else None
+        return SourceRecord(
+            topic=self.topic,
+            partition=self.partition,
+            offset=self.offset,
+            key=self.key,
+            value=kept,
+            event_id=self.event_id,
+        )
+
+
+def records_of(event: Mapping[str, Any]) -> Iterator[Record]:
+    """Every record of an event, which may mix partitions."""
+    for records in event.get("records", {}).values():
+        for record in records:
+            yield Record(
+                record["topic"],
+                record["partition"],
+                record["offset"],
+                record.get("key"),
+                record.get("value"),
+                _headers(record),
+            )
+
+
+def _headers(record: dict[str, Any]) -> dict[str, bytes]:
+    """Headers by lower-cased name. Anyone may write to a topic, so unreadable headers count as absent."""
+    try:
+        return {name.lower(): value for name, value in KafkaEventRecord(record).decoded_headers.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def value_of(record: Record) -> bytes:
+    """The raw value. Raises ``InvalidEvent`` for null and for what is not base64."""
+    if record.value is None:
+        raise InvalidEvent("the record's value is null")
+    try:
+        return KafkaEventRecord({"value": record.value}).decoded_value or b""
+    except ValueError as error:
+        raise InvalidEvent("the record's value is not base64") from error
+
+
+def parse[E: Event](record: Record, contract: type[E]) -> E:
+    """The record's value as its contract. Raises ``InvalidEvent`` that names the fields at fault."""
+    try:
+        event = contract.model_validate_json(value_of(record))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors()[:5])
+        raise InvalidEvent(f"not a {contract.__name__}: {faults}"[:1000]) from None
+    return event.model_copy(update={"event_id": record.event_id})
+
+
+def follow_up_id(stage: str, source_event_id: str, index: int) -> str:
+    """Id of the ``index``-th event that follows from a record: a repeat of the stage gives the same id again."""
+    return str(uuid5(NAMESPACE, f"{stage}/{source_event_id}/{index}"))

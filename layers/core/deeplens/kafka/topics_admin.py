@@ -1,0 +1,49 @@
+"""Creating the registered topics, safe to repeat."""
+
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from deeplens.errors import BrokerUnavailable
+from deeplens.kafka.connection import client_config
+from deeplens.settings import Settings
+from deeplens.topics import TOPICS, Topic
+
+TIMEOUT_SECONDS = 15
+
+
+def create_topics(
+    settings: Settings, topics: Sequence[Topic] = TOPICS, *, partitions: int | None = None, production: bool = False
+) -> list[str]:
+    """Create what is missing of ``topics``; returns the names that are new.
+
+    Parameters
+    ----------
+    partitions : overrides each topic's own count, e.g. 12 in production.
+
+    Raises
+    ------
+    BrokerUnavailable
+    """
+    wanted = [
+        NewTopic(
+            topic.name,
+            num_partitions=max(partitions or 0, topic.partitions),
+            replication_factor=topic.replication(production=production),
+            config=topic.settings(production=production),
+        )
+        for topic in topics
+    ]
+    futures = AdminClient(client_config(settings)).create_topics(wanted, request_timeout=TIMEOUT_SECONDS)
+    return [name for name, future in futures.items() if _created(name, future)]
+
+
+def _created(name: str, future: object) -> bool:
+    try:
+        future.result()  # type: ignore[attr-defined]
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        raise BrokerUnavailable(f"creating {name}: {error.args[0].str()}") from error
+    return True

@@ -1,0 +1,151 @@
+"""deeplens.features.extraction → embeddings of a whole batch → deeplens.vectors.indexing"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import ClassVar
+
+from deeplens.contracts.events import FeatureExtractionRequested, StageTimes, VectorIndexingRequested
+from deeplens.domain import ImageRecord, ModelRef, StageResult, Step, Tenant
+from deeplens.errors import DependencyUnavailable, InvalidImage, PipelineError
+from deeplens.pipeline.batch import by_tenant, in_parallel, merge, split_current
+from deeplens.pipeline.outcome import Done, Failed, Outcome, Waiting, attempt
+from deeplens.ports import Clock, Embedder, ImageRepository, StoreResolver, TenantDirectory
+
+
+@dataclass(slots=True)
+class _Job:
+    """One image on its way through the stage: its JPEG, then its embedding, or how it ended."""
+
+    event: FeatureExtractionRequested
+    tenant: Tenant
+    row: ImageRecord
+    jpeg: bytes = b""
+    vector: list[float] | None = None
+    ended: Outcome | None = None
+
+
+class Embed:
+    """Embed standardised images: fetched in parallel, one inference call per batch and model.
+
+    Consumes ``FeatureExtractionRequested``, emits ``VectorIndexingRequested``; writes only the image's state.
+    """
+
+    name: ClassVar = "extract"
+    consumes: ClassVar = FeatureExtractionRequested
+
+    def __init__(
+        self,
+        tenants: TenantDirectory,
+        stores: StoreResolver,
+        images: ImageRepository,
+        embedder: Embedder,
+        workers: Executor,
+        clock: Clock,
+    ) -> None:
+        self._tenants, self._stores, self._images = tenants, stores, images
+        self._embedder, self._workers, self._clock = embedder, workers, clock
+
+    def __call__(self, batch: Sequence[FeatureExtractionRequested]) -> list[Outcome]:
+        started = time.perf_counter()
+        jobs: dict[int, _Job] = {}
+        early = by_tenant(batch, self._tenants, lambda tenant, events: self._open_jobs(tenant, events, jobs))
+        opened = list(jobs.values())
+        in_parallel(self._workers, self._fetch, opened)
+        for model, group in _by_model(opened).items():
+            self._embed_group(model, group)
+        seconds = round((time.perf_counter() - started) / max(1, len(opened)), 6)
+        self._advance(opened, seconds)
+        return [
+            self._outcome(jobs[id(event)], seconds) if id(event) in jobs else outcome
+            for event, outcome in zip(batch, early, strict=True)
+        ]
+
+    def _open_jobs(
+        self, tenant: Tenant, events: Sequence[FeatureExtractionRequested], jobs: dict[int, _Job]
+    ) -> list[Outcome]:
+        found = self._images.find(tenant, [event.image_id for event in events])
+        work, ended = split_current(events, found)
+        jobs.update({id(event): _Job(event, tenant, row) for event, row in work})
+        return merge(len(events), ended, [Done()] * len(work))
+
+    def _fetch(self, job: _Job) -> None:
+        def read() -> Outcome:
+            store = self._stores.for_tenant(job.tenant)
+            job.jpeg = store.get(store.key_of(job.event.preprocessed_path))
+            return Done()
+
+        outcome = attempt(read)
+        job.ended = None if isinstance(outcome, Done) else outcome
+
+    def _embed_group(self, model: ModelRef, group: list[_Job]) -> None:
+        """Embed, halving a refused batch until the image at fault is alone."""
+        try:
+            vectors = self._embedder.embed([job.jpeg for job in group], model)
+        except InvalidImage as error:
+            if len(group) == 1:
+                group[0].ended = Failed(error)
+                return
+            middle = len(group) // 2
+            self._embed_group(model, group[:middle])
+            self._embed_group(model, group[middle:])
+        except DependencyUnavailable as error:
+            _end_all(group, Waiting(error))
+        except PipelineError as error:
+            _end_all(group, Failed(error))
+        else:
+            for job, vector in zip(group, vectors, strict=True):
+                job.vector = [float(f"{value:.9g}") for value in vector.tolist()]
+
+    def _advance(self, jobs: Sequence[_Job], seconds: float) -> None:
+        """Record the step per tenant; a database away makes that tenant's images wait."""
+        now = self._clock.now()
+        tenants = {job.tenant.id: job.tenant for job in jobs}
+        for tenant in tenants.values():
+            mine = [job for job in jobs if job.tenant.id == tenant.id and job.vector is not None]
+            results = [
+                StageResult(job.row.id, job.event.effective_generation, Step.EXTRACTED, self.name, now, seconds)
+                for job in mine
+            ]
+            try:
+                self._images.advance(tenant, results)
+            except DependencyUnavailable as error:
+                _end_all(mine, Waiting(error))
+
+    def _outcome(self, job: _Job, seconds: float) -> Outcome:
+        if job.ended is not None or job.vector is None:
+            return job.ended or Done()
+        event, params = job.event, job.event.extraction_params
+        request = VectorIndexingRequested(
+            image_id=event.image_id,
+            tenant_id=event.tenant_id,
+            generation=event.generation,
+            vectors=job.vector,
+            dimensions=len(job.vector),
+            metadata={
+                "fileName": job.row.file_name,
+                "uploadedAt": job.row.uploaded_at.isoformat().replace("+00:00", "Z"),
+                "tags": list(job.row.tags),
+            },
+            extracted_at=self._clock.now(),
+            model=params.model,
+            model_version=params.model_version or job.tenant.model.version,
+            times=(event.times or StageTimes()).model_copy(update={"extraction_time": seconds}),
+        )
+        return Done((request,))
+
+
+def _by_model(jobs: Sequence[_Job]) -> dict[ModelRef, list[_Job]]:
+    groups: dict[ModelRef, list[_Job]] = {}
+    for job in jobs:
+        if job.ended is None:
+            params = job.event.extraction_params
+            version = params.model_version or job.tenant.model.version
+            groups.setdefault(ModelRef(params.model, version, params.dimensions), []).append(job)
+    return groups
+
+
+def _end_all(jobs: Sequence[_Job], outcome: Outcome) -> None:
+    for job in jobs:
+        job.ended = outcome

@@ -1,0 +1,89 @@
+"""deeplens.processing.failed → status and reason → deeplens.processing.deadletter"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import ClassVar
+from uuid import NAMESPACE_URL, uuid5
+
+from deeplens.contracts.events import DeadLetter, ProcessingFailed
+from deeplens.domain import ImageRecord, StageResult, Step, Tombstone
+from deeplens.errors import TenantNotFound
+from deeplens.pipeline.batch import followed_by
+from deeplens.pipeline.outcome import Done, Outcome
+from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory
+
+
+class Fail:
+    """Record why an image failed and keep its event as a dead letter.
+
+    Consumes ``ProcessingFailed``, emits ``DeadLetter`` and the tenant's next waiting ``ImageUploaded``.
+    """
+
+    name: ClassVar = "fail"
+    consumes: ClassVar = ProcessingFailed
+
+    def __init__(
+        self,
+        tenants: TenantDirectory,
+        images: ImageRepository,
+        pending: PendingImages,
+        pending_due: timedelta,
+        clock: Clock,
+    ) -> None:
+        self._tenants, self._images, self._pending = tenants, images, pending
+        self._pending_due, self._clock = pending_due, clock
+
+    def __call__(self, batch: Sequence[ProcessingFailed]) -> list[Outcome]:
+        by_owner: dict[str, list[ProcessingFailed]] = {}
+        for event in batch:
+            if event.tenant_id and event.image_id and event.subject in (None, "image"):
+                by_owner.setdefault(event.tenant_id, []).append(event)
+        for tenant_id, events in by_owner.items():
+            self._mark_failed(tenant_id, events)
+        ended = [(tenant_id, event.image_id or "") for tenant_id, events in by_owner.items() for event in events]
+        released = self._pending.finish(ended, self._clock.now() + self._pending_due)
+        return followed_by([_dead_letter(event) for event in batch], released)
+
+    def _mark_failed(self, tenant_id: str, events: Sequence[ProcessingFailed]) -> None:
+        """A failure of an unknown or deleted tenant has no row to mark; its dead letter remains."""
+        try:
+            tenant = self._tenants.get(tenant_id)
+        except TenantNotFound:
+            return
+        found = self._images.find(tenant, [event.image_id or "" for event in events])
+        self._images.advance(tenant, [self._result(event) for event in events if _may_fail(event, found)])
+
+    def _result(self, event: ProcessingFailed) -> StageResult:
+        return StageResult(
+            event.image_id or "",
+            event.generation or 1,
+            Step.FAILED,
+            event.stage or self.name,
+            event.failed_at,
+            error_code=event.error.code,
+            error_message=event.error.message,
+            error_retryable=event.error.retryable,
+            attempt=event.attempt_number,
+        )
+
+
+def _may_fail(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:
+    row = found.get(event.image_id or "")
+    return isinstance(row, ImageRecord) and row.generation <= (event.generation or 1)
+
+
+def _dead_letter(event: ProcessingFailed) -> Outcome:
+    source = event.source
+    identity = f"{source.topic}/{source.partition}/{source.offset}" if source else event.event_id
+    letter = DeadLetter(
+        dead_letter_id=f"dlq_{uuid5(NAMESPACE_URL, identity).hex}",
+        tenant_id=event.tenant_id,
+        image_id=event.image_id,
+        subject=event.subject or "image",
+        stage=event.stage,
+        error=event.error,
+        attempt_number=event.attempt_number,
+        failed_at=event.failed_at,
+        source=source,
+    )
+    return Done((letter,))

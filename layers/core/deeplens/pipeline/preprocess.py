@@ -1,0 +1,100 @@
+"""deeplens.images.uploaded → standard JPEG and thumbnails → deeplens.features.extraction"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from typing import ClassVar
+
+from deeplens.contracts.events import ExtractionParams, FeatureExtractionRequested, ImageUploaded, StageTimes
+from deeplens.domain import ImageRecord, StageResult, Step, Tenant
+from deeplens.imaging import Limits, Standardised, standardise
+from deeplens.pipeline.batch import buried, by_tenant, in_parallel, merge, split_current, without_buried
+from deeplens.pipeline.keys import derived_keys, processed_key, thumbnail_key
+from deeplens.pipeline.outcome import Done, Outcome, attempt
+from deeplens.ports import Clock, ImageRepository, ObjectStore, StoreResolver, TenantDirectory
+
+
+class Preprocess:
+    """Turn uploaded originals into standard JPEGs and thumbnails.
+
+    Consumes ``ImageUploaded``, emits ``FeatureExtractionRequested``; writes ``processed/`` and ``thumbnails/`` objects.
+    Safe to repeat: the same event writes the same objects and emits the same event.
+    """
+
+    name: ClassVar = "preprocess"
+    consumes: ClassVar = ImageUploaded
+
+    def __init__(
+        self,
+        tenants: TenantDirectory,
+        stores: StoreResolver,
+        images: ImageRepository,
+        workers: Executor,
+        limits: Limits,
+        clock: Clock,
+    ) -> None:
+        self._tenants, self._stores, self._images = tenants, stores, images
+        self._workers, self._limits, self._clock = workers, limits, clock
+
+    def __call__(self, batch: Sequence[ImageUploaded]) -> list[Outcome]:
+        return by_tenant(batch, self._tenants, self._preprocess_tenant)
+
+    def _preprocess_tenant(self, tenant: Tenant, batch: Sequence[ImageUploaded]) -> list[Outcome]:
+        ids = [event.image_id for event in batch]
+        work, ended = split_current(batch, self._images.find(tenant, ids))
+        store = self._stores.for_tenant(tenant)
+        results: list[StageResult] = []
+
+        def one(pair: tuple[ImageUploaded, ImageRecord]) -> Outcome:
+            return attempt(lambda: self._preprocess_one(tenant, store, pair[0], results))
+
+        outcomes = merge(len(batch), ended, in_parallel(self._workers, one, work))
+        self._images.advance(tenant, results)
+        gone = buried(self._images.find(tenant, [result.image_id for result in results]))
+        store.delete(key for image_id in gone for key in derived_keys(image_id))
+        return without_buried(outcomes, batch, gone)
+
+    def _preprocess_one(
+        self, tenant: Tenant, store: ObjectStore, event: ImageUploaded, results: list[StageResult]
+    ) -> Outcome:
+        started = time.perf_counter()
+        image = standardise(store.get(store.key_of(event.storage_path)), self._limits)
+        _write_derived(store, event.image_id, image)
+        seconds = round(time.perf_counter() - started, 6)
+        now = self._clock.now()
+        results.append(
+            StageResult(
+                event.image_id,
+                event.effective_generation,
+                Step.PREPROCESSED,
+                self.name,
+                now,
+                seconds,
+                changes={
+                    "width": image.width,
+                    "height": image.height,
+                    "format": image.format,
+                    "mime_type": image.mime_type,
+                },
+            )
+        )
+        request = FeatureExtractionRequested(
+            image_id=event.image_id,
+            tenant_id=event.tenant_id,
+            generation=event.generation,
+            preprocessed_path=store.uri(processed_key(event.image_id)),
+            extraction_params=ExtractionParams(
+                model=tenant.model.name,
+                dimensions=tenant.model.dimensions,
+                model_version=tenant.model.version,
+            ),
+            requested_at=now,
+            times=StageTimes(accepted_at=event.uploaded_at, preprocessing_time=seconds),
+        )
+        return Done((request,))
+
+
+def _write_derived(store: ObjectStore, image_id: str, image: Standardised) -> None:
+    store.put(processed_key(image_id), image.jpeg, "image/jpeg")
+    store.put(thumbnail_key(image_id, "small"), image.small, "image/jpeg")
+    store.put(thumbnail_key(image_id, "medium"), image.medium, "image/jpeg")

@@ -1,0 +1,33 @@
+"""Where the machine-local platform keeps its state and which ports it uses."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LocalConfig(BaseSettings):
+    """Each field is an environment variable with the prefix ``DEEPLENS_``, e.g. ``DEEPLENS_API_PORT``.
+
+    A port of 0 means any free one.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DEEPLENS_", extra="ignore")
+
+    state_dir: Path = Field(Path(".deeplens"), description="Databases, objects, logs; survives restarts")
+    tools_dir: Path = Field(Path(".tools"), description="Downloaded parts, shared by all stacks of this checkout")
+    host: str = "127.0.0.1"
+    api_port: int = Field(8000, ge=0, le=65535)
+    inference_port: int = Field(8001, ge=0, le=65535)
+    kafka_port: int = Field(9092, ge=0, le=65535)
+    postgres_port: int = Field(5433, ge=0, le=65535)
+    aws_port: int = Field(4566, ge=0, le=65535, description="LocalStack")
+    qdrant_port: int = Field(6333, ge=0, le=65535)
+    storage: Literal["nfs", "s3"] = Field("nfs", description="Store of new tenants: a directory, or S3 on LocalStack")
+    pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
+    max_processes: int = Field(3, ge=1, description="Most processes of one function")
+
+    @property
+    def log_dir(self) -> Path:
+        return self.state_dir / "logs"

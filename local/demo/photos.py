@@ -1,0 +1,69 @@
+"""Photos to show: those that ship inside scikit-image, or a person's own folder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+# One photo per motif: a second frame of the same scene would be a near duplicate of its own.
+SCIKIT_IMAGE = (
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png",
+    "color.png", "grass.png", "gravel.png", "horse.png", "hubble_deep_field.jpg", "ihc.png",
+    "microaneurysms.png", "moon.png", "motorcycle_left.png", "page.png", "phantom.png", "retina.jpg", "rocket.jpg", "text.png",
+)  # fmt: skip
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
+MAX_BYTES = 4_000_000
+LONG_SIDE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A file as it is uploaded."""
+
+    name: str
+    body: bytes
+
+
+def scikit_image_photos() -> list[Photo]:
+    """The photographs inside the scikit-image wheel, which needs no download."""
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    return [Photo(name, (folder / name).read_bytes()) for name in SCIKIT_IMAGE]
+
+
+def folder_photos(folder: Path, limit: int) -> list[Photo]:
+    """Images below ``folder`` by name; files too large for one HTTP upload are scaled down first."""
+    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
+    return [Photo(str(path.relative_to(folder)), _fitting(path)) for path, _ in zip(files, range(limit), strict=False)]
+
+
+def _fitting(path: Path) -> bytes:
+    if path.stat().st_size <= MAX_BYTES:
+        return path.read_bytes()
+    with Image.open(path) as image:
+        smaller = ImageOps.exif_transpose(image).convert("RGB")
+    smaller.thumbnail((LONG_SIDE, LONG_SIDE))
+    out = BytesIO()
+    smaller.save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def bench_photos(count: int) -> Iterator[Photo]:
+    """``count`` different 640 × 480 JPEGs, cut from the photos at seeded places; about 60 kB each."""
+    import random
+
+    random.seed(20)
+    sources = []
+    for photo in scikit_image_photos():
+        with Image.open(BytesIO(photo.body)) as image:
+            sources.append(image.convert("RGB"))
+    for number in range(count):
+        image = sources[number % len(sources)]
+        left, top = (random.uniform(0, 0.4) * side for side in image.size)
+        box = (int(left), int(top), int(left + 0.6 * image.width), int(top + 0.6 * image.height))
+        out = BytesIO()
+        image.crop(box).resize((640, 480), Image.Resampling.BILINEAR).save(out, "JPEG", quality=85)
+        yield Photo(f"bench-{number:05d}.jpg", out.getvalue())

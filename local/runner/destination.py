@@ -1,0 +1,75 @@
+"""Where records go that an event source gives up: a Kafka topic or a bucket, as ``DestinationConfig`` says.
+
+Records keep their key and value on a topic; the context of the failure travels in headers. A bucket receives Lambda's
+invocation record with the event as payload:
+https://docs.aws.amazon.com/lambda/latest/dg/kafka-on-failure.html
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from confluent_kafka import Producer
+
+from local.runner.template import KafkaEvent
+from local.runner.worker import Result
+
+if TYPE_CHECKING:
+    from local.runner.kafka_source import KafkaRecord
+
+
+class FailureDestination:
+    """Sends records to ``kafka://topic``; anything else (a bucket's ARN) becomes a file below ``folder``."""
+
+    def __init__(self, brokers: str, folder: Path) -> None:
+        self._brokers, self._folder = brokers, folder
+
+    @cached_property
+    def _producer(self) -> Producer:
+        return Producer({"bootstrap.servers": self._brokers, "acks": "all", "delivery.timeout.ms": 10_000})
+
+    def send(self, records: Sequence["KafkaRecord"], event: KafkaEvent, function: str, result: Result) -> None:
+        """Raises ``RuntimeError`` when not every record arrived."""
+        if event.on_failure.startswith("kafka://"):
+            self._to_topic(event.on_failure.removeprefix("kafka://"), records, function, result)
+        else:
+            self._to_folder(records, event, function, result)
+
+    def _to_topic(self, topic: str, records: Sequence["KafkaRecord"], function: str, result: Result) -> None:
+        lost: list[str] = []
+
+        def on_delivery(error: Any, _message: Any) -> None:
+            if error:
+                lost.append(str(error))
+
+        for record in records:
+            context = {
+                "lambda-function": function,
+                "lambda-error": json.dumps(result.error or {})[:1000],
+                "source-topic": record.topic,
+                "source-partition": str(record.partition),
+                "source-offset": str(record.offset),
+            }
+            headers = [*record.headers, *((name, value.encode()) for name, value in context.items())]
+            self._producer.produce(topic, record.value, record.key, headers=headers, on_delivery=on_delivery)
+        left = self._producer.flush(12)
+        if left or lost:
+            raise RuntimeError(f"{left + len(lost)} of {len(records)} records did not reach {topic}: {lost[:1]}")
+
+    def _to_folder(self, records: Sequence["KafkaRecord"], event: KafkaEvent, function: str, result: Result) -> None:
+        from local.runner.kafka_source import lambda_event
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        document = {
+            "requestContext": {"functionArn": function, "condition": "RetryAttemptsExhausted"},
+            "responseContext": {"functionError": result.error},
+            "timestamp": datetime.now(UTC).isoformat(),
+            "payload": lambda_event(records, event.stream_arn, self._brokers),
+        }
+        path = self._folder / f"{function}-{int(time.time() * 1000)}-{uuid4().hex[:8]}.json"
+        path.write_text(json.dumps(document))

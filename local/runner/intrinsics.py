@@ -1,0 +1,99 @@
+"""CloudFormation's intrinsic functions, as far as a template for one machine needs them."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PSEUDO = {
+    "AWS::Region": "us-east-1",
+    "AWS::AccountId": "000000000000",
+    "AWS::Partition": "aws",
+    "AWS::StackName": "deeplens-local",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+NO_VALUE = object()
+VARIABLE = re.compile(r"\$\{([^!][^}]*)\}")
+
+
+class Resolver:
+    """Replaces intrinsics by values.
+
+    A reference to a resource that has no local value gives ``local:Name``: most are ARNs that nothing here reads.
+    """
+
+    def __init__(
+        self, document: Mapping[str, Any], parameters: Mapping[str, str], resources: Mapping[str, str]
+    ) -> None:
+        defaults = {name: str(spec.get("Default", "")) for name, spec in document.get("Parameters", {}).items()}
+        self._values = {**PSEUDO, **resources, **defaults, **parameters}
+        self._conditions: Mapping[str, Any] = document.get("Conditions", {})
+        self._mappings: Mapping[str, Any] = document.get("Mappings", {})
+
+    def resolve(self, node: Any) -> Any:
+        """``node`` with every intrinsic replaced; ``AWS::NoValue`` removes its key or item."""
+        if isinstance(node, list):
+            return [value for item in node if (value := self.resolve(item)) is not NO_VALUE]
+        if not isinstance(node, dict):
+            return node
+        if len(node) == 1:
+            name, argument = next(iter(node.items()))
+            if name in ("Ref", "Condition") or name.startswith("Fn::"):
+                return self._call(name, argument)
+        return {key: value for key, item in node.items() if (value := self.resolve(item)) is not NO_VALUE}
+
+    def resolve_function(self, properties: dict[str, Any], layers: Mapping[str, Path]) -> dict[str, Any]:
+        """A function's properties; references to the template's own layers stay names."""
+        names = [layer.get("Ref") if isinstance(layer, dict) else layer for layer in properties.get("Layers", [])]
+        return {**self.resolve(properties), "Layers": [name for name in names if name in layers]}
+
+    def _call(self, name: str, argument: Any) -> Any:
+        match name:
+            case "Ref":
+                return NO_VALUE if argument == "AWS::NoValue" else self._reference(argument)
+            case "Fn::GetAtt":
+                return self._reference(".".join(argument))
+            case "Fn::Sub":
+                return self._substitute(argument)
+            case "Fn::If":
+                condition, yes, no = argument
+                return self.resolve(yes if self._holds(condition) else no)
+            case "Fn::Join":
+                separator, parts = argument
+                return separator.join(str(part) for part in self.resolve(parts))
+            case "Fn::Select":
+                position, items = argument
+                return self.resolve(items)[int(position)]
+            case "Fn::Split":
+                separator, text = argument
+                return str(self.resolve(text)).split(separator)
+            case "Fn::FindInMap":
+                return self._find_in_map(argument)
+            case "Fn::Equals":
+                left, right = self.resolve(argument)
+                return left == right
+            case "Fn::Not":
+                return not self.resolve(argument)[0]
+            case "Fn::And":
+                return all(self.resolve(argument))
+            case "Fn::Or":
+                return any(self.resolve(argument))
+            case "Condition":
+                return self._holds(argument)
+        return f"local:{name}"
+
+    def _find_in_map(self, argument: list[Any]) -> Any:
+        table, row, column = self.resolve(argument)
+        return self._mappings[table][row][column]
+
+    def _reference(self, name: str) -> str:
+        return self._values.get(name, f"local:{name}")
+
+    def _holds(self, condition: str) -> bool:
+        return bool(self.resolve(self._conditions[condition]))
+
+    def _substitute(self, argument: Any) -> str:
+        text, own = argument if isinstance(argument, list) else (argument, {})
+        values = self.resolve(own)
+        replaced = VARIABLE.sub(lambda found: str(values.get(found[1], self._reference(found[1]))), text)
+        return replaced.replace("${!", "${")

@@ -1,0 +1,62 @@
+"""EventBridge Scheduler: ``rate(…)`` expressions."""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from local.runner.template import ScheduleEvent, TemplateError
+from local.runner.worker import Pool
+
+RATE = re.compile(r"rate\((\d+) (second|minute|hour|day)s?\)")
+SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def interval_seconds(expression: str) -> int:
+    """Seconds of ``rate(5 minutes)``. Raises ``TemplateError`` for another expression."""
+    found = RATE.fullmatch(expression)
+    if not found:
+        raise TemplateError(f"schedule {expression!r} does not run here; use rate(N minutes)")
+    return int(found[1]) * SECONDS[found[2]]
+
+
+class ScheduleSource:
+    """Invokes a function every so often, first after one interval."""
+
+    def __init__(self, event: ScheduleEvent, pool: Pool, log: Callable[[str], None]) -> None:
+        self._interval, self._pool, self._log = interval_seconds(event.expression), pool, log
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"schedule {pool.spec.name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(1)
+
+    def _run(self) -> None:
+        due = time.monotonic() + self._interval
+        while not self._stopping.wait(max(0.0, due - time.monotonic())):
+            due += self._interval
+            result = self._pool.invoke(schedule_event())
+            if result.failed:
+                self._log(f"schedule {self._pool.spec.name}: {result.error}")
+
+
+def schedule_event() -> dict[str, Any]:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "version": "0",
+        "id": str(uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.scheduler",
+        "account": "000000000000",
+        "time": now,
+        "region": "us-east-1",
+        "resources": [],
+        "detail": {},
+    }

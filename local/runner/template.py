@@ -1,0 +1,189 @@
+"""template.yaml as plain data: functions, what wakes them, queues. Intrinsics are resolved with local values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from local.runner.intrinsics import Resolver
+
+GLOBAL_DEFAULTS = {"Timeout": 3, "MemorySize": 128}
+
+
+class TemplateError(Exception):
+    """The template declares something that this runner cannot run; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaEvent:
+    topic: str
+    group_id: str
+    batch_size: int
+    window_seconds: float
+    bisect: bool
+    max_retry_attempts: int
+    max_record_age_seconds: int
+    on_failure: str
+    """``kafka://topic``, or the ARN of a bucket."""
+    stream_arn: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpEvent:
+    method: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SqsEvent:
+    queue: str
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleEvent:
+    expression: str
+    payload: str
+
+
+type EventSource = KafkaEvent | HttpEvent | SqsEvent | ScheduleEvent
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """A function as declared. ``layers`` are folders whose content stands on its import path."""
+
+    logical_id: str
+    code: Path
+    handler: str
+    timeout_seconds: float
+    memory_mb: int
+    environment: dict[str, str]
+    layers: tuple[Path, ...]
+    events: tuple[EventSource, ...]
+
+    @property
+    def name(self) -> str:
+        return self.code.name
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    functions: tuple[FunctionSpec, ...]
+    queues: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def function(self, name: str) -> FunctionSpec:
+        """By folder or logical id. Raises ``TemplateError`` that lists what there is."""
+        for spec in self.functions:
+            if name in (spec.name, spec.logical_id):
+                return spec
+        raise TemplateError(f"no function {name!r}; there are {', '.join(sorted(s.name for s in self.functions))}")
+
+
+def load(path: Path, parameters: Mapping[str, str], resources: Mapping[str, str]) -> Template:
+    """Read a SAM template.
+
+    Parameters
+    ----------
+    parameters : overrides of the template's defaults.
+    resources : what ``!Ref`` of a resource gives here, and ``Id.Attribute`` what ``!GetAtt`` gives.
+    """
+    document = yaml.load(path.read_text(), Loader=TagLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
+    resolver = Resolver(document, parameters, resources)
+    declared = document.get("Resources", {})
+    layers = {
+        name: (path.parent / resource["Properties"]["ContentUri"]).resolve()
+        for name, resource in declared.items()
+        if resource["Type"] == "AWS::Serverless::LayerVersion"
+    }
+    common = resolver.resolve(document.get("Globals", {}).get("Function", {}))
+    functions = [
+        _function(name, common, resolver.resolve_function(resource["Properties"], layers), path.parent, layers)
+        for name, resource in declared.items()
+        if resource["Type"] == "AWS::Serverless::Function"
+    ]
+    queues = {
+        name: resolver.resolve(resource.get("Properties", {}))
+        for name, resource in declared.items()
+        if resource["Type"] == "AWS::SQS::Queue"
+    }
+    return Template(tuple(functions), queues)
+
+
+def _function(
+    logical_id: str, common: dict[str, Any], own: dict[str, Any], root: Path, layers: Mapping[str, Path]
+) -> FunctionSpec:
+    merged = GLOBAL_DEFAULTS | common | own
+    variables = {
+        **common.get("Environment", {}).get("Variables", {}),
+        **own.get("Environment", {}).get("Variables", {}),
+    }
+    return FunctionSpec(
+        logical_id=logical_id,
+        code=(root / merged["CodeUri"]).resolve(),
+        handler=merged["Handler"],
+        timeout_seconds=float(merged["Timeout"]),
+        memory_mb=int(merged["MemorySize"]),
+        environment={name: str(value) for name, value in variables.items()},
+        layers=tuple(layers[name] for name in merged.get("Layers", []) if name in layers),
+        events=tuple(
+            source for name, event in merged.get("Events", {}).items() for source in _events(logical_id, name, event)
+        ),
+    )
+
+
+def _events(function: str, name: str, event: dict[str, Any]) -> list[EventSource]:
+    kind, properties = event["Type"], event.get("Properties", {})
+    match kind:
+        case "MSK":
+            return [_kafka(topic, properties) for topic in properties["Topics"]]
+        case "HttpApi":
+            return [HttpEvent(properties.get("Method", "ANY").upper(), properties.get("Path", "$default"))]
+        case "SQS":
+            return [SqsEvent(properties["Queue"], int(properties.get("BatchSize", 10)))]
+        case "Schedule" | "ScheduleV2":
+            expression = properties.get("Schedule") or properties.get("ScheduleExpression")
+            return [ScheduleEvent(str(expression), str(properties.get("Input", "{}")))]
+    raise TemplateError(
+        f"{function}.{name}: events of type {kind} do not run here; use MSK, HttpApi, SQS or ScheduleV2"
+    )
+
+
+def _kafka(topic: str, properties: dict[str, Any]) -> KafkaEvent:
+    return KafkaEvent(
+        topic=topic,
+        group_id=properties["ConsumerGroupId"],
+        batch_size=int(properties.get("BatchSize", 100)),
+        window_seconds=float(properties.get("MaximumBatchingWindowInSeconds", 0.5)),
+        bisect=_true(properties.get("BisectBatchOnFunctionError", False)),
+        max_retry_attempts=int(properties.get("MaximumRetryAttempts", -1)),
+        max_record_age_seconds=int(properties.get("MaximumRecordAgeInSeconds", -1)),
+        on_failure=properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination", ""),
+        stream_arn=str(properties.get("Stream", "")),
+    )
+
+
+def _true(value: Any) -> bool:
+    return str(value).lower() == "true"
+
+
+class TagLoader(yaml.SafeLoader):
+    """YAML with CloudFormation's short tags: ``!Ref x`` becomes ``{"Ref": x}``, ``!Sub x`` ``{"Fn::Sub": x}``."""
+
+
+def _tag(loader: TagLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]
+    if suffix == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+TagLoader.add_multi_constructor("!", _tag)

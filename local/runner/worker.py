@@ -1,0 +1,224 @@
+"""Function processes: awslambdaric with the template's environment, timeout and memory, one invocation at a time."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from local.runner.runtime_api import Answer, Invocation, RuntimeApi
+from local.runner.template import FunctionSpec
+from local.services.process import end_group, spawn_child
+
+INIT_SECONDS = 60
+INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+MAX_LOG_BYTES = 20 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One invocation's end. ``error`` is Lambda's error object; ``payload`` is None then."""
+
+    payload: Any
+    error: dict[str, Any] | None
+    duration_ms: float
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None
+
+
+class Worker:
+    """One process of a function; started at the first invocation and again after a crash or timeout."""
+
+    def __init__(self, spec: FunctionSpec, environment: Mapping[str, str], log_path: Path) -> None:
+        self._spec, self._environment, self._log_path = spec, environment, log_path
+        self._api: RuntimeApi | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def warm(self) -> Result | None:
+        """Start the process and wait until its handler is imported; the error if that fails."""
+        if self.pid is not None:
+            return None
+        self.stop()
+        self._api = api = RuntimeApi(f"arn:aws:lambda:us-east-1:000000000000:function:{self._spec.name}")
+        self._process = process = self._spawn(api)
+        started = time.monotonic()
+        while not api.ready.wait(0.02):
+            if process.poll() is not None or time.monotonic() - started > INIT_SECONDS:
+                return self._died(api, "Runtime.InitError", "the function did not start; see its log", started)
+        return None
+
+    def invoke(self, payload: bytes, timeout_seconds: float) -> Result:
+        failure = self.warm()
+        if failure is not None or self._api is None or self._process is None:
+            return failure or Result(None, {"errorType": "Runtime.InitError"}, 0)
+        api, process, started = self._api, self._process, time.monotonic()
+        api.invocations.put(Invocation(payload, time.time() + timeout_seconds))
+        answer = self._await(api, process, started + timeout_seconds)
+        if isinstance(answer, Answer):
+            return _result(answer, started)
+        kind, message = answer
+        return self._died(api, kind, message.format(seconds=timeout_seconds), started)
+
+    def _await(self, api: RuntimeApi, process: subprocess.Popen[bytes], deadline: float) -> Answer | tuple[str, str]:
+        """The answer, or why there is none: the process crashed, outgrew its memory or its time."""
+        while time.monotonic() < deadline:
+            with suppress(queue.Empty):
+                return api.answers.get(timeout=min(0.5, max(0.001, deadline - time.monotonic())))
+            if process.poll() is not None:
+                return "Runtime.ExitError", f"Runtime exited with status {process.returncode}"
+            if _resident_mb(process.pid) > self._spec.memory_mb:
+                return "Runtime.OutOfMemory", f"the function used more than its {self._spec.memory_mb} MB"
+        return "Sandbox.Timedout", "Task timed out after {seconds:.2f} seconds"
+
+    def _died(self, api: RuntimeApi, kind: str, message: str, started: float) -> Result:
+        reported = None
+        with suppress(queue.Empty):
+            reported = _result(api.answers.get_nowait(), started)
+        self.stop()
+        if reported is not None and reported.failed:
+            return reported
+        return Result(None, {"errorType": kind, "errorMessage": message}, _elapsed_ms(started))
+
+    def _spawn(self, api: RuntimeApi) -> subprocess.Popen[bytes]:
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        if self._log_path.exists() and self._log_path.stat().st_size > MAX_LOG_BYTES:
+            self._log_path.replace(self._log_path.with_suffix(".log.1"))
+        spec = self._spec
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        environment |= (
+            spec.environment
+            | dict(self._environment)
+            | {
+                "AWS_LAMBDA_RUNTIME_API": api.address,
+                "AWS_LAMBDA_FUNCTION_NAME": spec.name,
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(spec.memory_mb),
+                "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+                "LAMBDA_TASK_ROOT": str(spec.code),
+                "PYTHONPATH": os.pathsep.join(map(str, (spec.code, *spec.layers))),
+                "PYTHONUNBUFFERED": "1",
+                "_HANDLER": spec.handler,
+            }
+        )
+        with self._log_path.open("ab") as log:
+            return spawn_child(
+                [sys.executable, "-m", "awslambdaric", spec.handler],
+                log.fileno(),
+                env=environment,
+                cwd=spec.code,
+                inherit=False,
+            )
+
+    def kill(self) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            end_group(process, 9, 2)
+        if self._api is not None:
+            self._api.close()
+            self._api = None
+
+
+class Pool:
+    """The processes of one function: one warm, more while invocations wait, never above ``limit``."""
+
+    def __init__(self, spec: FunctionSpec, environment: Mapping[str, str], log_dir: Path, limit: int) -> None:
+        self.spec, self.limit = spec, limit
+        self.invocations = self.errors = self.in_flight = 0
+        self.last_ms = 0.0
+        self._workers: list[Worker] = []
+        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
+        self._lock = threading.Lock()
+        self._make = lambda: Worker(spec, environment, log_dir / "functions" / f"{spec.name}.log")
+
+    def warm(self) -> None:
+        """Start the first process. Raises ``RuntimeError`` with the reason when the handler cannot be imported."""
+        worker = self._take()
+        failure = worker.warm()
+        self._idle.put(worker)
+        if failure is not None:
+            raise RuntimeError(f"{self.spec.name}: {failure.error}")
+
+    def invoke(self, event: Any, timeout_seconds: float | None = None) -> Result:
+        with self._lock:
+            self.in_flight += 1
+        worker = self._take()
+        try:
+            result = worker.invoke(json.dumps(event).encode(), timeout_seconds or self.spec.timeout_seconds)
+        finally:
+            self._idle.put(worker)
+            with self._lock:
+                self.in_flight -= 1
+        self._count(result)
+        return result
+
+    def _take(self) -> Worker:
+        with self._lock:
+            with suppress(queue.Empty):
+                return self._idle.get_nowait()
+            if len(self._workers) < self.limit:
+                self._workers.append(self._make())
+                return self._workers[-1]
+        return self._idle.get()
+
+    def _count(self, result: Result) -> None:
+        with self._lock:
+            self.invocations += 1
+            self.errors += result.failed
+            self.last_ms = result.duration_ms
+
+    @property
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
+    def kill_one(self) -> int | None:
+        """End a process as a crash would; for tests."""
+        alive = [worker for worker in self._workers if worker.pid is not None]
+        if not alive:
+            return None
+        pid = alive[0].pid
+        alive[0].kill()
+        return pid
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+
+def _result(answer: Answer, started: float) -> Result:
+    try:
+        body = json.loads(answer.payload) if answer.payload else None
+    except ValueError:
+        body, answer = {"errorType": "Runtime.MarshalError", "errorMessage": "not JSON"}, Answer(b"", failed=True)
+    if answer.failed:
+        return Result(None, body if isinstance(body, dict) else {"errorMessage": str(body)}, _elapsed_ms(started))
+    return Result(body, None, _elapsed_ms(started))
+
+
+def _elapsed_ms(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 2)
+
+
+def _resident_mb(pid: int) -> float:
+    try:
+        return float(psutil.Process(pid).memory_info().rss) / 2**20
+    except psutil.Error:
+        return 0.0

@@ -1,0 +1,29 @@
+"""The inference endpoint, the same server that the container runs."""
+
+import sys
+from pathlib import Path
+from typing import ClassVar
+from urllib.request import urlopen
+
+from local.services.process import ChildService, free_port, require_port
+from local.services.tools import REPOSITORY
+
+
+class InferenceService(ChildService):
+    """``functions/inference_endpoint`` on ``port``."""
+
+    name: ClassVar = "inference"
+
+    def __init__(self, port: int, log_dir: Path) -> None:
+        super().__init__(log_dir)
+        self.port = port or free_port()
+        self.environment = {"INFERENCE_URL": f"http://127.0.0.1:{self.port}"}
+
+    def launch(self) -> None:
+        require_port(self.name, "127.0.0.1", self.port, "DEEPLENS_INFERENCE_PORT")
+        command = ["-m", "functions.inference_endpoint.server", "--host", "127.0.0.1", "--port", str(self.port)]
+        self.spawn([sys.executable, *command], cwd=REPOSITORY)
+
+    def answers(self) -> bool:
+        with urlopen(f"{self.environment['INFERENCE_URL']}/v2/health/ready", timeout=2) as response:
+            return bool(response.status == 200)

@@ -1,0 +1,45 @@
+"""librdkafka's in-memory cluster as a process: for a look at the demo where Java is missing, never for tests.
+
+It keeps 5 MiB per partition, drops the oldest silently, and forgets everything when it stops.
+"""
+
+import ctypes
+import sys
+import time
+from pathlib import Path
+
+import confluent_kafka
+from deeplens.topics import TOPICS
+
+NOTICE = "NOTICE: Java or Maven is missing: this is an in-memory broker that forgets everything when it stops."
+
+
+def _library() -> ctypes.CDLL:
+    """The librdkafka that confluent-kafka's wheel bundles."""
+    folder = Path(confluent_kafka.__file__).parent.parent / "confluent_kafka.libs"
+    library = ctypes.CDLL(str(next(folder.glob("librdkafka*.so*"))))
+    for name in ("rd_kafka_new", "rd_kafka_conf_new", "rd_kafka_mock_cluster_new"):
+        getattr(library, name).restype = ctypes.c_void_p
+    library.rd_kafka_conf_set.argtypes = [ctypes.c_void_p, *[ctypes.c_char_p] * 3, ctypes.c_size_t]
+    library.rd_kafka_new.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+    library.rd_kafka_mock_cluster_bootstraps.argtypes = [ctypes.c_void_p]
+    library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p
+    library.rd_kafka_mock_cluster_new.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    library.rd_kafka_mock_topic_create.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
+    return library
+
+
+def main() -> None:
+    library = _library()
+    client = library.rd_kafka_new(0, library.rd_kafka_conf_new(), None, 0)
+    cluster = library.rd_kafka_mock_cluster_new(client, 1)
+    for topic in TOPICS:
+        library.rd_kafka_mock_topic_create(cluster, topic.name.encode(), topic.partitions, 1)
+    print(NOTICE, library.rd_kafka_mock_cluster_bootstraps(cluster).decode(), flush=True)
+    Path(sys.argv[1]).write_text(library.rd_kafka_mock_cluster_bootstraps(cluster).decode())
+    while True:
+        time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()

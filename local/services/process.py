@@ -1,0 +1,207 @@
+"""A supervised child process: started, awaited, stopped, never left behind."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class ServiceFailed(Exception):
+    """A part did not start; the message says what happened and what to do next."""
+
+
+class Service(Protocol):
+    """A part of the platform. ``environment`` is what functions need to reach it."""
+
+    name: ClassVar[str]
+    environment: dict[str, str]
+    log_path: Path
+
+    def prepare(self) -> None:
+        """Fetch what the part needs, once per checkout; may take minutes the first time."""
+
+    def launch(self) -> None:
+        """Start the process and return. The calling thread must outlive it: the kernel ends it with that thread."""
+
+    def wait_ready(self) -> None:
+        """Return when the part answers; ``ServiceFailed`` otherwise."""
+
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def alive(self) -> bool: ...
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def require_port(name: str, host: str, port: int, setting: str) -> None:
+    """Raise ``ServiceFailed`` that names who holds the port and how to choose another."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            raise ServiceFailed(
+                f"{name}: port {port} is taken{_holder(port)}. Stop it, or choose another with {setting}=PORT."
+            ) from None
+
+
+def _holder(port: int) -> str:
+    for connection in psutil.net_connections("tcp"):
+        if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN" and connection.pid:
+            return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""
+
+
+class ChildService:
+    """What all parts share: one child process with a log, a readiness probe and a bounded stop."""
+
+    name: ClassVar[str] = "service"
+    start_seconds: ClassVar[float] = 60
+    stop_seconds: ClassVar[float] = 10
+    stop_signal: ClassVar[int] = signal.SIGTERM
+
+    def __init__(self, log_dir: Path) -> None:
+        self.log_path = log_dir / f"{self.name}.log"
+        self.environment: dict[str, str] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        return
+
+    def launch(self) -> None:
+        raise TypeError(f"{type(self).__name__} does not say how it is launched")
+
+    def answers(self) -> bool:
+        """One readiness probe; exceptions count as no."""
+        raise TypeError(f"{type(self).__name__} does not say when it is ready")
+
+    def start(self) -> None:
+        self.prepare()
+        self.launch()
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + self.start_seconds
+        while not self._probe():
+            if not self.alive():
+                raise ServiceFailed(f"{self.name} ended while starting. {self._log_tail()}")
+            if time.monotonic() > deadline:
+                raise ServiceFailed(f"{self.name} did not answer within {self.start_seconds:.0f} s. {self._log_tail()}")
+            time.sleep(0.05)
+
+    def _probe(self) -> bool:
+        try:
+            return self.answers()
+        except Exception:
+            return False
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def stop(self) -> None:
+        self._end(self.stop_signal, self.stop_seconds)
+
+    def kill(self) -> None:
+        self._end(signal.SIGKILL, 5)
+
+    def _end(self, with_signal: int, seconds: float) -> None:
+        if self._process is None:
+            return
+        end_group(self._process, with_signal, seconds)
+        self._process = None
+
+    def spawn(
+        self,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        user: int | None = None,
+    ) -> None:
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self._process = spawn_child(command, log.fileno(), env=env, cwd=cwd, user=user)
+
+    def _log_tail(self, lines: int = 12) -> str:
+        try:
+            with self.log_path.open(errors="replace") as log:
+                tail = "".join(deque(log, lines))
+        except OSError:
+            return ""
+        return f"The end of {self.log_path}:\n{tail}"
+
+
+def spawn_child(
+    command: Sequence[str | Path],
+    output: int,
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    user: int | None = None,
+    inherit: bool = True,
+) -> subprocess.Popen[bytes]:
+    """Start a process in its own group that the kernel ends with the calling thread.
+
+    ``inherit`` says whether ``env`` adds to this process's environment or replaces it.
+    """
+    parent = os.getpid()
+    return subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=(dict(os.environ) if inherit else {}) | dict(env or {}),
+        cwd=cwd,
+        start_new_session=True,
+        preexec_fn=_child_setup(parent, user),
+    )
+
+
+def _child_setup(parent: int, user: int | None) -> Callable[[], None]:
+    def setup() -> None:
+        if user is not None:
+            os.setgid(user)
+            os.setuid(user)
+        # After setuid: changing credentials clears the death signal.
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return setup
+
+
+def end_group(process: subprocess.Popen[bytes], with_signal: int, seconds: float) -> None:
+    """Signal the process group and wait; what is left after ``seconds`` is killed."""
+    _signal_group(process, with_signal)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        pass
+    _signal_group(process, signal.SIGKILL)
+    process.wait(5)
+
+
+def _signal_group(process: subprocess.Popen[bytes], with_signal: int) -> None:
+    try:
+        os.killpg(process.pid, with_signal)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,36 @@
+"""Fetching a tool once per checkout, also when several stacks start at the same time."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from local.services.process import ServiceFailed
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def once(target: Path, make: Callable[[Path], None]) -> None:
+    """Make the directory ``target`` unless it is there; it appears whole or not at all."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f".{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():
+            return
+        making = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir()
+        make(making)
+        making.rename(target)
+
+
+def find_uv() -> str:
+    """The ``uv`` that the Makefile used, or any on the path."""
+    own = REPOSITORY / ".tools" / "uv" / "bin" / "uv"
+    found = os.environ.get("UV") or (str(own) if own.exists() else shutil.which("uv"))
+    if not found:
+        raise ServiceFailed("uv was not found. Run `make up`, which installs it, or install uv yourself.")
+    return found
