@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 
 # One photo per motif: a second frame of the same scene would be a near duplicate of its own.
 SCIKIT_IMAGE = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png",
     "color.png", "grass.png", "gravel.png", "horse.png", "hubble_deep_field.jpg", "ihc.png",
-    "microaneurysms.png", "moon.png", "motorcycle_left.png", "page.png", "phantom.png", "retina.jpg", "rocket.jpg", "text.png",
+    "microaneurysms.png", "moon.png", "motorcycle_left.png", "page.png", "phantom.png", "retina.jpg", "rocket.jpg",
+    "text.png",
 )  # fmt: skip
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
 MAX_BYTES = 4_000_000
@@ -53,16 +55,14 @@ def _fitting(path: Path) -> bytes:
 
 def bench_photos(count: int) -> Iterator[Photo]:
     """``count`` different 640 × 480 JPEGs, cut from the photos at seeded places; about 60 kB each."""
-    import random
-
-    random.seed(20)
-    sources = []
+    rng = np.random.default_rng(20)
+    sources: list[Image.Image] = []
     for photo in scikit_image_photos():
-        with Image.open(BytesIO(photo.body)) as image:
-            sources.append(image.convert("RGB"))
+        with Image.open(BytesIO(photo.body)) as opened:
+            sources.append(opened.convert("RGB"))
     for number in range(count):
         image = sources[number % len(sources)]
-        left, top = (random.uniform(0, 0.4) * side for side in image.size)
+        left, top = (rng.uniform(0, 0.4) * side for side in image.size)
         box = (int(left), int(top), int(left + 0.6 * image.width), int(top + 0.6 * image.height))
         out = BytesIO()
         image.crop(box).resize((640, 480), Image.Resampling.BILINEAR).save(out, "JPEG", quality=85)

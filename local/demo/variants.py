@@ -25,9 +25,8 @@ def recompress(image: Image.Image) -> Image.Image:
 def recolour(image: Image.Image) -> Image.Image:
     """Warmer, brighter, more contrast and colour."""
     red, green, blue = image.split()
-    warm = Image.merge(
-        "RGB", (red.point(lambda v: min(255, int(v * 1.12))), green, blue.point(lambda v: int(v * 0.88)))
-    )
+    redder, less_blue = red.point(lambda v: min(255, int(v * 1.12))), blue.point(lambda v: int(v * 0.88))
+    warm = Image.merge("RGB", (redder, green, less_blue))
     return ImageEnhance.Contrast(ImageEnhance.Color(warm).enhance(1.3)).enhance(1.15)
 
 

@@ -55,7 +55,8 @@ class FailureDestination:
                 "source-partition": str(record.partition),
                 "source-offset": str(record.offset),
             }
-            headers = [*record.headers, *((name, value.encode()) for name, value in context.items())]
+            own: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in context.items()]
+            headers = [*record.headers, *own]
             self._producer.produce(topic, record.value, record.key, headers=headers, on_delivery=on_delivery)
         left = self._producer.flush(12)
         if left or lost:

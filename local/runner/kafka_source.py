@@ -51,7 +51,7 @@ def record_of(message: Message) -> KafkaRecord:
         message.timestamp()[1],
         _bytes(message.key()),
         _bytes(message.value()),
-        tuple((name, _bytes(value)) for name, value in message.headers() or []),
+        tuple((str(header[0]), _bytes(header[1])) for header in message.headers() or []),
     )
 
 

@@ -61,7 +61,7 @@ class Runner:
         # Processes end with the thread that starts them, so the warming threads stay until the end.
         self._warmers = ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="warm")
 
-    def start(self, progress: Callable[[str], None] = lambda name: None) -> None:
+    def start(self, progress: Callable[[str], None] = lambda _: None) -> None:
         """Start one process per function, then the event sources, then the HTTP gateway."""
 
         def warm(pool: Pool) -> None:

@@ -71,5 +71,6 @@ def _install(target: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ServiceFailed(
-                f"localstack: {done.stderr[-2000:]}\nCheck the network, or set AWS_ENDPOINT_URL to a running LocalStack."
+                f"localstack: {done.stderr[-2000:]}\n"
+                "Check the network, or set AWS_ENDPOINT_URL to a running LocalStack."
             )

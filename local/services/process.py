@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -192,10 +193,8 @@ def _child_setup(parent: int, user: int | None) -> Callable[[], None]:
 def end_group(process: subprocess.Popen[bytes], with_signal: int, seconds: float) -> None:
     """Signal the process group and wait; what is left after ``seconds`` is killed."""
     _signal_group(process, with_signal)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        pass
     _signal_group(process, signal.SIGKILL)
     process.wait(5)
 

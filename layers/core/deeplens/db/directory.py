@@ -1,0 +1,65 @@
+"""Tenants by id, remembered for ten seconds."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from deeplens.db.connections import Connections
+from deeplens.domain import ModelRef, Tenant
+from deeplens.errors import TenantNotFound
+
+CACHE_SECONDS = 10.0
+SELECT = """
+SELECT id, name, status, database_server, database_name, storage_uri, qdrant_url,
+       model_name, model_version, model_dimensions
+FROM tenants WHERE status IN ('active', 'suspended')
+"""
+
+
+class PostgresDirectory:
+    """``TenantDirectory`` on the platform database.
+
+    Parameters
+    ----------
+    qdrant_url : endpoint of tenants whose row names none.
+    """
+
+    def __init__(
+        self, connections: Connections, qdrant_url: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._connections, self._qdrant_url, self._monotonic = connections, qdrant_url, monotonic
+        self._known: dict[str, tuple[float, Tenant]] = {}
+
+    def get(self, tenant_id: str) -> Tenant:
+        until, tenant = self._known.get(tenant_id, (0.0, None))
+        if tenant is None or until < self._monotonic():
+            tenant = self._read(tenant_id)
+            self._known[tenant_id] = (self._monotonic() + CACHE_SECONDS, tenant)
+        return tenant
+
+    def _read(self, tenant_id: str) -> Tenant:
+        with self._connections.platform() as connection:
+            row = connection.execute(f"{SELECT} AND id = %s", [tenant_id]).fetchone()
+        if row is None:
+            self._known.pop(tenant_id, None)
+            raise TenantNotFound(f"no tenant {tenant_id}")
+        return tenant_of(row, self._connections.platform_url, self._qdrant_url)
+
+
+def tenant_of(row: dict[str, Any], platform_url: str, qdrant_url: str) -> Tenant:
+    """A row of ``tenants``; what it leaves open is the platform's own."""
+    return Tenant(
+        id=row["id"],
+        name=row["name"],
+        status=row["status"],
+        database_url=database_url(row["database_server"] or platform_url, row["database_name"]),
+        storage_uri=row["storage_uri"],
+        qdrant_url=row["qdrant_url"] or qdrant_url,
+        model=ModelRef(row["model_name"], row["model_version"], row["model_dimensions"]),
+    )
+
+
+def database_url(server_url: str, name: str) -> str:
+    """The URL of another database on the same server."""
+    return urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))

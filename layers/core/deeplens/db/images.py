@@ -1,0 +1,207 @@
+"""Images of a tenant's database, in plain SQL: one round trip per call, whatever the size of the batch."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from deeplens.db.connections import Connections
+from deeplens.domain import ImageQuery, ImageRecord, NewImage, StageResult, Step, Tenant, TimelineEntry, Tombstone
+
+COLUMNS = (
+    "id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, updated_at, generation, step, revision, "
+    "tags, metadata, width, height, format, completed_at, processing_seconds, model, model_version, "
+    "error_code, error_message, error_retryable, attempt"
+)
+LIVE = "NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = images.id)"
+STATUSES = {step.name.lower(): int(step) for step in Step}
+
+INSERT = """
+WITH added AS (
+    INSERT INTO images (id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, tags, metadata)
+    SELECT %(id)s, %(file_name)s, %(storage_path)s, %(mime_type)s, %(size_bytes)s, %(sha256)s, %(uploaded_at)s,
+           %(tags)s::text[], %(metadata)s
+    WHERE NOT EXISTS (SELECT 1 FROM deleted_images WHERE image_id = %(id)s)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, generation, step, uploaded_at
+)
+INSERT INTO image_events (image_id, generation, step, stage, occurred_at)
+SELECT id, generation, step, 'accept', uploaded_at FROM added
+"""
+
+FIND = f"""
+SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + c for c in COLUMNS.split(", "))}
+FROM unnest(%s::text[]) AS wanted(image_id)
+LEFT JOIN images i ON i.id = wanted.image_id
+LEFT JOIN deleted_images d ON d.image_id = wanted.image_id
+"""  # noqa: S608
+
+ADVANCE = """
+WITH result AS (
+    SELECT DISTINCT ON (image_id, generation, step, stage) *
+    FROM jsonb_to_recordset(%s) AS r(
+        image_id text, generation int, step smallint, stage text, occurred_at timestamptz, duration_seconds float8,
+        width int, height int, format text, mime_type text, completed_at timestamptz, processing_seconds float8,
+        model text, model_version text, error_code text, error_message text, error_retryable bool, attempt int)
+    WHERE NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = r.image_id)
+), moved AS (
+    UPDATE images i SET
+        generation = r.generation, step = r.step, updated_at = now(),
+        width = coalesce(r.width, i.width), height = coalesce(r.height, i.height),
+        format = coalesce(r.format, i.format), mime_type = coalesce(r.mime_type, i.mime_type),
+        completed_at = coalesce(r.completed_at, i.completed_at),
+        processing_seconds = coalesce(r.processing_seconds, i.processing_seconds),
+        model = coalesce(r.model, i.model), model_version = coalesce(r.model_version, i.model_version),
+        error_code = r.error_code, error_message = r.error_message, error_retryable = r.error_retryable,
+        attempt = r.attempt
+    FROM result r
+    WHERE i.id = r.image_id AND (i.generation, i.step) < (r.generation, r.step)
+)
+INSERT INTO image_events
+    (image_id, generation, step, stage, occurred_at, duration_seconds, error_code, error_message)
+SELECT r.image_id, r.generation, r.step, r.stage, r.occurred_at, r.duration_seconds, r.error_code, r.error_message
+FROM result r JOIN images i ON i.id = r.image_id
+ON CONFLICT DO NOTHING
+"""
+
+
+class PostgresImages:
+    """``ImageRepository`` on psycopg."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def insert(self, tenant: Tenant, image: NewImage) -> ImageRecord | Tombstone:
+        values = {
+            "id": image.id,
+            "file_name": image.file_name,
+            "storage_path": image.storage_path,
+            "mime_type": image.mime_type,
+            "size_bytes": image.size_bytes,
+            "sha256": image.sha256,
+            "uploaded_at": image.uploaded_at,
+            "tags": list(image.tags),
+            "metadata": Jsonb(image.metadata),
+        }
+        with self._connections.tenant(tenant) as connection:
+            connection.execute(INSERT, values)
+        return self.find(tenant, [image.id])[image.id]
+
+    def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
+        if not image_ids:
+            return {}
+        with self._connections.tenant(tenant) as connection:
+            rows = connection.execute(FIND, [list(set(image_ids))]).fetchall()
+        return {row["wanted_id"]: found for row in rows if (found := _found(row)) is not None}
+
+    def advance(self, tenant: Tenant, results: Sequence[StageResult]) -> None:
+        if not results:
+            return
+        with self._connections.tenant(tenant) as connection:
+            connection.execute(ADVANCE, [Jsonb([_result_row(result) for result in results])])
+
+    def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
+        where, values = _conditions(query)
+        statement = (
+            f"SELECT {COLUMNS} FROM images WHERE {' AND '.join(where)} ORDER BY uploaded_at DESC, id DESC LIMIT %s"  # noqa: S608
+        )
+        with self._connections.tenant(tenant) as connection:
+            return [_record(row) for row in connection.execute(statement, [*values, query.limit])]
+
+    def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
+        statement = (
+            "SELECT stage, step, generation, occurred_at, duration_seconds, error_code, error_message "
+            "FROM image_events WHERE image_id = %s ORDER BY generation, occurred_at, id"
+        )
+        with self._connections.tenant(tenant) as connection:
+            rows = connection.execute(statement, [image_id]).fetchall()
+        return [TimelineEntry(**{**row, "step": Step(row["step"])}) for row in rows]
+
+    def amend(
+        self, tenant: Tenant, image_id: str, *, tags: Sequence[str] | None, metadata: dict[str, Any] | None
+    ) -> ImageRecord | None:
+        statement = f"""
+            UPDATE images SET tags = coalesce(%s::text[], tags), metadata = coalesce(%s, metadata),
+                   revision = revision + 1, updated_at = now()
+            WHERE id = %s AND {LIVE} RETURNING {COLUMNS}"""  # noqa: S608
+        values = [None if tags is None else list(tags), None if metadata is None else Jsonb(metadata), image_id]
+        with self._connections.tenant(tenant) as connection:
+            row = connection.execute(statement, values).fetchone()
+        return _record(row) if row else None
+
+    def bury(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
+        statement = """
+            WITH buried AS (
+                INSERT INTO deleted_images (image_id, deleted_at) SELECT id, %(at)s FROM images WHERE id = %(id)s
+                ON CONFLICT DO NOTHING
+            )
+            SELECT 1 FROM images WHERE id = %(id)s UNION ALL SELECT 1 FROM deleted_images WHERE image_id = %(id)s"""
+        with self._connections.tenant(tenant) as connection:
+            return connection.execute(statement, {"id": image_id, "at": at}).fetchone() is not None
+
+    def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
+        if not receipts:
+            return
+        statement = """
+            WITH receipt AS (SELECT key AS image_id, value AS receipt FROM jsonb_each(%s)),
+            kept AS (
+                UPDATE deleted_images d SET receipt = r.receipt FROM receipt r WHERE d.image_id = r.image_id
+                RETURNING d.image_id
+            )
+            DELETE FROM images USING kept WHERE images.id = kept.image_id"""
+        with self._connections.tenant(tenant) as connection:
+            connection.execute(statement, [Jsonb(receipts)])
+
+    def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
+        """Drop tombstones older than any retention; returns how many."""
+        with self._connections.tenant(tenant) as connection:
+            statement = "DELETE FROM deleted_images WHERE deleted_at < %s AND receipt IS NOT NULL"
+            return connection.execute(statement, [now - keep]).rowcount
+
+
+def _found(row: dict[str, Any]) -> ImageRecord | Tombstone | None:
+    if row["deleted_at"] is not None:
+        return Tombstone(row["wanted_id"], row["deleted_at"], row["receipt"])
+    return _record(row) if row["id"] is not None else None
+
+
+def _record(row: dict[str, Any]) -> ImageRecord:
+    columns = {name: row[name] for name in COLUMNS.split(", ")}
+    return ImageRecord(**{**columns, "step": Step(row["step"]), "tags": tuple(row["tags"])})
+
+
+def _result_row(result: StageResult) -> dict[str, Any]:
+    changes = {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in result.changes.items()
+    }
+    return changes | {
+        "image_id": result.image_id,
+        "generation": result.generation,
+        "step": int(result.step),
+        "stage": result.stage,
+        "occurred_at": result.occurred_at.isoformat(),
+        "duration_seconds": result.duration_seconds,
+        "error_code": result.error_code,
+        "error_message": result.error_message,
+        "error_retryable": result.error_retryable,
+        "attempt": result.attempt,
+    }
+
+
+def _conditions(query: ImageQuery) -> tuple[list[str], list[Any]]:
+    """WHERE parts and their values; parts are constants, values are parameters."""
+    given: list[tuple[str, Any]] = [
+        ("step = ANY(%s)", [STATUSES[status] for status in query.statuses] or None),
+        ("tags @> %s::text[]", list(query.tags) or None),
+        ("uploaded_at >= %s", query.uploaded_from),
+        ("uploaded_at < %s", query.uploaded_before),
+        ("(uploaded_at, id) < (%s, %s)", query.after),
+    ]
+    where = [LIVE]
+    values: list[Any] = []
+    for part, value in given:
+        if value is not None:
+            where.append(part)
+            values.extend(value if isinstance(value, tuple) else [value])
+    return where, values

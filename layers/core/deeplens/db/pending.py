@@ -1,0 +1,89 @@
+"""Accepted images that have not ended yet: one platform table for all tenants."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from psycopg.types.json import Jsonb
+
+from deeplens.contracts.events import ImageUploaded
+from deeplens.db.connections import Connection, Connections
+
+ADMIT = """
+INSERT INTO pending_images (tenant_id, image_id, event, due, released)
+SELECT %(tenant)s, %(image)s, %(event)s, %(due)s,
+       (SELECT count(*) < %(window)s FROM pending_images WHERE tenant_id = %(tenant)s AND released)
+ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due
+RETURNING released
+"""
+FORGET = """
+DELETE FROM pending_images p USING unnest(%s::text[], %s::text[]) AS ended(tenant_id, image_id)
+WHERE p.tenant_id = ended.tenant_id AND p.image_id = ended.image_id
+"""
+RELEASE = """
+WITH room AS (
+    SELECT t.tenant_id, greatest(0, %(window)s - (
+        SELECT count(*) FROM pending_images p WHERE p.tenant_id = t.tenant_id AND p.released)) AS places
+    FROM unnest(%(tenants)s::text[]) AS t(tenant_id)
+), next AS (
+    SELECT waiting.tenant_id, waiting.image_id FROM room CROSS JOIN LATERAL (
+        SELECT p.tenant_id, p.image_id FROM pending_images p
+        WHERE p.tenant_id = room.tenant_id AND NOT p.released ORDER BY p.accepted_at LIMIT room.places) AS waiting
+)
+UPDATE pending_images p SET released = true, due = %(due)s FROM next
+WHERE p.tenant_id = next.tenant_id AND p.image_id = next.image_id
+RETURNING p.event
+"""
+OVERDUE = """
+UPDATE pending_images p SET due = %(due)s FROM (
+    SELECT tenant_id, image_id FROM pending_images WHERE released AND due < %(now)s
+    ORDER BY due LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS late
+WHERE p.tenant_id = late.tenant_id AND p.image_id = late.image_id
+RETURNING p.event
+"""
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(tenant_id, 20)) FROM unnest(%s::text[]) AS t(tenant_id)"
+"""Windows are counted under a lock per tenant, or two admissions at its edge would both pass."""
+
+
+class PostgresPending:
+    """``PendingImages`` on psycopg.
+
+    Parameters
+    ----------
+    window : images of one tenant in flight.
+    """
+
+    def __init__(self, connections: Connections, window: int) -> None:
+        self._connections, self._window = connections, window
+
+    def admit(self, event: ImageUploaded, due: datetime) -> bool:
+        values = {
+            "tenant": event.tenant_id,
+            "image": event.image_id,
+            "event": Jsonb(event.model_dump(mode="json", by_alias=True, exclude_none=True)),
+            "due": due,
+            "window": self._window,
+        }
+        with self._connections.platform() as connection, connection.transaction():
+            _lock(connection, [event.tenant_id])
+            row = connection.execute(ADMIT, values).fetchone()
+        return bool(row and row["released"])
+
+    def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
+        if not images:
+            return []
+        tenants = sorted({tenant_id for tenant_id, _ in images})
+        with self._connections.platform() as connection, connection.transaction():
+            _lock(connection, tenants)
+            connection.execute(FORGET, [[t for t, _ in images], [i for _, i in images]])
+            values = {"window": self._window, "tenants": tenants, "due": due}
+            rows = connection.execute(RELEASE, values).fetchall()
+        return [ImageUploaded.model_validate(row["event"]) for row in rows]
+
+    def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
+        with self._connections.platform() as connection:
+            rows = connection.execute(OVERDUE, {"now": now, "due": due, "limit": limit}).fetchall()
+        return [ImageUploaded.model_validate(row["event"]) for row in rows]
+
+
+def _lock(connection: Connection, tenants: Sequence[str]) -> None:
+    connection.execute(LOCK, [list(tenants)])

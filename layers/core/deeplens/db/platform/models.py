@@ -1,0 +1,147 @@
+"""Tables of the platform database. Identity's tables stand in the schema ``nextgen_identity`` beside them."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, Text, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+IDENTITY = "nextgen_identity"
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {str: Text, datetime: TIMESTAMP(timezone=True), dict[str, Any]: JSONB, list[str]: ARRAY(Text)}  # noqa: RUF012
+
+
+class TenantRow(Base):
+    """``database_server`` and ``qdrant_url`` are null where the platform's own serve the tenant."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="provisioning")
+    database_server: Mapped[str | None]
+    database_name: Mapped[str] = mapped_column(unique=True)
+    storage_uri: Mapped[str] = mapped_column(unique=True)
+    qdrant_url: Mapped[str | None]
+    model_name: Mapped[str]
+    model_version: Mapped[str]
+    model_dimensions: Mapped[int]
+    schema_version: Mapped[str | None]
+    limits: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ApiKeyRow(Base):
+    """``secret_sha256`` is all that is kept of a key."""
+
+    __tablename__ = "tenant_api_keys"
+
+    prefix: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    secret_sha256: Mapped[bytes]
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class PendingImageRow(Base):
+    """Accepted images that have not ended; ``released`` ones are in flight, the others wait for the tenant's window."""
+
+    __tablename__ = "pending_images"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    image_id: Mapped[str] = mapped_column(primary_key=True)
+    event: Mapped[dict[str, Any]]
+    released: Mapped[bool]
+    due: Mapped[datetime]
+    accepted_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+    __table_args__ = (
+        Index("pending_images_due", "due", postgresql_where=text("released")),
+        Index("pending_images_waiting", "tenant_id", "accepted_at", postgresql_where=text("NOT released")),
+        Index("pending_images_in_flight", "tenant_id", postgresql_where=text("released")),
+    )
+
+
+class DeadLetterRow(Base):
+    """``source`` is the record that failed: topic, partition, offset, key and value in base64."""
+
+    __tablename__ = "dead_letters"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str | None]
+    image_id: Mapped[str | None]
+    stage: Mapped[str | None]
+    error_code: Mapped[str]
+    error_message: Mapped[str]
+    attempt: Mapped[int]
+    failed_at: Mapped[datetime]
+    source: Mapped[dict[str, Any] | None]
+    stored_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("dead_letters_tenant", "tenant_id", "failed_at"),
+        Index("dead_letters_code", "error_code", "stage"),
+    )
+
+
+class UsageEventRow(Base):
+    """Ids of the events already counted."""
+
+    __tablename__ = "usage_events"
+
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    occurred_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class UsageDayRow(Base):
+    __tablename__ = "usage_daily"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    quantity: Mapped[Decimal]
+
+
+class UserRow(Base):
+    """Platform administrators have no tenant."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    roles: Mapped[list[str]]
+    status: Mapped[str] = mapped_column(server_default="active")
+    failed_sign_ins: Mapped[int] = mapped_column(server_default="0")
+    locked_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = ({"schema": IDENTITY},)
+
+
+class RefreshTokenRow(Base):
+    """``family`` links the rotations of one sign-in: the reuse of a spent token revokes them all."""
+
+    __tablename__ = "refresh_tokens"
+
+    token_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    family: Mapped[str] = mapped_column(index=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey(f"{IDENTITY}.users.id", ondelete="CASCADE"), index=True)
+    client_id: Mapped[str]
+    scopes: Mapped[list[str]]
+    issued_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    spent_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = ({"schema": IDENTITY},)

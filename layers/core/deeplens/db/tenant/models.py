@@ -1,0 +1,81 @@
+"""Tables of a tenant's database."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, SmallInteger, Text, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {str: Text, datetime: TIMESTAMP(timezone=True), dict[str, Any]: JSONB, list[str]: ARRAY(Text)}  # noqa: RUF012
+
+
+class ImageRow(Base):
+    """``step`` is ``deeplens.domain.Step``; state is compared as (generation, step).
+
+    Tags are an array with a GIN index: filters ask for all of some tags, and no tag has attributes of its own.
+    """
+
+    __tablename__ = "images"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    file_name: Mapped[str]
+    storage_path: Mapped[str]
+    mime_type: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    uploaded_at: Mapped[datetime]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    generation: Mapped[int] = mapped_column(server_default="1")
+    step: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    revision: Mapped[int] = mapped_column(server_default="1")
+    tags: Mapped[list[str]] = mapped_column(server_default=text("'{}'::text[]"))
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'::jsonb"))
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    format: Mapped[str | None]
+    completed_at: Mapped[datetime | None]
+    processing_seconds: Mapped[float | None]
+    model: Mapped[str | None]
+    model_version: Mapped[str | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    error_retryable: Mapped[bool | None]
+    attempt: Mapped[int] = mapped_column(server_default="1")
+
+    __table_args__ = (
+        Index("images_newest", "uploaded_at", "id"),
+        Index("images_step", "step", "uploaded_at"),
+        Index("images_tags", "tags", postgresql_using="gin"),
+        Index("images_sha256", "sha256"),
+    )
+
+
+class ImageEventRow(Base):
+    """An image's timeline; a repeated stage adds nothing."""
+
+    __tablename__ = "image_events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"))
+    generation: Mapped[int]
+    step: Mapped[int] = mapped_column(SmallInteger)
+    stage: Mapped[str]
+    occurred_at: Mapped[datetime]
+    duration_seconds: Mapped[float | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+
+    __table_args__ = (UniqueConstraint("image_id", "generation", "step", "stage"),)
+
+
+class DeletedImageRow(Base):
+    """Tombstones, kept 37 days so that no late event revives an image."""
+
+    __tablename__ = "deleted_images"
+
+    image_id: Mapped[str] = mapped_column(primary_key=True)
+    deleted_at: Mapped[datetime] = mapped_column(index=True)
+    receipt: Mapped[dict[str, Any] | None]

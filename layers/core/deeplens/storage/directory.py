@@ -1,0 +1,169 @@
+"""A directory as a bucket: a local disk or an NFS mount, durable after ``put`` returns."""
+
+import hashlib
+import mimetypes
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from deeplens.domain import ObjectInfo
+from deeplens.errors import ObjectNotFound, StoreUnavailable, TenantStoreDenied
+from deeplens.storage.keys import checked, key_in, uri_of
+from deeplens.storage.signing import signed_url
+
+WRITING = ".writing-"
+SUFFIX = "~"
+"""Every object's file ends in it, so that ``a`` and ``a/b`` can both be objects: one a file, one in a directory."""
+TYPE_ATTRIBUTE = "user.content_type"
+
+
+class DirectoryStore:
+    """``ObjectStore`` below one folder.
+
+    Content types are kept in an extended attribute, and guessed from the key where the file system has none.
+
+    Parameters
+    ----------
+    folder : the bucket.
+    root : ``nfs://bucket``.
+    public_url, signing_key : for signed URLs, which the API's host serves.
+    """
+
+    def __init__(self, folder: Path, root: str, public_url: str, signing_key: str) -> None:
+        self._folder, self._root = folder, root
+        self._public_url, self._signing_key = public_url, signing_key
+        self._bucket = root.partition("://")[2]
+
+    def ensure(self) -> None:
+        with _translated(self._bucket):
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
+        path = self._path(key)
+        with _translated(key):
+            self._require_bucket()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writing = path.with_name(f"{WRITING}{uuid4().hex}")
+            try:
+                _write(writing, body, content_type)
+                writing.replace(path)
+            finally:
+                with suppress(FileNotFoundError):
+                    writing.unlink()
+            _sync_folder(path.parent)
+
+    def get(self, key: str) -> bytes:
+        with _translated(key):
+            return self._path(key).read_bytes()
+
+    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
+        with _translated(key):
+            file = self._path(key).open("rb")
+        return _chunks(file, chunk_bytes)
+
+    def head(self, key: str) -> ObjectInfo:
+        with _translated(key):
+            return _info(key, self._path(key))
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with _translated(key), suppress(FileNotFoundError):
+                self._path(key).unlink()
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with _translated(prefix):
+            keys = sorted(key for key in self._keys(prefix) if key.startswith(prefix))
+        for key in keys:
+            with suppress(FileNotFoundError):
+                yield _info(key, self._path(key))
+
+    def copy(self, source: str, target: str) -> None:
+        with _translated(source), self._path(source).open("rb") as file:
+            self.put(target, file, _content_type(source, self._path(source)))
+
+    def presign_get(self, key: str, expires: timedelta) -> str:
+        return signed_url(self._public_url, self._signing_key, "GET", self._bucket, checked(key), expires)
+
+    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:  # noqa: ARG002 - sent by the client
+        return signed_url(self._public_url, self._signing_key, "PUT", self._bucket, checked(key), expires)
+
+    def uri(self, key: str) -> str:
+        return uri_of(self._root, key)
+
+    def key_of(self, uri: str) -> str:
+        return key_in(self._root, uri)
+
+    def _path(self, key: str) -> Path:
+        path = self._folder / (checked(key) + SUFFIX)
+        if not path.parent.resolve().is_relative_to(self._folder.resolve()):
+            raise ValueError(f"{key!r} leads out of its bucket")
+        return path
+
+    def _require_bucket(self) -> None:
+        if not self._folder.is_dir():
+            raise TenantStoreDenied(f"no bucket {self._bucket}")
+
+    def _keys(self, prefix: str) -> Iterator[str]:
+        """Keys below the deepest folder that ``prefix`` names."""
+        start = self._folder / prefix.rpartition("/")[0]
+        for folder, _, files in os.walk(start):
+            for name in files:
+                if name.endswith(SUFFIX) and not name.startswith(WRITING):
+                    yield (Path(folder) / name).relative_to(self._folder).as_posix().removesuffix(SUFFIX)
+
+
+def _write(path: Path, body: bytes | BinaryIO, content_type: str) -> None:
+    with path.open("xb") as file:
+        if isinstance(body, bytes):
+            file.write(body)
+        else:
+            shutil.copyfileobj(body, file, 1 << 20)
+        with suppress(OSError):
+            os.setxattr(file.fileno(), TYPE_ATTRIBUTE, content_type.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """The rename is durable only once the folder is written."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _chunks(file: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(chunk_bytes):
+            yield chunk
+
+
+def _info(key: str, path: Path) -> ObjectInfo:
+    stat = path.stat()
+    etag = hashlib.md5(f"{stat.st_mtime_ns}/{stat.st_size}/{stat.st_ino}".encode(), usedforsecurity=False).hexdigest()
+    return ObjectInfo(key, stat.st_size, _content_type(key, path), etag, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def _content_type(key: str, path: Path) -> str:
+    with suppress(OSError):
+        return os.getxattr(path, TYPE_ATTRIBUTE).decode()
+    return mimetypes.guess_type(key)[0] or "application/octet-stream"
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """The file system's errors as ours."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ObjectNotFound(f"no object {key}") from error
+    except PermissionError as error:
+        raise TenantStoreDenied("the directory refused") from error
+    except OSError as error:
+        raise StoreUnavailable(type(error).__name__) from error

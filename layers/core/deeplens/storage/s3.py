@@ -1,0 +1,127 @@
+"""A bucket behind S3's API: AWS, MinIO, LocalStack."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import batched
+from typing import Any, BinaryIO
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deeplens.domain import ObjectInfo
+from deeplens.errors import ObjectNotFound, StoreUnavailable, TenantStoreDenied
+from deeplens.storage.keys import checked, key_in, uri_of
+
+MISSING = {"404", "NoSuchKey", "NotFound"}
+DENIED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "ExpiredToken"}
+
+
+class S3Store:
+    """``ObjectStore`` on one bucket.
+
+    A missing bucket is ``TenantStoreDenied``: the store answers, and only the tenant's own configuration can be wrong.
+
+    Parameters
+    ----------
+    client : boto3 S3 client.
+    root : ``s3://bucket`` or ``minio://bucket``.
+    region : where ``ensure`` creates the bucket.
+    """
+
+    def __init__(self, client: Any, root: str, region: str) -> None:
+        self._client, self._root, self._region = client, root, region
+        self._bucket = root.partition("://")[2]
+
+    def ensure(self) -> None:
+        location = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
+        extra = {"CreateBucketConfiguration": location} if location else {}
+        with _translated(self._bucket):
+            try:
+                self._client.create_bucket(Bucket=self._bucket, **extra)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
+                    raise
+
+    def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
+        with _translated(key):
+            self._client.put_object(Bucket=self._bucket, Key=checked(key), Body=body, ContentType=content_type)
+
+    def get(self, key: str) -> bytes:
+        with _translated(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=checked(key))
+            return bytes(answer["Body"].read())
+
+    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
+        with _translated(key):
+            body = self._client.get_object(Bucket=self._bucket, Key=checked(key))["Body"]
+        return _chunks(body, chunk_bytes, key)
+
+    def head(self, key: str) -> ObjectInfo:
+        with _translated(key):
+            answer = self._client.head_object(Bucket=self._bucket, Key=checked(key))
+        return ObjectInfo(
+            key, answer["ContentLength"], answer["ContentType"], answer["ETag"].strip('"'), answer["LastModified"]
+        )
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for group in batched((checked(key) for key in keys), 1000, strict=False):
+            with _translated(group[0]):
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in group], "Quiet": True}
+                )
+            if refused := answer.get("Errors"):
+                raise TenantStoreDenied(f"{len(refused)} objects were not deleted: {refused[0].get('Code')}")
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with _translated(prefix):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    yield ObjectInfo(entry["Key"], entry["Size"], "", entry["ETag"].strip('"'), entry["LastModified"])
+
+    def copy(self, source: str, target: str) -> None:
+        with _translated(source):
+            self._client.copy_object(
+                Bucket=self._bucket,
+                Key=checked(target),
+                CopySource={"Bucket": self._bucket, "Key": checked(source)},
+            )
+
+    def presign_get(self, key: str, expires: timedelta) -> str:
+        return self._presign("get_object", expires, Key=checked(key))
+
+    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
+        return self._presign("put_object", expires, Key=checked(key), ContentType=content_type)
+
+    def uri(self, key: str) -> str:
+        return uri_of(self._root, key)
+
+    def key_of(self, uri: str) -> str:
+        return key_in(self._root, uri)
+
+    def _presign(self, operation: str, expires: timedelta, **parameters: str) -> str:
+        return str(
+            self._client.generate_presigned_url(
+                operation, Params={"Bucket": self._bucket, **parameters}, ExpiresIn=int(expires.total_seconds())
+            )
+        )
+
+
+def _chunks(body: Any, chunk_bytes: int, key: str) -> Iterator[bytes]:
+    with _translated(key):
+        yield from body.iter_chunks(chunk_bytes)
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """S3's errors as ours."""
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in MISSING:
+            raise ObjectNotFound(f"no object {key}") from error
+        if code in DENIED:
+            raise TenantStoreDenied(f"the store refused: {code}") from error
+        raise StoreUnavailable(code) from error
+    except BotoCoreError as error:
+        raise StoreUnavailable(type(error).__name__) from error

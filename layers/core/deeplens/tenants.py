@@ -1,0 +1,142 @@
+"""Provisioning tenants and moving their databases to the newest schema. Every step is safe to run again."""
+
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from deeplens.db import migrate
+from deeplens.db.connections import Connections, connect
+from deeplens.db.directory import tenant_of
+from deeplens.domain import ModelRef, Tenant
+from deeplens.errors import TenantNotFound
+from deeplens.ports import StoreResolver, VectorIndex
+
+BUILT_IN_MODEL = ModelRef("deeplens-visual", "1", 512)
+NAME = re.compile(r"tenant_[a-z0-9_]{1,40}")
+MIGRATIONS_AT_ONCE = 4
+COLUMNS = (
+    "id, name, status, database_server, database_name, storage_uri, qdrant_url, "
+    "model_name, model_version, model_dimensions"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """One tenant's part of a migration run; ``error`` says why it has to be repeated."""
+
+    tenant_id: str
+    version: str
+    error: str | None = None
+
+
+class Provisioning:
+    """Creates tenants: row, database, bucket, collection, in this order; the row becomes ``active`` at the end."""
+
+    def __init__(self, connections: Connections, stores: StoreResolver, index: VectorIndex, qdrant_url: str) -> None:
+        self._connections, self._stores, self._index, self._qdrant_url = connections, stores, index, qdrant_url
+
+    def provision(self, tenant_id: str, name: str, scheme: str = "s3", model: ModelRef = BUILT_IN_MODEL) -> Tenant:
+        """Create a tenant, or finish what an earlier run began.
+
+        Parameters
+        ----------
+        scheme : of its store: ``s3``, ``minio`` or ``nfs``. The bucket is named after the tenant.
+
+        Raises
+        ------
+        ValueError
+            The id is not ``tenant_`` and lower-case letters, digits and underscores.
+        """
+        if not NAME.fullmatch(tenant_id):
+            raise ValueError(f"{tenant_id!r} is not a tenant id: use tenant_ and a-z, 0-9, _ (at most 40)")
+        self._insert(tenant_id, name, f"{scheme}://{tenant_id.replace('_', '-')}", model)
+        row = self._row(tenant_id)
+        tenant = tenant_of(row, self._connections.platform_url, self._qdrant_url)
+        create_database(row["database_server"] or self._connections.platform_url, row["database_name"])
+        version = migrate.upgrade(tenant.database_url, "tenant")
+        self._stores.for_tenant(tenant).ensure()
+        self._index.create_collection(tenant)
+        self._activate(tenant_id, version)
+        return tenant_of(self._row(tenant_id), self._connections.platform_url, self._qdrant_url)
+
+    def _insert(self, tenant_id: str, name: str, storage_uri: str, model: ModelRef) -> None:
+        with self._connections.platform() as connection:
+            connection.execute(
+                "INSERT INTO tenants (id, name, database_name, storage_uri, model_name, model_version, "
+                "model_dimensions) VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
+                [tenant_id, name, f"deeplens_{tenant_id}", storage_uri, model.name, model.version, model.dimensions],
+            )
+
+    def _row(self, tenant_id: str) -> dict[str, Any]:
+        with self._connections.platform() as connection:
+            row = connection.execute(f"SELECT {COLUMNS} FROM tenants WHERE id = %s", [tenant_id]).fetchone()  # noqa: S608
+        if row is None:
+            raise TenantNotFound(f"no tenant {tenant_id}")
+        return row
+
+    def _activate(self, tenant_id: str, version: str) -> None:
+        with self._connections.platform() as connection:
+            connection.execute(
+                "UPDATE tenants SET schema_version = %s, "
+                "status = CASE status WHEN 'provisioning' THEN 'active' ELSE status END WHERE id = %s",
+                [version, tenant_id],
+            )
+
+
+def create_database(server_url: str, name: str) -> None:
+    """Create a database unless it is there."""
+    with connect(server_url) as connection:
+        try:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+            # Two runs at the same time: the other one made it.
+            return
+
+
+def migrate_platform(database_url: str) -> str:
+    return migrate.upgrade(database_url, "platform")
+
+
+def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) -> list[Migrated]:
+    """Bring every tenant's database to the newest schema; those that are there already are not even opened.
+
+    A run that was interrupted, or met a database that was away, goes on where it stopped when it is repeated.
+
+    Parameters
+    ----------
+    done : called for each tenant as it ends, from several threads.
+    """
+
+    def one(tenant: Tenant) -> Migrated:
+        try:
+            result = Migrated(tenant.id, migrate.upgrade(tenant.database_url, "tenant"))
+            _record_version(connections, result)
+        except Exception as error:
+            result = Migrated(tenant.id, "", f"{type(error).__name__}: {error}"[:300])
+        done(result)
+        return result
+
+    with ThreadPoolExecutor(MIGRATIONS_AT_ONCE, thread_name_prefix="migrate") as workers:
+        return list(workers.map(one, list(behind(connections))))
+
+
+def behind(connections: Connections) -> Iterator[Tenant]:
+    """Tenants whose recorded schema is not the newest."""
+    with connections.platform() as connection:
+        rows = connection.execute(
+            f"SELECT {COLUMNS} FROM tenants WHERE status <> 'deleting' "  # noqa: S608
+            "AND schema_version IS DISTINCT FROM %s ORDER BY id",
+            [migrate.head("tenant")],
+        ).fetchall()
+    for row in rows:
+        yield tenant_of(row, connections.platform_url, "")
+
+
+def _record_version(connections: Connections, result: Migrated) -> None:
+    with connections.platform() as connection:
+        connection.execute("UPDATE tenants SET schema_version = %s WHERE id = %s", [result.version, result.tenant_id])
