@@ -147,7 +147,7 @@ class Pool:
         self._workers: list[Worker] = []
         self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
         self._lock = threading.Lock()
-        self._make = lambda: Worker(spec, environment, log_dir / "functions" / f"{spec.name}.log")
+        self._environment, self._log_path = environment, log_dir / "functions" / f"{spec.name}.log"
 
     def warm(self) -> None:
         """Start the first process. Raises ``RuntimeError`` with the reason when the handler cannot be imported."""
@@ -175,7 +175,7 @@ class Pool:
             with suppress(queue.Empty):
                 return self._idle.get_nowait()
             if len(self._workers) < self.limit:
-                self._workers.append(self._make())
+                self._workers.append(Worker(self.spec, self._environment, self._log_path))
                 return self._workers[-1]
         return self._idle.get()
 

@@ -1,24 +1,39 @@
 """The one construction site: settings in, parts and handlers out. Each part is built when first used."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deeplens.contracts.events import Event
 from deeplens.domain import OutgoingMessage
 from deeplens.kafka.handler import BatchHandler, Parse, Response
 from deeplens.kafka.records import follow_up_id
 from deeplens.pipeline.outcome import Stage
-from deeplens.ports import (
-    Clock,
-    EventPublisher,
-    TenantDirectory,
-)
 from deeplens.settings import Settings, settings
 from deeplens.telemetry import Invocation, logger
+
+if TYPE_CHECKING:
+    from deeplens.auth.api_keys import PostgresApiKeys
+    from deeplens.db.connections import Connections
+    from deeplens.imaging.limits import Limits
+    from deeplens.ports import (
+        Clock,
+        DeadLetters,
+        Embedder,
+        EventPublisher,
+        ImageRepository,
+        PendingImages,
+        StoreResolver,
+        TenantDirectory,
+        UsageMeter,
+        VectorIndex,
+    )
+    from deeplens.tenants import Provisioning
 
 type KafkaHandler = Callable[[Mapping[str, Any], Any], Response]
 
@@ -47,16 +62,97 @@ class Parts:
         return timedelta(seconds=self.settings.pending_due_seconds)
 
     @cached_property
+    def limits(self) -> Limits:
+        from deeplens.imaging.limits import Limits
+
+        own = self.settings
+        return Limits(own.max_image_bytes, own.max_image_pixels, own.max_image_frames)
+
+    @cached_property
+    def connections(self) -> Connections:
+        from deeplens.db.connections import Connections
+
+        return Connections(self._database_url(), self.settings.tenant_connections)
+
+    @cached_property
     def tenants(self) -> TenantDirectory:
         from deeplens.db.directory import PostgresDirectory
 
-        return PostgresDirectory(self.connections)
+        return PostgresDirectory(self.connections, self.settings.qdrant_url)
+
+    @cached_property
+    def images(self) -> ImageRepository:
+        from deeplens.db.images import PostgresImages
+
+        return PostgresImages(self.connections)
+
+    @cached_property
+    def pending(self) -> PendingImages:
+        from deeplens.db.pending import PostgresPending
+
+        return PostgresPending(self.connections, self.settings.tenant_window)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        from deeplens.db.dead_letters import PostgresDeadLetters
+
+        return PostgresDeadLetters(self.connections)
+
+    @cached_property
+    def usage(self) -> UsageMeter:
+        from deeplens.db.usage import PostgresUsage
+
+        return PostgresUsage(self.connections)
+
+    @cached_property
+    def api_keys(self) -> PostgresApiKeys:
+        from deeplens.auth.api_keys import PostgresApiKeys
+
+        return PostgresApiKeys(self.connections)
+
+    @cached_property
+    def stores(self) -> StoreResolver:
+        from deeplens.storage.resolver import Stores
+
+        return Stores(self.settings)
+
+    @cached_property
+    def index(self) -> VectorIndex:
+        from deeplens.vectors.qdrant import QdrantIndex
+
+        return QdrantIndex(self.settings.qdrant_api_key)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        own = self.settings
+        if own.inference_url:
+            from deeplens.inference.open_inference import OpenInferenceEmbedder
+
+            return OpenInferenceEmbedder(own)
+        from deeplens.inference.sagemaker import SageMakerEmbedder
+
+        return SageMakerEmbedder(own)
 
     @cached_property
     def publisher(self) -> EventPublisher:
         from deeplens.kafka.publisher import KafkaPublisher
 
         return KafkaPublisher(self.settings)
+
+    @cached_property
+    def provisioning(self) -> Provisioning:
+        from deeplens.tenants import Provisioning
+
+        return Provisioning(self.connections, self.stores, self.index, self.settings.qdrant_url)
+
+    def _database_url(self) -> str:
+        """The URL from the environment, or from the secret that a deployment names."""
+        if self.settings.database_url or not self.settings.database_secret_arn:
+            return self.settings.database_url
+        from deeplens.aws import client
+
+        secret = client("secretsmanager").get_secret_value(SecretId=self.settings.database_secret_arn)
+        return str(secret["SecretString"])
 
     def build[T](self, cls: Callable[..., T]) -> T:
         """An instance of ``cls``, its constructor's parameters taken from the parts of the same names."""
