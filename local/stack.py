@@ -1,6 +1,31 @@
 """The whole machine-local platform: parts, topics, platform database and functions, started in the right order."""
 
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+from deeplens.bootstrap import Parts
+from deeplens.kafka.topics_admin import create_topics
+from deeplens.settings import Settings
+from deeplens.tenants import migrate_platform, migrate_tenants
+
+from local.config import LocalConfig
+from local.runner import Runner
+from local.services import (
+    ChildService,
+    InferenceService,
+    KafkaService,
+    LocalStackService,
+    PostgresService,
+    ServiceFailed,
+    VectorService,
+)
+from local.services.process import free_port, require_port
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GIVEN = {
@@ -10,4 +35,184 @@ GIVEN = {
     "vectors": "QDRANT_URL",
     "inference": "INFERENCE_URL",
 }
-"""Environment variables that, when set, name a part that runs elsewhere and is not started here."""
+"""When one of these is set, that part runs elsewhere and is not started here."""
+AWS_DEFAULTS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+type Progress = Callable[[str, str], None]
+
+
+def quiet(part: str, state: str) -> None:
+    """Progress that nobody watches."""
+
+
+class Stack:
+    """Everything that ``deeplens up`` runs.
+
+    Parameters
+    ----------
+    config : ports and folders.
+    environment : what the user has set; wins over what is started here.
+    """
+
+    def __init__(self, config: LocalConfig, environment: Mapping[str, str] = os.environ) -> None:
+        self.config = config
+        self.state_dir = config.state_dir.absolute()
+        self.log_dir = self.state_dir / "logs"
+        self._given = {name: environment[name] for name in GIVEN.values() if environment.get(name)}
+        self.services: list[ChildService] = [s for s in self._all_services() if GIVEN[s.name] not in self._given]
+        self.api_port = config.api_port or free_port(config.host)
+        self.runner: Runner | None = None
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{self.config.host}:{self.api_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What functions and tools need to reach every part."""
+        started = {name: value for service in self.services for name, value in service.environment.items()}
+        return {
+            **AWS_DEFAULTS,
+            **started,
+            **self._given,
+            "DEEPLENS_ENVIRONMENT": "local",
+            "KAFKA_SECURITY": "PLAINTEXT",
+            "DATABASE_SECRET_ARN": "",
+            "INFERENCE_ENDPOINT_NAME": "",
+            "NFS_ROOT": str(self.state_dir / "objects"),
+            "PUBLIC_URL": self.api_url,
+            "URL_SIGNING_KEY": self._signing_key(),
+            "PENDING_DUE_SECONDS": str(self.config.pending_due_seconds),
+            "PARALLELISM": str(min(8, 2 * (os.cpu_count() or 2))),
+            "POWERTOOLS_SERVICE_NAME": "deeplens",
+        }
+
+    def parts(self) -> Parts:
+        """The adapters, pointed at this stack; for the CLI, the demo and tests."""
+        return parts_for(self.environment)
+
+    def start(self, progress: Progress = quiet) -> None:
+        """Start all, or raise ``ServiceFailed`` with everything stopped again."""
+        try:
+            self._start_services(progress)
+            self._start_runner(progress)
+            self._write_state()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        if self.runner is not None:
+            self.runner.stop()
+            self.runner = None
+        with ThreadPoolExecutor(len(self.services) or 1) as stoppers:
+            list(stoppers.map(lambda service: service.stop(), self.services))
+        (self.state_dir / "stack.json").unlink(missing_ok=True)
+
+    def service(self, name: str) -> ChildService:
+        return next(service for service in self.services if service.name == name)
+
+    def status(self) -> dict[str, Any]:
+        """Parts and functions as they are now; what the status screen shows."""
+        parts = [
+            {"part": service.name, "alive": service.alive(), "at": next(iter(service.environment.values()))}
+            for service in self.services
+        ]
+        given = [{"part": part, "alive": True, "at": self._given[v]} for part, v in GIVEN.items() if v in self._given]
+        functions = self.runner.status() if self.runner else []
+        return {"api": self.api_url, "time": time.time(), "parts": parts + given, "functions": functions}
+
+    def write_status(self) -> None:
+        """Publish the status for ``deeplens status``; readers see a whole file."""
+        target = self.state_dir / "status.json"
+        writing = target.with_suffix(".tmp")
+        writing.write_text(json.dumps(self.status()))
+        writing.replace(target)
+
+    def _all_services(self) -> list[ChildService]:
+        own, state, logs, tools = self.config, self.state_dir, self.log_dir, REPOSITORY / self.config.tools_dir
+        return [
+            KafkaService(own.kafka_port, state, tools, logs),
+            LocalStackService(own.aws_port, state, tools, logs),
+            PostgresService(own.postgres_port, state, tools, logs),
+            VectorService(own.qdrant_port, state, logs),
+            InferenceService(own.inference_port, logs),
+        ]
+
+    def _start_services(self, progress: Progress) -> None:
+        require_port("api", self.config.host, self.api_port, "DEEPLENS_API_PORT")
+        for service in self.services:
+            progress(service.name, "preparing")
+        with ThreadPoolExecutor(len(self.services) or 1) as preparing:
+            list(preparing.map(lambda service: service.prepare(), self.services))
+        for service in self.services:
+            progress(service.name, "starting")
+            service.launch()
+        for service in self.services:
+            service.wait_ready()
+            progress(service.name, "ready")
+
+    def _start_runner(self, progress: Progress) -> None:
+        settings = settings_for(self.environment)
+        progress("topics", "creating")
+        create_topics(settings)
+        progress("database", "migrating")
+        migrate_platform(settings.database_url)
+        behind = [m for m in migrate_tenants(self.parts().connections, lambda _: None) if m.error]
+        if behind:
+            raise ServiceFailed(f"{len(behind)} tenant databases were not migrated, e.g. {behind[0]}; start again.")
+        self.runner = Runner(
+            REPOSITORY / "template.yaml",
+            environment=self.environment,
+            state_dir=self.state_dir,
+            log_dir=self.log_dir,
+            host=self.config.host,
+            port=self.api_port,
+            processes=self.config.max_processes,
+        )
+        self.runner.start(lambda name: progress(name, "warm"))
+        progress("api", "ready")
+
+    def _signing_key(self) -> str:
+        """A secret of this stack, kept so that signed URLs survive a restart."""
+        path = self.state_dir / "signing.key"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(32))
+        return path.read_text()
+
+    def _write_state(self) -> None:
+        state = {"pid": os.getpid(), "api": self.api_url, "environment": self.environment}
+        target = self.state_dir / "stack.json"
+        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(state, file)
+        self.write_status()
+
+
+def settings_for(environment: Mapping[str, str]) -> Settings:
+    """Settings of an environment that is not this process's own."""
+    names = {(field.alias or name).lower(): name for name, field in Settings.model_fields.items()}
+    values = {
+        Settings.model_fields[names[key.lower()]].alias or names[key.lower()]: value
+        for key, value in environment.items()
+        if key.lower() in names
+    }
+    return Settings(**values)  # type: ignore[arg-type]
+
+
+def parts_for(environment: Mapping[str, str]) -> Parts:
+    """Adapters for a stack's environment. AWS clients read theirs from this process, so it is set here as well."""
+    os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})
+    os.environ["DEEPLENS_ENVIRONMENT"] = environment["DEEPLENS_ENVIRONMENT"]
+    return Parts(settings_for(environment))
+
+
+def running(state_dir: Path) -> dict[str, Any] | None:
+    """What the stack of this folder wrote about itself, or None when none runs."""
+    path = state_dir.absolute() / "stack.json"
+    try:
+        state: dict[str, Any] = json.loads(path.read_text())
+        os.kill(state["pid"], 0)
+    except (OSError, ValueError, KeyError):
+        return None
+    return state

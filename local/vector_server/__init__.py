@@ -1,1 +1,1 @@
-"""Qdrant Edge behind the part of Qdrant's REST API that DeepLens uses: https://api.qdrant.tech/"""
+"""Qdrant Edge in one owning process, speaking the part of Qdrant's REST API that DeepLens uses."""

@@ -1,27 +1,45 @@
-"""Serve collections: ``python -m local.vector_server --port 6333 --data DIR``."""
+"""python -m local.vector_server --host 127.0.0.1 --port 6333 --data DIR [--max-open N], api key in QDRANT_API_KEY"""
 
 import argparse
+import logging
+import os
+import sys
 from pathlib import Path
 
 import uvicorn
 
-from local.vector_server.app import create_app
-from local.vector_server.collections import Collections
+from local.vector_server.app import VectorServer
+from local.vector_server.catalogue import MAX_OPEN, Catalogue
+
+# Longer than any client keeps an idle connection, so that none is closed under a request on its way.
+KEEP_ALIVE_SECONDS = 120
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="local.vector_server", description=__doc__)
+    arguments = _arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        catalogue = Catalogue(arguments.data, arguments.max_open)
+    except BlockingIOError:
+        sys.exit(f"{arguments.data} belongs to a vector server that is running; stop it or choose another directory.")
+    uvicorn.run(
+        VectorServer(catalogue, os.environ.get("QDRANT_API_KEY", "")),
+        host=arguments.host,
+        port=arguments.port,
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.vector_server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=6333)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the collections")
-    options = parser.parse_args()
-    collections = Collections(options.data)
-    try:
-        uvicorn.run(
-            create_app(collections), host=options.host, port=options.port, access_log=False, log_level="warning"
-        )
-    finally:
-        collections.close()
+    parser.add_argument("--data", type=Path, required=True, help="directory of the collections")
+    parser.add_argument("--max-open", type=int, default=MAX_OPEN, help="collections kept open")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

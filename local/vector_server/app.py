@@ -1,216 +1,175 @@
-"""The REST routes, in Qdrant's request and response shapes."""
+"""The ASGI application: routes, JSON, Qdrant's envelope and errors.
 
+Requests run on the event loop itself: the engine holds the interpreter's lock through every call, so threads would
+add hand-overs and no parallelism.
+"""
+
+import asyncio
+import hmac
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
-import qdrant_edge as edge
 from pydantic_core import from_json, to_json
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
-from local.vector_server.collections import AlreadyExists, BadRequest, Collections, UnknownCollection
-from local.vector_server.filters import BadFilter, filter_of
+from local.vector_server.catalogue import Catalogue
+from local.vector_server.errors import Refused
+from local.vector_server.translate import Json
 
-VERSION = "1.20.0"
-type Body = dict[str, Any]
-type Endpoint = Callable[[Collections, str, Body], Any]
+type Scope = dict[str, Any]
+type Receive = Callable[[], Awaitable[Json]]
+type Send = Callable[[Json], Awaitable[None]]
+type Handler = Callable[[Catalogue, tuple[str, ...], Json], Any]
+
+ABOUT = {"title": "DeepLens vectors on Qdrant Edge", "version": "1.20.0"}
+"""The version is that of Qdrant's REST API, which clients check."""
+MAX_BODY_BYTES = 32 * 1024 * 1024
+FLUSH_SECONDS = 2.0
+PROBES = {"/healthz": b"healthz check passed", "/livez": b"livez check passed", "/readyz": b"all shards are ready"}
+log = logging.getLogger(__name__)
+
+# `*` stands for one path segment, handed to the handler in order.
+ROUTES: dict[tuple[str, str], Handler] = {
+    ("GET", "collections"): lambda c, _p, _b: {"collections": [{"name": name} for name in c.names()]},
+    ("PUT", "collections/*"): lambda c, p, b: c.create(p[0], b),
+    ("GET", "collections/*"): lambda c, p, _b: c.get(p[0]).info(),
+    ("DELETE", "collections/*"): lambda c, p, _b: c.drop(p[0]),
+    ("GET", "collections/*/exists"): lambda c, p, _b: {"exists": c.exists(p[0])},
+    ("PUT", "collections/*/index"): lambda c, p, b: c.get(p[0]).create_index(b),
+    ("DELETE", "collections/*/index/*"): lambda c, p, _b: c.get(p[0]).delete_index(p[1]),
+    ("PUT", "collections/*/points"): lambda c, p, b: c.get(p[0]).upsert(b),
+    ("POST", "collections/*/points"): lambda c, p, b: c.get(p[0]).retrieve(b),
+    ("GET", "collections/*/points/*"): lambda c, p, _b: c.get(p[0]).get(p[1]),
+    ("POST", "collections/*/points/delete"): lambda c, p, b: c.get(p[0]).delete(b),
+    ("POST", "collections/*/points/scroll"): lambda c, p, b: c.get(p[0]).scroll(b),
+    ("POST", "collections/*/points/query"): lambda c, p, b: c.get(p[0]).query(b),
+    ("POST", "collections/*/points/count"): lambda c, p, b: c.get(p[0]).count(b),
+    ("POST", "collections/*/points/payload"): lambda c, p, b: c.get(p[0]).set_payload(b),
+    ("PUT", "collections/*/points/payload"): lambda c, p, b: c.get(p[0]).overwrite_payload(b),
+}
+FIXED_SEGMENTS = {"exists", "index", "points", "delete", "scroll", "query", "count", "payload"}
 
 
-def create_app(collections: Collections) -> Starlette:
-    """The ASGI app over ``collections``."""
+class VectorServer:
+    """Qdrant's REST API over a catalogue.
 
-    def route(path: str, endpoint: Endpoint, method: str) -> Route:
-        async def serve(request: Request) -> Response:
-            body = await request.body()
-            return await run_in_threadpool(_answer, collections, endpoint, request.path_params.get("name", ""), body)
+    Parameters
+    ----------
+    api_key : when not empty, every request but the probes must carry it as ``api-key`` or bearer token.
+    """
 
-        return Route(path, serve, methods=[method])
+    def __init__(self, catalogue: Catalogue, api_key: str = "") -> None:
+        self._catalogue, self._api_key = catalogue, api_key.encode()
 
-    async def ready(_: Request) -> Response:
-        return Response("all shards are ready")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
 
-    async def root(_: Request) -> Response:
-        return Response(to_json({"title": "qdrant - vector search engine", "version": VERSION}), 200, JSON)
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started, path = time.perf_counter(), scope["path"]
+        if path in PROBES:
+            return await _send(send, 200, PROBES[path], b"text/plain")
+        if path == "/":
+            return await _send(send, 200, to_json(ABOUT))
+        try:
+            self._authorise(scope)
+            handler, captured = route(scope["method"], path)
+            result = handler(self._catalogue, captured, _parse(await _body(receive)))
+            status, answer = 200, {"result": result, "status": "ok"}
+        except Refused as refused:
+            status, answer = refused.status, {"status": {"error": refused.message}}
+        except Exception as error:
+            status, answer = _unforeseen(error, scope)
+        return await _send(send, status, to_json(answer | {"time": time.perf_counter() - started}))
 
-    paths = [Route(path, ready) for path in ("/healthz", "/readyz", "/livez")]
-    return Starlette(routes=[Route("/", root), *paths, *(route(p, e, m) for p, e, m in ROUTES)])
+    def _authorise(self, scope: Scope) -> None:
+        if not self._api_key:
+            return
+        headers = dict(scope["headers"])
+        bearer = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        if not hmac.compare_digest(headers.get(b"api-key", bearer), self._api_key):
+            raise Refused(401, "Must provide an API key or an Authorization bearer token")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        flushing = asyncio.create_task(self._flush_regularly())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        flushing.cancel()
+        with suppress(asyncio.CancelledError):
+            await flushing
+        self._catalogue.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _flush_regularly(self) -> None:
+        """Acknowledged writes survive a killed process anyway; this is for the power supply and short logs."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            for name, collection in self._catalogue.unflushed():
+                try:
+                    collection.flush()
+                except Exception:
+                    log.exception("flushing %s", name)
+                await asyncio.sleep(0)
 
 
-JSON = {"content-type": "application/json"}
+def route(method: str, path: str) -> tuple[Handler, tuple[str, ...]]:
+    """The handler of a request and the path segments it is given. Raises ``Refused`` 404 or 405."""
+    segments = path.strip("/").split("/")
+    pattern = "/".join("*" if _is_name(i, one) else one for i, one in enumerate(segments))
+    found = ROUTES.get((method, pattern))
+    if found is not None:
+        return found, tuple(one for i, one in enumerate(segments) if _is_name(i, one))
+    known = any(pattern == other for _, other in ROUTES)
+    raise Refused(405 if known else 404, f"{method} {path} is not part of the API served here")
 
 
-def _answer(collections: Collections, endpoint: Endpoint, name: str, raw: bytes) -> Response:
-    started = time.perf_counter()
+def _is_name(position: int, segment: str) -> bool:
+    """Names stand at the second place and, where no verb does, at the fourth."""
+    return position == 1 or (position == 3 and segment not in FIXED_SEGMENTS)
+
+
+async def _body(receive: Receive) -> bytes:
+    chunks, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "the client went away in the middle of its request")
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > MAX_BODY_BYTES:
+            raise Refused(413, f"Payload error: JSON payload has exceeded {MAX_BODY_BYTES} bytes")
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+def _parse(body: bytes) -> Json:
+    if not body:
+        return {}
     try:
-        body = from_json(raw) if raw else {}
-        status, content = 200, {"result": endpoint(collections, name, body), "status": "ok"}
-    except UnknownCollection:
-        status, content = 404, _error(f"Not found: Collection `{name}` doesn't exist!")
-    except AlreadyExists:
-        status, content = 409, _error(f"Wrong input: Collection `{name}` already exists!")
-    except (BadRequest, BadFilter, KeyError, TypeError, ValueError) as error:
-        status, content = 400, _error(f"Wrong input: {error}")
-    except Exception as error:
-        # Qdrant Edge raises plain exceptions; a wrong vector size is the client's mistake.
-        client_fault = "dimension" in str(error)
-        status, content = (400 if client_fault else 500), _error(str(error))
-    content["time"] = time.perf_counter() - started
-    return Response(to_json(content), status, JSON)
+        parsed = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise Refused(400, f"Format error in JSON body: {error}") from None
+    if not isinstance(parsed, dict):
+        raise Refused(400, "Format error in JSON body: an object is expected")
+    return parsed
 
 
-def _error(message: str) -> dict[str, Any]:
-    return {"status": {"error": message}}
+def _unforeseen(error: Exception, scope: Scope) -> tuple[int, Json]:
+    """Bodies are read without a schema, so the first misfit names itself; the engine's own failures have no type."""
+    if isinstance(error, KeyError):
+        return 400, {"status": {"error": f"Format error in JSON body: missing field {error}"}}
+    if isinstance(error, TypeError | ValueError | AttributeError | OverflowError):
+        return 400, {"status": {"error": f"Format error in JSON body: {error}"}}
+    log.error("%s %s", scope["method"], scope["path"], exc_info=error)
+    return 500, {"status": {"error": f"Service internal error: {error}"}}
 
 
-def list_collections(collections: Collections, _name: str, _body: Body) -> Any:
-    return {"collections": [{"name": name} for name in collections.names()]}
-
-
-def create_collection(collections: Collections, name: str, body: Body) -> bool:
-    collections.create(name, body.get("vectors") or {})
-    return True
-
-
-def drop_collection(collections: Collections, name: str, _body: Body) -> bool:
-    return collections.drop(name)
-
-
-def collection_exists(collections: Collections, name: str, _body: Body) -> Any:
-    return {"exists": collections.exists(name)}
-
-
-def collection_info(collections: Collections, name: str, _body: Body) -> Any:
-    settings = collections.settings(name)
-    with collections.reading(name) as shard:
-        points = shard.count(edge.CountRequest(exact=True))
-    return {
-        "status": "green",
-        "optimizer_status": "ok",
-        "points_count": points,
-        "indexed_vectors_count": 0,
-        "segments_count": 1,
-        "config": {
-            "params": {"vectors": settings["vectors"]},
-            "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 40_000},
-            "optimizer_config": {
-                "deleted_threshold": 0.2,
-                "vacuum_min_vector_number": 1000,
-                "default_segment_number": 0,
-                "flush_interval_sec": 5,
-            },
-        },
-        "payload_schema": {
-            name: {"data_type": schema, "points": points} for name, schema in settings["indexes"].items()
-        },
-    }
-
-
-def create_index(collections: Collections, name: str, body: Body) -> Any:
-    schema = body["field_schema"]
-    collections.add_index(name, body["field_name"], schema["type"] if isinstance(schema, dict) else schema)
-    return DONE
-
-
-def upsert(collections: Collections, name: str, body: Body) -> Any:
-    points = [edge.Point(id=p["id"], vector=p["vector"], payload=p.get("payload") or {}) for p in body["points"]]
-    size = collections.settings(name)["vectors"]["size"]
-    if any(len(p["vector"]) != size for p in body["points"]):
-        raise BadRequest(f"Vector dimension error: expected dim: {size}")
-    return _update(collections, name, edge.UpdateOperation.upsert_points(points))
-
-
-def delete_points(collections: Collections, name: str, body: Body) -> Any:
-    if "points" in body:
-        return _update(collections, name, edge.UpdateOperation.delete_points(body["points"]))
-    chosen = filter_of(body["filter"]) or edge.Filter()
-    return _update(collections, name, edge.UpdateOperation.delete_points_by_filter(chosen))
-
-
-def set_payload(collections: Collections, name: str, body: Body) -> Any:
-    return _update(collections, name, edge.UpdateOperation.set_payload(body["points"], body["payload"]))
-
-
-def overwrite_payload(collections: Collections, name: str, body: Body) -> Any:
-    """Points that do not exist are skipped, as Qdrant does."""
-    with collections.reading(name) as shard:
-        present = [found.id for found in shard.retrieve(body["points"], False, False)]
-    if not present:
-        return DONE
-    return _update(collections, name, edge.UpdateOperation.overwrite_payload(present, body["payload"]))
-
-
-def retrieve(collections: Collections, name: str, body: Body) -> Any:
-    with collections.reading(name) as shard:
-        found = shard.retrieve(body["ids"], body.get("with_payload", True), body.get("with_vector", False))
-        return [_record(point) for point in found]
-
-
-def query(collections: Collections, name: str, body: Body) -> Any:
-    wanted = body["query"]
-    vector = wanted["nearest"] if isinstance(wanted, dict) else wanted
-    request = edge.QueryRequest(
-        limit=body.get("limit", 10),
-        offset=body.get("offset"),
-        query=edge.Query.Nearest(vector),
-        filter=filter_of(body.get("filter")),
-        score_threshold=body.get("score_threshold"),
-        with_payload=body.get("with_payload", False),
-        with_vector=body.get("with_vector", False),
-        params=edge.SearchParams(exact=True),
-    )
-    with collections.reading(name) as shard:
-        return {"points": [{**_record(p), "score": p.score, "version": p.version} for p in shard.query(request)]}
-
-
-def count(collections: Collections, name: str, body: Body) -> Any:
-    with collections.reading(name) as shard:
-        return {"count": shard.count(edge.CountRequest(exact=True, filter=filter_of(body.get("filter"))))}
-
-
-def scroll(collections: Collections, name: str, body: Body) -> Any:
-    request = edge.ScrollRequest(
-        offset=body.get("offset"),
-        limit=body.get("limit", 10),
-        filter=filter_of(body.get("filter")),
-        with_payload=body.get("with_payload", True),
-        with_vector=body.get("with_vector", False),
-    )
-    with collections.reading(name) as shard:
-        points, following = shard.scroll(request)
-    return {"points": [_record(p) for p in points], "next_page_offset": str(following) if following else None}
-
-
-DONE = {"operation_id": 0, "status": "completed"}
-
-
-def _update(collections: Collections, name: str, operation: edge.UpdateOperation) -> Any:
-    with collections.writing(name) as shard:
-        shard.update(operation)
-    return DONE
-
-
-def _record(point: Any) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": str(point.id), "payload": point.payload}
-    return {**record, "vector": point.vector} if point.vector is not None else record
-
-
-ROUTES: tuple[tuple[str, Endpoint, str], ...] = (
-    ("/collections", list_collections, "GET"),
-    ("/collections/{name}", create_collection, "PUT"),
-    ("/collections/{name}", collection_info, "GET"),
-    ("/collections/{name}", drop_collection, "DELETE"),
-    ("/collections/{name}/exists", collection_exists, "GET"),
-    ("/collections/{name}/index", create_index, "PUT"),
-    ("/collections/{name}/points", upsert, "PUT"),
-    ("/collections/{name}/points", retrieve, "POST"),
-    ("/collections/{name}/points/delete", delete_points, "POST"),
-    ("/collections/{name}/points/payload", set_payload, "POST"),
-    ("/collections/{name}/points/payload", overwrite_payload, "PUT"),
-    ("/collections/{name}/points/query", query, "POST"),
-    ("/collections/{name}/points/count", count, "POST"),
-    ("/collections/{name}/points/scroll", scroll, "POST"),
-)
+async def _send(send: Send, status: int, body: bytes, content_type: bytes = b"application/json") -> None:
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

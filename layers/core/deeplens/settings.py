@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     database_secret_arn: str = Field("", description="Secrets Manager secret holding the URL, instead of DATABASE_URL")
     tenant_connections: int = Field(4, ge=1, description="Open tenant databases per execution environment")
     kafka_brokers: str = Field("", description="host:port, comma-separated")
-    kafka_security: Literal["PLAINTEXT", "SASL_SSL", "SSL"] = "PLAINTEXT"
+    kafka_security: Literal["PLAINTEXT", "SSL", "IAM"] = Field("PLAINTEXT", description="IAM is MSK's")
     kafka_client_id: str = "deeplens"
     publish_timeout_seconds: float = Field(10.0, gt=0)
     qdrant_url: str = ""

@@ -7,6 +7,7 @@ from functools import lru_cache
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from deeplens.contracts.events import Event, ProcessingCompleted
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Waiting
 
 
@@ -23,11 +24,14 @@ def metrics() -> Metrics:
 class Invocation:
     """Reports what one invocation did: a log line per failure and wait, counts as metrics."""
 
-    def report(self, stage: str, outcomes: Sequence[Outcome]) -> None:
+    def report(self, stage: str, outcomes: Sequence[Outcome], events: Sequence[Event | None] = ()) -> None:
         counts = Counter(_kind(outcome) for outcome in outcomes)
         metrics().add_dimension(name="stage", value=stage)
         for kind, count in counts.items():
             metrics().add_metric(name=kind, unit=MetricUnit.Count, value=count)
+        for event in events:
+            if isinstance(event, ProcessingCompleted) and stage == "complete":
+                metrics().add_metric(name="ProcessingSeconds", unit=MetricUnit.Seconds, value=event.processing_time)
         metrics().flush_metrics()
         for outcome in outcomes:
             _log(stage, outcome)

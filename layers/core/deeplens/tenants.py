@@ -10,14 +10,14 @@ import psycopg
 from psycopg import sql
 
 from deeplens.db import migrate
-from deeplens.db.connections import Connections, connect
+from deeplens.db.connections import Connections, connect, translated
 from deeplens.db.directory import tenant_of
 from deeplens.domain import ModelRef, Tenant
 from deeplens.errors import TenantNotFound
 from deeplens.ports import StoreResolver, VectorIndex
 
 BUILT_IN_MODEL = ModelRef("deeplens-visual", "1", 512)
-NAME = re.compile(r"tenant_[a-z0-9_]{1,40}")
+NAME = re.compile(r"tenant_[a-z0-9_]{0,39}[a-z0-9]")  # buckets end with a letter or digit
 MIGRATIONS_AT_ONCE = 4
 COLUMNS = (
     "id, name, status, database_server, database_name, storage_uri, qdrant_url, "
@@ -51,11 +51,19 @@ class Provisioning:
         ------
         ValueError
             The id is not ``tenant_`` and lower-case letters, digits and underscores.
+        TenantNotFound
+            The tenant is being deleted.
+        DatabaseUnavailable, StoreUnavailable, IndexUnavailable
+            Run it again when the part is back.
         """
         if not NAME.fullmatch(tenant_id):
-            raise ValueError(f"{tenant_id!r} is not a tenant id: use tenant_ and a-z, 0-9, _ (at most 40)")
+            raise ValueError(
+                f"{tenant_id!r} is not a tenant id: use tenant_ and a-z, 0-9, _ (at most 40, the last no _)"
+            )
         self._insert(tenant_id, name, f"{scheme}://{tenant_id.replace('_', '-')}", model)
         row = self._row(tenant_id)
+        if row["status"] == "deleting":
+            raise TenantNotFound(f"{tenant_id} is being deleted")
         tenant = tenant_of(row, self._connections.platform_url, self._qdrant_url)
         create_database(row["database_server"] or self._connections.platform_url, row["database_name"])
         version = migrate.upgrade(tenant.database_url, "tenant")
@@ -90,7 +98,7 @@ class Provisioning:
 
 def create_database(server_url: str, name: str) -> None:
     """Create a database unless it is there."""
-    with connect(server_url) as connection:
+    with translated(), connect(server_url) as connection:
         try:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
@@ -117,7 +125,8 @@ def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) 
             result = Migrated(tenant.id, migrate.upgrade(tenant.database_url, "tenant"))
             _record_version(connections, result)
         except Exception as error:
-            result = Migrated(tenant.id, "", f"{type(error).__name__}: {error}"[:300])
+            reason = error.__cause__ or error
+            result = Migrated(tenant.id, "", f"{type(reason).__name__}: {reason}"[:300])
         done(result)
         return result
 
@@ -129,7 +138,7 @@ def behind(connections: Connections) -> Iterator[Tenant]:
     """Tenants whose recorded schema is not the newest."""
     with connections.platform() as connection:
         rows = connection.execute(
-            f"SELECT {COLUMNS} FROM tenants WHERE status <> 'deleting' "  # noqa: S608
+            f"SELECT {COLUMNS} FROM tenants WHERE status IN ('active', 'suspended') "  # noqa: S608
             "AND schema_version IS DISTINCT FROM %s ORDER BY id",
             [migrate.head("tenant")],
         ).fetchall()

@@ -5,22 +5,33 @@ A fast hash is right here: the secret is random, so there is nothing to guess fa
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+import psycopg
+
 from deeplens.db.connections import Connections
+from deeplens.db.values import as_text
 from deeplens.domain import Principal
+from deeplens.errors import TenantNotFound
 
 READ, WRITE, ADMIN = "deeplens.api.read", "deeplens.api.write", "deeplens.api.admin"
 SCOPES = (READ, WRITE, ADMIN)
 CACHE_SECONDS = 10.0
+FORMAT = re.compile(r"dl_([0-9a-f]{12})_([0-9a-f]{48})")
 
 FIND = """
-SELECT k.tenant_id, k.secret_sha256, k.scopes FROM tenant_api_keys k
-WHERE k.prefix = %s AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+SELECT tenant_id, secret_sha256, scopes, coalesce(last_used_at < now() - interval '1 minute', true) AS untouched
+FROM tenant_api_keys
+WHERE prefix = %s AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
+"""
+CREATE = """
+INSERT INTO tenant_api_keys (prefix, tenant_id, name, secret_sha256, scopes, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s)
 """
 TOUCH = """
 UPDATE tenant_api_keys SET last_used_at = now()
@@ -48,8 +59,16 @@ def digest(secret: str) -> bytes:
 
 def split_key(presented: str) -> tuple[str, str] | None:
     """Prefix and secret, or None when it cannot be a key."""
-    parts = presented.split("_")
-    return (parts[1], parts[2]) if len(parts) == 3 and parts[0] == "dl" and len(presented) <= 200 else None
+    match = FORMAT.fullmatch(presented)
+    return (match[1], match[2]) if match else None
+
+
+def checked_scopes(scopes: Iterable[str]) -> list[str]:
+    """Each scope once, in order. Raises ``ValueError`` for an unknown one."""
+    chosen = sorted(set(scopes))
+    if unknown := set(chosen) - set(SCOPES):
+        raise ValueError(f"unknown scopes {sorted(unknown)}; known are {', '.join(SCOPES)}")
+    return chosen
 
 
 class PostgresApiKeys:
@@ -73,17 +92,21 @@ class PostgresApiKeys:
     def create(
         self, tenant_id: str, name: str, scopes: Iterable[str] = (READ, WRITE), expires_at: datetime | None = None
     ) -> str:
-        """Store a new key and return it; it cannot be shown again. Raises ``ValueError`` for an unknown scope."""
-        chosen = sorted(set(scopes))
-        if unknown := set(chosen) - set(SCOPES):
-            raise ValueError(f"unknown scopes {sorted(unknown)}; known are {', '.join(SCOPES)}")
-        key = new_key()
-        with self._connections.platform() as connection:
-            connection.execute(
-                "INSERT INTO tenant_api_keys (prefix, tenant_id, name, secret_sha256, scopes, expires_at) "
-                "VALUES (%s, %s, %s, %s, %s, %s)",
-                [key.prefix, tenant_id, name, key.secret_sha256, chosen, expires_at],
-            )
+        """Store a new key and return it; it cannot be shown again.
+
+        Raises
+        ------
+        ValueError
+            A scope is unknown.
+        TenantNotFound
+        """
+        key, chosen = new_key(), checked_scopes(scopes)
+        values = [key.prefix, tenant_id, as_text(name), key.secret_sha256, chosen, expires_at]
+        try:
+            with self._connections.platform() as connection:
+                connection.execute(CREATE, values)
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise TenantNotFound(f"no tenant {tenant_id}") from error
         return key.presented
 
     def revoke(self, prefix: str) -> bool:
@@ -97,7 +120,8 @@ class PostgresApiKeys:
             row = connection.execute(FIND, [prefix]).fetchone()
             if row is None or not hmac.compare_digest(bytes(row["secret_sha256"]), digest(secret)):
                 return None
-            connection.execute(TOUCH, [prefix])
+            if row["untouched"]:
+                connection.execute(TOUCH, [prefix])
         return Principal(row["tenant_id"], f"key:{prefix}", frozenset(row["scopes"]))
 
     def _remember(self, fingerprint: bytes, principal: Principal | None) -> None:

@@ -1,5 +1,6 @@
 """Connections of one execution environment: one to the platform, a few to tenants, least recently used closed first."""
 
+import select
 import threading
 import time
 from collections import OrderedDict
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from deeplens.domain import Tenant
@@ -17,146 +19,152 @@ from deeplens.errors import DatabaseUnavailable
 type Connection = psycopg.Connection[dict[str, Any]]
 
 IDLE_SECONDS = 60.0
-TRUSTED_SECONDS = 1.0
-"""A connection used this recently is not probed again."""
+TRUSTED_SECONDS = 5.0
+"""A connection unused for longer is asked before it is used: a frozen environment may have lost it silently."""
+ROOM_SECONDS = 10.0
+"""How long a thread waits while other threads use every tenant connection."""
 OPTIONS = "-c statement_timeout=20000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000"
 
 
 @dataclass(slots=True)
 class Held:
-    """An open connection and the lock of whoever uses it."""
+    """A place for one connection, used by one thread at a time; ``users`` counts those that use or await it."""
 
-    connection: Connection
-    used_at: float
+    connection: Connection | None = None
+    used_at: float = 0.0
+    users: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def close(self) -> None:
+        if self.connection is not None:
+            with suppress(psycopg.Error):
+                self.connection.close()
 
 
 def connect(url: str) -> Connection:
-    return psycopg.connect(
-        url, autocommit=True, connect_timeout=5, options=OPTIONS, row_factory=dict_row, prepare_threshold=2
-    )
+    """Open a connection. Raises ``DatabaseUnavailable``."""
+    with translated():
+        return psycopg.connect(
+            url,
+            autocommit=True,
+            connect_timeout=5,
+            tcp_user_timeout=10_000,  # milliseconds
+            options=OPTIONS,
+            row_factory=dict_row,
+            prepare_threshold=2,
+        )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors about the server into ours; errors about a statement or its values pass."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise DatabaseUnavailable(type(error).__name__) from error
 
 
 class Connections:
-    """Hands out connections, one user at a time each.
+    """Hands out connections, one user at a time each. Every method raises ``DatabaseUnavailable``.
 
     Parameters
     ----------
     platform_url : the platform database; tenants without a server of their own live on the same one.
-    limit : most open tenant connections.
+    limit : most open tenant connections, whatever the number of threads.
     """
 
     def __init__(self, platform_url: str, limit: int = 4, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.platform_url = platform_url
         self._limit, self._monotonic = limit, monotonic
         self._held: OrderedDict[str, Held] = OrderedDict()
-        self._lock = threading.Lock()
+        self._room = threading.Condition()
 
     @contextmanager
     def platform(self) -> Iterator[Connection]:
-        """The platform connection; each statement commits by itself unless ``connection.transaction()`` is used."""
+        """The platform connection; each statement commits by itself unless a transaction or pipeline is used."""
         with self._borrow(self.platform_url) as connection:
             yield connection
 
     @contextmanager
     def tenant(self, tenant: Tenant) -> Iterator[Connection]:
+        """A tenant's connection. A thread holds at most one tenant's at a time."""
         with self._borrow(tenant.database_url) as connection:
             yield connection
 
     def close(self) -> None:
-        with self._lock:
+        with self._room:
             for held in self._held.values():
-                _close(held)
+                held.close()
             self._held.clear()
 
     def open_tenants(self) -> int:
-        with self._lock:
-            return sum(url != self.platform_url for url in self._held)
+        with self._room:
+            return len(self._tenants())
 
     @contextmanager
     def _borrow(self, url: str) -> Iterator[Connection]:
         if not url:
             raise DatabaseUnavailable("DATABASE_URL is not set")
-        held = self._take(url)
+        held = self._reserve(url)
         try:
-            yield held.connection
-            held.used_at = self._monotonic()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if held.connection.broken or held.connection.closed:
-                self._forget(url, held)
-            raise DatabaseUnavailable(type(error).__name__) from error
+            with held.lock, translated():
+                yield self._alive(url, held)
+                held.used_at = self._monotonic()
         finally:
-            held.lock.release()
+            with self._room:
+                held.users -= 1
+                self._room.notify_all()
 
-    def _take(self, url: str) -> Held:
-        """The connection of ``url``, locked and alive. The caller releases its lock."""
-        while True:
-            with self._lock:
-                self._close_idle(url)
-                held = self._held.get(url)
-                if held is not None:
-                    self._held.move_to_end(url)
-            if held is None:
-                held = self._open(url)
-            held.lock.acquire()
-            if self._usable(url, held):
-                return held
-            held.lock.release()
-
-    def _usable(self, url: str, held: Held) -> bool:
-        """Whether the connection still answers; one that does not is forgotten, and another is opened."""
-        if not held.connection.closed:
-            if self._monotonic() - held.used_at < TRUSTED_SECONDS:
-                return True
-            with suppress(psycopg.Error):
-                held.connection.execute("")
-                return True
-        self._forget(url, held)
-        return False
-
-    def _open(self, url: str) -> Held:
-        try:
-            opened = Held(connect(url), self._monotonic())
-        except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(type(error).__name__) from error
-        with self._lock:
-            raced = self._held.get(url)
-            if raced is not None:
-                _close(opened)
-                return raced
+    def _reserve(self, url: str) -> Held:
+        """The place of ``url``, counted as used so that nobody closes it."""
+        with self._room:
+            self._close_idle()
             self._make_room(url)
-            self._held[url] = opened
-        return opened
+            held = self._held.setdefault(url, Held())
+            self._held.move_to_end(url)
+            held.users += 1
+            return held
 
     def _make_room(self, url: str) -> None:
-        tenants = [name for name in self._held if name not in (self.platform_url, url)]
-        excess = len(tenants) + 1 - self._limit if url != self.platform_url else 0
-        for name in tenants:
-            if excess <= 0:
-                return
-            excess -= self._close_unused(name)
+        deadline = time.monotonic() + ROOM_SECONDS
+        while url != self.platform_url and url not in self._held and len(self._tenants()) >= self._limit:
+            unused = next((name for name in self._tenants() if not self._held[name].users), None)
+            if unused is not None:
+                self._held.pop(unused).close()
+            elif not self._room.wait(deadline - time.monotonic()):
+                raise DatabaseUnavailable("every tenant connection is in use")
 
-    def _close_idle(self, wanted: str) -> None:
-        now = self._monotonic()
-        for name in [n for n, h in self._held.items() if n != wanted and now - h.used_at > IDLE_SECONDS]:
-            self._close_unused(name)
+    def _close_idle(self) -> None:
+        oldest = self._monotonic() - IDLE_SECONDS
+        for name in [name for name, held in self._held.items() if not held.users and held.used_at < oldest]:
+            self._held.pop(name).close()
 
-    def _close_unused(self, name: str) -> bool:
-        held = self._held[name]
-        if not held.lock.acquire(blocking=False):
-            return False
-        del self._held[name]
-        _close(held)
-        held.lock.release()
+    def _tenants(self) -> list[str]:
+        """URLs of tenants that have a place, least recently used first."""
+        return [name for name in self._held if name != self.platform_url]
+
+    def _alive(self, url: str, held: Held) -> Connection:
+        """The connection of this place, opened or replaced where it has to be."""
+        trusted = self._monotonic() - held.used_at < TRUSTED_SECONDS
+        if held.connection is None or not _answers(held.connection, trusted):
+            held.close()
+            held.connection = connect(url)
+        return held.connection
+
+
+def _answers(connection: Connection, trusted: bool) -> bool:
+    if connection.closed or connection.info.transaction_status is not TransactionStatus.IDLE:
+        return False
+    if trusted and not _readable(connection.fileno()):
         return True
-
-    def _forget(self, url: str, held: Held) -> None:
-        with self._lock:
-            if self._held.get(url) is held:
-                del self._held[url]
-        _close(held)
-
-
-def _close(held: Held) -> None:
     with suppress(psycopg.Error):
-        held.connection.close()
+        connection.execute("")
+        return True
+    return False
+
+
+def _readable(descriptor: int) -> bool:
+    """Whether the server said something unasked: usually that it goes away. Costs no round trip."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

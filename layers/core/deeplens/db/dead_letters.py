@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from psycopg.types.json import Jsonb
-
 from deeplens.db.connections import Connections
+from deeplens.db.values import as_jsonb
 from deeplens.domain import DeadLetterEntry
 
 STORE = """
@@ -33,8 +32,7 @@ class PostgresDeadLetters:
                 "image_id": letter.image_id,
                 "stage": letter.stage,
                 "error_code": letter.error_code,
-                # PostgreSQL's jsonb refuses NUL; anyone may have put one into a message.
-                "error_message": letter.error_message.replace("\x00", "\ufffd"),
+                "error_message": letter.error_message,
                 "attempt": letter.attempt,
                 "failed_at": letter.failed_at.isoformat(),
                 "source": letter.source.model_dump(mode="json", by_alias=True) if letter.source else None,
@@ -42,4 +40,4 @@ class PostgresDeadLetters:
             for letter in letters
         ]
         with self._connections.platform() as connection:
-            connection.execute(STORE, [Jsonb(rows)])
+            connection.execute(STORE, [as_jsonb(rows)])

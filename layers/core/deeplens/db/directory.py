@@ -10,6 +10,7 @@ from deeplens.domain import ModelRef, Tenant
 from deeplens.errors import TenantNotFound
 
 CACHE_SECONDS = 10.0
+MOST_KNOWN = 5000
 SELECT = """
 SELECT id, name, status, database_server, database_name, storage_uri, qdrant_url,
        model_name, model_version, model_dimensions
@@ -35,6 +36,8 @@ class PostgresDirectory:
         until, tenant = self._known.get(tenant_id, (0.0, None))
         if tenant is None or until < self._monotonic():
             tenant = self._read(tenant_id)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
             self._known[tenant_id] = (self._monotonic() + CACHE_SECONDS, tenant)
         return tenant
 

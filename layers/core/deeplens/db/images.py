@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
 from deeplens.db.connections import Connections
+from deeplens.db.values import as_jsonb, as_text
 from deeplens.domain import ImageQuery, ImageRecord, NewImage, StageResult, Step, Tenant, TimelineEntry, Tombstone
 
 COLUMNS = (
@@ -15,6 +14,7 @@ COLUMNS = (
     "error_code, error_message, error_retryable, attempt"
 )
 LIVE = "NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = images.id)"
+NAMES = COLUMNS.split(", ")
 STATUSES = {step.name.lower(): int(step) for step in Step}
 
 INSERT = """
@@ -31,7 +31,7 @@ SELECT id, generation, step, 'accept', uploaded_at FROM added
 """
 
 FIND = f"""
-SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + c for c in COLUMNS.split(", "))}
+SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + name for name in NAMES)}
 FROM unnest(%s::text[]) AS wanted(image_id)
 LEFT JOIN images i ON i.id = wanted.image_id
 LEFT JOIN deleted_images d ON d.image_id = wanted.image_id
@@ -45,6 +45,11 @@ WITH result AS (
         width int, height int, format text, mime_type text, completed_at timestamptz, processing_seconds float8,
         model text, model_version text, error_code text, error_message text, error_retryable bool, attempt int)
     WHERE NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = r.image_id)
+), present AS (  -- locked in the order of their ids, so that two batches never wait for each other
+    SELECT id, generation FROM images WHERE id IN (SELECT image_id FROM result) ORDER BY id FOR NO KEY UPDATE
+), newest AS (
+    SELECT DISTINCT ON (image_id) * FROM result JOIN (SELECT id FROM present) AS p ON p.id = image_id
+    ORDER BY image_id, result.generation DESC, step DESC
 ), moved AS (
     UPDATE images i SET
         generation = r.generation, step = r.step, updated_at = now(),
@@ -55,15 +60,18 @@ WITH result AS (
         model = coalesce(r.model, i.model), model_version = coalesce(r.model_version, i.model_version),
         error_code = r.error_code, error_message = r.error_message, error_retryable = r.error_retryable,
         attempt = r.attempt
-    FROM result r
+    FROM newest r
     WHERE i.id = r.image_id AND (i.generation, i.step) < (r.generation, r.step)
 )
 INSERT INTO image_events
     (image_id, generation, step, stage, occurred_at, duration_seconds, error_code, error_message)
 SELECT r.image_id, r.generation, r.step, r.stage, r.occurred_at, r.duration_seconds, r.error_code, r.error_message
-FROM result r JOIN images i ON i.id = r.image_id
+FROM result r JOIN present p ON p.id = r.image_id AND p.generation <= r.generation
 ON CONFLICT DO NOTHING
 """
+CHANGES = frozenset(
+    ("width", "height", "format", "mime_type", "completed_at", "processing_seconds", "model", "model_version")
+)
 
 
 class PostgresImages:
@@ -75,18 +83,21 @@ class PostgresImages:
     def insert(self, tenant: Tenant, image: NewImage) -> ImageRecord | Tombstone:
         values = {
             "id": image.id,
-            "file_name": image.file_name,
+            "file_name": as_text(image.file_name),
             "storage_path": image.storage_path,
             "mime_type": image.mime_type,
             "size_bytes": image.size_bytes,
             "sha256": image.sha256,
             "uploaded_at": image.uploaded_at,
-            "tags": list(image.tags),
-            "metadata": Jsonb(image.metadata),
+            "tags": [as_text(tag) for tag in image.tags],
+            "metadata": as_jsonb(image.metadata),
         }
         with self._connections.tenant(tenant) as connection:
-            connection.execute(INSERT, values)
-        return self.find(tenant, [image.id])[image.id]
+            with connection.pipeline():
+                connection.execute(INSERT, values)
+                # A statement of its own: it sees what another connection wrote while the first one waited for it.
+                cursor = connection.execute(FIND, [[image.id]])
+            return next(found for row in cursor if (found := _found(row)) is not None)
 
     def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
         if not image_ids:
@@ -99,15 +110,20 @@ class PostgresImages:
         if not results:
             return
         with self._connections.tenant(tenant) as connection:
-            connection.execute(ADVANCE, [Jsonb([_result_row(result) for result in results])])
+            connection.execute(ADVANCE, [as_jsonb([_result_row(result) for result in results])])
 
     def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
-        where, values = _conditions(query)
-        statement = (
-            f"SELECT {COLUMNS} FROM images WHERE {' AND '.join(where)} ORDER BY uploaded_at DESC, id DESC LIMIT %s"  # noqa: S608
-        )
+        statement, values = self.page_statement(query)
         with self._connections.tenant(tenant) as connection:
-            return [_record(row) for row in connection.execute(statement, [*values, query.limit])]
+            return [_record(row) for row in connection.execute(statement, values)]
+
+    @staticmethod
+    def page_statement(query: ImageQuery) -> tuple[str, list[Any]]:
+        """SQL and its values; what a caller chose stands only in the values."""
+        where, values = _conditions(query)
+        conditions = " AND ".join(where)
+        statement = f"SELECT {COLUMNS} FROM images WHERE {conditions} ORDER BY uploaded_at DESC, id DESC LIMIT %s"  # noqa: S608
+        return statement, [*values, query.limit]
 
     def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
         statement = (
@@ -125,7 +141,11 @@ class PostgresImages:
             UPDATE images SET tags = coalesce(%s::text[], tags), metadata = coalesce(%s, metadata),
                    revision = revision + 1, updated_at = now()
             WHERE id = %s AND {LIVE} RETURNING {COLUMNS}"""  # noqa: S608
-        values = [None if tags is None else list(tags), None if metadata is None else Jsonb(metadata), image_id]
+        values = [
+            None if tags is None else [as_text(tag) for tag in tags],
+            None if metadata is None else as_jsonb(metadata),
+            image_id,
+        ]
         with self._connections.tenant(tenant) as connection:
             row = connection.execute(statement, values).fetchone()
         return _record(row) if row else None
@@ -151,7 +171,7 @@ class PostgresImages:
             )
             DELETE FROM images USING kept WHERE images.id = kept.image_id"""
         with self._connections.tenant(tenant) as connection:
-            connection.execute(statement, [Jsonb(receipts)])
+            connection.execute(statement, [as_jsonb(receipts)])
 
     def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
         """Drop tombstones older than any retention; returns how many."""
@@ -167,11 +187,13 @@ def _found(row: dict[str, Any]) -> ImageRecord | Tombstone | None:
 
 
 def _record(row: dict[str, Any]) -> ImageRecord:
-    columns = {name: row[name] for name in COLUMNS.split(", ")}
+    columns = {name: row[name] for name in NAMES}
     return ImageRecord(**{**columns, "step": Step(row["step"]), "tags": tuple(row["tags"])})
 
 
 def _result_row(result: StageResult) -> dict[str, Any]:
+    if unknown := result.changes.keys() - CHANGES:
+        raise ValueError(f"{sorted(unknown)} are not columns that a stage changes")
     changes = {
         name: value.isoformat() if isinstance(value, datetime) else value for name, value in result.changes.items()
     }
@@ -193,7 +215,7 @@ def _conditions(query: ImageQuery) -> tuple[list[str], list[Any]]:
     """WHERE parts and their values; parts are constants, values are parameters."""
     given: list[tuple[str, Any]] = [
         ("step = ANY(%s)", [STATUSES[status] for status in query.statuses] or None),
-        ("tags @> %s::text[]", list(query.tags) or None),
+        ("tags @> %s::text[]", [as_text(tag) for tag in query.tags] or None),
         ("uploaded_at >= %s", query.uploaded_from),
         ("uploaded_at < %s", query.uploaded_before),
         ("(uploaded_at, id) < (%s, %s)", query.after),

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-
-from psycopg.types.json import Jsonb
+from operator import itemgetter
+from typing import Any
 
 from deeplens.contracts.events import ImageUploaded
-from deeplens.db.connections import Connection, Connections
+from deeplens.db.connections import Connections
+from deeplens.db.values import as_jsonb
 
 ADMIT = """
 INSERT INTO pending_images (tenant_id, image_id, event, due, released)
@@ -31,17 +32,20 @@ WITH room AS (
 )
 UPDATE pending_images p SET released = true, due = %(due)s FROM next
 WHERE p.tenant_id = next.tenant_id AND p.image_id = next.image_id
-RETURNING p.event
+RETURNING p.event, p.accepted_at AS since
 """
 OVERDUE = """
 UPDATE pending_images p SET due = %(due)s FROM (
-    SELECT tenant_id, image_id FROM pending_images WHERE released AND due < %(now)s
+    SELECT tenant_id, image_id, due FROM pending_images WHERE released AND due < %(now)s
     ORDER BY due LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS late
 WHERE p.tenant_id = late.tenant_id AND p.image_id = late.image_id
-RETURNING p.event
+RETURNING p.event, late.due AS since
 """
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(tenant_id, 20)) FROM unnest(%s::text[]) AS t(tenant_id)"
-"""Windows are counted under a lock per tenant, or two admissions at its edge would both pass."""
+"""Windows are counted under a lock per tenant, or two admissions at its edge would both pass.
+
+A pipeline is one transaction and one round trip, and each of its statements sees what was committed before it began.
+"""
 
 
 class PostgresPending:
@@ -53,37 +57,41 @@ class PostgresPending:
     """
 
     def __init__(self, connections: Connections, window: int) -> None:
-        self._connections, self._window = connections, window
+        self.connections, self._window = connections, window
 
     def admit(self, event: ImageUploaded, due: datetime) -> bool:
         values = {
             "tenant": event.tenant_id,
             "image": event.image_id,
-            "event": Jsonb(event.model_dump(mode="json", by_alias=True, exclude_none=True)),
+            "event": as_jsonb(event.model_dump(mode="json", by_alias=True, exclude_none=True)),
             "due": due,
             "window": self._window,
         }
-        with self._connections.platform() as connection, connection.transaction():
-            _lock(connection, [event.tenant_id])
-            row = connection.execute(ADMIT, values).fetchone()
+        with self.connections.platform() as connection:
+            with connection.pipeline():
+                connection.execute(LOCK, [[event.tenant_id]])
+                cursor = connection.execute(ADMIT, values)
+            row = cursor.fetchone()
         return bool(row and row["released"])
 
     def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
         if not images:
             return []
         tenants = sorted({tenant_id for tenant_id, _ in images})
-        with self._connections.platform() as connection, connection.transaction():
-            _lock(connection, tenants)
-            connection.execute(FORGET, [[t for t, _ in images], [i for _, i in images]])
-            values = {"window": self._window, "tenants": tenants, "due": due}
-            rows = connection.execute(RELEASE, values).fetchall()
-        return [ImageUploaded.model_validate(row["event"]) for row in rows]
+        values = {"window": self._window, "tenants": tenants, "due": due}
+        with self.connections.platform() as connection:
+            with connection.pipeline():
+                connection.execute(LOCK, [tenants])
+                connection.execute(FORGET, [[t for t, _ in images], [i for _, i in images]])
+                cursor = connection.execute(RELEASE, values)
+            return _events(cursor.fetchall())
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
-        with self._connections.platform() as connection:
-            rows = connection.execute(OVERDUE, {"now": now, "due": due, "limit": limit}).fetchall()
-        return [ImageUploaded.model_validate(row["event"]) for row in rows]
+        with self.connections.platform() as connection:
+            cursor = connection.execute(OVERDUE, {"now": now, "due": due, "limit": limit})
+            return _events(cursor.fetchall())
 
 
-def _lock(connection: Connection, tenants: Sequence[str]) -> None:
-    connection.execute(LOCK, [list(tenants)])
+def _events(rows: list[dict[str, Any]]) -> list[ImageUploaded]:
+    """Oldest first: an UPDATE returns its rows in any order."""
+    return [ImageUploaded.model_validate(row["event"]) for row in sorted(rows, key=itemgetter("since"))]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from deeplens.db.connections import Connections
+from deeplens.db.values import as_text
 
 RECORD = """
 WITH given AS (
@@ -29,6 +30,7 @@ class PostgresUsage:
     def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
         if not entries:
             return
-        columns = [list(column) for column in zip(*entries, strict=True)]
+        storable = [(as_text(event), tenant, as_text(metric), float(n), at) for event, tenant, metric, n, at in entries]
+        columns = [list(column) for column in zip(*storable, strict=True)]
         with self._connections.platform() as connection:
             connection.execute(RECORD, columns)

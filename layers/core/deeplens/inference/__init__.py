@@ -1,0 +1,1 @@
+"""Embeddings from the inference endpoint, over HTTP or through SageMaker."""

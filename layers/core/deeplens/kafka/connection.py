@@ -1,5 +1,6 @@
 """How clients reach the brokers."""
 
+from functools import partial
 from typing import Any
 
 from deeplens.errors import BrokerUnavailable
@@ -13,7 +14,25 @@ def client_config(settings: Settings) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.kafka_brokers,
         "client.id": settings.kafka_client_id,
-        "security.protocol": settings.kafka_security,
+        **_security(settings),
         "topic.metadata.refresh.interval.ms": 60_000,
         "reconnect.backoff.max.ms": 2_000,
     }
+
+
+def _security(settings: Settings) -> dict[str, Any]:
+    if settings.kafka_security != "IAM":
+        return {"security.protocol": settings.kafka_security}
+    return {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanisms": "OAUTHBEARER",
+        "oauth_cb": partial(_iam_token, settings.aws_region),
+    }
+
+
+def _iam_token(region: str, _config: str) -> tuple[str, float]:
+    """A signed token for MSK's IAM authentication and its expiry, epoch seconds."""
+    from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
+
+    token, expires_ms = MSKAuthTokenProvider.generate_auth_token(region)
+    return token, expires_ms / 1000

@@ -48,7 +48,7 @@ class BatchHandler:
     def __call__(self, event: Mapping[str, Any], invocation: Invocation) -> Response:
         received = self._worked([self._received(record) for record in records_of(event)])
         finished = self._published(received)
-        invocation.report(self._stage.name, [item.outcome for item in finished])
+        invocation.report(self._stage.name, [item.outcome for item in finished], [item.event for item in finished])
         return failures(finished)
 
     def _received(self, record: Record) -> Received:

@@ -1,6 +1,5 @@
-"""Alembic's entry: runs the migrations of this tree on the connection it is given."""
+"""Alembic's entry: writes the SQL of this tree's migrations."""
 
-from deeplens.db.migrate import run_in_context
-from deeplens.db.platform.models import Base
+from deeplens.db.migrate import write_sql
 
-run_in_context(Base.metadata)
+write_sql()

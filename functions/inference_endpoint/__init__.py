@@ -1,0 +1,1 @@
+"""The inference container: images or tensors in, embeddings out."""

@@ -1,0 +1,42 @@
+"""Changing tags and metadata: the row first, then the payload that searches filter by."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from deeplens.api.fields import unique
+from deeplens.api.problems import image_not_found
+from deeplens.domain import ImageRecord, Step, Tenant
+from deeplens.ports import ImageRepository, VectorIndex
+from deeplens.vectors.payload import payload_of
+
+REPEATS = 5
+
+
+class Amend:
+    """Replace tags and/or metadata of an image and of its point, if it has one yet.
+
+    An image that is not indexed yet gets its payload from the row when it is.
+    """
+
+    def __init__(self, images: ImageRepository, index: VectorIndex) -> None:
+        self._images, self._index = images, index
+
+    def __call__(
+        self, tenant: Tenant, image_id: str, *, tags: Sequence[str] | None, metadata: dict[str, Any] | None
+    ) -> ImageRecord:
+        labels = None if tags is None else unique(tags)
+        image = self._images.amend(tenant, image_id, tags=labels, metadata=metadata)
+        if image is None:
+            raise image_not_found(image_id)
+        if image.step >= Step.INDEXED:
+            self._refresh_point(tenant, image)
+        return image
+
+    def _refresh_point(self, tenant: Tenant, image: ImageRecord) -> None:
+        """Write the row's payload until the row is still the same afterwards: of two changes the later must stay."""
+        for _ in range(REPEATS):
+            self._index.replace_payload(tenant, image.id, payload_of(image, tenant))
+            latest = self._images.find(tenant, [image.id]).get(image.id)
+            if not isinstance(latest, ImageRecord) or latest.revision == image.revision:
+                return
+            image = latest

@@ -1,0 +1,66 @@
+"""The HTTP API as one ASGI application."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from deeplens.api import content, images, problems, search
+from deeplens.api.middleware import BodyLimit, RequestContext
+from deeplens.api.parts import ApiParts
+from deeplens.contracts.api import Health
+
+DESCRIPTION = """Upload images and find similar ones.
+
+Every request carries `X-API-Key`; the key decides the tenant. Errors are `application/problem+json` (RFC 9457)."""
+TAGS = [
+    {"name": "images", "description": "Upload, follow, list, amend and delete images."},
+    {"name": "search", "description": "Find images by similarity."},
+    {"name": "service", "description": "About the API itself."},
+]
+FORM_OVERHEAD_BYTES = 128 * 1024
+"""Room for boundaries, tags and metadata beside the file."""
+
+
+def create_app(parts: ApiParts) -> FastAPI:
+    """The application over ``parts``; none of them is touched before a request needs it."""
+    app = FastAPI(
+        title="DeepLens",
+        version="1",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        openapi_url="/v1/openapi.json",
+        docs_url="/v1/docs",
+        redoc_url=None,
+        redirect_slashes=False,
+        form_limits={"max_files": 1, "max_fields": 100, "max_part_size": 64 * 1024},
+    )
+    app.state.parts = parts
+    app.add_middleware(BodyLimit, max_bytes=parts.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
+    app.add_middleware(RequestContext)
+    problems.install(app)
+    for router in (images.router, content.router, search.router):
+        app.include_router(router)
+    app.add_api_route("/v1/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def health() -> Health:
+    """Answers without asking any other part."""
+    return Health()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with problems under their own media type."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        for path in document["paths"].values():
+            for operation in path.values():
+                _name_problems(operation)
+    return app.openapi_schema or {}
+
+
+def _name_problems(operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        if status >= "400" and "application/json" in response.get("content", {}):
+            response["content"] = {problems.MEDIA_TYPE: response["content"]["application/json"]}

@@ -1,0 +1,62 @@
+"""Who calls. The tenant comes from the principal and from nowhere else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from fastapi.security import APIKeyHeader
+
+from deeplens.api.parts import ApiParts, Parts
+from deeplens.domain import Principal, Tenant
+from deeplens.errors import ApiError, TenantNotFound
+
+READ, WRITE = "deeplens.api.read", "deeplens.api.write"
+CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="deeplens"'}
+api_key = APIKeyHeader(
+    name="X-API-Key", scheme_name="apiKey", description="A key of your tenant, with its scopes.", auto_error=False
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated principal and the tenant it acts for."""
+
+    principal: Principal
+    tenant: Tenant
+
+
+def principal_of(parts: Parts, presented: Annotated[str | None, Depends(api_key)]) -> Principal:
+    if not presented:
+        raise ApiError(401, "unauthenticated", "Authentication required", "Send your key as X-API-Key.", CHALLENGE)
+    principal = parts.api_keys.authenticate(presented)
+    if principal is None:
+        raise ApiError(401, "invalid-api-key", "API key not valid", "It is unknown, expired or revoked.", CHALLENGE)
+    return principal
+
+
+def requires(scope: str) -> Callable[[Parts, Principal], Caller]:
+    """A dependency that lets only principals with ``scope`` of an active tenant pass."""
+
+    def caller(parts: Parts, principal: Annotated[Principal, Depends(principal_of)]) -> Caller:
+        if not principal.may(scope):
+            raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
+        return Caller(principal, _active_tenant(parts, principal))
+
+    return caller
+
+
+def _active_tenant(parts: ApiParts, principal: Principal) -> Tenant:
+    if principal.tenant_id is None:
+        raise ApiError(403, "no-tenant", "No tenant", "These credentials belong to no tenant.")
+    try:
+        tenant = parts.tenants.get(principal.tenant_id)
+    except TenantNotFound:
+        raise ApiError(403, "tenant-not-found", "Tenant not found", "Your tenant no longer exists.") from None
+    if tenant.status != "active":
+        raise ApiError(403, "tenant-not-active", "Tenant not active", f"Your tenant is {tenant.status}.")
+    return tenant
+
+
+Reader = Annotated[Caller, Depends(requires(READ))]
+Writer = Annotated[Caller, Depends(requires(WRITE))]

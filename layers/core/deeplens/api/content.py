@@ -1,0 +1,95 @@
+"""The bytes of an image: the original and its thumbnails, with caching."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Header
+from starlette.responses import RedirectResponse, Response
+
+from deeplens.api.auth import Reader
+from deeplens.api.fields import ImageIdInPath
+from deeplens.api.lookup import live_image
+from deeplens.api.parts import Parts
+from deeplens.api.problems import responses
+from deeplens.api.query_image import limits_of
+from deeplens.domain import ImageRecord
+from deeplens.errors import ApiError, ObjectNotFound
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+PRESIGNED_FOR = timedelta(minutes=5)
+# A deleted image has to vanish at once, so originals are asked for again each time; thumbnails may linger an hour.
+REVALIDATE, AN_HOUR = "private, no-cache", "private, max-age=3600"
+SAFE = {"Content-Security-Policy": "default-src 'none'; sandbox", "Vary": "X-API-Key"}
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
+BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The copy the client has is still right"}}
+
+
+@router.get(
+    "/{image_id}/content",
+    summary="The original file",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/*": BINARY}, "description": "The bytes as they were uploaded"},
+        307: {"description": "Too large for one answer; follow Location, valid for five minutes"},
+        **NOT_MODIFIED,
+        **responses(404),
+    },
+)
+def get_content(caller: Reader, parts: Parts, image_id: ImageIdInPath, if_none_match: IfNoneMatch = None) -> Response:
+    image = live_image(parts.images, caller.tenant, image_id)
+    headers = {"ETag": f'"{image.sha256}"', "Cache-Control": REVALIDATE, **SAFE}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    store = parts.stores.for_tenant(caller.tenant)
+    key = store.key_of(image.storage_path)
+    if image.size_bytes > parts.settings.max_upload_bytes:
+        return RedirectResponse(store.presign_get(key, PRESIGNED_FOR), 307, {"Cache-Control": "no-store"})
+    try:
+        body = store.get(key)
+    except ObjectNotFound:
+        raise ApiError(404, "content-not-found", "Content not found", f"The file of {image_id} is missing.") from None
+    return Response(body, headers=headers | {"Content-Disposition": disposition(image)}, media_type=image.mime_type)
+
+
+@router.get(
+    "/{image_id}/thumbnails/{size}",
+    summary="A thumbnail",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": BINARY}, "description": "JPEG that fits 128 × 128 or 512 × 512"},
+        **NOT_MODIFIED,
+        **responses(404),
+    },
+)
+def get_thumbnail(
+    caller: Reader,
+    parts: Parts,
+    image_id: ImageIdInPath,
+    size: Literal["small", "medium"],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Made on the fly when the pipeline has not come to it yet."""
+    from deeplens.api.thumbnails import Thumbnails
+
+    image = live_image(parts.images, caller.tenant, image_id)
+    headers = {"ETag": f'"{image.sha256[:32]}-{size}"', "Cache-Control": AN_HOUR, **SAFE}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    thumbnails = Thumbnails(parts.stores, parts.images, limits_of(parts.settings))
+    return Response(thumbnails(caller.tenant, image, size), headers=headers, media_type="image/jpeg")
+
+
+def matches(if_none_match: str | None, etag: str) -> bool:
+    """Weak comparison, RFC 9110 13.1.2."""
+    if if_none_match is None:
+        return False
+    return if_none_match.strip() == "*" or etag in re.findall(r'"[^"]*"', if_none_match)
+
+
+def disposition(image: ImageRecord) -> str:
+    """The file's name in ASCII, and in full as RFC 8187 has it."""
+    plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", image.file_name)
+    return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(image.file_name, safe='')}"

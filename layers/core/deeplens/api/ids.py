@@ -1,0 +1,21 @@
+"""New image ids: sortable by time, or derived from what the client calls the upload."""
+
+import hashlib
+from base64 import b32encode
+from datetime import datetime
+from secrets import randbits
+
+CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+LENGTH = 26
+
+
+def new_image_id(at: datetime) -> str:
+    """``img_`` and a lower-case ULID: 48 bits of milliseconds, 80 of chance."""
+    number = int(at.timestamp() * 1000) << 80 | randbits(80)
+    return "img_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
+
+
+def keyed_image_id(tenant_id: str, idempotency_key: str) -> str:
+    """The same id for the same key of the same tenant, so that a repeat resumes without any look-up."""
+    digest = hashlib.sha256(f"{tenant_id}\0{idempotency_key}".encode()).digest()
+    return "img_" + b32encode(digest).decode().lower()[:LENGTH]

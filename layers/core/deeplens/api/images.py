@@ -1,0 +1,130 @@
+"""/v1/images: upload, look, list, amend, delete."""
+
+import hashlib
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
+
+from deeplens.api import cursor, views
+from deeplens.api.amendments import Amend
+from deeplens.api.auth import Reader, Writer
+from deeplens.api.deletions import Delete
+from deeplens.api.fields import ImageIdInPath, file_name_of, idempotency_key, metadata_of, tags_of
+from deeplens.api.ids import keyed_image_id, new_image_id
+from deeplens.api.lookup import live_image
+from deeplens.api.parts import ApiParts, Parts, Traceparent
+from deeplens.api.problems import responses
+from deeplens.api.query_image import body_of, limits_of
+from deeplens.api.uploads import AcceptUpload, Upload
+from deeplens.contracts.api import AcceptedImage, DeletedImage, ImageDetail, ImagePage, ImagePatch, ListQuery
+from deeplens.domain import ImageQuery, Tenant
+
+router = APIRouter(prefix="/v1/images", tags=["images"])
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Upload an image",
+    responses={
+        202: {
+            "headers": {
+                "Location": {"schema": {"type": "string"}, "description": "the image"},
+                "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "true for a repeat"},
+            }
+        },
+        **responses(400, 410, 413, 415),
+    },
+)
+def upload_image(
+    caller: Writer,
+    parts: Parts,
+    traceparent: Traceparent,
+    response: Response,
+    file: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF")],
+    tags: Annotated[list[str], Form(description="repeated, or one JSON list", max_length=100)] = [],  # noqa: B006
+    metadata: Annotated[str | None, Form(description='JSON object of scalars, e.g. {"iso": 200}')] = None,
+    key: Annotated[
+        str | None,
+        Header(alias="Idempotency-Key", description="a repeat with the same key and file makes no second image"),
+    ] = None,
+) -> AcceptedImage:
+    """Store the file and start processing it. Follow ``Location`` until its status is ``completed`` or ``failed``."""
+    upload = _upload(parts, caller.tenant, file, tags, metadata, idempotency_key(key))
+    done = _accept(parts)(caller.tenant, upload, traceparent)
+    response.headers["Location"] = views.path_of(done.image.id)
+    if done.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return views.accepted(done.image)
+
+
+@router.get("", summary="List images", responses=responses())
+def list_images(caller: Reader, parts: Parts, query: Annotated[ListQuery, Query()]) -> ImagePage:
+    """Images newest first; deleted ones never."""
+    wanted = ImageQuery(
+        # One more than asked for tells whether there is a next page.
+        limit=query.limit + 1,
+        statuses=tuple(query.status),
+        tags=tuple(query.tag),
+        uploaded_from=query.uploaded_from,
+        uploaded_before=query.uploaded_before,
+        after=cursor.read(query.cursor) if query.cursor else None,
+    )
+    found = parts.images.page(caller.tenant, wanted)
+    shown = found[: query.limit]
+    more = len(found) > query.limit
+    return ImagePage(
+        images=[views.summary(image) for image in shown],
+        next_cursor=cursor.write((shown[-1].uploaded_at, shown[-1].id)) if more else None,
+    )
+
+
+@router.get("/{image_id}", summary="Status and timeline of an image", responses=responses(404))
+def get_image(caller: Reader, parts: Parts, image_id: ImageIdInPath) -> ImageDetail:
+    image = live_image(parts.images, caller.tenant, image_id)
+    return views.detail(image, parts.images.timeline(caller.tenant, image_id))
+
+
+@router.patch("/{image_id}", summary="Replace tags or metadata", responses=responses(400, 404))
+def amend_image(caller: Writer, parts: Parts, image_id: ImageIdInPath, patch: ImagePatch) -> ImageDetail:
+    """Searches see the change when this answers; the image is not embedded again."""
+    amend = Amend(parts.images, parts.index)
+    image = amend(caller.tenant, image_id, tags=patch.tags, metadata=patch.metadata)
+    return views.detail(image, parts.images.timeline(caller.tenant, image_id))
+
+
+@router.delete("/{image_id}", status_code=202, summary="Delete an image", responses=responses(404))
+def delete_image(caller: Writer, parts: Parts, traceparent: Traceparent, image_id: ImageIdInPath) -> DeletedImage:
+    """The image is gone from every answer at once; what was stored of it follows. Safe to repeat."""
+    Delete(parts.images, parts.publisher, parts.clock)(caller.tenant, image_id, traceparent)
+    return DeletedImage(image_id=image_id)
+
+
+def _upload(
+    parts: ApiParts, tenant: Tenant, file: UploadFile, tags: list[str], metadata: str | None, key: str | None
+) -> Upload:
+    from deeplens.imaging import inspect
+
+    labels, facts = tags_of(tags), metadata_of(metadata, "body")
+    body = body_of(file, parts.settings)
+    header = inspect(body, limits_of(parts.settings))
+    return Upload(
+        image_id=keyed_image_id(tenant.id, key) if key else new_image_id(parts.clock.now()),
+        keyed=key is not None,
+        body=body,
+        sha256=hashlib.sha256(body).hexdigest(),
+        file_name=file_name_of(file.filename, header.type.extension),
+        mime_type=header.type.mime_type,
+        extension=header.type.extension,
+        format=header.type.format,
+        width=header.width,
+        height=header.height,
+        tags=labels,
+        metadata=facts,
+    )
+
+
+def _accept(parts: ApiParts) -> AcceptUpload:
+    due = timedelta(seconds=parts.settings.pending_due_seconds)
+    return AcceptUpload(parts.stores, parts.images, parts.pending, parts.publisher, parts.clock, due)

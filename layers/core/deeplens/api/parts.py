@@ -1,0 +1,55 @@
+"""What the API needs of the world, and how a request reaches it."""
+
+from typing import Annotated, Protocol, cast
+
+from fastapi import Depends, Request
+
+from deeplens.ports import (
+    ApiKeys,
+    Clock,
+    Embedder,
+    EventPublisher,
+    ImageRepository,
+    PendingImages,
+    StoreResolver,
+    TenantDirectory,
+    VectorIndex,
+)
+from deeplens.settings import Settings
+
+
+class ApiParts(Protocol):
+    """Built by ``bootstrap``; each part when first used."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def tenants(self) -> TenantDirectory: ...
+    @property
+    def images(self) -> ImageRepository: ...
+    @property
+    def pending(self) -> PendingImages: ...
+    @property
+    def stores(self) -> StoreResolver: ...
+    @property
+    def index(self) -> VectorIndex: ...
+    @property
+    def embedder(self) -> Embedder: ...
+    @property
+    def publisher(self) -> EventPublisher: ...
+    @property
+    def api_keys(self) -> ApiKeys: ...
+
+
+def parts_of(request: Request) -> ApiParts:
+    return cast("ApiParts", request.app.state.parts)
+
+
+def traceparent_of(request: Request) -> str:
+    return cast("str", request.state.traceparent)
+
+
+Parts = Annotated[ApiParts, Depends(parts_of)]
+Traceparent = Annotated[str, Depends(traceparent_of)]

@@ -1,0 +1,173 @@
+"""Accepting an upload, step by step, so that it can stop anywhere and be taken up again."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from deeplens.contracts.events import ImageUploaded
+from deeplens.domain import ImageRecord, NewImage, OutgoingMessage, Step, Tenant, Tombstone
+from deeplens.errors import ApiError, BrokerUnavailable
+from deeplens.kafka.records import follow_up_id
+from deeplens.pipeline.keys import original_key
+from deeplens.ports import Clock, EventPublisher, ImageRepository, PendingImages, StoreResolver
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file whose header was found good.
+
+    Attributes
+    ----------
+    image_id : new, or derived from the client's idempotency key.
+    keyed : whether it was, so that an earlier attempt may have left something.
+    width, height : pixels, by the header.
+    """
+
+    image_id: str
+    keyed: bool
+    body: bytes
+    sha256: str
+    file_name: str
+    mime_type: str
+    extension: str
+    format: str
+    width: int
+    height: int
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """``replayed`` when an earlier request had already made the row."""
+
+    image: ImageRecord
+    replayed: bool
+
+
+class AcceptUpload:
+    """Remember the image as pending, store the original, write the row, publish the event; then it is accepted.
+
+    A step that cannot be done raises ``DependencyUnavailable``. A repeat with the same idempotency key does what is
+    missing: the id, and with it every row, object and event, is the same.
+
+    Parameters
+    ----------
+    pending_due : age after which an unfinished image is sent again.
+    """
+
+    def __init__(
+        self,
+        stores: StoreResolver,
+        images: ImageRepository,
+        pending: PendingImages,
+        publisher: EventPublisher,
+        clock: Clock,
+        pending_due: timedelta,
+    ) -> None:
+        self._stores, self._images, self._pending = stores, images, pending
+        self._publisher, self._clock, self._pending_due = publisher, clock, pending_due
+
+    def __call__(self, tenant: Tenant, upload: Upload, traceparent: str | None = None) -> Accepted:
+        """Accept an upload.
+
+        Raises
+        ------
+        ApiError
+            422 when the key came with other bytes before, 410 when its image was deleted.
+        DependencyUnavailable
+            Nothing is lost; the same key resumes.
+        """
+        known = self._known(tenant, upload)
+        if known is not None:
+            return self._resume(tenant, known, traceparent)
+        return self._begin(tenant, upload, traceparent)
+
+    def _known(self, tenant: Tenant, upload: Upload) -> ImageRecord | None:
+        if not upload.keyed:
+            return None
+        found = self._images.find(tenant, [upload.image_id]).get(upload.image_id)
+        return None if found is None else same_upload(found, upload)
+
+    def _begin(self, tenant: Tenant, upload: Upload, traceparent: str | None) -> Accepted:
+        store, now = self._stores.for_tenant(tenant), self._clock.now()
+        key = original_key(upload.image_id, upload.extension)
+        event = _event(tenant, upload, store.uri(key), now)
+        publish_now = self._pending.admit(event, now + self._pending_due)
+        store.put(key, upload.body, upload.mime_type)
+        inserted = self._images.insert(tenant, _new_image(upload, event))
+        # Another request with this key may have been faster, with other bytes or not.
+        image = same_upload(inserted, upload)
+        if publish_now:
+            self._publish(event, traceparent)
+        return Accepted(image, replayed=False)
+
+    def _resume(self, tenant: Tenant, image: ImageRecord, traceparent: str | None) -> Accepted:
+        """The row exists, so the object does; whether the event got out is unknown until the first stage has run."""
+        if image.step is Step.ACCEPTED:
+            event = _event_again(tenant, image)
+            if self._pending.admit(event, self._clock.now() + self._pending_due):
+                self._publish(event, traceparent)
+        return Accepted(image, replayed=True)
+
+    def _publish(self, event: ImageUploaded, traceparent: str | None) -> None:
+        event_id = follow_up_id("upload", event.image_id, event.effective_generation)
+        if self._publisher.publish([OutgoingMessage(event, event_id, traceparent)]) != [True]:
+            raise BrokerUnavailable("the upload's event was not delivered", retry_after_seconds=2)
+
+
+def same_upload(found: ImageRecord | Tombstone, upload: Upload) -> ImageRecord:
+    """The row of an idempotency key, if it is of these bytes and still there."""
+    if isinstance(found, Tombstone):
+        detail = "The image of this Idempotency-Key was deleted; upload it again under a new key."
+        raise ApiError(410, "image-deleted", "Image deleted", detail)
+    if found.sha256 != upload.sha256:
+        detail = "This Idempotency-Key was used for another file; every upload needs its own key."
+        raise ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
+    return found
+
+
+def _event(tenant: Tenant, upload: Upload, storage_path: str, now: datetime) -> ImageUploaded:
+    return ImageUploaded(
+        image_id=upload.image_id,
+        tenant_id=tenant.id,
+        file_name=upload.file_name,
+        storage_path=storage_path,
+        mime_type=upload.mime_type,
+        size_bytes=len(upload.body),
+        uploaded_at=now,
+        metadata={
+            "width": upload.width,
+            "height": upload.height,
+            "format": upload.format,
+            "sha256": upload.sha256,
+        },
+    )
+
+
+def _event_again(tenant: Tenant, image: ImageRecord) -> ImageUploaded:
+    return ImageUploaded(
+        image_id=image.id,
+        tenant_id=tenant.id,
+        file_name=image.file_name,
+        storage_path=image.storage_path,
+        mime_type=image.mime_type,
+        size_bytes=image.size_bytes,
+        uploaded_at=image.uploaded_at,
+        metadata={"sha256": image.sha256},
+        generation=image.generation if image.generation > 1 else None,
+    )
+
+
+def _new_image(upload: Upload, event: ImageUploaded) -> NewImage:
+    return NewImage(
+        id=upload.image_id,
+        file_name=upload.file_name,
+        storage_path=event.storage_path,
+        mime_type=upload.mime_type,
+        size_bytes=len(upload.body),
+        sha256=upload.sha256,
+        uploaded_at=event.uploaded_at,
+        tags=upload.tags,
+        metadata=upload.metadata or {},
+    )

@@ -1,0 +1,36 @@
+"""What both adapters share: batches within the limits, one request each."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from deeplens.domain import ModelRef
+from deeplens.inference.wire import decode_response, encode_request, split_batch
+from deeplens.ports import Vectors
+
+
+class Transport(Protocol):
+    def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
+        """Send one request; the answer's body and the length of its JSON part. Raises as ``Embedder.embed``."""
+
+
+class BatchedEmbedder:
+    """``Embedder`` over a transport.
+
+    Parameters
+    ----------
+    max_images, max_bytes : of one request.
+    """
+
+    def __init__(self, transport: Transport, max_images: int, max_bytes: int) -> None:
+        self._transport, self._max_images, self._max_bytes = transport, max_images, max_bytes
+
+    def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
+        parts = [self._embed_part(part, model) for part in split_batch(images, self._max_images, self._max_bytes)]
+        return np.concatenate(parts) if parts else np.empty((0, model.dimensions), np.float32)
+
+    def _embed_part(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
+        body, length = encode_request(images)
+        answer, answer_length = self._transport.infer(body, length, model)
+        return decode_response(answer, answer_length, len(images), model)

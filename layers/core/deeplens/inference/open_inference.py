@@ -1,0 +1,53 @@
+"""Any Open Inference Protocol server over HTTP: DeepLens's own container, or Triton."""
+
+import json
+from contextlib import suppress
+
+import urllib3
+
+from deeplens.domain import ModelRef
+from deeplens.errors import InferenceBusy, InferenceUnavailable, InvalidImage, ModelNotFound
+from deeplens.inference.batched import BatchedEmbedder
+from deeplens.inference.wire import HEADER_LENGTH
+from deeplens.settings import Settings
+
+
+class HttpTransport:
+    """One connection pool; retries are the pipeline's business."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._url = url.rstrip("/")
+        timeout = urllib3.Timeout(connect=2, read=timeout_seconds)
+        self._pool = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
+
+    def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
+        url = f"{self._url}/v2/models/{model.name}/versions/{model.version}/infer"
+        headers = {HEADER_LENGTH: str(header_length), "Content-Type": "application/octet-stream"}
+        try:
+            answer = self._pool.request("POST", url, body=body, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise InferenceUnavailable(type(error).__name__) from error
+        if answer.status != 200:
+            raise error_of(answer.status, answer.data, answer.headers.get("Retry-After"))
+        return answer.data, int(answer.headers.get(HEADER_LENGTH) or 0)
+
+
+def error_of(status: int, body: bytes, retry_after: str | None = None) -> Exception:
+    """What an answer other than 200 means."""
+    message = f"answered {status}"
+    with suppress(ValueError, KeyError, TypeError):
+        message = str(json.loads(body)["error"])[:300]
+    if status in (429, 503):
+        seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
+        return InferenceBusy(message, retry_after_seconds=seconds)
+    if status == 404:
+        return ModelNotFound(message)
+    return InvalidImage(message) if status == 400 else InferenceUnavailable(message)
+
+
+class OpenInferenceEmbedder(BatchedEmbedder):
+    """The adapter for ``INFERENCE_URL``."""
+
+    def __init__(self, settings: Settings) -> None:
+        transport = HttpTransport(settings.inference_url, settings.inference_timeout_seconds)
+        super().__init__(transport, settings.inference_max_batch, settings.inference_max_request_bytes)

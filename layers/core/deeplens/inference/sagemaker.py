@@ -1,0 +1,54 @@
+"""The same endpoint behind SageMaker."""
+
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deeplens.aws import client
+from deeplens.domain import ModelRef
+from deeplens.errors import InferenceBusy, InferenceUnavailable
+from deeplens.inference.batched import BatchedEmbedder
+from deeplens.inference.open_inference import error_of
+from deeplens.inference.wire import SAGEMAKER_TYPE
+from deeplens.settings import Settings
+
+THROTTLED = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
+
+
+class SageMakerTransport:
+    """``InvokeEndpoint``; the model is named in the custom attributes."""
+
+    def __init__(self, runtime: Any, endpoint_name: str) -> None:
+        self._runtime, self._endpoint_name = runtime, endpoint_name
+
+    def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
+        try:
+            answer = self._runtime.invoke_endpoint(
+                EndpointName=self._endpoint_name,
+                ContentType=f"{SAGEMAKER_TYPE}{header_length}",
+                CustomAttributes=f"model={model.name};version={model.version}",
+                Body=body,
+            )
+            content = answer["Body"].read()
+        except ClientError as error:
+            raise _error_of(error) from error
+        except BotoCoreError as error:
+            raise InferenceUnavailable(type(error).__name__) from error
+        length = answer["ContentType"].removeprefix(SAGEMAKER_TYPE)
+        return content, int(length) if length.isdecimal() else 0
+
+
+def _error_of(error: ClientError) -> Exception:
+    code = error.response.get("Error", {}).get("Code", "")
+    if code == "ModelError":
+        original: Any = error.response
+        return error_of(int(original.get("OriginalStatusCode", 500)), str(original.get("OriginalMessage")).encode())
+    return InferenceBusy(code) if code in THROTTLED else InferenceUnavailable(code)
+
+
+class SageMakerEmbedder(BatchedEmbedder):
+    """The adapter for ``INFERENCE_ENDPOINT_NAME``."""
+
+    def __init__(self, settings: Settings) -> None:
+        transport = SageMakerTransport(client("sagemaker-runtime"), settings.inference_endpoint_name)
+        super().__init__(transport, settings.inference_max_batch, settings.inference_max_request_bytes)

@@ -1,0 +1,222 @@
+"""``deeplens``: run DeepLens on this machine and look after it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+
+from local import operate
+from local.config import LocalConfig
+from local.screen import console, status_view
+from local.services import ServiceFailed
+from local.stack import Stack, running
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app.add_typer(operate.tenants, name="tenants")
+app.add_typer(operate.keys, name="keys")
+app.add_typer(operate.topics, name="topics")
+
+Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directory) or s3 (LocalStack).")]
+
+
+def fail(message: str) -> typer.Exit:
+    console.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all is ready; stop with `down`.")] = False,
+) -> None:
+    """Start brokers, databases, LocalStack, vector index, inference endpoint and functions, and show their status.
+
+    Ports and folders are environment variables: DEEPLENS_API_PORT, DEEPLENS_KAFKA_PORT, DEEPLENS_POSTGRES_PORT,
+    DEEPLENS_AWS_PORT, DEEPLENS_QDRANT_PORT, DEEPLENS_INFERENCE_PORT (0 means any free one), DEEPLENS_STATE_DIR,
+    DEEPLENS_STORAGE. A part whose address is set (KAFKA_BROKERS, DATABASE_URL, AWS_ENDPOINT_URL, QDRANT_URL,
+    INFERENCE_URL) is used where it is and not started.
+    """
+    config = LocalConfig()
+    if state := running(config.state_dir):
+        console.print(f"already running: {state['api']}/v1 (process {state['pid']})")
+        return
+    if detach:
+        start_detached(config)
+        return
+    try:
+        run_in_foreground(Stack(config))
+    except ServiceFailed as error:
+        raise fail(str(error)) from None
+
+
+def run_in_foreground(stack: Stack) -> None:
+    """Start, show the live status until Ctrl-C or SIGTERM, stop."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with console.status("starting") as spinner:
+            stack.start(lambda part, state: spinner.update(f"{part}: {state}"))
+        with Live(status_view(stack.status()), console=console, refresh_per_second=2, transient=True) as live:
+            while True:
+                time.sleep(0.5)
+                stack.write_status()
+                live.update(status_view(stack.status()))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with console.status("stopping"):
+            stack.stop()
+        console.print("stopped")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def start_detached(config: LocalConfig, patience_seconds: float = 900) -> dict[str, Any]:
+    """Start the stack as a process of its own and wait until it is ready; returns its state."""
+    config.log_dir.mkdir(parents=True, exist_ok=True)
+    log_path = config.log_dir / "stack.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.cli", "up"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=dict(os.environ) | {"DEEPLENS_STATE_DIR": str(config.state_dir.absolute())},
+        )
+    deadline = time.monotonic() + patience_seconds
+    with console.status("starting the stack; the first time fetches Kafka and LocalStack"):
+        while time.monotonic() < deadline:
+            if (state := running(config.state_dir)) and state["pid"] == process.pid:
+                return state
+            if process.poll() is not None:
+                raise ServiceFailed(log_path.read_text(errors="replace").strip().removeprefix("error: "))
+            time.sleep(0.1)
+    process.terminate()
+    raise ServiceFailed(f"the stack was not ready within {patience_seconds:.0f} s; see {log_path}")
+
+
+@app.command()
+def down() -> None:
+    """Stop the stack. What it was given stays in its folder."""
+    config = LocalConfig()
+    state = running(config.state_dir)
+    if state is None:
+        console.print("nothing is running")
+        return
+    stop_detached(state)
+    console.print("stopped")
+
+
+def stop_detached(state: dict[str, Any], patience_seconds: float = 30) -> None:
+    os.kill(state["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + patience_seconds
+    while time.monotonic() < deadline:
+        try:
+            os.kill(state["pid"], 0)
+            os.waitpid(state["pid"], os.WNOHANG)
+        except ChildProcessError:
+            time.sleep(0.05)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(state["pid"], signal.SIGKILL)
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False) -> None:
+    """Show parts and functions of the running stack."""
+    config = LocalConfig()
+    if running(config.state_dir) is None:
+        raise fail("nothing is running; start with `deeplens up`")
+    found = json.loads((config.state_dir / "status.json").read_text())
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        console.print(status_view(found))
+
+
+@app.command()
+def logs(
+    name: Annotated[str, typer.Argument(help="A part or function, e.g. kafka or on_image_uploaded.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing what is added.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Lines from the end.")] = 50,
+) -> None:
+    """Print logs; without a name, list them."""
+    folder = LocalConfig().log_dir
+    found = {path.stem: path for path in sorted(folder.rglob("*.log"))}
+    if not name:
+        for stem, path in found.items():
+            console.print(f"{stem:28} {path}")
+        return
+    if name not in found:
+        raise fail(f"no log {name}; there are {', '.join(found) or 'none'}")
+    options = ["-f"] if follow else []
+    raise typer.Exit(subprocess.call(["tail", *options, "-n", str(lines), str(found[name])]))
+
+
+@app.command()
+def invoke(
+    function: Annotated[str, typer.Argument(help="Folder or logical id, e.g. on_image_uploaded.")],
+    event: Annotated[Path, typer.Option("--event", "-e", exists=True, dir_okay=False, help="The event, a JSON file.")],
+) -> None:
+    """Run one function once with an event, like `sam local invoke`, against the running stack's parts."""
+    state = running(LocalConfig().state_dir)
+    if state is None:
+        raise fail("functions need their parts; start them with `deeplens up --detach`")
+    result = operate.invoke_once(function, json.loads(event.read_text()), state["environment"])
+    typer.echo(json.dumps(result.payload if result.error is None else result.error, indent=2))
+    console.print(f"{result.duration_ms:.1f} ms", style="dim")
+    raise typer.Exit(1 if result.failed else 0)
+
+
+@app.command()
+def demo(
+    photos: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="A folder of your own instead.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Most photos of that folder.")] = 200,
+    leave: Annotated[bool, typer.Option("--exit", help="Stop the stack at the end; exit 0 only if all held.")] = False,
+) -> None:
+    """Upload photos and copies of them, wait until they are searchable, search, and draw the result."""
+    from local.demo.run import run_demo
+
+    config = LocalConfig()
+    already = running(config.state_dir)
+    try:
+        state = already or start_detached(config)
+        held = run_demo(state, config, photos, limit)
+    except ServiceFailed as error:
+        raise fail(str(error)) from None
+    finally:
+        if leave and (state_now := running(config.state_dir)):
+            stop_detached(state_now)
+    if leave:
+        raise typer.Exit(0 if held else 1)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="pipeline, search, cold_start or all")] = "all",
+    images: Annotated[int, typer.Option(help="Images of the pipeline bench.")] = 500,
+    vectors: Annotated[int, typer.Option(help="Vectors of the search bench.")] = 10_000,
+) -> None:
+    """Measure, print tables and write .bench/NAME.json."""
+    from local.bench.run import run_benches
+
+    try:
+        run_benches(name, images, vectors)
+    except ServiceFailed as error:
+        raise fail(str(error)) from None
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,107 @@
+"""Commands for operators: tenants, keys, topics, single invocations."""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from deeplens.auth.api_keys import READ, WRITE
+from deeplens.bootstrap import Parts
+from deeplens.settings import Settings
+from deeplens.tenants import behind, migrate_platform, migrate_tenants
+from rich.progress import Progress
+
+from local.config import LocalConfig
+from local.runner.template import load
+from local.runner.worker import Pool, Result
+from local.screen import console
+from local.stack import REPOSITORY, parts_for, running
+
+tenants = typer.Typer(no_args_is_help=True, help="Create tenants and migrate their databases.")
+keys = typer.Typer(no_args_is_help=True, help="Create and revoke API keys.")
+topics = typer.Typer(no_args_is_help=True, help="Create the topics of the registry.")
+
+
+def current_parts() -> Parts:
+    """The running local stack's parts; without one, those that the environment names (DATABASE_URL, …)."""
+    state = running(LocalConfig().state_dir)
+    if state is not None:
+        return parts_for(state["environment"])
+    if not os.environ.get("DATABASE_URL"):
+        console.print("[bold red]error:[/] nothing is running: start with `deeplens up`, or set DATABASE_URL")
+        raise typer.Exit(1)
+    return Parts(Settings())
+
+
+@tenants.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    tenant_id: Annotated[str, typer.Option("--id", help="tenant_ and a-z, 0-9, _; made from the name if absent.")] = "",
+    storage: Annotated[str, typer.Option(help="s3, minio or nfs; the stack's default if absent.")] = "",
+) -> None:
+    """Create a tenant: database, bucket, collection. Safe to run again after any failure."""
+    chosen = tenant_id or "tenant_" + "".join(c if c.isalnum() else "_" for c in name.lower())[:40]
+    try:
+        tenant = current_parts().provisioning.provision(chosen, name, storage or LocalConfig().storage)
+    except ValueError as error:
+        console.print(f"[bold red]error:[/] {error}")
+        raise typer.Exit(1) from None
+    console.print(f"{tenant.id} is {tenant.status}; collection {tenant.collection}, store {tenant.storage_uri}")
+
+
+@tenants.command()
+def migrate() -> None:
+    """Bring the platform's and every tenant's database to the newest schema; repeat it to resume."""
+    parts = current_parts()
+    migrate_platform(parts.connections.platform_url)
+    waiting = list(behind(parts.connections))
+    with Progress(console=console) as progress:
+        task = progress.add_task("tenant databases", total=len(waiting))
+        done = migrate_tenants(parts.connections, lambda _: progress.advance(task))
+    failed = [one for one in done if one.error]
+    for one in failed:
+        console.print(f"[red]{one.tenant_id}[/]: {one.error}")
+    console.print(f"{len(done) - len(failed)} migrated, {len(failed)} to repeat")
+    raise typer.Exit(1 if failed else 0)
+
+
+@keys.command("create")
+def create_key(
+    tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo")],
+    name: Annotated[str, typer.Option(help="What it is for.")] = "cli",
+    scope: Annotated[list[str] | None, typer.Option(help="Repeat for several; read and write if absent.")] = None,
+) -> None:
+    """Create an API key; it is shown once."""
+    parts = current_parts()
+    parts.tenants.get(tenant_id)
+    typer.echo(parts.api_keys.create(tenant_id, name, scope or (READ, WRITE)))
+
+
+@keys.command()
+def revoke(prefix: Annotated[str, typer.Argument(help="The part between the first two underscores.")]) -> None:
+    """Revoke an API key; it stops working within ten seconds."""
+    done = current_parts().api_keys.revoke(prefix)
+    console.print("revoked" if done else "no such key")
+    raise typer.Exit(0 if done else 1)
+
+
+@topics.command()
+def apply(
+    partitions: Annotated[int, typer.Option(help="Partitions at least; 12 is a good start in production.")] = 3,
+    production: Annotated[bool, typer.Option(help="Replication 3, min.insync.replicas 2.")] = False,
+) -> None:
+    """Create the topics that are missing."""
+    from deeplens.kafka.topics_admin import create_topics
+
+    created = create_topics(current_parts().settings, partitions=partitions, production=production)
+    console.print(f"created {len(created)} topics {' '.join(created)}")
+
+
+def invoke_once(function: str, event: Any, environment: Mapping[str, str]) -> Result:
+    """Run one function in a fresh process. Raises ``TemplateError`` for an unknown name."""
+    spec = load(REPOSITORY / "template.yaml", {}, {}).function(function)
+    pool = Pool(spec, environment, LocalConfig().log_dir, 1)
+    try:
+        return pool.invoke(event)
+    finally:
+        pool.stop()

@@ -1,0 +1,95 @@
+"""The collections under one directory, opened when asked for, the least recently used closed again."""
+
+import fcntl
+import logging
+import re
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from local.vector_server.collection import MARKER, Collection, Shape
+from local.vector_server.errors import Refused, bad_request, not_found
+from local.vector_server.translate import Json
+
+# One path segment that is no dot segment: whatever passes stays inside the data directory.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,254}")
+MAX_OPEN = 512
+"""An open collection costs a thread, two files and some 60 kB; opening one 10 ms."""
+log = logging.getLogger(__name__)
+
+
+class Catalogue:
+    """Owns a data directory; a second owner is refused.
+
+    Parameters
+    ----------
+    directory : one subdirectory per collection.
+    max_open : collections kept open.
+    """
+
+    def __init__(self, directory: Path, max_open: int = MAX_OPEN) -> None:
+        self._directory, self._max_open = directory, max_open
+        self._open: OrderedDict[str, Collection] = OrderedDict()
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = (directory / ".lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._remove_debris()
+
+    def names(self) -> list[str]:
+        return sorted(marker.parent.name for marker in self._directory.glob(f"*/{MARKER}"))
+
+    def exists(self, name: str) -> bool:
+        return (self._path(name) / MARKER).is_file()
+
+    def create(self, name: str, body: Json) -> bool:
+        shape = Shape.parse(body)
+        if self.exists(name):
+            raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
+        self._keep(name, Collection.create(self._path(name), shape))
+        return True
+
+    def get(self, name: str) -> Collection:
+        found = self._open.get(name)
+        if found is not None:
+            self._open.move_to_end(name)
+            return found
+        if not self.exists(name):
+            raise not_found(f"Collection `{name}` doesn't exist!")
+        return self._keep(name, Collection.load(self._path(name)))
+
+    def drop(self, name: str) -> bool:
+        """False when there was none."""
+        path = self._path(name)
+        if not self.exists(name):
+            return False
+        (path / MARKER).unlink()
+        if name in self._open:
+            self._open.pop(name).close()
+        shutil.rmtree(path)
+        return True
+
+    def unflushed(self) -> Iterator[tuple[str, Collection]]:
+        return ((name, one) for name, one in list(self._open.items()) if one.unflushed)
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+        self._lock.close()
+
+    def _keep(self, name: str, collection: Collection) -> Collection:
+        self._open[name] = collection
+        while len(self._open) > self._max_open:
+            self._open.popitem(last=False)[1].close()
+        return collection
+
+    def _path(self, name: str) -> Path:
+        if not NAME.fullmatch(name):
+            raise bad_request(f"collection name {name!r}: letters, digits, '_', '-' and '.' only, 255 at most")
+        return self._directory / name
+
+    def _remove_debris(self) -> None:
+        for path in self._directory.iterdir():
+            if path.is_dir() and not (path / MARKER).is_file():
+                log.warning("removing %s, a collection half made or half dropped", path.name)
+                shutil.rmtree(path)

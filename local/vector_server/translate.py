@@ -1,0 +1,142 @@
+"""Qdrant's REST JSON to Qdrant Edge's types and back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import qdrant_edge as edge
+
+from local.vector_server.errors import bad_request
+
+type Json = dict[str, Any]
+
+DISTANCES = {
+    "Cosine": edge.Distance.Cosine,
+    "Euclid": edge.Distance.Euclid,
+    "Dot": edge.Distance.Dot,
+    "Manhattan": edge.Distance.Manhattan,
+}
+SCHEMAS = {
+    "keyword": edge.PayloadSchemaType.Keyword,
+    "integer": edge.PayloadSchemaType.Integer,
+    "float": edge.PayloadSchemaType.Float,
+    "bool": edge.PayloadSchemaType.Bool,
+    "datetime": edge.PayloadSchemaType.Datetime,
+    "uuid": edge.PayloadSchemaType.Uuid,
+}
+
+
+def points_of(body: Json, size: int) -> list[edge.Point]:
+    """Points of an upsert, row by row (``points``) or column by column (``batch``), all vectors ``size`` long."""
+    if "batch" in body:
+        batch = body["batch"]
+        payloads = batch.get("payloads") or [None] * len(batch["ids"])
+        return [_point(*row, size) for row in zip(batch["ids"], batch["vectors"], payloads, strict=True)]
+    return [_point(one["id"], one["vector"], one.get("payload"), size) for one in body["points"]]
+
+
+def _point(given_id: Any, vector: Any, payload: Json | None, size: int) -> edge.Point:
+    check_vector(vector, size)
+    return edge.Point(point_id(given_id), vector, payload or {})
+
+
+def check_vector(vector: Any, size: int) -> None:
+    if not isinstance(vector, list):
+        raise bad_request("a vector is a list of numbers; named and sparse vectors are not supported here")
+    if len(vector) != size:
+        raise bad_request(f"Vector dimension error: expected dim: {size}, got {len(vector)}")
+
+
+def point_id(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise bad_request(f"{value!r} is not a valid point ID, valid values are either an unsigned integer or a UUID")
+    return value
+
+
+def filter_of(body: Json | None) -> edge.Filter | None:
+    if not body:
+        return None
+    _only(body, {"must", "should", "must_not"}, "filter")
+    return edge.Filter(
+        must=_conditions(body.get("must")),
+        should=_conditions(body.get("should")),
+        must_not=_conditions(body.get("must_not")),
+    )
+
+
+def _conditions(given: Json | Sequence[Json] | None) -> list[Any] | None:
+    if given is None:
+        return None
+    return [_condition(one) for one in ([given] if isinstance(given, dict) else given)]
+
+
+def _condition(body: Json) -> Any:
+    if "has_id" in body:
+        return edge.HasIdCondition({point_id(one) for one in body["has_id"]})
+    if "is_empty" in body:
+        return edge.IsEmptyCondition(body["is_empty"]["key"])
+    if "is_null" in body:
+        return edge.IsNullCondition(body["is_null"]["key"])
+    if "key" in body:
+        return _field(body)
+    return filter_of(body)
+
+
+def _field(body: Json) -> edge.FieldCondition:
+    _only(body, {"key", "match", "range"}, "condition")
+    if body.get("match") is not None:
+        return edge.FieldCondition(body["key"], match=_match(body["match"]))
+    bounds = {name: value for name, value in body["range"].items() if value is not None}
+    dated = any(isinstance(value, str) for value in bounds.values())
+    return edge.FieldCondition(body["key"], range=edge.RangeDateTime(**bounds) if dated else edge.RangeFloat(**bounds))
+
+
+def _match(body: Json) -> Any:
+    if "any" in body:
+        return edge.MatchAny(body["any"])
+    if "except" in body:
+        return edge.MatchExcept(body["except"])
+    _only(body, {"value"}, "match")
+    if isinstance(body["value"], bool):
+        # Qdrant Edge takes true for the integer 1 and finds nothing: an error is better than a wrong answer.
+        raise bad_request("matching a boolean is not supported here; match a keyword instead")
+    return edge.MatchValue(body["value"])
+
+
+def _only(body: Json, known: set[str], what: str) -> None:
+    unknown = sorted(set(body) - known)
+    if unknown:
+        raise bad_request(f"unsupported in a {what}: {', '.join(unknown)}")
+
+
+def schema_of(field_schema: str | Json) -> Any:
+    name = field_schema if isinstance(field_schema, str) else field_schema.get("type")
+    if name not in SCHEMAS:
+        raise bad_request(f"unsupported field schema {name!r}; supported are {', '.join(SCHEMAS)}")
+    return SCHEMAS[name]
+
+
+def nearest_of(body: Json) -> Any:
+    """The query vector of ``{"query": [...]}`` or ``{"query": {"nearest": [...]}}``."""
+    query = body.get("query")
+    return query.get("nearest") if isinstance(query, dict) else query
+
+
+def payload_selector(given: Any) -> Any:
+    """``with_payload``: a truth value, a list of keys, or ``{"include"|"exclude": keys}``."""
+    if isinstance(given, dict):
+        if "include" in given:
+            return edge.PayloadSelector.Include(given["include"])
+        return edge.PayloadSelector.Exclude(given["exclude"])
+    return given
+
+
+def record_json(record: Any) -> Json:
+    return {"id": str_id(record.id), "payload": record.payload, "vector": record.vector}
+
+
+def scored_json(point: Any) -> Json:
+    return record_json(point) | {"version": point.version, "score": point.score}
+
+
+def str_id(value: Any) -> int | str | None:
+    return value if value is None or isinstance(value, int) else str(value)

@@ -1,0 +1,268 @@
+"""In-memory databases: the same promises as PostgreSQL, held to them by ``tests/integration/db``."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from deeplens.auth.api_keys import READ, WRITE, checked_scopes, digest, new_key, split_key
+from deeplens.contracts.events import ImageUploaded
+from deeplens.domain import (
+    DeadLetterEntry,
+    ImageQuery,
+    ImageRecord,
+    NewImage,
+    Principal,
+    StageResult,
+    Step,
+    Tenant,
+    TimelineEntry,
+    Tombstone,
+)
+from deeplens.errors import TenantNotFound
+
+
+class FakeDirectory:
+    """``TenantDirectory`` over what ``add`` was given."""
+
+    def __init__(self, *tenants: Tenant) -> None:
+        self._tenants = {tenant.id: tenant for tenant in tenants}
+
+    def add(self, tenant: Tenant) -> None:
+        self._tenants[tenant.id] = tenant
+
+    def get(self, tenant_id: str) -> Tenant:
+        tenant = self._tenants.get(tenant_id)
+        if tenant is None or tenant.status not in ("active", "suspended"):
+            raise TenantNotFound(f"no tenant {tenant_id}")
+        return tenant
+
+
+class FakeImages:
+    """``ImageRepository`` in dictionaries, one set per tenant."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._rows: dict[str, dict[str, ImageRecord]] = defaultdict(dict)
+        self._tombstones: dict[str, dict[str, Tombstone]] = defaultdict(dict)
+        self._timelines: dict[tuple[str, str], list[TimelineEntry]] = defaultdict(list)
+
+    def insert(self, tenant: Tenant, image: NewImage) -> ImageRecord | Tombstone:
+        with self._lock:
+            if image.id not in self._rows[tenant.id] and image.id not in self._tombstones[tenant.id]:
+                self._rows[tenant.id][image.id] = _accepted(image)
+                entry = TimelineEntry("accept", Step.ACCEPTED, 1, image.uploaded_at, None, None, None)
+                self._timelines[tenant.id, image.id] = [entry]
+            return self.find(tenant, [image.id])[image.id]
+
+    def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
+        with self._lock:
+            known = self._rows[tenant.id] | self._tombstones[tenant.id]
+            return {image_id: known[image_id] for image_id in image_ids if image_id in known}
+
+    def advance(self, tenant: Tenant, results: Sequence[StageResult]) -> None:
+        with self._lock:
+            before = {image_id: row.generation for image_id, row in self._live(tenant).items()}
+            for result in sorted(results, key=lambda r: (r.generation, r.step)):
+                if result.generation >= before.get(result.image_id, 1 << 31):
+                    self._advance_one(tenant, result)
+
+    def _advance_one(self, tenant: Tenant, result: StageResult) -> None:
+        row = self._rows[tenant.id][result.image_id]
+        if (row.generation, row.step) < (result.generation, result.step):
+            self._rows[tenant.id][row.id] = _moved(row, result)
+        timeline = self._timelines[tenant.id, row.id]
+        if all((e.generation, e.step, e.stage) != (result.generation, result.step, result.stage) for e in timeline):
+            timeline.append(_entry(result))
+
+    def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
+        with self._lock:
+            rows = [row for row in self._live(tenant).values() if _matches(row, query)]
+        return sorted(rows, key=lambda row: (row.uploaded_at, row.id), reverse=True)[: query.limit]
+
+    def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
+        with self._lock:
+            return sorted(self._timelines[tenant.id, image_id], key=lambda e: (e.generation, e.occurred_at))
+
+    def amend(
+        self, tenant: Tenant, image_id: str, *, tags: Sequence[str] | None, metadata: dict[str, Any] | None
+    ) -> ImageRecord | None:
+        with self._lock:
+            row = self._live(tenant).get(image_id)
+            if row is None:
+                return None
+            self._rows[tenant.id][image_id] = replace(
+                row,
+                tags=row.tags if tags is None else tuple(tags),
+                metadata=row.metadata if metadata is None else metadata,
+                revision=row.revision + 1,
+                updated_at=datetime.now(UTC),
+            )
+            return self._rows[tenant.id][image_id]
+
+    def bury(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
+        with self._lock:
+            if image_id in self._rows[tenant.id]:
+                self._tombstones[tenant.id].setdefault(image_id, Tombstone(image_id, at))
+            return image_id in self._tombstones[tenant.id]
+
+    def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
+        with self._lock:
+            tombstones = self._tombstones[tenant.id]
+            for image_id in receipts.keys() & tombstones.keys():
+                tombstones[image_id] = replace(tombstones[image_id], receipt=receipts[image_id])
+                self._rows[tenant.id].pop(image_id, None)
+                self._timelines.pop((tenant.id, image_id), None)
+
+    def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
+        with self._lock:
+            tombstones = self._tombstones[tenant.id]
+            old = [t for t in tombstones.values() if t.deleted_at < now - keep and t.receipt is not None]
+            for tombstone in old:
+                del tombstones[tombstone.image_id]
+            return len(old)
+
+    def _live(self, tenant: Tenant) -> dict[str, ImageRecord]:
+        buried = self._tombstones[tenant.id]
+        return {image_id: row for image_id, row in self._rows[tenant.id].items() if image_id not in buried}
+
+
+class FakePending:
+    """``PendingImages`` in a dictionary, in the order of admission."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._lock = threading.RLock()
+        self._rows: dict[tuple[str, str], tuple[ImageUploaded, datetime, bool]] = {}
+
+    def admit(self, event: ImageUploaded, due: datetime) -> bool:
+        with self._lock:
+            key = (event.tenant_id, event.image_id)
+            _, _, released = self._rows.get(key, (None, None, self._in_flight(event.tenant_id) < self._window))
+            self._rows[key] = (self._rows[key][0] if key in self._rows else event, due, released)
+            return released
+
+    def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
+        with self._lock:
+            for key in images:
+                self._rows.pop(key, None)
+            tenants = {tenant_id for tenant_id, _ in images}
+            waiting = [key for key, row in self._rows.items() if key[0] in tenants and not row[2]]
+            return [self._release(key, due) for key in waiting if self._in_flight(key[0]) < self._window]
+
+    def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
+        with self._lock:
+            late = [(key, row) for key, row in self._rows.items() if row[2] and row[1] < now]
+            oldest = sorted(late, key=lambda one: one[1][1])[:limit]
+            return [self._release(key, due) for key, _ in oldest]
+
+    def _release(self, key: tuple[str, str], due: datetime) -> ImageUploaded:
+        self._rows[key] = (self._rows[key][0], due, True)
+        return self._rows[key][0]
+
+    def _in_flight(self, tenant_id: str) -> int:
+        return sum(released for (tenant, _), (_, _, released) in self._rows.items() if tenant == tenant_id)
+
+
+class FakeDeadLetters:
+    """``DeadLetters`` whose ``letters`` tests may read, by id."""
+
+    def __init__(self) -> None:
+        self.letters: dict[str, DeadLetterEntry] = {}
+
+    def store(self, letters: Sequence[DeadLetterEntry]) -> None:
+        self.letters = {letter.id: letter for letter in reversed(letters)} | self.letters
+
+
+class FakeUsage:
+    """``UsageMeter`` whose ``totals`` tests may read, by tenant, day (UTC) and metric."""
+
+    def __init__(self) -> None:
+        self.totals: dict[tuple[str, str, str], float] = defaultdict(float)
+        self._counted: set[str] = set()
+
+    def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
+        for event_id, tenant_id, metric, quantity, occurred_at in entries:
+            if event_id not in self._counted:
+                self._counted.add(event_id)
+                self.totals[tenant_id, occurred_at.astimezone(UTC).date().isoformat(), metric] += quantity
+
+
+class FakeApiKeys:
+    """``ApiKeys`` in a dictionary."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, tuple[bytes, Principal, datetime | None]] = {}
+
+    def create(
+        self, tenant_id: str, name: str, scopes: Iterable[str] = (READ, WRITE), expires_at: datetime | None = None
+    ) -> str:
+        key, granted = new_key(), frozenset(checked_scopes(scopes))
+        principal = Principal(tenant_id, f"key:{key.prefix}", granted)
+        self._keys[key.prefix] = (key.secret_sha256, principal, expires_at)
+        return key.presented
+
+    def revoke(self, prefix: str) -> bool:
+        return self._keys.pop(prefix, None) is not None
+
+    def authenticate(self, presented: str) -> Principal | None:
+        prefix, secret = split_key(presented) or ("", "")
+        stored, principal, expires_at = self._keys.get(prefix, (b"", None, None))
+        expired = expires_at is not None and expires_at <= datetime.now(UTC)
+        return principal if stored == digest(secret) and not expired else None
+
+
+def _accepted(image: NewImage) -> ImageRecord:
+    return ImageRecord(
+        id=image.id,
+        file_name=image.file_name,
+        storage_path=image.storage_path,
+        mime_type=image.mime_type,
+        size_bytes=image.size_bytes,
+        sha256=image.sha256,
+        uploaded_at=image.uploaded_at,
+        updated_at=image.uploaded_at,
+        generation=1,
+        step=Step.ACCEPTED,
+        revision=1,
+        tags=tuple(image.tags),
+        metadata=dict(image.metadata),
+    )
+
+
+def _moved(row: ImageRecord, result: StageResult) -> ImageRecord:
+    return replace(
+        row,
+        generation=result.generation,
+        step=result.step,
+        updated_at=datetime.now(UTC),
+        error_code=result.error_code,
+        error_message=result.error_message,
+        error_retryable=result.error_retryable,
+        attempt=result.attempt,
+        **{name: value for name, value in result.changes.items() if value is not None},
+    )
+
+
+def _entry(result: StageResult) -> TimelineEntry:
+    return TimelineEntry(
+        result.stage,
+        result.step,
+        result.generation,
+        result.occurred_at,
+        result.duration_seconds,
+        result.error_code,
+        result.error_message,
+    )
+
+
+def _matches(row: ImageRecord, query: ImageQuery) -> bool:
+    return (
+        (not query.statuses or row.step.name.lower() in query.statuses)
+        and set(query.tags) <= set(row.tags)
+        and (query.uploaded_from is None or row.uploaded_at >= query.uploaded_from)
+        and (query.uploaded_before is None or row.uploaded_at < query.uploaded_before)
+        and (query.after is None or (row.uploaded_at, row.id) < query.after)
+    )

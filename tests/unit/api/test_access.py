@@ -1,0 +1,127 @@
+"""Who may do what: keys, scopes, tenants. The routes come from the application, so that new ones enter by themselves."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from deeplens.errors import DatabaseUnavailable
+from tests.unit.api.world import World, picture, tenant
+
+OPEN = {"/v1/health"}
+ROUTES = [
+    (method.upper(), path)
+    for path, operations in World().app.openapi()["paths"].items()
+    for method in operations
+    if path not in OPEN
+]
+
+
+def call(world: World, client: httpx.Client, method: str, path: str, image_id: str) -> httpx.Response:
+    """A good request to a route about an image."""
+    extra: dict[str, Any] = {}
+    if method == "PATCH":
+        extra = {"json": {"tags": ["stolen"]}}
+    elif method == "POST":
+        extra = {"files": {"file": ("a.jpg", picture(0))}}
+    return client.request(method, path.format(image_id=image_id, size="small"), **extra)
+
+
+def test_every_route_is_known_to_these_tests() -> None:
+    assert len(ROUTES) == 9
+    assert ("GET", "/v1/images/{image_id}/similar") in ROUTES
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_no_route_answers_without_a_key(world: World, method: str, path: str) -> None:
+    for headers in ({}, {"X-API-Key": "dl_wrong"}, {"X-API-Key": ""}):
+        answer = call(world, world.anonymous(headers), method, path, "img_a")
+
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("ApiKey")
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_another_tenants_images_do_not_exist(world: World, method: str, path: str) -> None:
+    image_id = world.searchable(0, tags=["mine"])
+    objects, sent = world.stored(), list(world.publisher.sent)
+    row = world.images.find(world.acme, [image_id])
+    thief = world.client_of(world.other)
+
+    answer = call(world, thief, method, path, image_id)
+
+    if "{image_id}" in path:
+        assert answer.status_code == 404
+    assert image_id not in answer.text.replace(f"There is no image {image_id}", "").replace(path, "").replace(
+        f'"instance":"{path.format(image_id=image_id, size="small")}"', ""
+    )
+    assert world.images.find(world.acme, [image_id]) == row
+    assert world.stored() == objects
+    assert [m for m in world.publisher.sent[len(sent) :] if getattr(m.event, "tenant_id", "") == "tenant_acme"] == []
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_a_refusal_is_the_same_for_unknown_and_for_foreign_images(world: World, method: str, path: str) -> None:
+    if "{image_id}" not in path:
+        assert path in ("/v1/images", "/v1/search/image")
+        return
+    foreign = world.searchable(0)
+    thief = world.client_of(world.other)
+
+    theirs, nobodys = (call(world, thief, method, path, image_id) for image_id in (foreign, "img_nobodys"))
+
+    assert theirs.status_code == nobodys.status_code
+    assert theirs.json()["type"] == nobodys.json()["type"]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_a_key_needs_the_routes_scope(world: World, method: str, path: str) -> None:
+    image_id = world.searchable(0)
+    reading = method == "GET" or path == "/v1/search/image"
+    needed, other = ("deeplens.api.read", "deeplens.api.write")[:: 1 if reading else -1]
+
+    refused = call(world, world.client_of(world.acme, other), method, path, image_id)
+    allowed = call(world, world.client_of(world.acme, needed), method, path, image_id)
+
+    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/insufficient-scope")
+    assert needed in refused.json()["detail"]
+    assert allowed.status_code < 300
+
+
+@pytest.mark.parametrize("name", ["suspended", "deleting", "unknown"])
+def test_only_active_tenants_are_served(world: World, name: str) -> None:
+    fading = tenant("fading", name)
+    if name != "unknown":
+        world.tenants.add(fading)
+
+    answer = world.client_of(fading).get("/v1/images")
+
+    assert answer.status_code == 403
+    assert answer.json()["type"] in ("/problems/tenant-not-active", "/problems/tenant-not-found")
+
+
+def test_a_tenant_in_the_request_changes_nothing(world: World) -> None:
+    headers = {"X-Tenant-Id": "tenant_other"}
+    answer = world.client.post(
+        "/v1/images", files={"file": picture()}, data={"tenantId": "tenant_other"}, headers=headers
+    )
+
+    assert answer.status_code == 202
+    assert world.stored(owner=world.other) == []
+    assert world.publisher.sent[0].event.tenant_id == "tenant_acme"
+
+
+def test_health_needs_no_key_and_no_other_part(world: World) -> None:
+    answer = world.anonymous().get("/v1/health")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_keys_that_cannot_be_checked_now_are_not_called_wrong(world: World) -> None:
+    def away(presented: str) -> None:
+        raise DatabaseUnavailable("platform")
+
+    world.api_keys.authenticate = away
+
+    assert world.client.get("/v1/images").status_code == 503

@@ -1,0 +1,127 @@
+"""The API over fakes: two tenants, their keys, and a pipeline that tests run by hand."""
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+import httpx
+import numpy as np
+from deeplens.api.app import create_app
+from deeplens.domain import ModelRef, OutgoingMessage, Point, StageResult, Step, Tenant
+from deeplens.settings import Settings
+from deeplens.vectors.payload import payload_of
+from PIL import Image
+from starlette.testclient import TestClient
+
+from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending
+from tests.unit.api.fakes import MemoryIndex, MemoryStores
+
+MODEL = ModelRef("deeplens-visual", "1", 8)
+START = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
+
+
+def tenant(name: str, status: Any = "active") -> Tenant:
+    return Tenant(f"tenant_{name}", name, status, "", f"s3://tenant-{name}", "", MODEL)
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (64, 48), format: str = "JPEG") -> bytes:
+    """An image of one colour that the fake embedder tells from any other."""
+    colour = tuple(hashlib.sha256(str(seed).encode()).digest()[:3])
+    out = BytesIO()
+    Image.new("RGB", size, colour).save(out, format)
+    return out.getvalue()
+
+
+class TickingClock:
+    """Each look is a second later."""
+
+    def __init__(self) -> None:
+        self._seconds = itertools.count()
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=next(self._seconds))
+
+
+class ColourEmbedder:
+    """Mean colours as a direction: equal pictures are equal vectors."""
+
+    failure: Exception | None = None
+
+    def embed(self, images: Sequence[bytes], model: ModelRef) -> np.ndarray:
+        if self.failure:
+            raise self.failure
+        rows = [np.asarray(Image.open(BytesIO(one)).convert("RGB"), np.float32).mean((0, 1)) - 127 for one in images]
+        vectors = np.pad(np.stack(rows), ((0, 0), (0, model.dimensions - 3)), constant_values=5)
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@dataclass
+class RecordingPublisher:
+    """Keeps what was delivered; ``away`` counts the messages that will be lost first."""
+
+    away: int = 0
+    sent: list[OutgoingMessage] = field(default_factory=list)
+
+    def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
+        if self.away:
+            self.away -= 1
+            return [False] * len(messages)
+        self.sent += messages
+        return [True] * len(messages)
+
+
+class World:
+    """Parts of the API, each a fake, and clients of tenants ``acme`` and ``other``."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings(**settings)
+        self.acme, self.other = tenant("acme"), tenant("other")
+        self.tenants = FakeDirectory(self.acme, self.other)
+        self.clock, self.images, self.pending = TickingClock(), FakeImages(), FakePending(window=200)
+        self.stores, self.index, self.embedder = MemoryStores(), MemoryIndex(), ColourEmbedder()
+        self.publisher, self.api_keys = RecordingPublisher(), FakeApiKeys()
+        for owner in (self.acme, self.other):
+            self.stores.for_tenant(owner).ensure()
+            self.index.create_collection(owner)
+        self.app = create_app(self)
+        self.client = self.client_of(self.acme)
+
+    def client_of(self, owner: Tenant, *scopes: str) -> TestClient:
+        given = scopes or ("deeplens.api.read", "deeplens.api.write")
+        return self.anonymous({"X-API-Key": self.api_keys.create(owner.id, "test", given)})
+
+    def anonymous(self, headers: dict[str, str] | None = None) -> TestClient:
+        return TestClient(self.app, headers=headers, follow_redirects=False)
+
+    def upload(self, body: bytes | None = None, key: str | None = None, **form: Any) -> httpx.Response:
+        return self.client.post(
+            "/v1/images",
+            files={"file": (form.pop("name", "harbour.jpg"), picture() if body is None else body)},
+            data=form,
+            headers={"Idempotency-Key": key} if key else {},
+        )
+
+    def searchable(self, seed: int = 0, owner: Tenant | None = None, **form: Any) -> str:
+        """Upload a picture and do what the pipeline would; returns its id."""
+        owner = owner or self.acme
+        answer = self.client_of(owner).post("/v1/images", files={"file": ("a.jpg", picture(seed))}, data=form)
+        image_id: str = answer.json()["imageId"]
+        row = self.images.find(owner, [image_id])[image_id]
+        vector = self.embedder.embed([picture(seed)], MODEL)[0].tolist()
+        self.index.upsert(owner, [Point(image_id, vector, payload_of(row, owner))])
+        self.reach(image_id, Step.COMPLETED, owner)
+        return image_id
+
+    def reach(self, image_id: str, step: Step, owner: Tenant | None = None, **result: Any) -> None:
+        done = StageResult(image_id, 1, step, step.name.lower(), self.clock.now(), 0.5, **result)
+        self.images.advance(owner or self.acme, [done])
+
+    def bury(self, image_id: str) -> None:
+        self.images.bury(self.acme, image_id, self.clock.now())
+
+    def stored(self, prefix: str = "", owner: Tenant | None = None) -> list[str]:
+        return [entry.key for entry in self.stores.for_tenant(owner or self.acme).list(prefix)]

@@ -1,0 +1,14 @@
+"""The pipeline's functions pay for psycopg only, never for SQLAlchemy or Alembic."""
+
+import subprocess
+import sys
+
+
+def test_the_hot_paths_do_not_import_the_migration_tools() -> None:
+    hot = ["connections", "images", "pending", "directory", "dead_letters", "usage", "values"]
+    imports = ", ".join(f"deeplens.db.{name}" for name in hot)
+    program = f"import sys, deeplens.auth.api_keys, {imports}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "psycopg" in loaded
+    assert loaded.isdisjoint({"sqlalchemy", "alembic"})
