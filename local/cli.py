@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from deeplens.errors import DeepLensError
 from rich.live import Live
 
 from local import operate
@@ -46,12 +47,12 @@ def up(
     if state := running(config.state_dir):
         console.print(f"already running: {state['api']}/v1 (process {state['pid']})")
         return
-    if detach:
-        start_detached(config)
-        return
     try:
-        run_in_foreground(Stack(config))
-    except ServiceFailed as error:
+        if detach:
+            console.print(f"running: {start_detached(config)['api']}/v1; stop it with `deeplens down`")
+        else:
+            run_in_foreground(Stack(config))
+    except (ServiceFailed, DeepLensError) as error:
         raise fail(str(error)) from None
 
 

@@ -183,10 +183,10 @@ class Stack:
 
     def _write_state(self) -> None:
         state = {"pid": os.getpid(), "api": self.api_url, "environment": self.environment}
+        self.write_status()
         target = self.state_dir / "stack.json"
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(state, file)
-        self.write_status()
 
 
 def settings_for(environment: Mapping[str, str]) -> Settings:

@@ -44,7 +44,7 @@ def rotate(image: Image.Image) -> Image.Image:
 def screenshot(image: Image.Image) -> Image.Image:
     """The image inside a window with a bar above and text lines below."""
     width, height = image.size
-    border, bar, footer = max(4, width // 40), max(16, height // 12), max(20, height // 8)
+    border, bar, footer = max(2, width // 40), max(8, height // 12), max(8, height // 8)
     page = Image.new("RGB", (width + 2 * border, height + bar + footer + border), (244, 244, 246))
     draw = ImageDraw.Draw(page)
     draw.rectangle((0, 0, page.width, bar - border), fill=(52, 58, 70))

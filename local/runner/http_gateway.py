@@ -169,7 +169,14 @@ class HttpGateway:
         threads = sum({id(route.pool): route.pool.limit for route in routes}.values()) or 1
         self._callers = ThreadPoolExecutor(threads + 4, thread_name_prefix="http")
         config = uvicorn.Config(
-            self._serve, host=host, port=port, log_level="warning", lifespan="off", access_log=False, ws="none"
+            self._serve,
+            interface="asgi3",
+            host=host,
+            port=port,
+            log_level="warning",
+            lifespan="off",
+            access_log=False,
+            ws="none",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, name="http gateway", daemon=True)
@@ -184,7 +191,8 @@ class HttpGateway:
 
     def stop(self) -> None:
         self._server.should_exit = True
-        self._thread.join(5)
+        if self._thread.is_alive():
+            self._thread.join(5)
         self._callers.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

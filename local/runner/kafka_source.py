@@ -115,23 +115,16 @@ class KafkaSource:
         self._runners = ThreadPoolExecutor(pool.limit, thread_name_prefix=f"{pool.spec.name}")
         self._consumer = Consumer(self._consumer_config())
         self._thread = threading.Thread(target=self._run, name=f"poll {event.topic}", daemon=True)
-        self.records_done = 0
+        self.lag = 0
+        self._lag_due = 0.0
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join(8)
-
-    def lag(self) -> int:
-        """Records on the broker that are not done yet, as far as this consumer knows."""
-        total = 0
-        for assigned in self._consumer.assignment():
-            _, high = self._consumer.get_watermark_offsets(assigned, cached=True)
-            position = self._consumer.position([assigned])[0].offset
-            total += max(0, high - position) if position >= 0 else 0
-        return total + sum(len(partition.waiting) for partition in self._partitions.values())
+        if self._thread.is_alive():
+            self._thread.join(8)
 
     def _consumer_config(self) -> dict[str, Any]:
         return {
@@ -156,6 +149,7 @@ class KafkaSource:
                 self._poll()
                 self._settle()
                 self._dispatch()
+                self._measure_lag()
             except KafkaException as error:
                 self._log(f"{self.event.topic}: {error}")
                 self._stopping.wait(0.5)
@@ -184,6 +178,17 @@ class KafkaSource:
                 where = [TopicPartition(self.event.topic, number)]
                 (self._consumer.pause if full else self._consumer.resume)(where)
                 partition.paused = full
+
+    def _measure_lag(self) -> None:
+        """Records that wait here or on the broker, once a second; only this thread may ask the consumer."""
+        if time.monotonic() < self._lag_due:
+            return
+        self._lag_due = time.monotonic() + 1
+        total = sum(len(partition.waiting) for partition in self._partitions.values())
+        for position in self._consumer.position(self._consumer.assignment()):
+            _, high = self._consumer.get_watermark_offsets(position, cached=True)
+            total += max(0, high - position.offset) if position.offset >= 0 else 0
+        self.lag = total
 
     def _dispatch(self) -> None:
         while batch := self._next_batch():
@@ -251,7 +256,6 @@ class KafkaSource:
             for number in free:
                 self._partitions[number].busy = False
         if offsets:
-            self.records_done += 1
             where = [TopicPartition(self.event.topic, int(n.rpartition("-")[2]), at) for n, at in offsets.items()]
             self._consumer.commit(offsets=where, asynchronous=True)
 

@@ -93,7 +93,7 @@ class Runner:
         lags: dict[str, int] = {}
         for source in self._sources:
             if isinstance(source, KafkaSource):
-                lags[source.pool.spec.name] = lags.get(source.pool.spec.name, 0) + source.lag()
+                lags[source.pool.spec.name] = lags.get(source.pool.spec.name, 0) + source.lag
         return [
             {
                 "function": name,

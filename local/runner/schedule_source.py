@@ -36,7 +36,8 @@ class ScheduleSource:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join(1)
+        if self._thread.is_alive():
+            self._thread.join(1)
 
     def _run(self) -> None:
         due = time.monotonic() + self._interval

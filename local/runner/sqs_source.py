@@ -21,7 +21,8 @@ class SqsSource:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join(3)
+        if self._thread.is_alive():
+            self._thread.join(3)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

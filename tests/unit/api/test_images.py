@@ -1,10 +1,11 @@
+import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
-
 from deeplens.domain import Step
 from deeplens.errors import IndexUnavailable
+
 from tests.unit.api.world import START, World, picture
 
 UNKNOWN = "/v1/images/img_nosuchimage"
@@ -107,7 +108,7 @@ def test_a_change_of_tags_reaches_row_and_index_at_once(world: World) -> None:
     answer = world.client.patch(f"/v1/images/{image_id}", json={"tags": ["dawn", "dawn"]})
 
     assert (answer.status_code, answer.json()["tags"], answer.json()["metadata"]) == (200, ["dawn"], {"iso": 200})
-    payload = world.index.payload(world.acme, image_id)
+    payload = world.index.payload_of(world.acme, image_id)
     assert (payload["tags"], payload["metadata"]) == (["dawn"], {"iso": 200})
 
 
@@ -115,7 +116,7 @@ def test_metadata_is_replaced_and_may_be_emptied(world: World) -> None:
     image_id = world.searchable(tags=["sea"], metadata='{"iso": 200}')
 
     assert world.client.patch(f"/v1/images/{image_id}", json={"metadata": {}}).json()["metadata"] == {}
-    assert world.index.payload(world.acme, image_id)["metadata"] == {}
+    assert world.index.payload_of(world.acme, image_id)["metadata"] == {}
 
 
 def test_an_image_that_is_not_indexed_yet_can_be_changed(world: World) -> None:
@@ -137,7 +138,7 @@ def test_of_two_simultaneous_changes_the_later_stays_in_the_index(world: World) 
     world.index.replace_payload = overtaken_once
     world.client.patch(f"/v1/images/{image_id}", json={"tags": ["earlier"]})
 
-    assert world.index.payload(world.acme, image_id)["tags"] == ["later"]
+    assert world.index.payload_of(world.acme, image_id)["tags"] == ["later"]
 
 
 def test_a_change_while_the_index_is_away_can_be_repeated(world: World) -> None:
@@ -148,7 +149,7 @@ def test_a_change_while_the_index_is_away_can_be_repeated(world: World) -> None:
     assert world.client.patch(f"/v1/images/{image_id}", json={"tags": ["sea"]}).status_code == 503
     world.index.replace_payload = write
     assert world.client.patch(f"/v1/images/{image_id}", json={"tags": ["sea"]}).status_code == 200
-    assert world.index.payload(world.acme, image_id)["tags"] == ["sea"]
+    assert world.index.payload_of(world.acme, image_id)["tags"] == ["sea"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,9 @@ def test_a_change_while_the_index_is_away_can_be_repeated(world: World) -> None:
 def test_a_bad_change_is_refused_with_a_pointer(world: World, patch: Any, pointer: str) -> None:
     image_id = world.upload().json()["imageId"]
 
-    answer = world.client.patch(f"/v1/images/{image_id}", json=patch)
+    answer = world.client.patch(
+        f"/v1/images/{image_id}", content=json.dumps(patch), headers={"Content-Type": "application/json"}
+    )
 
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["pointer"].startswith(pointer)
@@ -176,9 +179,7 @@ def test_a_bad_change_is_refused_with_a_pointer(world: World, patch: Any, pointe
 def test_a_change_that_is_not_json_is_refused(world: World) -> None:
     image_id = world.upload().json()["imageId"]
 
-    answer = world.client.patch(
-        f"/v1/images/{image_id}", content=b"{", headers={"Content-Type": "application/json"}
-    )
+    answer = world.client.patch(f"/v1/images/{image_id}", content=b"{", headers={"Content-Type": "application/json"})
 
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
 

@@ -33,7 +33,9 @@ def gateway_event(method: str, path: str, key: str, query: str = "", **request: 
 
 def invoke(world: World, *arguments: Any, **request: Any) -> dict[str, Any]:
     key = world.client.headers["X-API-Key"]
-    handler = Mangum(world.app, lifespan="off", text_mime_types=["text/", "application/json", "application/problem+json"])
+    handler = Mangum(
+        world.app, lifespan="off", text_mime_types=["text/", "application/json", "application/problem+json"]
+    )
     event = gateway_event(*arguments, key=key, **request)
     answer: dict[str, Any] = handler(event, SimpleNamespace(aws_request_id="lambda-1"))
     return answer

@@ -1,8 +1,8 @@
 from typing import Any
 
+from deeplens.contracts import api
 from jsonschema import Draft202012Validator
 
-from deeplens.contracts import api
 from tests.unit.api.world import World
 
 

@@ -1,7 +1,7 @@
 import pytest
-
 from deeplens import errors
 from deeplens.api.problems import from_pipeline
+
 from tests.unit.api.world import World
 
 PROBLEM = "application/problem+json"
@@ -12,7 +12,7 @@ PROBLEM = "application/problem+json"
     [
         ("GET", "/", 404, "route-not-found"),
         ("GET", "/v1/nothing", 404, "route-not-found"),
-        ("GET", "/v1/images/", 404, "image-not-found"),
+        ("GET", "/v1/images/", 404, "route-not-found"),
         ("PUT", "/v1/images", 405, "method-not-allowed"),
         ("POST", "/v1/health", 405, "method-not-allowed"),
     ],
@@ -23,8 +23,7 @@ def test_unserved_routes_are_problems_too(world: World, method: str, path: str, 
     assert answer.status_code == status
     assert answer.headers["content-type"] == PROBLEM
     assert answer.json()["status"] == status
-    if path != "/v1/images/":
-        assert answer.json()["type"] == f"/problems/{problem}"
+    assert answer.json()["type"] == f"/problems/{problem}"
 
 
 def test_a_wrong_method_names_the_right_ones(world: World) -> None:

@@ -3,9 +3,9 @@ from typing import Any
 
 import httpx
 import pytest
-
 from deeplens.api.matching import SPARE
 from deeplens.errors import ImageCorrupt, InferenceBusy, ModelNotFound
+
 from tests.unit.api.world import World, picture
 
 

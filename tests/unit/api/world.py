@@ -12,13 +12,15 @@ import httpx
 import numpy as np
 from deeplens.api.app import create_app
 from deeplens.domain import ModelRef, OutgoingMessage, Point, StageResult, Step, Tenant
+from deeplens.imaging import Limits
 from deeplens.settings import Settings
 from deeplens.vectors.payload import payload_of
 from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending
-from tests.unit.api.fakes import MemoryIndex, MemoryStores
+from tests.fakes.vectors import FakeIndex
+from tests.unit.api.fakes import MemoryStores
 
 MODEL = ModelRef("deeplens-visual", "1", 8)
 START = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
@@ -79,10 +81,11 @@ class World:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
+        self.limits, self.pending_due = Limits(), timedelta(minutes=10)
         self.acme, self.other = tenant("acme"), tenant("other")
         self.tenants = FakeDirectory(self.acme, self.other)
         self.clock, self.images, self.pending = TickingClock(), FakeImages(), FakePending(window=200)
-        self.stores, self.index, self.embedder = MemoryStores(), MemoryIndex(), ColourEmbedder()
+        self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), ColourEmbedder()
         self.publisher, self.api_keys = RecordingPublisher(), FakeApiKeys()
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

@@ -13,8 +13,6 @@ from deeplens.api.fields import ImageIdInPath
 from deeplens.api.lookup import live_image
 from deeplens.api.parts import Parts
 from deeplens.api.problems import responses
-from deeplens.api.query_image import limits_of
-from deeplens.domain import ImageRecord
 from deeplens.errors import ApiError, ObjectNotFound
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
@@ -51,7 +49,9 @@ def get_content(caller: Reader, parts: Parts, image_id: ImageIdInPath, if_none_m
         body = store.get(key)
     except ObjectNotFound:
         raise ApiError(404, "content-not-found", "Content not found", f"The file of {image_id} is missing.") from None
-    return Response(body, headers=headers | {"Content-Disposition": disposition(image)}, media_type=image.mime_type)
+    return Response(
+        body, headers=headers | {"Content-Disposition": disposition(image.file_name)}, media_type=image.mime_type
+    )
 
 
 @router.get(
@@ -78,7 +78,7 @@ def get_thumbnail(
     headers = {"ETag": f'"{image.sha256[:32]}-{size}"', "Cache-Control": AN_HOUR, **SAFE}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    thumbnails = Thumbnails(parts.stores, parts.images, limits_of(parts.settings))
+    thumbnails = Thumbnails(parts.stores, parts.images, parts.limits)
     return Response(thumbnails(caller.tenant, image, size), headers=headers, media_type="image/jpeg")
 
 
@@ -89,7 +89,7 @@ def matches(if_none_match: str | None, etag: str) -> bool:
     return if_none_match.strip() == "*" or etag in re.findall(r'"[^"]*"', if_none_match)
 
 
-def disposition(image: ImageRecord) -> str:
+def disposition(file_name: str) -> str:
     """The file's name in ASCII, and in full as RFC 8187 has it."""
-    plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", image.file_name)
-    return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(image.file_name, safe='')}"
+    plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", file_name)
+    return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"

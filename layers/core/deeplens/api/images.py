@@ -1,7 +1,6 @@
 """/v1/images: upload, look, list, amend, delete."""
 
 import hashlib
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
@@ -11,11 +10,11 @@ from deeplens.api.amendments import Amend
 from deeplens.api.auth import Reader, Writer
 from deeplens.api.deletions import Delete
 from deeplens.api.fields import ImageIdInPath, file_name_of, idempotency_key, metadata_of, tags_of
+from deeplens.api.files import body_of
 from deeplens.api.ids import keyed_image_id, new_image_id
 from deeplens.api.lookup import live_image
 from deeplens.api.parts import ApiParts, Parts, Traceparent
 from deeplens.api.problems import responses
-from deeplens.api.query_image import body_of, limits_of
 from deeplens.api.uploads import AcceptUpload, Upload
 from deeplens.contracts.api import AcceptedImage, DeletedImage, ImageDetail, ImagePage, ImagePatch, ListQuery
 from deeplens.domain import ImageQuery, Tenant
@@ -108,7 +107,7 @@ def _upload(
 
     labels, facts = tags_of(tags), metadata_of(metadata, "body")
     body = body_of(file, parts.settings)
-    header = inspect(body, limits_of(parts.settings))
+    header = inspect(body, parts.limits)
     return Upload(
         image_id=keyed_image_id(tenant.id, key) if key else new_image_id(parts.clock.now()),
         keyed=key is not None,
@@ -126,5 +125,4 @@ def _upload(
 
 
 def _accept(parts: ApiParts) -> AcceptUpload:
-    due = timedelta(seconds=parts.settings.pending_due_seconds)
-    return AcceptUpload(parts.stores, parts.images, parts.pending, parts.publisher, parts.clock, due)
+    return AcceptUpload(parts.stores, parts.images, parts.pending, parts.publisher, parts.clock, parts.pending_due)

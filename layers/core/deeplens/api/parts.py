@@ -1,6 +1,7 @@
 """What the API needs of the world, and how a request reaches it."""
 
-from typing import Annotated, Protocol, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
@@ -17,12 +18,19 @@ from deeplens.ports import (
 )
 from deeplens.settings import Settings
 
+if TYPE_CHECKING:
+    from deeplens.imaging import Limits
+
 
 class ApiParts(Protocol):
     """Built by ``bootstrap``; each part when first used."""
 
     @property
     def settings(self) -> Settings: ...
+    @property
+    def limits(self) -> "Limits": ...
+    @property
+    def pending_due(self) -> timedelta: ...
     @property
     def clock(self) -> Clock: ...
     @property

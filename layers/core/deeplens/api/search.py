@@ -10,11 +10,11 @@ from fastapi import APIRouter, File, Query, UploadFile
 from deeplens.api import views
 from deeplens.api.auth import Reader
 from deeplens.api.fields import ImageIdInPath, metadata_of
+from deeplens.api.files import body_of
 from deeplens.api.lookup import live_image
 from deeplens.api.matching import FindMatches
 from deeplens.api.parts import ApiParts, Parts
 from deeplens.api.problems import responses
-from deeplens.api.query_image import body_of, limits_of
 from deeplens.contracts.api import ModelVersion, SearchQuery, SearchResponse
 from deeplens.domain import ImageRecord, SearchFilter, Tenant
 from deeplens.errors import ApiError
@@ -47,7 +47,7 @@ def search_by_image(
 
     watch, where = Stopwatch(), filter_of(query)
     with watch.lap("standardise"):
-        image = standardise(body_of(file, parts.settings), limits_of(parts.settings))
+        image = standardise(body_of(file, parts.settings), parts.limits)
     with watch.lap("embed"):
         vector = parts.embedder.embed([image.jpeg], caller.tenant.model)[0].tolist()
     return _found(parts, caller.tenant, vector, query, where, watch)

@@ -54,7 +54,6 @@ SUMMARY = {
     "completedAt": "2026-11-20T10:30:02Z",
     "processingSeconds": 1.9,
     "model": {"name": "deeplens-visual", "version": "1"},
-    "error": None,
     "links": LINKS,
 }
 STAGE = {
@@ -63,8 +62,6 @@ STAGE = {
     "generation": 1,
     "occurredAt": "2026-11-20T10:30:01Z",
     "durationSeconds": 0.21,
-    "errorCode": None,
-    "errorMessage": None,
 }
 FOUND = {
     "rank": 1,
@@ -138,19 +135,19 @@ class ImageSummary(ApiModel):
     status: Status
     file_name: str
     mime_type: str
-    format: str | None
-    width: int | None = Field(description="pixels, EXIF orientation applied; known once preprocessed")
-    height: int | None
+    format: str | None = None
+    width: int | None = Field(default=None, description="pixels, EXIF orientation applied; known once preprocessed")
+    height: int | None = None
     size_bytes: int
     sha256: str
     tags: list[str]
     metadata: dict[str, Any]
     uploaded_at: AwareDatetime
     updated_at: AwareDatetime
-    completed_at: AwareDatetime | None
-    processing_seconds: float | None = Field(description="from acceptance to searchable")
-    model: ModelVersion | None
-    error: ImageError | None
+    completed_at: AwareDatetime | None = None
+    processing_seconds: float | None = Field(default=None, description="from acceptance to searchable")
+    model: ModelVersion | None = None
+    error: ImageError | None = None
     links: ImageLinks
 
 
@@ -159,9 +156,9 @@ class TimelineStage(ApiModel):
     status: Status
     generation: int
     occurred_at: AwareDatetime
-    duration_seconds: float | None
-    error_code: str | None
-    error_message: str | None
+    duration_seconds: float | None = None
+    error_code: str | None = None
+    error_message: str | None = None
 
 
 class ImageDetail(ImageSummary):
@@ -174,7 +171,9 @@ class ImagePage(ApiModel):
     model_config = example({"images": [SUMMARY], "nextCursor": "eyJ2IjoxfQ"})
 
     images: list[ImageSummary] = Field(description="newest first")
-    next_cursor: str | None = Field(description="pass as ``cursor`` with the same filters; null on the last page")
+    next_cursor: str | None = Field(
+        default=None, description="pass as ``cursor`` with the same filters; null on the last page"
+    )
 
 
 class ImagePatch(ApiModel):

@@ -35,7 +35,9 @@ def create_topics(
         )
         for topic in topics
     ]
-    futures = AdminClient(client_config(settings)).create_topics(wanted, request_timeout=TIMEOUT_SECONDS)
+    # The client has to outlive its futures.
+    client = AdminClient(client_config(settings))
+    futures = client.create_topics(wanted, request_timeout=TIMEOUT_SECONDS)
     return [name for name, future in futures.items() if _created(name, future)]
 
 

@@ -18,6 +18,9 @@ from deeplens.vectors.payload import INDEXED_FIELDS, filter_of, point_id
 EXACT_BELOW = 40_000
 """Kilobytes of vectors up to which a server scans: a filtered graph search loses recall, a scan is as fast."""
 POINTS_PER_REQUEST = 256
+IDS_PER_REQUEST = 1000
+ROUNDING = 1e-6
+"""float32 puts an image's similarity to itself at 0.9999999; a threshold of 1 must still find it."""
 LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=60)
 """qdrant-client's own default closes every connection to a local server."""
 
@@ -56,13 +59,13 @@ class QdrantIndex:
     def upsert(self, tenant: Tenant, points: Sequence[Point]) -> None:
         for point in points:
             _check_length(tenant, point.vector)
-        for some in batched(points, POINTS_PER_REQUEST):
+        for some in batched(points, POINTS_PER_REQUEST, strict=False):
             batch = models.Batch(
                 ids=[point_id(point.image_id) for point in some],
                 vectors=[point.vector for point in some],
                 payloads=[_owned(tenant, point.payload) for point in some],
             )
-            with self._writing(tenant):
+            with self._sized(tenant):
                 self._client(tenant).upsert(tenant.collection, batch, wait=True)
 
     def delete(self, tenant: Tenant, image_ids: Sequence[str]) -> None:
@@ -75,7 +78,7 @@ class QdrantIndex:
     def replace_payload(self, tenant: Tenant, image_id: str, payload: dict[str, Any]) -> None:
         # Qdrant refuses to overwrite the payload of a missing point by its id, but not by a filter.
         chosen = models.Filter(must=[models.HasIdCondition(has_id=[point_id(image_id)])])
-        with self._writing(tenant):
+        with self._sized(tenant):
             self._client(tenant).overwrite_payload(tenant.collection, _owned(tenant, payload), chosen, wait=True)
 
     def search(
@@ -88,13 +91,13 @@ class QdrantIndex:
         where: SearchFilter = SearchFilter(),
     ) -> list[Match]:
         _check_length(tenant, vector)
-        with _translated(tenant):
+        with self._sized(tenant):
             found = self._client(tenant).query_points(
                 tenant.collection,
                 query=list(vector),
                 query_filter=models.Filter.model_validate(filter_of(where, tenant.id)),
                 limit=limit,
-                score_threshold=threshold,
+                score_threshold=None if threshold is None else threshold - ROUNDING,
                 with_payload=True,
             )
         return [_match(point) for point in found.points]
@@ -111,7 +114,7 @@ class QdrantIndex:
     def existing(self, tenant: Tenant, image_ids: Sequence[str]) -> set[str]:
         by_point = {point_id(image_id): image_id for image_id in image_ids}
         found: list[models.Record] = []
-        for some in batched(by_point, 1000):
+        for some in batched(by_point, IDS_PER_REQUEST, strict=False):
             with _translated(tenant, missing_is_fine=True):
                 found += self._client(tenant).retrieve(tenant.collection, some, with_payload=False, with_vectors=False)
         return {by_point[str(point.id)] for point in found}
@@ -142,8 +145,8 @@ class QdrantIndex:
             )
 
     @contextmanager
-    def _writing(self, tenant: Tenant) -> Iterator[None]:
-        """Tells a collection of another size, which Qdrant answers with 400, from any other refused write."""
+    def _sized(self, tenant: Tenant) -> Iterator[None]:
+        """Tells a collection of another size, which Qdrant answers with 400, from anything else it refuses."""
         try:
             with _translated(tenant):
                 yield
@@ -201,7 +204,7 @@ def _owned(tenant: Tenant, payload: dict[str, Any]) -> dict[str, Any]:
 
 def _match(point: models.ScoredPoint) -> Match:
     payload = point.payload or {}
-    return Match(payload["image_id"], point.score, payload)
+    return Match(payload["image_id"], max(-1.0, min(1.0, point.score)), payload)
 
 
 @contextmanager

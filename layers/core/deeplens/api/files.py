@@ -1,14 +1,9 @@
-"""The file of a request: its bytes and the limits it has to keep."""
-
-from typing import TYPE_CHECKING
+"""The file of a request: its bytes, within what a request can carry."""
 
 from fastapi import UploadFile
 
 from deeplens.errors import FileTooLarge
 from deeplens.settings import Settings
-
-if TYPE_CHECKING:
-    from deeplens.imaging import Limits
 
 
 def body_of(file: UploadFile, settings: Settings) -> bytes:
@@ -17,10 +12,3 @@ def body_of(file: UploadFile, settings: Settings) -> bytes:
     if len(body) > settings.max_upload_bytes:
         raise FileTooLarge(f"the file is larger than {settings.max_upload_bytes} bytes, the most a request can carry")
     return body
-
-
-def limits_of(settings: Settings) -> "Limits":
-    # Pillow is imported with the first image, not with the first request.
-    from deeplens.imaging import Limits
-
-    return Limits(settings.max_image_bytes, settings.max_image_pixels, settings.max_image_frames)
