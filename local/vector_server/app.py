@@ -109,9 +109,9 @@ class VectorServer:
         """Acknowledged writes survive a killed process anyway; this is for the power supply and short logs."""
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
-            for name, collection in self._catalogue.unflushed():
+            for name in self._catalogue.unflushed():
                 try:
-                    collection.flush()
+                    self._catalogue.flush(name)
                 except Exception:
                     log.exception("flushing %s", name)
                 await asyncio.sleep(0)

@@ -5,7 +5,6 @@ import logging
 import re
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 
 from local.vector_server.collection import MARKER, Collection, Shape
@@ -39,6 +38,10 @@ class Catalogue:
     def names(self) -> list[str]:
         return sorted(marker.parent.name for marker in self._directory.glob(f"*/{MARKER}"))
 
+    def open_names(self) -> list[str]:
+        """Least recently used first."""
+        return list(self._open)
+
     def exists(self, name: str) -> bool:
         return (self._path(name) / MARKER).is_file()
 
@@ -69,8 +72,13 @@ class Catalogue:
         shutil.rmtree(path)
         return True
 
-    def unflushed(self) -> Iterator[tuple[str, Collection]]:
-        return ((name, one) for name, one in list(self._open.items()) if one.unflushed)
+    def unflushed(self) -> list[str]:
+        return [name for name, one in self._open.items() if one.unflushed]
+
+    def flush(self, name: str) -> None:
+        """Write a collection through to disk, unless it was closed meanwhile, which did the same."""
+        if name in self._open:
+            self._open[name].flush()
 
     def close(self) -> None:
         while self._open:

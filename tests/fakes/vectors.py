@@ -5,14 +5,13 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from deeplens import ports
 from deeplens.domain import Match, Point, SearchFilter, Tenant
 from deeplens.errors import ModelMismatch, TransientError
 
 type Collection = dict[str, Point]
 
 
-class FakeIndex(ports.VectorIndex):
+class FakeIndex:
     """``VectorIndex`` over dictionaries.
 
     Attributes

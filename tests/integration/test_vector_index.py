@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from deeplens.ports import VectorIndex
 from deeplens.vectors.payload import payload_of
 from deeplens.vectors.qdrant import QdrantIndex
 
-from local.services.process import free_port
+from local.services.process import ServiceFailed, free_port
 from local.services.vectors import VectorService
 from tests.fakes.vectors import FakeIndex
 
@@ -33,6 +35,15 @@ type NewTenant = Callable[..., Tenant]
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VectorService]:
     folder = tmp_path_factory.mktemp("vectors")
     started = VectorService(0, folder, folder)
+    started.start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def own_service(tmp_path: Path) -> Iterator[VectorService]:
+    """A server that a test may kill."""
+    started = VectorService(0, tmp_path, tmp_path)
     started.start()
     yield started
     started.stop()
@@ -106,7 +117,7 @@ def vector(*direction: float, size: int = DIMENSIONS) -> list[float]:
 
 
 def ids(index: VectorIndex, tenant: Tenant, **filters: Any) -> set[str]:
-    return {match.image_id for match in index.search(tenant, vector(1, 1), limit=100, where=SearchFilter(**filters))}
+    return {match.image_id for match in index.search(tenant, vector(1, 1), limit=50, where=SearchFilter(**filters))}
 
 
 def test_matches_come_best_first_with_their_cosine_similarity(index: VectorIndex, tenant: Tenant) -> None:
@@ -208,7 +219,8 @@ def test_indexing_again_replaces_the_point(index: VectorIndex, tenant: Tenant) -
     index.upsert(tenant, [point(tenant, "img_a", 1, tags=("old",))])
     index.upsert(tenant, [point(tenant, "img_a", 0, 1, tags=("new",))])
     [match] = index.search(tenant, vector(0, 1), limit=10)
-    assert (match.score, match.payload["tags"], index.count(tenant)) == (pytest.approx(1), ["new"], 1)
+    assert match.score == pytest.approx(1)
+    assert (match.payload["tags"], index.count(tenant)) == (["new"], 1)
 
 
 def test_a_replaced_payload_is_filtered_by_and_keeps_the_vector(index: VectorIndex, tenant: Tenant) -> None:
@@ -216,7 +228,8 @@ def test_a_replaced_payload_is_filtered_by_and_keeps_the_vector(index: VectorInd
     index.replace_payload(tenant, "img_a", point(tenant, "img_a", tags=("new",), revision=2).payload)
     assert ids(index, tenant, tags=("old",)) == ids(index, tenant, metadata={"k": "v"}) == set()
     [match] = index.search(tenant, vector(1), limit=1, where=SearchFilter(tags=("new",)))
-    assert (match.score, match.payload["revision"]) == (pytest.approx(1), 2)
+    assert match.score == pytest.approx(1)
+    assert match.payload["revision"] == 2
 
 
 def test_replacing_the_payload_of_a_missing_point_makes_none(index: VectorIndex, tenant: Tenant) -> None:
@@ -334,24 +347,21 @@ def test_a_missing_collection_fails_its_tenant_only_and_is_never_made_by_a_write
     assert index.existing(unknown, ["img_a"]) == set()
 
 
-def test_every_acknowledged_point_survives_a_killed_server(tmp_path: Path) -> None:
-    service, index = VectorService(0, tmp_path, tmp_path), QdrantIndex()
-    service.start()
-    tenant = tenant_at(service.environment["QDRANT_URL"])
+def test_every_acknowledged_point_survives_a_killed_server(own_service: VectorService) -> None:
+    index, tenant = QdrantIndex(), tenant_at(own_service.environment["QDRANT_URL"])
     index.create_collection(tenant)
-    written, writing = 0, ThreadPoolExecutor(1)
-    outcome = writing.submit(write_until_away, index, tenant)
-    while written < 20:
-        written = index.count(tenant)
-    service.kill()
-    acknowledged = outcome.result(timeout=60)
+    with ThreadPoolExecutor(1) as other:
+        writing = other.submit(write_until_away, index, tenant)
+        while index.count(tenant) < 50 and not writing.done():
+            continue
+        own_service.kill()
+        acknowledged = writing.result(timeout=60)
     with pytest.raises(IndexUnavailable):
         index.count(tenant)
-    service.start()
+    own_service.start()
+    assert len(acknowledged) >= 50
     assert index.existing(tenant, acknowledged) == set(acknowledged)
-    assert len(acknowledged) >= 20
-    assert ids(index, tenant, tags=("kept",)) >= set(acknowledged[:20])
-    service.stop()
+    assert len(ids(index, tenant, tags=("kept",))) == 50
 
 
 def write_until_away(index: VectorIndex, tenant: Tenant) -> list[str]:
@@ -366,16 +376,41 @@ def write_until_away(index: VectorIndex, tenant: Tenant) -> list[str]:
     raise AssertionError
 
 
-def test_a_restarted_server_is_reached_over_connections_kept_from_before(tmp_path: Path) -> None:
-    service, index = VectorService(0, tmp_path, tmp_path), QdrantIndex()
-    service.start()
-    tenant = tenant_at(service.environment["QDRANT_URL"])
+def test_a_restarted_server_is_reached_over_connections_kept_from_before(own_service: VectorService) -> None:
+    index, tenant = QdrantIndex(), tenant_at(own_service.environment["QDRANT_URL"])
     index.create_collection(tenant)
     index.upsert(tenant, [point(tenant, "img_a", 1)])
-    service.stop()
-    service.start()
+    own_service.stop()
+    own_service.start()
     assert index.count(tenant) == 1
-    service.stop()
+
+
+def test_a_request_lost_with_its_connection_is_sent_again() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), ForgetfulQdrant) as forgetful:
+        Thread(target=forgetful.serve_forever, daemon=True).start()
+        index, tenant = QdrantIndex(), tenant_at(f"http://127.0.0.1:{forgetful.server_port}")
+        assert [index.count(tenant) for _ in range(4)] == [7] * 4
+        index.close()
+        forgetful.shutdown()
+
+
+class ForgetfulQdrant(BaseHTTPRequestHandler):
+    """Answers the first request of each connection and drops the connection at the second, unanswered."""
+
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.answered = False
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.close_connection = self.answered
+        if not self.answered:
+            body = b'{"result": {"count": 7}, "status": "ok", "time": 0}'
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+            self.wfile.write(head + body)
+        self.answered = True
 
 
 def test_an_index_that_is_away_is_unavailable() -> None:
@@ -399,13 +434,22 @@ def test_a_vector_that_is_no_number_is_refused_for_good(service: VectorService) 
     assert index.count(tenant) == 0
 
 
-def test_a_wrong_api_key_is_an_index_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_api_key_is_an_index_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     monkeypatch.setenv("QDRANT_API_KEY", "right")
-    service = VectorService(0, tmp_path, tmp_path)
-    service.start()
-    tenant = tenant_at(service.environment["QDRANT_URL"])
+    tenant = tenant_at(request.getfixturevalue("own_service").environment["QDRANT_URL"])
     with pytest.warns(UserWarning, match="insecure"), pytest.raises(IndexUnavailable):
         QdrantIndex("wrong").create_collection(tenant)
     with pytest.warns(UserWarning, match="insecure"):
         QdrantIndex("right").create_collection(tenant)
-    service.stop()
+
+
+def test_a_taken_port_is_reported_with_the_way_out(service: VectorService, tmp_path: Path) -> None:
+    with pytest.raises(ServiceFailed, match=f"port {service.port} is taken.*DEEPLENS_QDRANT_PORT"):
+        VectorService(service.port, tmp_path, tmp_path).start()
+
+
+def test_a_second_server_on_the_same_directory_is_refused(own_service: VectorService, tmp_path: Path) -> None:
+    with pytest.raises(ServiceFailed, match="belongs to a vector server that is running"):
+        VectorService(0, tmp_path, tmp_path).start()

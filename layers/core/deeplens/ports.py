@@ -2,10 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any, BinaryIO, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import (
@@ -25,6 +22,10 @@ from deeplens.domain import (
     TimelineEntry,
     Tombstone,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 type Vectors = npt.NDArray[np.float32]
 

@@ -49,7 +49,13 @@ STAGES = ("on_image_uploaded", "on_extraction_requested", "on_indexing_requested
 IMAGES_UPLOADED = Topic(
     "deeplens.images.uploaded",
     events.ImageUploaded,
-    producers=("search_api", "on_processing_completed", "on_processing_failed", "on_schedule"),
+    producers=(
+        "search_api",
+        "on_processing_completed",
+        "on_processing_failed",
+        "on_image_maintenance",
+        "on_schedule",
+    ),
     consumers=("on_image_uploaded",),
 )
 VIDEOS_UPLOADED = Topic("deeplens.videos.uploaded", events.VideoUploaded)

@@ -2,7 +2,9 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from deeplens import tenants
@@ -19,13 +21,30 @@ _numbers = itertools.count(1)
 type NewTenant = Callable[[], Tenant]
 
 
+@contextmanager
+def running_postgres(pytestconfig: pytest.Config) -> Iterator[PostgresService]:
+    # Not below pytest's folder: another run of pytest closes that to the user whom PostgreSQL runs as.
+    with TemporaryDirectory(prefix="deeplens-postgres-") as name:
+        folder = Path(name)
+        service = PostgresService(0, folder, pytestconfig.rootpath / ".tools", folder, max_connections=100)
+        service.start()
+        try:
+            yield service
+        finally:
+            service.stop()
+
+
 @pytest.fixture(scope="session")
-def server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresService]:
-    folder = tmp_path_factory.mktemp("postgres")
-    service = PostgresService(0, folder, pytestconfig.rootpath / ".tools", folder, max_connections=100)
-    service.start()
-    yield service
-    service.stop()
+def server(pytestconfig: pytest.Config) -> Iterator[PostgresService]:
+    with running_postgres(pytestconfig) as service:
+        yield service
+
+
+@pytest.fixture
+def own_server(pytestconfig: pytest.Config) -> Iterator[PostgresService]:
+    """A server that a test may stop, kill and fill."""
+    with running_postgres(pytestconfig) as service:
+        yield service
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +87,3 @@ def copied_tenant(platform_url: str, tenant_id: str) -> Tenant:
     model = ModelRef("deeplens-visual", "1", 512)
     url = database_url(platform_url, name)
     return Tenant(tenant_id, "A tenant", "active", url, f"nfs://{tenant_id}", "http://qdrant", model)
-
-
-@pytest.fixture
-def own_server(pytestconfig: pytest.Config, tmp_path: Path) -> Iterator[PostgresService]:
-    """A server that a test may stop and kill."""
-    service = PostgresService(0, tmp_path, pytestconfig.rootpath / ".tools", tmp_path, max_connections=20)
-    service.start()
-    yield service
-    service.stop()

@@ -1,6 +1,5 @@
 """Schemas: what the models say is what the migrations make, for one database as for hundreds."""
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,22 +23,16 @@ from local.services.postgres import PostgresService
 
 from .test_images import new_image
 
-type NewEmptyTenants = Callable[[int], list[str]]
-
 
 @pytest.fixture
-def fleet(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The platform database of a server of its own, which takes at most 100 connections."""
-    folder = tmp_path_factory.mktemp("fleet")
-    service = PostgresService(0, folder, pytestconfig.rootpath / ".tools", folder, max_connections=100)
-    service.start()
-    url = service.environment["DATABASE_URL"]
+def fleet(own_server: PostgresService) -> str:
+    """The platform database of a server that takes at most 100 connections."""
+    url = own_server.environment["DATABASE_URL"]
     with connect(url) as connection:
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("SELECT pg_reload_conf()")
     tenants.migrate_platform(url)
-    yield url
-    service.stop()
+    return url
 
 
 def add_tenants(platform_url: str, count: int) -> list[str]:

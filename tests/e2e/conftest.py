@@ -1,0 +1,125 @@
+"""One running stack for all end-to-end tests, and clients of two tenants."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from deeplens.bootstrap import Parts
+from deeplens.domain import Tenant
+from PIL import Image
+
+from local.config import LocalConfig
+from local.stack import Stack
+
+DEADLINE_SECONDS = 90
+
+
+def eventually[T](look: Callable[[], T], accept: Callable[[T], bool] = bool, seconds: float = DEADLINE_SECONDS) -> T:
+    """Look until the result is accepted; the last result otherwise fails the test."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if accept(found):
+            return found
+        assert time.monotonic() < deadline, f"still {found!r} after {seconds} s"
+        time.sleep(0.1)
+
+
+def picture(seed: int, side: int = 320, image_format: str = "JPEG") -> bytes:
+    """A picture that no other seed gives: smooth noise in three colours."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    out = BytesIO()
+    coarse.resize((side, side), Image.Resampling.BICUBIC).save(out, image_format)
+    return out.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class TenantClient:
+    """The API with one tenant's key, and the parts behind it to look at."""
+
+    http: httpx.Client
+    tenant: Tenant
+    parts: Parts
+
+    def upload(self, body: bytes, name: str = "photo.jpg", **form: Any) -> str:
+        answer = self.http.post("/images", files={"file": (name, body)}, data=form)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["imageId"])
+
+    def image(self, image_id: str) -> dict[str, Any]:
+        answer = self.http.get(f"/images/{image_id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def until_ended(self, image_id: str) -> dict[str, Any]:
+        return eventually(lambda: self.image(image_id), lambda image: image["status"] in ("completed", "failed"))
+
+    def completed(self, body: bytes, **form: Any) -> str:
+        image_id = self.upload(body, **form)
+        assert self.until_ended(image_id)["status"] == "completed"
+        return image_id
+
+    def search(self, body: bytes, **parameters: Any) -> list[dict[str, Any]]:
+        answer = self.http.post("/search/image", files={"file": ("query.jpg", body)}, params=parameters)
+        assert answer.status_code == 200, answer.text
+        return list(answer.json()["results"])
+
+    def objects(self) -> list[str]:
+        return [entry.key for entry in self.parts.stores.for_tenant(self.tenant).list()]
+
+    def pending(self) -> int:
+        """Accepted images of this tenant that have not ended."""
+        return self.rows("SELECT * FROM pending_images WHERE tenant_id = %s", [self.tenant.id])
+
+    def rows(self, statement: str, values: list[Any]) -> int:
+        """Rows of a query on the platform database."""
+        with self.parts.connections.platform() as connection:
+            return len(connection.execute(statement, values).fetchall())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    config = LocalConfig(
+        state_dir=tmp_path_factory.mktemp("stack"),
+        api_port=0,
+        inference_port=0,
+        kafka_port=0,
+        postgres_port=0,
+        aws_port=0,
+        qdrant_port=0,
+        storage="nfs",
+        pending_due_seconds=600,
+    )
+    running = Stack(config, environment={})
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def parts(stack: Stack) -> Parts:
+    return stack.parts()
+
+
+def new_client(stack: Stack, parts: Parts, tenant_id: str, storage: str) -> TenantClient:
+    tenant = parts.provisioning.provision(tenant_id, tenant_id, storage)
+    key = parts.api_keys.create(tenant_id, "tests")
+    http = httpx.Client(base_url=f"{stack.api_url}/v1", headers={"X-API-Key": key}, timeout=60, trust_env=False)
+    return TenantClient(http, tenant, parts)
+
+
+@pytest.fixture(scope="session", params=["nfs", "s3"])
+def client(request: pytest.FixtureRequest, stack: Stack, parts: Parts) -> TenantClient:
+    """A tenant with its objects in a directory, and one with them in S3 on LocalStack."""
+    return new_client(stack, parts, f"tenant_first_{request.param}", request.param)
+
+
+@pytest.fixture(scope="session")
+def other(stack: Stack, parts: Parts) -> TenantClient:
+    return new_client(stack, parts, "tenant_other", "nfs")
