@@ -21,8 +21,9 @@ class Positioned(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Limits of an event source; -1 means none."""
+    """Limits of an event source; -1 means none. ``partial`` says whether answers name the records that failed."""
 
+    partial: bool
     bisect: bool
     max_retry_attempts: int
     max_record_age_seconds: int
@@ -30,7 +31,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Batch[R: Positioned]:
-    """Records that are invoked together, and how often that failed."""
+    """Records that are invoked together, and how often that failed without any progress."""
 
     records: tuple[R, ...]
     attempts: int = 0
@@ -53,18 +54,19 @@ def decide[R: Positioned](batch: Batch[R], failed: bool, response: Any, policy: 
     response : its answer; ``batchItemFailures`` names per partition the lowest offset that has to come again. An
         answer that names something else fails the whole batch, as Lambda treats it.
     """
-    remaining = batch.records if failed else remaining_records(batch.records, response)
-    if not remaining:
-        return Decision()
-    attempts = batch.attempts + 1
+    remaining = batch.records if failed else remaining_records(batch.records, response) if policy.partial else ()
     fresh = tuple(r for r in remaining if not _too_old(r, policy, now_ms))
     expired = tuple(r for r in remaining if _too_old(r, policy, now_ms))
+    if not fresh:
+        return Decision(given_up=expired)
     if failed and policy.bisect and len(fresh) > 1:
+        # Splitting costs no attempt: a record that is alone at last has all of its own.
         middle = len(fresh) // 2
-        return Decision((Batch(fresh[:middle], attempts), Batch(fresh[middle:], attempts)), expired)
+        return Decision((Batch(fresh[:middle], batch.attempts), Batch(fresh[middle:], batch.attempts)), expired)
+    attempts = 1 if len(remaining) < len(batch.records) else batch.attempts + 1
     if 0 <= policy.max_retry_attempts < attempts:
         return Decision(given_up=(*expired, *fresh))
-    return Decision((Batch(fresh, attempts),) if fresh else (), expired)
+    return Decision((Batch(fresh, attempts),), expired)
 
 
 def remaining_records[R: Positioned](records: Sequence[R], response: Any) -> tuple[R, ...]:
@@ -77,7 +79,7 @@ def remaining_records[R: Positioned](records: Sequence[R], response: Any) -> tup
 
 def first_failures(records: Sequence[Positioned], response: Any) -> dict[str, int] | None:
     """Lowest failed offset by partition; None when the answer names what was not in the batch."""
-    if response is None or response == {}:
+    if not response:
         return {}
     known = {(r.topic_partition, r.offset) for r in records}
     lowest: dict[str, int] = {}
@@ -88,7 +90,7 @@ def first_failures(records: Sequence[Positioned], response: Any) -> dict[str, in
             if (partition, offset) not in known:
                 return None
             lowest[partition] = min(offset, lowest.get(partition, offset))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return lowest
 

@@ -11,16 +11,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from confluent_kafka import Producer
 
+from local.runner.kafka_event import KafkaRecord, lambda_event
 from local.runner.template import KafkaEvent
 from local.runner.worker import Result
-
-if TYPE_CHECKING:
-    from local.runner.kafka_source import KafkaRecord
 
 
 class FailureDestination:
@@ -33,14 +31,14 @@ class FailureDestination:
     def _producer(self) -> Producer:
         return Producer({"bootstrap.servers": self._brokers, "acks": "all", "delivery.timeout.ms": 10_000})
 
-    def send(self, records: Sequence["KafkaRecord"], event: KafkaEvent, function: str, result: Result) -> None:
+    def send(self, records: Sequence[KafkaRecord], event: KafkaEvent, function: str, result: Result) -> None:
         """Raises ``RuntimeError`` when not every record arrived."""
         if event.on_failure.startswith("kafka://"):
             self._to_topic(event.on_failure.removeprefix("kafka://"), records, function, result)
         else:
             self._to_folder(records, event, function, result)
 
-    def _to_topic(self, topic: str, records: Sequence["KafkaRecord"], function: str, result: Result) -> None:
+    def _to_topic(self, topic: str, records: Sequence[KafkaRecord], function: str, result: Result) -> None:
         lost: list[str] = []
 
         def on_delivery(error: Any, _message: Any) -> None:
@@ -62,9 +60,7 @@ class FailureDestination:
         if left or lost:
             raise RuntimeError(f"{left + len(lost)} of {len(records)} records did not reach {topic}: {lost[:1]}")
 
-    def _to_folder(self, records: Sequence["KafkaRecord"], event: KafkaEvent, function: str, result: Result) -> None:
-        from local.runner.kafka_source import lambda_event
-
+    def _to_folder(self, records: Sequence[KafkaRecord], event: KafkaEvent, function: str, result: Result) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         document = {
             "requestContext": {"functionArn": function, "condition": "RetryAttemptsExhausted"},

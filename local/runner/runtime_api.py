@@ -4,11 +4,13 @@ import queue
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import uuid4
 
-MAX_RESPONSE_BYTES = 6 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
+"""Of an event, and of a response."""
 PREFIX = "/2018-06-01/runtime/"
 
 
@@ -39,7 +41,7 @@ class RuntimeApi:
         self.invocations: queue.SimpleQueue[Invocation | None] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._server = _Server(self)
-        threading.Thread(target=self._server.serve_forever, name="runtime-api", daemon=True).start()
+        threading.Thread(target=self._server.serve, name="runtime-api", daemon=True).start()
 
     @property
     def address(self) -> str:
@@ -47,8 +49,7 @@ class RuntimeApi:
 
     def close(self) -> None:
         self.invocations.put(None)
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.end()
 
 
 class _Server(ThreadingHTTPServer):
@@ -58,6 +59,17 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, api: RuntimeApi) -> None:
         self.api = api
         super().__init__(("127.0.0.1", 0), _Requests)
+
+    def serve(self) -> None:
+        """Accept connections until ``end``; `serve_forever` would poll, and take half a second to stop."""
+        with suppress(OSError):
+            while True:
+                self.process_request(*self.get_request())
+        self.server_close()
+
+    def end(self) -> None:
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         connection, address = super().get_request()
@@ -91,8 +103,9 @@ class _Requests(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         failed = not self.path.endswith("/response")
-        if not failed and len(body) > MAX_RESPONSE_BYTES:
-            body, failed = _error("Function.ResponseSizeTooLarge", f"Response of {len(body)} bytes exceeds 6 MB"), True
+        if not failed and len(body) > MAX_PAYLOAD_BYTES:
+            message = f"Response payload size of {len(body)} bytes exceeded the maximum of {MAX_PAYLOAD_BYTES} bytes."
+            body, failed = _error("Function.ResponseSizeTooLarge", message), True
         # Answer the process first: its next request then waits before the caller has the result.
         self._respond(202, b'{"status":"OK"}')
         self.server.api.answers.put(Answer(body, failed))

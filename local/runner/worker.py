@@ -3,11 +3,13 @@
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,15 @@ from typing import Any
 
 import psutil
 
-from local.runner.runtime_api import Answer, Invocation, RuntimeApi
+from local.runner.logs import rotate
+from local.runner.runtime_api import MAX_PAYLOAD_BYTES, Answer, Invocation, RuntimeApi
 from local.runner.template import FunctionSpec
 from local.services.process import ServiceFailed, end_group, spawn_child
 
 INIT_SECONDS = 60
-INHERITED = ("PATH", "HOME", "LANG", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
-MAX_LOG_BYTES = 20 * 1024 * 1024
+INHERITED = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+# The kernel ends a process with the thread that started it; this thread lives as long as the interpreter.
+STARTER = ThreadPoolExecutor(1, thread_name_prefix="start functions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Worker:
         self._spec, self._environment, self._log_path = spec, environment, log_path
         self._api: RuntimeApi | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._retired = False
 
     @property
     def pid(self) -> int | None:
@@ -54,11 +59,15 @@ class Worker:
         if self.pid is not None:
             return None
         self.stop()
-        self._api = api = RuntimeApi(f"arn:aws:lambda:us-east-1:000000000000:function:{self._spec.name}")
-        self._process = process = self._spawn(api)
+        if self._retired:
+            return Result(None, {"errorType": "Runner.Stopped", "errorMessage": "the runner is stopping"}, 0)
         started = time.monotonic()
+        region = self._environment.get("AWS_REGION", "us-east-1")
+        self._api = api = RuntimeApi(f"arn:aws:lambda:{region}:000000000000:function:{self._spec.name}")
+        self._process = process = STARTER.submit(self._spawn, api).result()
         while not api.ready.wait(0.02):
-            if process.poll() is not None or time.monotonic() - started > INIT_SECONDS:
+            late = time.monotonic() - started > INIT_SECONDS
+            if self._retired or late or process.poll() is not None:
                 return self._died(api, "Runtime.InitError", "the function did not start; see its log", started)
         return None
 
@@ -86,18 +95,13 @@ class Worker:
         return "Sandbox.Timedout", "Task timed out after {seconds:.2f} seconds"
 
     def _died(self, api: RuntimeApi, kind: str, message: str, started: float) -> Result:
-        reported = None
-        with suppress(queue.Empty):
-            reported = _result(api.answers.get_nowait(), started)
         self.stop()
-        if reported is not None and reported.failed:
-            return reported
+        with suppress(queue.Empty):
+            return _result(api.answers.get_nowait(), started)
         return Result(None, {"errorType": kind, "errorMessage": message}, _elapsed_ms(started))
 
     def _spawn(self, api: RuntimeApi) -> subprocess.Popen[bytes]:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        if self._log_path.exists() and self._log_path.stat().st_size > MAX_LOG_BYTES:
-            self._log_path.replace(self._log_path.with_suffix(".log.1"))
         spec = self._spec
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         environment |= (
@@ -108,9 +112,13 @@ class Worker:
                 "AWS_LAMBDA_FUNCTION_NAME": spec.name,
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(spec.memory_mb),
                 "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+                "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{spec.name}",
+                "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+                "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
                 "LAMBDA_TASK_ROOT": str(spec.code),
                 "PYTHONPATH": os.pathsep.join(map(str, (spec.code, *spec.layers))),
                 "PYTHONUNBUFFERED": "1",
+                "TZ": "UTC",
                 "_HANDLER": spec.handler,
             }
         )
@@ -130,11 +138,16 @@ class Worker:
 
     def stop(self) -> None:
         process, self._process = self._process, None
+        api, self._api = self._api, None
         if process is not None:
-            end_group(process, 9, 2)
-        if self._api is not None:
-            self._api.close()
-            self._api = None
+            end_group(process, signal.SIGKILL, 2)
+        if api is not None:
+            api.close()
+
+    def retire(self) -> None:
+        """Stop for good: an invocation that still holds this worker starts nothing any more."""
+        self._retired = True
+        self.stop()
 
 
 class Pool:
@@ -159,17 +172,29 @@ class Pool:
             raise ServiceFailed(f"{self.spec.name} did not start: {reason}. See {self._log_path}")
 
     def invoke(self, event: Any, timeout_seconds: float | None = None) -> Result:
+        """Run the function once; whatever happens to it is in the result, nothing is raised."""
+        payload = json.dumps(event).encode()
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            result = _too_large(len(payload))
+        else:
+            result = self._invoke(payload, timeout_seconds or self.spec.timeout_seconds)
+        self._count(result)
+        rotate(self._log_path)
+        return result
+
+    def _invoke(self, payload: bytes, timeout_seconds: float) -> Result:
         with self._lock:
             self.in_flight += 1
         worker = self._take()
         try:
-            result = worker.invoke(json.dumps(event).encode(), timeout_seconds or self.spec.timeout_seconds)
+            return worker.invoke(payload, timeout_seconds)
+        except Exception as error:
+            # A fault of the runner must not end the event source's thread and with it a partition.
+            return Result(None, {"errorType": "Runner.Failed", "errorMessage": repr(error)}, 0)
         finally:
             self._idle.put(worker)
             with self._lock:
                 self.in_flight -= 1
-        self._count(result)
-        return result
 
     def _take(self) -> Worker:
         with self._lock:
@@ -201,7 +226,12 @@ class Pool:
 
     def stop(self) -> None:
         for worker in self._workers:
-            worker.stop()
+            worker.retire()
+
+
+def _too_large(size: int) -> Result:
+    message = f"The event has {size} bytes; Lambda takes {MAX_PAYLOAD_BYTES}."
+    return Result(None, {"errorType": "RequestEntityTooLargeException", "errorMessage": message}, 0)
 
 
 def _result(answer: Answer, started: float) -> Result:

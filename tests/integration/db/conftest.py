@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryDirectory
 
 import pytest
@@ -21,10 +22,16 @@ _numbers = itertools.count(1)
 type NewTenant = Callable[[], Tenant]
 
 
+def _roomy_memory() -> str | None:
+    """Memory as a disk, where there is enough: hundreds of databases are gigabytes of files."""
+    memory = Path("/dev/shm")
+    return str(memory) if memory.is_dir() and disk_usage(memory).free > 8 << 30 else None
+
+
 @contextmanager
 def running_postgres(pytestconfig: pytest.Config) -> Iterator[PostgresService]:
     # Not below pytest's folder: another run of pytest closes that to the user whom PostgreSQL runs as.
-    with TemporaryDirectory(prefix="deeplens-postgres-") as name:
+    with TemporaryDirectory(prefix="deeplens-postgres-", dir=_roomy_memory()) as name:
         folder = Path(name)
         service = PostgresService(0, folder, pytestconfig.rootpath / ".tools", folder, max_connections=100)
         service.start()

@@ -1,0 +1,1 @@
+"""What DeepLens costs: throughput, latency, cold starts, each beside the bare work it does."""

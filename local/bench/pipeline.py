@@ -1,0 +1,116 @@
+"""Images per second from accepted to completed, beside a bare loop that does the same work in one process.
+
+The bare loop decodes, standardises, makes thumbnails, embeds and indexes with no broker, store, database or HTTP.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_edge as edge
+from deeplens.imaging import Limits, standardise
+from rich.progress import Progress, track
+
+from functions.inference_endpoint.repository import Repository
+from functions.inference_endpoint.server import MODELS
+from local.bench.stack import Bench, bench_stack
+from local.demo.photos import Photo, bench_photos
+from local.screen import console
+from local.services import ServiceFailed
+
+UPLOADERS, BATCH, PATIENCE_SECONDS = 4, 32, 900
+
+
+def bench_pipeline(count: int) -> dict[str, float | int | str]:
+    """Flat figures: throughput of both, their ratio, and seconds of work per image and stage."""
+    photos = list(track(bench_photos(count), total=count, description="making photos", console=console))
+    with bench_stack() as bench:
+        upload_seconds, seconds = _through_pipeline(bench, photos)
+        stages = _stage_seconds(bench)
+    bare = _bare_loop(photos)
+    return {
+        "images": count,
+        "images_per_s": count / seconds,
+        "bare_images_per_s": count / bare["total"],
+        "ratio": bare["total"] / seconds,
+        "upload_images_per_s": count / upload_seconds,
+        **{f"{name}_ms_per_image": value * 1000 for name, value in stages.items()},
+        **{f"bare_{name}_ms_per_image": value / count * 1000 for name, value in bare.items()},
+    }
+
+
+def _through_pipeline(bench: Bench, photos: Sequence[Photo]) -> tuple[float, float]:
+    """Seconds until the last upload was accepted, and until the last image was completed."""
+    _upload(bench, Photo("warm-up.jpg", photos[0].body))
+    _await_completed(bench, 1)
+    started = time.monotonic()
+    with ThreadPoolExecutor(UPLOADERS) as uploaders, Progress(console=console) as progress:
+        task = progress.add_task("uploading", total=len(photos))
+        for _ in uploaders.map(lambda photo: _upload(bench, photo), photos):
+            progress.advance(task)
+    uploaded = time.monotonic() - started
+    _await_completed(bench, len(photos) + 1)
+    return uploaded, time.monotonic() - started
+
+
+def _upload(bench: Bench, photo: Photo) -> None:
+    answer = bench.http.post("/images", files={"file": (photo.name, photo.body)})
+    if answer.status_code != 202:
+        raise ServiceFailed(f"an upload was answered {answer.status_code}: {answer.text[:300]}")
+
+
+def _await_completed(bench: Bench, count: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with Progress(console=console) as progress:
+        task = progress.add_task("completed", total=count)
+        while (done := _count(bench, "step = 5")) < count:
+            progress.update(task, completed=done)
+            if time.monotonic() > deadline or _count(bench, "step = 4"):
+                raise ServiceFailed(f"{done} of {count} images completed, {_count(bench, 'step = 4')} failed")
+            time.sleep(0.05)
+        progress.update(task, completed=done)
+
+
+def _count(bench: Bench, condition: str) -> int:
+    with bench.parts.connections.tenant(bench.tenant) as connection:
+        row: Any = connection.execute(f"SELECT count(*) AS n FROM images WHERE {condition}").fetchone()  # type: ignore[arg-type]  # noqa: S608
+    return int(row["n"])
+
+
+def _stage_seconds(bench: Bench) -> dict[str, float]:
+    """Mean seconds that each stage says it worked on an image."""
+    statement = (
+        "SELECT stage, avg(duration_seconds) AS mean FROM image_events WHERE duration_seconds IS NOT NULL GROUP BY 1"
+    )
+    with bench.parts.connections.tenant(bench.tenant) as connection:
+        return {row["stage"]: float(row["mean"]) for row in connection.execute(statement)}
+
+
+def _bare_loop(photos: Sequence[Photo]) -> dict[str, float]:
+    """Seconds of each part of the work, done in batches with as many threads as there are cores."""
+    model = Repository(MODELS).get("deeplens-visual")
+    spent = {"standardise": 0.0, "embed": 0.0, "index": 0.0, "total": 0.0}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as workers:
+        config = edge.EdgeConfig(
+            vectors=edge.EdgeVectorParams(size=model.manifest.dimensions, distance=edge.Distance.Cosine)
+        )
+        shard = edge.EdgeShard.create(str(Path(folder) / "shard"), config)
+        for start in track(range(0, len(photos), BATCH), description="bare loop", console=console):
+            times = [time.monotonic()]
+            bodies = [photo.body for photo in photos[start : start + BATCH]]
+            images = list(workers.map(lambda body: standardise(body, Limits()), bodies))
+            times.append(time.monotonic())
+            vectors = model.embed_images([image.jpeg for image in images])
+            times.append(time.monotonic())
+            points = [edge.Point(id=start + n, vector=v.tolist(), payload={}) for n, v in enumerate(vectors)]
+            shard.update(edge.UpdateOperation.upsert_points(points))
+            times.append(time.monotonic())
+            for name, seconds in zip(("standardise", "embed", "index"), np.diff(times), strict=True):
+                spent[name] += float(seconds)
+            spent["total"] += times[-1] - times[0]
+        shard.close()
+    return spent
