@@ -1,6 +1,7 @@
 """Commands for operators: tenants, keys, topics, single invocations."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -16,6 +17,8 @@ from local.runner.template import load
 from local.runner.worker import Pool, Result
 from local.screen import console
 from local.stack import REPOSITORY, parts_for, running
+
+NOT_IN_ID = re.compile(r"[^a-z0-9]+")
 
 tenants = typer.Typer(no_args_is_help=True, help="Create tenants and migrate their databases.")
 keys = typer.Typer(no_args_is_help=True, help="Create and revoke API keys.")
@@ -40,7 +43,7 @@ def create(
     storage: Annotated[str, typer.Option(help="s3, minio or nfs; the stack's default if absent.")] = "",
 ) -> None:
     """Create a tenant: database, bucket, collection. Safe to run again after any failure."""
-    chosen = tenant_id or "tenant_" + "".join(c if c.isalnum() else "_" for c in name.lower())[:40]
+    chosen = tenant_id or f"tenant_{NOT_IN_ID.sub('_', name.lower())[:40].strip('_')}"
     try:
         tenant = current_parts().provisioning.provision(chosen, name, storage or LocalConfig().storage)
     except ValueError as error:

@@ -77,7 +77,7 @@ def _await_completed(bench: Bench, count: int) -> None:
 
 def _count(bench: Bench, condition: str) -> int:
     with bench.parts.connections.tenant(bench.tenant) as connection:
-        row: Any = connection.execute(f"SELECT count(*) AS n FROM images WHERE {condition}").fetchone()  # type: ignore[arg-type]  # noqa: S608
+        row: Any = connection.execute(f"SELECT count(*) AS n FROM images WHERE {condition}").fetchone()  # noqa: S608
     return int(row["n"])
 
 

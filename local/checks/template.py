@@ -52,8 +52,8 @@ def main() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(translated, file)
         file.flush()
-        command = [Path(sys.executable).with_name("cfn-lint"), "--ignore-checks", *IGNORED, "--", file.name]
-        raise SystemExit(subprocess.call(command))
+        linter = str(Path(sys.executable).with_name("cfn-lint"))
+        raise SystemExit(subprocess.call([linter, "--ignore-checks", *IGNORED, "--", file.name]))
 
 
 if __name__ == "__main__":

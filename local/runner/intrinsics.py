@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 PSEUDO = {
@@ -42,10 +41,9 @@ class Resolver:
                 return self._call(name, argument)
         return {key: value for key, item in node.items() if (value := self.resolve(item)) is not NO_VALUE}
 
-    def resolve_function(self, properties: dict[str, Any], layers: Mapping[str, Path]) -> dict[str, Any]:
-        """A function's properties; references to the template's own layers stay names."""
-        names = [layer.get("Ref") if isinstance(layer, dict) else layer for layer in properties.get("Layers", [])]
-        return {**self.resolve(properties), "Layers": [name for name in names if name in layers]}
+    def holds(self, condition: str | None) -> bool:
+        """Whether a resource with this ``Condition`` exists; None stands for no condition."""
+        return condition is None or bool(self.resolve(self._conditions[condition]))
 
     def _call(self, name: str, argument: Any) -> Any:
         match name:
@@ -57,7 +55,7 @@ class Resolver:
                 return self._substitute(argument)
             case "Fn::If":
                 condition, yes, no = argument
-                return self.resolve(yes if self._holds(condition) else no)
+                return self.resolve(yes if self.holds(condition) else no)
             case "Fn::Join":
                 separator, parts = argument
                 return separator.join(str(part) for part in self.resolve(parts))
@@ -79,7 +77,7 @@ class Resolver:
             case "Fn::Or":
                 return any(self.resolve(argument))
             case "Condition":
-                return self._holds(argument)
+                return self.holds(argument)
         return f"local:{name}"
 
     def _find_in_map(self, argument: list[Any]) -> Any:
@@ -88,9 +86,6 @@ class Resolver:
 
     def _reference(self, name: str) -> str:
         return self._values.get(name, f"local:{name}")
-
-    def _holds(self, condition: str) -> bool:
-        return bool(self.resolve(self._conditions[condition]))
 
     def _substitute(self, argument: Any) -> str:
         text, own = argument if isinstance(argument, list) else (argument, {})

@@ -2,8 +2,10 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ from deeplens.topics import TOPICS
 from local.runner.destination import FailureDestination
 from local.runner.http_gateway import HttpGateway, Route
 from local.runner.kafka_source import KafkaSource
+from local.runner.logs import rotate
 from local.runner.schedule_source import ScheduleSource
 from local.runner.sqs_source import SqsSource
 from local.runner.template import HttpEvent, KafkaEvent, ScheduleEvent, SqsEvent, Template, load
 from local.runner.worker import Pool, Result
 
-HTTP_PROCESSES = 2
+STOP_SECONDS = 3.0
+"""What is in flight may end within this time; then it is killed, and its records come again."""
+type Source = KafkaSource | SqsSource | ScheduleSource
 
 
 class Runner:
@@ -27,7 +32,7 @@ class Runner:
     ----------
     environment : what functions get on top of the template's variables: endpoints, credentials.
     resources : local values of resources, see ``template.load``.
-    processes : most processes of a Kafka function; its topic's partition count limits it as well.
+    processes : most processes of a function; a Kafka function's partition count limits it as well.
     """
 
     def __init__(
@@ -58,8 +63,6 @@ class Runner:
             if isinstance(event, HttpEvent)
         ]
         self._gateway = HttpGateway(routes, host, port)
-        # Processes end with the thread that starts them, so the warming threads stay until the end.
-        self._warmers = ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="warm")
 
     def start(self, progress: Callable[[str], None] = lambda _: None) -> None:
         """Start one process per function, then the event sources, then the HTTP gateway."""
@@ -68,21 +71,25 @@ class Runner:
             pool.warm()
             progress(pool.spec.name)
 
-        list(self._warmers.map(warm, self.pools.values()))
+        with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="warm") as warmers:
+            list(warmers.map(warm, self.pools.values()))
         for source in self._sources:
             source.start()
         self._gateway.start()
 
     def stop(self) -> None:
-        self._gateway.stop()
-        stoppers = [threading.Thread(target=source.stop) for source in self._sources]
-        for thread in stoppers:
-            thread.start()
-        for thread in stoppers:
-            thread.join(10)
-        for pool in self.pools.values():
-            pool.stop()
-        self._warmers.shutdown(wait=False)
+        """Take nothing more, let what is in flight end or kill it, commit; at most about five seconds."""
+        deadline = time.monotonic() + STOP_SECONDS
+        for source in self._sources:
+            source.stop()
+        self._gateway.stop(STOP_SECONDS)
+        for source in self._sources:
+            source.join(max(0.0, deadline - time.monotonic()))
+        with ThreadPoolExecutor(len(self.pools) or 1) as stoppers:
+            list(stoppers.map(Pool.stop, self.pools.values()))
+        for source in self._sources:
+            if not source.join(max(0.1, deadline + 1.5 - time.monotonic())):
+                self._log(f"{type(source).__name__} of {source.pool.spec.name} did not end in time")
 
     def invoke(self, name: str, event: Any) -> Result:
         """Invoke a function by folder or logical id, as ``sam local invoke`` does."""
@@ -111,10 +118,10 @@ class Runner:
         partitions = {topic.name: topic.partitions for topic in TOPICS}
         kafka = [partitions.get(event.topic, 1) for event in events if isinstance(event, KafkaEvent)]
         http = any(isinstance(event, HttpEvent) for event in events)
-        return min(self._processes, max(kafka)) if kafka else HTTP_PROCESSES if http else 1
+        return min(self._processes, max(kafka)) if kafka else self._processes if http else 1
 
-    def _sources_of(self, pool: Pool) -> list[KafkaSource | SqsSource | ScheduleSource]:
-        sources: list[KafkaSource | SqsSource | ScheduleSource] = []
+    def _sources_of(self, pool: Pool) -> list[Source]:
+        sources: list[Source] = []
         for event in pool.spec.events:
             match event:
                 case KafkaEvent():
@@ -127,12 +134,21 @@ class Runner:
         return sources
 
     def _sqs(self) -> Any:
-        from localstack_client.session import Session
+        import boto3
 
-        return Session().client("sqs", endpoint_url=self._environment["AWS_ENDPOINT_URL"])
+        given = self._environment
+        return boto3.client(
+            "sqs",
+            endpoint_url=given["AWS_ENDPOINT_URL"],
+            region_name=given.get("AWS_REGION", "us-east-1"),
+            aws_access_key_id=given.get("AWS_ACCESS_KEY_ID", "test"),
+            aws_secret_access_key=given.get("AWS_SECRET_ACCESS_KEY", "test"),
+        )
 
     def _log(self, line: str) -> None:
         with self._lock:
             self._log_dir.mkdir(parents=True, exist_ok=True)
-            with (self._log_dir / "runner.log").open("a") as log:
-                log.write(line + "\n")
+            path = self._log_dir / "runner.log"
+            rotate(path)
+            with path.open("a") as log:
+                log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n")

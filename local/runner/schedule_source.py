@@ -1,5 +1,6 @@
 """EventBridge Scheduler: ``rate(…)`` expressions."""
 
+import json
 import re
 import threading
 import time
@@ -27,7 +28,8 @@ class ScheduleSource:
     """Invokes a function every so often, first after one interval."""
 
     def __init__(self, event: ScheduleEvent, pool: Pool, log: Callable[[str], None]) -> None:
-        self._interval, self._pool, self._log = interval_seconds(event.expression), pool, log
+        self._interval, self.pool, self._log = interval_seconds(event.expression), pool, log
+        self._payload = event.payload
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"schedule {pool.spec.name}", daemon=True)
 
@@ -36,16 +38,20 @@ class ScheduleSource:
 
     def stop(self) -> None:
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(1)
+
+    def join(self, seconds: float) -> bool:
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         due = time.monotonic() + self._interval
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            due += self._interval
-            result = self._pool.invoke(schedule_event())
+            # One run at a time: what a long one missed is not made up for.
+            due = max(due + self._interval, time.monotonic())
+            result = self.pool.invoke(json.loads(self._payload) if self._payload else schedule_event())
             if result.failed:
-                self._log(f"schedule {self._pool.spec.name}: {result.error}")
+                self._log(f"schedule {self.pool.spec.name}: {result.error}")
 
 
 def schedule_event() -> dict[str, Any]:

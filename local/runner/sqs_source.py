@@ -1,18 +1,24 @@
 """SQS event source on LocalStack: long polls, partial batch responses, deletes what is done."""
 
+import base64
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from local.runner.template import SqsEvent
 from local.runner.worker import Pool
+
+POLL_SECONDS = 1
+MOST_PER_POLL = 10
 
 
 class SqsSource:
     """Feeds one function from one queue; a message that fails stays and comes again, until the queue redrives it."""
 
     def __init__(self, event: SqsEvent, pool: Pool, client: Any, log: Callable[[str], None]) -> None:
-        self._event, self._pool, self._client, self._log = event, pool, client, log
+        self._event, self.pool, self._client, self._log = event, pool, client, log
+        self._url = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"poll {event.queue}", daemon=True)
 
@@ -21,51 +27,100 @@ class SqsSource:
 
     def stop(self) -> None:
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(3)
+
+    def join(self, seconds: float) -> bool:
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._url = self._url or self._queue_url()
                 self._poll()
             except Exception as error:
-                self._log(f"{self._event.queue}: {error}")
+                self._log(f"{self._event.queue}: {error!r}")
                 self._stopping.wait(1)
 
+    def _queue_url(self) -> str:
+        queue = self._event.queue
+        if queue.startswith("http"):
+            return queue
+        return str(self._client.get_queue_url(QueueName=queue.rpartition(":")[2])["QueueUrl"])
+
     def _poll(self) -> None:
+        messages = self._gather()
+        if not messages:
+            return
+        name = self._url.rpartition("/")[2]
+        region = self._client.meta.region_name
+        result = self.pool.invoke({"Records": [sqs_record(message, name, region) for message in messages]})
+        answer = result.payload if self._event.partial else None
+        done = [] if result.failed else succeeded(messages, answer)
+        for start in range(0, len(done), MOST_PER_POLL):
+            self._delete(done[start : start + MOST_PER_POLL])
+
+    def _gather(self) -> list[dict[str, Any]]:
+        """A batch: what the first answer holds, and until the window is over what the next ones hold."""
+        batch: list[dict[str, Any]] = self._receive(self._event.batch_size, POLL_SECONDS)
+        deadline = time.monotonic() + self._event.window_seconds
+        while batch and len(batch) < self._event.batch_size and not self._stopping.is_set():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            batch += self._receive(self._event.batch_size - len(batch), min(POLL_SECONDS, int(left)))
+        return batch
+
+    def _receive(self, most: int, wait_seconds: int) -> list[dict[str, Any]]:
         answer = self._client.receive_message(
-            QueueUrl=self._event.queue,
-            MaxNumberOfMessages=min(10, self._event.batch_size),
-            WaitTimeSeconds=2,
+            QueueUrl=self._url,
+            MaxNumberOfMessages=min(MOST_PER_POLL, most),
+            WaitTimeSeconds=wait_seconds,
             AttributeNames=["All"],
             MessageAttributeNames=["All"],
         )
-        messages = answer.get("Messages", [])
-        if not messages:
-            return
-        result = self._pool.invoke({"Records": [sqs_record(message, self._event.queue) for message in messages]})
-        failed = {m["MessageId"] for m in messages} if result.failed else failed_ids(result.payload)
-        for message in messages:
-            if message["MessageId"] not in failed:
-                self._client.delete_message(QueueUrl=self._event.queue, ReceiptHandle=message["ReceiptHandle"])
+        return list(answer.get("Messages", []))
+
+    def _delete(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
+        self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
 
 
-def sqs_record(message: dict[str, Any], queue: str) -> dict[str, Any]:
+def sqs_record(message: Mapping[str, Any], queue: str, region: str) -> dict[str, Any]:
     """A message as Lambda receives it."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
         "body": message["Body"],
         "attributes": message.get("Attributes", {}),
-        "messageAttributes": message.get("MessageAttributes", {}),
+        "messageAttributes": {n: _attribute(value) for n, value in message.get("MessageAttributes", {}).items()},
         "md5OfBody": message.get("MD5OfBody", ""),
         "eventSource": "aws:sqs",
-        "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{queue.rpartition('/')[2]}",
-        "awsRegion": "us-east-1",
+        "eventSourceARN": f"arn:aws:sqs:{region}:000000000000:{queue}",
+        "awsRegion": region,
     }
 
 
-def failed_ids(response: Any) -> set[str]:
-    """Ids of ``batchItemFailures``; nothing named means that all succeeded."""
-    failures = response.get("batchItemFailures") if isinstance(response, dict) else None
-    return {failure["itemIdentifier"] for failure in failures or []}
+def _attribute(value: Mapping[str, Any]) -> dict[str, Any]:
+    attribute: dict[str, Any] = {"stringListValues": [], "binaryListValues": [], "dataType": value["DataType"]}
+    if "StringValue" in value:
+        attribute["stringValue"] = value["StringValue"]
+    if "BinaryValue" in value:
+        attribute["binaryValue"] = base64.b64encode(value["BinaryValue"]).decode()
+    return attribute
+
+
+def succeeded(messages: Sequence[Mapping[str, Any]], answer: Any) -> list[Mapping[str, Any]]:
+    """Messages that ``batchItemFailures`` does not name; none when it names anything else, as Lambda treats that.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    """
+    if not answer:
+        return list(messages)
+    try:
+        failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"] or []}
+    except (KeyError, TypeError):
+        return []
+    if not failed <= {message["MessageId"] for message in messages}:
+        return []
+    return [message for message in messages if message["MessageId"] not in failed]

@@ -1,6 +1,7 @@
 """template.yaml as plain data: functions, what wakes them, queues. Intrinsics are resolved with local values."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class KafkaEvent:
     on_failure: str
     """``kafka://topic``, or the ARN of a bucket."""
     stream_arn: str
+    partial: bool
+    """Answers name the records that failed (``ReportBatchItemFailures``); they mean nothing otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,17 @@ class HttpEvent:
 @dataclass(frozen=True, slots=True)
 class SqsEvent:
     queue: str
+    """URL or ARN."""
     batch_size: int
+    window_seconds: float
+    partial: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleEvent:
     expression: str
     payload: str
+    """The event as JSON; empty for the scheduler's own."""
 
 
 type EventSource = KafkaEvent | HttpEvent | SqsEvent | ScheduleEvent
@@ -91,31 +98,43 @@ def load(path: Path, parameters: Mapping[str, str], resources: Mapping[str, str]
     resources : what ``!Ref`` of a resource gives here, and ``Id.Attribute`` what ``!GetAtt`` gives.
     """
     document = yaml.load(path.read_text(), Loader=TagLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
-    resolver = Resolver(document, parameters, resources)
-    declared = document.get("Resources", {})
+    declared: dict[str, dict[str, Any]] = document.get("Resources", {})
     layers = {
         name: (path.parent / resource["Properties"]["ContentUri"]).resolve()
         for name, resource in declared.items()
         if resource["Type"] == "AWS::Serverless::LayerVersion"
     }
+    resolver = Resolver(document, parameters, {**{name: name for name in layers}, **resources})
+    existing = {name: resource for name, resource in declared.items() if resolver.holds(resource.get("Condition"))}
     common = resolver.resolve(document.get("Globals", {}).get("Function", {}))
-    functions = [
-        _function(name, common, resolver.resolve_function(resource["Properties"], layers), path.parent, layers)
-        for name, resource in declared.items()
+    functions = tuple(
+        _function(name, common, resolver.resolve(resource["Properties"]), path.parent, layers)
+        for name, resource in existing.items()
         if resource["Type"] == "AWS::Serverless::Function"
-    ]
+    )
+    _require_own_folders(functions)
     queues = {
         name: resolver.resolve(resource.get("Properties", {}))
-        for name, resource in declared.items()
+        for name, resource in existing.items()
         if resource["Type"] == "AWS::SQS::Queue"
     }
-    return Template(tuple(functions), queues)
+    return Template(functions, queues)
+
+
+def _require_own_folders(functions: Sequence[FunctionSpec]) -> None:
+    """Functions are known by their folder: in ``status``, in logs and to ``invoke``."""
+    for folder, count in Counter(spec.name for spec in functions).items():
+        if count > 1:
+            raise TemplateError(f"{count} functions have the folder {folder}; give each its own")
 
 
 def _function(
     logical_id: str, common: dict[str, Any], own: dict[str, Any], root: Path, layers: Mapping[str, Path]
 ) -> FunctionSpec:
     merged = GLOBAL_DEFAULTS | common | own
+    for required in ("CodeUri", "Handler"):
+        if required not in merged:
+            raise TemplateError(f"{logical_id} has no {required}; only zip functions in a folder run here")
     variables = {
         **common.get("Environment", {}).get("Variables", {}),
         **own.get("Environment", {}).get("Variables", {}),
@@ -126,8 +145,8 @@ def _function(
         handler=merged["Handler"],
         timeout_seconds=float(merged["Timeout"]),
         memory_mb=int(merged["MemorySize"]),
-        environment={name: str(value) for name, value in variables.items()},
-        layers=tuple(layers[name] for name in merged.get("Layers", []) if name in layers),
+        environment={name: _text(value) for name, value in variables.items()},
+        layers=tuple(layers[name] for name in [*common.get("Layers", []), *own.get("Layers", [])] if name in layers),
         events=tuple(
             source for name, event in merged.get("Events", {}).items() for source in _events(logical_id, name, event)
         ),
@@ -136,22 +155,27 @@ def _function(
 
 def _events(function: str, name: str, event: dict[str, Any]) -> list[EventSource]:
     kind, properties = event["Type"], event.get("Properties", {})
+    if not _true(properties.get("Enabled", True)) or properties.get("State") == "DISABLED":
+        return []
     match kind:
         case "MSK":
-            return [_kafka(topic, properties) for topic in properties["Topics"]]
+            return [_kafka(f"{function}.{name}", topic, properties) for topic in properties["Topics"]]
         case "HttpApi":
             return [HttpEvent(properties.get("Method", "ANY").upper(), properties.get("Path", "$default"))]
         case "SQS":
-            return [SqsEvent(properties["Queue"], int(properties.get("BatchSize", 10)))]
+            size, window = properties.get("BatchSize", 10), properties.get("MaximumBatchingWindowInSeconds", 0)
+            return [SqsEvent(str(properties["Queue"]), int(size), float(window), _partial(properties))]
         case "Schedule" | "ScheduleV2":
             expression = properties.get("Schedule") or properties.get("ScheduleExpression")
-            return [ScheduleEvent(str(expression), str(properties.get("Input", "{}")))]
+            return [ScheduleEvent(str(expression), str(properties.get("Input", "")))]
     raise TemplateError(
         f"{function}.{name}: events of type {kind} do not run here; use MSK, HttpApi, SQS or ScheduleV2"
     )
 
 
-def _kafka(topic: str, properties: dict[str, Any]) -> KafkaEvent:
+def _kafka(where: str, topic: str, properties: dict[str, Any]) -> KafkaEvent:
+    if "ConsumerGroupId" not in properties:
+        raise TemplateError(f"{where} has no ConsumerGroupId; without one AWS makes up a new group at each deployment")
     return KafkaEvent(
         topic=topic,
         group_id=properties["ConsumerGroupId"],
@@ -162,11 +186,21 @@ def _kafka(topic: str, properties: dict[str, Any]) -> KafkaEvent:
         max_record_age_seconds=int(properties.get("MaximumRecordAgeInSeconds", -1)),
         on_failure=properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination", ""),
         stream_arn=str(properties.get("Stream", "")),
+        partial=_partial(properties),
     )
+
+
+def _partial(properties: dict[str, Any]) -> bool:
+    return "ReportBatchItemFailures" in properties.get("FunctionResponseTypes", [])
 
 
 def _true(value: Any) -> bool:
     return str(value).lower() == "true"
+
+
+def _text(value: Any) -> str:
+    """A variable's value as CloudFormation passes it on: YAML's ``true`` is ``true``, not Python's ``True``."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class TagLoader(yaml.SafeLoader):

@@ -1,9 +1,12 @@
 """One running stack for all end-to-end tests, and clients of two tenants."""
 
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -84,9 +87,11 @@ class TenantClient:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack() -> Iterator[Stack]:
+    # Not pytest's own folder: a second run closes that one to the user that PostgreSQL runs as.
+    state_dir = Path(tempfile.mkdtemp(prefix="deeplens-e2e-"))
     config = LocalConfig(
-        state_dir=tmp_path_factory.mktemp("stack"),
+        state_dir=state_dir,
         api_port=0,
         inference_port=0,
         kafka_port=0,
@@ -100,6 +105,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running.start()
     yield running
     running.stop()
+    shutil.rmtree(state_dir, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

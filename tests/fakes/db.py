@@ -10,6 +10,7 @@ from typing import Any
 from deeplens.auth.api_keys import READ, WRITE, checked_scopes, digest, new_key, split_key
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import (
+    Admission,
     DeadLetterEntry,
     ImageQuery,
     ImageRecord,
@@ -137,12 +138,12 @@ class FakePending:
         self._lock = threading.RLock()
         self._rows: dict[tuple[str, str], tuple[ImageUploaded, datetime, bool]] = {}
 
-    def admit(self, event: ImageUploaded, due: datetime) -> bool:
+    def admit(self, event: ImageUploaded, due: datetime) -> Admission:
         with self._lock:
             key = (event.tenant_id, event.image_id)
             _, _, released = self._rows.get(key, (None, None, self._in_flight(event.tenant_id) < self._window))
             self._rows[key] = (self._rows[key][0] if key in self._rows else event, due, released)
-            return released
+            return Admission(self._rows[key][0], released)
 
     def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
         with self._lock:

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, Literal
 
-from deeplens.contracts.events import Event, SourceRecord
+from deeplens.contracts.events import Event, ImageUploaded, SourceRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,3 +252,11 @@ class DeadLetterEntry:
     attempt: int
     failed_at: datetime
     source: SourceRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What is remembered of a pending image: the event that came first, and whether it may be published."""
+
+    event: ImageUploaded
+    released: bool

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import (
+    Admission,
     DeadLetterEntry,
     ImageQuery,
     ImageRecord,
@@ -165,7 +166,7 @@ class ImageRepository(Protocol):
     def advance(self, tenant: Tenant, results: Sequence[StageResult]) -> None:
         """Move rows forward where (generation, step) is newer, and add timeline entries once, in one transaction.
 
-        An entry is unique by (image, generation, stage); a repeat changes nothing. Deleted images are ignored.
+        An entry is unique by (image, generation, step, stage); a repeat changes nothing. Deleted images are ignored.
         """
 
     def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
@@ -189,11 +190,11 @@ class ImageRepository(Protocol):
 class PendingImages(Protocol):
     """Accepted images that have not ended yet, over all tenants (platform database). Raises ``DatabaseUnavailable``."""
 
-    def admit(self, event: ImageUploaded, due: datetime) -> bool:
+    def admit(self, event: ImageUploaded, due: datetime) -> Admission:
         """Remember an accepted image before anything else is written.
 
-        True: within the tenant's window, publish now. False: it waits; ``finish`` will release it.
-        An image already pending keeps its answer.
+        Released: within the tenant's window, publish now. Otherwise it waits; ``finish`` will release it.
+        An image already pending keeps its event and its answer.
         """
 
     def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:

@@ -47,12 +47,12 @@ def ids(events: list[ImageUploaded]) -> list[str]:
 
 
 def test_images_beyond_the_window_wait(pending: PendingImages) -> None:
-    assert [pending.admit(accepted(n), DUE) for n in range(5)] == [True, True, True, False, False]
+    assert [pending.admit(accepted(n), DUE).released for n in range(5)] == [True, True, True, False, False]
 
 
 def test_an_image_admitted_again_keeps_its_answer(pending: PendingImages) -> None:
-    first = [pending.admit(accepted(n), DUE) for n in range(4)]
-    assert [pending.admit(accepted(n), DUE) for n in range(4)] == first
+    first = [pending.admit(accepted(n), DUE).released for n in range(4)]
+    assert [pending.admit(accepted(n), DUE).released for n in range(4)] == first
 
 
 def test_each_ended_image_releases_the_one_that_waits_longest(pending: PendingImages) -> None:
@@ -81,7 +81,7 @@ def test_finishing_an_image_twice_or_an_unknown_one_is_fine(pending: PendingImag
 def test_a_busy_tenant_leaves_the_window_of_others_alone(pending: PendingImages) -> None:
     for n in range(6):
         pending.admit(accepted(n), DUE)
-    assert [pending.admit(accepted(n, "tenant_b"), DUE) for n in range(4)] == [True, True, True, False]
+    assert [pending.admit(accepted(n, "tenant_b"), DUE).released for n in range(4)] == [True, True, True, False]
     both = pending.finish([("tenant_b", "img_0"), ("tenant_a", "img_0")], DUE)
     assert sorted((event.tenant_id, event.image_id) for event in both) == [("tenant_a", "img_3"), ("tenant_b", "img_3")]
 
@@ -133,7 +133,7 @@ def two(platform_url: str, connections: Connections) -> Iterator[list[PostgresPe
 @pytest.mark.usefixtures("slow_admission")
 def test_simultaneous_admissions_never_exceed_the_window(two: list[PostgresPending]) -> None:
     with ThreadPoolExecutor(2) as workers:
-        answers = list(workers.map(lambda n: two[n].admit(accepted(n), DUE), range(2)))
+        answers = list(workers.map(lambda n: two[n].admit(accepted(n), DUE).released, range(2)))
     assert sorted(answers) == [False, True]
 
 
@@ -146,7 +146,7 @@ def test_an_image_admitted_while_the_window_empties_is_released(
         admission = uploads.submit(two[0].admit, accepted(1), DUE)
         _wait_until_one_sleeps(connections)
         released = two[1].finish([("tenant_a", "img_0")], DUE)
-        assert not admission.result()
+        assert not admission.result().released
     assert ids(released) == ["img_1"]
 
 
@@ -167,7 +167,7 @@ def test_every_image_is_released_exactly_once_while_others_are_admitted(
     started: list[tuple[str, str]] = []
 
     def upload() -> None:
-        started.extend((image.tenant_id, image.image_id) for image in images if pending.admit(image, DUE))
+        started.extend((image.tenant_id, image.image_id) for image in images if pending.admit(image, DUE).released)
 
     def work() -> None:
         done = 0
@@ -183,3 +183,10 @@ def test_every_image_is_released_exactly_once_while_others_are_admitted(
     if isinstance(second, PostgresPending):
         second.connections.close()
     assert sorted(started) == sorted((image.tenant_id, image.image_id) for image in images)
+
+
+def test_an_image_already_pending_keeps_its_first_event(pending: PendingImages) -> None:
+    first = accepted(0)
+    pending.admit(first, DUE)
+    later = first.model_copy(update={"size_bytes": first.size_bytes + 1})
+    assert pending.admit(later, DUE).event.size_bytes == first.size_bytes

@@ -93,12 +93,15 @@ class AcceptUpload:
         store, now = self._stores.for_tenant(tenant), self._clock.now()
         key = original_key(upload.image_id, upload.extension)
         event = _event(tenant, upload, store.uri(key), now)
-        publish_now = self._pending.admit(event, now + self._pending_due)
+        admission = self._pending.admit(event, now + self._pending_due)
+        # Refused before the put: other bytes under this key must not replace an object that was accepted.
+        same_bytes(admission.event.metadata.get("sha256"), upload)
+        event = admission.event
         store.put(key, upload.body, upload.mime_type)
         inserted = self._images.insert(tenant, _new_image(upload, event))
         # Another request with this key may have been faster, with other bytes or not.
         image = same_upload(inserted, upload)
-        if publish_now:
+        if admission.released:
             self._publish(event, traceparent)
         return Accepted(image, replayed=False)
 
@@ -106,7 +109,7 @@ class AcceptUpload:
         """The row exists, so the object does; whether the event got out is unknown until the first stage has run."""
         if image.step is Step.ACCEPTED:
             event = _event_again(tenant, image)
-            if self._pending.admit(event, self._clock.now() + self._pending_due):
+            if self._pending.admit(event, self._clock.now() + self._pending_due).released:
                 self._publish(event, traceparent)
         return Accepted(image, replayed=True)
 
@@ -121,10 +124,15 @@ def same_upload(found: ImageRecord | Tombstone, upload: Upload) -> ImageRecord:
     if isinstance(found, Tombstone):
         detail = "The image of this Idempotency-Key was deleted; upload it again under a new key."
         raise ApiError(410, "image-deleted", "Image deleted", detail)
-    if found.sha256 != upload.sha256:
+    same_bytes(found.sha256, upload)
+    return found
+
+
+def same_bytes(sha256: str | None, upload: Upload) -> None:
+    """Refuse an idempotency key that came with another file before."""
+    if sha256 != upload.sha256:
         detail = "This Idempotency-Key was used for another file; every upload needs its own key."
         raise ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
-    return found
 
 
 def _event(tenant: Tenant, upload: Upload, storage_path: str, now: datetime) -> ImageUploaded:

@@ -8,13 +8,14 @@ from typing import Any
 from deeplens.contracts.events import ImageUploaded
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_jsonb
+from deeplens.domain import Admission
 
 ADMIT = """
 INSERT INTO pending_images (tenant_id, image_id, event, due, released)
 SELECT %(tenant)s, %(image)s, %(event)s, %(due)s,
        (SELECT count(*) < %(window)s FROM pending_images WHERE tenant_id = %(tenant)s AND released)
 ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due
-RETURNING released
+RETURNING released, event
 """
 FORGET = """
 DELETE FROM pending_images p USING unnest(%s::text[], %s::text[]) AS ended(tenant_id, image_id)
@@ -59,7 +60,7 @@ class PostgresPending:
     def __init__(self, connections: Connections, window: int) -> None:
         self.connections, self._window = connections, window
 
-    def admit(self, event: ImageUploaded, due: datetime) -> bool:
+    def admit(self, event: ImageUploaded, due: datetime) -> Admission:
         values = {
             "tenant": event.tenant_id,
             "image": event.image_id,
@@ -71,8 +72,8 @@ class PostgresPending:
             with connection.pipeline():
                 connection.execute(LOCK, [[event.tenant_id]])
                 cursor = connection.execute(ADMIT, values)
-            row = cursor.fetchone()
-        return bool(row and row["released"])
+            row = cursor.fetchall()[0]
+        return Admission(ImageUploaded.model_validate(row["event"]), row["released"])
 
     def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
         if not images:

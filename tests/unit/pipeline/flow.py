@@ -1,0 +1,141 @@
+"""The whole flow in memory: real handlers and stages over fakes, records going round by hand."""
+
+import base64
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from deeplens.contracts.events import Event, ImageUploaded
+from deeplens.domain import NewImage, OutgoingMessage
+from deeplens.imaging import Limits
+from deeplens.kafka.dead_letters import read_dead_letter
+from deeplens.kafka.handler import BatchHandler
+from deeplens.kafka.records import EVENT_ID
+from deeplens.pipeline.complete import Complete
+from deeplens.pipeline.embed import Embed
+from deeplens.pipeline.fail import Fail
+from deeplens.pipeline.index import Index
+from deeplens.pipeline.maintain import Maintain
+from deeplens.pipeline.meter import Meter
+from deeplens.pipeline.preprocess import Preprocess
+from deeplens.pipeline.store_dead_letters import StoreDeadLetters
+from deeplens.topics import TOPIC_OF, topic_of
+
+from tests.fakes.db import FakeDeadLetters, FakeDirectory, FakeImages, FakePending, FakeUsage
+from tests.fakes.vectors import FakeIndex
+from tests.unit.api.fakes import MemoryStores
+from tests.unit.api.world import ColourEmbedder, RecordingPublisher, TickingClock, picture, tenant
+
+STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, StoreDeadLetters)
+
+
+class SilentInvocation:
+    """Telemetry that nobody reads."""
+
+    def report(self, stage: str, outcomes: Sequence[Any], events: Sequence[Any] = ()) -> None:
+        return
+
+
+@dataclass
+class Flow:
+    """Topics are queues; ``run`` hands every record to its consumer until all are quiet."""
+
+    window: int = 200
+    records: dict[str, deque[dict[str, Any]]] = field(default_factory=dict)
+    offsets: dict[str, int] = field(default_factory=dict)
+    handled: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.acme, self.other = tenant("acme"), tenant("other")
+        self.tenants = FakeDirectory(self.acme, self.other)
+        self.images, self.pending = FakeImages(), FakePending(self.window)
+        self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), ColourEmbedder()
+        self.dead_letters, self.usage, self.clock = FakeDeadLetters(), FakeUsage(), TickingClock()
+        self.publisher, self.limits = RecordingPublisher(), Limits()
+        self.pending_due, self.workers = timedelta(minutes=10), ThreadPoolExecutor(2)
+        for owner in (self.acme, self.other):
+            self.stores.for_tenant(owner).ensure()
+            self.index.create_collection(owner)
+        self.handlers = {topic_of_stage(stage): self.handler(stage) for stage in STAGES}
+
+    def handler(self, stage: Any) -> BatchHandler:
+        names = stage.__init__.__annotations__.keys() - {"return"}
+        parse = read_dead_letter if stage is StoreDeadLetters else None
+        return BatchHandler(stage(**{name: getattr(self, name) for name in names}), self.publisher, self.clock, parse)
+
+    def accept(self, image_id: str, body: bytes | None = None, owner: Any = None) -> ImageUploaded:
+        """What the API leaves behind when it accepts an upload."""
+        owner = owner or self.acme
+        body = picture(hash(image_id) % 1000) if body is None else body
+        store = self.stores.for_tenant(owner)
+        path, now = store.uri(f"images/{image_id}.jpg"), self.clock.now()
+        event = ImageUploaded(
+            image_id=image_id,
+            tenant_id=owner.id,
+            file_name="a.jpg",
+            storage_path=path,
+            mime_type="image/jpeg",
+            size_bytes=len(body),
+            uploaded_at=now,
+        )
+        admission = self.pending.admit(event, now + self.pending_due)
+        store.put(f"images/{image_id}.jpg", body, "image/jpeg")
+        self.images.insert(owner, NewImage(image_id, "a.jpg", path, "image/jpeg", len(body), "0" * 64, now))
+        if admission.released:
+            self.send(event)
+        return event
+
+    def send(self, event: Event, event_id: str = "") -> None:
+        self.put(topic_of(event).name, event.to_wire(), event_id)
+
+    def put(self, topic: str, value: bytes | None, event_id: str = "") -> None:
+        """A record at the end of a topic's only partition."""
+        offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
+        record = {
+            "topic": topic,
+            "partition": 0,
+            "offset": offset,
+            "key": None,
+            "value": None if value is None else base64.b64encode(value).decode(),
+            "headers": [{EVENT_ID: list(event_id.encode())}] if event_id else [],
+        }
+        self.records.setdefault(topic, deque()).append(record)
+
+    def run(self, before: Callable[[str], None] = lambda _: None, rounds: int = 50) -> None:
+        """Deliver until nothing is left; ``before`` is called with each topic. What waits is delivered again."""
+        for _ in range(rounds):
+            waiting = [topic for topic, queue in self.records.items() if queue]
+            if not waiting:
+                return
+            for topic in waiting:
+                before(topic)
+                self.deliver(topic)
+        raise AssertionError(f"still waiting: {[t for t, q in self.records.items() if q]}")
+
+    def deliver(self, topic: str) -> None:
+        batch = [self.records[topic].popleft() for _ in range(len(self.records[topic]))]
+        event = {"records": {f"{topic}-0": batch}}
+        answer = self.handlers[topic](event, SilentInvocation())  # type: ignore[arg-type]
+        self.handled.append((topic, answer))
+        failed = [f["itemIdentifier"]["offset"] for f in answer["batchItemFailures"]]
+        again = [record for record in batch if failed and record["offset"] >= min(failed)]
+        self.records[topic].extendleft(reversed(again))
+        sent, self.publisher.sent = self.publisher.sent, []
+        for message in sent:
+            self._forward(message)
+
+    def _forward(self, message: OutgoingMessage) -> None:
+        self.put(topic_of(message.event).name, message.event.to_wire(), message.event_id)
+
+    def row(self, image_id: str) -> Any:
+        return self.images.find(self.acme, [image_id]).get(image_id)
+
+    def objects(self) -> set[str]:
+        return {entry.key for entry in self.stores.for_tenant(self.acme).list()}
+
+
+def topic_of_stage(stage: Any) -> str:
+    return TOPIC_OF[stage.consumes].name
