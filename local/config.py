@@ -1,5 +1,6 @@
 """Where the machine-local platform keeps its state and which ports it uses."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +27,9 @@ class LocalConfig(BaseSettings):
     qdrant_port: int = Field(6333, ge=0, le=65535)
     storage: Literal["nfs", "s3"] = Field("nfs", description="Store of new tenants: a directory, or S3 on LocalStack")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
-    max_processes: int = Field(3, ge=1, description="Most processes of one function")
+    max_processes: int = Field(
+        os.cpu_count() or 2, ge=1, description="Most processes of one function; one per core if absent"
+    )
 
     @property
     def log_dir(self) -> Path:

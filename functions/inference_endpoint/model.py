@@ -101,6 +101,8 @@ def _fitted(image: Image.Image, size: int, resize: str) -> Image.Image:
 def _session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Threads that spin for work take the cores from decoding and from neighbours.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = onnxruntime.get_available_providers()
     return onnxruntime.InferenceSession(
         str(path), options, providers=[provider for provider in PROVIDERS if provider in available]

@@ -3,6 +3,7 @@
 The bare loop decodes, standardises, makes thumbnails, embeds and indexes with no broker, store, database or HTTP.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import qdrant_edge as edge
 from deeplens.imaging import Limits, standardise
 from rich.progress import Progress, track
@@ -21,6 +23,7 @@ from local.bench.stack import Bench, bench_stack
 from local.demo.photos import Photo, bench_photos
 from local.screen import console
 from local.services import ServiceFailed
+from local.stack import Stack
 
 UPLOADERS, BATCH, PATIENCE_SECONDS = 4, 32, 900
 
@@ -29,7 +32,9 @@ def bench_pipeline(count: int) -> dict[str, float | int | str]:
     """Flat figures: throughput of both, their ratio, and seconds of work per image and stage."""
     photos = list(track(bench_photos(count), total=count, description="making photos", console=console))
     with bench_stack() as bench:
+        before = cpu_seconds(bench.stack)
         upload_seconds, seconds = _through_pipeline(bench, photos)
+        spent = {name: value - before.get(name, 0.0) for name, value in cpu_seconds(bench.stack).items()}
         stages = _stage_seconds(bench)
     bare = _bare_loop(photos)
     return {
@@ -39,6 +44,7 @@ def bench_pipeline(count: int) -> dict[str, float | int | str]:
         "ratio": bare["total"] / seconds,
         "upload_images_per_s": count / upload_seconds,
         **{f"{name}_ms_per_image": value * 1000 for name, value in stages.items()},
+        **{f"cpu_{name}_ms_per_image": value / count * 1000 for name, value in sorted(spent.items())},
         **{f"bare_{name}_ms_per_image": value / count * 1000 for name, value in bare.items()},
     }
 
@@ -79,6 +85,19 @@ def _count(bench: Bench, condition: str) -> int:
     with bench.parts.connections.tenant(bench.tenant) as connection:
         row: Any = connection.execute(f"SELECT count(*) AS n FROM images WHERE {condition}").fetchone()  # noqa: S608
     return int(row["n"])
+
+
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    """CPU seconds so far of every part and function; ``runner`` is this process, uploads included."""
+    pids = {service.name: [service.pid] for service in stack.services if service.pid}
+    pids |= {name: pool.pids for name, pool in stack.runner.pools.items()} if stack.runner else {}
+    return {name: sum(map(_cpu_of, found)) for name, found in (pids | {"runner": [os.getpid()]}).items()}
+
+
+def _cpu_of(pid: int) -> float:
+    process = psutil.Process(pid)
+    family = [process] if pid == os.getpid() else [process, *process.children(recursive=True)]
+    return float(sum(sum(one.cpu_times()[:2]) for one in family))
 
 
 def _stage_seconds(bench: Bench) -> dict[str, float]:

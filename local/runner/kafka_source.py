@@ -96,7 +96,7 @@ class KafkaSource:
             "enable.auto.commit": False,
             "on_commit": self._committed,
             "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 20,
+            "fetch.wait.max.ms": 100,
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 1000,
             "topic.metadata.refresh.interval.ms": 10_000,

@@ -113,9 +113,7 @@ def test_a_failing_batch_is_halved_until_the_poison_record_is_alone(
 @pytest.mark.parametrize(
     ("attempts", "expected"), [(0, again((A5, 1))), (1, again((A5, 2))), (2, Decision(given_up=A5))]
 )
-def test_without_halving_the_batch_is_tried_twice_more_then_given_up(
-    attempts: int, expected: Decision[Record]
-) -> None:
+def test_without_halving_the_batch_is_tried_twice_more_then_given_up(attempts: int, expected: Decision[Record]) -> None:
     assert decide(Batch(A5, attempts), True, None, TWICE, NOW) == expected
 
 

@@ -236,7 +236,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 def _within(image: Image.Image, side: int) -> Image.Image:
     """A copy that fits a square box, never enlarged."""
     copy = image.copy()
-    copy.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    copy.thumbnail((side, side), Image.Resampling.HAMMING, reducing_gap=2.0)
     return copy
 
 

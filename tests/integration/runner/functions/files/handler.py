@@ -1,0 +1,5 @@
+"""A second API beside ``web``, under a longer path."""
+
+
+def handler(event, _context):
+    return {"function": "files", "path": event["pathParameters"]}
