@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a bare machine: Python 3.13, and for the real broker Java 17 with Maven.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check bench bench-model clean build
+.PHONY: help demo up down test check bench clean build
 
 UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 BIN := .venv/bin

@@ -128,7 +128,7 @@ def test_an_answer_that_is_not_json_is_an_error(start_pool: StartPool) -> None:
 def test_a_handler_that_cannot_be_imported_says_why(template: Template, tmp_path: Path) -> None:
     broken = replace(template.function("toy"), code=HERE / "functions" / "broken")
     pool = Pool(broken, ENVIRONMENT, tmp_path, 1)
-    with pytest.raises(ServiceFailed, match="broken did not start: .*no_such_package"):
+    with pytest.raises(ServiceFailed, match=r"broken did not start: .*no_such_package"):
         pool.warm()
     assert error_type(pool, do="echo") == "Runtime.ImportModuleError"
     pool.stop()

@@ -59,7 +59,7 @@ def pid(_event, _context):
 
 
 def say(event, _context):
-    print(event["text"])
+    print(event["text"])  # noqa: T201
 
 
 def echo(event, _context):
