@@ -194,7 +194,7 @@ def demo(
     already = running(config.state_dir)
     try:
         state = already or start_detached(config)
-        held = run_demo(state, config, photos, limit)
+        held = run_demo(state, config, photos, limit, stays_up=not leave)
     except ServiceFailed as error:
         raise fail(str(error)) from None
     finally:

@@ -1,5 +1,6 @@
 """Photos to show: those that ship inside scikit-image, or a person's own folder."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+from pillow_heif import register_heif_opener
 
 # One photo per motif: a second frame of the same scene would be a near duplicate of its own.
 SCIKIT_IMAGE = (
@@ -36,20 +38,33 @@ def scikit_image_photos() -> list[Photo]:
     return [Photo(name, (folder / name).read_bytes()) for name in SCIKIT_IMAGE]
 
 
-def folder_photos(folder: Path, limit: int) -> list[Photo]:
-    """Images below ``folder`` by name; files too large for one HTTP upload are scaled down first."""
+def folder_photos(folder: Path, limit: int) -> tuple[list[Photo], list[str]]:
+    """Images below ``folder`` by name, and why others were left out.
+
+    Files too large for one HTTP upload are scaled down first.
+    """
+    register_heif_opener()
+    photos: list[Photo] = []
+    left_out: list[str] = []
     files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file())
-    return [Photo(str(path.relative_to(folder)), _fitting(path)) for path, _ in zip(files, range(limit), strict=False)]
+    for path in itertools.islice(files, limit):
+        name = str(path.relative_to(folder))
+        try:
+            photos.append(Photo(name, _fitting(path)))
+        except (OSError, ValueError) as error:
+            left_out.append(f"{name}: {error}")
+    return photos, left_out
 
 
 def _fitting(path: Path) -> bytes:
+    """A file's bytes if it decodes and one upload takes it, or a smaller JPEG of it. Raises ``OSError``."""
+    with Image.open(path) as opened:
+        image = ImageOps.exif_transpose(opened).convert("RGB")
     if path.stat().st_size <= MAX_BYTES:
         return path.read_bytes()
-    with Image.open(path) as image:
-        smaller = ImageOps.exif_transpose(image).convert("RGB")
-    smaller.thumbnail((LONG_SIDE, LONG_SIDE))
+    image.thumbnail((LONG_SIDE, LONG_SIDE))
     out = BytesIO()
-    smaller.save(out, "JPEG", quality=90)
+    image.save(out, "JPEG", quality=90)
     return out.getvalue()
 
 

@@ -17,6 +17,7 @@ from local.demo.contact_sheet import Hit, Row, write_contact_sheet
 from local.demo.photos import Photo, folder_photos, scikit_image_photos
 from local.demo.variants import VARIANTS, variants_of
 from local.screen import console
+from local.services import ServiceFailed
 from local.stack import parts_for
 
 TENANT, TENANT_NAME = "tenant_demo", "Demo"
@@ -86,10 +87,14 @@ class Client:
         return answer.content
 
 
-def run_demo(state: Mapping[str, Any], config: LocalConfig, folder: Path | None, limit: int) -> bool:
+def run_demo(state: Mapping[str, Any], config: LocalConfig, folder: Path | None, limit: int, *, stays_up: bool) -> bool:
     """The whole demo on a running stack; True when every expectation held."""
     client = Client(state["api"], _provision(state["environment"], config))
-    photos = folder_photos(folder, limit) if folder else scikit_image_photos()
+    photos, left_out = folder_photos(folder, limit) if folder else (scikit_image_photos(), [])
+    for line in left_out:
+        console.print(f"left out {line}", highlight=False)
+    if not photos:
+        raise ServiceFailed(f"{folder} holds no image that can be decoded; try another folder")
     items = [*_items(photos)]
     console.print(f"{len(photos)} photos, {len(items) - len(photos)} copies of them")
     outcome = Outcome()
@@ -97,7 +102,9 @@ def run_demo(state: Mapping[str, Any], config: LocalConfig, folder: Path | None,
     _await_all(client, ids, outcome)
     rows = _search_all(client, items, ids, outcome)
     sheet = write_contact_sheet(config.state_dir / "demo" / "index.html", rows)
-    _report(client, state["api"], outcome, sheet, next(iter(ids.values()), ""))
+    _report(outcome, sheet)
+    if stays_up and ids:
+        _print_what_next(client, state["api"], sheet.with_name("query.jpg"), next(iter(ids.values())))
     return outcome.held
 
 
@@ -186,20 +193,23 @@ def _table(rows: Sequence[Row]) -> None:
     console.print(table)
 
 
-def _report(client: Client, api: str, outcome: Outcome, sheet: Path, image_id: str) -> None:
+def _report(outcome: Outcome, sheet: Path) -> None:
     for line in (*outcome.failed, *outcome.missed):
         console.print(f"[red]✗[/] {line}", highlight=False)
     if outcome.held:
         console.print("[green]✓[/] every upload completed, every copy found its original first")
-    key = client.http.headers["X-API-Key"]
-    console.print(f"\ncontact sheet  {sheet.absolute().as_uri()}\nAPI            {api}/v1/docs\n", highlight=False)
-    query = sheet.with_name("query.jpg")
-    if image_id:
-        query.write_bytes(client.http.get(f"/images/{image_id}/thumbnails/medium").content)
+    console.print(f"\ncontact sheet  {sheet.absolute().as_uri()}", highlight=False, soft_wrap=True)
+
+
+def _print_what_next(client: Client, api: str, query: Path, image_id: str) -> None:
+    """Where to look, and commands that run as they are printed."""
+    query.write_bytes(client.http.get(f"/images/{image_id}/thumbnails/medium").content)
+    console.print(f"API            {api}/v1/docs\nstop it with    make down\n", highlight=False)
+    key = f"X-API-Key: {client.http.headers['X-API-Key']}"
     for command in (
-        f"curl -H 'X-API-Key: {key}' '{api}/v1/images?limit=3'",
-        f"curl -H 'X-API-Key: {key}' '{api}/v1/images/{image_id}/similar?limit=3'",
-        f"curl -H 'X-API-Key: {key}' -F file=@{query.absolute()} '{api}/v1/search/image?limit=3'",
+        f"curl -H '{key}' '{api}/v1/images?limit=3'",
+        f"curl -H '{key}' '{api}/v1/images/{image_id}/similar?limit=3'",
+        f"curl -H '{key}' -F file=@{query.absolute()} '{api}/v1/search/image?limit=3'",
     ):
         # Printed as it is: a wrapped line would not run.
         console.print(command, soft_wrap=True, highlight=False, markup=False)

@@ -2,6 +2,7 @@
 
 import queue
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -70,6 +71,11 @@ class _Server(ThreadingHTTPServer):
     def end(self) -> None:
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A process that ends resets its connection; that is no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         connection, address = super().get_request()
