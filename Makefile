@@ -1,13 +1,13 @@
 # Every target sets up what it needs on a bare machine: Python 3.13, and for the real broker Java 17 with Maven.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test check bench clean build
+.PHONY: help demo up down test test-unit check bench build clean
 
-UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
+UV := $(shell command -v uv || echo .tools/uv/bin/uv)
+export SAM_CLI_TELEMETRY := 0
+export AWS_DEFAULT_REGION ?= us-east-1
 BIN := .venv/bin
 SAM := $(UV) tool run --python 3.13 --from aws-sam-cli==1.170.0 sam
-export UV SAM_CLI_TELEMETRY := 0
-export AWS_DEFAULT_REGION ?= us-east-1
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,11 +25,15 @@ down: $(BIN)/ready ## Stop what `make demo` left running
 test: $(BIN)/ready ## Run all tests: unit, contract, integration and end to end, on real parts
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(BIN)/ready ## Lint, types, import direction, template
+test-unit: $(BIN)/ready ## Run the tests that need no parts
+	$(BIN)/python -m pytest tests/unit tests/contract $(ARGS)
+
+check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, template
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict layers/core/deeplens
 	$(BIN)/mypy local functions/inference_endpoint
+	$(BIN)/python -m pytest $(addprefix tests/unit/test_,imports.py flow.py layers.py size.py)
 	$(SAM) validate --lint
 	$(BIN)/python -m local.checks.template
 
@@ -41,15 +45,14 @@ build: $(BIN)/ready ## Package the functions and layers for AWS
 
 clean: ## Stop the stack and remove its state, the environment and what was fetched
 	-test -x $(BIN)/deeplens && $(BIN)/deeplens down
-	rm -rf .deeplens .bench .aws-sam .venv .tools .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .deeplens .bench .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache .tools .venv
 
 # The environment is rebuilt when the lock changes.
-$(BIN)/ready: uv.lock pyproject.toml | $(if $(findstring .tools,$(UV)),.tools/uv/bin/uv)
-	$(UV) sync --frozen --quiet
+$(BIN)/ready: uv.lock pyproject.toml | $(UV)
+	@$(UV) sync --frozen --quiet || { $(UV) python find --quiet 3.13 >/dev/null \
+		|| echo "DeepLens needs Python 3.13: install it (pyenv install 3.13, or your package manager) and try again."; exit 1; }
 	@touch $@
 
 .tools/uv/bin/uv:
-	@python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null \
-		|| { echo "Python 3.13 was not found as python3. Install it (pyenv install 3.13, or your package manager), or install uv."; exit 1; }
-	python3 -m venv .tools/uv
-	.tools/uv/bin/pip install --quiet uv
+	@python3 -m venv .tools/uv && .tools/uv/bin/pip install --quiet --disable-pip-version-check uv \
+		|| { echo "Neither uv nor python3 with venv and pip was found; install uv: https://docs.astral.sh/uv"; exit 1; }

@@ -99,7 +99,7 @@ def start_detached(config: LocalConfig, patience_seconds: float = 900) -> dict[s
             if (state := running(config.state_dir)) and state["pid"] == process.pid:
                 return state
             if process.poll() is not None:
-                raise ServiceFailed(log_path.read_text(errors="replace").strip().removeprefix("error: "))
+                raise ServiceFailed(log_path.read_text(errors="replace").strip().rpartition("error: ")[2])
             time.sleep(0.1)
     process.terminate()
     raise ServiceFailed(f"the stack was not ready within {patience_seconds:.0f} s; see {log_path}")

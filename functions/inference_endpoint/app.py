@@ -1,76 +1,81 @@
 """The routes: Open Inference Protocol v2, and SageMaker's ``/ping`` and ``/invocations``."""
 
-import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 
+from .gate import Busy, Gate
 from .manifest import Manifest
-from .model import BadImage, EmbeddingModel
+from .model import BadImage, EmbeddingModel, Floats
 from .repository import Repository, UnknownModel
-from .wire import HEADER_LENGTH, SAGEMAKER_TYPE, BadRequest, InferRequest, format_response, parse_request
+from .wire import (
+    HEADER_LENGTH,
+    SAGEMAKER_TYPE,
+    BadRequest,
+    InferRequest,
+    TooLarge,
+    format_response,
+    header_length_of,
+    parse_request,
+)
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
+STATUS_OF: dict[type[Exception], int] = {BadRequest: 400, BadImage: 400, UnknownModel: 404, TooLarge: 413, Busy: 429}
 
-
-class Busy(Exception):
-    """More requests wait than the queue holds."""
-
-
-class Gate:
-    """Lets a few requests compute at once and a bounded number wait."""
-
-    def __init__(self, at_once: int, waiting: int) -> None:
-        self._slots, self._places = threading.Semaphore(at_once), threading.Semaphore(at_once + waiting)
-
-    def run(self, work: Callable[[], Any]) -> Any:
-        if not self._places.acquire(blocking=False):
-            raise Busy
-        try:
-            with self._slots:
-                return work()
-        finally:
-            self._places.release()
+type Answer = tuple[bytes, int | None]
 
 
 def create_app(repository: Repository, at_once: int = 2, waiting: int = 64) -> FastAPI:
-    """The server over the models of ``repository``."""
-    app = FastAPI(title="DeepLens inference", docs_url=None, redoc_url=None)
-    gate = Gate(at_once, waiting)
-    for kind, status in ((BadRequest, 400), (BadImage, 400), (UnknownModel, 404)):
-        app.add_exception_handler(kind, _error_answer(status))
-    app.add_exception_handler(Busy, _busy_answer)
+    """The server over the models of ``repository``: ``at_once`` requests compute while ``waiting`` more may queue."""
+    app = FastAPI(title="DeepLens inference", docs_url=None, redoc_url=None, openapi_url=None)
+    _add_errors(app)
+    _add_metadata(app, repository)
+    _add_inference(app, repository, Gate(at_once, waiting))
+    return app
 
+
+def _add_metadata(app: FastAPI, repository: Repository) -> None:
     @app.get("/v2")
-    def server() -> dict[str, Any]:
+    async def server() -> dict[str, Any]:
         return {"name": "deeplens-inference", "version": "1", "extensions": ["binary_tensor_data"]}
 
     @app.get("/v2/health/live")
+    async def live() -> dict[str, Any]:
+        return {"live": True}
+
+    # The port opens only after every model is loaded and warm, so that answering is being ready.
     @app.get("/v2/health/ready")
     @app.get("/ping")
-    def ready() -> dict[str, Any]:
+    async def ready() -> dict[str, Any]:
         return {"ready": True, "models": repository.names}
 
     @app.get("/v2/models/{name}")
     @app.get("/v2/models/{name}/versions/{version}")
-    def metadata(name: str, version: str | None = None) -> dict[str, Any]:
+    async def metadata(name: str, version: str | None = None) -> dict[str, Any]:
         return _metadata(repository.get(name, version).manifest, repository.versions(name))
 
     @app.get("/v2/models/{name}/ready")
     @app.get("/v2/models/{name}/versions/{version}/ready")
-    def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
+    async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
         repository.get(name, version)
-        return {"ready": True}
+        return {"name": name, "ready": True}
+
+
+def _add_inference(app: FastAPI, repository: Repository, gate: Gate) -> None:
+    async def run(request: Request, model: EmbeddingModel) -> Answer:
+        gate.check()
+        length = header_length_of(request.headers.get("content-type", ""), request.headers.get(HEADER_LENGTH))
+        body = await _body(request)
+        return await gate.run(lambda: _answer(model, body, length))
 
     @app.post("/v2/models/{name}/infer")
     @app.post("/v2/models/{name}/versions/{version}/infer")
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
-        given = request.headers.get(HEADER_LENGTH)
-        body, length = await _infer(request, name, version, _header_length(given))
+        body, length = await run(request, repository.get(name, version))
         if length is None:
             return Response(body, media_type="application/json")
         return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
@@ -78,37 +83,42 @@ def create_app(repository: Repository, at_once: int = 2, waiting: int = 64) -> F
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
         """SageMaker's form: the model is named by the custom attributes ``model=NAME;version=V``."""
-        kind = request.headers.get("content-type", "")
-        given = kind.removeprefix(SAGEMAKER_TYPE) if kind.startswith(SAGEMAKER_TYPE) else None
         asked = _attributes(request.headers.get("x-amzn-sagemaker-custom-attributes", ""))
-        name = asked.get("model", repository.default)
-        body, length = await _infer(request, name, asked.get("version"), _header_length(given))
-        media = "application/json" if length is None else f"{SAGEMAKER_TYPE}{length}"
-        return Response(body, headers={"content-type": media})
-
-    async def _infer(
-        request: Request, name: str, version: str | None, header_length: int | None
-    ) -> tuple[bytes, int | None]:
-        model = repository.get(name, version)
-        raw = await request.body()
-        if len(raw) > MAX_BODY_BYTES:
-            raise BadRequest(f"the request has {len(raw)} bytes; at most {MAX_BODY_BYTES}")
-        asked = parse_request(raw, header_length)
-        embedding = await asyncio.to_thread(gate.run, lambda: _embed(model, asked))
-        return format_response(model.manifest.name, model.manifest.version, embedding, asked)
-
-    return app
+        model = repository.get(asked.get("model", repository.default), asked.get("version"))
+        body, length = await run(request, model)
+        kind = "application/json" if length is None else f"{SAGEMAKER_TYPE}{length}"
+        return Response(body, headers={"content-type": kind})
 
 
-def _embed(model: EmbeddingModel, asked: InferRequest) -> Any:
+async def _body(request: Request) -> bytes:
+    """The request's body; too large a one is refused by its declared length, or where it passes the limit."""
+    refusal = TooLarge(f"a request may have {MAX_BODY_BYTES} bytes")
+    if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
+        raise refusal
+    size, chunks = 0, []
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise refusal
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _answer(model: EmbeddingModel, body: bytes, header_length: int | None) -> Answer:
+    asked = parse_request(body, header_length)
+    return format_response(model.manifest.name, model.manifest.version, _embedding(model, asked), asked)
+
+
+def _embedding(model: EmbeddingModel, asked: InferRequest) -> Floats:
     if asked.images is not None:
         return model.embed_images(asked.images)
     pixels = np.asarray(asked.pixels, np.float32)
     size = model.manifest.input.size
     if pixels.shape[1:] != (3, size, size):
         raise BadRequest(f"pixels: shape is {list(pixels.shape)}, the model takes [n, 3, {size}, {size}]")
-    if not np.isfinite(pixels).all():
-        raise BadRequest("pixels: not every value is finite")
+    finite = np.isfinite(pixels).all(axis=(1, 2, 3))
+    if not finite.all():
+        raise BadRequest(f"pixels: image {int(finite.argmin())} has values that are not finite")
     return model.embed_pixels(pixels)
 
 
@@ -131,26 +141,29 @@ def _metadata(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
     }
 
 
-def _header_length(given: str | None) -> int | None:
-    if given is None:
-        return None
-    if not given.isdecimal():
-        raise BadRequest("the JSON header's length is not a number")
-    return int(given)
-
-
 def _attributes(given: str) -> dict[str, str]:
     pairs = (part.partition("=") for part in given.split(";"))
     return {name.strip(): value.strip() for name, mark, value in pairs if mark}
 
 
+def _add_errors(app: FastAPI) -> None:
+    for kind, status in STATUS_OF.items():
+        app.add_exception_handler(kind, _error_answer(status))
+
+    @app.exception_handler(HTTPException)
+    async def no_route(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def fault(_: Request, _error: Exception) -> JSONResponse:
+        return JSONResponse({"error": "internal error"}, 500)
+
+
 def _error_answer(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    headers = {"Retry-After": "1"} if status == 429 else None
+
     async def answer(_: Request, error: Exception) -> JSONResponse:
         extra = {"index": error.position} if isinstance(error, BadImage) else {}
-        return JSONResponse({"error": str(error), **extra}, status)
+        return JSONResponse({"error": str(error), **extra}, status, headers)
 
     return answer
-
-
-async def _busy_answer(_: Request, _error: Exception) -> JSONResponse:
-    return JSONResponse({"error": "the queue is full"}, 429, {"Retry-After": "1"})

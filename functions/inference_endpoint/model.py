@@ -1,8 +1,9 @@
 """One model in memory: images or tensors in, L2-normalised embeddings out."""
 
+import math
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 from .manifest import Manifest, ModelRefused, read_manifest
 
 type Floats = npt.NDArray[np.float32]
 
-MAX_SIDE_PIXELS = 50_000_000
+# Only what the pipeline sends and people try: Pillow's other readers are attack surface.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_IMAGE_PIXELS = 100_000_000
+DECODED_AT_ONCE = 32
+"""Images of a request that are in memory as pixels; bounds what a large request costs."""
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 
 
@@ -33,14 +38,21 @@ class EmbeddingModel:
 
     Parameters
     ----------
-    threads : of the session; 0 means one per core.
+    workers : decode images and run calls, side by side.
+    threads : of one call.
     """
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path, workers: Executor, threads: int = 1) -> None:
         self.manifest = read_manifest(folder)
-        self._session = _session(folder / "model.onnx", threads)
-        self._workers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
-        self._check(folder)
+        self._workers = workers
+        try:
+            self._session = _session(folder / "model.onnx", threads)
+            # A GPU wants few large calls; on a CPU small ones stay in its cache and spread over the cores.
+            on_gpu = self.providers[0] == PROVIDERS[0]
+            self._call_images, self._calls = (DECODED_AT_ONCE, 1) if on_gpu else (4, os.process_cpu_count() or 1)
+            self._probe()
+        except Exception as error:
+            raise ModelRefused(f"{folder}: {error}") from error
 
     @property
     def providers(self) -> list[str]:
@@ -48,10 +60,20 @@ class EmbeddingModel:
 
     def embed_images(self, images: Sequence[bytes]) -> Floats:
         """Embed encoded images; float32, shape (n, dimensions), rows L2-normalised. Raises ``BadImage``."""
-        return self.embed_pixels(np.stack(list(self._workers.map(self._decode, range(len(images)), images))))
+        rows = []
+        for start in range(0, len(images), DECODED_AT_ONCE):
+            part = images[start : start + DECODED_AT_ONCE]
+            pixels = self._workers.map(self._decode, range(start, start + len(part)), part)
+            rows.append(self.embed_pixels(np.stack(list(pixels))))
+        return np.concatenate(rows)
 
     def embed_pixels(self, pixels: Floats) -> Floats:
         """Embed prepared inputs, float32, shape (n, 3, size, size)."""
+        size = min(self._call_images, math.ceil(len(pixels) / self._calls))
+        parts = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+        return np.concatenate(list(self._workers.map(self._run, parts)))
+
+    def _run(self, pixels: Floats) -> Floats:
         output = self._session.run([self.manifest.output], {self.manifest.input.name: pixels})[0]
         values = np.asarray(output, np.float32)
         return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12), np.float32)
@@ -62,28 +84,28 @@ class EmbeddingModel:
         except Exception as error:
             raise BadImage(position) from error
 
-    def _check(self, folder: Path) -> None:
-        """Run a probe of two images: shapes, finite values, and warm-up at once."""
+    def _probe(self) -> None:
+        """Embed an image alone and among others: shape, finite values, a free batch size; and warm-up."""
         size = self.manifest.input.size
-        probe = np.linspace(0, 1, 2 * 3 * size * size, dtype=np.float32).reshape(2, 3, size, size)
-        try:
-            found = self.embed_pixels(probe)
-        except Exception as error:
-            raise ModelRefused(f"{folder}: the probe failed: {error}") from error
-        if found.shape != (2, self.manifest.dimensions) or not np.isfinite(found).all():
-            raise ModelRefused(
-                f"{folder}: the probe gave shape {found.shape}, the manifest says {self.manifest.dimensions} dimensions"
+        out = BytesIO()
+        Image.linear_gradient("L").resize((size, size)).save(out, "PNG")
+        pixels = pixels_of(out.getvalue(), self.manifest)[None]
+        alone, among = self._run(pixels), self._run(np.repeat(pixels, self._call_images, axis=0))
+        if alone.shape != (1, self.manifest.dimensions) or not np.allclose(np.linalg.norm(among, axis=1), 1, atol=1e-3):
+            raise ValueError(
+                f"a probe image gave shape {alone.shape}, length {np.linalg.norm(among[0]):.3g}; "
+                f"the manifest says {self.manifest.dimensions} dimensions"
             )
 
 
 def pixels_of(body: bytes, manifest: Manifest) -> Floats:
     """An encoded image as the model's input, float32, shape (3, size, size)."""
     rule = manifest.input
-    with Image.open(BytesIO(body)) as image:
-        if image.width * image.height > MAX_SIDE_PIXELS:
+    with Image.open(BytesIO(body), formats=FORMATS) as image:
+        if image.width * image.height > MAX_IMAGE_PIXELS:
             raise ValueError("too many pixels")
         image.draft("RGB", (rule.size, rule.size))
-        fitted = _fitted(image.convert("RGB"), rule.size, rule.resize)
+        fitted = _fitted(ImageOps.exif_transpose(image).convert("RGB"), rule.size, rule.resize)
     values = np.asarray(fitted, np.float32) / np.float32(255)
     normalised = (values - np.asarray(manifest.mean, np.float32)) / np.asarray(manifest.std, np.float32)
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))

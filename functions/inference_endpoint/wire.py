@@ -5,6 +5,7 @@ https://github.com/kserve/open-inference-protocol and Triton's ``extension_binar
 
 import json
 import math
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,17 @@ import numpy.typing as npt
 
 HEADER_LENGTH = "inference-header-content-length"
 SAGEMAKER_TYPE = "application/vnd.sagemaker-triton.binary+json;json-header-size="
+SAGEMAKER_PATTERN = re.compile(r"application/vnd\.sagemaker-triton\.binary\+json;\s*json-header-size=(.*)")
+DATATYPES = {"image": "BYTES", "pixels": "FP32"}
 MAX_IMAGES = 256
 
 
 class BadRequest(Exception):
     """The request breaks the protocol; the message says where."""
+
+
+class TooLarge(Exception):
+    """More images or bytes than one request may have; send it in parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,17 @@ class InferRequest:
     id: str | None = None
 
 
+def header_length_of(content_type: str, header: str | None) -> int | None:
+    """Bytes of JSON before the tensors, None for all JSON: from the protocol's header, or SageMaker's content type."""
+    found = SAGEMAKER_PATTERN.fullmatch(content_type)
+    given = found[1] if found else header
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdecimal()):
+        raise BadRequest(f"the length of the JSON header is {given[:20]!r}, not a number")
+    return int(given)
+
+
 def parse_request(body: bytes, header_length: int | None) -> InferRequest:
     """Read a request.
 
@@ -40,46 +58,82 @@ def parse_request(body: bytes, header_length: int | None) -> InferRequest:
 
     Raises
     ------
-    BadRequest
+    BadRequest, TooLarge
     """
-    head = body if header_length is None else body[:header_length]
+    length = len(body) if header_length is None else header_length
+    if length > len(body):
+        raise BadRequest(f"the JSON header should have {length} bytes, the body has {len(body)}")
+    document = _document(body[:length])
+    tensor = _input(document)
+    data = _tensor_data(tensor, memoryview(body)[length:])
+    binary, request_id = _binary_output(document), document.get("id")
+    if tensor["name"] == "image":
+        return InferRequest(_images(tensor, data), None, binary, request_id)
+    return InferRequest(None, _pixels(tensor, data), binary, request_id)
+
+
+def _document(head: bytes) -> dict[str, Any]:
     try:
         document = json.loads(head)
-        tensors = [tensor for tensor in document["inputs"] if tensor["name"] in ("image", "pixels")]
-        first = tensors[0]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise BadRequest('inputs needs a tensor named "image" (BYTES) or "pixels" (FP32)') from error
-    raw = body[len(head) :] if header_length is not None else b""
-    data = _tensor_data(first, raw)
-    outputs = document.get("outputs") or [{}]
-    binary = bool((document.get("parameters") or {}).get("binary_data_output")) or bool(
-        (outputs[0].get("parameters") or {}).get("binary_data")
-    )
-    if first["name"] == "image":
-        return InferRequest(_images(first, data), None, binary, document.get("id"))
-    return InferRequest(None, _pixels(first, data), binary, document.get("id"))
+    except (ValueError, RecursionError) as error:
+        raise BadRequest("the request's JSON cannot be read") from error
+    if not isinstance(document, dict) or not isinstance(document.get("id", ""), str):
+        raise BadRequest("the request must be a JSON object, and its id a string")
+    return document
 
 
-def _tensor_data(tensor: dict[str, Any], raw: bytes) -> Any:
-    size = (tensor.get("parameters") or {}).get("binary_data_size")
-    if size is None:
+def _input(document: dict[str, Any]) -> dict[str, Any]:
+    """The one input tensor."""
+    match document.get("inputs"):
+        case [{"name": "image" | "pixels" as name, **rest} as tensor]:
+            if rest.get("datatype") != DATATYPES[name]:
+                raise BadRequest(f"{name}: datatype must be {DATATYPES[name]}")
+            return dict(tensor)
+    raise BadRequest('inputs must be one tensor, named "image" (BYTES) or "pixels" (FP32)')
+
+
+def _parameters(owner: dict[str, Any]) -> dict[str, Any]:
+    given = owner.get("parameters") or {}
+    if not isinstance(given, dict):
+        raise BadRequest("parameters must be an object")
+    return given
+
+
+def _binary_output(document: dict[str, Any]) -> bool:
+    """Whether the embedding is asked for as raw bytes: for all outputs, or for this one."""
+    default = bool(_parameters(document).get("binary_data_output"))
+    match document.get("outputs") or []:
+        case []:
+            return default
+        case [{"name": "embedding"} as output]:
+            return bool(_parameters(output).get("binary_data", default))
+    raise BadRequest('outputs must be one tensor, named "embedding"')
+
+
+def _tensor_data(tensor: dict[str, Any], raw: memoryview) -> Any:
+    """A view of the tensor's bytes, or whatever JSON holds."""
+    size = _parameters(tensor).get("binary_data_size")
+    if size is None and not raw:
         return tensor.get("data")
-    if not isinstance(size, int) or size > len(raw):
-        raise BadRequest(f"{tensor['name']}: binary_data_size is {size}, the body holds {len(raw)} bytes")
-    return raw[:size]
+    if size != len(raw):
+        raise BadRequest(f"{tensor['name']}: binary_data_size is {size}, {len(raw)} bytes follow the JSON")
+    return raw
 
 
 def _images(tensor: dict[str, Any], data: Any) -> list[bytes]:
     count = _shape(tensor, 1)[0]
-    if not isinstance(data, bytes):
+    if not isinstance(data, memoryview):
         raise BadRequest("image: send BYTES as binary data; JSON cannot hold them")
     images: list[bytes] = []
     position = 0
     while position < len(data):
-        (length,) = struct.unpack_from("<I", data, position) if position + 4 <= len(data) else (len(data),)
-        images.append(data[position + 4 : position + 4 + length])
-        position += 4 + length
-    if position != len(data) or len(images) != count:
+        start = position + 4
+        length = struct.unpack_from("<I", data, position)[0] if start <= len(data) else 0
+        position = start + length
+        if position > len(data):
+            raise BadRequest(f"image: element {len(images)} is cut off")
+        images.append(bytes(data[start:position]))
+    if len(images) != count:
         raise BadRequest(f"image: shape says {count} elements, the data holds {len(images)}")
     return images
 
@@ -87,7 +141,8 @@ def _images(tensor: dict[str, Any], data: Any) -> list[bytes]:
 def _pixels(tensor: dict[str, Any], data: Any) -> npt.NDArray[np.float32]:
     shape = _shape(tensor, 4)
     try:
-        values = np.frombuffer(data, "<f4") if isinstance(data, bytes) else np.asarray(data, np.float32).reshape(-1)
+        binary = isinstance(data, memoryview)
+        values = np.frombuffer(data, "<f4") if binary else np.asarray(data, np.float32).reshape(-1)
     except (ValueError, TypeError) as error:
         raise BadRequest("pixels: the data is not FP32") from error
     if values.size != math.prod(shape):
@@ -97,10 +152,10 @@ def _pixels(tensor: dict[str, Any], data: Any) -> npt.NDArray[np.float32]:
 
 def _shape(tensor: dict[str, Any], rank: int) -> list[int]:
     shape = tensor.get("shape")
-    if not isinstance(shape, list) or len(shape) != rank or not all(isinstance(n, int) and n > 0 for n in shape):
+    if not isinstance(shape, list) or len(shape) != rank or not all(type(n) is int and n > 0 for n in shape):
         raise BadRequest(f"{tensor['name']}: shape must have {rank} positive numbers")
     if shape[0] > MAX_IMAGES:
-        raise BadRequest(f"{tensor['name']}: {shape[0]} in one request; at most {MAX_IMAGES}")
+        raise TooLarge(f"{tensor['name']}: {shape[0]} in one request; at most {MAX_IMAGES}")
     return shape
 
 

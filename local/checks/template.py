@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
 from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
@@ -15,14 +16,10 @@ from samtranslator.translator.translator import Translator
 from local.runner.template import TagLoader
 
 ROOT = Path(__file__).resolve().parents[2]
-IGNORED = ("W3045",)
-"""Nothing of ours: access control of buckets is set by their policy."""
 
 
 def plain(path: Path) -> dict[str, Any]:
     """The template as CloudFormation. Raises ``InvalidDocumentException``."""
-    import yaml
-
     document = yaml.load(path.read_text(), Loader=TagLoader)  # noqa: S506 - a SafeLoader
     for resource in document["Resources"].values():
         _local_code(resource)
@@ -53,7 +50,7 @@ def main() -> None:
         json.dump(translated, file)
         file.flush()
         linter = str(Path(sys.executable).with_name("cfn-lint"))
-        raise SystemExit(subprocess.call([linter, "--ignore-checks", *IGNORED, "--", file.name]))
+        raise SystemExit(subprocess.call([linter, file.name]))
 
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ from local.runner.worker import Result
 class FailureDestination:
     """Sends records to ``kafka://topic``; anything else (a bucket's ARN) becomes a file below ``folder``."""
 
-    def __init__(self, brokers: str, folder: Path) -> None:
-        self._brokers, self._folder = brokers, folder
+    def __init__(self, brokers: str, folder: Path, timeout_seconds: float = 10) -> None:
+        self._brokers, self._folder, self._timeout_seconds = brokers, folder, timeout_seconds
 
     @cached_property
     def _producer(self) -> Producer:
-        return Producer({"bootstrap.servers": self._brokers, "acks": "all", "delivery.timeout.ms": 10_000})
+        timeout_ms = int(self._timeout_seconds * 1000)
+        return Producer({"bootstrap.servers": self._brokers, "acks": "all", "delivery.timeout.ms": timeout_ms})
 
     def send(self, records: Sequence[KafkaRecord], event: KafkaEvent, function: str, result: Result) -> None:
         """Raises ``RuntimeError`` when not every record arrived."""
@@ -56,7 +57,7 @@ class FailureDestination:
             own: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in context.items()]
             headers = [*record.headers, *own]
             self._producer.produce(topic, record.value, record.key, headers=headers, on_delivery=on_delivery)
-        left = self._producer.flush(12)
+        left = self._producer.flush(self._timeout_seconds + 2)
         if left or lost:
             raise RuntimeError(f"{left + len(lost)} of {len(records)} records did not reach {topic}: {lost[:1]}")
 

@@ -23,6 +23,8 @@ from local.runner.template import FunctionSpec
 from local.services.process import ServiceFailed, end_group, spawn_child
 
 INIT_SECONDS = 60
+CHECK_SECONDS = 0.1
+"""How often a busy process is looked at: does it live, how much memory has it."""
 INHERITED = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 # The kernel ends a process with the thread that started it; this thread lives as long as the interpreter.
 STARTER = ThreadPoolExecutor(1, thread_name_prefix="start functions")
@@ -87,7 +89,7 @@ class Worker:
         """The answer, or why there is none: the process crashed, outgrew its memory or its time."""
         while time.monotonic() < deadline:
             with suppress(queue.Empty):
-                return api.answers.get(timeout=min(0.5, max(0.001, deadline - time.monotonic())))
+                return api.answers.get(timeout=min(CHECK_SECONDS, max(0.001, deadline - time.monotonic())))
             if process.poll() is not None:
                 return "Runtime.ExitError", f"Runtime exited with status {process.returncode}"
             if _resident_mb(process.pid) > self._spec.memory_mb:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE.parents[1].parent / "shared" / "contracts"
+PAYLOADS = HERE.parents[1] / "events" / "payloads"
 CONTRACTS = {topic.name: topic.contract for topic in TOPICS}
 GOLDEN = sorted(HERE.glob("*.json"))
 
@@ -19,10 +20,15 @@ def payload(name: str) -> dict[str, Any]:
     return dict(json.loads((HERE / f"{name}.json").read_text()))
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_a_golden_payload_is_written_back_unchanged(path: Path) -> None:
+def in_order(text: str | bytes) -> str:
+    """JSON without its spaces: equal only where names, values and their order are."""
+    return json.dumps(json.loads(text))
+
+
+@pytest.mark.parametrize("path", [*GOLDEN, *sorted(PAYLOADS.glob("*.json"))], ids=lambda path: path.stem)
+def test_a_payload_is_written_back_unchanged(path: Path) -> None:
     event = CONTRACTS[path.stem].model_validate_json(path.read_bytes())
-    assert json.loads(event.to_wire()) == json.loads(path.read_text())
+    assert in_order(event.to_wire()) == in_order(path.read_text())
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -38,6 +44,26 @@ def test_every_golden_field_is_required_unless_the_variant_may_omit_it(path: Pat
 def test_fields_of_a_newer_release_are_tolerated(path: Path) -> None:
     event = CONTRACTS[path.stem].model_validate({**payload(path.stem), "addedLater": 1})
     assert json.loads(event.to_wire()) == payload(path.stem)
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "fields"),
+    [
+        ("deeplens.features.extraction", "extractionParams", ("model", "dimensions")),
+        ("deeplens.processing.failed", "error", ("code", "message", "retryable")),
+    ],
+)
+def test_what_stands_inside_a_field_is_required_too(name: str, inside: str, fields: tuple[str, ...]) -> None:
+    for field in fields:
+        golden = payload(name)
+        del golden[inside][field]
+        with pytest.raises(ValidationError, match=f"{inside}.{field}"):
+            CONTRACTS[name].model_validate(golden)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_the_payloads_to_try_are_the_golden_ones(path: Path) -> None:
+    assert (PAYLOADS / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the published contracts are not beside this checkout")

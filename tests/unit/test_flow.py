@@ -1,78 +1,180 @@
 """topics.py, template.yaml, functions/README.md and the handlers tell one story."""
 
 import ast
+import importlib
+import inspect
 import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from deeplens import topics
 from deeplens.topics import TOPICS, Topic
 
-from local.runner.template import FunctionSpec, KafkaEvent, load
+from local.runner.template import FunctionSpec, KafkaEvent, TagLoader, load
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = load(ROOT / "template.yaml", {}, {})
+RESOURCES: dict[str, dict[str, Any]] = yaml.load((ROOT / "template.yaml").read_text(), TagLoader)["Resources"]
 KAFKA = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, KafkaEvent)]
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| (?:`(\w+)`)? ?\| ?(.*?) ?\|$", re.M)
 README = {
-    function: (woken_by.strip("`"), set(re.findall(r"`([^`]+)`", emits)))
-    for woken_by, function, _, emits in ROW.findall((ROOT / "functions" / "README.md").read_text())
+    function: (woken_by.strip("`"), module, set(re.findall(r"`([^`]+)`", emits)))
+    for woken_by, function, module, emits in ROW.findall((ROOT / "functions" / "README.md").read_text())
+}
+STAGE = re.compile(r"^from deeplens\.pipeline\.(\w+) import (\w+)$", re.M)
+STAGES = {
+    spec.name: (found[1], getattr(importlib.import_module(f"deeplens.pipeline.{found[1]}"), found[2]))
+    for spec in TEMPLATE.functions
+    if (found := STAGE.search((spec.code / "handler.py").read_text()))
 }
 
 
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def named(value: object) -> str:
+    return str(getattr(value, "name", ""))
+
+
+def parts_of(function: str) -> set[str]:
+    """What the function's stage is built from."""
+    return set(inspect.signature(STAGES[function][1]).parameters) if function in STAGES else set()
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=named)
 def test_what_is_produced_is_consumed(topic: Topic) -> None:
     assert bool(topic.producers) == bool(topic.consumers)
 
 
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+@pytest.mark.parametrize("topic", TOPICS, ids=named)
 def test_the_template_wakes_exactly_the_registered_consumers(topic: Topic) -> None:
-    assert {spec.name for spec, event in KAFKA if event.topic == topic.name} == set(topic.consumers)
+    assert sorted(spec.name for spec, event in KAFKA if event.topic == topic.name) == sorted(topic.consumers)
 
 
 def test_the_template_names_no_unknown_topic() -> None:
     assert {event.topic for _, event in KAFKA} <= {topic.name for topic in TOPICS}
 
 
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+def test_every_function_folder_is_deployed() -> None:
+    folders = {path.parent.name for path in (ROOT / "functions").glob("*/handler.py")}
+    assert folders == {spec.name for spec in TEMPLATE.functions}
+
+
+@pytest.mark.parametrize(("spec", "event"), KAFKA, ids=named)
+def test_a_function_runs_the_stage_of_its_topic(spec: FunctionSpec, event: KafkaEvent) -> None:
+    assert topics.TOPIC_OF[STAGES[spec.name][1].consumes].name == event.topic
+
+
+def test_the_registry_knows_who_reports_failures() -> None:
+    ends = {*topics.PROCESSING_FAILED.consumers, *topics.PROCESSING_DEADLETTER.consumers}
+    assert set(topics.PROCESSING_FAILED.producers) == {spec.name for spec, _ in KAFKA} - ends
+
+
+def test_the_registry_knows_who_releases_waiting_images() -> None:
+    releasing = {function for function in STAGES if "pending" in parts_of(function)}
+    assert set(topics.IMAGES_UPLOADED.producers) == {"search_api"} | releasing
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=named)
 def test_the_flow_table_says_who_produces_and_consumes(topic: Topic) -> None:
-    assert {name for name, (woken_by, _) in README.items() if woken_by == topic.name} == set(topic.consumers)
-    assert {name for name, (_, emits) in README.items() if topic.name in emits} == set(topic.producers)
+    assert {name for name, (woken_by, _, _) in README.items() if woken_by == topic.name} == set(topic.consumers)
+    assert {name for name, (_, _, emits) in README.items() if topic.name in emits} == set(topic.producers)
 
 
-def test_the_flow_table_lists_every_function_and_no_other() -> None:
-    assert README.keys() == {spec.name for spec in TEMPLATE.functions}
+def test_the_flow_table_lists_every_function_and_its_stage() -> None:
+    stages = {spec.name: STAGES.get(spec.name, ("",))[0] for spec in TEMPLATE.functions}
+    assert {name: module for name, (_, module, _) in README.items()} == stages
 
 
-@pytest.mark.parametrize(("spec", "event"), KAFKA, ids=lambda value: getattr(value, "name", ""))
+def test_the_flow_table_lists_reserved_topics() -> None:
+    paragraph = re.search(r"^Reserved topics.+?\n\n", (ROOT / "functions" / "README.md").read_text(), re.M | re.S)
+    assert paragraph
+    reserved = {topic.name for topic in TOPICS if not topic.producers}
+    assert set(re.findall(r"`([^`]+)`", paragraph[0])) == reserved
+
+
+@pytest.mark.parametrize(("spec", "event"), KAFKA, ids=named)
 def test_every_kafka_trigger_keeps_what_it_cannot_process(spec: FunctionSpec, event: KafkaEvent) -> None:
-    assert event.on_failure
     assert event.on_failure != f"kafka://{event.topic}"
-    assert event.max_retry_attempts == 10000
-    assert event.max_record_age_seconds > 0
-    assert event.bisect
+    if event.topic != topics.PROCESSING_DEADLETTER.name:
+        assert event.on_failure == f"kafka://{topics.PROCESSING_DEADLETTER.name}"
+    else:
+        assert RESOURCES["UndeliverableBucket"]["Type"] == "AWS::S3::Bucket"
+        assert event.on_failure == "local:UndeliverableBucket.Arn"
 
 
-@pytest.mark.parametrize("spec", TEMPLATE.functions, ids=lambda spec: spec.name)
+def test_kafka_triggers_differ_only_in_topic_group_and_batch() -> None:
+    own = {"Topics", "ConsumerGroupId", "BatchSize", "DestinationConfig"}
+    triggers = [
+        {name: value for name, value in event["Properties"].items() if name not in own}
+        for resource in RESOURCES.values()
+        for event in resource.get("Properties", {}).get("Events", {}).values()
+        if event["Type"] == "MSK"
+    ]
+    assert triggers == [
+        {
+            "Stream": {"Ref": "KafkaClusterArn"},
+            "StartingPosition": "TRIM_HORIZON",
+            "MaximumBatchingWindowInSeconds": 0,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "BisectBatchOnFunctionError": True,
+            "MaximumRetryAttempts": 10000,
+            "MaximumRecordAgeInSeconds": 604800,
+            "ProvisionedPollerConfig": {
+                "MinimumPollers": 1,
+                "MaximumPollers": {"Ref": "MaximumPollers"},
+                "PollerGroupName": "deeplens",
+            },
+            "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
+        }
+    ] * len(KAFKA)
+
+
+def test_every_kafka_trigger_has_a_consumer_group_of_its_own() -> None:
+    assert {event.group_id for _, event in KAFKA} == {f"deeplens-{spec.name.replace('_', '-')}" for spec, _ in KAFKA}
+    assert max(Counter(event.group_id for _, event in KAFKA).values()) == 1
+
+
+def test_every_queue_has_a_redrive_queue() -> None:
+    redriven = [queue["RedrivePolicy"] for queue in TEMPLATE.queues.values() if "RedrivePolicy" in queue]
+    assert len(TEMPLATE.queues) <= 2 * len(redriven)
+
+
+@pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
+def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
+    policies = [str(policy.get("Ref", "own")) for policy in RESOURCES[spec.logical_id]["Properties"]["Policies"]]
+    used = parts_of(spec.name) if spec.name in STAGES else {"stores", "embedder"}
+    expected = {"PlatformPolicy"}
+    expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
+    expected |= {"StoragePolicy"} if "stores" in used else set()
+    expected |= {"InferencePolicy"} if "embedder" in used else set()
+    assert set(policies) - {"own"} == expected
+
+
+def test_alarms_watch_stages_that_exist() -> None:
+    dimensions = [
+        dimension["Value"]
+        for resource in RESOURCES.values()
+        for dimension in resource["Properties"].get("Dimensions", [])
+        if dimension["Name"] == "stage"
+    ]
+    assert len(dimensions) == 2
+    assert set(dimensions) <= {stage.name for _, stage in STAGES.values()}
+
+
+@pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
 def test_a_function_is_one_short_handler(spec: FunctionSpec) -> None:
     files = [path for path in spec.code.iterdir() if path.name != "__pycache__"]
     assert [path.name for path in files] == ["handler.py"]
     assert len(files[0].read_text().splitlines()) <= 40
 
 
-@pytest.mark.parametrize("spec", TEMPLATE.functions, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
 def test_a_handler_only_wires(spec: FunctionSpec) -> None:
     tree = ast.parse((spec.code / "handler.py").read_text())
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.If | ast.For | ast.While | ast.FunctionDef)]
 
 
-def test_functions_have_a_valid_and_a_poison_event() -> None:
-    events = {path.name for path in (ROOT / "events").glob("*.json")}
-    for spec, _ in KAFKA:
-        assert {f"{spec.name}.json", f"{spec.name}.poison.json"} <= events
-    assert {"search_api.json", "search_api.poison.json", "on_schedule.json"} <= events
-
-
 def test_a_kafka_function_fits_lambdas_limits() -> None:
     for spec, _ in KAFKA:
         assert spec.timeout_seconds <= 14 * 60
-        assert 1 <= len(spec.layers) <= 5

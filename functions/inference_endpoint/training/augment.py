@@ -10,8 +10,11 @@ type Rng = np.random.Generator
 type Change = Callable[[Rng, Image.Image], Image.Image]
 
 
+RIGHT_ANGLES = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+
+
 def crop(rng: Rng, image: Image.Image) -> Image.Image:
-    share = float(rng.uniform(0.5, 0.95))
+    share = float(rng.uniform(0.4, 0.95))
     width, height = image.width * share, image.height * share * float(np.exp(rng.normal(0, 0.08)))
     height = min(height, image.height)
     x, y = rng.uniform(0, image.width - width), rng.uniform(0, image.height - height)
@@ -19,7 +22,9 @@ def crop(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def rotate(rng: Rng, image: Image.Image) -> Image.Image:
-    angle = float(rng.normal(0, 6)) if rng.random() < 0.85 else float(rng.choice([90, 180, 270]))
+    if rng.random() < 0.35:
+        return image.transpose(RIGHT_ANGLES[int(rng.integers(3))])
+    angle = float(rng.normal(0, 8))
     fill = tuple(int(c) for c in rng.integers(0, 256, 3)) if rng.random() < 0.5 else (0, 0, 0)
     return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=fill)
 
@@ -76,17 +81,18 @@ def overlay(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def embed_in_page(rng: Rng, image: Image.Image) -> Image.Image:
-    """A screenshot: the image on an interface-like background, smaller, with bars and lines around it."""
+    """A screenshot: the image on an interface-like page, with a bar above and lines of text around it."""
+    widest = 0.7 if rng.random() < 0.5 else 0.25
+    left, top, right, bottom = (int(m) for m in rng.uniform(0, widest, 4) * rng.choice([0.1, 1], 4) * image.width)
     shade = int(rng.choice([20, 40, 235, 245, 255]))
-    margins = rng.uniform(0, 0.25, 4) * image.width
-    left, top, right, bottom = (int(m) for m in margins)
     page = Image.new("RGB", (image.width + left + right, image.height + top + bottom), (shade,) * 3)
     draw = ImageDraw.Draw(page)
     colour = tuple(int(c) for c in rng.integers(0, 256, 3))
-    draw.rectangle((0, 0, page.width, top * 0.7), fill=colour)
-    for line in range(3):
-        y = page.height - bottom * (0.8 - 0.25 * line)
-        draw.rectangle((left, y, page.width * rng.uniform(0.4, 0.9), y + bottom * 0.1), fill=(128, 128, 134))
+    draw.rectangle((0, 0, page.width, top * rng.uniform(0, 0.7)), fill=colour)
+    ink = int(np.clip(shade + (1 if shade < 128 else -1) * rng.integers(40, 200), 0, 255))
+    for y in np.arange(page.height * rng.uniform(0, 0.5), page.height, image.height * rng.uniform(0.05, 0.15)):
+        x, width = rng.uniform(0, 0.1) * page.width, rng.uniform(0.2, 0.9) * page.width
+        draw.rectangle((x, y, x + width, y + image.height * 0.02), fill=(ink,) * 3)
     page.paste(image, (left, top))
     return page
 

@@ -1,15 +1,20 @@
 """The one place where AWS clients are made: ``localstack-client`` on the local stack, boto3 elsewhere."""
 
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import boto3
 from botocore.config import Config
 
-from deeplens.settings import settings
+from deeplens.settings import Settings, settings
+
+# boto3's session may be used by one thread at a time; the clients it makes by all.
+_MAKING = Lock()
+# Any pair does for LocalStack; this one is what it checks the signatures of presigned URLs with.
+LOCAL_CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
-@cache
 def client(service: str, endpoint_url: str = "") -> Any:
     """A client of ``service``, shared by all threads.
 
@@ -17,22 +22,43 @@ def client(service: str, endpoint_url: str = "") -> Any:
     ----------
     endpoint_url : overrides ``AWS_ENDPOINT_URL``, e.g. for a MinIO server.
     """
+    with _MAKING:
+        return _client(service, endpoint_url)
+
+
+@cache
+def _client(service: str, endpoint_url: str) -> Any:
     own = settings()
     endpoint = endpoint_url or own.aws_endpoint_url or None
-    options: dict[str, Any] = {"config": _config(service, path_style=bool(endpoint)), "region_name": own.aws_region}
-    if own.environment == "local" and own.aws_endpoint_url and not endpoint_url:
+    config = _config(service, own, custom=endpoint is not None)
+    if own.environment == "local" and own.aws_endpoint_url and not endpoint_url and (session := _local_session(own)):
+        return session.client(service, config=config)
+    return boto3.client(service, endpoint_url=endpoint, region_name=own.aws_region, config=config)  # type: ignore[call-overload]
+
+
+def _local_session(own: Settings) -> Any:
+    """``localstack-client``'s session, which takes ``AWS_ENDPOINT_URL``; None where the package is not installed."""
+    try:
         # Not a production dependency: only the local stack installs it.
         from localstack_client.session import Session
+    except ImportError:
+        return None
+    return Session(region_name=own.aws_region, **LOCAL_CREDENTIALS)
 
-        return Session().client(service, endpoint_url=endpoint, **options)
-    return boto3.client(service, endpoint_url=endpoint, **options)  # type: ignore[call-overload]
 
-
-def _config(service: str, *, path_style: bool) -> Config:
+def _config(service: str, own: Settings, *, custom: bool) -> Config:
+    """Few retries, for Kafka is the buffer; at a custom endpoint only what every S3 server understands."""
+    options: dict[str, Any] = {}
+    if service == "s3":
+        # Without a version, URLs are signed by the retired scheme 2 in some regions.
+        options["signature_version"] = "s3v4"
+    if service == "s3" and custom:
+        options["s3"] = {"addressing_style": "path"}
+        options["request_checksum_calculation"] = options["response_checksum_validation"] = "when_required"
     return Config(
         connect_timeout=3,
         read_timeout=20,
         retries={"mode": "standard", "total_max_attempts": 3},
-        max_pool_connections=32,
-        s3={"addressing_style": "path" if path_style and service == "s3" else "auto"},
+        max_pool_connections=max(32, own.parallelism),
+        **options,
     )

@@ -30,8 +30,11 @@ MAGIC = (
     (b"GIF89a", GIF),
     (b"II*\x00", TIFF),
     (b"MM\x00*", TIFF),
-    (b"BM", BMP),
+    (b"II+\x00", TIFF),
+    (b"MM\x00+", TIFF),
 )
+BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
+"""Sizes of the header that follows a BMP's first 14 bytes; ``BM`` alone may begin a text."""
 BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HEIC),
     **dict.fromkeys((b"avif", b"avis"), AVIF),
@@ -47,6 +50,14 @@ OTHERS = (
     (b"8BPS", "a Photoshop file"),
     (b"\x00\x00\x01\x00", "an icon"),
     (b"\x1aE\xdf\xa3", "a Matroska video"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (b"ID3", "an MP3 file"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"MZ", "a Windows program"),
+    (b"\x7fELF", "a program"),
 )
 ACCEPTED = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC and AVIF"
 
@@ -67,6 +78,8 @@ def sniff(body: bytes) -> FileType:
         return WEBP
     if head[4:8] == b"ftyp":
         return _by_brand(head)
+    if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in BMP_HEADERS:
+        return BMP
     for magic, found in MAGIC:
         if head.startswith(magic):
             return found
@@ -75,7 +88,8 @@ def sniff(body: bytes) -> FileType:
 
 def _by_brand(head: bytes) -> FileType:
     """ISO media files name their brand, and generic ones what they are compatible with."""
-    brands = [head[8:12], *(head[i : i + 4] for i in range(16, len(head) - 3, 4))]
+    end = min(len(head), int.from_bytes(head[:4]))
+    brands = [head[8:12], *(head[i : i + 4] for i in range(16, end - 3, 4))]
     known = [BRANDS[brand] for brand in brands if brand in BRANDS]
     if not known:
         raise UnsupportedFormat(f"this looks like a video or audio file; accepted are {ACCEPTED}")
@@ -86,4 +100,7 @@ def _describe(head: bytes) -> str:
     for magic, name in OTHERS:
         if head.lstrip().startswith(magic):
             return name
-    return "text" if all(byte >= 32 or byte in b"\t\r\n" for byte in head) else "an unknown binary file"
+    # The last character may be cut; what is broken before it is not text.
+    text = head.decode(errors="ignore").encode()
+    readable = len(head) - len(text) < 4 and all(byte >= 32 or byte in b"\t\r\n" for byte in text)
+    return "text" if readable else "an unknown binary file"

@@ -8,17 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import cast
 
-from PIL import Image, ImageCms
+from PIL import Image
 
 from deeplens.errors import FileTooLarge, ImageCorrupt, InvalidImage, TooManyFrames, TooManyPixels
+from deeplens.imaging.colour import resizable, to_srgb
+from deeplens.imaging.frames import gif_frames, jpeg_scans, tiff_pages
 from deeplens.imaging.limits import Limits
+from deeplens.imaging.memory import DECODING
 from deeplens.imaging.sniff import FileType, sniff
 
 SHORT_SIDE, LONG_SIDE = 512, 2048
 THUMBNAIL_SIDES = {"small": 128, "medium": 512}
 STANDARD_QUALITY, THUMBNAIL_QUALITY = 90, 82
+MAX_JPEG_SCANS = 200
+JPEGS = ("JPEG", "MPO")
+PEAK_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 12, "HEIF": 8}
+"""Measured; decoders with buffers of their own beside Pillow's four bytes."""
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,6 +38,8 @@ TURNS = {
 """What turns a raster upright, by EXIF orientation."""
 # Limits are ours, checked on the header; Pillow's own would only warn.
 Image.MAX_IMAGE_PIXELS = None
+# Once, at import: catching warnings around each call would change them for all threads.
+warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Standardised:
 
 
 def inspect(body: bytes, limits: Limits) -> Header:
-    """Check a file by its header only.
+    """Check a file by its header, without decoding it.
 
     Raises
     ------
@@ -88,10 +96,10 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
     """
     with _opened(body, limits) as (image, header):
         standard = _standard_raster(image)
-        medium = _within(standard, THUMBNAIL_SIDES["medium"])
+        medium = _within(standard, "medium")
         return Standardised(
             jpeg=_jpeg(standard, STANDARD_QUALITY),
-            small=_jpeg(_within(medium, THUMBNAIL_SIDES["small"]), THUMBNAIL_QUALITY),
+            small=_jpeg(_within(medium, "small"), THUMBNAIL_QUALITY),
             medium=_jpeg(medium, THUMBNAIL_QUALITY),
             width=header.width,
             height=header.height,
@@ -101,9 +109,9 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
 
 
 def thumbnail(body: bytes, size: str, limits: Limits) -> bytes:
-    """One thumbnail, ``small`` or ``medium``, of an original or a standard JPEG."""
-    image = standardise(body, limits)
-    return image.small if size == "small" else image.medium
+    """One thumbnail, ``small`` or ``medium``, of an original or a standard JPEG. Raises as ``standardise`` does."""
+    with _opened(body, limits) as (image, _):
+        return _jpeg(_within(_standard_raster(image), size), THUMBNAIL_QUALITY)
 
 
 @contextmanager
@@ -113,14 +121,10 @@ def _opened(body: bytes, limits: Limits) -> Iterator[tuple[Image.Image, Header]]
     if len(body) > limits.max_bytes:
         raise FileTooLarge(f"{len(body)} bytes; at most {limits.max_bytes} are accepted")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _register(kind)
-            with Image.open(BytesIO(body), formats=[kind.format]) as image:
-                yield image, _header(image, kind, limits)
-    except InvalidImage:
-        raise
-    except MemoryError:
+        _register(kind)
+        with Image.open(BytesIO(body), formats=[kind.format]) as image:
+            yield image, _header(image, kind, body, limits)
+    except (InvalidImage, MemoryError):
         raise
     except Exception as error:
         raise ImageCorrupt(f"the {kind.format} file cannot be decoded") from error
@@ -134,63 +138,67 @@ def _register(kind: FileType) -> None:
         register_heif_opener()
 
 
-def _header(image: Image.Image, kind: FileType, limits: Limits) -> Header:
+def _header(image: Image.Image, kind: FileType, body: bytes, limits: Limits) -> Header:
     width, height = image.size
     if width * height > limits.max_pixels:
         raise TooManyPixels(f"{width} × {height} pixels; at most {limits.max_pixels} are accepted")
-    frames = _frames(image, limits.max_frames)
+    frames = _frames(image, body, limits.max_frames)
     if frames > limits.max_frames:
         raise TooManyFrames(f"more than {limits.max_frames} frames")
+    if kind.format == "JPEG" and jpeg_scans(body, MAX_JPEG_SCANS) > MAX_JPEG_SCANS:
+        raise ImageCorrupt(f"the JPEG file has more than {MAX_JPEG_SCANS} scans")
     turned = _orientation(image) in (5, 6, 7, 8)
     return Header(kind, *((height, width) if turned else (width, height)), frames)
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8. Pillow has turned HEIC and AVIF already."""
-    return int(image.getexif().get(ORIENTATION, 1)) if image.format in ("JPEG", "PNG", "WEBP", "TIFF", "MPO") else 1
-
-
-def _frames(image: Image.Image, most: int) -> int:
-    """Frames, counted no further than one more than ``most``: each costs a seek."""
-    if not getattr(image, "is_animated", False) and image.format not in ("GIF", "TIFF"):
-        return 1
-    if image.format in ("GIF", "TIFF"):
-        return _count_by_seeking(image, most)
+def _frames(image: Image.Image, body: bytes, most: int) -> int:
+    match image.format:
+        case "GIF":
+            return gif_frames(body, most)
+        case "TIFF":
+            return tiff_pages(body, most)
     return int(getattr(image, "n_frames", 1))
 
 
-def _count_by_seeking(image: Image.Image, most: int) -> int:
-    count = 1
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 for what cannot be read.
+
+    Pillow has turned TIFF already, and its plug-in HEIC. EXIF that comes after a PNG's pixels is not looked for, as
+    the whole file would have to be decoded.
+    """
+    if image.format in ("TIFF", "HEIF") or (image.format == "PNG" and "exif" not in image.info):
+        return 1
     try:
-        while count <= most:
-            image.seek(count)
-            count += 1
-    except EOFError:
-        pass
-    image.seek(0)
-    return count
+        value = image.getexif().get(ORIENTATION)
+        return value if value in TURNS else 1
+    except Exception:
+        # Broken EXIF is common, and says nothing about the pixels.
+        return 1
 
 
 def _standard_raster(image: Image.Image) -> Image.Image:
-    """RGB pixels of the standard size, turned as EXIF says."""
-    orientation, size = _orientation(image), _standard_size(*image.size)
-    # A JPEG is decoded at a fraction that still covers the size; others are reduced by whole steps first.
-    image.draft(None, size)
-    if image.mode in ("RGB", "L", "YCbCr", "CMYK") and "transparency" not in image.info:
-        raster = _rgb(_resized(image, size))
-    else:
-        raster = _resized(_rgb(image), size)
-    return raster.transpose(TURNS[orientation]) if orientation in TURNS else raster
+    """RGB pixels of the standard size, turned as EXIF says, without anything else of the file."""
+    full, orientation = image.size, _orientation(image)
+    size = _standard_size(*full)
+    if image.format in JPEGS:
+        # Decoded at a fraction that still covers the size. HEIC would give an embedded thumbnail, which may differ.
+        image.draft(None, size)
+    with DECODING.holding(_peak_bytes(image, full)):
+        smaller = resizable(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    raster = to_srgb(smaller, image.info.get("icc_profile"))
+    if orientation in TURNS:
+        raster = raster.transpose(TURNS[orientation])
+    # What is left here of comments and the like would be written to every derived file.
+    raster.info = {}
+    return raster
 
 
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """``image`` at ``size``; its colour profile goes along."""
-    if image.size == size:
-        image.load()
-        return image
-    smaller = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    smaller.info = dict(image.info)
-    return smaller
+def _peak_bytes(image: Image.Image, full: tuple[int, int]) -> int:
+    """About what decoding and converting takes; progressive JPEGs are held as coefficients in full size first."""
+    width, height = image.size
+    each = PEAK_BYTES_PER_PIXEL.get(image.format or "", 4 if image.mode in ("L", "RGB", "CMYK", "YCbCr") else 9)
+    coefficients = 3 * full[0] * full[1] if "progressive" in image.info else 0
+    return width * height * each + coefficients
 
 
 def _standard_size(width: int, height: int) -> tuple[int, int]:
@@ -199,42 +207,9 @@ def _standard_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode as sRGB: profiles applied, transparency on white, 16 bits scaled to 8."""
-    image.load()
-    if image.mode.startswith("I;16") or image.mode == "I":
-        return _eight_bits(image).convert("RGB")
-    if image.mode == "F":
-        return image.point(lambda value: value * 255).convert("L").convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        with_alpha = image.convert("RGBA")
-        white = Image.new("RGBA", with_alpha.size, (255, 255, 255, 255))
-        return _to_srgb(Image.alpha_composite(white, with_alpha).convert("RGB"), image.info.get("icc_profile"))
-    if image.mode == "CMYK":
-        return image.convert("RGB")
-    return _to_srgb(image.convert("RGB"), image.info.get("icc_profile"))
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Colours as a screen shows them; a profile that is broken or not RGB is ignored."""
-    if not profile:
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if source.profile.xcolor_space.strip() != "RGB" or "sRGB" in (source.profile.profile_description or ""):
-            return image
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image
-    return cast("Image.Image", converted)
-
-
-def _within(image: Image.Image, side: int) -> Image.Image:
-    """A copy that fits a square box, never enlarged."""
+def _within(image: Image.Image, size: str) -> Image.Image:
+    """A copy that fits the thumbnail's box, never enlarged."""
+    side = THUMBNAIL_SIDES[size]
     copy = image.copy()
     copy.thumbnail((side, side), Image.Resampling.HAMMING, reducing_gap=2.0)
     return copy
@@ -242,6 +217,5 @@ def _within(image: Image.Image, side: int) -> Image.Image:
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:
     out = BytesIO()
-    # A fresh image carries no metadata; explicit empties keep Pillow from copying what ``info`` still holds.
-    image.save(out, "JPEG", quality=quality, exif=b"", icc_profile=None)
+    image.save(out, "JPEG", quality=quality)
     return out.getvalue()

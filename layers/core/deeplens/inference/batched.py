@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from deeplens.domain import ModelRef
+from deeplens.errors import FileTooLarge
 from deeplens.inference.wire import decode_response, encode_request, split_batch
 from deeplens.ports import Vectors
 
@@ -32,5 +33,8 @@ class BatchedEmbedder:
 
     def _embed_part(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
         body, length = encode_request(images)
+        if len(body) > self._max_bytes:
+            # The endpoint would refuse it every time, and the record would wait for ever.
+            raise FileTooLarge(f"{len(body)} bytes; one inference request takes {self._max_bytes}")
         answer, answer_length = self._transport.infer(body, length, model)
         return decode_response(answer, answer_length, len(images), model)

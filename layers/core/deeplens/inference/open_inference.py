@@ -6,10 +6,12 @@ from contextlib import suppress
 import urllib3
 
 from deeplens.domain import ModelRef
-from deeplens.errors import InferenceBusy, InferenceUnavailable, InvalidImage, ModelNotFound
+from deeplens.errors import FileTooLarge, InferenceBusy, InferenceUnavailable, InvalidImage, ModelNotFound
 from deeplens.inference.batched import BatchedEmbedder
 from deeplens.inference.wire import HEADER_LENGTH
 from deeplens.settings import Settings
+
+CONNECT_SECONDS = 2.0
 
 
 class HttpTransport:
@@ -17,7 +19,7 @@ class HttpTransport:
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         self._url = url.rstrip("/")
-        timeout = urllib3.Timeout(connect=2, read=timeout_seconds)
+        timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout_seconds), read=timeout_seconds)
         self._pool = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
 
     def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
@@ -29,7 +31,12 @@ class HttpTransport:
             raise InferenceUnavailable(type(error).__name__) from error
         if answer.status != 200:
             raise error_of(answer.status, answer.data, answer.headers.get("Retry-After"))
-        return answer.data, int(answer.headers.get(HEADER_LENGTH) or 0)
+        return answer.data, length_of(answer.headers.get(HEADER_LENGTH, ""))
+
+
+def length_of(given: str) -> int:
+    """Bytes of JSON before the tensors; 0, which no decoder accepts, where a server does not say."""
+    return int(given) if given.isascii() and given.isdecimal() else 0
 
 
 def error_of(status: int, body: bytes, retry_after: str | None = None) -> Exception:
@@ -37,12 +44,17 @@ def error_of(status: int, body: bytes, retry_after: str | None = None) -> Except
     message = f"answered {status}"
     with suppress(ValueError, KeyError, TypeError):
         message = str(json.loads(body)["error"])[:300]
-    if status in (429, 503):
-        seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
-        return InferenceBusy(message, retry_after_seconds=seconds)
-    if status == 404:
-        return ModelNotFound(message)
-    return InvalidImage(message) if status == 400 else InferenceUnavailable(message)
+    match status:
+        case 400:
+            return InvalidImage(message)
+        case 404:
+            return ModelNotFound(message)
+        case 413:
+            return FileTooLarge(message)
+        case 429 | 503:
+            seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
+            return InferenceBusy(message, retry_after_seconds=seconds)
+    return InferenceUnavailable(message)
 
 
 class OpenInferenceEmbedder(BatchedEmbedder):

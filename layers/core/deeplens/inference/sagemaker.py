@@ -8,7 +8,7 @@ from deeplens.aws import client
 from deeplens.domain import ModelRef
 from deeplens.errors import InferenceBusy, InferenceUnavailable
 from deeplens.inference.batched import BatchedEmbedder
-from deeplens.inference.open_inference import error_of
+from deeplens.inference.open_inference import error_of, length_of
 from deeplens.inference.wire import SAGEMAKER_TYPE
 from deeplens.settings import Settings
 
@@ -34,8 +34,7 @@ class SageMakerTransport:
             raise _error_of(error) from error
         except BotoCoreError as error:
             raise InferenceUnavailable(type(error).__name__) from error
-        length = answer["ContentType"].removeprefix(SAGEMAKER_TYPE)
-        return content, int(length) if length.isdecimal() else 0
+        return content, length_of(answer["ContentType"].removeprefix(SAGEMAKER_TYPE))
 
 
 def _error_of(error: ClientError) -> Exception:
@@ -47,8 +46,13 @@ def _error_of(error: ClientError) -> Exception:
 
 
 class SageMakerEmbedder(BatchedEmbedder):
-    """The adapter for ``INFERENCE_ENDPOINT_NAME``."""
+    """The adapter for ``INFERENCE_ENDPOINT_NAME``.
 
-    def __init__(self, settings: Settings) -> None:
-        transport = SageMakerTransport(client("sagemaker-runtime"), settings.inference_endpoint_name)
+    Parameters
+    ----------
+    endpoint_url : of the runtime API; overrides ``AWS_ENDPOINT_URL``.
+    """
+
+    def __init__(self, settings: Settings, endpoint_url: str = "") -> None:
+        transport = SageMakerTransport(client("sagemaker-runtime", endpoint_url), settings.inference_endpoint_name)
         super().__init__(transport, settings.inference_max_batch, settings.inference_max_request_bytes)

@@ -7,26 +7,24 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from deeplens.domain import ModelRef
-from deeplens.errors import ModelMismatch
+from deeplens.errors import InferenceUnavailable, InvalidImage, ModelMismatch
 from deeplens.ports import Vectors
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 SAGEMAKER_TYPE = "application/vnd.sagemaker-triton.binary+json;json-header-size="
 NORM_TOLERANCE = 1e-3
+MAX_HEADER_BYTES = 256
+"""Room for a request's JSON, which hardly varies."""
 
 
 def encode_request(images: Sequence[bytes]) -> tuple[bytes, int]:
     """The request's body, and the length of its JSON part."""
-    raw = b"".join(struct.pack("<I", len(image)) + image for image in images)
-    tensor = {
-        "name": "image",
-        "datatype": "BYTES",
-        "shape": [len(images)],
-        "parameters": {"binary_data_size": len(raw)},
-    }
+    size = sum(len(image) + 4 for image in images)
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [len(images)], "parameters": {"binary_data_size": size}}
     output = {"name": "embedding", "parameters": {"binary_data": True}}
     head = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
-    return head + raw, len(head)
+    elements = (part for image in images for part in (struct.pack("<I", len(image)), image))
+    return b"".join((head, *elements)), len(head)
 
 
 def decode_response(body: bytes, header_length: int, count: int, model: ModelRef) -> Vectors:
@@ -34,31 +32,45 @@ def decode_response(body: bytes, header_length: int, count: int, model: ModelRef
 
     Raises
     ------
+    InferenceUnavailable
+        What answered does not speak the protocol; no image is to blame.
     ModelMismatch
-        The answer is of another model, shape or length than asked for, or not finite and normalised.
+        The answer is of another model or shape than asked for.
+    InvalidImage
+        A row is not finite or not of length 1: the model makes nothing of that image.
     """
     try:
         document = json.loads(body[:header_length])
         output = document["outputs"][0]
-        values = np.frombuffer(body[header_length:], "<f4").astype(np.float32).reshape(output["shape"])
         named = (document["model_name"], document["model_version"])
+        described = (output["name"], output["datatype"], output["shape"])
+        values = np.frombuffer(body, "<f4", offset=header_length).astype(np.float32)
     except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise ModelMismatch("the endpoint's answer breaks the protocol") from error
-    if named != (model.name, model.version) or values.shape != (count, model.dimensions):
-        raise ModelMismatch(f"asked for {model}, {count} images; got {named}, shape {values.shape}")
-    if not np.isfinite(values).all() or (np.abs(np.linalg.norm(values, axis=1) - 1) > NORM_TOLERANCE).any():
-        raise ModelMismatch("the endpoint's embeddings are not normalised")
+        raise InferenceUnavailable("its answer breaks the protocol") from error
+    expected = ("embedding", "FP32", [count, model.dimensions])
+    if named != (model.name, model.version) or described != expected:
+        raise ModelMismatch(f"asked {model} for {list(expected)}, got {list(described)} of {named}")
+    if values.size != count * model.dimensions:
+        raise InferenceUnavailable(f"its answer has {values.size} values for {count} images")
+    return _checked(values.reshape(count, model.dimensions))
+
+
+def _checked(values: Vectors) -> Vectors:
+    # Written so that a NaN fails the comparison.
+    usable = np.abs(np.linalg.norm(values, axis=1) - 1) <= NORM_TOLERANCE
+    if not usable.all():
+        raise InvalidImage(f"the model has no usable embedding for image {int(usable.argmin())} of {len(values)}")
     return values
 
 
 def split_batch(images: Sequence[bytes], max_images: int, max_bytes: int) -> Iterator[Sequence[bytes]]:
-    """Runs of ``images`` within both limits; one that is too large by itself goes alone."""
-    start, size = 0, 0
+    """Runs of ``images`` whose requests keep both limits; one that is too large by itself goes alone."""
+    start, size = 0, MAX_HEADER_BYTES
     for position, image in enumerate(images):
         cost = len(image) + 4
         if position > start and (position - start >= max_images or size + cost > max_bytes):
             yield images[start:position]
-            start, size = position, 0
+            start, size = position, MAX_HEADER_BYTES
         size += cost
     if start < len(images):
         yield images[start:]

@@ -12,8 +12,8 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from deeplens.domain import ObjectInfo
-from deeplens.errors import ObjectNotFound, StoreUnavailable, TenantStoreDenied
-from deeplens.storage.keys import checked, key_in, uri_of
+from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
+from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
 from deeplens.storage.signing import signed_url
 
 WRITING = ".writing-"
@@ -25,7 +25,9 @@ TYPE_ATTRIBUTE = "user.content_type"
 class DirectoryStore:
     """``ObjectStore`` below one folder.
 
-    Content types are kept in an extended attribute, and guessed from the key where the file system has none.
+    Content types are kept in an extended attribute, and guessed from the key where the file system or a copying tool
+    dropped it. A bucket that is missing while others are there is ``TenantStoreDenied``; a root with nothing in it is
+    a share that is not mounted, ``StoreUnavailable``.
 
     Parameters
     ----------
@@ -40,14 +42,15 @@ class DirectoryStore:
         self._bucket = root.partition("://")[2]
 
     def ensure(self) -> None:
-        with _translated(self._bucket):
+        with self._translated(self._bucket):
             self._folder.mkdir(parents=True, exist_ok=True)
+            _sync_folder(self._folder.parent)
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         path = self._path(key)
-        with _translated(key):
+        with self._translated(key):
             self._require_bucket()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folders(path.parent)
             writing = path.with_name(f"{WRITING}{uuid4().hex}")
             try:
                 _write(writing, body, content_type)
@@ -58,32 +61,36 @@ class DirectoryStore:
             _sync_folder(path.parent)
 
     def get(self, key: str) -> bytes:
-        with _translated(key):
+        with self._translated(key):
             return self._path(key).read_bytes()
 
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        with _translated(key):
+        with self._translated(key):
             file = self._path(key).open("rb")
         return _chunks(file, chunk_bytes)
 
     def head(self, key: str) -> ObjectInfo:
-        with _translated(key):
+        with self._translated(key):
             return _info(key, self._path(key))
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
-            with _translated(key), suppress(FileNotFoundError):
-                self._path(key).unlink()
+            with self._translated(key):
+                # Without this, a share that is not mounted would count as deleted.
+                self._require_bucket()
+                with suppress(FileNotFoundError):
+                    self._path(key).unlink()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        with _translated(prefix):
-            keys = sorted(key for key in self._keys(prefix) if key.startswith(prefix))
+        with self._translated(prefix):
+            self._require_bucket()
+            keys = sorted(key for key in self._keys(checked_prefix(prefix)) if key.startswith(prefix))
         for key in keys:
             with suppress(FileNotFoundError):
-                yield _info(key, self._path(key))
+                yield _info(key, self._folder / (key + SUFFIX))
 
     def copy(self, source: str, target: str) -> None:
-        with _translated(source), self._path(source).open("rb") as file:
+        with self._translated(source), self._path(source).open("rb") as file:
             self.put(target, file, _content_type(source, self._path(source)))
 
     def presign_get(self, key: str, expires: timedelta) -> str:
@@ -99,22 +106,50 @@ class DirectoryStore:
         return key_in(self._root, uri)
 
     def _path(self, key: str) -> Path:
+        """The object's file, which no link on the way may put elsewhere."""
         path = self._folder / (checked(key) + SUFFIX)
-        if not path.parent.resolve().is_relative_to(self._folder.resolve()):
+        if path.is_symlink() or not self._holds(path.parent):
             raise ValueError(f"{key!r} leads out of its bucket")
         return path
 
+    def _holds(self, folder: Path) -> bool:
+        return folder.resolve().is_relative_to(self._folder.resolve())
+
     def _require_bucket(self) -> None:
         if not self._folder.is_dir():
-            raise TenantStoreDenied(f"no bucket {self._bucket}")
+            raise FileNotFoundError(self._folder)
+
+    def _missing(self, key: str) -> DeepLensError:
+        """What it means that a file is not there: the object, the bucket, or the whole share."""
+        root = self._folder.parent
+        if self._folder.is_dir():
+            return ObjectNotFound(f"no object {key}")
+        if root.is_dir() and any(root.iterdir()):
+            return TenantStoreDenied(f"no bucket {self._bucket}")
+        return StoreUnavailable(f"nothing in {root}: is the share mounted?")
 
     def _keys(self, prefix: str) -> Iterator[str]:
         """Keys below the deepest folder that ``prefix`` names."""
         start = self._folder / prefix.rpartition("/")[0]
-        for folder, _, files in os.walk(start):
+        if not self._holds(start):
+            return
+        for folder, _, files in os.walk(start, onerror=_unless_missing):
             for name in files:
-                if name.endswith(SUFFIX) and not name.startswith(WRITING):
-                    yield (Path(folder) / name).relative_to(self._folder).as_posix().removesuffix(SUFFIX)
+                path = Path(folder, name)
+                if name.endswith(SUFFIX) and not path.is_symlink():
+                    yield path.relative_to(self._folder).as_posix().removesuffix(SUFFIX)
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """The file system's errors as ours."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise self._missing(key) from error
+        except PermissionError as error:
+            raise TenantStoreDenied("the directory refused") from error
+        except OSError as error:
+            raise StoreUnavailable(type(error).__name__) from error
 
 
 def _write(path: Path, body: bytes | BinaryIO, content_type: str) -> None:
@@ -123,14 +158,31 @@ def _write(path: Path, body: bytes | BinaryIO, content_type: str) -> None:
             file.write(body)
         else:
             shutil.copyfileobj(body, file, 1 << 20)
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):
             os.setxattr(file.fileno(), TYPE_ATTRIBUTE, content_type.encode())
         file.flush()
         os.fsync(file.fileno())
 
 
+def _make_folders(folder: Path) -> None:
+    """Make a folder and those above it, each as durable as the object that it is for."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        _sync_folder(one.parent)
+
+
+def _unless_missing(error: OSError) -> None:
+    """A folder may vanish while it is listed; one that cannot be read must not look empty."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def _sync_folder(folder: Path) -> None:
-    """The rename is durable only once the folder is written."""
+    """What is in a folder is durable only once the folder is written."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -151,19 +203,6 @@ def _info(key: str, path: Path) -> ObjectInfo:
 
 
 def _content_type(key: str, path: Path) -> str:
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):
         return os.getxattr(path, TYPE_ATTRIBUTE).decode()
     return mimetypes.guess_type(key)[0] or "application/octet-stream"
-
-
-@contextmanager
-def _translated(key: str) -> Iterator[None]:
-    """The file system's errors as ours."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise ObjectNotFound(f"no object {key}") from error
-    except PermissionError as error:
-        raise TenantStoreDenied("the directory refused") from error
-    except OSError as error:
-        raise StoreUnavailable(type(error).__name__) from error

@@ -1,21 +1,41 @@
 """Object keys and URIs: what may be a key, and which URI belongs to a bucket."""
 
-from urllib.parse import quote, unquote, urlsplit
+import re
+from urllib.parse import quote, unquote
 
 from deeplens.errors import InvalidEvent
 
 MAX_KEY_BYTES = 1024
-MAX_PART_BYTES = 255
+MAX_PART_BYTES = 254
+UNSAFE = re.compile(r"[\x00-\x1f\x7f\\\ufffe\uffff]")
+"""What no file system or XML answer carries unharmed."""
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
 def checked(key: str) -> str:
-    """``key`` itself. Raises ``ValueError`` for one that is empty, too long, or could climb out of its bucket."""
-    parts = key.split("/")
-    if not key or len(key.encode()) > MAX_KEY_BYTES or any(len(part.encode()) > MAX_PART_BYTES for part in parts):
-        raise ValueError("a key has 1 to 1,024 bytes, 255 between slashes")
-    if any(part in ("", ".", "..") for part in parts) or "\x00" in key or "\\" in key:
-        raise ValueError(f"not a key: {key!r}; no leading slash, empty or dot segment, backslash or NUL")
+    """``key`` itself.
+
+    Raises
+    ------
+    ValueError
+        It is empty or too long; has an empty or dot segment, a leading or trailing slash, a backslash or a control
+        character; is not Unicode; or a segment before the last ends in ``~``, where directory stores keep objects.
+    """
+    *folders, name = key.split("/")
+    _check_folders(key, folders)
+    _check_part(key, name)
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"a key has at most {MAX_KEY_BYTES} bytes")
     return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """``prefix`` itself. Raises ``ValueError`` when no key can begin with it."""
+    *folders, start = prefix.split("/")
+    _check_folders(prefix, folders)
+    if UNSAFE.search(start):
+        raise ValueError(f"not a prefix of keys: {prefix!r}")
+    return prefix
 
 
 def uri_of(root: str, key: str) -> str:
@@ -25,10 +45,23 @@ def uri_of(root: str, key: str) -> str:
 
 def key_in(root: str, uri: str) -> str:
     """The key of a URI below ``root``. Raises ``InvalidEvent`` for any other bucket or scheme, or a climbing path."""
-    expected, given = urlsplit(root), urlsplit(uri)
-    if (given.scheme, given.netloc) != (expected.scheme, expected.netloc):
+    if not uri.startswith(f"{root}/"):
         raise InvalidEvent("the storage path lies outside the tenant's store")
     try:
-        return checked(unquote(given.path.removeprefix("/")))
+        return checked(unquote(uri.removeprefix(f"{root}/"), errors="strict"))
     except ValueError as error:
         raise InvalidEvent(f"the storage path is not usable: {error}") from error
+
+
+def _check_folders(key: str, folders: list[str]) -> None:
+    for folder in folders:
+        _check_part(key, folder)
+        if folder.endswith("~"):
+            raise ValueError(f"not a key: {key!r}; only its last segment may end in ~")
+
+
+def _check_part(key: str, part: str) -> None:
+    if part in ("", ".", "..") or UNSAFE.search(part):
+        raise ValueError(f"not a key: {key!r}; no empty or dot segments, backslashes or control characters")
+    if len(part.encode()) > MAX_PART_BYTES:
+        raise ValueError(f"a key has at most {MAX_PART_BYTES} bytes between slashes")

@@ -6,6 +6,7 @@ from deeplens.domain import Tenant
 from deeplens.errors import TenantStoreDenied
 from deeplens.ports import ObjectStore
 from deeplens.settings import Settings
+from deeplens.storage.keys import BUCKET
 
 
 class Stores:
@@ -16,10 +17,14 @@ class Stores:
         self._store = lru_cache(maxsize=256)(self._open)
 
     def for_tenant(self, tenant: Tenant) -> ObjectStore:
+        """The tenant's store. Raises ``TenantStoreDenied`` when its row names none that can be used."""
         return self._store(tenant.storage_uri)
 
     def _open(self, root: str) -> ObjectStore:
         scheme, _, bucket = root.partition("://")
+        # One name, never a path: a store inside another one, or none at all, would show a tenant what is not its own.
+        if not BUCKET.fullmatch(bucket):
+            raise TenantStoreDenied(f"{bucket!r} is not the name of a bucket")
         own = self._settings
         match scheme:
             case "s3" | "minio":

@@ -6,20 +6,33 @@ from datetime import timedelta
 from itertools import batched
 from typing import Any, BinaryIO
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from deeplens.domain import ObjectInfo
-from deeplens.errors import ObjectNotFound, StoreUnavailable, TenantStoreDenied
-from deeplens.storage.keys import checked, key_in, uri_of
+from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
+from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
 
 MISSING = {"404", "NoSuchKey", "NotFound"}
-DENIED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "ExpiredToken"}
+PASSING = {
+    "429",
+    "ExpiredToken",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "TooManyRequests",
+}
+"""Refusals with a status below 500, or none, that say nothing against the tenant's configuration."""
 
 
 class S3Store:
     """``ObjectStore`` on one bucket.
 
     A missing bucket is ``TenantStoreDenied``: the store answers, and only the tenant's own configuration can be wrong.
+    ``head`` alone cannot tell it from a missing key, as S3 gives no reason there.
 
     Parameters
     ----------
@@ -43,8 +56,13 @@ class S3Store:
                     raise
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
+        where = {"Bucket": self._bucket, "Key": checked(key)}
         with _translated(key):
-            self._client.put_object(Bucket=self._bucket, Key=checked(key), Body=body, ContentType=content_type)
+            if isinstance(body, bytes):
+                self._client.put_object(**where, Body=body, ContentType=content_type)
+            else:
+                # In parts: a stream may be larger than one request takes, and need not know its length.
+                self._client.upload_fileobj(body, **where, ExtraArgs={"ContentType": content_type})
 
     def get(self, key: str) -> bytes:
         with _translated(key):
@@ -70,9 +88,11 @@ class S3Store:
                     Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in group], "Quiet": True}
                 )
             if refused := answer.get("Errors"):
-                raise TenantStoreDenied(f"{len(refused)} objects were not deleted: {refused[0].get('Code')}")
+                raise _meaning(str(refused[0].get("Code")), 200, group[0])
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Objects in key order; S3 does not list content types, so they are empty."""
+        checked_prefix(prefix)
         with _translated(prefix):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
@@ -118,10 +138,18 @@ def _translated(key: str) -> Iterator[None]:
         yield
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in MISSING:
-            raise ObjectNotFound(f"no object {key}") from error
-        if code in DENIED:
-            raise TenantStoreDenied(f"the store refused: {code}") from error
-        raise StoreUnavailable(code) from error
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        raise _meaning(code, status, key) from error
+    except ParamValidationError as error:
+        raise TenantStoreDenied("the bucket's name is not one that S3 allows") from error
     except BotoCoreError as error:
         raise StoreUnavailable(type(error).__name__) from error
+
+
+def _meaning(code: str, status: int, key: str) -> DeepLensError:
+    """What an error code says: only what will pass may hold up a whole partition."""
+    if code in MISSING:
+        return ObjectNotFound(f"no object {key}")
+    if status >= 500 or code in PASSING:
+        return StoreUnavailable(code)
+    return TenantStoreDenied(f"the store refused: {code}")

@@ -26,7 +26,7 @@ def handler(event, _context):
             os._exit(1)
         if value.get("do") == "raise":
             raise ValueError("poison")
-        while value.get("do") == "wait" and not Path(gate).exists():
+        while value.get("do") == "wait" and not (gate and Path(gate).exists()):
             time.sleep(0.02)
         where = {"partition": f"{record['topic']}-{record['partition']}", "offset": record["offset"]}
         if value.get("do") == "report" and not (gate and Path(gate).exists()):

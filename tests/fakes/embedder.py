@@ -1,0 +1,51 @@
+"""An embedder without a model: the same promises as the endpoint's adapters, held to them by the same suite."""
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+from deeplens.domain import ModelRef
+from deeplens.errors import InvalidImage, ModelNotFound
+from deeplens.ports import Vectors
+from PIL import Image
+
+GRID = 4
+BUILT_IN = ModelRef("deeplens-visual", "1", 512)
+
+
+class FakeEmbedder:
+    """``Embedder`` by colour layout: equal pictures are equal vectors, copies are near, others further away.
+
+    Attributes
+    ----------
+    models : what is served; any other is ``ModelNotFound``.
+    failure : raised by every call while it is set, e.g. ``InferenceBusy()``.
+    batches : sizes of the calls so far.
+    """
+
+    def __init__(self, *models: ModelRef) -> None:
+        self.models = models or (BUILT_IN,)
+        self.failure: Exception | None = None
+        self.batches: list[int] = []
+
+    def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
+        if self.failure:
+            raise self.failure
+        if model not in self.models:
+            raise ModelNotFound(f"no model {model.name} version {model.version}")
+        self.batches.append(len(images))
+        rows = [_layout(image, model.dimensions) for image in images]
+        return np.stack(rows) if rows else np.empty((0, model.dimensions), np.float32)
+
+
+def _layout(image: bytes, dimensions: int) -> Vectors:
+    """Colours of a grid of cells, cut or padded to ``dimensions``, L2-normalised."""
+    try:
+        with Image.open(BytesIO(image)) as opened:
+            cells = opened.convert("RGB").resize((GRID, GRID), Image.Resampling.BOX)
+    except Exception as error:
+        raise InvalidImage("the image cannot be decoded") from error
+    values = np.asarray(cells, np.float32).reshape(-1)[: dimensions - 1] - np.float32(127)
+    # A constant keeps a plain grey picture, whose colours are all zero, from having no direction.
+    row = np.pad(values, (0, dimensions - len(values)), constant_values=5)
+    return np.asarray(row / np.linalg.norm(row), np.float32)

@@ -1,0 +1,86 @@
+"""Stores in dictionaries, held to the same suite as the real ones."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from deeplens.domain import ObjectInfo, Tenant
+from deeplens.errors import ObjectNotFound
+from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
+
+
+class MemoryStore:
+    """``ObjectStore``; set ``failure`` to make every access fail with it."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._objects: dict[str, tuple[bytes, str, datetime]] = {}
+        self.failure: Exception | None = None
+
+    def ensure(self) -> None:
+        self._reach()
+
+    def put(self, key: str, body: Any, content_type: str) -> None:
+        self._reach()
+        whole = body if isinstance(body, bytes) else body.read()
+        self._objects[checked(key)] = (whole, content_type, datetime.now(UTC))
+
+    def get(self, key: str) -> bytes:
+        return self._object(key)[0]
+
+    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
+        body = self.get(key)
+        return (body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes))
+
+    def head(self, key: str) -> ObjectInfo:
+        body, content_type, modified_at = self._object(key)
+        return ObjectInfo(key, len(body), content_type, hashlib.md5(body).hexdigest(), modified_at)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        self._reach()
+        for key in keys:
+            self._objects.pop(checked(key), None)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        self._reach()
+        checked_prefix(prefix)
+        for key in sorted(self._objects):
+            if key.startswith(prefix):
+                yield self.head(key)
+
+    def copy(self, source: str, target: str) -> None:
+        body, content_type, _ = self._object(source)
+        self.put(target, body, content_type)
+
+    def presign_get(self, key: str, expires: timedelta) -> str:
+        return f"https://store.example/{checked(key)}?expires={int(expires.total_seconds())}"
+
+    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
+        return f"{self.presign_get(key, expires)}&type={content_type}"
+
+    def uri(self, key: str) -> str:
+        return uri_of(self._root, key)
+
+    def key_of(self, uri: str) -> str:
+        return key_in(self._root, uri)
+
+    def _object(self, key: str) -> tuple[bytes, str, datetime]:
+        self._reach()
+        if checked(key) not in self._objects:
+            raise ObjectNotFound(f"no object {key}")
+        return self._objects[key]
+
+    def _reach(self) -> None:
+        if self.failure:
+            raise self.failure
+
+
+class MemoryStores:
+    """``StoreResolver``: one store per tenant."""
+
+    def __init__(self) -> None:
+        self._stores: dict[str, MemoryStore] = {}
+
+    def for_tenant(self, tenant: Tenant) -> MemoryStore:
+        return self._stores.setdefault(tenant.id, MemoryStore(tenant.storage_uri))

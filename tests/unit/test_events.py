@@ -1,0 +1,125 @@
+"""events/: what `deeplens invoke` and `sam local invoke` send is what Lambda sends, and poison blocks nothing."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from deeplens.contracts.events import DeadLetter, Event, ProcessingFailed
+from deeplens.domain import OutgoingMessage
+from deeplens.kafka.dead_letters import read_dead_letter
+from deeplens.kafka.handler import BatchHandler
+from deeplens.kafka.records import parse, records_of, value_of
+from deeplens.pipeline.outcome import Done, Outcome
+from deeplens.topics import TOPICS, Topic
+from mangum import Mangum
+
+from local.runner.kafka_event import KafkaRecord, lambda_event
+from local.runner.schedule_source import schedule_event
+from tests.unit.api.world import World
+
+EVENTS = Path(__file__).resolve().parents[2] / "events"
+KAFKA = [(name, topic) for topic in TOPICS for name in topic.consumers]
+
+
+def read(name: str) -> dict[str, Any]:
+    return dict(json.loads((EVENTS / f"{name}.json").read_text()))
+
+
+class Listening:
+    """A stage that only notes what reaches it."""
+
+    name = "listen"
+
+    def __init__(self, consumes: type[Event]) -> None:
+        self.consumes, self.heard = consumes, list[Event]()
+
+    def __call__(self, batch: Sequence[Event]) -> list[Outcome]:
+        self.heard += batch
+        return [Done()] * len(batch)
+
+
+class Publishing:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
+        self.events += [message.event for message in messages]
+        return [True] * len(messages)
+
+
+def run(topic: Topic, event: dict[str, Any]) -> tuple[Listening, list[Event], Any]:
+    """What the stage hears, what is published, and the answer to Lambda."""
+    stage, publisher = Listening(topic.contract), Publishing()
+    clock = SimpleNamespace(now=lambda: datetime(2026, 1, 14, tzinfo=UTC))
+    reader = read_dead_letter if topic.contract is DeadLetter else None
+    silent = SimpleNamespace(report=lambda *_: None)
+    answer = BatchHandler(stage, publisher, clock, reader)(event, silent)  # type: ignore[arg-type]
+    return stage, publisher.events, answer
+
+
+def test_every_function_has_events_and_every_topic_a_payload() -> None:
+    kafka = {f"{name}{kind}" for name, _ in KAFKA for kind in ("", ".poison")}
+    assert {path.stem for path in EVENTS.glob("*.json")} == kafka | {"search_api", "search_api.poison", "on_schedule"}
+    assert {path.stem for path in (EVENTS / "payloads").glob("*.json")} == {topic.name for topic in TOPICS}
+
+
+@pytest.mark.parametrize(("name", "topic"), KAFKA, ids=str)
+def test_a_valid_event_carries_its_topics_payload(name: str, topic: Topic) -> None:
+    (record,) = records_of(read(name))
+
+    assert json.loads(value_of(record)) == json.loads((EVENTS / "payloads" / f"{topic.name}.json").read_text())
+    assert record.topic == topic.name
+    assert record.traceparent is not None
+
+
+@pytest.mark.parametrize(("name", "topic"), KAFKA, ids=str)
+def test_a_valid_event_is_built_as_the_runner_builds_it(name: str, topic: Topic) -> None:
+    event = read(name)
+    (record,) = records_of(event)
+    headers = tuple(record.headers.items())
+    key = parse(record, topic.contract).key.encode()
+    built = KafkaRecord(topic.name, 0, 0, 1768386600000, key, value_of(record), headers)
+
+    assert lambda_event([built], event["eventSourceArn"], event["bootstrapServers"]) == event
+
+
+@pytest.mark.parametrize(("name", "topic"), KAFKA, ids=str)
+def test_a_valid_event_reaches_the_stage(name: str, topic: Topic) -> None:
+    stage, published, answer = run(topic, read(name))
+
+    assert [type(event) for event in stage.heard] == [topic.contract]
+    assert (published, answer) == ([], {"batchItemFailures": []})
+
+
+@pytest.mark.parametrize(("name", "topic"), KAFKA, ids=str)
+def test_poison_becomes_failures_and_lets_the_partition_go_on(name: str, topic: Topic) -> None:
+    poison = read(f"{name}.poison")
+    stage, published, answer = run(topic, poison)
+    kept, kinds = stage.heard if topic.contract is DeadLetter else published, (ProcessingFailed, DeadLetter)
+
+    assert answer == {"batchItemFailures": []}
+    assert [event.source and event.source.offset for event in kept if isinstance(event, kinds)] == [0, 1, 2, 3]
+    assert len(stage.heard) + len(published) == 4
+
+
+def test_a_schedule_event_is_built_as_the_runner_builds_it() -> None:
+    event = read("on_schedule")
+    assert {**schedule_event(), "id": event["id"], "time": event["time"]} == event
+
+
+@pytest.mark.parametrize(("name", "status"), [("search_api", 200), ("search_api.poison", 400)])
+def test_http_events_are_answered(world: World, name: str, status: int) -> None:
+    event = read(name)
+    event["headers"]["x-api-key"] = world.client.headers["X-API-Key"]
+    answer = Mangum(world.app, lifespan="off")(event, SimpleNamespace(aws_request_id="1"))  # type: ignore[arg-type]
+
+    assert answer["statusCode"] == status
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
