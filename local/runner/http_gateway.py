@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from local.runner.http_event import Response, choose, message, request_event, response_of
+from local.runner.object_urls import ObjectUrls
 from local.runner.template import HttpEvent
 from local.runner.worker import Pool
 
@@ -31,7 +33,8 @@ class ClientGone(Exception):
 class HttpGateway:
     """Serves the template's HTTP routes on ``port`` in a thread of its own."""
 
-    def __init__(self, routes: Sequence[Route], host: str, port: int) -> None:
+    def __init__(self, routes: Sequence[Route], host: str, port: int, objects: ObjectUrls | None = None) -> None:
+        self._objects = objects
         self._pools = {route.event: route.pool for route in routes}
         self._host = f"{host}:{port}"
         threads = sum(pool.limit for pool in set(self._pools.values()))
@@ -80,6 +83,9 @@ class HttpGateway:
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         path = scope["raw_path"].decode("latin-1").split("?")[0]
+        if self._objects is not None and path.startswith(self._objects.prefix):
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+            return await asyncio.to_thread(self._objects.answer, scope["method"], path, query)
         chosen = choose(self._pools, scope["method"], path)
         if chosen is None:
             return message(404, "Not Found")

@@ -15,6 +15,7 @@ from local.runner.destination import FailureDestination
 from local.runner.http_gateway import HttpGateway, Route
 from local.runner.kafka_source import KafkaSource
 from local.runner.logs import rotate
+from local.runner.object_urls import ObjectUrls
 from local.runner.schedule_source import ScheduleSource
 from local.runner.sqs_source import SqsSource
 from local.runner.template import HttpEvent, KafkaEvent, ScheduleEvent, SqsEvent, Template, load
@@ -62,7 +63,8 @@ class Runner:
             for event in pool.spec.events
             if isinstance(event, HttpEvent)
         ]
-        self._gateway = HttpGateway(routes, host, port)
+        objects = ObjectUrls(Path(environment.get("NFS_ROOT", "")), environment.get("URL_SIGNING_KEY", ""))
+        self._gateway = HttpGateway(routes, host, port, objects)
 
     def start(self, progress: Callable[[str], None] = lambda _: None) -> None:
         """Start one process per function, then the event sources, then the HTTP gateway."""

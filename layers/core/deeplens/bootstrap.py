@@ -166,6 +166,7 @@ def parts() -> Parts:
 
 def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> KafkaHandler:
     """The Lambda handler that runs a stage on its topic's batches."""
+    parts().publisher.connect()
     batch_handler = BatchHandler(parts().build(stage), parts().publisher, parts().clock, parse_record)
 
     def handler(event: Mapping[str, Any], _context: Any) -> Response:

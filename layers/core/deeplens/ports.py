@@ -145,6 +145,9 @@ class Embedder(Protocol):
 
 
 class EventPublisher(Protocol):
+    def connect(self) -> None:
+        """Begin to connect in the background; never fails, and publishing works without it."""
+
     def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
         """Send and wait for every delivery report; one truth value per message, in order."""
 

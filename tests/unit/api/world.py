@@ -68,6 +68,8 @@ class RecordingPublisher:
     away: int = 0
     sent: list[OutgoingMessage] = field(default_factory=list)
 
+    def connect(self) -> None: ...
+
     def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
         if self.away:
             self.away -= 1

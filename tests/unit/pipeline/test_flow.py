@@ -301,3 +301,21 @@ def test_an_event_cannot_reach_outside_its_tenants_store(flow: Flow, path: str) 
 
     assert flow.row("img_1").error_code in ("INVALID_EVENT", "OBJECT_NOT_FOUND")
     assert flow.index.count(flow.acme) == 0
+
+
+def test_a_dead_letter_that_cannot_be_stored_stays_in_its_topic(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = "deeplens.processing.deadletter"
+    store = flow.dead_letters.store
+
+    def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    flow.put(topic, b"anything")
+    monkeypatch.setattr(flow.dead_letters, "store", broken)
+    flow.deliver(topic)
+    assert len(flow.records[topic]) == 1
+    assert flow.handled[-1][1]["batchItemFailures"]
+
+    monkeypatch.setattr(flow.dead_letters, "store", store)
+    flow.run()
+    assert len(flow.dead_letters.letters) == 1

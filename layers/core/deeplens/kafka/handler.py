@@ -7,7 +7,7 @@ from typing import Any
 
 from deeplens.contracts.events import DeadLetter, Event, Failure, ImageEvent, ProcessingFailed, Subject
 from deeplens.domain import OutgoingMessage
-from deeplens.errors import BrokerUnavailable, DependencyUnavailable, PipelineError
+from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError
 from deeplens.kafka.records import Record, follow_up_id, parse, records_of
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Stage, Waiting, attempt, location
 from deeplens.ports import Clock, EventPublisher
@@ -60,7 +60,16 @@ class BatchHandler:
     def _worked(self, received: Sequence[Received]) -> list[Received]:
         events = [item.event for item in received if item.event is not None]
         outcomes = iter(self._outcomes(events))
-        return [item if item.event is None else Received(item.record, item.event, next(outcomes)) for item in received]
+        return [
+            item if item.event is None else Received(item.record, item.event, self._final(next(outcomes)))
+            for item in received
+        ]
+
+    def _final(self, outcome: Outcome) -> Outcome:
+        """A dead letter that cannot be kept stays where it is: there is no topic behind the last one."""
+        if isinstance(outcome, Failed) and self._stage.consumes is DeadLetter:
+            return Waiting(DatabaseUnavailable(f"a dead letter was not stored: {outcome.error}"))
+        return outcome
 
     def _outcomes(self, events: Sequence[Event]) -> list[Outcome]:
         """Outcomes of a batch; when it breaks as a whole, each event runs alone so that one cannot fail the rest."""
@@ -127,7 +136,7 @@ def failure_event(item: Received, error: PipelineError, stage: Stage[Any], at: d
         "source": item.record.source(),
         **_identity(item.event),
     }
-    if stage.consumes in (ProcessingFailed, DeadLetter):
+    if stage.consumes is ProcessingFailed:
         return DeadLetter(dead_letter_id=f"dlq_{follow_up_id('dead', item.record.event_id, 0)}", **common)
     return ProcessingFailed(**common, generation=getattr(item.event, "generation", None))
 

@@ -37,6 +37,11 @@ class KafkaPublisher:
             }
         )
 
+    def connect(self) -> None:
+        """Begin to connect in the background, so that the first publish need not wait for it."""
+        if self._settings.kafka_brokers:
+            self._producer.poll(0)
+
     def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
         delivered = [False] * len(messages)
         for position, message in enumerate(messages):
