@@ -1,5 +1,6 @@
 """Kafka event source: polls a topic, invokes with Lambda's exact event, commits what is done."""
 
+import math
 import queue
 import threading
 import time
@@ -24,7 +25,7 @@ POLL_RECORDS = 256
 BUFFERED_RECORDS = 512
 """Polled ahead per partition, or two batches if those are more."""
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 0.01, 0.05
-COMMIT_AGAIN_SECONDS = 1.0
+COMMIT_AGAIN_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Partition:
     since: float = 0.0
     next_offset: int = -1
     """Everything before it is done; -1 as long as nothing is."""
+    committed: int = -1
+    """What the broker has confirmed of it."""
     generation: int = 0
 
 
@@ -66,7 +69,6 @@ class KafkaSource:
         self._brokers, self._destination, self._log = brokers, destination, log
         self._policy = Policy(event.partial, event.bisect, event.max_retry_attempts, event.max_record_age_seconds)
         self._partitions: dict[int, Partition] = {}
-        self._uncommitted: set[int] = set()
         self._commit_due = self._lag_due = 0.0
         self._progress: queue.SimpleQueue[Progress] = queue.SimpleQueue()
         self._stopping = threading.Event()
@@ -172,16 +174,18 @@ class KafkaSource:
 
     def _next_batch(self) -> list[KafkaRecord]:
         """Records of free partitions, once a batch is full or its window is over."""
-        free = [p for p in self._partitions.values() if p.waiting and not p.in_flight]
-        if not free or self.pool.in_flight >= self.pool.limit:
+        free = sorted((p for p in self._partitions.values() if p.waiting and not p.in_flight), key=lambda p: p.since)
+        idle = self.pool.limit - self.pool.in_flight
+        if not free or idle <= 0:
             return []
-        oldest = min(p.since for p in free)
         enough = sum(len(p.waiting) for p in free) >= self.event.batch_size
-        if not enough and time.monotonic() - oldest < self.event.window_seconds:
+        if not enough and time.monotonic() - free[0].since < self.event.window_seconds:
             return []
         batch: list[KafkaRecord] = []
         size = 0
-        for partition in sorted(free, key=lambda p: p.since):
+        # A quiet topic needs one process; a backlog is shared out, or one batch would hold every partition.
+        share = math.ceil(len(free) / idle) if enough else len(free)
+        for partition in free[:share]:
             while partition.waiting and len(batch) < self.event.batch_size:
                 size += partition.waiting[0].size
                 if batch and size > MAX_EVENT_BYTES:
@@ -232,24 +236,27 @@ class KafkaSource:
                 # After a rebalance the partition may be someone else's, who is further on.
                 if self._partitions[number].generation == progress.generation[number]:
                     self._partitions[number].next_offset = offset
-                    self._uncommitted.add(number)
                     self._commit_due = 0.0
-        if self._uncommitted and time.monotonic() >= self._commit_due:
+        if time.monotonic() >= self._commit_due:
             self._commit()
 
     def _commit(self) -> None:
-        topic, partitions = self.event.topic, self._partitions
-        offsets = [TopicPartition(topic, number, partitions[number].next_offset) for number in self._uncommitted]
-        self._uncommitted.clear()
-        self._consumer.commit(offsets=offsets, asynchronous=True)
+        """Commit what the broker has not confirmed; commits that a broker loses at its end have no other sign."""
+        self._commit_due = time.monotonic() + COMMIT_AGAIN_SECONDS
+        offsets = [
+            TopicPartition(self.event.topic, number, partition.next_offset)
+            for number, partition in self._partitions.items()
+            if partition.next_offset > partition.committed
+        ]
+        if offsets:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def _committed(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
-        """Commit again, later, what the broker did not take."""
-        failed = [offset for offset in offsets if error or offset.error]
-        self._uncommitted |= {at.partition for at in failed if self._partitions[at.partition].next_offset >= 0}
-        if failed:
-            self._commit_due = time.monotonic() + COMMIT_AGAIN_SECONDS
-            self._log(f"{self.event.topic}: commit: {error or failed[0].error}")
+        for offset in offsets:
+            if error or offset.error:
+                self._log(f"{self.event.topic}: commit: {error or offset.error}")
+            elif offset.partition in self._partitions:
+                self._partitions[offset.partition].committed = offset.offset
 
     def _give_up(self, records: Sequence[KafkaRecord], result: Result) -> bool:
         """Hand over records that will not be tried again; False when the destination did not take them."""
@@ -279,4 +286,3 @@ class KafkaSource:
         """
         old = self._partitions.get(number, Partition())
         self._partitions[number] = Partition(in_flight=old.in_flight, generation=old.generation + 1)
-        self._uncommitted.discard(number)
