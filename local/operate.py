@@ -49,7 +49,7 @@ def create(
     except ValueError as error:
         console.print(f"[bold red]error:[/] {error}")
         raise typer.Exit(1) from None
-    console.print(f"{tenant.id} is {tenant.status}; collection {tenant.collection}, store {tenant.storage_uri}")
+    typer.echo(f"{tenant.id} is {tenant.status}; collection {tenant.collection}, store {tenant.storage_uri}")
 
 
 @tenants.command()
