@@ -90,12 +90,13 @@ class EmbeddingModel:
         out = BytesIO()
         Image.linear_gradient("L").resize((size, size)).save(out, "PNG")
         pixels = pixels_of(out.getvalue(), self.manifest)[None]
-        alone, among = self._run(pixels), self._run(np.repeat(pixels, self._call_images, axis=0))
-        if alone.shape != (1, self.manifest.dimensions) or not np.allclose(np.linalg.norm(among, axis=1), 1, atol=1e-3):
-            raise ValueError(
-                f"a probe image gave shape {alone.shape}, length {np.linalg.norm(among[0]):.3g}; "
-                f"the manifest says {self.manifest.dimensions} dimensions"
-            )
+        for count in (1, self._call_images):
+            found = self._run(np.repeat(pixels, count, axis=0))
+            if found.shape != (count, self.manifest.dimensions):
+                expected = (count, self.manifest.dimensions)
+                raise ValueError(f"a probe of {count} images gave shape {found.shape}, not {expected}")
+            if not np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3):
+                raise ValueError(f"a probe image has no embedding of length 1: {found[0][:4]}…")
 
 
 def pixels_of(body: bytes, manifest: Manifest) -> Floats:
@@ -126,6 +127,9 @@ def _session(path: Path, threads: int) -> Any:
     # Threads that spin for work take the cores from decoding and from neighbours.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     available = onnxruntime.get_available_providers()
+    if PROVIDERS[0] in available:
+        # CUDA and cuDNN from wheels are not where the loader looks.
+        onnxruntime.preload_dlls()
     return onnxruntime.InferenceSession(
         str(path), options, providers=[provider for provider in PROVIDERS if provider in available]
     )

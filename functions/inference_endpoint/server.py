@@ -35,6 +35,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="inference_endpoint", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["serve"], help="the only one; SageMaker passes it")
     parser.add_argument("--host", default="0.0.0.0", help="default: every interface, as a container needs")  # noqa: S104
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--models", type=Path, default=MODELS, help="folder of NAME/VERSION/manifest.json")

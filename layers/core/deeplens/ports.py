@@ -140,7 +140,8 @@ class Embedder(Protocol):
         InferenceUnavailable
         ModelNotFound
         InvalidImage
-            The endpoint could not decode one of the images; callers split the batch to find it.
+            The endpoint could not decode one of the images, or has no usable embedding of it; callers split the batch
+            to find it. ``FileTooLarge`` when it does not fit a request.
         """
 
 

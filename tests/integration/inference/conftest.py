@@ -1,5 +1,6 @@
 """The real server as its own process, alone and behind SageMaker's REST path."""
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -33,6 +34,11 @@ class Server(InferenceService):
 
     def launch(self) -> None:
         self.spawn([sys.executable, *self.command], cwd=self.folder)
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
 
 
 @pytest.fixture(scope="session")

@@ -96,22 +96,23 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
     """
     with _opened(body, limits) as (image, header):
         standard = _standard_raster(image)
-        medium = _within(standard, "medium")
-        return Standardised(
-            jpeg=_jpeg(standard, STANDARD_QUALITY),
-            small=_jpeg(_within(medium, "small"), THUMBNAIL_QUALITY),
-            medium=_jpeg(medium, THUMBNAIL_QUALITY),
-            width=header.width,
-            height=header.height,
-            format=header.type.format,
-            mime_type=header.type.mime_type,
-        )
+    medium = _within(standard, "medium")
+    return Standardised(
+        jpeg=_jpeg(standard, STANDARD_QUALITY),
+        small=_jpeg(_within(medium, "small"), THUMBNAIL_QUALITY),
+        medium=_jpeg(medium, THUMBNAIL_QUALITY),
+        width=header.width,
+        height=header.height,
+        format=header.type.format,
+        mime_type=header.type.mime_type,
+    )
 
 
 def thumbnail(body: bytes, size: str, limits: Limits) -> bytes:
     """One thumbnail, ``small`` or ``medium``, of an original or a standard JPEG. Raises as ``standardise`` does."""
     with _opened(body, limits) as (image, _):
-        return _jpeg(_within(_standard_raster(image), size), THUMBNAIL_QUALITY)
+        standard = _standard_raster(image)
+    return _jpeg(_within(standard, size), THUMBNAIL_QUALITY)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Sending events: one producer per execution environment, every delivery report checked."""
 
+import threading
 from collections.abc import Sequence
-from functools import cached_property
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -20,26 +21,24 @@ class KafkaPublisher:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings, self._lock = settings, threading.Lock()
+        self._made: Producer | None = None
 
-    @cached_property
+    @property
     def _producer(self) -> Producer:
-        timeout_ms = int(self._settings.publish_timeout_seconds * 1000)
-        return Producer(
-            client_config(self._settings)
-            | {
-                "acks": "all",
-                "enable.idempotence": True,
-                "compression.type": "lz4",
-                "linger.ms": 2,
-                "delivery.timeout.ms": timeout_ms,
-                "message.max.bytes": 1_000_000,
-            }
-        )
+        """The one producer. Making it may wait for a token, so two threads must not begin to."""
+        with self._lock:
+            if self._made is None:
+                self._made = Producer(_producer_config(self._settings))
+            return self._made
 
     def connect(self) -> None:
         """Begin to connect in the background, so that the first publish need not wait for it."""
         if self._settings.kafka_brokers:
+            threading.Thread(target=self._try_to_connect, name="connect", daemon=True).start()
+
+    def _try_to_connect(self) -> None:
+        with suppress(KafkaException):
             self._producer.poll(0)
 
     def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
@@ -47,7 +46,8 @@ class KafkaPublisher:
         for position, message in enumerate(messages):
             self._send(message, position, delivered)
         # A message librdkafka still holds after the deadline counts as not delivered: its record comes again.
-        self._producer.flush(self._settings.publish_timeout_seconds + 1)
+        with suppress(KafkaException):
+            self._producer.flush(self._settings.publish_timeout_seconds + 1)
         return delivered
 
     def _send(self, message: OutgoingMessage, position: int, delivered: list[bool]) -> None:
@@ -79,3 +79,14 @@ class KafkaPublisher:
 def _headers(message: OutgoingMessage) -> list[tuple[str, bytes]]:
     headers = [(EVENT_ID, message.event_id.encode())]
     return [*headers, (TRACEPARENT, message.traceparent.encode())] if message.traceparent else headers
+
+
+def _producer_config(settings: Settings) -> dict[str, Any]:
+    return client_config(settings) | {
+        "acks": "all",
+        "enable.idempotence": True,
+        "compression.type": "lz4",
+        "linger.ms": 2,
+        "delivery.timeout.ms": int(settings.publish_timeout_seconds * 1000),
+        "message.max.bytes": 1_000_000,
+    }
