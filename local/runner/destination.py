@@ -40,12 +40,9 @@ class FailureDestination:
             self._to_folder(records, event, function, result)
 
     def _to_topic(self, topic: str, records: Sequence[KafkaRecord], function: str, result: Result) -> None:
-        lost: list[str] = []
-
-        def on_delivery(error: Any, _message: Any) -> None:
-            if error:
-                lost.append(str(error))
-
+        # One for all of this call: threads that come first together may each make one.
+        producer = self._producer
+        reports: list[Any] = []
         for record in records:
             context = {
                 "lambda-function": function,
@@ -56,10 +53,14 @@ class FailureDestination:
             }
             own: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in context.items()]
             headers = [*record.headers, *own]
-            self._producer.produce(topic, record.value, record.key, headers=headers, on_delivery=on_delivery)
-        left = self._producer.flush(self._timeout_seconds + 2)
-        if left or lost:
-            raise RuntimeError(f"{left + len(lost)} of {len(records)} records did not reach {topic}: {lost[:1]}")
+            producer.produce(
+                topic, record.value, record.key, headers=headers, on_delivery=lambda e, _: reports.append(e)
+            )
+        producer.flush(self._timeout_seconds + 2)
+        # Reports are counted, not what is left: another thread's flush may still be handing them over.
+        if missing := len(records) - reports.count(None):
+            reasons = [str(error) for error in reports if error]
+            raise RuntimeError(f"{missing} of {len(records)} records did not reach {topic}: {reasons[:1]}")
 
     def _to_folder(self, records: Sequence[KafkaRecord], event: KafkaEvent, function: str, result: Result) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -72,6 +72,7 @@ class ScheduleSource:
     def __init__(self, event: ScheduleEvent, pool: Pool, log: Callable[[str], None]) -> None:
         self.pool, self._log = pool, log
         self._next, self._payload = schedule(event.expression), event.payload
+        self._next(datetime.now(UTC))  # What is never due is refused here, not in the thread.
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"schedule {pool.spec.name}", daemon=True)
 

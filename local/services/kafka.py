@@ -78,16 +78,25 @@ class KafkaService(ChildService):
             once(self._jars, _fetch_jars)
 
     def launch(self) -> None:
-        require_port(self.name, "127.0.0.1", self.port, "DEEPLENS_KAFKA_PORT")
         if self.in_memory:
-            self.spawn([sys.executable, "-m", "local.services.memory_broker", str(self.port)])
+            self._home.mkdir(parents=True, exist_ok=True)
+            self._address.unlink(missing_ok=True)
+            self.spawn([sys.executable, "-m", "local.services.memory_broker", self._address])
             return
+        require_port(self.name, "127.0.0.1", self.port, "DEEPLENS_KAFKA_PORT")
         self._configure()
         self.spawn([*self._java("-Xmx512m", "-Xms128m"), "kafka.Kafka", self._properties])
 
     def answers(self) -> bool:
+        if self.in_memory:
+            # It chooses its port itself, and says which once it listens.
+            self.environment["KAFKA_BROKERS"] = self._address.read_text()
         client = AdminClient({"bootstrap.servers": self.environment["KAFKA_BROKERS"], "log_level": 0})
         return bool(client.list_topics(timeout=1).brokers)
+
+    @property
+    def _address(self) -> Path:
+        return self._home / "in-memory-address"
 
     @property
     def _properties(self) -> Path:

@@ -1,6 +1,7 @@
 """librdkafka's in-memory cluster as a process: for a look at the demo where Java is missing, never for tests.
 
-It keeps 5 MiB per partition, drops the oldest silently, and forgets everything when it stops.
+It keeps 5 MiB per partition, drops the oldest silently, knows no admin calls, and forgets everything when it stops.
+Its only argument is the file that receives its address, ``host:port``.
 """
 
 import ctypes
@@ -35,8 +36,12 @@ def main() -> None:
     cluster = library.rd_kafka_mock_cluster_new(client, 1)
     for topic in TOPICS:
         library.rd_kafka_mock_topic_create(cluster, topic.name.encode(), topic.partitions, 1)
-    print(NOTICE, library.rd_kafka_mock_cluster_bootstraps(cluster).decode(), flush=True)
-    Path(sys.argv[1]).write_text(library.rd_kafka_mock_cluster_bootstraps(cluster).decode())
+    address = library.rd_kafka_mock_cluster_bootstraps(cluster).decode()
+    print(NOTICE, address, flush=True)
+    target = Path(sys.argv[1])
+    writing = target.with_suffix(".tmp")
+    writing.write_text(address)
+    writing.replace(target)
     while True:
         time.sleep(3600)
 

@@ -6,9 +6,11 @@ import pwd
 import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
 import psycopg
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
@@ -38,7 +40,7 @@ class PostgresService(ChildService):
         require_port(self.name, "127.0.0.1", self.port, "DEEPLENS_POSTGRES_PORT")
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
-        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        _forget_stale_lock(self._data / "postmaster.pid")
         options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", "", "-c", f"max_connections={self._max_connections}"]
         tuning = ["-c", "shared_buffers=128MB", "-c", "max_wal_size=256MB"]
         self.spawn([self._binary("postgres"), "-D", self._data, *options, *tuning], user=self._user, cwd=self._data)
@@ -79,6 +81,18 @@ class PostgresService(ChildService):
 def _unprivileged_user() -> int | None:
     """PostgreSQL refuses to run as root; another user then does."""
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+def _forget_stale_lock(lock: Path) -> None:
+    """Remove the lock of a server that is gone: its number may be another process's by now.
+
+    A living server's lock stays, so that no second one starts on its files.
+    """
+    with suppress(OSError, ValueError, IndexError, psutil.Error):
+        holder = psutil.Process(int(lock.read_text().split()[0]))
+        if holder.name() == "postgres" and holder.status() != psutil.STATUS_ZOMBIE:
+            return
+    lock.unlink(missing_ok=True)
 
 
 def _open_way_to(path: Path) -> None:

@@ -62,9 +62,11 @@ def require_port(name: str, host: str, port: int, setting: str) -> None:
 
 
 def _holder(port: int) -> str:
-    for connection in psutil.net_connections("tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN" and connection.pid:
-            return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    # Some systems show other users' connections to root only, and the holder may just be ending.
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN" and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""
 
 

@@ -23,8 +23,11 @@ def once(target: Path, make: Callable[[Path], None]) -> None:
         making = target.with_name(f".{target.name}.{os.getpid()}")
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir()
-        make(making)
-        making.rename(target)
+        try:
+            make(making)
+            making.rename(target)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
 
 
 def find_uv() -> str:

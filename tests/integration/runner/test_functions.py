@@ -52,19 +52,20 @@ def test_invocations_share_one_warm_process_with_new_request_ids(start_pool: Sta
     assert len(requests) == 3
 
 
-def test_a_warm_call_costs_less_than_a_millisecond(
+def test_a_warm_call_costs_a_small_part_of_a_start(
     start_pool: StartPool, record_property: Callable[[str, object], None]
 ) -> None:
     pool = start_pool()
+    started = time.perf_counter()
     pool.warm()
+    start_ms = (time.perf_counter() - started) * 1000
     durations = []
     for _ in range(300):
         started = time.perf_counter()
         assert pool.invoke({"do": "echo", "n": 1}).payload == {"do": "echo", "n": 1}
         durations.append((time.perf_counter() - started) * 1000)
     record_property("warm_call_p50_ms", statistics.median(durations))
-    # The fastest tenth: this machine may be doing other things.
-    assert statistics.quantiles(durations, n=10)[0] < 1
+    assert statistics.median(durations) < start_ms / 10
 
 
 def test_an_exception_is_reported_and_the_process_goes_on(start_pool: StartPool) -> None:

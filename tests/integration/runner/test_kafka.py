@@ -158,7 +158,7 @@ def test_a_new_record_is_taken_within_a_moment(topic: Topic, start_source: Start
     eventually(lambda: journal.numbers() == [0])
     for n in range(1, 6):
         topic.send({"n": n})
-        eventually(lambda n=n: journal.numbers()[-1] == n, seconds=1)
+        eventually(lambda n=n: journal.numbers()[-1] == n, seconds=3)
 
 
 def test_only_reported_records_and_those_behind_them_come_again(

@@ -19,8 +19,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending
+from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
-from tests.unit.api.fakes import MemoryStores
 
 MODEL = ModelRef("deeplens-visual", "1", 8)
 START = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)

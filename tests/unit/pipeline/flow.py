@@ -25,8 +25,8 @@ from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.topics import TOPIC_OF, topic_of
 
 from tests.fakes.db import FakeDeadLetters, FakeDirectory, FakeImages, FakePending, FakeUsage
+from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
-from tests.unit.api.fakes import MemoryStores
 from tests.unit.api.world import ColourEmbedder, RecordingPublisher, TickingClock, picture, tenant
 
 STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, StoreDeadLetters)
