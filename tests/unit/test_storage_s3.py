@@ -172,6 +172,8 @@ def use(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(aws, "settings", Settings)
+    # boto3 keeps the credentials that its default session found first.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     aws._client.cache_clear()
 
 
