@@ -37,6 +37,7 @@ GIVEN = {
 }
 """When one of these is set, that part runs elsewhere and is not started here."""
 AWS_DEFAULTS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+NO_JAVA = "Java or Maven is missing: the broker keeps records in memory only and forgets them when it stops."
 type Progress = Callable[[str, str], None]
 
 
@@ -119,7 +120,19 @@ class Stack:
         ]
         given = [{"part": part, "alive": True, "at": self._given[v]} for part, v in GIVEN.items() if v in self._given]
         functions = self.runner.status() if self.runner else []
-        return {"api": self.api_url, "time": time.time(), "parts": parts + given, "functions": functions}
+        return {
+            "api": self.api_url,
+            "notice": self.notice,
+            "time": time.time(),
+            "parts": parts + given,
+            "functions": functions,
+        }
+
+    @property
+    def notice(self) -> str:
+        """What the user should not overlook."""
+        forgetful = any(isinstance(service, KafkaService) and service.in_memory for service in self.services)
+        return NO_JAVA if forgetful else ""
 
     def write_status(self) -> None:
         """Publish the status for ``deeplens status``; readers see a whole file."""
@@ -182,7 +195,7 @@ class Stack:
         return path.read_text()
 
     def _write_state(self) -> None:
-        state = {"pid": os.getpid(), "api": self.api_url, "environment": self.environment}
+        state = {"pid": os.getpid(), "api": self.api_url, "environment": self.environment, "notice": self.notice}
         self.write_status()
         target = self.state_dir / "stack.json"
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -1,6 +1,7 @@
 """Kafka records, SQS messages and schedules as Lambda sends them."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ from aws_lambda_powertools.utilities.data_classes import KafkaEvent as Powertool
 from aws_lambda_powertools.utilities.kafka.consumer_records import ConsumerRecords
 
 from local.runner.kafka_event import KafkaRecord, lambda_event
-from local.runner.schedule_source import schedule, schedule_event
+from local.runner.schedule_source import ScheduleSource, schedule, schedule_event
 from local.runner.sqs_source import sqs_record, succeeded
-from local.runner.template import TemplateError
+from local.runner.template import ScheduleEvent, TemplateError
 
 RECORDS = [
     KafkaRecord(
@@ -144,6 +145,12 @@ def test_schedules_that_do_not_run_here_are_named(expression: str) -> None:
 def test_a_schedule_that_is_never_due_is_named() -> None:
     with pytest.raises(TemplateError, match="never due"):
         schedule("cron(0 0 31 2 ? *)")(NOON)
+
+
+def test_a_schedule_that_is_never_due_stops_the_start() -> None:
+    pool: Any = SimpleNamespace(spec=SimpleNamespace(name="on_schedule"))
+    with pytest.raises(TemplateError, match="never due"):
+        ScheduleSource(ScheduleEvent("cron(0 0 30 2 ? *)", ""), pool, print)
 
 
 def test_a_schedule_sends_the_schedulers_event() -> None:

@@ -26,6 +26,12 @@ def create_topics(
     ------
     BrokerUnavailable
     """
+    # The client has to outlive its futures.
+    client = AdminClient(client_config(settings))
+    try:
+        existing = client.list_topics(timeout=TIMEOUT_SECONDS).topics
+    except KafkaException as error:
+        raise BrokerUnavailable(f"listing topics: {error.args[0].str()}") from error
     wanted = [
         NewTopic(
             topic.name,
@@ -34,9 +40,10 @@ def create_topics(
             config=topic.settings(production=production),
         )
         for topic in topics
+        if topic.name not in existing
     ]
-    # The client has to outlive its futures.
-    client = AdminClient(client_config(settings))
+    if not wanted:
+        return []
     futures = client.create_topics(wanted, request_timeout=TIMEOUT_SECONDS)
     return [name for name, future in futures.items() if _created(name, future)]
 

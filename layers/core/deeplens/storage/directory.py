@@ -191,9 +191,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _chunks(file: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(chunk_bytes):
-            yield chunk
+    try:
+        with file:
+            while chunk := file.read(chunk_bytes):
+                yield chunk
+    except OSError as error:
+        raise StoreUnavailable(type(error).__name__) from error
 
 
 def _info(key: str, path: Path) -> ObjectInfo:
