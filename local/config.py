@@ -18,13 +18,13 @@ class LocalConfig(BaseSettings):
 
     state_dir: Path = Field(Path(".deeplens"), description="Databases, objects, logs; survives restarts")
     tools_dir: Path = Field(Path(".tools"), description="Downloaded parts, shared by all stacks of this checkout")
-    host: str = "127.0.0.1"
-    api_port: int = Field(8000, ge=0, le=65535)
-    inference_port: int = Field(8001, ge=0, le=65535)
-    kafka_port: int = Field(9092, ge=0, le=65535)
-    postgres_port: int = Field(5433, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="Address that the API listens on; the parts stay on 127.0.0.1")
+    api_port: int = Field(8000, ge=0, le=65535, description="HTTP API and console")
+    inference_port: int = Field(8001, ge=0, le=65535, description="Inference endpoint")
+    kafka_port: int = Field(9092, ge=0, le=65535, description="Broker; the in-memory one chooses its port itself")
+    postgres_port: int = Field(5433, ge=0, le=65535, description="Platform and tenant databases")
     aws_port: int = Field(4566, ge=0, le=65535, description="LocalStack")
-    qdrant_port: int = Field(6333, ge=0, le=65535)
+    qdrant_port: int = Field(6333, ge=0, le=65535, description="Vector index")
     storage: Literal["nfs", "s3"] = Field("nfs", description="Store of new tenants: a directory, or S3 on LocalStack")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
     max_processes: int = Field(

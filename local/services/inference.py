@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 from typing import ClassVar
-from urllib.request import urlopen
 
-from local.services.process import ChildService, free_port, require_port
+from local.services.process import ChildService, free_port, http_ok, require_port
 from local.services.tools import REPOSITORY
 
 
@@ -25,5 +24,4 @@ class InferenceService(ChildService):
         self.spawn([sys.executable, *command], cwd=REPOSITORY)
 
     def answers(self) -> bool:
-        with urlopen(f"{self.environment['INFERENCE_URL']}/v2/health/ready", timeout=2) as response:
-            return bool(response.status == 200)
+        return http_ok(f"{self.environment['INFERENCE_URL']}/v2/health/ready")

@@ -1,16 +1,21 @@
 """Apache Kafka: one KRaft node from Maven Central's jars; librdkafka's in-memory cluster where Java is missing."""
 
+import base64
+import re
 import shutil
 import subprocess
 import sys
+import uuid
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from confluent_kafka.admin import AdminClient
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
-from local.services.tools import once
+from local.services.tools import folder_of, once
 
+OLDEST_JAVA = 17
 POM = Path(__file__).resolve().parents[1] / "kafka" / "pom.xml"
 
 PROPERTIES = """\
@@ -65,13 +70,13 @@ class KafkaService(ChildService):
         super().__init__(log_dir)
         self.port = port or free_port()
         self._controller_port = free_port()
-        self._home, self._jars = state_dir.absolute() / "kafka", tools_dir.absolute() / "kafka"
+        self._home, self._jars = state_dir.absolute() / "kafka", folder_of(tools_dir, "kafka", POM.read_text())
         self.environment = {"KAFKA_BROKERS": f"127.0.0.1:{self.port}"}
 
-    @property
+    @cached_property
     def in_memory(self) -> bool:
         """Whether only librdkafka's forgetful cluster can run here."""
-        return not (shutil.which("java") and (self._jars.exists() or shutil.which("mvn")))
+        return not (_java_version() >= OLDEST_JAVA and (self._jars.exists() or shutil.which("mvn")))
 
     def prepare(self) -> None:
         if not self.in_memory:
@@ -91,7 +96,8 @@ class KafkaService(ChildService):
         if self.in_memory:
             # It chooses its port itself, and says which once it listens.
             self.environment["KAFKA_BROKERS"] = self._address.read_text()
-        client = AdminClient({"bootstrap.servers": self.environment["KAFKA_BROKERS"], "log_level": 0})
+        brokers = self.environment["KAFKA_BROKERS"]
+        client = AdminClient({"bootstrap.servers": brokers, "log_level": 0, "reconnect.backoff.max.ms": 100})
         return bool(client.list_topics(timeout=1).brokers)
 
     @property
@@ -104,27 +110,44 @@ class KafkaService(ChildService):
 
     def _configure(self) -> None:
         data = self._home / "data"
-        self._home.mkdir(parents=True, exist_ok=True)
+        # A killed broker leaves the libraries there that it had unpacked.
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True)
         (self._home / "log4j2.properties").write_text(LOGGING)
         self._properties.write_text(PROPERTIES.format(port=self.port, controller=self._controller_port, data=data))
         if not (data / "meta.properties").exists():
-            identity = self._tool("random-uuid")
-            self._tool("format", "-t", identity, "-c", str(self._properties))
+            self._format()
+
+    @property
+    def _temporary(self) -> Path:
+        return self._home / "tmp"
 
     def _java(self, *options: str) -> list[str]:
+        quick_start = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
         logging = f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}"
-        return ["java", *options, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", logging, "-cp", f"{self._jars}/*"]
+        temporary = f"-Djava.io.tmpdir={self._temporary}"
+        return ["java", *options, *quick_start, logging, temporary, "-cp", f"{self._jars}/*"]
 
-    def _tool(self, *arguments: str) -> str:
-        command = [*self._java("-Xmx128m"), "kafka.tools.StorageTool", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    def _format(self) -> None:
+        # "A" in front: Kafka's tools take a leading "-" for an option.
+        identity = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+        command = ["kafka.tools.StorageTool", "format", "-t", identity, "-c", str(self._properties)]
+        done = subprocess.run([*self._java("-Xmx128m"), *command], capture_output=True, text=True, check=False)
         if done.returncode:
             raise ServiceFailed(f"kafka: preparing {self._home} failed: {done.stderr or done.stdout}")
-        return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+
+
+def _java_version() -> int:
+    """The major version of the Java on the path; 0 where there is none, or a stand-in that only offers one."""
+    java = shutil.which("java")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr if java else ""
+    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    return int(found.group(1)) if found else 0
 
 
 def _fetch_jars(target: Path) -> None:
-    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    # -U: Maven otherwise remembers for a day what an earlier attempt could not reach.
+    command = ["mvn", "-q", "-B", "-U", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     done = subprocess.run([*command, f"-DoutputDirectory={target}"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ServiceFailed(

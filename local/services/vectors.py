@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 from typing import ClassVar
-from urllib.request import urlopen
 
-from local.services.process import ChildService, free_port, require_port
+from local.services.process import ChildService, free_port, http_ok, require_port
 from local.services.tools import REPOSITORY
 
 
@@ -27,5 +26,4 @@ class VectorService(ChildService):
         self.spawn([sys.executable, *command, "--data", self._data], cwd=REPOSITORY)
 
     def answers(self) -> bool:
-        with urlopen(f"{self.environment['QDRANT_URL']}/readyz", timeout=2) as response:
-            return bool(response.status == 200)
+        return http_ok(f"{self.environment['QDRANT_URL']}/readyz")
