@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from deeplens.auth.api_keys import READ, WRITE
+from deeplens.auth.api_keys import ADMIN, READ, WRITE
 from deeplens.bootstrap import Parts
 from deeplens.settings import Settings
 from deeplens.tenants import behind, migrate_platform, migrate_tenants
@@ -70,14 +70,17 @@ def migrate() -> None:
 
 @keys.command("create")
 def create_key(
-    tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo")],
+    tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo; absent: an operator's key, of no tenant")] = "",
     name: Annotated[str, typer.Option(help="What it is for.")] = "cli",
-    scope: Annotated[list[str] | None, typer.Option(help="Repeat for several; read and write if absent.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Repeat for several; read and write if absent, an operator's: admin.")
+    ] = None,
 ) -> None:
     """Create an API key; it is shown once."""
     parts = current_parts()
-    parts.tenants.get(tenant_id)
-    typer.echo(parts.api_keys.create(tenant_id, name, scope or (READ, WRITE)))
+    if tenant_id:
+        parts.tenants.get(tenant_id)
+    typer.echo(parts.api_keys.create(tenant_id or None, name, scope or ((READ, WRITE) if tenant_id else (ADMIN,))))
 
 
 @keys.command()

@@ -82,9 +82,14 @@ def _add_inference(app: FastAPI, repository: Repository, gate: Gate) -> None:
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
-        """SageMaker's form: the model is named by the custom attributes ``model=NAME;version=V``."""
+        """SageMaker's form: the model is named by the custom attributes ``model=NAME;version=V``.
+
+        With ``describe=true`` the answer is the model's metadata: an endpoint has no other way to ask for it.
+        """
         asked = _attributes(request.headers.get("x-amzn-sagemaker-custom-attributes", ""))
         model = repository.get(asked.get("model", repository.default), asked.get("version"))
+        if asked.get("describe") == "true":
+            return JSONResponse(_metadata(model.manifest, repository.versions(model.manifest.name)))
         body, length = await run(request, model)
         kind = "application/json" if length is None else f"{SAGEMAKER_TYPE}{length}"
         return Response(body, headers={"content-type": kind})
@@ -137,6 +142,7 @@ def _metadata(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
             "version": manifest.version,
             "default_threshold": manifest.default_threshold,
             "description": manifest.description,
+            **manifest.thresholds_as_parameters(),
         },
     }
 

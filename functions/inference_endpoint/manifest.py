@@ -2,9 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ModelRefused(Exception):
@@ -19,6 +19,22 @@ class InputRule(BaseModel):
     name: str = "pixels"
     size: int = Field(gt=0, le=1024)
     resize: Literal["squash", "crop"]
+
+
+class Thresholds(BaseModel):
+    """Least cosines of the labels that results carry, highest first; measured per model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exact: float = Field(ge=-1, le=1)
+    near_duplicate: float = Field(ge=-1, le=1)
+    similar: float = Field(ge=-1, le=1)
+
+    @model_validator(mode="after")
+    def _descend(self) -> Self:
+        if not self.exact >= self.near_duplicate >= self.similar:
+            raise ValueError("thresholds must not rise: exact, near_duplicate, similar")
+        return self
 
 
 class Manifest(BaseModel):
@@ -36,6 +52,12 @@ class Manifest(BaseModel):
     output: str = "embedding"
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     default_threshold: float = Field(ge=-1, le=1)
+    thresholds: Thresholds | None = None
+
+    def thresholds_as_parameters(self) -> dict[str, float]:
+        """As the protocol's flat parameters, ``threshold_exact`` and so on."""
+        given = self.thresholds.model_dump() if self.thresholds else {}
+        return {f"threshold_{name}": value for name, value in given.items()}
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -1,6 +1,7 @@
-"""every minute → resume → deeplens.images.uploaded"""
+"""every minute → resume, rollouts → deeplens.images.uploaded, deeplens.images.maintenance"""
 
 from deeplens.bootstrap import schedule_handler
 from deeplens.pipeline.resume import ResumeOverdue
+from deeplens.pipeline.tick_rollouts import TickRollouts
 
-handler = schedule_handler(ResumeOverdue, "resume")
+handler = schedule_handler(ResumeOverdue, TickRollouts)

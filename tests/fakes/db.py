@@ -34,7 +34,7 @@ class FakeDirectory:
     def add(self, tenant: Tenant) -> None:
         self._tenants[tenant.id] = tenant
 
-    def get(self, tenant_id: str) -> Tenant:
+    def get(self, tenant_id: str, *, fresh: bool = False) -> Tenant:
         tenant = self._tenants.get(tenant_id)
         if tenant is None or tenant.status not in ("active", "suspended"):
             raise TenantNotFound(f"no tenant {tenant_id}")
@@ -125,6 +125,11 @@ class FakeImages:
                 del tombstones[tombstone.image_id]
             return len(old)
 
+    def rows(self, tenant: Tenant) -> dict[str, ImageRecord]:
+        """Live images, for the fakes beside this one."""
+        with self._lock:
+            return self._live(tenant)
+
     def _live(self, tenant: Tenant) -> dict[str, ImageRecord]:
         buried = self._tombstones[tenant.id]
         return {image_id: row for image_id, row in self._rows[tenant.id].items() if image_id not in buried}
@@ -198,7 +203,11 @@ class FakeApiKeys:
         self._keys: dict[str, tuple[bytes, Principal, datetime | None]] = {}
 
     def create(
-        self, tenant_id: str, name: str, scopes: Iterable[str] = (READ, WRITE), expires_at: datetime | None = None
+        self,
+        tenant_id: str | None,
+        name: str,
+        scopes: Iterable[str] = (READ, WRITE),
+        expires_at: datetime | None = None,
     ) -> str:
         key, granted = new_key(), frozenset(checked_scopes(scopes))
         principal = Principal(tenant_id, f"key:{key.prefix}", granted)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
-from deeplens.domain import ModelRef
+from deeplens.domain import ModelProfile, ModelRef, Thresholds
 from deeplens.errors import InvalidImage, ModelNotFound
 from deeplens.ports import Vectors
 from PIL import Image
 
 GRID = 4
+THRESHOLDS = Thresholds(0.999, 0.95, 0.8)
 BUILT_IN = ModelRef("deeplens-visual", "1", 512)
 
 
@@ -31,11 +32,18 @@ class FakeEmbedder:
     def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
         if self.failure:
             raise self.failure
-        if model not in self.models:
-            raise ModelNotFound(f"no model {model.name} version {model.version}")
+        self.describe(model.name, model.version)
         self.batches.append(len(images))
         rows = [_layout(image, model.dimensions) for image in images]
         return np.stack(rows) if rows else np.empty((0, model.dimensions), np.float32)
+
+    def describe(self, name: str, version: str) -> ModelProfile:
+        if self.failure:
+            raise self.failure
+        for model in self.models:
+            if (model.name, model.version) == (name, version):
+                return ModelProfile(model, THRESHOLDS)
+        raise ModelNotFound(f"no model {name} version {version}")
 
 
 def _layout(image: bytes, dimensions: int) -> Vectors:

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+
+from functions.inference_endpoint.training import procedural
 
 type Rng = np.random.Generator
 type Change = Callable[[Rng, Image.Image], Image.Image]
 
 
+LETTERS = [*range(65, 91), *range(97, 123), 32, 32, 32]
 RIGHT_ANGLES = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 
 
@@ -68,8 +71,23 @@ def compress(rng: Rng, image: Image.Image) -> Image.Image:
     return Image.open(out).convert("RGB")
 
 
+def caption(rng: Rng, image: Image.Image) -> Image.Image:
+    """Words on the image, as of a meme or a watermark."""
+    copy = image.copy()
+    draw = ImageDraw.Draw(copy)
+    height = max(8, int(copy.height * rng.uniform(0.05, 0.18)))
+    for _ in range(int(rng.integers(1, 4))):
+        words = "".join(chr(int(c)) for c in rng.choice(LETTERS, int(rng.integers(4, 24))))
+        place = (float(rng.uniform(-0.1, 0.6) * copy.width), float(rng.uniform(0, 0.9) * copy.height))
+        ink, edge = (int(rng.choice([0, 255])), int(rng.choice([0, 255])))
+        draw.text(
+            place, words, (ink,) * 3, ImageFont.load_default(height), stroke_width=height // 12, stroke_fill=(edge,) * 3
+        )
+    return copy
+
+
 def overlay(rng: Rng, image: Image.Image) -> Image.Image:
-    """Text lines or a sticker on the image."""
+    """Bars or stickers on the image."""
     copy = image.copy()
     draw = ImageDraw.Draw(copy)
     for _ in range(int(rng.integers(1, 4))):
@@ -97,6 +115,21 @@ def embed_in_page(rng: Rng, image: Image.Image) -> Image.Image:
     return page
 
 
+def embed_in_picture(rng: Rng, image: Image.Image) -> Image.Image:
+    """The image as a part of another picture, as in a collage or a photo of a print."""
+    side = float(np.exp(rng.uniform(np.log(1.1), np.log(2.5))))
+    page = procedural.background(rng).resize((int(image.width * side), int(image.height * side)))
+    left, top = rng.integers(0, page.width - image.width + 1), rng.integers(0, page.height - image.height + 1)
+    page.paste(image, (int(left), int(top)))
+    return page
+
+
+def stretch(rng: Rng, image: Image.Image) -> Image.Image:
+    """Another aspect; seen in the model's square input after a crop or on a page."""
+    width, height = (max(8, int(side * np.exp(rng.normal(0, 0.25)))) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
 CHANGES: dict[str, Change] = {
     "crop": crop,
     "rotate": rotate,
@@ -108,9 +141,12 @@ CHANGES: dict[str, Change] = {
     "shrink": shrink,
     "compress": compress,
     "overlay": overlay,
+    "caption": caption,
     "page": embed_in_page,
+    "picture": embed_in_picture,
+    "stretch": stretch,
 }
-WEIGHTS = np.array([4, 2, 1, 3, 0.5, 1, 1, 1, 1.5, 1.5, 2.5])
+WEIGHTS = np.array([4, 2, 1, 3, 0.5, 1, 1, 1, 1.5, 1, 1, 2.5, 1, 0.7])
 
 
 def view(rng: Rng, image: Image.Image) -> Image.Image:
@@ -119,3 +155,12 @@ def view(rng: Rng, image: Image.Image) -> Image.Image:
     for name in names:
         image = CHANGES[str(name)](rng, image)
     return image
+
+
+def mild_view(rng: Rng, image: Image.Image) -> Image.Image:
+    """The image as it is usually stored: little cropped, recompressed, sometimes mirrored."""
+    share = float(rng.uniform(0.85, 1))
+    width, height = int(image.width * share), int(image.height * share)
+    x, y = (int(rng.integers(0, side - part + 1)) for side, part in ((image.width, width), (image.height, height)))
+    shown = image.crop((x, y, x + width, y + height))
+    return compress(rng, flip(rng, shown) if rng.random() < 0.5 else shown)

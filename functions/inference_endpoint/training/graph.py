@@ -31,11 +31,12 @@ class Graph:
     def scalar(self, kind: str, value: str, number: float) -> str:
         return self.node(kind, value, self.constant(np.array(number, np.float32)))
 
-    def conv(self, value: str, kernels: Array, *, group: int = 1) -> str:
-        """Same-size convolution; ``kernels`` has shape (out, in / group, k, k)."""
+    def conv(self, value: str, kernels: Array, *, bias: Array | None = None, stride: int = 1) -> str:
+        """Convolution padded by half its kernel; ``kernels`` has shape (out, in, k, k)."""
         pad = kernels.shape[-1] // 2
-        weights = self.constant(kernels.astype(np.float32))
-        return self.node("Conv", value, weights, pads=[pad] * 4, group=group)
+        given = [kernels] if bias is None else [kernels, bias]
+        weights = [self.constant(value.astype(np.float32)) for value in given]
+        return self.node("Conv", value, *weights, pads=[pad] * 4, strides=[stride] * 2)
 
     def pool(self, value: str, kernel: int) -> str:
         """Mean over blocks of ``kernel`` × ``kernel``; a fixed kernel, so that every runtime agrees."""

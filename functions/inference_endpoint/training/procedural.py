@@ -15,13 +15,15 @@ SIDE = 256
 def image(seed: int) -> Image.Image:
     """The image of a seed, RGB, 256 × 256."""
     rng = np.random.default_rng(seed)
-    canvas = _background(rng)
+    canvas = background(rng)
     if rng.random() < 0.35:
         canvas = _horizon(rng, canvas)
     if rng.random() < 0.8:
         canvas = _leaves(rng, canvas, int(rng.integers(4, 120)))
     if rng.random() < 0.3:
         canvas = _strokes(rng, canvas)
+    if rng.random() < 0.5:
+        canvas = _lit(rng, canvas)
     if rng.random() < 0.3:
         canvas = canvas.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 2.0))))
     return _toned(rng, canvas)
@@ -45,13 +47,11 @@ def _grating(rng: np.random.Generator) -> Array:
 
 
 def _colours(rng: np.random.Generator, count: int) -> Array:
-    """A palette around one hue, some of it grey."""
-    base = rng.random(3)
-    spread = rng.uniform(0.1, 0.7)
-    colours = base + rng.normal(0, spread, (count, 3))
-    if rng.random() < 0.2:
-        colours = colours.mean(1, keepdims=True).repeat(3, 1)
-    return np.clip(colours, 0, 1)
+    """A palette around one hue, mostly dull as in photos, some of it grey."""
+    colours = np.clip(rng.random(3) + rng.normal(0, rng.uniform(0.1, 0.7), (count, 3)), 0, 1)
+    grey = colours.mean(1, keepdims=True)
+    saturation = 0 if rng.random() < 0.15 else rng.beta(1.5, 2)
+    return np.asarray(grey + (colours - grey) * saturation)
 
 
 def _texture(rng: np.random.Generator) -> Array:
@@ -61,7 +61,8 @@ def _texture(rng: np.random.Generator) -> Array:
     return np.asarray(dark + (light - dark) * field[..., None])
 
 
-def _background(rng: np.random.Generator) -> Image.Image:
+def background(rng: np.random.Generator) -> Image.Image:
+    """One texture, or two mixed."""
     field = _texture(rng)
     if rng.random() < 0.5:
         field = 0.6 * field + 0.4 * _texture(rng)
@@ -114,6 +115,12 @@ def _strokes(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
         points = [tuple(p) for p in (np.cumsum(rng.normal(0, 25, (5, 2)), 0) + rng.uniform(0, SIDE, 2)).tolist()]
         draw.line(points, fill=tuple(int(c) for c in colour), width=int(rng.integers(1, 8)))
     return canvas
+
+
+def _lit(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
+    """Light and shade that vary slowly, as over a scene."""
+    light = rng.uniform(0.3, 0.8) + _noise(rng, 2.6) * rng.uniform(0.3, 0.9)
+    return Image.fromarray(np.clip(np.asarray(canvas) * light[..., None], 0, 255).astype(np.uint8))
 
 
 def _toned(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from deeplens.contracts.events import Event
 from deeplens.domain import OutgoingMessage
+from deeplens.errors import DeepLensError
 from deeplens.kafka.handler import BatchHandler, Parse, Response
 from deeplens.kafka.records import follow_up_id
 from deeplens.pipeline.outcome import Stage
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
         EventPublisher,
         ImageRepository,
         PendingImages,
+        Rollouts,
         StoreResolver,
         TenantDirectory,
         UsageMeter,
         VectorIndex,
+        VectorStates,
     )
     from deeplens.tenants import Provisioning
 
@@ -85,6 +88,22 @@ class Parts:
         from deeplens.db.images import PostgresImages
 
         return PostgresImages(self.connections)
+
+    @cached_property
+    def vector_states(self) -> VectorStates:
+        from deeplens.db.vector_states import PostgresVectorStates
+
+        return PostgresVectorStates(self.connections)
+
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        from deeplens.db.rollouts import PostgresRollouts
+
+        return PostgresRollouts(self.connections)
+
+    @cached_property
+    def backfill_window(self) -> int:
+        return self.settings.backfill_window
 
     @cached_property
     def pending(self) -> PendingImages:
@@ -175,15 +194,33 @@ def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | Non
     return handler
 
 
-def schedule_handler(job: Callable[..., Callable[[], Sequence[Event]]], name: str) -> Callable[[Any, Any], None]:
-    """The Lambda handler that runs a job on a schedule and publishes what it returns."""
-    run, publisher = parts().build(job), parts().publisher
+class ScheduledJob(Protocol):
+    """Work without an event of its own; what it returns is published."""
+
+    name: ClassVar[str]
+
+    def __call__(self) -> Sequence[Event]: ...
+
+
+def schedule_handler(*jobs: Callable[..., ScheduledJob]) -> Callable[[Any, Any], None]:
+    """The Lambda handler that runs jobs on a schedule; one that fails leaves the others alone."""
+    built, publisher = [parts().build(job) for job in jobs], parts().publisher
 
     def handler(event: Mapping[str, Any], _context: Any) -> None:
-        events = run()
-        source = f"{name}/{event.get('time', '')}"
-        messages = [OutgoingMessage(one, follow_up_id(name, source, i)) for i, one in enumerate(events)]
-        lost = publisher.publish(messages).count(False) if messages else 0
-        logger().info("schedule ran", job=name, published=len(messages) - lost, lost=lost)
+        failed = [job.name for job in built if not _ran(job, publisher, str(event.get("time", "")))]
+        if failed:
+            raise DeepLensError(f"failed: {', '.join(failed)}; the logs say why")
 
     return handler
+
+
+def _ran(job: ScheduledJob, publisher: EventPublisher, time: str) -> bool:
+    try:
+        source = f"{job.name}/{time}"
+        messages = [OutgoingMessage(one, follow_up_id(job.name, source, i)) for i, one in enumerate(job())]
+        lost = publisher.publish(messages).count(False) if messages else 0
+    except Exception:
+        logger().exception("scheduled job failed", job=job.name)
+        return False
+    logger().info("scheduled job ran", job=job.name, published=len(messages) - lost, lost=lost)
+    return True

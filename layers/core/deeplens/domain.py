@@ -1,6 +1,6 @@
 """The nouns of DeepLens, free of any vendor: tenants, images, models, matches."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import IntEnum
 from typing import Any, Literal
@@ -17,6 +17,40 @@ class ModelRef:
     dimensions: int
 
 
+type MatchLabel = Literal["exact", "near-duplicate", "similar", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Least cosines of a model's match labels; what they mean differs from model to model."""
+
+    exact: float
+    near_duplicate: float
+    similar: float
+
+    def label(self, score: float) -> MatchLabel:
+        if score >= self.exact:
+            return "exact"
+        if score >= self.near_duplicate:
+            return "near-duplicate"
+        return "similar" if score >= self.similar else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """What the inference endpoint says of a model.
+
+    Attributes
+    ----------
+    thresholds : None when its manifest gives none; results then carry no label.
+    text : whether it embeds text beside images.
+    """
+
+    ref: ModelRef
+    thresholds: Thresholds | None = None
+    text: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """One tenant's row: where its data lives and which model its searches use.
@@ -26,6 +60,9 @@ class Tenant:
     database_url : the tenant's own database.
     storage_uri : root of its store, ``s3://bucket``, ``minio://bucket`` or ``nfs://directory``.
     qdrant_url : endpoint that holds its collections.
+    model : what searches use.
+    thresholds : of ``model``.
+    target : a second model that every image is embedded with, while one is rolled out or may be rolled back to.
     """
 
     id: str
@@ -35,10 +72,21 @@ class Tenant:
     storage_uri: str
     qdrant_url: str
     model: ModelRef
+    thresholds: Thresholds | None = None
+    target: ModelRef | None = None
 
     @property
     def collection(self) -> str:
         return collection_name(self.id, self.model)
+
+    @property
+    def models(self) -> tuple[ModelRef, ...]:
+        """Every model whose collection is kept up to date, the searched one first."""
+        return (self.model, self.target) if self.target else (self.model,)
+
+    def using(self, model: ModelRef) -> "Tenant":
+        """The tenant as its ports see it when they are to work on another of its collections."""
+        return self if model == self.model else replace(self, model=model, thresholds=None, target=None)
 
 
 def collection_name(tenant_id: str, model: ModelRef) -> str:

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     max_image_frames: int = Field(500)
     parallelism: int = Field(8, ge=1, description="Threads that work on one batch")
     tenant_window: int = Field(200, ge=1, description="Images of one tenant in flight")
+    backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
 
 

@@ -11,18 +11,17 @@ from psycopg import sql
 
 from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect, translated
-from deeplens.db.directory import tenant_of
-from deeplens.domain import ModelRef, Tenant
+from deeplens.db.directory import TENANTS, tenant_of
+from deeplens.db.rollouts import REGISTER, model_row
+from deeplens.domain import ModelProfile, ModelRef, Tenant, Thresholds
 from deeplens.errors import TenantNotFound
 from deeplens.ports import StoreResolver, VectorIndex
 
 BUILT_IN_MODEL = ModelRef("deeplens-visual", "1", 512)
+BUILT_IN_MODELS = (ModelProfile(BUILT_IN_MODEL, Thresholds(0.97, 0.62, 0.5)),)
+"""What the endpoint's own manifests say, so that labels work before anything was asked of it."""
 NAME = re.compile(r"tenant_[a-z0-9_]{0,39}[a-z0-9]")  # buckets end with a letter or digit
 MIGRATIONS_AT_ONCE = 4
-COLUMNS = (
-    "id, name, status, database_server, database_name, storage_uri, qdrant_url, "
-    "model_name, model_version, model_dimensions"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Provisioning:
 
     def _row(self, tenant_id: str) -> dict[str, Any]:
         with self._connections.platform() as connection:
-            row = connection.execute(f"SELECT {COLUMNS} FROM tenants WHERE id = %s", [tenant_id]).fetchone()  # noqa: S608
+            row = connection.execute(f"{TENANTS} WHERE t.id = %s", [tenant_id]).fetchone()
         if row is None:
             raise TenantNotFound(f"no tenant {tenant_id}")
         return row
@@ -107,7 +106,12 @@ def create_database(server_url: str, name: str) -> None:
 
 
 def migrate_platform(database_url: str) -> str:
-    return migrate.upgrade(database_url, "platform")
+    """The newest schema, and the built-in models in it; returns its version."""
+    version = migrate.upgrade(database_url, "platform")
+    with translated(), connect(database_url) as connection:
+        for profile in BUILT_IN_MODELS:
+            connection.execute(REGISTER, model_row(profile))
+    return version
 
 
 def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) -> list[Migrated]:
@@ -138,8 +142,8 @@ def behind(connections: Connections) -> Iterator[Tenant]:
     """Tenants whose recorded schema is not the newest."""
     with connections.platform() as connection:
         rows = connection.execute(
-            f"SELECT {COLUMNS} FROM tenants WHERE status IN ('active', 'suspended') "  # noqa: S608
-            "AND schema_version IS DISTINCT FROM %s ORDER BY id",
+            f"{TENANTS} WHERE t.status IN ('active', 'suspended') AND t.schema_version IS DISTINCT FROM %s "
+            "ORDER BY t.id",
             [migrate.head("tenant")],
         ).fetchall()
     for row in rows:

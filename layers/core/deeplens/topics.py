@@ -62,7 +62,7 @@ VIDEOS_UPLOADED = Topic("deeplens.videos.uploaded", events.VideoUploaded)
 FEATURES_EXTRACTION = Topic(
     "deeplens.features.extraction",
     events.FeatureExtractionRequested,
-    producers=("on_image_uploaded",),
+    producers=("on_image_uploaded", "on_indexing_requested", "on_image_maintenance"),
     consumers=("on_extraction_requested",),
 )
 VECTORS_INDEXING = Topic(
@@ -95,7 +95,7 @@ PROCESSING_DEADLETTER = Topic(
 IMAGES_MAINTENANCE = Topic(
     "deeplens.images.maintenance",
     events.ImageMaintenance,
-    producers=("search_api",),
+    producers=("search_api", "admin_api", "on_image_maintenance", "on_schedule"),
     consumers=("on_image_maintenance",),
 )
 DUPLICATES_FOUND = Topic("deeplens.duplicates.found", events.DuplicatesFound)

@@ -9,7 +9,6 @@ from io import BytesIO
 from typing import Any
 
 import httpx
-import numpy as np
 from deeplens.api.app import create_app
 from deeplens.domain import ModelRef, OutgoingMessage, Point, StageResult, Step, Tenant
 from deeplens.imaging import Limits
@@ -19,6 +18,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending
+from tests.fakes.embedder import THRESHOLDS, FakeEmbedder
+from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
 
@@ -27,7 +28,7 @@ START = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
 
 
 def tenant(name: str, status: Any = "active") -> Tenant:
-    return Tenant(f"tenant_{name}", name, status, "", f"s3://tenant-{name}", "", MODEL)
+    return Tenant(f"tenant_{name}", name, status, "", f"s3://tenant-{name}", "", MODEL, THRESHOLDS)
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (64, 48), format: str = "JPEG") -> bytes:
@@ -46,19 +47,6 @@ class TickingClock:
 
     def now(self) -> datetime:
         return START + timedelta(seconds=next(self._seconds))
-
-
-class ColourEmbedder:
-    """Mean colours as a direction: equal pictures are equal vectors."""
-
-    failure: Exception | None = None
-
-    def embed(self, images: Sequence[bytes], model: ModelRef) -> np.ndarray:
-        if self.failure:
-            raise self.failure
-        rows = [np.asarray(Image.open(BytesIO(one)).convert("RGB"), np.float32).mean((0, 1)) - 127 for one in images]
-        vectors = np.pad(np.stack(rows), ((0, 0), (0, model.dimensions - 3)), constant_values=5)
-        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 @dataclass
@@ -87,8 +75,9 @@ class World:
         self.acme, self.other = tenant("acme"), tenant("other")
         self.tenants = FakeDirectory(self.acme, self.other)
         self.clock, self.images, self.pending = TickingClock(), FakeImages(), FakePending(window=200)
-        self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), ColourEmbedder()
+        self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL)
         self.publisher, self.api_keys = RecordingPublisher(), FakeApiKeys()
+        self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from deeplens.contracts.events import Event, ImageUploaded
-from deeplens.domain import NewImage, OutgoingMessage
+from deeplens.domain import ModelRef, NewImage, OutgoingMessage
 from deeplens.imaging import Limits
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
@@ -25,10 +25,13 @@ from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.topics import TOPIC_OF, topic_of
 
 from tests.fakes.db import FakeDeadLetters, FakeDirectory, FakeImages, FakePending, FakeUsage
+from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
-from tests.unit.api.world import ColourEmbedder, RecordingPublisher, TickingClock, picture, tenant
+from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
 
+TARGET = ModelRef("deeplens-visual", "2", 12)
 STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, StoreDeadLetters)
 
 
@@ -52,9 +55,11 @@ class Flow:
         self.acme, self.other = tenant("acme"), tenant("other")
         self.tenants = FakeDirectory(self.acme, self.other)
         self.images, self.pending = FakeImages(), FakePending(self.window)
-        self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), ColourEmbedder()
+        self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL, TARGET)
         self.dead_letters, self.usage, self.clock = FakeDeadLetters(), FakeUsage(), TickingClock()
         self.publisher, self.limits = RecordingPublisher(), Limits()
+        self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
+        self.backfill_window = 3
         self.pending_due, self.workers = timedelta(minutes=10), ThreadPoolExecutor(2)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

@@ -35,7 +35,8 @@ class Amend:
     def _refresh_point(self, tenant: Tenant, image: ImageRecord) -> None:
         """Write the row's payload until the row is still the same afterwards: of two changes the later must stay."""
         for _ in range(REPEATS):
-            self._index.replace_payload(tenant, image.id, payload_of(image, tenant))
+            for owner in map(tenant.using, tenant.models):
+                self._index.replace_payload(owner, image.id, payload_of(image, owner))
             latest = self._images.find(tenant, [image.id]).get(image.id)
             if not isinstance(latest, ImageRecord) or latest.revision == image.revision:
                 return

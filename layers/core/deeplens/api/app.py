@@ -4,10 +4,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from deeplens.api import content, images, problems, search
+from deeplens.api import admin_models, content, images, problems, search
 from deeplens.api.middleware import BodyLimit, RequestContext
-from deeplens.api.parts import ApiParts
-from deeplens.contracts.api import Health
+from deeplens.api.parts import AdminParts, ApiParts
+from deeplens.contracts.api import MAX_QUERY_IMAGES, Health
 
 DESCRIPTION = """Upload images and find similar ones.
 
@@ -17,30 +17,51 @@ TAGS = [
     {"name": "search", "description": "Find images by similarity."},
     {"name": "service", "description": "About the API itself."},
 ]
+ADMIN_DESCRIPTION = """Look after tenants.
+
+Every request carries `X-API-Key` with the scope `deeplens.api.admin`: an operator's key reaches every tenant, a tenant's
+own key only itself. Errors are `application/problem+json` (RFC 9457)."""
+ADMIN_TAGS = [
+    {"name": "models", "description": "Change a tenant's embedding model without downtime."},
+    {"name": "service", "description": "About the API itself."},
+]
 FORM_OVERHEAD_BYTES = 128 * 1024
 """Room for boundaries, tags and metadata beside the file."""
 
 
 def create_app(parts: ApiParts) -> FastAPI:
-    """The application over ``parts``; none of them is touched before a request needs it."""
+    """The search API over ``parts``; none of them is touched before a request needs it."""
+    app = _application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
+    for router in (images.router, content.router, search.router):
+        app.include_router(router)
+    return app
+
+
+def create_admin_app(parts: AdminParts) -> FastAPI:
+    """The Admin API over ``parts``."""
+    app = _application(parts, "DeepLens Admin", ADMIN_DESCRIPTION, ADMIN_TAGS, "/v1/admin")
+    app.include_router(admin_models.router)
+    return app
+
+
+def _application(parts: ApiParts, title: str, description: str, tags: list[dict[str, Any]], root: str) -> FastAPI:
+    """What every API has: problems, limits, a health route and its document."""
     app = FastAPI(
-        title="DeepLens",
+        title=title,
         version="1",
-        description=DESCRIPTION,
-        openapi_tags=TAGS,
-        openapi_url="/v1/openapi.json",
-        docs_url="/v1/docs",
+        description=description,
+        openapi_tags=tags,
+        openapi_url=f"{root}/openapi.json",
+        docs_url=f"{root}/docs",
         redoc_url=None,
         redirect_slashes=False,
-        form_limits={"max_files": 1, "max_fields": 100, "max_part_size": 64 * 1024},
+        form_limits={"max_files": MAX_QUERY_IMAGES, "max_fields": 100, "max_part_size": 64 * 1024},
     )
     app.state.parts = parts
     app.add_middleware(BodyLimit, max_bytes=parts.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
     app.add_middleware(RequestContext)
     problems.install(app)
-    for router in (images.router, content.router, search.router):
-        app.include_router(router)
-    app.add_api_route("/v1/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
+    app.add_api_route(f"{root}/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

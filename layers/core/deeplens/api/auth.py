@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Path
 from fastapi.security import APIKeyHeader
 
 from deeplens.api.parts import ApiParts, Parts
 from deeplens.domain import Principal, Tenant
 from deeplens.errors import ApiError, TenantNotFound
 
-READ, WRITE = "deeplens.api.read", "deeplens.api.write"
+READ, WRITE, ADMIN = "deeplens.api.read", "deeplens.api.write", "deeplens.api.admin"
 CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="deeplens"'}
 api_key = APIKeyHeader(
     name="X-API-Key", scheme_name="apiKey", description="A key of your tenant, with its scopes.", auto_error=False
@@ -58,5 +58,23 @@ def _active_tenant(parts: ApiParts, principal: Principal) -> Tenant:
     return tenant
 
 
+def administered_tenant(
+    parts: Parts,
+    principal: Annotated[Principal, Depends(principal_of)],
+    tenant_id: Annotated[str, Path(examples=["tenant_demo"])],
+) -> Tenant:
+    """The tenant in the path, read now: an operator's credentials reach every one, a tenant's own only itself."""
+    if not principal.may(ADMIN):
+        raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {ADMIN}.")
+    missing = ApiError(404, "tenant-not-found", "Tenant not found", f"There is no tenant {tenant_id[:64]}.")
+    if principal.tenant_id not in (None, tenant_id):
+        raise missing
+    try:
+        return parts.tenants.get(tenant_id, fresh=True)
+    except TenantNotFound:
+        raise missing from None
+
+
+Administrator = Annotated[Tenant, Depends(administered_tenant)]
 Reader = Annotated[Caller, Depends(requires(READ))]
 Writer = Annotated[Caller, Depends(requires(WRITE))]

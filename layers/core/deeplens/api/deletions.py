@@ -5,7 +5,7 @@ from deeplens.contracts.events import ImageMaintenance
 from deeplens.domain import OutgoingMessage, Tenant
 from deeplens.errors import BrokerUnavailable
 from deeplens.kafka.records import follow_up_id
-from deeplens.pipeline.maintain import ACTIONS
+from deeplens.pipeline.delete_images import ACTIONS
 from deeplens.ports import Clock, EventPublisher, ImageRepository
 
 

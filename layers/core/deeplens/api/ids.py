@@ -1,4 +1,4 @@
-"""New image ids: sortable by time, or derived from what the client calls the upload."""
+"""New ids: sortable by time, or derived from what the client calls the upload."""
 
 import hashlib
 from base64 import b32encode
@@ -9,10 +9,14 @@ CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
 
 
-def new_image_id(at: datetime) -> str:
-    """``img_`` and a lower-case ULID: 48 bits of milliseconds, 80 of chance."""
+def new_id(prefix: str, at: datetime) -> str:
+    """The prefix and a lower-case ULID: 48 bits of milliseconds, 80 of chance."""
     number = int(at.timestamp() * 1000) << 80 | randbits(80)
-    return "img_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
+    return f"{prefix}_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
+
+
+def new_image_id(at: datetime) -> str:
+    return new_id("img", at)
 
 
 def keyed_image_id(tenant_id: str, idempotency_key: str) -> str:

@@ -12,9 +12,11 @@ from deeplens.ports import (
     EventPublisher,
     ImageRepository,
     PendingImages,
+    Rollouts,
     StoreResolver,
     TenantDirectory,
     VectorIndex,
+    VectorStates,
 )
 from deeplens.settings import Settings
 
@@ -51,8 +53,21 @@ class ApiParts(Protocol):
     def api_keys(self) -> ApiKeys: ...
 
 
+class AdminParts(ApiParts, Protocol):
+    """What the Admin API needs beside that."""
+
+    @property
+    def rollouts(self) -> Rollouts: ...
+    @property
+    def vector_states(self) -> VectorStates: ...
+
+
 def parts_of(request: Request) -> ApiParts:
     return cast("ApiParts", request.app.state.parts)
+
+
+def admin_parts_of(request: Request) -> AdminParts:
+    return cast("AdminParts", request.app.state.parts)
 
 
 def traceparent_of(request: Request) -> str:
@@ -60,4 +75,5 @@ def traceparent_of(request: Request) -> str:
 
 
 Parts = Annotated[ApiParts, Depends(parts_of)]
+Admin = Annotated[AdminParts, Depends(admin_parts_of)]
 Traceparent = Annotated[str, Depends(traceparent_of)]

@@ -90,9 +90,13 @@ class PostgresApiKeys:
         return principal
 
     def create(
-        self, tenant_id: str, name: str, scopes: Iterable[str] = (READ, WRITE), expires_at: datetime | None = None
+        self,
+        tenant_id: str | None,
+        name: str,
+        scopes: Iterable[str] = (READ, WRITE),
+        expires_at: datetime | None = None,
     ) -> str:
-        """Store a new key and return it; it cannot be shown again.
+        """Store a new key, an operator's without a tenant, and return it; it cannot be shown again.
 
         Raises
         ------

@@ -52,6 +52,11 @@ class ImageEvent(Event):
     def effective_generation(self) -> int:
         return self.generation or 1
 
+    @property
+    def embedding_model(self) -> tuple[str | None, str | None]:
+        """Name and version of the model that the event is about; None where it is about all or says nothing."""
+        return None, None
+
 
 class ImageUploaded(ImageEvent):
     file_name: str
@@ -102,6 +107,10 @@ class FeatureExtractionRequested(ImageEvent):
     requested_at: AwareDatetime
     times: StageTimes | None = None
 
+    @property
+    def embedding_model(self) -> tuple[str | None, str | None]:
+        return self.extraction_params.model, self.extraction_params.model_version
+
 
 class VectorIndexingRequested(ImageEvent):
     """``vectors`` is one float32 embedding, shape (dimensions,)."""
@@ -113,6 +122,10 @@ class VectorIndexingRequested(ImageEvent):
     model: str | None = None
     model_version: str | None = None
     times: StageTimes | None = None
+
+    @property
+    def embedding_model(self) -> tuple[str | None, str | None]:
+        return self.model, self.model_version
 
 
 class ProcessingMetrics(Wire):
@@ -163,6 +176,8 @@ class ProcessingFailed(Event):
     stage: str | None = None
     source: SourceRecord | None = None
     generation: int | None = Field(default=None, ge=1)
+    model: str | None = None
+    model_version: str | None = None
 
     @model_validator(mode="after")
     def _an_image_has_its_ids(self) -> Self:
@@ -182,6 +197,8 @@ class ImageMaintenance(Event):
     actions: list[str] = []
     requested_at: AwareDatetime
     subject: Subject | None = None
+    job: str | None = Field(default=None, description="what a slice of longer work belongs to, e.g. a rollout")
+    cursor: str | None = Field(default=None, description="where that slice begins")
 
     @model_validator(mode="after")
     def _an_image_has_its_id(self) -> Self:

@@ -6,16 +6,19 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from deeplens.db.connections import Connections
-from deeplens.domain import ModelRef, Tenant
+from deeplens.domain import ModelRef, Tenant, Thresholds
 from deeplens.errors import TenantNotFound
 
 CACHE_SECONDS = 10.0
 MOST_KNOWN = 5000
-SELECT = """
-SELECT id, name, status, database_server, database_name, storage_uri, qdrant_url,
-       model_name, model_version, model_dimensions
-FROM tenants WHERE status IN ('active', 'suspended')
+COLUMNS = """
+t.id, t.name, t.status, t.database_server, t.database_name, t.storage_uri, t.qdrant_url,
+t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds
 """
+TENANTS = f"""
+SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
+"""  # noqa: S608
+SELECT = f"{TENANTS} WHERE t.status IN ('active', 'suspended') AND t.id = %s"
 
 
 class PostgresDirectory:
@@ -32,9 +35,9 @@ class PostgresDirectory:
         self._connections, self._qdrant_url, self._monotonic = connections, qdrant_url, monotonic
         self._known: dict[str, tuple[float, Tenant]] = {}
 
-    def get(self, tenant_id: str) -> Tenant:
+    def get(self, tenant_id: str, *, fresh: bool = False) -> Tenant:
         until, tenant = self._known.get(tenant_id, (0.0, None))
-        if tenant is None or until < self._monotonic():
+        if fresh or tenant is None or until < self._monotonic():
             tenant = self._read(tenant_id)
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
@@ -43,7 +46,7 @@ class PostgresDirectory:
 
     def _read(self, tenant_id: str) -> Tenant:
         with self._connections.platform() as connection:
-            row = connection.execute(f"{SELECT} AND id = %s", [tenant_id]).fetchone()
+            row = connection.execute(SELECT, [tenant_id]).fetchone()
         if row is None:
             self._known.pop(tenant_id, None)
             raise TenantNotFound(f"no tenant {tenant_id}")
@@ -60,6 +63,10 @@ def tenant_of(row: dict[str, Any], platform_url: str, qdrant_url: str) -> Tenant
         storage_uri=row["storage_uri"],
         qdrant_url=row["qdrant_url"] or qdrant_url,
         model=ModelRef(row["model_name"], row["model_version"], row["model_dimensions"]),
+        thresholds=Thresholds(**row["thresholds"]) if row["thresholds"] else None,
+        target=ModelRef(row["target_name"], row["target_version"], row["target_dimensions"])
+        if row["target_name"]
+        else None,
     )
 
 

@@ -5,15 +5,18 @@ from typing import Protocol
 
 import numpy as np
 
-from deeplens.domain import ModelRef
+from deeplens.domain import ModelProfile, ModelRef
 from deeplens.errors import FileTooLarge
-from deeplens.inference.wire import decode_response, encode_request, split_batch
+from deeplens.inference.wire import decode_metadata, decode_response, encode_request, split_batch
 from deeplens.ports import Vectors
 
 
 class Transport(Protocol):
     def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
         """Send one request; the answer's body and the length of its JSON part. Raises as ``Embedder.embed``."""
+
+    def describe(self, name: str, version: str) -> bytes:
+        """The protocol's model metadata, JSON. Raises as ``Embedder.describe``."""
 
 
 class BatchedEmbedder:
@@ -30,6 +33,9 @@ class BatchedEmbedder:
     def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
         parts = [self._embed_part(part, model) for part in split_batch(images, self._max_images, self._max_bytes)]
         return np.concatenate(parts) if parts else np.empty((0, model.dimensions), np.float32)
+
+    def describe(self, name: str, version: str) -> ModelProfile:
+        return decode_metadata(self._transport.describe(name, version), name, version)
 
     def _embed_part(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
         body, length = encode_request(images)

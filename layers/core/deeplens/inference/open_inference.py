@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from typing import Any
 
 import urllib3
 
@@ -23,15 +24,22 @@ class HttpTransport:
         self._pool = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
 
     def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
-        url = f"{self._url}/v2/models/{model.name}/versions/{model.version}/infer"
+        path = f"models/{model.name}/versions/{model.version}/infer"
         headers = {HEADER_LENGTH: str(header_length), "Content-Type": "application/octet-stream"}
+        answer = self._request("POST", path, body=body, headers=headers)
+        return answer.data, length_of(answer.headers.get(HEADER_LENGTH, ""))
+
+    def describe(self, name: str, version: str) -> bytes:
+        return self._request("GET", f"models/{name}/versions/{version}").data
+
+    def _request(self, method: str, path: str, **options: Any) -> urllib3.BaseHTTPResponse:
         try:
-            answer = self._pool.request("POST", url, body=body, headers=headers)
+            answer = self._pool.request(method, f"{self._url}/v2/{path}", **options)
         except urllib3.exceptions.HTTPError as error:
             raise InferenceUnavailable(type(error).__name__) from error
         if answer.status != 200:
             raise error_of(answer.status, answer.data, answer.headers.get("Retry-After"))
-        return answer.data, length_of(answer.headers.get(HEADER_LENGTH, ""))
+        return answer
 
 
 def length_of(given: str) -> int:

@@ -22,19 +22,24 @@ class SageMakerTransport:
         self._runtime, self._endpoint_name = runtime, endpoint_name
 
     def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
+        attributes = f"model={model.name};version={model.version}"
+        content, kind = self._invoke(f"{SAGEMAKER_TYPE}{header_length}", attributes, body)
+        return content, length_of(kind.removeprefix(SAGEMAKER_TYPE))
+
+    def describe(self, name: str, version: str) -> bytes:
+        return self._invoke("application/json", f"model={name};version={version};describe=true", b"{}")[0]
+
+    def _invoke(self, content_type: str, attributes: str, body: bytes) -> tuple[bytes, str]:
+        """The answer's body and its content type."""
         try:
             answer = self._runtime.invoke_endpoint(
-                EndpointName=self._endpoint_name,
-                ContentType=f"{SAGEMAKER_TYPE}{header_length}",
-                CustomAttributes=f"model={model.name};version={model.version}",
-                Body=body,
+                EndpointName=self._endpoint_name, ContentType=content_type, CustomAttributes=attributes, Body=body
             )
-            content = answer["Body"].read()
+            return answer["Body"].read(), answer["ContentType"]
         except ClientError as error:
             raise _error_of(error) from error
         except BotoCoreError as error:
             raise InferenceUnavailable(type(error).__name__) from error
-        return content, length_of(answer["ContentType"].removeprefix(SAGEMAKER_TYPE))
 
 
 def _error_of(error: ClientError) -> Exception:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from deeplens.domain import ModelRef
+from deeplens.domain import ModelProfile, ModelRef, Thresholds
 from deeplens.errors import InferenceUnavailable, InvalidImage, ModelMismatch
 from deeplens.ports import Vectors
 
@@ -53,6 +53,28 @@ def decode_response(body: bytes, header_length: int, count: int, model: ModelRef
     if values.size != count * model.dimensions:
         raise InferenceUnavailable(f"its answer has {values.size} values for {count} images")
     return _checked(values.reshape(count, model.dimensions))
+
+
+def decode_metadata(body: bytes, name: str, version: str) -> ModelProfile:
+    """What a server says of a model: dimensions from the shape of its embedding, the rest from its parameters.
+
+    Raises
+    ------
+    InferenceUnavailable
+        What answered does not speak the protocol, or has no embedding of a fixed length.
+    """
+    try:
+        document = json.loads(body)
+        shape = next(output["shape"] for output in document["outputs"] if output["name"] == "embedding")
+        said = document.get("parameters") or {}
+        limits = [float(said[key]) for field in Thresholds.__slots__ if (key := f"threshold_{field}") in said]
+        thresholds = Thresholds(*limits) if len(limits) == len(Thresholds.__slots__) else None
+        ref = ModelRef(name, version, int(shape[-1]))
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise InferenceUnavailable("its metadata breaks the protocol") from error
+    if ref.dimensions < 1:
+        raise InferenceUnavailable(f"its metadata gives the embedding {ref.dimensions} dimensions")
+    return ModelProfile(ref, thresholds, bool(said.get("text")))
 
 
 def _checked(values: Vectors) -> Vectors:

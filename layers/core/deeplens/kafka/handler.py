@@ -138,7 +138,9 @@ def failure_event(item: Received, error: PipelineError, stage: Stage[Any], at: d
     }
     if stage.consumes is ProcessingFailed:
         return DeadLetter(dead_letter_id=f"dlq_{follow_up_id('dead', item.record.event_id, 0)}", **common)
-    return ProcessingFailed(**common, generation=getattr(item.event, "generation", None))
+    model, version = item.event.embedding_model if isinstance(item.event, ImageEvent) else (None, None)
+    generation = getattr(item.event, "generation", None)
+    return ProcessingFailed(**common, generation=generation, model=model, model_version=version)
 
 
 def _identity(event: Event | None) -> dict[str, Any]:

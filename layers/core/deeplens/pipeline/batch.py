@@ -17,11 +17,15 @@ class OfTenant(Protocol):
 
 
 def by_tenant[E: OfTenant](
-    batch: Sequence[E], tenants: TenantDirectory, work: Callable[[Tenant, Sequence[E]], list[Outcome]]
+    batch: Sequence[E],
+    tenants: TenantDirectory,
+    work: Callable[[Tenant, Sequence[E]], list[Outcome]],
+    *,
+    fresh: bool = False,
 ) -> list[Outcome]:
     """Run ``work`` once per tenant; a tenant that fails or waits leaves the others alone.
 
-    Returns outcomes in the order of ``batch``.
+    ``fresh`` reads the tenants' rows instead of remembering them. Returns outcomes in the order of ``batch``.
     """
     positions: dict[str, list[int]] = {}
     for position, event in enumerate(batch):
@@ -29,7 +33,7 @@ def by_tenant[E: OfTenant](
     outcomes: dict[int, Outcome] = {}
     for tenant_id, members in positions.items():
         events = [batch[position] for position in members]
-        outcomes.update(zip(members, _tenant_outcomes(tenant_id, events, tenants, work), strict=True))
+        outcomes.update(zip(members, _tenant_outcomes(tenant_id, events, tenants, work, fresh), strict=True))
     return [outcomes[position] for position in range(len(batch))]
 
 
@@ -38,9 +42,10 @@ def _tenant_outcomes[E: OfTenant](
     events: Sequence[E],
     tenants: TenantDirectory,
     work: Callable[[Tenant, Sequence[E]], list[Outcome]],
+    fresh: bool,
 ) -> list[Outcome]:
     try:
-        return work(tenants.get(tenant_id), events)
+        return work(tenants.get(tenant_id, fresh=fresh), events)
     except DependencyUnavailable as error:
         return [Waiting(error)] * len(events)
     except PipelineError as error:

@@ -25,6 +25,11 @@ class _Job:
     vector: list[float] | None = None
     ended: Outcome | None = None
 
+    @property
+    def model(self) -> ModelRef:
+        params = self.event.extraction_params
+        return ModelRef(params.model, params.model_version or self.tenant.model.version, params.dimensions)
+
 
 class Embed:
     """Embed standardised images: fetched in parallel, one inference call per batch and model.
@@ -104,9 +109,11 @@ class Embed:
         tenants = {job.tenant.id: job.tenant for job in jobs}
         for tenant in tenants.values():
             mine = [job for job in jobs if job.tenant.id == tenant.id and job.vector is not None]
+            # An image's own progress is that of the model that it is searched with.
             results = [
                 StageResult(job.row.id, job.event.effective_generation, Step.EXTRACTED, self.name, now, seconds)
                 for job in mine
+                if job.model == tenant.model
             ]
             try:
                 self._images.advance(tenant, results)
@@ -116,7 +123,7 @@ class Embed:
     def _outcome(self, job: _Job, seconds: float) -> Outcome:
         if job.ended is not None or job.vector is None:
             return job.ended or Done()
-        event, params = job.event, job.event.extraction_params
+        event = job.event
         request = VectorIndexingRequested(
             image_id=event.image_id,
             tenant_id=event.tenant_id,
@@ -129,8 +136,8 @@ class Embed:
                 "tags": list(job.row.tags),
             },
             extracted_at=self._clock.now(),
-            model=params.model,
-            model_version=params.model_version or job.tenant.model.version,
+            model=job.model.name,
+            model_version=job.model.version,
             times=(event.times or StageTimes()).model_copy(update={"extraction_time": seconds}),
         )
         return Done((request,))
@@ -140,9 +147,7 @@ def _by_model(jobs: Sequence[_Job]) -> dict[ModelRef, list[_Job]]:
     groups: dict[ModelRef, list[_Job]] = {}
     for job in jobs:
         if job.ended is None:
-            params = job.event.extraction_params
-            version = params.model_version or job.tenant.model.version
-            groups.setdefault(ModelRef(params.model, version, params.dimensions), []).append(job)
+            groups.setdefault(job.model, []).append(job)
     return groups
 
 

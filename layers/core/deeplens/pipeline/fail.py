@@ -6,17 +6,19 @@ from typing import ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
 from deeplens.contracts.events import DeadLetter, ProcessingFailed
-from deeplens.domain import ImageRecord, StageResult, Step, Tombstone
+from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
 from deeplens.errors import TenantNotFound
 from deeplens.pipeline.batch import followed_by
 from deeplens.pipeline.outcome import Done, Outcome
-from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory
+from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory, VectorStates
+from deeplens.rollouts import VectorState, VectorStep
 
 
 class Fail:
     """Record why an image failed and keep its event as a dead letter.
 
-    Consumes ``ProcessingFailed``, emits ``DeadLetter`` and the tenant's next waiting ``ImageUploaded``.
+    Consumes ``ProcessingFailed``, emits ``DeadLetter`` and the tenant's next waiting ``ImageUploaded``. A failure with
+    the model that is rolled out fails only that model's vector.
     """
 
     name: ClassVar = "fail"
@@ -26,11 +28,12 @@ class Fail:
         self,
         tenants: TenantDirectory,
         images: ImageRepository,
+        vector_states: VectorStates,
         pending: PendingImages,
         pending_due: timedelta,
         clock: Clock,
     ) -> None:
-        self._tenants, self._images, self._pending = tenants, images, pending
+        self._tenants, self._images, self._states, self._pending = tenants, images, vector_states, pending
         self._pending_due, self._clock = pending_due, clock
 
     def __call__(self, batch: Sequence[ProcessingFailed]) -> list[Outcome]:
@@ -38,20 +41,37 @@ class Fail:
         for event in batch:
             if event.tenant_id and event.image_id and event.subject in (None, "image"):
                 by_owner.setdefault(event.tenant_id, []).append(event)
-        for tenant_id, events in by_owner.items():
-            self._mark_failed(tenant_id, events)
-        ended = [(tenant_id, event.image_id or "") for tenant_id, events in by_owner.items() for event in events]
+        ended = [
+            (tenant_id, event.image_id or "")
+            for tenant_id, events in by_owner.items()
+            for event in self._mark_failed(tenant_id, events)
+        ]
         released = self._pending.finish(ended, self._clock.now() + self._pending_due)
         return followed_by([_dead_letter(event) for event in batch], released)
 
-    def _mark_failed(self, tenant_id: str, events: Sequence[ProcessingFailed]) -> None:
-        """A failure of an unknown or deleted tenant has no row to mark; its dead letter remains."""
+    def _mark_failed(self, tenant_id: str, events: Sequence[ProcessingFailed]) -> list[ProcessingFailed]:
+        """Mark rows, or one model's vectors; returns the failures that end their image.
+
+        A failure of an unknown or deleted tenant has no row to mark; its dead letter remains.
+        """
         try:
             tenant = self._tenants.get(tenant_id)
         except TenantNotFound:
-            return
-        found = self._images.find(tenant, [event.image_id or "" for event in events])
-        self._images.advance(tenant, [self._result(event) for event in events if _may_fail(event, found)])
+            return list(events)
+        self._states.record(
+            tenant,
+            [
+                VectorState(
+                    event.image_id or "", tenant.target, event.generation or 1, VectorStep.FAILED, event.error.code
+                )
+                for event in events
+                if tenant.target and _of_target(event, tenant)
+            ],
+        )
+        own = [event for event in events if not _of_target(event, tenant)]
+        found = self._images.find(tenant, [event.image_id or "" for event in own])
+        self._images.advance(tenant, [self._result(event) for event in own if _may_fail(event, found)])
+        return own
 
     def _result(self, event: ProcessingFailed) -> StageResult:
         return StageResult(
@@ -65,6 +85,12 @@ class Fail:
             error_retryable=event.error.retryable,
             attempt=event.attempt_number,
         )
+
+
+def _of_target(event: ProcessingFailed, tenant: Tenant) -> bool:
+    """Whether it is about the model that the tenant's searches do not use."""
+    target = tenant.target
+    return target is not None and (event.model, event.model_version) == (target.name, target.version)
 
 
 def _may_fail(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:

@@ -5,20 +5,21 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import ClassVar
 
-from deeplens.contracts.events import ExtractionParams, FeatureExtractionRequested, ImageUploaded, StageTimes
+from deeplens.contracts.events import ImageUploaded, StageTimes
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant
 from deeplens.imaging import Limits, Standardised, standardise
 from deeplens.pipeline.batch import buried, by_tenant, in_parallel, merge, split_current, without_buried
 from deeplens.pipeline.keys import derived_keys, processed_key, thumbnail_key
 from deeplens.pipeline.outcome import Done, Outcome, attempt
+from deeplens.pipeline.requests import extraction_request
 from deeplens.ports import Clock, ImageRepository, ObjectStore, StoreResolver, TenantDirectory
 
 
 class Preprocess:
     """Turn uploaded originals into standard JPEGs and thumbnails.
 
-    Consumes ``ImageUploaded``, emits ``FeatureExtractionRequested``; writes ``processed/`` and ``thumbnails/`` objects.
-    Safe to repeat: the same event writes the same objects and emits the same event.
+    Consumes ``ImageUploaded``, emits ``FeatureExtractionRequested`` for each model of the tenant; writes ``processed/``
+    and ``thumbnails/`` objects. Safe to repeat: the same event writes the same objects and emits the same event.
     """
 
     name: ClassVar = "preprocess"
@@ -78,20 +79,13 @@ class Preprocess:
                 },
             )
         )
-        request = FeatureExtractionRequested(
-            image_id=event.image_id,
-            tenant_id=event.tenant_id,
-            generation=event.generation,
-            preprocessed_path=store.uri(processed_key(event.image_id)),
-            extraction_params=ExtractionParams(
-                model=tenant.model.name,
-                dimensions=tenant.model.dimensions,
-                model_version=tenant.model.version,
-            ),
-            requested_at=now,
-            times=StageTimes(accepted_at=event.uploaded_at, preprocessing_time=seconds),
+        times = StageTimes(accepted_at=event.uploaded_at, preprocessing_time=seconds)
+        return Done(
+            tuple(
+                extraction_request(tenant, event.image_id, event.generation, model, now, times)
+                for model in tenant.models
+            )
         )
-        return Done((request,))
 
 
 def _write_derived(store: ObjectStore, image_id: str, image: Standardised) -> None:

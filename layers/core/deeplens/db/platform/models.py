@@ -16,7 +16,10 @@ class Base(DeclarativeBase):
 
 
 class TenantRow(Base):
-    """``database_server`` and ``qdrant_url`` are null where the platform's own serve the tenant."""
+    """``database_server`` and ``qdrant_url`` are null where the platform's own serve the tenant.
+
+    ``target_*`` is a second model that every image is embedded with; cut-over and roll-back exchange the two.
+    """
 
     __tablename__ = "tenants"
 
@@ -30,19 +33,61 @@ class TenantRow(Base):
     model_name: Mapped[str]
     model_version: Mapped[str]
     model_dimensions: Mapped[int]
+    target_name: Mapped[str | None]
+    target_version: Mapped[str | None]
+    target_dimensions: Mapped[int | None]
     schema_version: Mapped[str | None]
     limits: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class ModelRow(Base):
+    """What is known of a model; ``thresholds`` are the cosines of its match labels."""
+
+    __tablename__ = "models"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    dimensions: Mapped[int]
+    thresholds: Mapped[dict[str, Any] | None]
+    text: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class ModelRolloutRow(Base):
+    """A tenant's change of model; at most one that has not ended."""
+
+    __tablename__ = "model_rollouts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    state: Mapped[str]
+    source_name: Mapped[str]
+    source_version: Mapped[str]
+    source_dimensions: Mapped[int]
+    target_name: Mapped[str]
+    target_version: Mapped[str]
+    target_dimensions: Mapped[int]
+    dual_since: Mapped[datetime]
+    created_at: Mapped[datetime]
+    cut_over_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    dropped_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("model_rollouts_tenant", "tenant_id", "created_at"),
+        Index("model_rollouts_live", "tenant_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+        Index("model_rollouts_unfinished", "created_at", postgresql_where=text("dropped_at IS NULL")),
+    )
+
+
 class ApiKeyRow(Base):
-    """``secret_sha256`` is all that is kept of a key."""
+    """``secret_sha256`` is all that is kept of a key. An operator's key has no tenant."""
 
     __tablename__ = "tenant_api_keys"
 
     prefix: Mapped[str] = mapped_column(primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
     name: Mapped[str]
     secret_sha256: Mapped[bytes]
     scopes: Mapped[list[str]]

@@ -53,6 +53,24 @@ class ImageRow(Base):
     )
 
 
+class ImageModelRow(Base):
+    """Which images have a vector of which model; ``step`` is ``deeplens.domain.VectorStep``."""
+
+    __tablename__ = "image_models"
+
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    model_version: Mapped[str] = mapped_column(primary_key=True)
+    generation: Mapped[int]
+    step: Mapped[int] = mapped_column(SmallInteger)
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    error_code: Mapped[str | None]
+
+    __table_args__ = (
+        Index("image_models_open", "model", "model_version", "step", "image_id", postgresql_where=text("step < 3")),
+    )
+
+
 class ImageEventRow(Base):
     """An image's timeline; a repeated stage adds nothing."""
 

@@ -1,0 +1,8 @@
+"""HTTP → look after tenants → deeplens.images.maintenance"""
+
+from deeplens.api.app import create_admin_app
+from deeplens.bootstrap import parts
+from mangum import Mangum
+
+TEXT = ["text/", "application/json", "application/problem+json"]
+handler = Mangum(create_admin_app(parts()), lifespan="off", text_mime_types=TEXT)
