@@ -36,7 +36,7 @@ class Block(nn.Module):
 class Network(nn.Module):
     """Pixels (n, 3, side, side), RGB 0..1, to features (n, 256), L2-normalised.
 
-    The last two stages are pooled by their cubic mean (GeM, Radenović et al., TPAMI 2019): details and layout both count.
+    The last two stages are pooled by their cubic mean (GeM, Radenović et al., TPAMI 2019): details and layout count.
     """
 
     def __init__(self) -> None:

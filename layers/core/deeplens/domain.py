@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Any, Literal
 
 from deeplens.contracts.events import Event, ImageUploaded, SourceRecord
+from deeplens.contracts.search import MatchLabel
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,9 +16,6 @@ class ModelRef:
     name: str
     version: str
     dimensions: int
-
-
-type MatchLabel = Literal["exact", "near-duplicate", "similar", "none"]
 
 
 @dataclass(frozen=True, slots=True)

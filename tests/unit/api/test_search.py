@@ -104,6 +104,10 @@ def test_an_image_in_mid_pipeline_is_not_searchable_yet(world: World) -> None:
 @pytest.mark.parametrize(
     ("query", "pointer"),
     [
+        ({"region": "0,0,10"}, "#/region/0"),
+        ({"region": ["0,0,9,9", "pct:0,0,-9,9"]}, "#/region/1"),
+        ({"region": ["0,0,9,9"] * 9}, "#/region"),
+        ({"combine": "worst"}, "#/combine"),
         ({"limit": 0}, "#/limit"),
         ({"limit": 101}, "#/limit"),
         ({"threshold": 1.5}, "#/threshold"),

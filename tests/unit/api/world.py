@@ -12,6 +12,7 @@ import httpx
 from deeplens.api.app import create_app
 from deeplens.domain import ModelRef, OutgoingMessage, Point, StageResult, Step, Tenant
 from deeplens.imaging import Limits
+from deeplens.pipeline.keys import processed_key
 from deeplens.settings import Settings
 from deeplens.vectors.payload import payload_of
 from PIL import Image
@@ -104,11 +105,17 @@ class World:
         owner = owner or self.acme
         answer = self.client_of(owner).post("/v1/images", files={"file": ("a.jpg", picture(seed))}, data=form)
         image_id: str = answer.json()["imageId"]
-        row = self.images.find(owner, [image_id])[image_id]
-        vector = self.embedder.embed([picture(seed)], MODEL)[0].tolist()
-        self.index.upsert(owner, [Point(image_id, vector, payload_of(row, owner))])
-        self.reach(image_id, Step.COMPLETED, owner)
+        self.process(image_id, picture(seed), owner)
         return image_id
+
+    def process(self, image_id: str, body: bytes, owner: Tenant | None = None, **changes: Any) -> None:
+        """What the pipeline does; ``body`` stands for the standard image."""
+        owner = owner or self.acme
+        row = self.images.find(owner, [image_id])[image_id]
+        self.stores.for_tenant(owner).put(processed_key(image_id), body, "image/jpeg")
+        vector = self.embedder.embed([body], MODEL)[0].tolist()
+        self.index.upsert(owner, [Point(image_id, vector, payload_of(row, owner))])
+        self.reach(image_id, Step.COMPLETED, owner, changes=changes)
 
     def reach(self, image_id: str, step: Step, owner: Tenant | None = None, **result: Any) -> None:
         done = StageResult(image_id, 1, step, step.name.lower(), self.clock.now(), 0.5, **result)

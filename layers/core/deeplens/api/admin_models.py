@@ -11,7 +11,7 @@ from deeplens.api.change_model import (
     mean_overlap,
     seconds_left,
 )
-from deeplens.api.parts import AdminParts, Admin
+from deeplens.api.parts import Admin, AdminParts
 from deeplens.api.problems import responses
 from deeplens.contracts.admin import (
     Comparison,
@@ -110,7 +110,7 @@ def compare_models(
 def cut_over(
     parts: Admin, tenant: Administrator, rollout: InPath, change: Change, wanted: CutOverRequest | None = None
 ) -> RolloutDetail:
-    """One UPDATE; takes effect everywhere within ten seconds. The old model stays up to date, so that it can go back."""
+    """One UPDATE, in effect everywhere within ten seconds. The old model stays up to date, so that it can go back."""
     change.cut_over(tenant, rollout, wanted.allow_missing if wanted else 0)
     return after(parts, rollout)
 

@@ -5,9 +5,10 @@ from typing import Any
 from fastapi import FastAPI
 
 from deeplens.api import admin_models, content, images, problems, search
+from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
 from deeplens.api.parts import AdminParts, ApiParts
-from deeplens.contracts.api import MAX_QUERY_IMAGES, Health
+from deeplens.contracts.api import Health
 
 DESCRIPTION = """Upload images and find similar ones.
 
@@ -19,8 +20,8 @@ TAGS = [
 ]
 ADMIN_DESCRIPTION = """Look after tenants.
 
-Every request carries `X-API-Key` with the scope `deeplens.api.admin`: an operator's key reaches every tenant, a tenant's
-own key only itself. Errors are `application/problem+json` (RFC 9457)."""
+Every request carries `X-API-Key` with the scope `deeplens.api.admin`: an operator's key reaches every tenant, a
+tenant's own key only itself. Errors are `application/problem+json` (RFC 9457)."""
 ADMIN_TAGS = [
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
@@ -55,7 +56,7 @@ def _application(parts: ApiParts, title: str, description: str, tags: list[dict[
         docs_url=f"{root}/docs",
         redoc_url=None,
         redirect_slashes=False,
-        form_limits={"max_files": MAX_QUERY_IMAGES, "max_fields": 100, "max_part_size": 64 * 1024},
+        form_limits=form_of(files=1),
     )
     app.state.parts = parts
     app.add_middleware(BodyLimit, max_bytes=parts.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)

@@ -74,7 +74,7 @@ def list_images(caller: Reader, parts: Parts, query: Annotated[ListQuery, Query(
     shown = found[: query.limit]
     more = len(found) > query.limit
     return ImagePage(
-        images=[views.summary(image) for image in shown],
+        images=[views.summary(image, caller.tenant) for image in shown],
         next_cursor=cursor.write((shown[-1].uploaded_at, shown[-1].id)) if more else None,
     )
 
@@ -82,7 +82,7 @@ def list_images(caller: Reader, parts: Parts, query: Annotated[ListQuery, Query(
 @router.get("/{image_id}", summary="Status and timeline of an image", responses=responses(404))
 def get_image(caller: Reader, parts: Parts, image_id: ImageIdInPath) -> ImageDetail:
     image = live_image(parts.images, caller.tenant, image_id)
-    return views.detail(image, parts.images.timeline(caller.tenant, image_id))
+    return views.detail(image, caller.tenant, parts.images.timeline(caller.tenant, image_id))
 
 
 @router.patch("/{image_id}", summary="Replace tags or metadata", responses=responses(400, 404))
@@ -90,7 +90,7 @@ def amend_image(caller: Writer, parts: Parts, image_id: ImageIdInPath, patch: Im
     """Searches see the change when this answers; the image is not embedded again."""
     amend = Amend(parts.images, parts.index)
     image = amend(caller.tenant, image_id, tags=patch.tags, metadata=patch.metadata)
-    return views.detail(image, parts.images.timeline(caller.tenant, image_id))
+    return views.detail(image, caller.tenant, parts.images.timeline(caller.tenant, image_id))
 
 
 @router.delete("/{image_id}", status_code=202, summary="Delete an image", responses=responses(404))

@@ -1,7 +1,8 @@
-"""/v1/search/image and /v1/images/{id}/similar: nearest images of the caller's tenant."""
+"""/v1/search/image, /v1/search/similar and /v1/images/{id}/similar: nearest images of the caller's tenant."""
 
+import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -9,17 +10,28 @@ from fastapi import APIRouter, File, Query, UploadFile
 
 from deeplens.api import views
 from deeplens.api.auth import Reader
-from deeplens.api.fields import ImageIdInPath, metadata_of
-from deeplens.api.files import body_of
+from deeplens.api.fields import ImageIdInPath, metadata_of, refusal
+from deeplens.api.files import body_of, form_of
 from deeplens.api.lookup import live_image
 from deeplens.api.matching import FindMatches
 from deeplens.api.parts import ApiParts, Parts
 from deeplens.api.problems import responses
-from deeplens.contracts.api import ModelVersion, SearchQuery, SearchResponse
+from deeplens.api.query_images import crops_of, mean_direction, stored_jpeg
+from deeplens.contracts.api import ModelVersion
+from deeplens.contracts.search import (
+    MAX_QUERY_IMAGES,
+    CombinedQuery,
+    ImageSearchQuery,
+    RegionQuery,
+    SearchQuery,
+    SearchResponse,
+    SimilarToIds,
+)
 from deeplens.domain import ImageRecord, SearchFilter, Tenant
 from deeplens.errors import ApiError
 
 router = APIRouter(prefix="/v1", tags=["search"])
+type Vector = Sequence[float]
 
 
 class Stopwatch:
@@ -35,38 +47,64 @@ class Stopwatch:
         self.laps[step] = round((time.perf_counter() - started) * 1000, 2)
 
 
-@router.post("/search/image", summary="Search by an image", responses=responses(400, 413, 415))
+@router.post(
+    "/search/image",
+    summary="Search by images or parts of them",
+    responses=responses(400, 413, 415),
+    form_limits=form_of(MAX_QUERY_IMAGES),
+)
 def search_by_image(
     caller: Reader,
     parts: Parts,
-    query: Annotated[SearchQuery, Query()],
-    file: Annotated[UploadFile, File(description="the query image; it is not kept")],
+    query: Annotated[ImageSearchQuery, Query()],
+    file: Annotated[
+        list[UploadFile],
+        File(description="the query image, repeatable; it is not kept", min_length=1, max_length=MAX_QUERY_IMAGES),
+    ],
 ) -> SearchResponse:
-    """Images nearest to the one sent, which is prepared exactly as an upload is."""
-    from deeplens.imaging import standardise
+    """Images nearest to the one sent, which is prepared exactly as an upload is.
 
+    Several files, or several regions, are several query images, as many as eight; ``combine`` says how they count.
+    """
     watch, where = Stopwatch(), filter_of(query)
     with watch.lap("standardise"):
-        image = standardise(body_of(file, parts.settings), parts.limits)
+        bodies = [body_of(one, parts.settings) for one in file]
+        crops = crops_of(bodies, query.region, parts.limits)
     with watch.lap("embed"):
-        vector = parts.embedder.embed([image.jpeg], caller.tenant.model)[0].tolist()
-    return _found(parts, caller.tenant, vector, query, where, watch)
+        vectors = parts.embedder.embed(crops, caller.tenant.model).tolist()
+    same = {hashlib.sha256(body).hexdigest() for body in bodies} if query.exclude_self else ()
+    return found(parts, caller.tenant, combined(vectors, query), query, where, watch, same)
+
+
+@router.post(
+    "/search/similar", summary="Search by several images of the collection", responses=responses(400, 404, 409)
+)
+def search_by_ids(
+    caller: Reader, parts: Parts, query: Annotated[CombinedQuery, Query()], wanted: SimilarToIds
+) -> SearchResponse:
+    """Images nearest to those named, which are left out themselves."""
+    watch, where = Stopwatch(), filter_of(query, exclude=tuple(wanted.image_ids))
+    with watch.lap("fetch"):
+        vectors = [_vector_of(parts, caller.tenant, image_id) for image_id in dict.fromkeys(wanted.image_ids)]
+    return found(parts, caller.tenant, combined(vectors, query), query, where, watch)
 
 
 @router.get(
     "/images/{image_id}/similar", tags=["images"], summary="Search by an image's id", responses=responses(404, 409)
 )
 def similar_images(
-    caller: Reader, parts: Parts, image_id: ImageIdInPath, query: Annotated[SearchQuery, Query()]
+    caller: Reader, parts: Parts, image_id: ImageIdInPath, query: Annotated[RegionQuery, Query()]
 ) -> SearchResponse:
-    """Images nearest to one that is already searchable; itself is left out."""
+    """Images nearest to one that is already searchable, or to parts of it; itself is left out."""
     watch, where = Stopwatch(), filter_of(query, exclude=(image_id,))
-    image = live_image(parts.images, caller.tenant, image_id)
     with watch.lap("fetch"):
-        vector = parts.index.vector_of(caller.tenant, image_id)
-    if vector is None:
-        raise _not_searchable(image)
-    return _found(parts, caller.tenant, vector, query, where, watch)
+        vectors = [_vector_of(parts, caller.tenant, image_id)]
+    if query.region:
+        with watch.lap("embed"):
+            image = live_image(parts.images, caller.tenant, image_id)
+            crops = crops_of([stored_jpeg(parts.stores, caller.tenant, image)], query.region, parts.limits, image)
+            vectors = parts.embedder.embed(crops, caller.tenant.model).tolist()
+    return found(parts, caller.tenant, combined(vectors, query), query, where, watch)
 
 
 def filter_of(query: SearchQuery, exclude: tuple[str, ...] = ()) -> SearchFilter:
@@ -79,21 +117,42 @@ def filter_of(query: SearchQuery, exclude: tuple[str, ...] = ()) -> SearchFilter
     )
 
 
-def _found(
+def combined(vectors: Sequence[Vector], query: CombinedQuery) -> Sequence[Vector]:
+    """The vectors to compare with."""
+    if query.combine == "best" or len(vectors) == 1:
+        return vectors
+    mean = mean_direction(vectors)
+    if mean is None:
+        raise refusal("query", ("combine",), "these images have no average: they point in opposite directions")
+    return [mean]
+
+
+def found(
     parts: ApiParts,
     tenant: Tenant,
-    vector: Sequence[float],
+    vectors: Sequence[Vector],
     query: SearchQuery,
     where: SearchFilter,
     watch: Stopwatch,
+    unlike: Collection[str] = (),
 ) -> SearchResponse:
+    """The answer of every search."""
     with watch.lap("search"):
-        matches = FindMatches(parts.index, parts.images)(tenant, vector, query.limit, query.threshold, where)
+        find = FindMatches(parts.index, parts.images)
+        matches = find(tenant, vectors, query.limit, query.threshold, where, unlike)
     return SearchResponse(
-        results=[views.result(rank, match, image) for rank, (match, image) in enumerate(matches, start=1)],
+        results=[views.result(rank, *match, tenant.thresholds) for rank, match in enumerate(matches, start=1)],
         model=ModelVersion(name=tenant.model.name, version=tenant.model.version),
         timings_ms=watch.laps,
     )
+
+
+def _vector_of(parts: ApiParts, tenant: Tenant, image_id: str) -> Vector:
+    image = live_image(parts.images, tenant, image_id)
+    vector = parts.index.vector_of(tenant, image_id)
+    if vector is None:
+        raise _not_searchable(image)
+    return vector
 
 
 def _not_searchable(image: ImageRecord) -> ApiError:

@@ -9,12 +9,12 @@ from deeplens.contracts.api import (
     ImageLinks,
     ImageSummary,
     ModelVersion,
-    SearchResult,
     Status,
     ThumbnailLinks,
     TimelineStage,
 )
-from deeplens.domain import ImageRecord, Match, Step, TimelineEntry
+from deeplens.contracts.search import SearchResult
+from deeplens.domain import ImageRecord, Match, Step, Tenant, Thresholds, TimelineEntry
 
 STATUS: dict[Step, Status] = {
     Step.ACCEPTED: "accepted",
@@ -55,7 +55,8 @@ def accepted(image: ImageRecord) -> AcceptedImage:
     )
 
 
-def summary(image: ImageRecord) -> ImageSummary:
+def summary(image: ImageRecord, tenant: Tenant) -> ImageSummary:
+    """An image's row; ``model`` is what it is searched with, which may have changed since it was completed."""
     return ImageSummary(
         image_id=image.id,
         status=STATUS[image.step],
@@ -72,22 +73,23 @@ def summary(image: ImageRecord) -> ImageSummary:
         updated_at=image.updated_at,
         completed_at=image.completed_at,
         processing_seconds=image.processing_seconds,
-        model=ModelVersion(name=image.model, version=image.model_version or "") if image.model else None,
+        model=ModelVersion(name=tenant.model.name, version=tenant.model.version) if image.model else None,
         error=_error(image),
         links=links(image.id),
     )
 
 
-def detail(image: ImageRecord, timeline: Sequence[TimelineEntry]) -> ImageDetail:
-    return ImageDetail(**dict(summary(image)), timeline=[_stage(entry) for entry in timeline])
+def detail(image: ImageRecord, tenant: Tenant, timeline: Sequence[TimelineEntry]) -> ImageDetail:
+    return ImageDetail(**dict(summary(image, tenant)), timeline=[_stage(entry) for entry in timeline])
 
 
-def result(rank: int, match: Match, image: ImageRecord) -> SearchResult:
-    """Everything but the score comes from the row: it is what the tenant last said."""
+def result(rank: int, match: Match, image: ImageRecord, thresholds: Thresholds | None) -> SearchResult:
+    """Everything but the score and its label comes from the row: it is what the tenant last said."""
     return SearchResult(
         rank=rank,
         image_id=image.id,
         score=round(match.score, 6),
+        match=thresholds.label(match.score) if thresholds else None,
         thumbnail_url=thumbnail_path(image.id, "small"),
         file_name=image.file_name,
         tags=list(image.tags),

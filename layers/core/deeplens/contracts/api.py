@@ -63,16 +63,6 @@ STAGE = {
     "occurredAt": "2026-11-20T10:30:01Z",
     "durationSeconds": 0.21,
 }
-FOUND = {
-    "rank": 1,
-    "imageId": ID,
-    "score": 0.9312,
-    "thumbnailUrl": f"/v1/images/{ID}/thumbnails/small",
-    "fileName": "harbour.jpg",
-    "tags": ["landscape", "sea"],
-    "metadata": {"camera": "X100", "iso": 200},
-    "uploadedAt": AT,
-}
 
 
 def example(*values: dict[str, Any]) -> ConfigDict:
@@ -214,43 +204,6 @@ class ListQuery(Filters):
     status: list[Status] = Field(default=[], max_length=6, description="repeatable; any of them")
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = Field(default=None, max_length=256, description="``nextCursor`` of the page before")
-
-
-class SearchQuery(Filters):
-    limit: int = Field(default=20, ge=1, le=100)
-    threshold: float | None = Field(
-        default=None, ge=-1, le=1, allow_inf_nan=False, description="least cosine similarity; absent: no bound"
-    )
-    metadata: str | None = Field(
-        default=None,
-        max_length=4096,
-        description='JSON object of scalars that must be equal, types included, e.g. {"camera":"X100","iso":200}',
-    )
-
-
-class SearchResult(ApiModel):
-    rank: int = Field(ge=1)
-    image_id: str
-    score: float = Field(description="cosine similarity, -1 to 1")
-    thumbnail_url: str
-    file_name: str
-    tags: list[str]
-    metadata: dict[str, Any]
-    uploaded_at: AwareDatetime
-
-
-class SearchResponse(ApiModel):
-    model_config = example(
-        {
-            "results": [FOUND],
-            "model": {"name": "deeplens-visual", "version": "1"},
-            "timingsMs": {"standardise": 14.2, "embed": 21.7, "search": 6.3},
-        }
-    )
-
-    results: list[SearchResult] = Field(description="best first")
-    model: ModelVersion
-    timings_ms: dict[str, float] = Field(description="milliseconds per step")
 
 
 class Health(ApiModel):

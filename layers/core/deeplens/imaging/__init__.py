@@ -1,7 +1,20 @@
 """Images as bytes in, standard images out; pure functions on Pillow."""
 
 from deeplens.imaging.limits import Limits
+from deeplens.imaging.region import WHOLE, Box, box_of
 from deeplens.imaging.sniff import FileType, sniff
-from deeplens.imaging.standardise import Standardised, inspect, standardise, thumbnail
+from deeplens.imaging.standardise import Standardised, inspect, standard_jpeg, standardise, thumbnail
 
-__all__ = ["FileType", "Limits", "Standardised", "inspect", "sniff", "standardise", "thumbnail"]
+__all__ = [
+    "WHOLE",
+    "Box",
+    "FileType",
+    "Limits",
+    "Standardised",
+    "box_of",
+    "inspect",
+    "sniff",
+    "standard_jpeg",
+    "standardise",
+    "thumbnail",
+]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from math import ceil
 
 from PIL import Image
 
@@ -16,6 +17,7 @@ from deeplens.imaging.colour import resizable, to_srgb
 from deeplens.imaging.frames import gif_frames, jpeg_scans, tiff_pages
 from deeplens.imaging.limits import Limits
 from deeplens.imaging.memory import DECODING
+from deeplens.imaging.region import WHOLE, Box, before_turning
 from deeplens.imaging.sniff import FileType, sniff
 
 SHORT_SIDE, LONG_SIDE = 512, 2048
@@ -108,6 +110,12 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
     )
 
 
+def standard_jpeg(body: bytes, limits: Limits, part: Box = WHOLE) -> bytes:
+    """Only the standard JPEG, of the whole image or as if ``part`` were all of it. Raises as ``standardise`` does."""
+    with _opened(body, limits) as (image, _):
+        return _jpeg(_standard_raster(image, part), STANDARD_QUALITY)
+
+
 def thumbnail(body: bytes, size: str, limits: Limits) -> bytes:
     """One thumbnail, ``small`` or ``medium``, of an original or a standard JPEG. Raises as ``standardise`` does."""
     with _opened(body, limits) as (image, _):
@@ -177,21 +185,38 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _standard_raster(image: Image.Image) -> Image.Image:
+def _standard_raster(image: Image.Image, part: Box = WHOLE) -> Image.Image:
     """RGB pixels of the standard size, turned as EXIF says, without anything else of the file."""
     full, orientation = image.size, _orientation(image)
-    size = _standard_size(*full)
+    box = before_turning(part, orientation)
+    size = _standard_size(*_pixels(box, full))
     if image.format in JPEGS:
         # Decoded at a fraction that still covers the size. HEIC would give an embedded thumbnail, which may differ.
-        image.draft(None, size)
+        image.draft(None, _covering(size, box))
     with DECODING.holding(_peak_bytes(image, full)):
-        smaller = resizable(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        smaller = _resized(resizable(image), size, box)
     raster = to_srgb(smaller, image.info.get("icc_profile"))
     if orientation in TURNS:
         raster = raster.transpose(TURNS[orientation])
     # What is left here of comments and the like would be written to every derived file.
     raster.info = {}
     return raster
+
+
+def _resized(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
+    width, height = image.size
+    inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
+    return image.resize(size, Image.Resampling.BICUBIC, box=inside, reducing_gap=2.0)
+
+
+def _pixels(box: Box, full: tuple[int, int]) -> tuple[int, int]:
+    """Sides of a part, at least one pixel each."""
+    return max(1, round((box.right - box.left) * full[0])), max(1, round((box.bottom - box.top) * full[1]))
+
+
+def _covering(size: tuple[int, int], box: Box) -> tuple[int, int]:
+    """The least size of the whole image in which its part has ``size``."""
+    return ceil(size[0] / (box.right - box.left)), ceil(size[1] / (box.bottom - box.top))
 
 
 def _peak_bytes(image: Image.Image, full: tuple[int, int]) -> int:
