@@ -63,7 +63,8 @@ def run(topic: Topic, event: dict[str, Any]) -> tuple[Listening, list[Event], An
 
 def test_every_function_has_events_and_every_topic_a_payload() -> None:
     kafka = {f"{name}{kind}" for name, _ in KAFKA for kind in ("", ".poison")}
-    assert {path.stem for path in EVENTS.glob("*.json")} == kafka | {"search_api", "search_api.poison", "on_schedule"}
+    http = {f"{name}{kind}" for name in ("search_api", "admin_api") for kind in ("", ".poison")}
+    assert {path.stem for path in EVENTS.glob("*.json")} == kafka | http | {"on_schedule"}
     assert {path.stem for path in (EVENTS / "payloads").glob("*.json")} == {topic.name for topic in TOPICS}
 
 
@@ -111,11 +112,14 @@ def test_a_schedule_event_is_built_as_the_runner_builds_it() -> None:
     assert {**schedule_event(), "id": event["id"], "time": event["time"]} == event
 
 
-@pytest.mark.parametrize(("name", "status"), [("search_api", 200), ("search_api.poison", 400)])
+@pytest.mark.parametrize(
+    ("name", "status"), [("search_api", 200), ("search_api.poison", 400), ("admin_api", 200), ("admin_api.poison", 422)]
+)
 def test_http_events_are_answered(world: World, name: str, status: int) -> None:
     event = read(name)
-    event["headers"]["x-api-key"] = world.client.headers["X-API-Key"]
-    answer = Mangum(world.app, lifespan="off")(event, SimpleNamespace(aws_request_id="1"))  # type: ignore[arg-type]
+    app, client = (world.admin_app, world.operator()) if "admin" in name else (world.app, world.client)
+    event["headers"]["x-api-key"] = client.headers["X-API-Key"]
+    answer = Mangum(app, lifespan="off")(event, SimpleNamespace(aws_request_id="1"))  # type: ignore[arg-type]
 
     assert answer["statusCode"] == status
 

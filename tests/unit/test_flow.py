@@ -19,16 +19,19 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = load(ROOT / "template.yaml", {}, {})
 RESOURCES: dict[str, dict[str, Any]] = yaml.load((ROOT / "template.yaml").read_text(), TagLoader)["Resources"]
 KAFKA = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, KafkaEvent)]
-ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| (?:`(\w+)`)? ?\| ?(.*?) ?\|$", re.M)
+ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
+QUOTED = re.compile(r"`([^`]+)`")
 README = {
-    function: (woken_by.strip("`"), module, set(re.findall(r"`([^`]+)`", emits)))
-    for woken_by, function, module, emits in ROW.findall((ROOT / "functions" / "README.md").read_text())
+    function: (woken_by.strip("`"), QUOTED.findall(stages), set(QUOTED.findall(emits)))
+    for woken_by, function, stages, emits in ROW.findall((ROOT / "functions" / "README.md").read_text())
 }
 STAGE = re.compile(r"^from deeplens\.pipeline\.(\w+) import (\w+)$", re.M)
 STAGES = {
-    spec.name: (found[1], getattr(importlib.import_module(f"deeplens.pipeline.{found[1]}"), found[2]))
+    spec.name: {
+        module: getattr(importlib.import_module(f"deeplens.pipeline.{module}"), stage)
+        for module, stage in STAGE.findall((spec.code / "handler.py").read_text())
+    }
     for spec in TEMPLATE.functions
-    if (found := STAGE.search((spec.code / "handler.py").read_text()))
 }
 
 
@@ -37,8 +40,8 @@ def named(value: object) -> str:
 
 
 def parts_of(function: str) -> set[str]:
-    """What the function's stage is built from."""
-    return set(inspect.signature(STAGES[function][1]).parameters) if function in STAGES else set()
+    """What the function's stages are built from."""
+    return {part for stage in STAGES[function].values() for part in inspect.signature(stage).parameters}
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=named)
@@ -62,7 +65,8 @@ def test_every_function_folder_is_deployed() -> None:
 
 @pytest.mark.parametrize(("spec", "event"), KAFKA, ids=named)
 def test_a_function_runs_the_stage_of_its_topic(spec: FunctionSpec, event: KafkaEvent) -> None:
-    assert topics.TOPIC_OF[STAGES[spec.name][1].consumes].name == event.topic
+    (stage,) = STAGES[spec.name].values()
+    assert topics.TOPIC_OF[stage.consumes].name == event.topic
 
 
 def test_the_registry_knows_who_reports_failures() -> None:
@@ -82,8 +86,7 @@ def test_the_flow_table_says_who_produces_and_consumes(topic: Topic) -> None:
 
 
 def test_the_flow_table_lists_every_function_and_its_stage() -> None:
-    stages = {spec.name: STAGES.get(spec.name, ("",))[0] for spec in TEMPLATE.functions}
-    assert {name: module for name, (_, module, _) in README.items()} == stages
+    assert {name: stages for name, (_, stages, _) in README.items()} == {name: [*found] for name, found in STAGES.items()}
 
 
 def test_the_flow_table_lists_reserved_topics() -> None:
@@ -143,7 +146,7 @@ def test_every_queue_has_a_redrive_queue() -> None:
 @pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
 def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
     policies = [str(policy.get("Ref", "own")) for policy in RESOURCES[spec.logical_id]["Properties"]["Policies"]]
-    used = parts_of(spec.name) if spec.name in STAGES else {"stores", "embedder"}
+    used = parts_of(spec.name) if STAGES[spec.name] else {"stores", "embedder"}
     expected = {"PlatformPolicy"}
     expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
     expected |= {"StoragePolicy"} if "stores" in used else set()
@@ -159,7 +162,7 @@ def test_alarms_watch_stages_that_exist() -> None:
         if dimension["Name"] == "stage"
     ]
     assert len(dimensions) == 2
-    assert set(dimensions) <= {stage.name for _, stage in STAGES.values()}
+    assert set(dimensions) <= {stage.name for stages in STAGES.values() for stage in stages.values()}
 
 
 @pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)

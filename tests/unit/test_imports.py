@@ -15,7 +15,7 @@ CORE = ROOT / "layers" / "core" / "deeplens"
 SOURCES = sorted(CORE.rglob("*.py"))
 STAGES = sorted((CORE / "pipeline").glob("*.py"))
 HANDLERS = sorted((ROOT / "functions").glob("*/handler.py"))
-STAGES_KNOW = {"contracts", "domain", "errors", "imaging", "pipeline", "ports"}
+STAGES_KNOW = {"contracts", "domain", "errors", "imaging", "pipeline", "ports", "rollouts"}
 PURE = {"deeplens.vectors.payload"}
 OWNERS = {
     "PIL": {"imaging"},
@@ -42,6 +42,7 @@ OWNERS = {
 HEAVY = {"qdrant_client", "sqlalchemy", "alembic", "fastapi", "PIL", "onnxruntime", "skimage"}
 ALLOWED_HEAVY = {
     "search_api": {"fastapi"},
+    "admin_api": {"fastapi"},
     "on_image_uploaded": {"PIL"},
     "on_indexing_requested": {"qdrant_client"},
     "on_image_maintenance": {"qdrant_client"},

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import httpx
-from deeplens.api.app import create_app
+from deeplens.api.app import create_admin_app, create_app
 from deeplens.domain import ModelRef, OutgoingMessage, Point, StageResult, Step, Tenant
 from deeplens.imaging import Limits
 from deeplens.pipeline.keys import processed_key
@@ -82,7 +82,7 @@ class World:
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)
-        self.app = create_app(self)
+        self.app, self.admin_app = create_app(self), create_admin_app(self)
         self.client = self.client_of(self.acme)
 
     def client_of(self, owner: Tenant, *scopes: str) -> TestClient:
@@ -91,6 +91,14 @@ class World:
 
     def anonymous(self, headers: dict[str, str] | None = None) -> TestClient:
         return TestClient(self.app, headers=headers, follow_redirects=False)
+
+    def operator(self) -> TestClient:
+        """The Admin API, called with an operator's key."""
+        return self.administrator(None)
+
+    def administrator(self, tenant_id: str | None) -> TestClient:
+        key = self.api_keys.create(tenant_id, "test", ("deeplens.api.admin",))
+        return TestClient(self.admin_app, headers={"X-API-Key": key}, follow_redirects=False)
 
     def upload(self, body: bytes | None = None, key: str | None = None, **form: Any) -> httpx.Response:
         return self.client.post(

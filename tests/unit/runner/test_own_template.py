@@ -64,9 +64,10 @@ def test_no_record_is_dropped_and_none_blocks_its_partition(spec: FunctionSpec, 
         assert event.on_failure.removeprefix("kafka://") in {topic.name for topic in TOPICS}
 
 
-def test_one_function_serves_the_api_and_one_is_woken_by_the_clock() -> None:
+def test_functions_serve_the_apis_and_one_is_woken_by_the_clock() -> None:
     assert [(s.name, e) for s, e in EVENTS if isinstance(e, HttpEvent)] == [
-        ("search_api", HttpEvent("ANY", "/v1/{proxy+}"))
+        ("search_api", HttpEvent("ANY", "/v1/{proxy+}")),
+        ("admin_api", HttpEvent("ANY", "/v1/admin/{proxy+}")),
     ]
     ((clocked, event),) = [(s.name, e) for s, e in EVENTS if isinstance(e, ScheduleEvent)]
     assert clocked == "on_schedule"

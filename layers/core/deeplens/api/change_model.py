@@ -51,6 +51,8 @@ class ChangeModel:
 
     def profile(self, tenant: Tenant, name: str, version: str) -> ModelProfile:
         """The model as its endpoint describes it. Raises ``ApiError`` when it cannot be rolled out."""
+        if any(one.ended_at is None for one in self._rollouts.of_tenant(tenant.id)):
+            raise _running()
         try:
             profile = self._embedder.describe(name, version)
         except ModelNotFound as error:
@@ -86,7 +88,7 @@ class ChangeModel:
         now = self._clock.now()
         rollout = self._rollouts.start(tenant, profile.ref, new_id("rol", now), now)
         if rollout is None:
-            raise ApiError(409, "rollout-running", "Rollout running", "Finish or cancel the rollout that runs first.")
+            raise _running()
         self.carry_on(rollout)
         return rollout
 
@@ -165,6 +167,10 @@ def _require(rollout: Rollout, state: str, action: str) -> None:
     if rollout.state != state:
         detail = f"This rollout is {rollout.state}; to {action} it must be {state}."
         raise ApiError(409, "rollout-state", "Rollout in another state", detail)
+
+
+def _running() -> ApiError:
+    return ApiError(409, "rollout-running", "Rollout running", "Finish or cancel the rollout that runs first.")
 
 
 def _changed() -> ApiError:
