@@ -29,6 +29,9 @@ class FakeIndex:
         if size != tenant.model.dimensions:
             raise ModelMismatch(f"{tenant.collection} holds {size} values a vector")
 
+    def exists(self, tenant: Tenant) -> bool:
+        return tenant.collection in self._collections
+
     def drop_collection(self, tenant: Tenant) -> None:
         self._check_failure()
         self._collections.pop(tenant.collection, None)

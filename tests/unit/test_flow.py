@@ -86,7 +86,9 @@ def test_the_flow_table_says_who_produces_and_consumes(topic: Topic) -> None:
 
 
 def test_the_flow_table_lists_every_function_and_its_stage() -> None:
-    assert {name: stages for name, (_, stages, _) in README.items()} == {name: [*found] for name, found in STAGES.items()}
+    assert {name: stages for name, (_, stages, _) in README.items()} == {
+        name: [*found] for name, found in STAGES.items()
+    }
 
 
 def test_the_flow_table_lists_reserved_topics() -> None:

@@ -44,10 +44,13 @@ class TickingClock:
     """Each look is a second later."""
 
     def __init__(self) -> None:
-        self._seconds = itertools.count()
+        self._seconds, self._skipped = itertools.count(), timedelta()
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=next(self._seconds))
+        return START + timedelta(seconds=next(self._seconds)) + self._skipped
+
+    def skip(self, time: timedelta) -> None:
+        self._skipped += time
 
 
 @dataclass
