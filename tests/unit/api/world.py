@@ -126,7 +126,8 @@ class World:
         self.stores.for_tenant(owner).put(processed_key(image_id), body, "image/jpeg")
         vector = self.embedder.embed([body], MODEL)[0].tolist()
         self.index.upsert(owner, [Point(image_id, vector, payload_of(row, owner))])
-        self.reach(image_id, Step.COMPLETED, owner, changes=changes)
+        model = {"model": MODEL.name, "model_version": MODEL.version}
+        self.reach(image_id, Step.COMPLETED, owner, changes=model | changes)
 
     def reach(self, image_id: str, step: Step, owner: Tenant | None = None, **result: Any) -> None:
         done = StageResult(image_id, 1, step, step.name.lower(), self.clock.now(), 0.5, **result)
