@@ -158,9 +158,7 @@ def _cubic(graph: Graph, energy: str, kernel: int) -> str:
     return graph.scalar("Pow", graph.scalar("Add", graph.pool(cubed, kernel), 1e-4), 1 / 3)
 
 
-def embedding(graph: Graph, values: str, mean: Array, projection: Array) -> str:
-    """Centre, project and L2-normalise; ``projection`` has shape (d, dimensions)."""
+def projected(graph: Graph, values: str, mean: Array, projection: Array) -> str:
+    """Centre and project; ``projection`` has shape (d, dimensions)."""
     centred = graph.node("Sub", values, graph.constant(mean.astype(np.float32)))
-    projected = graph.node("MatMul", centred, graph.constant(projection.astype(np.float32)))
-    length = graph.node("ReduceL2", projected, axes=[1], keepdims=1)
-    return graph.node("Div", projected, graph.scalar("Add", length, 1e-12))
+    return graph.node("MatMul", centred, graph.constant(projection.astype(np.float32)))

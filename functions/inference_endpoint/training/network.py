@@ -28,7 +28,7 @@ class Block(nn.Module):
         self.short_norm = nn.BatchNorm2d(outputs) if changes else None
 
     def forward(self, value: Tensor) -> Tensor:
-        short = value if self.short is None else self.short_norm(self.short(value))
+        short = self.short_norm(self.short(value)) if self.short is not None and self.short_norm is not None else value
         inner = functional.relu(self.first_norm(self.first(value)))
         return functional.relu(self.second_norm(self.second(inner)) + short)
 

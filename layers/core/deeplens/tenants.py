@@ -17,8 +17,11 @@ from deeplens.domain import ModelProfile, ModelRef, Tenant, Thresholds
 from deeplens.errors import TenantNotFound
 from deeplens.ports import StoreResolver, VectorIndex
 
-BUILT_IN_MODEL = ModelRef("deeplens-visual", "1", 512)
-BUILT_IN_MODELS = (ModelProfile(BUILT_IN_MODEL, Thresholds(0.97, 0.62, 0.5)),)
+BUILT_IN_MODEL = ModelRef("deeplens-visual", "2", 512)
+BUILT_IN_MODELS = (
+    ModelProfile(ModelRef("deeplens-visual", "1", 512), Thresholds(0.97, 0.62, 0.5)),
+    ModelProfile(BUILT_IN_MODEL, Thresholds(0.97, 0.72, 0.55)),
+)
 """What the endpoint's own manifests say, so that labels work before anything was asked of it."""
 NAME = re.compile(r"tenant_[a-z0-9_]{0,39}[a-z0-9]")  # buckets end with a letter or digit
 MIGRATIONS_AT_ONCE = 4
