@@ -1,19 +1,28 @@
-"""The routes: Open Inference Protocol v2, and SageMaker's ``/ping`` and ``/invocations``."""
+"""The routes: Open Inference Protocol v2, SageMaker's ``/ping`` and ``/invocations``, Prometheus' ``/metrics``."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from .batching import Floats
 from .gate import Busy, Gate
-from .manifest import Manifest
-from .model import BadImage, EmbeddingModel, Floats
+from .manifest import Manifest, ModelRefused
+from .metrics import CONTENT_TYPE, Metrics
+from .model import BadImage, BadPixels, EmbeddingModel
 from .repository import Repository, UnknownModel
+from .text import TextUnsupported
 from .wire import (
     HEADER_LENGTH,
+    MAX_IMAGES,
     SAGEMAKER_TYPE,
     BadRequest,
     InferRequest,
@@ -24,111 +33,156 @@ from .wire import (
 )
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-STATUS_OF: dict[type[Exception], int] = {BadRequest: 400, BadImage: 400, UnknownModel: 404, TooLarge: 413, Busy: 429}
+ALIGNMENT = 16
+"""Bytes; memory begins at a multiple of it."""
+MODEL_PATHS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+STATUS_OF: dict[type[Exception], int] = {
+    BadRequest: 400,
+    BadImage: 400,
+    BadPixels: 400,
+    TextUnsupported: 400,
+    UnknownModel: 404,
+    TooLarge: 413,
+    Busy: 429,
+    ModelRefused: 503,
+}
 
 type Answer = tuple[bytes, int | None]
+type Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
-def create_app(repository: Repository, at_once: int = 2, waiting: int = 64) -> FastAPI:
-    """The server over the models of ``repository``: ``at_once`` requests compute while ``waiting`` more may queue."""
-    app = FastAPI(title="DeepLens inference", docs_url=None, redoc_url=None, openapi_url=None)
-    _add_errors(app)
-    _add_metadata(app, repository)
-    _add_inference(app, repository, Gate(at_once, waiting))
-    return app
+def create_app(
+    repository: Repository, metrics: Metrics, queue_images: int = 2 * MAX_IMAGES, queue_bytes: int = 4 * MAX_BODY_BYTES
+) -> Starlette:
+    """The server over the models of ``repository``; more than the queue takes is answered 429."""
+    gate = Gate(queue_images, queue_bytes)
+    routes = [*_inference(repository, metrics, gate), *_metadata(repository), _metrics(repository, metrics, gate)]
+    return Starlette(routes=routes, exception_handlers={**_handlers(), HTTPException: _no_route, Exception: _fault})
 
 
-def _add_metadata(app: FastAPI, repository: Repository) -> None:
-    @app.get("/v2")
-    async def server() -> dict[str, Any]:
-        return {"name": "deeplens-inference", "version": "1", "extensions": ["binary_tensor_data"]}
+def _inference(repository: Repository, metrics: Metrics, gate: Gate) -> list[Route]:
+    async def run(request: Request, name: str, version: str | None) -> Answer:
+        started, entry = time.perf_counter(), repository.find(name, version)
+        name, version, status = entry.manifest.name, entry.manifest.version, 500
+        try:
+            with gate.request(_declared_size(request)) as place:
+                length = header_length_of(request.headers.get("content-type", ""), request.headers.get(HEADER_LENGTH))
+                asked = parse_request(await _body(request, length), length)
+                place.take(asked.count)
+                async with repository.use(name, version) as model:
+                    embedding = await asyncio.wrap_future(_submitted(model, asked))
+            status = 200
+            return format_response(name, version, embedding, asked)
+        except tuple(STATUS_OF) as error:
+            status = STATUS_OF[type(error)]
+            raise
+        finally:
+            metrics.answered(name, status, time.perf_counter() - started)
 
-    @app.get("/v2/health/live")
-    async def live() -> dict[str, Any]:
-        return {"live": True}
-
-    # The port opens only after every model is loaded and warm, so that answering is being ready.
-    @app.get("/v2/health/ready")
-    @app.get("/ping")
-    async def ready() -> dict[str, Any]:
-        return {"ready": True, "models": repository.names}
-
-    @app.get("/v2/models/{name}")
-    @app.get("/v2/models/{name}/versions/{version}")
-    async def metadata(name: str, version: str | None = None) -> dict[str, Any]:
-        return _metadata(repository.get(name, version).manifest, repository.versions(name))
-
-    @app.get("/v2/models/{name}/ready")
-    @app.get("/v2/models/{name}/versions/{version}/ready")
-    async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
-        repository.get(name, version)
-        return {"name": name, "ready": True}
-
-
-def _add_inference(app: FastAPI, repository: Repository, gate: Gate) -> None:
-    async def run(request: Request, model: EmbeddingModel) -> Answer:
-        gate.check()
-        length = header_length_of(request.headers.get("content-type", ""), request.headers.get(HEADER_LENGTH))
-        body = await _body(request)
-        return await gate.run(lambda: _answer(model, body, length))
-
-    @app.post("/v2/models/{name}/infer")
-    @app.post("/v2/models/{name}/versions/{version}/infer")
-    async def infer(request: Request, name: str, version: str | None = None) -> Response:
-        body, length = await run(request, repository.get(name, version))
+    async def infer(request: Request) -> Response:
+        body, length = await run(request, *_named(request))
         if length is None:
             return Response(body, media_type="application/json")
         return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
 
-    @app.post("/invocations")
     async def invocations(request: Request) -> Response:
         """SageMaker's form: the model is named by the custom attributes ``model=NAME;version=V``.
 
         With ``describe=true`` the answer is the model's metadata: an endpoint has no other way to ask for it.
         """
         asked = _attributes(request.headers.get("x-amzn-sagemaker-custom-attributes", ""))
-        model = repository.get(asked.get("model", repository.default), asked.get("version"))
+        name, version = asked.get("model", repository.default), asked.get("version")
         if asked.get("describe") == "true":
-            return JSONResponse(_metadata(model.manifest, repository.versions(model.manifest.name)))
-        body, length = await run(request, model)
+            return JSONResponse(_described(repository.find(name, version).manifest, repository.versions(name)))
+        body, length = await run(request, name, version)
         kind = "application/json" if length is None else f"{SAGEMAKER_TYPE}{length}"
         return Response(body, headers={"content-type": kind})
 
+    endpoints = {**{f"{path}/infer": infer for path in MODEL_PATHS}, "/invocations": invocations}
+    return [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
 
-async def _body(request: Request) -> bytes:
-    """The request's body; too large a one is refused by its declared length, or where it passes the limit."""
-    refusal = TooLarge(f"a request may have {MAX_BODY_BYTES} bytes")
-    if int(request.headers.get("content-length", 0)) > MAX_BODY_BYTES:
-        raise refusal
-    size, chunks = 0, []
+
+def _metadata(repository: Repository) -> list[Route]:
+    async def server(_: Request) -> Response:
+        return JSONResponse({"name": "deeplens-inference", "version": "1", "extensions": ["binary_tensor_data"]})
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    # The port opens only after the default model is loaded and warm, so that answering is being ready.
+    async def ready(_: Request) -> Response:
+        return JSONResponse({"ready": True, "models": repository.names})
+
+    async def model(request: Request) -> Response:
+        name, version = _named(request)
+        return JSONResponse(_described(repository.find(name, version).manifest, repository.versions(name)))
+
+    async def model_ready(request: Request) -> Response:
+        name, version = _named(request)
+        async with repository.use(name, version):
+            return JSONResponse({"name": name, "ready": True})
+
+    found = {"/v2": server, "/v2/health/live": live, "/v2/health/ready": ready, "/ping": ready}
+    found |= dict.fromkeys(MODEL_PATHS, model) | {f"{path}/ready": model_ready for path in MODEL_PATHS}
+    return [Route(path, endpoint) for path, endpoint in found.items()]
+
+
+def _metrics(repository: Repository, metrics: Metrics, gate: Gate) -> Route:
+    metrics.gauge("models_loaded", "Models in memory", lambda: len(repository.loaded))
+    metrics.gauge("requests_under_way", "Requests that hold a place", lambda: gate.requests)
+    metrics.gauge("images_under_way", "Images of these requests", lambda: gate.images)
+    metrics.gauge("images_waiting", "Decoded images", lambda: sum(model.depth for model in repository.loaded))
+
+    async def page(_: Request) -> Response:
+        return Response(metrics.page(), media_type=CONTENT_TYPE)
+
+    return Route("/metrics", page)
+
+
+def _named(request: Request) -> tuple[str, str | None]:
+    """The model's name and version that a path holds."""
+    return request.path_params["name"], request.path_params.get("version")
+
+
+def _declared_size(request: Request) -> int:
+    """Bytes that a body says it has; the most that one may have where it does not say. Raises ``TooLarge``."""
+    size = int(request.headers.get("content-length", MAX_BODY_BYTES))
+    if size > MAX_BODY_BYTES:
+        raise _too_large()
+    return size
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"a request may have {MAX_BODY_BYTES} bytes")
+
+
+async def _body(request: Request, header_length: int | None) -> memoryview:
+    """The body, placed in memory so that the tensor behind its header is aligned: pixels need no copy."""
+    limit, start = _declared_size(request), -(header_length or 0) % ALIGNMENT
+    # Memory that is not written costs nothing: a client that only declares much takes none.
+    whole, end = memoryview(np.empty(start + limit, np.uint8)), start
     async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise refusal
-        chunks.append(chunk)
-    return b"".join(chunks)
+        if end + len(chunk) > start + limit:
+            raise _too_large()
+        whole[end : end + len(chunk)] = chunk
+        end += len(chunk)
+    return whole[start:end]
 
 
-def _answer(model: EmbeddingModel, body: bytes, header_length: int | None) -> Answer:
-    asked = parse_request(body, header_length)
-    return format_response(model.manifest.name, model.manifest.version, _embedding(model, asked), asked)
-
-
-def _embedding(model: EmbeddingModel, asked: InferRequest) -> Floats:
+def _submitted(model: EmbeddingModel, asked: InferRequest) -> Future[Floats]:
     if asked.images is not None:
-        return model.embed_images(asked.images)
-    pixels = np.asarray(asked.pixels, np.float32)
-    size = model.manifest.input.size
+        return model.images(asked.images)
+    if asked.texts is not None:
+        return model.texts(asked.texts)
+    pixels, size = np.asarray(asked.pixels, np.float32), model.manifest.input.size
     if pixels.shape[1:] != (3, size, size):
         raise BadRequest(f"pixels: shape is {list(pixels.shape)}, the model takes [n, 3, {size}, {size}]")
-    finite = np.isfinite(pixels).all(axis=(1, 2, 3))
-    if not finite.all():
-        raise BadRequest(f"pixels: image {int(finite.argmin())} has values that are not finite")
-    return model.embed_pixels(pixels)
+    return model.pixels(pixels)
 
 
-def _metadata(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
+def _described(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
     size = manifest.input.size
+    text = [{"name": "text", "datatype": "BYTES", "shape": [-1]}] if manifest.text else []
     return {
         "name": manifest.name,
         "versions": versions,
@@ -136,12 +190,14 @@ def _metadata(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
         "inputs": [
             {"name": "image", "datatype": "BYTES", "shape": [-1]},
             {"name": "pixels", "datatype": "FP32", "shape": [-1, 3, size, size]},
+            *text,
         ],
         "outputs": [{"name": "embedding", "datatype": "FP32", "shape": [-1, manifest.dimensions]}],
         "parameters": {
             "version": manifest.version,
             "default_threshold": manifest.default_threshold,
             "description": manifest.description,
+            "text": manifest.text is not None,
             **manifest.thresholds_as_parameters(),
         },
     }
@@ -152,24 +208,23 @@ def _attributes(given: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, mark, value in pairs if mark}
 
 
-def _add_errors(app: FastAPI) -> None:
-    for kind, status in STATUS_OF.items():
-        app.add_exception_handler(kind, _error_answer(status))
-
-    @app.exception_handler(HTTPException)
-    async def no_route(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def fault(_: Request, _error: Exception) -> JSONResponse:
-        return JSONResponse({"error": "internal error"}, 500)
+def _handlers() -> dict[Any, Handler]:
+    return {kind: _error_answer(status) for kind, status in STATUS_OF.items()}
 
 
-def _error_answer(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
-    headers = {"Retry-After": "1"} if status == 429 else None
+async def _no_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
-    async def answer(_: Request, error: Exception) -> JSONResponse:
+
+async def _fault(_: Request, _error: Exception) -> Response:
+    return JSONResponse({"error": "internal error"}, 500)
+
+
+def _error_answer(status: int) -> Handler:
+    async def answer(_: Request, error: Exception) -> Response:
         extra = {"index": error.position} if isinstance(error, BadImage) else {}
-        return JSONResponse({"error": str(error), **extra}, status, headers)
+        wait = error.retry_after_seconds if isinstance(error, Busy) else 30 if status == 503 else None
+        return JSONResponse({"error": str(error), **extra}, status, {"Retry-After": str(wait)} if wait else None)
 
     return answer

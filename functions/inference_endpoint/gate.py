@@ -1,34 +1,69 @@
-"""Admission: a few requests compute, a bounded number wait, the rest are turned away at once."""
+"""Admission: what is under way is bounded in requests, images and bytes; the rest is turned away at once."""
 
-import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Busy(Exception):
-    """As many requests wait as may."""
+    """As much is under way as may be; ``retry_after_seconds`` is when that is expected to be over."""
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Place:
+    """What one request holds of the limits."""
+
+    def __init__(self, gate: "Gate", size: int) -> None:
+        # Until its images are counted a request counts as one: what is being read is bounded too.
+        self._gate, self.size, self.images = gate, size, 1
+
+    def take(self, images: int) -> None:
+        """Hold images, now that they are counted. Raises ``Busy``, unless nothing else is under way."""
+        self._gate.check(images, self.images)
+        self._gate.images += images - self.images
+        self.images = images
 
 
 class Gate:
-    """Runs blocking work in ``at_once`` threads while up to ``waiting`` more requests queue.
+    """Lives on one event loop, which alone counts; no lock is needed.
 
-    Lives on one event loop, which alone counts; no lock is needed.
+    Attributes
+    ----------
+    requests, images, size : under way; ``size`` in bytes of bodies.
     """
 
-    def __init__(self, at_once: int, waiting: int) -> None:
-        self._places, self._taken = at_once + waiting, 0
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="request")
+    def __init__(self, max_images: int, max_bytes: int) -> None:
+        self._max_images, self._max_bytes = max_images, max_bytes
+        self.requests = self.images = self.size = 0
+        self._seconds_per_image = 0.01
 
-    def check(self) -> None:
-        """Raise ``Busy`` when no place is free: before a body is read, since a refusal must cost little."""
-        if self._taken >= self._places:
-            raise Busy("the queue is full")
-
-    async def run[T](self, work: Callable[[], T]) -> T:
-        """What ``work`` returns. Raises ``Busy``."""
-        self.check()
-        self._taken += 1
+    @contextmanager
+    def request(self, size: int) -> Iterator[Place]:
+        """Hold a place, before a body of ``size`` bytes is read, since a refusal must cost little. Raises ``Busy``."""
+        self.check(1)
+        if self.size and self.size + size > self._max_bytes:
+            raise self._busy("too many bytes are under way")
+        place, started = Place(self, size), time.monotonic()
+        self.requests, self.size, self.images = self.requests + 1, self.size + size, self.images + place.images
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            yield place
+            self._learn(time.monotonic() - started)
         finally:
-            self._taken -= 1
+            self.requests, self.size, self.images = self.requests - 1, self.size - size, self.images - place.images
+
+    def check(self, images: int, held: int = 0) -> None:
+        """Raise ``Busy`` when so many do not fit beside those under way, of which ``held`` are the asker's own."""
+        others = self.images - held
+        if others and others + images > self._max_images:
+            raise self._busy("the queue is full")
+
+    def _busy(self, message: str) -> Busy:
+        return Busy(message, max(1, min(60, math.ceil(self.images * self._seconds_per_image))))
+
+    def _learn(self, seconds: float) -> None:
+        """What an image takes while as many are under way: a moving mean."""
+        self._seconds_per_image += 0.1 * (seconds / self.images - self._seconds_per_image)

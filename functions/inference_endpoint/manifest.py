@@ -1,4 +1,4 @@
-"""A model's folder: ``manifest.json`` beside ``model.onnx``, checked before the model serves."""
+"""A model's folder: ``manifest.json`` beside its ONNX files, checked before the model serves."""
 
 import hashlib
 from pathlib import Path
@@ -6,25 +6,61 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+SHA256 = r"^[0-9a-f]{64}$"
+FILE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+MODEL = "model.onnx"
+MODELS = Path(__file__).parent / "models"
+"""What comes with DeepLens."""
+
 
 class ModelRefused(Exception):
     """The folder does not hold what its manifest says; the message names the folder and the fault."""
 
 
-class InputRule(BaseModel):
-    """How an image becomes the model's input: ``squash`` to a square, or the middle of the shortest side."""
-
+class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputRule(Part):
+    """How an image becomes the model's input: ``squash`` to a square, or ``crop`` the middle.
+
+    Attributes
+    ----------
+    shortest : pixels of the shortest side when the middle is cut out; ``size`` if absent.
+    """
 
     name: str = "pixels"
     size: int = Field(gt=0, le=1024)
     resize: Literal["squash", "crop"]
+    shortest: int | None = Field(default=None, gt=0, le=2048)
+    filter: Literal["bicubic", "bilinear"] = "bicubic"
+
+    @property
+    def scaled(self) -> int:
+        """Pixels of the shortest side before anything is cut off."""
+        return self.shortest or self.size
+
+    @model_validator(mode="after")
+    def _cuts_what_is_there(self) -> Self:
+        if self.shortest is not None and (self.resize != "crop" or self.shortest < self.size):
+            raise ValueError("input.shortest is for crop, and at least size")
+        return self
 
 
-class Thresholds(BaseModel):
+class TextRule(Part):
+    """The text tower: a graph over token ids (n, context_length), int64, and a Hugging Face ``tokenizer.json``."""
+
+    file: str = Field(default="text.onnx", pattern=FILE)
+    tokenizer: str = Field(default="tokenizer.json", pattern=FILE)
+    context_length: int = Field(gt=0, le=4096)
+    input: str = "input_ids"
+    output: str = "embedding"
+    sha256: str = Field(pattern=SHA256)
+    tokenizer_sha256: str = Field(pattern=SHA256)
+
+
+class Thresholds(Part):
     """Least cosines of the labels that results carry, highest first; measured per model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     exact: float = Field(ge=-1, le=1)
     near_duplicate: float = Field(ge=-1, le=1)
@@ -37,10 +73,8 @@ class Thresholds(BaseModel):
         return self
 
 
-class Manifest(BaseModel):
+class Manifest(Part):
     """``mean`` and ``std`` apply to RGB 0..1; ``default_threshold`` is the cosine of what counts as similar."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
@@ -50,9 +84,16 @@ class Manifest(BaseModel):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     output: str = "embedding"
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(pattern=SHA256)
     default_threshold: float = Field(ge=-1, le=1)
     thresholds: Thresholds | None = None
+    text: TextRule | None = None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """sha256 by file name."""
+        text = {self.text.file: self.text.sha256, self.text.tokenizer: self.text.tokenizer_sha256} if self.text else {}
+        return {MODEL: self.sha256, **text}
 
     def thresholds_as_parameters(self) -> dict[str, float]:
         """As the protocol's flat parameters, ``threshold_exact`` and so on."""
@@ -61,12 +102,20 @@ class Manifest(BaseModel):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a model folder. Raises ``ModelRefused`` when it or the model's sha256 is wrong."""
+    """The manifest of a model folder. Raises ``ModelRefused``."""
     try:
-        manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
-        digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+        return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     except (OSError, ValueError) as error:
-        raise ModelRefused(f"{folder}: {error}") from error
-    if digest != manifest.sha256:
-        raise ModelRefused(f"{folder}/model.onnx: sha256 is {digest}, the manifest says {manifest.sha256}")
-    return manifest
+        raise ModelRefused(f"{folder / 'manifest.json'}: {error}") from error
+
+
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise ``ModelRefused`` when a file is not the one that the manifest means."""
+    for name, expected in manifest.files.items():
+        try:
+            with (folder / name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelRefused(f"{folder}: {error}") from error
+        if digest != expected:
+            raise ModelRefused(f"{folder / name}: sha256 is {digest}, the manifest says {expected}")

@@ -16,8 +16,10 @@ import numpy.typing as npt
 HEADER_LENGTH = "inference-header-content-length"
 SAGEMAKER_TYPE = "application/vnd.sagemaker-triton.binary+json;json-header-size="
 SAGEMAKER_PATTERN = re.compile(r"application/vnd\.sagemaker-triton\.binary\+json;\s*json-header-size=(.*)")
-DATATYPES = {"image": "BYTES", "pixels": "FP32"}
+DATATYPES = {"image": "BYTES", "pixels": "FP32", "text": "BYTES"}
 MAX_IMAGES = 256
+MAX_TEXT = 8192
+"""Characters; tokenizers cut at the model's context anyway."""
 
 
 class BadRequest(Exception):
@@ -30,12 +32,18 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """Either encoded ``images`` or prepared ``pixels``, float32, shape (n, 3, h, w)."""
+    """One of: encoded ``images``; prepared ``pixels``, float32, shape (n, 3, h, w); ``texts``."""
 
-    images: list[bytes] | None
-    pixels: npt.NDArray[np.float32] | None
-    binary_output: bool
+    images: list[bytes] | None = None
+    pixels: npt.NDArray[np.float32] | None = None
+    texts: list[str] | None = None
+    binary_output: bool = False
     id: str | None = None
+
+    @property
+    def count(self) -> int:
+        """Rows of the embedding asked for."""
+        return len(next(given for given in (self.images, self.pixels, self.texts) if given is not None))
 
 
 def header_length_of(content_type: str, header: str | None) -> int | None:
@@ -49,7 +57,7 @@ def header_length_of(content_type: str, header: str | None) -> int | None:
     return int(given)
 
 
-def parse_request(body: bytes, header_length: int | None) -> InferRequest:
+def parse_request(body: bytes | memoryview, header_length: int | None) -> InferRequest:
     """Read a request.
 
     Parameters
@@ -63,13 +71,16 @@ def parse_request(body: bytes, header_length: int | None) -> InferRequest:
     length = len(body) if header_length is None else header_length
     if length > len(body):
         raise BadRequest(f"the JSON header should have {length} bytes, the body has {len(body)}")
-    document = _document(body[:length])
+    document = _document(bytes(body[:length]))
     tensor = _input(document)
     data = _tensor_data(tensor, memoryview(body)[length:])
     binary, request_id = _binary_output(document), document.get("id")
-    if tensor["name"] == "image":
-        return InferRequest(_images(tensor, data), None, binary, request_id)
-    return InferRequest(None, _pixels(tensor, data), binary, request_id)
+    match tensor["name"]:
+        case "image":
+            return InferRequest(images=_images(tensor, data), binary_output=binary, id=request_id)
+        case "pixels":
+            return InferRequest(pixels=_pixels(tensor, data), binary_output=binary, id=request_id)
+    return InferRequest(texts=_texts(tensor, data), binary_output=binary, id=request_id)
 
 
 def _document(head: bytes) -> dict[str, Any]:
@@ -85,11 +96,11 @@ def _document(head: bytes) -> dict[str, Any]:
 def _input(document: dict[str, Any]) -> dict[str, Any]:
     """The one input tensor."""
     match document.get("inputs"):
-        case [{"name": "image" | "pixels" as name, **rest} as tensor]:
+        case [{"name": "image" | "pixels" | "text" as name, **rest} as tensor]:
             if rest.get("datatype") != DATATYPES[name]:
                 raise BadRequest(f"{name}: datatype must be {DATATYPES[name]}")
             return dict(tensor)
-    raise BadRequest('inputs must be one tensor, named "image" (BYTES) or "pixels" (FP32)')
+    raise BadRequest('inputs must be one tensor, named "image" (BYTES), "pixels" (FP32) or "text" (BYTES)')
 
 
 def _parameters(owner: dict[str, Any]) -> dict[str, Any]:
@@ -121,21 +132,38 @@ def _tensor_data(tensor: dict[str, Any], raw: memoryview) -> Any:
 
 
 def _images(tensor: dict[str, Any], data: Any) -> list[bytes]:
-    count = _shape(tensor, 1)[0]
     if not isinstance(data, memoryview):
         raise BadRequest("image: send BYTES as binary data; JSON cannot hold them")
-    images: list[bytes] = []
-    position = 0
+    return _elements(tensor, data)
+
+
+def _texts(tensor: dict[str, Any], data: Any) -> list[str]:
+    """UTF-8 as binary data, or strings in JSON."""
+    count = _shape(tensor, 1)[0]
+    try:
+        given = [one.decode() for one in _elements(tensor, data)] if isinstance(data, memoryview) else data
+    except UnicodeDecodeError as error:
+        raise BadRequest("text: the data is not UTF-8") from error
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given) or len(given) != count:
+        raise BadRequest(f"text: the data must be {count} strings")
+    if any(len(one) > MAX_TEXT for one in given):
+        raise TooLarge(f"text: at most {MAX_TEXT} characters each")
+    return given
+
+
+def _elements(tensor: dict[str, Any], data: memoryview) -> list[bytes]:
+    """BYTES: each element with its length before it."""
+    count, elements, position = _shape(tensor, 1)[0], list[bytes](), 0
     while position < len(data):
         start = position + 4
         length = struct.unpack_from("<I", data, position)[0] if start <= len(data) else 0
         position = start + length
         if position > len(data):
-            raise BadRequest(f"image: element {len(images)} is cut off")
-        images.append(bytes(data[start:position]))
-    if len(images) != count:
-        raise BadRequest(f"image: shape says {count} elements, the data holds {len(images)}")
-    return images
+            raise BadRequest(f"{tensor['name']}: element {len(elements)} is cut off")
+        elements.append(bytes(data[start:position]))
+    if len(elements) != count:
+        raise BadRequest(f"{tensor['name']}: shape says {count} elements, the data holds {len(elements)}")
+    return elements
 
 
 def _pixels(tensor: dict[str, Any], data: Any) -> npt.NDArray[np.float32]:

@@ -6,8 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import boto3
 from botocore.config import Config
-from localstack_client.session import Session
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
 from local.services.tools import find_uv, folder_of, once
@@ -70,8 +70,17 @@ class LocalStackService(ChildService):
 
     @cached_property
     def _s3(self) -> Any:
+        # boto3 itself: localstack-client prefers AWS_ENDPOINT_URL, where another LocalStack may answer.
         quick = Config(connect_timeout=1, read_timeout=20, retries={"total_max_attempts": 1}, proxies={})
-        return Session(localstack_host=f"127.0.0.1:{self.port}").client("s3", config=quick)
+        own = self.environment
+        return boto3.client(
+            "s3",
+            endpoint_url=own["AWS_ENDPOINT_URL"],
+            region_name=REGION,
+            aws_access_key_id=own["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=own["AWS_SECRET_ACCESS_KEY"],
+            config=quick,
+        )
 
 
 def _install(target: Path) -> None:

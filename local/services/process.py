@@ -23,6 +23,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 # Below the range of outgoing connections: a client that keeps asking for a broker that is away could otherwise be given
 # the broker's port as its own, reach itself, and keep the broker from starting again.
 FREE_PORTS = range(15_000, 32_000)
+_given: set[int] = set()
 
 
 class ServiceFailed(Exception):
@@ -51,11 +52,14 @@ class Service(Protocol):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now."""
+    """A port that nobody listens on now, and that this process has given to no other part."""
     for _ in range(1000):
         port = FREE_PORTS[secrets.randbelow(len(FREE_PORTS))]
+        if port in _given:
+            continue
         with suppress(OSError):
             _try_port(host, port)
+            _given.add(port)
             return port
     raise ServiceFailed(f"no port of {host} from {FREE_PORTS.start} to {FREE_PORTS.stop - 1} is free")
 

@@ -27,7 +27,7 @@ class Server(InferenceService):
     """The server with options of its own, from any place that holds its package."""
 
     def __init__(self, log_dir: Path, *options: str, package: str = "functions.inference_endpoint") -> None:
-        super().__init__(0, log_dir)
+        super().__init__(0, log_dir, log_dir / "models")
         self.url = self.environment["INFERENCE_URL"]
         self.command = ["-m", f"{package}.server", "--host", "127.0.0.1", "--port", str(self.port), *options]
         self.folder = REPOSITORY

@@ -15,7 +15,7 @@ import pytest
 import urllib3
 from deeplens.inference.wire import HEADER_LENGTH, SAGEMAKER_TYPE, encode_request
 
-from functions.inference_endpoint.server import MODELS
+from functions.inference_endpoint.manifest import MODELS
 from local.services.process import ServiceFailed
 from local.services.tools import REPOSITORY
 from tests.integration.inference.conftest import Server, StartServer, picture
@@ -54,7 +54,7 @@ def test_a_started_server_is_ready(http: urllib3.PoolManager, server: Server, pa
 def test_a_model_tells_its_tensors_and_threshold(http: urllib3.PoolManager, server: Server, path: str) -> None:
     _, found = get(http, server.url + path)
 
-    assert (found["name"], found["versions"]) == ("deeplens-visual", ["1"])
+    assert (found["name"], found["versions"]) == ("deeplens-visual", ["1", "2"])
     assert {"name": "pixels", "datatype": "FP32", "shape": [-1, 3, 128, 128]} in found["inputs"]
     assert found["outputs"] == [{"name": "embedding", "datatype": "FP32", "shape": [-1, 512]}]
     assert 0 < found["parameters"]["default_threshold"] < 1
@@ -148,15 +148,97 @@ def test_too_many_images_or_bytes_are_413(http: urllib3.PoolManager, server: Ser
 
 
 def test_a_full_queue_answers_429_and_when_to_come_back(http: urllib3.PoolManager, start_server: StartServer) -> None:
-    server = start_server("--queue", "1")
+    server = start_server("--queue-images", "200")
     images = [picture(1)] * 200
     with ThreadPoolExecutor(16) as clients:
         answers = list(clients.map(lambda _: infer(http, server, images), range(16)))
 
     refused = [answer for answer in answers if answer.status == 429]
     assert {answer.status for answer in answers} == {200, 429}
-    assert all(answer.headers["Retry-After"] == "1" and answer.json()["error"] for answer in refused)
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 60 and answer.json()["error"] for answer in refused)
     assert infer(http, server, images[:1]).status == 200
+
+
+def metric(http: urllib3.PoolManager, server: Server, line: str) -> float:
+    """The value of a line of ``/metrics``; 0 where it is not there yet."""
+    page = http.request("GET", f"{server.url}/metrics").data.decode()
+    return next((float(one.rpartition(" ")[2]) for one in page.splitlines() if one.startswith(f"{line} ")), 0.0)
+
+
+def test_metrics_count_answers_images_and_batches(http: urllib3.PoolManager, start_server: StartServer) -> None:
+    server = start_server()
+    assert infer(http, server, [picture(seed) for seed in range(6)]).status == 200
+    assert infer(http, server, [b"broken"]).status == 400
+    http.request("GET", f"{server.url}/v2/models/made-up-{time.time_ns()}")
+
+    def count(name: str, **labels: str) -> float:
+        inside = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        return metric(http, server, f"deeplens_inference_{name}{{{inside}}}")
+
+    assert count("requests_total", model="deeplens-visual", status="200") == 1
+    assert count("requests_total", model="deeplens-visual", status="400") == 1
+    # Warm-up calls count as well.
+    assert count("images_total", model="deeplens-visual") == 6 + 2 * (1 + 4)
+    assert metric(http, server, "deeplens_inference_decode_seconds_count") == 7
+    assert metric(http, server, "deeplens_inference_models_loaded") == 2
+    assert metric(http, server, "deeplens_inference_images_under_way") == 0
+    assert "made-up" not in http.request("GET", f"{server.url}/metrics").data.decode()
+
+
+def test_requests_of_one_image_share_calls_under_load(http: urllib3.PoolManager, start_server: StartServer) -> None:
+    server = start_server()
+    images = [picture(seed) for seed in range(64)]
+    whole = infer(http, server, images)
+    calls = metric(http, server, 'deeplens_inference_call_seconds_count{model="deeplens-visual"}')
+    with ThreadPoolExecutor(32) as clients:
+        alone = list(clients.map(lambda image: infer(http, server, [image]), images))
+    more = metric(http, server, 'deeplens_inference_call_seconds_count{model="deeplens-visual"}') - calls
+
+    def rows(answer: urllib3.BaseHTTPResponse) -> Any:
+        return np.frombuffer(answer.data[int(answer.headers[HEADER_LENGTH]) :], "<f4").reshape(-1, 512)
+
+    assert np.abs(np.concatenate([rows(answer) for answer in alone]) - rows(whole)).max() < 1e-5
+    assert more < len(images)
+
+
+def test_everything_under_way_is_answered_after_sigterm(http: urllib3.PoolManager, start_server: StartServer) -> None:
+    server = start_server()
+    images = [picture(1)] * 120
+    with ThreadPoolExecutor(4) as clients:
+        under_way = [clients.submit(infer, http, server, images) for _ in range(4)]
+        deadline = time.monotonic() + 20
+        while metric(http, server, "deeplens_inference_images_under_way") < 4 * len(images):
+            assert time.monotonic() < deadline
+        server.process.send_signal(signal.SIGTERM)
+        assert [one.result().status for one in under_way] == [200] * 4
+    assert server.process.wait(20) == 0
+
+
+def test_models_of_several_folders_are_served_and_found_later(
+    http: urllib3.PoolManager, start_server: StartServer, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    server = start_server("--models", str(MODELS), "--models", str(own), "--max-loaded", "2")
+    assert get(http, f"{server.url}/v2/models/late")[0] == 404
+    folder = own / "late" / "7"
+    shutil.copytree(MODELS / "deeplens-visual" / "2", folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"name": "late", "version": "7"}))
+
+    deadline = time.monotonic() + 10
+    while (answer := infer(http, server, [picture(1)], "/v2/models/late")).status == 404:
+        assert time.monotonic() < deadline
+    assert answer.status == 200
+    assert metric(http, server, "deeplens_inference_models_loaded") == 2
+    assert metric(http, server, "deeplens_inference_evictions_total") == 1
+
+
+def test_a_text_is_refused_by_a_model_for_images(http: urllib3.PoolManager, server: Server) -> None:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a harbour"]}
+    answer = http.request("POST", f"{server.url}{MODEL}/infer", json={"inputs": [tensor]})
+
+    assert (answer.status, "images only" in answer.json()["error"]) == (400, True)
 
 
 def test_a_request_under_way_is_answered_after_sigterm(start_server: StartServer) -> None:

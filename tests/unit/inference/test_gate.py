@@ -1,40 +1,67 @@
-"""Admission to the inference server: bounded, first come first served, and free again after a failure."""
-
-import asyncio
-import threading
+"""Admission to the inference server: bounded in images and bytes, and free again after a failure."""
 
 import pytest
 
 from functions.inference_endpoint.gate import Busy, Gate
 
 
-def test_more_than_compute_and_wait_are_turned_away() -> None:
-    release = threading.Event()
-
-    async def scene() -> list[str]:
-        gate = Gate(at_once=1, waiting=2)
-        admitted = [asyncio.ensure_future(gate.run(lambda: str(release.wait(10)))) for _ in range(3)]
-        await asyncio.sleep(0)
+def test_more_images_than_the_queue_takes_are_turned_away() -> None:
+    gate = Gate(max_images=10, max_bytes=1000)
+    with gate.request(1) as first, gate.request(1) as second:
+        first.take(6)
         with pytest.raises(Busy):
-            gate.check()
-        with pytest.raises(Busy):
-            await gate.run(lambda: "late")
-        release.set()
-        answers = await asyncio.gather(*admitted)
-        return [*answers, await gate.run(lambda: "next")]
+            second.take(5)
+        second.take(4)
+        with pytest.raises(Busy), gate.request(1):
+            raise AssertionError("admitted")
 
-    assert asyncio.run(scene()) == ["True", "True", "True", "next"]
+    assert (gate.requests, gate.images, gate.size) == (0, 0, 0)
+
+
+def test_requests_whose_images_are_not_counted_yet_are_bounded_too() -> None:
+    gate = Gate(max_images=2, max_bytes=1000)
+    with gate.request(1), gate.request(1), pytest.raises(Busy), gate.request(1):
+        raise AssertionError("admitted")
+
+
+def test_a_request_alone_is_always_taken() -> None:
+    gate = Gate(max_images=2, max_bytes=10)
+    with gate.request(5000) as place:
+        place.take(256)
+        assert gate.images == 256
+
+
+def test_bodies_under_way_are_bounded() -> None:
+    gate = Gate(max_images=10, max_bytes=100)
+    with gate.request(60), pytest.raises(Busy, match="bytes"), gate.request(60):
+        raise AssertionError("admitted")
 
 
 def test_a_failure_frees_its_place() -> None:
-    def fail() -> None:
-        raise ValueError("broken")
+    gate = Gate(max_images=1, max_bytes=100)
 
-    async def scene() -> str:
-        gate = Gate(at_once=1, waiting=0)
-        for _ in range(3):
-            with pytest.raises(ValueError, match="broken"):
-                await gate.run(fail)
-        return await gate.run(lambda: "still open")
+    def break_off() -> None:
+        with gate.request(10) as place:
+            place.take(1)
+            raise ValueError("broken")
 
-    assert asyncio.run(scene()) == "still open"
+    for _ in range(3):
+        with pytest.raises(ValueError, match="broken"):
+            break_off()
+    assert (gate.requests, gate.images, gate.size) == (0, 0, 0)
+
+
+def test_a_refusal_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("functions.inference_endpoint.gate.time.monotonic", lambda: now[0])
+    gate = Gate(max_images=100, max_bytes=1000)
+    for _ in range(50):
+        with gate.request(1) as place:
+            place.take(10)
+            now[0] += 2
+    with gate.request(1) as place:
+        place.take(100)
+        with pytest.raises(Busy) as caught:
+            gate.check(1)
+
+    assert 15 <= caught.value.retry_after_seconds <= 20

@@ -5,14 +5,16 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 from functions.inference_endpoint.manifest import ModelRefused
-from functions.inference_endpoint.model import BadImage, EmbeddingModel
-from functions.inference_endpoint.repository import Repository, UnknownModel
+from functions.inference_endpoint.model import BadImage, BadPixels, EmbeddingModel
+from functions.inference_endpoint.repository import Repository
+from functions.inference_endpoint.session import Session
 from functions.inference_endpoint.training.graph import Graph
-from tests.unit.inference.conftest import SIDE, NewModel
+from tests.unit.inference.conftest import SIDE, NewModel, mean_colour
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -26,6 +28,10 @@ def halves(size: tuple[int, int] = (40, 20)) -> Image.Image:
     image = Image.new("RGB", size, (255, 0, 0))
     image.paste((0, 255, 0), (size[0] // 2, 0, size[0], size[1]))
     return image
+
+
+def serving(folder: Path) -> Repository:
+    return Repository([folder], lambda found: EmbeddingModel(found, ThreadPoolExecutor(1)))
 
 
 def ones_of_shape(shape: list[int]) -> bytes:
@@ -67,42 +73,18 @@ def test_a_folder_that_does_not_hold_what_it_says_is_refused(
             text.replace(f'"{key}": "{"tiny" if key == "name" else "1"}"', f'"{key}": "{value}"')
         )
     with pytest.raises(ModelRefused, match=message):
-        Repository(tmp_path)
+        serving(tmp_path)
 
 
 def test_a_folder_without_its_model_is_refused(new_model: NewModel, tmp_path: Path) -> None:
     (new_model() / "model.onnx").unlink()
     with pytest.raises(ModelRefused, match=r"model\.onnx"):
-        Repository(tmp_path)
+        serving(tmp_path)
 
 
 def test_no_models_at_all_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match="holds no"):
-        Repository(tmp_path)
-
-
-def test_versions_compare_as_numbers_and_the_highest_is_the_default(new_model: NewModel, tmp_path: Path) -> None:
-    for version in ("1", "1.9", "1.10", "10", "2"):
-        new_model(version=version)
-    models = Repository(tmp_path)
-
-    assert models.versions("tiny") == ["1", "1.9", "1.10", "2", "10"]
-    assert models.get("tiny").manifest.version == "10"
-    assert models.get("tiny", "1.9").manifest.version == "1.9"
-
-
-@pytest.mark.parametrize(("name", "version"), [("tiny", "7"), ("other", None), ("tiny", "")])
-def test_an_unknown_model_is_named(new_model: NewModel, tmp_path: Path, name: str, version: str | None) -> None:
-    new_model()
-    with pytest.raises(UnknownModel, match=name):
-        Repository(tmp_path).get(name, version)
-
-
-def test_the_built_in_model_stays_the_default_beside_others(new_model: NewModel, tmp_path: Path) -> None:
-    new_model("clip-vit-base")
-    assert Repository(tmp_path).default == "clip-vit-base"
-    new_model("deeplens-visual")
-    assert Repository(tmp_path).default == "deeplens-visual"
+        serving(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "BMP", "GIF"])
@@ -170,3 +152,29 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(
     header[18:26] = (20_000).to_bytes(4, "little") * 2
     with pytest.raises(BadImage):
         EmbeddingModel(new_model(), workers).embed_images([bytes(header)])
+
+
+def test_pixels_that_are_not_finite_are_named_by_their_place(new_model: NewModel, workers: ThreadPoolExecutor) -> None:
+    model = EmbeddingModel(new_model(), workers)
+    for value in (np.nan, np.inf, -np.inf):
+        pixels = np.ones((3, 3, SIDE, SIDE), np.float32)
+        pixels[1, 0, 0, 0] = value
+        with pytest.raises(BadPixels, match="image 1"):
+            model.embed_pixels(pixels)
+
+
+def test_a_graph_in_half_precision_is_fed_what_it_takes(new_model: NewModel, workers: ThreadPoolExecutor) -> None:
+    graph = onnx.load_from_string(mean_colour())
+    for value in (*graph.graph.input, *graph.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    found = EmbeddingModel(new_model(body=graph.SerializeToString()), workers).embed_images([encoded(halves())])
+
+    assert found.dtype == np.float32
+    assert found[0] == pytest.approx([0.7071, 0.7071, 0], abs=0.02)
+
+
+def test_binding_to_a_device_gives_the_same_result(new_model: NewModel) -> None:
+    session = Session(new_model() / "model.onnx", "pixels", "embedding", threads=1)
+    pixels = np.random.default_rng(0).random((5, 3, SIDE, SIDE), np.float32)
+
+    assert np.array_equal(session.run_bound(pixels, "cpu"), session.run(pixels))

@@ -20,6 +20,7 @@ from functions.inference_endpoint.wire import (
 
 PIXELS = {"name": "pixels", "datatype": "FP32", "shape": [1, 3, 1, 2]}
 IMAGE = {"name": "image", "datatype": "BYTES", "shape": [1]}
+TEXT = {"name": "text", "datatype": "BYTES", "shape": [2]}
 
 
 def whole(document: object) -> tuple[bytes, None]:
@@ -41,7 +42,7 @@ def test_it_reads_what_the_client_writes() -> None:
 
 def test_the_client_reads_what_it_writes() -> None:
     rows = np.array([[0.6, 0.8]], np.float32)
-    body, length = format_response("tiny", "1", rows, InferRequest([b""], None, True))
+    body, length = format_response("tiny", "1", rows, InferRequest(images=[b""], binary_output=True))
     assert client.decode_response(body, length or 0, 1, ModelRef("tiny", "1", 2)) == pytest.approx(rows)
 
 
@@ -53,6 +54,19 @@ def test_pixels_come_as_json_numbers(values: object) -> None:
     assert asked.pixels.dtype == np.float32
     assert asked.pixels.tolist() == [[[[0, 1]], [[2, 3]], [[4, 5]]]]
     assert (asked.id, asked.binary_output) == ("7", False)
+
+
+def test_texts_come_as_bytes_or_json() -> None:
+    texts = ["a cat", "süß 🐱"]
+    raw = b"".join(struct.pack("<I", len(one.encode())) + one.encode() for one in texts)
+
+    assert parse_request(*binary(TEXT, raw)).texts == texts
+    assert parse_request(*whole({"inputs": [TEXT | {"data": texts}]})).texts == texts
+
+
+def test_a_text_longer_than_any_context_is_refused() -> None:
+    with pytest.raises(TooLarge, match="characters"):
+        parse_request(*whole({"inputs": [TEXT | {"data": ["a", "a" * 10_000]}]}))
 
 
 def test_pixels_come_as_bytes() -> None:
@@ -82,7 +96,7 @@ def test_the_output_is_binary_when_asked_for(more: dict[str, object], expected: 
 
 def test_a_json_answer_carries_numbers_and_the_requests_id() -> None:
     rows = np.array([[0.5, -0.5]], np.float32)
-    body, length = format_response("tiny", "1", rows, InferRequest([b""], None, False, "7"))
+    body, length = format_response("tiny", "1", rows, InferRequest(images=[b""], id="7"))
 
     assert length is None
     assert json.loads(body) == {
@@ -105,7 +119,11 @@ def test_a_json_answer_carries_numbers_and_the_requests_id() -> None:
         pytest.param(whole({"inputs": {}}), "one tensor", id="inputs no list"),
         pytest.param(whole({"inputs": [7]}), "one tensor", id="input no object"),
         pytest.param(whole({"inputs": [IMAGE, PIXELS]}), "one tensor", id="two inputs"),
-        pytest.param(whole({"inputs": [IMAGE | {"name": "text"}]}), "one tensor", id="another input"),
+        pytest.param(whole({"inputs": [IMAGE | {"name": "label"}]}), "one tensor", id="another input"),
+        pytest.param(whole({"inputs": [TEXT | {"data": ["a"]}]}), "2 strings", id="too few texts"),
+        pytest.param(whole({"inputs": [TEXT | {"data": ["a", 7]}]}), "2 strings", id="a number as text"),
+        pytest.param(whole({"inputs": [TEXT]}), "2 strings", id="no texts"),
+        pytest.param(binary(TEXT, struct.pack("<I1sI1s", 1, b"a", 1, b"\xff")), "UTF-8", id="text in Latin-1"),
         pytest.param(whole({"inputs": [PIXELS | {"datatype": "UINT8"}]}), "FP32", id="another type"),
         pytest.param(whole({"inputs": [PIXELS], "id": 7}), "id", id="id no string"),
         pytest.param(whole({"inputs": [PIXELS | {"parameters": [1]}]}), "parameters", id="parameters no object"),

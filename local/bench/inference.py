@@ -1,0 +1,159 @@
+"""Images per second and latency of the inference endpoint over HTTP, beside a bare onnxruntime loop.
+
+The bare loop has the same session options, the same calls side by side and, for encoded images, the same decoding. It
+runs before and after each cell; it, the clients and whatever else this machine does share its cores with the server, so
+only the ratios mean something. ``cpu_ratio`` compares processor seconds per image, which other work disturbs least.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from deeplens.inference.wire import encode_request
+from rich.progress import Progress
+from rich.table import Table
+
+from functions.inference_endpoint.manifest import Manifest, read_manifest
+from functions.inference_endpoint.model import pixels_of
+from functions.inference_endpoint.server import NEWEST
+from local.bench.bare import Bare, BareLoop
+from local.bench.client import Load, Measured, measure
+from local.demo.photos import bench_photos
+from local.models.export import CLIP, export
+from local.screen import console
+from local.services import InferenceService
+
+BATCHES, CLIENTS = (1, 8, 32), (1, 4, 16, 32)
+KINDS = ("image", "pixels")
+KEPT = ("images_per_s", "bare_images_per_s", "ratio", "cpu_ratio", "p99_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One measurement; ``ratio`` is of the bare loop's images per second, ``cpu_ratio`` of its processor time."""
+
+    model: str
+    kind: str
+    batch: int
+    clients: int
+    images_per_s: float
+    bare_images_per_s: float
+    ratio: float
+    cpu_ratio: float
+    p50_ms: float
+    p99_ms: float
+    refused: int
+    server_cpu_ms_per_image: float
+    client_cpu_ms_per_image: float
+    bare_cpu_ms_per_image: float
+
+
+def bench_inference(seconds: float) -> dict[str, Any]:
+    """Every batch, number of clients and kind of input, for the built-in model and CLIP with random weights."""
+    with tempfile.TemporaryDirectory() as name:
+        models = Path(name)
+        folders = [NEWEST, export(CLIP, models, precision="fp32", version="random", random_weights=True)]
+        with _running(models) as server, Progress(console=console) as progress:
+            rows = list(product(folders, KINDS, BATCHES))
+            task = progress.add_task("inference over HTTP", total=len(rows) * len(CLIENTS))
+            found = [
+                cell
+                for folder, kind, batch in rows
+                for cell in _row(server, folder, kind, batch, seconds, lambda: progress.advance(task))
+            ]
+    _print(found)
+    return figures_of(found, seconds)
+
+
+def figures_of(cells: list[Cell], seconds: float) -> dict[str, Any]:
+    """Flat: for each model, input and batch the cell with the highest throughput; and all cells."""
+    figures: dict[str, Any] = {"cores": os.process_cpu_count() or 1, "seconds_per_cell": seconds}
+    for cell in sorted(cells, key=lambda one: one.images_per_s):
+        row = f"{cell.model}_{cell.kind}_{cell.batch}"
+        figures |= {f"{row}_{name}": getattr(cell, name) for name in KEPT}
+    large = [cell for cell in cells if cell.batch >= 8]
+    figures["median_ratio_at_batch_8_or_more"] = float(np.median([cell.ratio for cell in large]))
+    figures["median_cpu_ratio_at_batch_8_or_more"] = float(np.median([cell.cpu_ratio for cell in large]))
+    return figures | {"cells": [asdict(cell) for cell in cells]}
+
+
+@contextmanager
+def _running(models: Path) -> Iterator[InferenceService]:
+    with tempfile.TemporaryDirectory() as logs:
+        server = InferenceService(0, Path(logs), models, "--queue-images", "4096")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _row(
+    server: InferenceService, folder: Path, kind: str, batch: int, seconds: float, advance: Callable[[], None]
+) -> Iterator[Cell]:
+    """One batch size with each number of clients."""
+    manifest = read_manifest(folder)
+    bodies = [photo.body for photo in bench_photos(batch)]
+    loop = BareLoop(folder, manifest, bodies, decode=kind == "image")
+    body, length = encode_request(bodies) if kind == "image" else pixels_request(manifest, bodies)
+    path = f"/v2/models/{manifest.name}/versions/{manifest.version}/infer"
+    before = loop.measure(seconds)
+    for clients in CLIENTS:
+        with _cpu_of(server) as spent:
+            done = measure(Load(server.port, path, body, length, clients, seconds))
+        after = loop.measure(seconds)
+        yield _cell(f"{manifest.name}/{manifest.version}", kind, batch, clients, done, spent[0], before, after)
+        before = after
+        advance()
+
+
+def _cell(
+    model: str, kind: str, batch: int, clients: int, done: Measured, server_cpu: float, before: Bare, after: Bare
+) -> Cell:
+    images = len(done.latencies_ms) * batch
+    bare, rate, cpu_ms = Bare.between(before, after), images / done.seconds, server_cpu / images * 1000
+    return Cell(
+        model, kind, batch, clients, rate, bare.images_per_s, rate / bare.images_per_s, bare.cpu_ms / cpu_ms,
+        float(np.percentile(done.latencies_ms, 50)), float(np.percentile(done.latencies_ms, 99)), done.refused,
+        cpu_ms, done.cpu_seconds / images * 1000, bare.cpu_ms,
+    )  # fmt: skip
+
+
+def pixels_request(manifest: Manifest, bodies: list[bytes]) -> tuple[bytes, int]:
+    """A request with prepared inputs, and the length of its JSON."""
+    pixels = np.stack([pixels_of(body, manifest) for body in bodies])
+    parameters = {"binary_data_size": pixels.nbytes}
+    tensor = {"name": "pixels", "datatype": "FP32", "shape": list(pixels.shape), "parameters": parameters}
+    output = {"name": "embedding", "parameters": {"binary_data": True}}
+    head = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
+    return head + pixels.tobytes(), len(head)
+
+
+@contextmanager
+def _cpu_of(server: InferenceService) -> Iterator[list[float]]:
+    """Processor seconds that the server spent meanwhile."""
+    process, spent = psutil.Process(server.pid), [0.0]
+    before = sum(process.cpu_times()[:2])
+    yield spent
+    spent[0] = sum(process.cpu_times()[:2]) - before
+
+
+def _print(cells: list[Cell]) -> None:
+    for model, rows in groupby(cells, key=lambda cell: cell.model):
+        titles = ("input", "batch", "clients", "images/s", "bare", "ratio", "CPU ratio", "p99 ms", "429")
+        table = Table(*titles, title=model, title_justify="left")
+        for cell in rows:
+            table.add_row(
+                cell.kind, str(cell.batch), str(cell.clients), f"{cell.images_per_s:.1f}",
+                f"{cell.bare_images_per_s:.1f}", f"{cell.ratio:.2f}", f"{cell.cpu_ratio:.2f}", f"{cell.p99_ms:.1f}",
+                str(cell.refused),
+            )  # fmt: skip
+        console.print(table)
