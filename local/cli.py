@@ -15,6 +15,7 @@ from rich.live import Live
 
 from local import operate
 from local.config import LocalConfig
+from local.models.commands import app as models
 from local.screen import console, status_view
 from local.services import ServiceFailed
 from local.stack import Stack, running
@@ -23,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 app.add_typer(operate.tenants, name="tenants")
 app.add_typer(operate.keys, name="keys")
 app.add_typer(operate.topics, name="topics")
+app.add_typer(models, name="models")
 
 Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directory) or s3 (LocalStack).")]
 
@@ -208,15 +210,16 @@ def demo(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="pipeline, search, cold_start or all")] = "all",
+    name: Annotated[str, typer.Argument(help="pipeline, search, cold_start (these: all), model, inference")] = "all",
     images: Annotated[int, typer.Option(help="Images of the pipeline bench.")] = 500,
     vectors: Annotated[int, typer.Option(help="Vectors of the search bench.")] = 10_000,
+    seconds: Annotated[float, typer.Option(help="Of each cell of the inference bench.")] = 3,
 ) -> None:
     """Measure, print tables and write .bench/NAME.json."""
     from local.bench.run import run_benches
 
     try:
-        run_benches(name, images, vectors)
+        run_benches(name, images, vectors, seconds)
     except ServiceFailed as error:
         raise fail(str(error)) from None
 

@@ -32,5 +32,10 @@ class LocalConfig(BaseSettings):
     )
 
     @property
+    def models_dir(self) -> Path:
+        """Where `deeplens models add` puts models, and the inference endpoint finds them."""
+        return self.state_dir / "models"
+
+    @property
     def log_dir(self) -> Path:
         return self.state_dir / "logs"

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 from deeplens.auth.api_keys import ADMIN, READ, WRITE
 from deeplens.bootstrap import Parts
+from deeplens.domain import ModelRef
+from deeplens.errors import DeepLensError
 from deeplens.settings import Settings
-from deeplens.tenants import behind, migrate_platform, migrate_tenants
+from deeplens.tenants import BUILT_IN_MODEL, behind, migrate_platform, migrate_tenants
 from rich.progress import Progress
 
 from local.config import LocalConfig
@@ -41,15 +43,28 @@ def create(
     name: Annotated[str, typer.Argument(help="What people call it.")],
     tenant_id: Annotated[str, typer.Option("--id", help="tenant_ and a-z, 0-9, _; made from the name if absent.")] = "",
     storage: Annotated[str, typer.Option(help="s3, minio or nfs; the stack's default if absent.")] = "",
+    model: Annotated[str, typer.Option(help="NAME:VERSION of a served model; the built-in one if absent.")] = "",
 ) -> None:
     """Create a tenant: database, bucket, collection. Safe to run again after any failure."""
     chosen = tenant_id or f"tenant_{NOT_IN_ID.sub('_', name.lower())[:40].strip('_')}"
+    parts = current_parts()
     try:
-        tenant = current_parts().provisioning.provision(chosen, name, storage or LocalConfig().storage)
-    except ValueError as error:
+        ref = served_model(parts, model) if model else BUILT_IN_MODEL
+        tenant = parts.provisioning.provision(chosen, name, storage or LocalConfig().storage, ref)
+    except (ValueError, DeepLensError) as error:
         console.print(f"[bold red]error:[/] {error}")
         raise typer.Exit(1) from None
     typer.echo(f"{tenant.id} is {tenant.status}; collection {tenant.collection}, store {tenant.storage_uri}")
+
+
+def served_model(parts: Parts, named: str) -> ModelRef:
+    """A model by ``NAME:VERSION``, as its endpoint describes it. Raises ``ModelNotFound``, ``ValueError``."""
+    name, _, version = named.partition(":")
+    if not version:
+        raise ValueError(f"{named}: name a model as NAME:VERSION; `deeplens models list` shows them")
+    profile = parts.embedder.describe(name, version)
+    parts.rollouts.register(profile)
+    return profile.ref
 
 
 @tenants.command()

@@ -148,7 +148,7 @@ class Stack:
             LocalStackService(own.aws_port, state, tools, logs),
             PostgresService(own.postgres_port, state, tools, logs),
             VectorService(own.qdrant_port, state, logs),
-            InferenceService(own.inference_port, logs),
+            InferenceService(own.inference_port, logs, own.models_dir),
         ]
 
     def _start_services(self, progress: Progress) -> None:

@@ -17,8 +17,8 @@ import qdrant_edge as edge
 from deeplens.imaging import Limits, standardise
 from rich.progress import Progress, track
 
-from functions.inference_endpoint.repository import Repository
-from functions.inference_endpoint.server import MODELS
+from functions.inference_endpoint.model import EmbeddingModel
+from functions.inference_endpoint.server import NEWEST
 from local.bench.stack import Bench, bench_stack
 from local.demo.photos import Photo, bench_photos
 from local.screen import console
@@ -111,9 +111,9 @@ def _stage_seconds(bench: Bench) -> dict[str, float]:
 
 def _bare_loop(photos: Sequence[Photo]) -> dict[str, float]:
     """Seconds of each part of the work, done in batches with as many threads as there are cores."""
-    model = Repository(MODELS).get("deeplens-visual")
     spent = {"standardise": 0.0, "embed": 0.0, "index": 0.0, "total": 0.0}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as workers:
+        model = EmbeddingModel(NEWEST, workers)
         config = edge.EdgeConfig(
             vectors=edge.EdgeVectorParams(size=model.manifest.dimensions, distance=edge.Distance.Cosine)
         )
@@ -132,4 +132,5 @@ def _bare_loop(photos: Sequence[Photo]) -> dict[str, float]:
                 spent[name] += float(seconds)
             spent["total"] += times[-1] - times[0]
         shard.close()
+        model.close()
     return spent

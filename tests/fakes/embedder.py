@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 from deeplens.domain import ModelProfile, ModelRef, Thresholds
-from deeplens.errors import InvalidImage, ModelNotFound
+from deeplens.errors import InvalidImage, ModelNotFound, TextUnsupported
 from deeplens.ports import Vectors
 from PIL import Image
 
@@ -20,6 +20,7 @@ class FakeEmbedder:
     Attributes
     ----------
     models : what is served; any other is ``ModelNotFound``.
+    texts : models that embed texts: a colour's name as a picture of that colour.
     failure : raised by every call while it is set, e.g. ``InferenceBusy()``.
     batches : sizes of the calls so far.
     """
@@ -28,6 +29,16 @@ class FakeEmbedder:
         self.models = models or (BUILT_IN,)
         self.failure: Exception | None = None
         self.batches: list[int] = []
+        self.texts: set[ModelRef] = set()
+
+    def embed_text(self, text: str, model: ModelRef) -> Vectors:
+        if self.failure:
+            raise self.failure
+        if not self.describe(model.name, model.version).text:
+            raise TextUnsupported(f"{model.name} {model.version} embeds images only")
+        out = BytesIO()
+        Image.new("RGB", (8, 8), text).save(out, "PNG")
+        return _layout(out.getvalue(), model.dimensions)
 
     def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
         if self.failure:
@@ -42,7 +53,7 @@ class FakeEmbedder:
             raise self.failure
         for model in self.models:
             if (model.name, model.version) == (name, version):
-                return ModelProfile(model, THRESHOLDS)
+                return ModelProfile(model, THRESHOLDS, text=model in self.texts)
         raise ModelNotFound(f"no model {name} version {version}")
 
 

@@ -113,8 +113,9 @@ class FakeRollouts:
         self._rollouts[rollout.id] = replace(rollout, state=state, cut_over_at=at)  # type: ignore[arg-type]
         tenant = self._tenants.get(rollout.tenant_id)
         assert tenant.target is not None
-        thresholds = self.profiles[tenant.target].thresholds if tenant.target in self.profiles else None
-        self._tenants.add(replace(tenant, model=tenant.target, target=tenant.model, thresholds=thresholds))
+        profile = self.profiles.get(tenant.target) or ModelProfile(tenant.target)
+        changed = replace(tenant, model=tenant.target, target=tenant.model)
+        self._tenants.add(replace(changed, thresholds=profile.thresholds, text=profile.text))
         return True
 
     def end(self, rollout: Rollout, now: datetime) -> bool:

@@ -59,7 +59,7 @@ class Tenant:
     storage_uri : root of its store, ``s3://bucket``, ``minio://bucket`` or ``nfs://directory``.
     qdrant_url : endpoint that holds its collections.
     model : what searches use.
-    thresholds : of ``model``.
+    thresholds, text : of ``model``: what its scores mean, and whether it embeds texts beside images.
     target : a second model that every image is embedded with, while one is rolled out or may be rolled back to.
     """
 
@@ -71,6 +71,7 @@ class Tenant:
     qdrant_url: str
     model: ModelRef
     thresholds: Thresholds | None = None
+    text: bool = False
     target: ModelRef | None = None
 
     @property
@@ -84,7 +85,7 @@ class Tenant:
 
     def using(self, model: ModelRef) -> "Tenant":
         """The tenant as its ports see it when they are to work on another of its collections."""
-        return self if model == self.model else replace(self, model=model, thresholds=None, target=None)
+        return self if model == self.model else replace(self, model=model, thresholds=None, text=False, target=None)
 
 
 def collection_name(tenant_id: str, model: ModelRef) -> str:

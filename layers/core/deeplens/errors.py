@@ -73,6 +73,12 @@ class ImageNotFound(PipelineError):
     code = "IMAGE_NOT_FOUND"
 
 
+class TextUnsupported(PipelineError):
+    """The model embeds images only."""
+
+    code = "TEXT_UNSUPPORTED"
+
+
 class ModelNotFound(PipelineError):
     """The inference endpoint does not serve this model and version."""
 

@@ -146,6 +146,16 @@ class Embedder(Protocol):
             to find it. ``FileTooLarge`` when it does not fit a request.
         """
 
+    def embed_text(self, text: str, model: ModelRef) -> Vectors:
+        """A text in the space of the model's images, float32, shape (model.dimensions,), L2-normalised.
+
+        Raises
+        ------
+        TextUnsupported
+            The model has no text tower.
+        InferenceBusy, InferenceUnavailable, ModelNotFound
+        """
+
     def describe(self, name: str, version: str) -> ModelProfile:
         """What the endpoint says of a model. Raises ``ModelNotFound``, ``InferenceBusy``, ``InferenceUnavailable``."""
 

@@ -1,4 +1,4 @@
-"""/v1/search/image, /v1/search/similar and /v1/images/{id}/similar: nearest images of the caller's tenant."""
+"""/v1/search/image, /similar, /text and /v1/images/{id}/similar: nearest images of the caller's tenant."""
 
 import hashlib
 import time
@@ -26,6 +26,7 @@ from deeplens.contracts.search import (
     SearchQuery,
     SearchResponse,
     SimilarToIds,
+    TextQuery,
 )
 from deeplens.domain import ImageRecord, SearchFilter, Tenant
 from deeplens.errors import ApiError
@@ -87,6 +88,19 @@ def search_by_ids(
     with watch.lap("fetch"):
         vectors = [_vector_of(parts, caller.tenant, image_id) for image_id in dict.fromkeys(wanted.image_ids)]
     return found(parts, caller.tenant, combined(vectors, query), query, where, watch)
+
+
+@router.post("/search/text", summary="Search by words", responses=responses(400, 409))
+def search_by_text(
+    caller: Reader, parts: Parts, query: Annotated[SearchQuery, Query()], wanted: TextQuery
+) -> SearchResponse:
+    """Images nearest to a text, where the tenant's model embeds texts beside images, as CLIP does."""
+    watch, where = Stopwatch(), filter_of(query)
+    if not caller.tenant.text:
+        raise _images_only(caller.tenant)
+    with watch.lap("embed"):
+        vector = parts.embedder.embed_text(wanted.text, caller.tenant.model).tolist()
+    return found(parts, caller.tenant, [vector], query, where, watch)
 
 
 @router.get(
@@ -153,6 +167,15 @@ def _vector_of(parts: ApiParts, tenant: Tenant, image_id: str) -> Vector:
     if vector is None:
         raise _not_searchable(image)
     return vector
+
+
+def _images_only(tenant: Tenant) -> ApiError:
+    model = f"{tenant.model.name} {tenant.model.version}"
+    detail = (
+        f"{model} embeds images only. Have your operator add a model with a text tower, e.g. clip-vit-base, and roll "
+        f"it out: POST /v1/admin/tenants/{tenant.id}/models."
+    )
+    return ApiError(409, "text-unsupported", "Text search not supported by the model", detail)
 
 
 def _not_searchable(image: ImageRecord) -> ApiError:

@@ -71,6 +71,12 @@ class SimilarToIds(ApiModel):
     image_ids: list[ImageId] = Field(min_length=1, max_length=MAX_QUERY_IMAGES)
 
 
+class TextQuery(ApiModel):
+    model_config = ConfigDict(extra="forbid", **example({"text": "a harbour at dusk"}))
+
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+
+
 class SearchResult(ApiModel):
     rank: int = Field(ge=1)
     image_id: str

@@ -13,7 +13,8 @@ CACHE_SECONDS = 10.0
 MOST_KNOWN = 5000
 COLUMNS = """
 t.id, t.name, t.status, t.database_server, t.database_name, t.storage_uri, t.qdrant_url,
-t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds
+t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
+m.text
 """
 TENANTS = f"""
 SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
@@ -64,6 +65,7 @@ def tenant_of(row: dict[str, Any], platform_url: str, qdrant_url: str) -> Tenant
         qdrant_url=row["qdrant_url"] or qdrant_url,
         model=ModelRef(row["model_name"], row["model_version"], row["model_dimensions"]),
         thresholds=Thresholds(**row["thresholds"]) if row["thresholds"] else None,
+        text=bool(row["text"]),
         target=ModelRef(row["target_name"], row["target_version"], row["target_dimensions"])
         if row["target_name"]
         else None,

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from deeplens.domain import ModelProfile, ModelRef
-from deeplens.errors import FileTooLarge
+from deeplens.errors import FileTooLarge, InvalidImage, TextUnsupported
 from deeplens.inference.wire import decode_metadata, decode_response, encode_request, split_batch
 from deeplens.ports import Vectors
 
@@ -33,6 +33,14 @@ class BatchedEmbedder:
     def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
         parts = [self._embed_part(part, model) for part in split_batch(images, self._max_images, self._max_bytes)]
         return np.concatenate(parts) if parts else np.empty((0, model.dimensions), np.float32)
+
+    def embed_text(self, text: str, model: ModelRef) -> Vectors:
+        body, length = encode_request([text.encode()], "text")
+        try:
+            answer, answer_length = self._transport.infer(body, length, model)
+        except InvalidImage as error:
+            raise TextUnsupported(str(error)) from error
+        return decode_response(answer, answer_length, 1, model).reshape(-1)
 
     def describe(self, name: str, version: str) -> ModelProfile:
         return decode_metadata(self._transport.describe(name, version), name, version)

@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -17,13 +18,13 @@ MAX_HEADER_BYTES = 256
 """Room for a request's JSON, which hardly varies."""
 
 
-def encode_request(images: Sequence[bytes]) -> tuple[bytes, int]:
-    """The request's body, and the length of its JSON part."""
-    size = sum(len(image) + 4 for image in images)
-    tensor = {"name": "image", "datatype": "BYTES", "shape": [len(images)], "parameters": {"binary_data_size": size}}
+def encode_request(items: Sequence[bytes], name: Literal["image", "text"] = "image") -> tuple[bytes, int]:
+    """The request's body, and the length of its JSON part; texts are UTF-8."""
+    size = sum(len(item) + 4 for item in items)
+    tensor = {"name": name, "datatype": "BYTES", "shape": [len(items)], "parameters": {"binary_data_size": size}}
     output = {"name": "embedding", "parameters": {"binary_data": True}}
     head = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
-    elements = (part for image in images for part in (struct.pack("<I", len(image)), image))
+    elements = (part for item in items for part in (struct.pack("<I", len(item)), item))
     return b"".join((head, *elements)), len(head)
 
 

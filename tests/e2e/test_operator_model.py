@@ -1,0 +1,65 @@
+"""A model of the operator's: from a bucket to the endpoint, to a tenant, to a search by words."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from deeplens.bootstrap import Parts
+from deeplens.ports import ObjectStore
+
+from local.models import store
+from local.operate import served_model
+from local.stack import Stack
+from tests.e2e.conftest import TenantClient, eventually, new_client, picture
+from tests.unit.models.test_models_cli import SmallClip, small_clip  # noqa: F401
+
+
+@pytest.fixture
+def tenant(stack: Stack, parts: Parts) -> TenantClient:
+    return new_client(stack, parts, "tenant_words", "nfs")
+
+
+def in_a_bucket(client: TenantClient, folder: Path) -> str:
+    """The folder's address after it was uploaded to S3."""
+    bucket = new_bucket(client)
+    for path in folder.iterdir():
+        bucket.put(f"models/{path.name}", path.read_bytes(), "application/octet-stream")
+    return f"{bucket.uri('models')}"
+
+
+def new_bucket(client: TenantClient) -> ObjectStore:
+    owner = client.parts.provisioning.provision("tenant_models", "Models", "s3")
+    return client.parts.stores.for_tenant(owner)
+
+
+def test_a_model_from_a_bucket_is_added_rolled_out_and_searched_by_words(
+    stack: Stack,
+    parts: Parts,
+    tenant: TenantClient,
+    small_clip: SmallClip,  # noqa: F811
+) -> None:
+    image_id = tenant.completed(picture(9000))
+    refused = tenant.http.post("/search/text", json={"text": "a harbour"})
+    assert (refused.status_code, refused.json()["type"]) == (409, "/problems/text-unsupported")
+    added = store.add(in_a_bucket(tenant, small_clip()), stack.config.models_dir)
+    assert added.folder.is_dir()
+    ref = served_model(parts, "clip-vit-base:1")
+    assert parts.provisioning.provision("tenant_words_first", "Words", "nfs", ref).model == ref
+    assert parts.tenants.get("tenant_words_first", fresh=True).text
+    key = parts.api_keys.create("tenant_words", "tests", ("deeplens.api.admin",))
+    base = f"{stack.api_url}/v1/admin/tenants/tenant_words"
+    with httpx.Client(base_url=base, headers={"X-API-Key": key}, timeout=60, trust_env=False) as admin:
+        begun = eventually(
+            lambda: admin.post("/models", json={"model": "clip-vit-base", "version": "1"}),
+            lambda answer: answer.status_code == 202,
+        )
+        path = f"/models/{begun.json()['rollout']['rolloutId']}"
+        over = eventually(lambda: admin.post(f"{path}/cut-over"), lambda answer: answer.status_code != 409)
+        assert over.json()["state"] == "cut-over"
+
+    found = eventually(
+        lambda: tenant.http.post("/search/text", json={"text": "a harbour"}), lambda answer: answer.status_code == 200
+    ).json()
+    assert [one["imageId"] for one in found["results"]] == [image_id]
+    assert (found["model"]["name"], found["results"][0]["match"]) == ("clip-vit-base", None)
+    assert tenant.search(picture(9000))[0]["score"] > 0.999

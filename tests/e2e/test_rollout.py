@@ -1,0 +1,160 @@
+"""A tenant's model is changed while images are uploaded and searched, and while functions crash."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import httpx
+import pytest
+from deeplens.bootstrap import Parts
+from deeplens.domain import ModelRef
+
+from local.runner.schedule_source import schedule_event
+from local.stack import Stack
+from tests.e2e.conftest import TenantClient, eventually, new_client, picture
+
+OLD, NEW = ModelRef("deeplens-visual", "1", 512), ModelRef("deeplens-visual", "2", 512)
+BEFORE = 30
+CRASHING = ("on_image_maintenance", "on_extraction_requested", "on_indexing_requested")
+
+
+@pytest.fixture
+def tenant(stack: Stack, parts: Parts) -> TenantClient:
+    parts.provisioning.provision("tenant_changing", "Changing", "nfs", OLD)
+    return new_client(stack, parts, "tenant_changing", "nfs")
+
+
+@pytest.fixture
+def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+    key = parts.api_keys.create(None, "tests", ("deeplens.api.admin",))
+    base = f"{stack.api_url}/v1/admin/tenants/tenant_changing"
+    with httpx.Client(base_url=base, headers={"X-API-Key": key}, timeout=60, trust_env=False) as client:
+        yield client
+
+
+@dataclass
+class Load:
+    """Uploads and searches without pause; what a customer would call an outage is kept."""
+
+    tenant: TenantClient
+    known: str
+    query: bytes
+    uploaded: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> "Load":
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._upload, self._search)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _upload(self) -> None:
+        for seed in count(5000):
+            if self._stopping.wait(0.4):
+                return
+            answer = self.tenant.http.post("/images", files={"file": ("a.jpg", picture(seed))})
+            if answer.status_code == 202:
+                self.uploaded.append(answer.json()["imageId"])
+            else:
+                self.faults.append(f"upload {answer.status_code}")
+
+    def _search(self) -> None:
+        while not self._stopping.wait(0.1):
+            answer = self.tenant.http.post("/search/image", files={"file": ("q.jpg", self.query)}, params={"limit": 3})
+            if answer.status_code != 200:
+                self.faults.append(f"search {answer.status_code} {answer.text}")
+                continue
+            found = answer.json()
+            self.versions.append(found["model"]["version"])
+            best = found["results"][0]
+            if best["imageId"] != self.known or best["score"] < 0.999 or best["match"] != "exact":
+                self.faults.append(f"wrong result with model {found['model']}: {best}")
+
+    def searched_with(self, version: str) -> None:
+        """Wait until the ten latest searches all used a version."""
+        eventually(lambda: self.versions[-10:], lambda latest: set(latest) == {version} and len(latest) == 10)
+
+
+def step(admin: httpx.Client, path: str) -> dict[str, Any]:
+    """A step of the rollout, repeated while it has to wait."""
+    answer = eventually(lambda: admin.post(path), lambda found: found.status_code != 409)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_a_model_is_changed_under_load_without_an_outage(
+    stack: Stack, tenant: TenantClient, admin: httpx.Client
+) -> None:
+    assert stack.runner is not None
+    query = picture(4000)
+    known, *older = [tenant.upload(picture(4000 + seed)) for seed in range(BEFORE)]
+    for image_id in (known, *older):
+        assert tenant.until_ended(image_id)["status"] == "completed"
+
+    with Load(tenant, known, query) as load:
+        load.searched_with("1")
+        wanted = {"model": "deeplens-visual", "version": "2"}
+        estimate = admin.post("/models", json={**wanted, "dryRun": True}).json()["estimate"]
+        assert estimate["images"] >= BEFORE
+        assert estimate["minutes"] > 0
+        begun = admin.post("/models", json=wanted)
+        assert begun.status_code == 202, begun.text
+        path = f"/models/{begun.json()['rollout']['rolloutId']}"
+
+        early = admin.post(f"{path}/cut-over")
+        assert (early.status_code, early.json()["type"]) == (409, "/problems/rollout-too-young")
+        for name in CRASHING * 2:
+            stack.runner.pools[name].kill_one()
+            time.sleep(0.2)
+        eventually(lambda: admin.get(path).json()["progress"]["done"], lambda done: done >= BEFORE)
+        compared = admin.post(f"{path}/compare", params={"sample": 20}).json()
+        assert compared["queries"] == 20
+        assert 0 < compared["overlapAt10"] <= 1
+
+        # New images are on their way all the time, so "none is missing" is tried until it holds.
+        step(admin, f"{path}/cut-over")
+        load.searched_with("2")
+        step(admin, f"{path}/roll-back")
+        load.searched_with("1")
+        step(admin, f"{path}/cut-over")
+        load.searched_with("2")
+        done = step(admin, f"{path}/finish")
+        assert done["state"] == "finished"
+        load.searched_with("2")
+
+    assert load.faults == []
+    for image_id in load.uploaded:
+        assert tenant.until_ended(image_id)["status"] == "completed"
+    everything = {known, *older, *load.uploaded}
+    now = tenant.parts.tenants.get("tenant_changing", fresh=True)
+    assert (now.model, now.target) == (NEW, None)
+    assert tenant.parts.index.existing(now, sorted(everything)) == everything
+    assert _dead_letters(tenant) == 0
+
+    old = now.using(OLD)
+    assert tenant.parts.index.existing(old, [known]) == {known}
+
+    def tick() -> str | None:
+        assert stack.runner is not None
+        stack.runner.pools["on_schedule"].invoke(schedule_event())
+        time.sleep(1)
+        dropped: str | None = admin.get(path).json()["droppedAt"]
+        return dropped
+
+    eventually(tick)
+    assert tenant.parts.vector_states.indexed(now, OLD, [known]) == set()
+    assert tenant.search(query, limit=1)[0]["imageId"] == known
+
+
+def _dead_letters(tenant: TenantClient) -> int:
+    return tenant.rows("SELECT 1 FROM dead_letters WHERE tenant_id = %s", [tenant.tenant.id])
