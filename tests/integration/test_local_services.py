@@ -183,7 +183,10 @@ PARTS = {
         read_objects,
     ),
     "inference": Part(
-        lambda port, folder: InferenceService(port, folder / "logs"), "INFERENCE_URL", "DEEPLENS_INFERENCE_PORT", embed
+        lambda port, folder: InferenceService(port, folder / "logs", folder / "models"),
+        "INFERENCE_URL",
+        "DEEPLENS_INFERENCE_PORT",
+        embed,
     ),
 }
 

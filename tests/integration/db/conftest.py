@@ -12,7 +12,8 @@ from deeplens import tenants
 from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect
 from deeplens.db.directory import database_url
-from deeplens.domain import ModelRef, Tenant
+from deeplens.db.rollouts import REGISTER, model_row
+from deeplens.domain import Tenant
 
 from local.services.postgres import PostgresService
 
@@ -82,8 +83,9 @@ def tenant(new_tenant: NewTenant) -> Tenant:
 
 def copied_tenant(platform_url: str, tenant_id: str) -> Tenant:
     """An active tenant whose database is a copy of the migrated template."""
-    name = f"deeplens_{tenant_id}"
+    name, profile = f"deeplens_{tenant_id}", tenants.BUILT_IN_MODELS[0]
     with connect(platform_url) as connection:
+        connection.execute(REGISTER, model_row(profile))
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
         connection.execute(
             "INSERT INTO tenants (id, name, status, database_name, storage_uri, model_name, model_version, "
@@ -91,6 +93,7 @@ def copied_tenant(platform_url: str, tenant_id: str) -> Tenant:
             "VALUES (%s, 'A tenant', 'active', %s, %s, 'deeplens-visual', '1', 512, %s)",
             [tenant_id, name, f"nfs://{tenant_id}", migrate.head("tenant")],
         )
-    model = ModelRef("deeplens-visual", "1", 512)
     url = database_url(platform_url, name)
-    return Tenant(tenant_id, "A tenant", "active", url, f"nfs://{tenant_id}", "http://qdrant", model)
+    return Tenant(
+        tenant_id, "A tenant", "active", url, f"nfs://{tenant_id}", "http://qdrant", profile.ref, profile.thresholds
+    )
