@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from deeplens.auth.api_keys import ADMIN, READ, WRITE
+from deeplens.auth.scopes import ADMIN, READ, WRITE
 from deeplens.bootstrap import Parts
 from deeplens.domain import ModelRef
 from deeplens.errors import DeepLensError

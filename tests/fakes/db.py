@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deeplens.auth.api_keys import READ, WRITE, checked_scopes, digest, new_key, split_key
+from deeplens.auth.api_keys import digest, new_key, split_key
+from deeplens.auth.scopes import READ, WRITE, checked_scopes
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import (
     Admission,

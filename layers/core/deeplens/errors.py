@@ -151,6 +151,18 @@ class InferenceBusy(InferenceUnavailable):
     """The endpoint shed load; retry after ``retry_after_seconds``."""
 
 
+class SecretStoreUnavailable(DependencyUnavailable):
+    part = "secret store"
+
+
+class SecretNotFound(DeepLensError):
+    """No secret has this name."""
+
+
+class DevelopmentCredentials(DeepLensError):
+    """A deployment holds clients or users that everybody knows."""
+
+
 class ApiError(DeepLensError):
     """An answer to an HTTP client, RFC 9457.
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pytest
-from deeplens.auth.api_keys import ADMIN, READ, WRITE, PostgresApiKeys
+from deeplens.auth.api_keys import PostgresApiKeys
+from deeplens.auth.scopes import ADMIN, READ, WRITE
 from deeplens.contracts.events import SourceRecord
 from deeplens.db.connections import Connections
 from deeplens.db.dead_letters import PostgresDeadLetters

@@ -14,13 +14,12 @@ from datetime import datetime
 
 import psycopg
 
+from deeplens.auth.scopes import READ, WRITE, checked_scopes
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_text
 from deeplens.domain import Principal
 from deeplens.errors import TenantNotFound
 
-READ, WRITE, ADMIN = "deeplens.api.read", "deeplens.api.write", "deeplens.api.admin"
-SCOPES = (READ, WRITE, ADMIN)
 CACHE_SECONDS = 10.0
 FORMAT = re.compile(r"dl_([0-9a-f]{12})_([0-9a-f]{48})")
 
@@ -61,14 +60,6 @@ def split_key(presented: str) -> tuple[str, str] | None:
     """Prefix and secret, or None when it cannot be a key."""
     match = FORMAT.fullmatch(presented)
     return (match[1], match[2]) if match else None
-
-
-def checked_scopes(scopes: Iterable[str]) -> list[str]:
-    """Each scope once, in order. Raises ``ValueError`` for an unknown one."""
-    chosen = sorted(set(scopes))
-    if unknown := set(chosen) - set(SCOPES):
-        raise ValueError(f"unknown scopes {sorted(unknown)}; known are {', '.join(SCOPES)}")
-    return chosen
 
 
 class PostgresApiKeys:

@@ -1,0 +1,61 @@
+"""When keys sign, and when they may be forgotten: pure decisions over what the database knows.
+
+A key stands in the key set before it signs, so that caches know it; it stays as long as what it signed may live.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+PERIOD = timedelta(days=30)
+"""How long a key signs."""
+LEAD = timedelta(hours=2)
+"""How long it is published before."""
+LONGEST_TOKEN = timedelta(hours=1)
+MARGIN = timedelta(minutes=5)
+"""Clocks differ, and a running function notices a new key only after a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A key's public half and its times. A lost one has no private half any more."""
+
+    kid: str
+    public_jwk: dict[str, Any]
+    created_at: datetime
+    signs_from: datetime
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What has to happen now: a new key that signs from then on, keys to forget."""
+
+    create: datetime | None = None
+    forget: tuple[str, ...] = ()
+
+
+def signer(keys: Sequence[SigningKey], now: datetime) -> SigningKey | None:
+    """The youngest key that may sign already; None when a new one is needed at once."""
+    ready = [key for key in keys if key.signs_from <= now and not key.lost]
+    return max(ready, key=lambda key: key.signs_from, default=None)
+
+
+def plan_rotation(keys: Sequence[SigningKey], now: datetime) -> Rotation:
+    """The next key in time, and the keys whose tokens are all dead."""
+    return Rotation(_next_start(keys, now), tuple(key.kid for key in keys if _is_over(key, keys, now)))
+
+
+def _next_start(keys: Sequence[SigningKey], now: datetime) -> datetime | None:
+    if signer(keys, now) is None:
+        return now
+    newest = max(key.signs_from for key in keys if not key.lost)
+    due = newest + PERIOD
+    return max(due, now + LEAD) if now >= due - LEAD else None
+
+
+def _is_over(key: SigningKey, keys: Sequence[SigningKey], now: datetime) -> bool:
+    """Whether a successor has been signing for longer than any token lives."""
+    successors = [other.signs_from for other in keys if not other.lost and other.signs_from > key.signs_from]
+    return bool(successors) and min(successors) + LONGEST_TOKEN + MARGIN <= now

@@ -1,0 +1,47 @@
+"""Passwords as Argon2id, and how long an account waits after wrong ones."""
+
+from datetime import timedelta
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+FREE_ATTEMPTS = 4
+FIRST_LOCK = timedelta(seconds=15)
+LONGEST_LOCK = timedelta(minutes=15)
+MIN_LENGTH, MAX_LENGTH = 8, 256
+# RFC 9106's second choice: 64 MiB, three passes, four lanes.
+_hasher = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=4)
+
+
+@cache
+def _nobody() -> str:
+    """The hash of no account: an unknown name takes as long as a wrong password."""
+    return _hasher.hash("nobody has this password")
+
+
+def hashed(password: str) -> str:
+    """The Argon2id string to store. Raises ``ValueError`` for a password that is too short or too long."""
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
+        raise ValueError(f"a password has {MIN_LENGTH} to {MAX_LENGTH} characters")
+    return _hasher.hash(password)
+
+
+def matches(stored: str | None, password: str) -> bool:
+    """Whether the password is the stored one. Takes as long when there is no account (None)."""
+    try:
+        return _hasher.verify(stored or _nobody(), password[: MAX_LENGTH + 1]) and stored is not None
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def outdated(stored: str) -> bool:
+    """Whether it was hashed with weaker parameters than today's."""
+    return _hasher.check_needs_rehash(stored)
+
+
+def lock_after(failures: int) -> timedelta:
+    """How long an account stays shut after so many wrong passwords in a row: nothing, then doubling."""
+    if failures <= FREE_ATTEMPTS:
+        return timedelta(0)
+    return min(FIRST_LOCK * 2 ** min(failures - FREE_ATTEMPTS - 1, 20), LONGEST_LOCK)

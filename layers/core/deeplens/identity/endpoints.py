@@ -1,0 +1,108 @@
+"""Revocation (RFC 7009), introspection (RFC 7662) and sign-out (RP-Initiated Logout)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from authlib.oauth2.rfc6749 import UnsupportedTokenTypeError
+from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oauth2.rfc7662 import IntrospectionEndpoint
+from authlib.oidc.rpinitiated import EndSessionEndpoint, EndSessionRequest
+from joserfc.jwk import KeySet
+
+from deeplens.auth.scopes import ADMIN
+from deeplens.identity.client import Client
+from deeplens.identity.domain import Family
+from deeplens.identity.parts import IdentityParts
+from deeplens.identity.requests import ProtocolRequest
+
+HINTED = ("access_token", "refresh_token")
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A token of ours that somebody asks about.
+
+    Attributes
+    ----------
+    claims : of an access token; empty for a refresh token.
+    family : None for a client's own token, and for one whose family was forgotten.
+    """
+
+    client_id: str
+    live: bool
+    family: Family | None
+    claims: dict[str, Any]
+
+    def check_client(self, client: Client) -> bool:
+        return self.client_id == client.id
+
+    def is_expired(self) -> bool:
+        return not self.live
+
+    def is_revoked(self) -> bool:
+        return self.family is not None and not self.family.live
+
+
+def presented(parts: IdentityParts, text: str) -> Presented | None:
+    """The token behind a text, or None when it is none of ours."""
+    if (claims := parts.own_tokens.claims_of(text)) is not None:
+        family = parts.grants.family(claims["family"], parts.clock.now()) if "family" in claims else None
+        live = "family" not in claims or family is not None
+        return Presented(claims["client_id"], live, family, claims)
+    found = parts.grants.family_of_token(text, parts.clock.now())
+    return Presented(found[0].client_id, not found[1], found[0], {}) if found else None
+
+
+class Revocation(RevocationEndpoint):  # type: ignore[misc]
+    """Ends a token's whole family. A client's own access token cannot be called back, and the answer says so."""
+
+    CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> Presented | None:  # noqa: ARG002
+        return presented(self.server.parts, token_string)
+
+    def revoke_token(self, token: Presented, request: ProtocolRequest) -> None:  # noqa: ARG002
+        if token.family is None:
+            raise UnsupportedTokenTypeError()
+        self.server.parts.grants.revoke(token.family.id, self.server.parts.clock.now())
+
+
+class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
+    """Tells a client about its own tokens, and its tenant's; the platform's own clients about all."""
+
+    CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def query_token(self, token_string: str, token_type_hint: str | None) -> Presented | None:  # noqa: ARG002
+        return presented(self.server.parts, token_string)
+
+    def check_permission(self, token: Presented, client: Client, request: ProtocolRequest) -> bool:  # noqa: ARG002
+        if token.check_client(client) or (client.tenant_id is None and ADMIN in client.scopes):
+            return True
+        return client.tenant_id is not None and token.claims.get("tenant_id") == client.tenant_id
+
+    def introspect_token(self, token: Presented) -> dict[str, Any]:
+        if token.claims:
+            return {"active": True, "token_type": "Bearer", **token.claims}
+        family = token.family
+        assert family is not None
+        return {
+            "active": True,
+            "token_type": "refresh_token",
+            "client_id": family.client_id,
+            "sub": family.user_id,
+            "scope": " ".join(family.scopes),
+            "exp": int(family.expires_at.timestamp()),
+        }
+
+
+class SignOut(EndSessionEndpoint):  # type: ignore[misc]
+    """Who may be sent back where after signing out; the session itself is ended by the page."""
+
+    def get_server_jwks(self) -> KeySet:
+        return KeySet.import_key_set(self.server.parts.signing_keys.jwks())
+
+    def get_algorithms(self) -> list[str]:
+        return ["RS256"]
+
+    def end_session(self, end_session_request: EndSessionRequest) -> None:
+        """The cookie belongs to the page."""

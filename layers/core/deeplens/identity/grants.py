@@ -1,0 +1,185 @@
+"""The three grants, on codes and token families that the database uses up once."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, InvalidScopeError, grants
+from authlib.oauth2.rfc7636 import CodeChallenge
+
+from deeplens.auth.scopes import API_SCOPES, allowed
+from deeplens.identity.client import Client
+from deeplens.identity.domain import Code, Family, Session
+from deeplens.identity.parts import IdentityParts
+from deeplens.identity.requests import ProtocolRequest
+from deeplens.identity.tokens import Subject
+
+CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCode:
+    """A redeemed code, as Authlib asks it."""
+
+    code: Code
+
+    def get_redirect_uri(self) -> str:
+        return self.code.redirect_uri
+
+    def get_scope(self) -> str:
+        return " ".join(self.code.scopes)
+
+    def get_nonce(self) -> str | None:
+        return self.code.nonce
+
+    def get_auth_time(self) -> int:
+        return int(self.code.authenticated_at.timestamp())
+
+    def get_acr(self) -> None: ...
+
+    def get_amr(self) -> list[str]:
+        return ["pwd"]
+
+    @property
+    def code_challenge(self) -> str:
+        return self.code.code_challenge
+
+    @property
+    def code_challenge_method(self) -> str:
+        return "S256"
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A refresh token that was presented, with its family."""
+
+    presented: str
+    family: Family
+
+    def check_client(self, client: Client) -> bool:
+        return self.family.client_id == client.id
+
+    def get_scope(self) -> str:
+        return " ".join(self.family.scopes)
+
+    def get_auth_time(self) -> int:
+        return int(self.family.authenticated_at.timestamp())
+
+
+class Pkce(CodeChallenge):  # type: ignore[misc]
+    """PKCE for every client, and S256 only."""
+
+    SUPPORTED_CODE_CHALLENGE_METHOD = ("S256",)
+
+    def validate_code_challenge(self, grant: Any, redirect_uri: str) -> None:
+        asked = grant.request.payload.data
+        if asked.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(asked.get("code_challenge", "")):
+            raise InvalidRequestError("PKCE is required: send code_challenge and code_challenge_method=S256.")
+        super().validate_code_challenge(grant, redirect_uri)
+
+
+class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+
+    @property
+    def parts(self) -> IdentityParts:
+        return self.server.parts  # type: ignore[no-any-return]
+
+    def generate_authorization_code(self) -> str:
+        return secrets.token_urlsafe(32)
+
+    def save_authorization_code(self, code: str, request: ProtocolRequest) -> None:
+        session: Session = request.user
+        asked = request.payload.data
+        content = Code(
+            family=secrets.token_urlsafe(16),
+            client_id=request.client.id,
+            user_id=session.user.id,
+            session_id=session.id,
+            redirect_uri=asked["redirect_uri"],
+            scopes=tuple(allowed(session.user.roles, request.scope.split())),
+            nonce=asked.get("nonce"),
+            code_challenge=asked["code_challenge"],
+            authenticated_at=session.authenticated_at,
+        )
+        self.parts.grants.issue_code(code, content, self.parts.clock.now())
+
+    def query_authorization_code(self, code: str, client: Client) -> IssuedCode | None:
+        content = self.parts.grants.redeem_code(code, client.id, self.parts.clock.now())
+        return IssuedCode(content) if content else None
+
+    def delete_authorization_code(self, authorization_code: IssuedCode) -> None:
+        """It was used up when it was redeemed, and stays so that a replay is noticed."""
+
+    def authenticate_user(self, authorization_code: IssuedCode) -> Subject | None:
+        code = authorization_code.code
+        user = self.parts.users.find(code.user_id)
+        return Subject(user, code.family, code.session_id) if user else None
+
+    def generate_token(self, user: Any = None, scope: Any = None, **options: Any) -> dict[str, Any]:
+        """Without ``offline_access`` there is no refresh token."""
+        offline = options.pop("include_refresh_token", False) and "offline_access" in scope.split()
+        token: dict[str, Any] = super().generate_token(user, scope, include_refresh_token=offline, **options)
+        return token
+
+    def save_token(self, token: dict[str, Any]) -> None:
+        family = self.request.authorization_code.code.family
+        if "refresh_token" in token and not self.parts.grants.begin(token["refresh_token"], family):
+            raise InvalidGrantError("The code was used twice.")
+
+
+class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+    INCLUDE_NEW_REFRESH_TOKEN = True
+
+    @property
+    def parts(self) -> IdentityParts:
+        return self.server.parts  # type: ignore[no-any-return]
+
+    def authenticate_refresh_token(self, refresh_token: str) -> RefreshToken | None:
+        """A live token of this client's family; a spent one ends the family."""
+        found = self.parts.grants.family_of_token(refresh_token, self.parts.clock.now())
+        if found is None or found[0].client_id != self.request.client.id:
+            return None
+        family, spent = found
+        if spent:
+            self.parts.grants.revoke(family.id, self.parts.clock.now())
+        return RefreshToken(refresh_token, family) if family.live and not spent else None
+
+    def authenticate_user(self, refresh_token: RefreshToken) -> Subject | None:
+        family = refresh_token.family
+        user = self.parts.users.find(family.user_id)
+        if user is None:
+            raise InvalidGrantError("The user can no longer sign in.")
+        return Subject(user, family.id, family.session_id)
+
+    def issue_token(self, user: Subject, refresh_token: RefreshToken) -> dict[str, Any]:
+        """Scopes shrink with the user's roles: what was taken away since is not renewed."""
+        asked = self.request.payload.scope or refresh_token.get_scope()
+        scope = " ".join(allowed(user.user.roles, asked.split()))
+        if not scope:
+            raise InvalidScopeError()
+        token: dict[str, Any] = self.generate_token(user, scope, include_refresh_token=True)
+        return token
+
+    def save_token(self, token: dict[str, Any]) -> None:
+        spent: RefreshToken = self.request.refresh_token
+        if not self.parts.grants.rotate(spent.presented, token["refresh_token"], self.parts.clock.now()):
+            self.parts.grants.revoke(spent.family.id, self.parts.clock.now())
+            raise InvalidGrantError("The refresh token was used twice.")
+
+    def revoke_old_credential(self, refresh_token: RefreshToken) -> None:
+        """``save_token`` spent it in the same statement that kept its successor."""
+
+
+class ClientCredentials(grants.ClientCredentialsGrant):  # type: ignore[misc]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+    def validate_requested_scope(self) -> None:
+        """API scopes only: nobody is signed in."""
+        if set((self.request.payload.scope or "").split()) - set(API_SCOPES):
+            raise InvalidScopeError()
+
+    def save_token(self, token: dict[str, Any]) -> None:
+        """Nothing to keep: the token proves itself."""

@@ -1,0 +1,39 @@
+"""What the identity API needs of the world, and how a request reaches it."""
+
+from typing import Annotated, Protocol, cast
+
+from fastapi import Depends, Request
+
+from deeplens.auth.bearer import BearerTokens
+from deeplens.auth.signing_keys import SigningKeys
+from deeplens.db.identity.clients import PostgresClients
+from deeplens.db.identity.grants import PostgresGrants
+from deeplens.db.identity.users import PostgresUsers
+from deeplens.ports import Clock
+from deeplens.settings import Settings
+
+
+class IdentityParts(Protocol):
+    """Built by ``bootstrap``; each part when first used."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def clients(self) -> PostgresClients: ...
+    @property
+    def users(self) -> PostgresUsers: ...
+    @property
+    def grants(self) -> PostgresGrants: ...
+    @property
+    def signing_keys(self) -> SigningKeys: ...
+    @property
+    def own_tokens(self) -> BearerTokens: ...
+
+
+def parts_of(request: Request) -> IdentityParts:
+    return cast("IdentityParts", request.app.state.parts)
+
+
+Parts = Annotated[IdentityParts, Depends(parts_of)]

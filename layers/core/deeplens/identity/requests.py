@@ -1,0 +1,126 @@
+"""HTTP requests as Authlib's core reads them, and its answers as HTTP."""
+
+import base64
+import binascii
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from authlib.common.urls import add_params_to_uri
+from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Payload, OAuth2Request
+from fastapi import Depends, Request
+from starlette.datastructures import FormData
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+MAX_VALUE_CHARS = 8192
+# What Authlib repeats in its messages, and what RFC 6749 lets stand in one.
+REPEATED = ("client_id", "redirect_uri", "response_type", "grant_type", "token_type_hint")
+REPEATABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
+STORABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
+
+
+class Parameters(OAuth2Payload):  # type: ignore[misc]
+    """Parameters of a request, each once."""
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self._lists: defaultdict[str, list[str]] = defaultdict(list)
+        for name, value in pairs:
+            self._lists[name].append(value)
+
+    @property
+    def data(self) -> dict[str, str]:
+        return {name: values[-1] for name, values in self._lists.items()}
+
+    @property
+    def datalist(self) -> defaultdict[str, list[str]]:
+        return self._lists
+
+
+class ProtocolRequest(OAuth2Request):  # type: ignore[misc]
+    """A request to one of the protocol's endpoints."""
+
+    def __init__(
+        self,
+        method: str,
+        uri: str,
+        headers: Mapping[str, str],
+        query: Sequence[tuple[str, str]] = (),
+        form: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(method, uri, headers=headers)
+        self._form = dict(form)
+        self.payload = Parameters([*query, *form])
+
+    @property
+    def form(self) -> dict[str, str]:
+        return self._form
+
+
+def check_parameters(request: ProtocolRequest) -> None:
+    """Refuse what the protocol's grammar has no place for. Raises ``InvalidRequestError``."""
+    for name, values in request.payload.datalist.items():
+        if len(values) > 1:
+            raise InvalidRequestError("A parameter is given more than once.")
+        if len(values[0]) > MAX_VALUE_CHARS or not STORABLE.fullmatch(values[0]) or not STORABLE.fullmatch(name):
+            raise InvalidRequestError("A parameter is too long or holds control characters.")
+        if name in REPEATED and not REPEATABLE.fullmatch(values[0]):
+            raise InvalidRequestError(f"The parameter {name} holds characters that it may not.")
+    _check_basic(request.headers.get("Authorization") or "")
+
+
+def _check_basic(header: str) -> None:
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        return
+    try:
+        credentials = base64.b64decode(encoded.strip()).decode()
+    except (binascii.Error, ValueError):
+        raise InvalidRequestError("The Authorization header is not Basic.") from None
+    if not STORABLE.fullmatch(credentials):
+        raise InvalidRequestError("The Authorization header holds control characters.")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What Authlib answers, before it becomes a response of the web framework."""
+
+    status: int
+    body: Any
+    headers: Sequence[tuple[str, str]]
+
+    @property
+    def location(self) -> str | None:
+        return next((value for name, value in self.headers if name.lower() == "location"), None)
+
+    def redirect(self, issuer: str) -> Response:
+        """The redirection back to the client, which names who answers (RFC 9207)."""
+        return RedirectResponse(add_params_to_uri(self.location, [("iss", issuer)]), 303)
+
+    def json(self) -> Response:
+        kept = {name: value for name, value in self.headers if name.lower() != "content-type"}
+        return JSONResponse(dict(self.body or {}), self.status, headers=kept)
+
+    def json_text(self) -> str:
+        return json.dumps(dict(self.body or {}))
+
+
+async def form_of(request: Request) -> FormData:
+    return await request.form()
+
+
+Form = Annotated[FormData, Depends(form_of)]
+
+
+def texts(form: FormData) -> list[tuple[str, str]]:
+    """A form's fields; a file is no parameter of the protocol."""
+    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+
+
+def protocol_request(request: Request, form: FormData | None = None, issuer: str = "") -> ProtocolRequest:
+    """The request as Authlib reads it, under the public URL: behind a gateway the scheme would be wrong."""
+    query = list(request.query_params.multi_items())
+    uri = f"{issuer}{request.url.path}"
+    return ProtocolRequest(request.method, uri, request.headers, query, texts(form) if form else [])

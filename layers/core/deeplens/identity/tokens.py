@@ -1,0 +1,123 @@
+"""What stands in the tokens: access tokens (RFC 9068), ID tokens, and the claims about a user."""
+
+import secrets
+import time
+from typing import Any
+
+from authlib.oauth2.rfc6749 import OAuth2Request
+from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
+from authlib.oidc.core import UserInfo
+from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
+from joserfc.jwk import KeySet, RSAKey
+
+from deeplens.auth.bearer import API_AUDIENCE
+from deeplens.auth.key_plan import LONGEST_TOKEN
+from deeplens.auth.scopes import API_SCOPES
+from deeplens.auth.signing_keys import SigningKeys
+from deeplens.identity.client import Client
+from deeplens.identity.domain import User
+
+USER_TOKEN_SECONDS = 15 * 60
+"""Short, for a user's token cannot be called back; the refresh token renews it."""
+CLIENT_TOKEN_SECONDS = int(LONGEST_TOKEN.total_seconds())
+ID_TOKEN_SECONDS = 15 * 60
+
+
+class Subject:
+    """A user as Authlib asks for it, with what the grant adds.
+
+    Parameters
+    ----------
+    family : the token family, which access tokens name so that they can be looked up.
+    """
+
+    def __init__(self, user: User, family: str, session_id: str) -> None:
+        self.user, self.family, self.session_id = user, family, session_id
+
+    def get_user_id(self) -> str:
+        return self.user.id
+
+
+def private_key(keys: SigningKeys) -> RSAKey:
+    kid, pem = keys.signer()
+    return RSAKey.import_key(pem, {"kid": kid, "use": "sig", "alg": "RS256"})
+
+
+def user_claims(user: User, scope: str) -> UserInfo:
+    """What the scopes tell about a user."""
+    claims = UserInfo(sub=user.id)
+    if "profile" in scope.split():
+        claims |= {"name": user.name, "preferred_username": user.email, "roles": list(user.roles)}
+        claims |= {"tenant_id": user.tenant_id} if user.tenant_id else {}
+    return claims
+
+
+class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
+    """Makes access tokens, and a refresh token where ``offline_access`` was granted."""
+
+    def __init__(self, issuer: str, keys: SigningKeys) -> None:
+        super().__init__(issuer, "RS256", self._refresh_token, self._seconds)
+        self._keys = keys
+
+    def get_jwks(self) -> KeySet:
+        # A set, not the key: joserfc writes the key id into the header only for sets.
+        return KeySet([private_key(self._keys)])
+
+    def get_audiences(self, client: Client, user: Subject | None, scope: str) -> list[str]:  # noqa: ARG002
+        """The API where the token may call it, this issuer where it may ask who the user is."""
+        granted = set(scope.split())
+        audiences = [API_AUDIENCE] if granted & set(API_SCOPES) else []
+        return [*audiences, self.issuer] if "openid" in granted or not audiences else audiences
+
+    def get_extra_claims(
+        self,
+        client: Client,
+        grant_type: str,  # noqa: ARG002 - Authlib's signature
+        user: Subject | None,
+        scope: str,  # noqa: ARG002
+    ) -> dict[str, Any]:
+        owner = user.user if user else client
+        claims: dict[str, Any] = {"nbf": int(time.time())}
+        if owner.tenant_id:
+            claims["tenant_id"] = owner.tenant_id
+        if user:
+            claims |= {"roles": list(user.user.roles), "family": user.family, "sid": user.session_id}
+        return claims
+
+    def _refresh_token(self, client: Client, grant_type: str, user: Any, scope: str) -> str:  # noqa: ARG002
+        return secrets.token_urlsafe(32)
+
+    def _seconds(self, client: Client, grant_type: str) -> int:  # noqa: ARG002
+        return CLIENT_TOKEN_SECONDS if grant_type == "client_credentials" else USER_TOKEN_SECONDS
+
+
+class IdTokens(OpenIDToken):  # type: ignore[misc]
+    """Adds an ID token to what ``openid`` was granted for."""
+
+    def __init__(self, issuer: str, keys: SigningKeys) -> None:
+        self._issuer, self._keys = issuer, keys
+
+    def resolve_client_private_key(self, client: Client) -> KeySet:  # noqa: ARG002
+        return KeySet([private_key(self._keys)])
+
+    def get_client_claims(self, client: Client) -> dict[str, Any]:
+        now = int(time.time())
+        return {"iss": self._issuer, "aud": client.id, "iat": now, "exp": now + ID_TOKEN_SECONDS}
+
+    def get_compatible_claims(self, request: OAuth2Request) -> dict[str, Any]:
+        claims: dict[str, Any] = super().get_compatible_claims(request)
+        origin = request.authorization_code or request.refresh_token
+        return claims | {"sid": request.user.session_id, "auth_time": origin.get_auth_time()}
+
+    def generate_user_info(self, user: Subject, scope: str) -> UserInfo:
+        return user_claims(user.user, scope)
+
+
+class IdTokensOfCodes(IdTokens, OpenIDCode):  # type: ignore[misc]
+    """The same for the authorization code grant, whose requests carry a nonce."""
+
+    require_nonce = False
+
+    def exists_nonce(self, nonce: str, request: OAuth2Request) -> bool:  # noqa: ARG002
+        """The client compares it with its own; here a code, good for once, already stops a replay."""
+        return False
