@@ -20,7 +20,12 @@ from deeplens.telemetry import Invocation, logger
 
 if TYPE_CHECKING:
     from deeplens.auth.api_keys import PostgresApiKeys
+    from deeplens.auth.bearer import BearerTokens
+    from deeplens.auth.signing_keys import SigningKeys
     from deeplens.db.connections import Connections
+    from deeplens.db.identity.clients import PostgresClients
+    from deeplens.db.identity.grants import PostgresGrants
+    from deeplens.db.identity.users import PostgresUsers
     from deeplens.imaging.limits import Limits
     from deeplens.ports import (
         Clock,
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
         ImageRepository,
         PendingImages,
         Rollouts,
+        SecretStore,
         StoreResolver,
         TenantDirectory,
         UsageMeter,
@@ -128,6 +134,53 @@ class Parts:
         from deeplens.auth.api_keys import PostgresApiKeys
 
         return PostgresApiKeys(self.connections)
+
+    @cached_property
+    def signing_keys(self) -> SigningKeys:
+        from deeplens.auth.signing_keys import SigningKeys
+        from deeplens.db.signing_keys import PostgresSigningKeys
+
+        return SigningKeys(PostgresSigningKeys(self.connections), self.secret_store, self.clock)
+
+    @cached_property
+    def secret_store(self) -> SecretStore:
+        from deeplens.aws import client
+        from deeplens.secret_store import SecretsManager
+
+        return SecretsManager(lambda: client("secretsmanager"))
+
+    @cached_property
+    def bearer_tokens(self) -> BearerTokens:
+        """For the APIs: tokens that are meant for them."""
+        from deeplens.auth.bearer import BearerTokens, KeySet
+
+        return BearerTokens(KeySet(self.signing_keys.jwks), self.settings.identity_url)
+
+    @cached_property
+    def own_tokens(self) -> BearerTokens:
+        """For the identity API itself: any access token that it issued."""
+        from deeplens.auth.bearer import API_AUDIENCE, BearerTokens, KeySet
+
+        issuer = self.settings.identity_url
+        return BearerTokens(KeySet(self.signing_keys.jwks), issuer, audience=(API_AUDIENCE, issuer))
+
+    @cached_property
+    def clients(self) -> PostgresClients:
+        from deeplens.db.identity.clients import PostgresClients
+
+        return PostgresClients(self.connections)
+
+    @cached_property
+    def users(self) -> PostgresUsers:
+        from deeplens.db.identity.users import PostgresUsers
+
+        return PostgresUsers(self.connections)
+
+    @cached_property
+    def grants(self) -> PostgresGrants:
+        from deeplens.db.identity.grants import PostgresGrants
+
+        return PostgresGrants(self.connections)
 
     @cached_property
     def stores(self) -> StoreResolver:

@@ -52,11 +52,11 @@ class BearerTokens:
     Parameters
     ----------
     issuer : base URL of the identity API.
-    audience : who the token must be meant for.
+    audience : the token must be meant for one of these.
     """
 
-    def __init__(self, keys: KeySet, issuer: str, audience: str = API_AUDIENCE) -> None:
-        self._keys, self._issuer, self._audience = keys, issuer, audience
+    def __init__(self, keys: KeySet, issuer: str, audience: tuple[str, ...] = (API_AUDIENCE,)) -> None:
+        self._keys, self._issuer, self._audience = keys, issuer, list(audience)
 
     def authenticate(self, presented: str) -> Principal | None:
         claims = self.claims_of(presented)

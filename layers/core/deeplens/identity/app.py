@@ -1,0 +1,48 @@
+"""The Identity API as one ASGI application."""
+
+
+from fastapi import FastAPI
+
+from deeplens.api import problems
+from deeplens.api.middleware import BodyLimit, RequestContext
+from deeplens.contracts.api import Health
+from deeplens.identity import account, authorize, discovery, protocol
+from deeplens.identity.parts import IdentityParts
+
+DESCRIPTION = """OAuth 2.0 and OpenID Connect: client credentials, authorization code with PKCE, refresh tokens.
+
+Clients read [`/.well-known/openid-configuration`](/.well-known/openid-configuration) and need nothing else."""
+TAGS = [
+    {"name": "discovery", "description": "What clients read first."},
+    {"name": "protocol", "description": "What programs call; errors are OAuth's own (RFC 6749)."},
+    {"name": "service", "description": "About the API itself."},
+]
+MAX_BODY_BYTES = 64 * 1024
+
+
+def create_identity_app(parts: IdentityParts) -> FastAPI:
+    """The Identity API over ``parts``; none of them is touched before a request needs it."""
+    app = FastAPI(
+        title="DeepLens Identity",
+        version="1",
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
+        openapi_url="/connect/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        form_limits={"max_files": 0, "max_fields": 50, "max_part_size": 16 * 1024},
+    )
+    app.state.parts = parts
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    app.add_middleware(RequestContext)
+    problems.install(app)
+    for router in (discovery.router, protocol.router, authorize.router, account.router):
+        app.include_router(router)
+    app.add_api_route("/connect/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
+    return app
+
+
+def health() -> Health:
+    """Answers without asking any other part."""
+    return Health()

@@ -1,0 +1,57 @@
+"""What clients read before anything else: OpenID Connect Discovery 1.0 and the key set."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse
+
+from deeplens.auth.scopes import SCOPES
+from deeplens.identity.parts import Parts
+
+router = APIRouter(prefix="/.well-known", tags=["discovery"])
+KEYS_KEPT = "public, max-age=600"
+"""Ten minutes: far less than the two hours in which a new key is published before it signs."""
+SECRETS = ["client_secret_basic", "client_secret_post"]
+
+
+@router.get("/openid-configuration", summary="Endpoints and what they support")
+def configuration(parts: Parts) -> dict[str, Any]:
+    return metadata(parts.settings.identity_url)
+
+
+@router.get("/oauth-authorization-server", summary="The same, as RFC 8414 names it")
+def authorization_server(parts: Parts) -> dict[str, Any]:
+    return metadata(parts.settings.identity_url)
+
+
+@router.get("/openid-configuration/jwks", summary="Keys that tokens are signed with", response_model=None)
+def jwks(parts: Parts) -> JSONResponse:
+    return JSONResponse(parts.signing_keys.jwks(), headers={"Cache-Control": KEYS_KEPT})
+
+
+def metadata(issuer: str) -> dict[str, Any]:
+    return {
+        "issuer": issuer,
+        "jwks_uri": f"{issuer}/.well-known/openid-configuration/jwks",
+        "authorization_endpoint": f"{issuer}/connect/authorize",
+        "token_endpoint": f"{issuer}/connect/token",
+        "userinfo_endpoint": f"{issuer}/connect/userinfo",
+        "revocation_endpoint": f"{issuer}/connect/revocation",
+        "introspection_endpoint": f"{issuer}/connect/introspect",
+        "end_session_endpoint": f"{issuer}/connect/endsession",
+        "scopes_supported": list(SCOPES),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+        "code_challenge_methods_supported": ["S256"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "token_endpoint_auth_methods_supported": [*SECRETS, "none"],
+        "revocation_endpoint_auth_methods_supported": [*SECRETS, "none"],
+        "introspection_endpoint_auth_methods_supported": SECRETS,
+        "prompt_values_supported": ["none", "login", "consent"],
+        "claims_supported": ["sub", "name", "preferred_username", "roles", "tenant_id", "auth_time", "sid"],
+        "authorization_response_iss_parameter_supported": True,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+    }
