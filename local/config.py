@@ -20,6 +20,7 @@ class LocalConfig(BaseSettings):
     tools_dir: Path = Field(Path(".tools"), description="Downloaded parts, shared by all stacks of this checkout")
     host: str = Field("127.0.0.1", description="Address that the API listens on; the parts stay on 127.0.0.1")
     api_port: int = Field(8000, ge=0, le=65535, description="HTTP API and console")
+    identity_port: int = Field(5198, ge=0, le=65535, description="The same API under the issuer's address, Swagger UI")
     inference_port: int = Field(8001, ge=0, le=65535, description="Inference endpoint")
     kafka_port: int = Field(9092, ge=0, le=65535, description="Broker; the in-memory one chooses its port itself")
     postgres_port: int = Field(5433, ge=0, le=65535, description="Platform and tenant databases")

@@ -15,6 +15,7 @@ from deeplens.settings import Settings
 from deeplens.tenants import migrate_platform, migrate_tenants
 
 from local.config import LocalConfig
+from local.development import seed
 from local.runner import Runner
 from local.services import (
     ChildService,
@@ -61,11 +62,18 @@ class Stack:
         self._given = {name: environment[name] for name in GIVEN.values() if environment.get(name)}
         self.services: list[ChildService] = [s for s in self._all_services() if GIVEN[s.name] not in self._given]
         self.api_port = config.api_port or free_port(config.host)
+        self.identity_port = config.identity_port or free_port(config.host)
         self.runner: Runner | None = None
 
     @property
     def api_url(self) -> str:
         return f"http://{self.config.host}:{self.api_port}"
+
+    @property
+    def identity_url(self) -> str:
+        """The issuer: by name, as the documented examples and cookies have it."""
+        host = "localhost" if self.config.host == "127.0.0.1" else self.config.host
+        return f"http://{host}:{self.identity_port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,6 +89,7 @@ class Stack:
             "INFERENCE_ENDPOINT_NAME": "",
             "NFS_ROOT": str(self.state_dir / "objects"),
             "PUBLIC_URL": self.api_url,
+            "IDENTITY_URL": self.identity_url,
             "URL_SIGNING_KEY": self._signing_key(),
             "PENDING_DUE_SECONDS": str(self.config.pending_due_seconds),
             "PARALLELISM": str(min(8, 2 * (os.cpu_count() or 2))),
@@ -122,6 +131,7 @@ class Stack:
         functions = self.runner.status() if self.runner else []
         return {
             "api": self.api_url,
+            "identity": self.identity_url,
             "notice": self.notice,
             "time": time.time(),
             "parts": parts + given,
@@ -153,6 +163,7 @@ class Stack:
 
     def _start_services(self, progress: Progress) -> None:
         require_port("api", self.config.host, self.api_port, "DEEPLENS_API_PORT")
+        require_port("identity api", self.config.host, self.identity_port, "DEEPLENS_IDENTITY_PORT")
         for service in self.services:
             progress(service.name, "preparing")
         with ThreadPoolExecutor(len(self.services) or 1) as preparing:
@@ -170,6 +181,7 @@ class Stack:
         create_topics(settings)
         progress("database", "migrating")
         migrate_platform(settings.database_url)
+        seed(self.parts(), self.identity_url)
         behind = [m for m in migrate_tenants(self.parts().connections, lambda _: None) if m.error]
         if behind:
             raise ServiceFailed(f"{len(behind)} tenant databases were not migrated, e.g. {behind[0]}; start again.")
@@ -179,7 +191,7 @@ class Stack:
             state_dir=self.state_dir,
             log_dir=self.log_dir,
             host=self.config.host,
-            port=self.api_port,
+            ports=[self.api_port, self.identity_port],
             processes=self.config.max_processes,
         )
         self.runner.start(lambda name: progress(name, "warm"))

@@ -1,7 +1,8 @@
-"""every minute → resume, rollouts → deeplens.images.uploaded, deeplens.images.maintenance"""
+"""every minute → resume, rollouts, signing keys → deeplens.images.uploaded, deeplens.images.maintenance"""
 
 from deeplens.bootstrap import schedule_handler
 from deeplens.pipeline.resume import ResumeOverdue
+from deeplens.pipeline.rotate_keys import RotateSigningKeys
 from deeplens.pipeline.tick_rollouts import TickRollouts
 
-handler = schedule_handler(ResumeOverdue, TickRollouts)
+handler = schedule_handler(ResumeOverdue, TickRollouts, RotateSigningKeys)

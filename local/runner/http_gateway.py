@@ -1,6 +1,7 @@
-"""API Gateway's HTTP API on one port: the template's routes, its limits and its own answers."""
+"""API Gateway's HTTP API: the template's routes, its limits and its own answers."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -31,19 +32,19 @@ class ClientGone(Exception):
 
 
 class HttpGateway:
-    """Serves the template's HTTP routes on ``port`` in a thread of its own."""
+    """Serves the template's HTTP routes on every one of ``ports`` in a thread of its own."""
 
-    def __init__(self, routes: Sequence[Route], host: str, port: int, objects: ObjectUrls | None = None) -> None:
+    def __init__(
+        self, routes: Sequence[Route], host: str, ports: Sequence[int], objects: ObjectUrls | None = None
+    ) -> None:
         self._objects = objects
         self._pools = {route.event: route.pool for route in routes}
-        self._host = f"{host}:{port}"
+        self._host, self._addresses = f"{host}:{ports[0]}", [(host, port) for port in ports]
         threads = sum(pool.limit for pool in set(self._pools.values()))
         self._callers = ThreadPoolExecutor(threads + 4, thread_name_prefix="http")
         config = uvicorn.Config(
             self._serve,
             interface="asgi3",
-            host=host,
-            port=port,
             log_level="warning",
             lifespan="off",
             access_log=False,
@@ -51,9 +52,11 @@ class HttpGateway:
             proxy_headers=False,
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="http gateway", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        sockets = [_listening(address) for address in self._addresses]
+        self._thread = threading.Thread(target=self._server.run, args=[sockets], name="http gateway", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + 10
         while not self._server.started:
@@ -65,7 +68,7 @@ class HttpGateway:
         """Accept nothing more; requests in flight have ``seconds`` to end."""
         self._server.config.timeout_graceful_shutdown = max(1, int(seconds))
         self._server.should_exit = True
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join(seconds)
         self._callers.shutdown(wait=False, cancel_futures=True)
 
@@ -99,6 +102,13 @@ class HttpGateway:
             return response_of(await asyncio.wait_for(asyncio.shield(call), TIMEOUT_SECONDS))
         except TimeoutError:
             return message(503, "Service Unavailable")
+
+
+def _listening(address: tuple[str, int]) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(address)
+    return listener
 
 
 async def _body(receive: Receive) -> bytes | None:

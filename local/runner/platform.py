@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ class Runner:
     ----------
     environment : what functions get on top of the template's variables: endpoints, credentials.
     resources : local values of resources, see ``template.load``.
+    ports : the HTTP API answers on each; the first is its own.
     processes : most processes of a function; a Kafka function's partition count limits it as well.
     """
 
@@ -44,7 +45,7 @@ class Runner:
         state_dir: Path,
         log_dir: Path,
         host: str,
-        port: int,
+        ports: Sequence[int],
         parameters: Mapping[str, str] | None = None,
         resources: Mapping[str, str] | None = None,
         processes: int = 3,
@@ -64,7 +65,7 @@ class Runner:
             if isinstance(event, HttpEvent)
         ]
         objects = ObjectUrls(Path(environment.get("NFS_ROOT", "")), environment.get("URL_SIGNING_KEY", ""))
-        self._gateway = HttpGateway(routes, host, port, objects)
+        self._gateway = HttpGateway(routes, host, ports, objects)
 
     def start(self, progress: Callable[[str], None] = lambda _: None) -> None:
         """Start one process per function, then the event sources, then the HTTP gateway."""

@@ -94,6 +94,7 @@ def stack() -> Iterator[Stack]:
         state_dir=state_dir,
         api_port=0,
         inference_port=0,
+        identity_port=0,
         kafka_port=0,
         postgres_port=0,
         aws_port=0,

@@ -151,10 +151,11 @@ class Parts:
 
     @cached_property
     def bearer_tokens(self) -> BearerTokens:
-        """For the APIs: tokens that are meant for them."""
+        """For the APIs: tokens that are meant for them. They may read the public keys, never make one."""
         from deeplens.auth.bearer import BearerTokens, KeySet
+        from deeplens.db.signing_keys import PostgresSigningKeys
 
-        return BearerTokens(KeySet(self.signing_keys.jwks), self.settings.identity_url)
+        return BearerTokens(KeySet(PostgresSigningKeys(self.connections).jwks), self.settings.identity_url)
 
     @cached_property
     def own_tokens(self) -> BearerTokens:

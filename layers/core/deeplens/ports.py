@@ -324,3 +324,8 @@ class SecretStore(Protocol):
 class SigningKeyRing(Protocol):
     def rotate(self) -> object:
         """Make the next signing key when it is due and forget those whose tokens are dead; safe to repeat."""
+
+
+class TokenGrants(Protocol):
+    def forget(self, before: datetime) -> None:
+        """Remove codes, token families and sessions that ended before then."""

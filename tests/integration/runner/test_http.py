@@ -36,7 +36,7 @@ def url(pools: dict[str, Pool]) -> Iterator[str]:
         Route(event, pool) for pool in pools.values() for event in pool.spec.events if isinstance(event, HttpEvent)
     ]
     port = free_port()
-    gateway = HttpGateway(routes, "127.0.0.1", port)
+    gateway = HttpGateway(routes, "127.0.0.1", [port])
     gateway.start()
     yield f"http://127.0.0.1:{port}"
     gateway.stop()
@@ -123,7 +123,7 @@ def test_half_an_upload_is_not_an_upload(url: str, pools: dict[str, Pool]) -> No
 
 def test_stop_waits_for_a_request_in_flight(pools: dict[str, Pool], tmp_path: Path) -> None:
     port = free_port()
-    gateway = HttpGateway([Route(HttpEvent("ANY", "$default"), pools["web"])], "127.0.0.1", port)
+    gateway = HttpGateway([Route(HttpEvent("ANY", "$default"), pools["web"])], "127.0.0.1", [port])
     gateway.start()
     statuses: list[int] = []
     client = threading.Thread(target=lambda: statuses.append(httpx.get(f"http://127.0.0.1:{port}/v1/slow").status_code))

@@ -64,7 +64,7 @@ def runner(
         state_dir=tmp_path,
         log_dir=tmp_path / "logs",
         host="127.0.0.1",
-        port=free_port(),
+        ports=[free_port()],
         parameters={"Journal": str(journal.path)},
         resources={"Queue.Arn": queue_arn},
     )

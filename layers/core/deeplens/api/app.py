@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from deeplens.api import admin_models, content, images, problems, search
+from deeplens.api.auth import OAUTH
 from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
 from deeplens.api.parts import AdminParts, ApiParts
@@ -12,7 +13,8 @@ from deeplens.contracts.api import Health
 
 DESCRIPTION = """Upload images and find similar ones.
 
-Every request carries `X-API-Key`; the key decides the tenant. Errors are `application/problem+json` (RFC 9457)."""
+Every request carries a bearer token or `X-API-Key`; these decide the tenant. Errors are `application/problem+json`
+(RFC 9457)."""
 TAGS = [
     {"name": "images", "description": "Upload, follow, list, amend and delete images."},
     {"name": "search", "description": "Find images by similarity."},
@@ -20,8 +22,8 @@ TAGS = [
 ]
 ADMIN_DESCRIPTION = """Look after tenants.
 
-Every request carries `X-API-Key` with the scope `deeplens.api.admin`: an operator's key reaches every tenant, a
-tenant's own key only itself. Errors are `application/problem+json` (RFC 9457)."""
+Every request carries a bearer token or `X-API-Key` with the scope `deeplens.api.admin`: an operator's reaches every
+tenant, a tenant's own only itself. Errors are `application/problem+json` (RFC 9457)."""
 ADMIN_TAGS = [
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
@@ -79,7 +81,17 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for path in document["paths"].values():
             for operation in path.values():
                 _name_problems(operation)
+        _name_issuer(document, app.state.parts.settings.identity_url)
     return app.openapi_schema or {}
+
+
+def _name_issuer(document: dict[str, Any], issuer: str) -> None:
+    scheme = document.get("components", {}).get("securitySchemes", {}).get(OAUTH)
+    if scheme:
+        scheme["flows"]["authorizationCode"] |= {
+            "authorizationUrl": f"{issuer}/connect/authorize",
+            "tokenUrl": f"{issuer}/connect/token",
+        }
 
 
 def _name_problems(operation: dict[str, Any]) -> None:

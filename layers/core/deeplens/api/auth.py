@@ -5,16 +5,26 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path
-from fastapi.security import APIKeyHeader
+from fastapi.security import APIKeyHeader, OAuth2AuthorizationCodeBearer
 
 from deeplens.api.parts import ApiParts, Parts
+from deeplens.auth.scopes import ADMIN, API_SCOPES, READ, WRITE
 from deeplens.domain import Principal, Tenant
 from deeplens.errors import ApiError, TenantNotFound
 
-READ, WRITE, ADMIN = "deeplens.api.read", "deeplens.api.write", "deeplens.api.admin"
-CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="deeplens"'}
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="deeplens", ApiKey realm="deeplens"'}
+BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="deeplens", error="invalid_token"'}
 api_key = APIKeyHeader(
     name="X-API-Key", scheme_name="apiKey", description="A key of your tenant, with its scopes.", auto_error=False
+)
+OAUTH = "oauth2"
+access_token = OAuth2AuthorizationCodeBearer(
+    "/connect/authorize",
+    "/connect/token",
+    scheme_name=OAUTH,
+    scopes=dict.fromkeys(API_SCOPES, ""),
+    description="An access token of the identity API.",
+    auto_error=False,
 )
 
 
@@ -26,12 +36,25 @@ class Caller:
     tenant: Tenant
 
 
-def principal_of(parts: Parts, presented: Annotated[str | None, Depends(api_key)]) -> Principal:
-    if not presented:
-        raise ApiError(401, "unauthenticated", "Authentication required", "Send your key as X-API-Key.", CHALLENGE)
-    principal = parts.api_keys.authenticate(presented)
+def principal_of(
+    parts: Parts,
+    key: Annotated[str | None, Depends(api_key)],
+    token: Annotated[str | None, Depends(access_token)],
+) -> Principal:
+    """The principal of an API key or a bearer token; of both it would not be clear whose."""
+    if key and token:
+        raise ApiError(400, "ambiguous-credentials", "Ambiguous credentials", "Send a key or a token, not both.")
+    if token:
+        return _known(parts.bearer_tokens.authenticate(token), "invalid-token", "Access token not valid", BAD_TOKEN)
+    if key:
+        return _known(parts.api_keys.authenticate(key), "invalid-api-key", "API key not valid", CHALLENGE)
+    detail = "Send a key as X-API-Key, or an access token as Authorization: Bearer."
+    raise ApiError(401, "unauthenticated", "Authentication required", detail, CHALLENGE)
+
+
+def _known(principal: Principal | None, code: str, title: str, challenge: dict[str, str]) -> Principal:
     if principal is None:
-        raise ApiError(401, "invalid-api-key", "API key not valid", "It is unknown, expired or revoked.", CHALLENGE)
+        raise ApiError(401, code, title, "It is unknown, expired or revoked.", challenge)
     return principal
 
 

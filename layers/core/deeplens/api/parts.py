@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from deeplens.ports import (
     ApiKeys,
+    BearerTokens,
     Clock,
     Embedder,
     EventPublisher,
@@ -51,6 +52,8 @@ class ApiParts(Protocol):
     def publisher(self) -> EventPublisher: ...
     @property
     def api_keys(self) -> ApiKeys: ...
+    @property
+    def bearer_tokens(self) -> BearerTokens: ...
 
 
 class AdminParts(ApiParts, Protocol):

@@ -44,4 +44,5 @@ def lock_after(failures: int) -> timedelta:
     """How long an account stays shut after so many wrong passwords in a row: nothing, then doubling."""
     if failures <= FREE_ATTEMPTS:
         return timedelta(0)
-    return min(FIRST_LOCK * 2 ** min(failures - FREE_ATTEMPTS - 1, 20), LONGEST_LOCK)
+    doublings = min(failures - FREE_ATTEMPTS - 1, 20)
+    return min(FIRST_LOCK * (1 << doublings), LONGEST_LOCK)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -73,7 +73,7 @@ class SigningKeys:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode()
         self._secrets.put(PREFIX + kid, pem)
-        public = json.loads(cast("str", RSAAlgorithm.to_jwk(private.public_key())))
+        public = json.loads(RSAAlgorithm.to_jwk(private.public_key()))
         jwk = {"kty": public["kty"], "n": public["n"], "e": public["e"], "kid": kid, "use": "sig", "alg": "RS256"}
         return SigningKey(kid, jwk, self._clock.now(), signs_from)
 

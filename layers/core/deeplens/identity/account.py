@@ -63,7 +63,7 @@ def end_session_by_form(request: Request, parts: Parts, server: Server, form: Fo
 def _sign_out(
     request: Request, parts: IdentityParts, server: Server, wanted: ProtocolRequest, *, confirmed: bool
 ) -> Response:
-    """Sign out at once when the client proves that it signed the user in; otherwise ask, since anybody can link here."""
+    """Sign out at once when the client proves that it signed the user in; else ask, since anybody can link here."""
     cookies = _cookies(parts)
     try:
         check_parameters(wanted)

@@ -1,12 +1,11 @@
 """The Identity API as one ASGI application."""
 
-
 from fastapi import FastAPI
 
 from deeplens.api import problems
 from deeplens.api.middleware import BodyLimit, RequestContext
 from deeplens.contracts.api import Health
-from deeplens.identity import account, authorize, discovery, protocol
+from deeplens.identity import account, authorize, discovery, protocol, swagger
 from deeplens.identity.parts import IdentityParts
 
 DESCRIPTION = """OAuth 2.0 and OpenID Connect: client credentials, authorization code with PKCE, refresh tokens.
@@ -37,7 +36,7 @@ def create_identity_app(parts: IdentityParts) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestContext)
     problems.install(app)
-    for router in (discovery.router, protocol.router, authorize.router, account.router):
+    for router in (discovery.router, protocol.router, authorize.router, account.router, swagger.router):
         app.include_router(router)
     app.add_api_route("/connect/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
     return app

@@ -83,7 +83,7 @@ def session_of(request: Request, parts: IdentityParts) -> Session | None:
 def _checked(request: Request, parts: IdentityParts, server: IdentityServer) -> Asked | Response:
     """The request, or what its faults lead to: back to the client when it is known, else a page."""
     session = session_of(request, parts)
-    wanted = protocol_request(request, issuer=parts.settings.identity_url)
+    wanted = protocol_request(request)
     try:
         check_parameters(wanted)
         if "request" in wanted.payload.data or "request_uri" in wanted.payload.data:

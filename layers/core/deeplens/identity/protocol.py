@@ -56,9 +56,7 @@ def userinfo(parts: Parts, presented: Annotated[HTTPAuthorizationCredentials | N
 
 
 @router.post("/userinfo", summary="The same", response_model=None, responses=answers(200, 401, 403))
-def post_userinfo(
-    parts: Parts, presented: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-) -> Response:
+def post_userinfo(parts: Parts, presented: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Response:
     return _claims(parts, presented)
 
 

@@ -119,8 +119,8 @@ def texts(form: FormData) -> list[tuple[str, str]]:
     return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
 
 
-def protocol_request(request: Request, form: FormData | None = None, issuer: str = "") -> ProtocolRequest:
-    """The request as Authlib reads it, under the public URL: behind a gateway the scheme would be wrong."""
+def protocol_request(request: Request, form: FormData | None = None) -> ProtocolRequest:
+    """The request as Authlib reads it. Authlib insists on HTTPS, which ends at the gateway."""
     query = list(request.query_params.multi_items())
-    uri = f"{issuer}{request.url.path}"
+    uri = f"https://localhost{request.url.path}"
     return ProtocolRequest(request.method, uri, request.headers, query, texts(form) if form else [])

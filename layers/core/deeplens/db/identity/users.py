@@ -72,7 +72,7 @@ class PostgresUsers:
         values = [now, LOCKS, len(LOCKS), as_text(email.strip().lower()), now]
         with self._connections.platform() as connection:
             row = connection.execute(ATTEMPT, values).fetchone()
-        if not passwords.matches(row and row["password_hash"], password) or row is None:
+        if not passwords.matches(row["password_hash"] if row else None, password) or row is None:
             return None
         renewed = passwords.hashed(password) if passwords.outdated(row["password_hash"]) else None
         with self._connections.platform() as connection:

@@ -1,0 +1,57 @@
+"""Swagger UI over the documents of all three APIs; it signs in by authorization code with PKCE."""
+
+import secrets
+from importlib.resources import files
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.openapi.docs import get_swagger_ui_oauth2_redirect_html
+from starlette.responses import HTMLResponse, Response
+
+from deeplens.identity.development import SWAGGER
+from deeplens.identity.forms import templates
+from deeplens.identity.parts import Parts
+
+router = APIRouter(prefix="/swagger", include_in_schema=False)
+DOCUMENTS = {
+    "search": ("Search API", "/v1/openapi.json"),
+    "admin": ("Admin API", "/v1/admin/openapi.json"),
+    "identity": ("Identity API", "/connect/openapi.json"),
+}
+ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+POLICY = (
+    "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@router.get("")
+@router.get("/{api}")
+def page(parts: Parts, api: str = "search") -> Response:
+    if api == "oauth2-redirect":
+        # The page that the client's redirect URI leads to; its script hands the code to the page that opened it.
+        return get_swagger_ui_oauth2_redirect_html()
+    if api not in DOCUMENTS:
+        raise HTTPException(404)
+    nonce = secrets.token_urlsafe(16)
+    title, address = DOCUMENTS[api]
+    body = (
+        templates()
+        .get_template("swagger.html")
+        .render(
+            title=title,
+            chosen=api,
+            documents={name: shown for name, (shown, _) in DOCUMENTS.items()},
+            nonce=nonce,
+            options={"url": address, "redirect": f"{parts.settings.identity_url}/swagger/oauth2-redirect"},
+            client=SWAGGER,
+        )
+    )
+    return HTMLResponse(body, headers={"Content-Security-Policy": POLICY.format(nonce=nonce)})
+
+
+@router.get("/assets/{name}")
+def asset(request: Request, name: str) -> Response:  # noqa: ARG001
+    if name not in ASSETS:
+        raise HTTPException(404)
+    body = files("fastapi_swagger.resources").joinpath(name).read_bytes()
+    return Response(body, media_type=ASSETS[name], headers={"Cache-Control": "public, max-age=86400"})

@@ -1,0 +1,43 @@
+"""What only the local stack has: a client, a user and Swagger UI's client whose secrets stand in the documentation."""
+
+from deeplens.auth.api_keys import digest
+from deeplens.auth.scopes import API_SCOPES, SCOPES
+from deeplens.bootstrap import Parts
+from deeplens.identity.client import Client
+from deeplens.identity.development import CLIENT, EMAIL, PASSWORD, SECRET, SWAGGER
+from deeplens.identity.domain import User
+
+USER_ID = "usr_development"
+
+
+def seed(parts: Parts, *origins: str) -> None:
+    """Put them into the database; safe to repeat.
+
+    Parameters
+    ----------
+    origins : where Swagger UI is served, e.g. ``http://localhost:5198``.
+    """
+    machine = Client(
+        id=CLIENT,
+        tenant_id=None,
+        name="Development client",
+        secret_sha256=digest(SECRET),
+        redirect_uris=(),
+        post_logout_redirect_uris=(),
+        grants=("client_credentials",),
+        scopes=API_SCOPES,
+    )
+    swagger = Client(
+        id=SWAGGER,
+        tenant_id=None,
+        name="Swagger UI",
+        secret_sha256=None,
+        redirect_uris=tuple(f"{origin}/swagger/oauth2-redirect" for origin in origins),
+        post_logout_redirect_uris=(),
+        grants=("authorization_code", "refresh_token"),
+        scopes=SCOPES,
+    )
+    for client in (machine, swagger):
+        parts.clients.save(client)
+    if not parts.users.holds([EMAIL]):
+        parts.users.save(User(USER_ID, None, EMAIL, "Development administrator", ("platform_admin",)), PASSWORD)
