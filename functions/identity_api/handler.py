@@ -2,9 +2,7 @@
 
 from deeplens.bootstrap import parts
 from deeplens.identity.app import create_identity_app
-from deeplens.identity.development import refuse_development_credentials
 from mangum import Mangum
 
 TEXT = ["text/", "application/json", "application/problem+json"]
-refuse_development_credentials(parts())
 handler = Mangum(create_identity_app(parts()), lifespan="off", text_mime_types=TEXT)

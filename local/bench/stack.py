@@ -28,7 +28,9 @@ class Bench:
 @contextmanager
 def bench_stack() -> Iterator[Bench]:
     """Start a stack, give it away, stop it and forget its data."""
-    ports = dict.fromkeys(("api_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port"), 0)
+    ports = dict.fromkeys(
+        ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port"), 0
+    )
     with tempfile.TemporaryDirectory(prefix="deeplens-bench-", ignore_cleanup_errors=True) as folder:
         stack = Stack(LocalConfig(state_dir=Path(folder), storage="nfs", **ports))  # type: ignore[arg-type]
         with console.status("starting a stack for the bench"):

@@ -386,7 +386,9 @@ def test_without_java_there_is_a_broker_that_forgets(tmp_path: Path, monkeypatch
 
 
 def test_parts_that_run_elsewhere_are_not_started_here(tmp_path: Path) -> None:
-    ports = dict.fromkeys(("api_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port"), 0)
+    ports = dict.fromkeys(
+        ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port"), 0
+    )
     config = LocalConfig(state_dir=tmp_path, **ports)  # type: ignore[arg-type]
     elsewhere = {"KAFKA_BROKERS": "broker.example:9092", "QDRANT_URL": "http://index.example", "DATABASE_URL": ""}
     stack = Stack(config, elsewhere)

@@ -20,6 +20,11 @@ TEMPLATE = load(ROOT / "template.yaml", {}, {})
 RESOURCES: dict[str, dict[str, Any]] = yaml.load((ROOT / "template.yaml").read_text(), TagLoader)["Resources"]
 KAFKA = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, KafkaEvent)]
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
+HTTP_PARTS = {
+    "search_api": {"stores", "embedder"},
+    "admin_api": {"stores", "embedder"},
+    "identity_api": {"signing_keys"},
+}
 QUOTED = re.compile(r"`([^`]+)`")
 README = {
     function: (woken_by.strip("`"), QUOTED.findall(stages), set(QUOTED.findall(emits)))
@@ -148,10 +153,11 @@ def test_every_queue_has_a_redrive_queue() -> None:
 @pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
 def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
     policies = [str(policy.get("Ref", "own")) for policy in RESOURCES[spec.logical_id]["Properties"]["Policies"]]
-    used = parts_of(spec.name) if STAGES[spec.name] else {"stores", "embedder"}
+    used = parts_of(spec.name) if STAGES[spec.name] else HTTP_PARTS[spec.name]
     expected = {"PlatformPolicy"}
     expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
     expected |= {"StoragePolicy"} if "stores" in used else set()
+    expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
     expected |= {"InferencePolicy"} if "embedder" in used else set()
     assert set(policies) - {"own"} == expected
 

@@ -16,17 +16,23 @@ SOURCES = sorted(CORE.rglob("*.py"))
 STAGES = sorted((CORE / "pipeline").glob("*.py"))
 HANDLERS = sorted((ROOT / "functions").glob("*/handler.py"))
 STAGES_KNOW = {"contracts", "domain", "errors", "imaging", "pipeline", "ports", "rollouts"}
-PURE = {"deeplens.vectors.payload"}
+PURE = {"deeplens.auth.ports", "deeplens.vectors.payload"}
 OWNERS = {
     "PIL": {"imaging"},
     "alembic": {"db"},
+    "argon2": {"auth"},
+    "authlib": {"identity"},
     "aws_lambda_powertools": {"kafka", "telemetry.py"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "boto3": {"aws.py"},
-    "botocore": {"aws.py", "inference", "storage"},
+    "botocore": {"aws.py", "inference", "secret_store.py", "storage"},
     "confluent_kafka": {"kafka"},
-    "fastapi": {"api"},
+    "cryptography": {"auth"},
+    "fastapi": {"api", "identity"},
     "httpx": {"vectors"},
+    "jinja2": {"identity"},
+    "joserfc": {"identity"},
+    "jwt": {"auth"},
     "localstack_client": {"aws.py"},
     "numpy": {"imaging", "inference", "ports.py", "vectors"},
     "pillow_heif": {"imaging"},
@@ -35,15 +41,27 @@ OWNERS = {
     "pydantic_settings": {"settings.py"},
     "qdrant_client": {"vectors"},
     "sqlalchemy": {"db"},
-    "starlette": {"api"},
+    "starlette": {"api", "identity"},
     "urllib3": {"inference"},
 }
 """Where in shared code a third-party package may be imported; anywhere else it is behind a port."""
-HEAVY = {"qdrant_client", "sqlalchemy", "alembic", "fastapi", "PIL", "onnxruntime", "skimage"}
+HEAVY = {
+    "qdrant_client",
+    "sqlalchemy",
+    "alembic",
+    "authlib",
+    "cryptography",
+    "fastapi",
+    "PIL",
+    "onnxruntime",
+    "skimage",
+}
 ALLOWED_HEAVY = {
     "search_api": {"fastapi"},
     "admin_api": {"fastapi"},
+    "identity_api": {"authlib", "cryptography", "fastapi"},
     "on_image_uploaded": {"PIL"},
+    "on_schedule": {"cryptography"},
     "on_indexing_requested": {"qdrant_client"},
     "on_image_maintenance": {"qdrant_client"},
 }

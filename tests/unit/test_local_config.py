@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from local.config import LocalConfig
 
-PORTS = ("api_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
+PORTS = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_settings_everything_has_its_usual_port_on_this_machine_only() -> None:
     config = LocalConfig()
-    assert [getattr(config, name) for name in PORTS] == [8000, 8001, 9092, 5433, 4566, 6333]
+    assert [getattr(config, name) for name in PORTS] == [8000, 5198, 8001, 9092, 5433, 4566, 6333]
     assert (config.host, config.state_dir, config.storage) == ("127.0.0.1", Path(".deeplens"), "nfs")
     assert config.max_processes >= 1
 

@@ -21,6 +21,7 @@ from deeplens.telemetry import Invocation, logger
 if TYPE_CHECKING:
     from deeplens.auth.api_keys import PostgresApiKeys
     from deeplens.auth.bearer import BearerTokens
+    from deeplens.auth.ports import SecretStore
     from deeplens.auth.signing_keys import SigningKeys
     from deeplens.db.connections import Connections
     from deeplens.db.identity.clients import PostgresClients
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         ImageRepository,
         PendingImages,
         Rollouts,
-        SecretStore,
         StoreResolver,
         TenantDirectory,
         UsageMeter,

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
+from deeplens.auth.ports import BearerTokens
 from deeplens.ports import (
     ApiKeys,
-    BearerTokens,
     Clock,
     Embedder,
     EventPublisher,

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
 from deeplens.auth.key_plan import Rotation, SigningKey, plan_rotation, signer
+from deeplens.auth.ports import SecretStore
 from deeplens.db.signing_keys import PostgresSigningKeys
 from deeplens.errors import SecretNotFound
-from deeplens.ports import Clock, SecretStore
+from deeplens.ports import Clock
 
 CACHE_SECONDS = 60.0
 PREFIX = "deeplens/identity/signing-keys/"

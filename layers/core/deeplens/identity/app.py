@@ -1,11 +1,12 @@
 """The Identity API as one ASGI application."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from deeplens.api import problems
 from deeplens.api.middleware import BodyLimit, RequestContext
 from deeplens.contracts.api import Health
 from deeplens.identity import account, authorize, discovery, protocol, swagger
+from deeplens.identity.development import Guard
 from deeplens.identity.parts import IdentityParts
 
 DESCRIPTION = """OAuth 2.0 and OpenID Connect: client credentials, authorization code with PKCE, refresh tokens.
@@ -30,6 +31,7 @@ def create_identity_app(parts: IdentityParts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(Guard())],
         form_limits={"max_files": 0, "max_fields": 50, "max_part_size": 16 * 1024},
     )
     app.state.parts = parts

@@ -3,8 +3,9 @@
 from datetime import timedelta
 from typing import ClassVar
 
+from deeplens.auth.ports import SigningKeyRing, TokenGrants
 from deeplens.contracts.events import Event
-from deeplens.ports import Clock, SigningKeyRing, TokenGrants
+from deeplens.ports import Clock
 
 KEPT = timedelta(hours=1)
 """How long a used code is remembered after its end, so that a late replay still ends its family."""
