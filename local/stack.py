@@ -89,6 +89,7 @@ class Stack:
             "INFERENCE_ENDPOINT_NAME": "",
             "NFS_ROOT": str(self.state_dir / "objects"),
             "PUBLIC_URL": self.api_url,
+            "DEFAULT_STORAGE": self.config.storage,
             "IDENTITY_URL": self.identity_url,
             "URL_SIGNING_KEY": self._signing_key(),
             "PENDING_DUE_SECONDS": str(self.config.pending_due_seconds),

@@ -1,8 +1,9 @@
-"""every minute → resume, rollouts, signing keys → deeplens.images.uploaded, deeplens.images.maintenance"""
+"""every minute → resume, rollouts, signing keys, tenants → deeplens.images.uploaded, deeplens.images.maintenance"""
 
 from deeplens.bootstrap import schedule_handler
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.pipeline.rotate_keys import RotateSigningKeys
+from deeplens.pipeline.settle_tenants import SettleTenants
 from deeplens.pipeline.tick_rollouts import TickRollouts
 
-handler = schedule_handler(ResumeOverdue, TickRollouts, RotateSigningKeys)
+handler = schedule_handler(ResumeOverdue, TickRollouts, RotateSigningKeys, SettleTenants)

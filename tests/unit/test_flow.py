@@ -22,7 +22,7 @@ KAFKA = [(spec, event) for spec in TEMPLATE.functions for event in spec.events i
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
 HTTP_PARTS = {
     "search_api": {"stores", "embedder"},
-    "admin_api": {"stores", "embedder"},
+    "admin_api": {"stores", "embedder", "lifecycle"},
     "identity_api": {"signing_keys"},
 }
 QUOTED = re.compile(r"`([^`]+)`")
@@ -156,7 +156,8 @@ def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
     used = parts_of(spec.name) if STAGES[spec.name] else HTTP_PARTS[spec.name]
     expected = {"PlatformPolicy"}
     expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
-    expected |= {"StoragePolicy"} if "stores" in used else set()
+    expected |= {"StoragePolicy"} if used & {"lifecycle", "stores"} else set()
+    expected |= {"BucketsPolicy"} if "lifecycle" in used else set()
     expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
     expected |= {"InferencePolicy"} if "embedder" in used else set()
     assert set(policies) - {"own"} == expected

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from deeplens.auth.bearer import BearerTokens
     from deeplens.auth.ports import SecretStore
     from deeplens.auth.signing_keys import SigningKeys
+    from deeplens.db.audit import PostgresAudit
     from deeplens.db.connections import Connections
+    from deeplens.db.identity.accounts import PostgresAccounts
     from deeplens.db.identity.clients import PostgresClients
     from deeplens.db.identity.grants import PostgresGrants
     from deeplens.db.identity.users import PostgresUsers
+    from deeplens.db.tenant_records import PostgresTenantRecords
     from deeplens.imaging.limits import Limits
+    from deeplens.lifecycle import TenantLifecycle
     from deeplens.ports import (
         Clock,
         DeadLetters,
@@ -182,6 +186,30 @@ class Parts:
         from deeplens.db.identity.grants import PostgresGrants
 
         return PostgresGrants(self.connections)
+
+    @cached_property
+    def accounts(self) -> PostgresAccounts:
+        from deeplens.db.identity.accounts import PostgresAccounts
+
+        return PostgresAccounts(self.connections)
+
+    @cached_property
+    def audit(self) -> PostgresAudit:
+        from deeplens.db.audit import PostgresAudit
+
+        return PostgresAudit(self.connections)
+
+    @cached_property
+    def tenant_records(self) -> PostgresTenantRecords:
+        from deeplens.db.tenant_records import PostgresTenantRecords
+
+        return PostgresTenantRecords(self.connections)
+
+    @cached_property
+    def lifecycle(self) -> TenantLifecycle:
+        from deeplens.lifecycle import TenantLifecycle
+
+        return TenantLifecycle(self)
 
     @cached_property
     def stores(self) -> StoreResolver:

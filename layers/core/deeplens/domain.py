@@ -49,6 +49,24 @@ class ModelProfile:
     text: bool = False
 
 
+type TenantStatus = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a new tenant's data shall live; None is the platform's own.
+
+    Attributes
+    ----------
+    scheme : of its store: ``s3``, ``minio`` or ``nfs``. The bucket is named after the tenant.
+    database_server : URL of a PostgreSQL server, with credentials that may create databases.
+    """
+
+    scheme: str = "s3"
+    database_server: str | None = None
+    qdrant_url: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """One tenant's row: where its data lives and which model its searches use.
@@ -65,7 +83,7 @@ class Tenant:
 
     id: str
     name: str
-    status: Literal["provisioning", "active", "suspended", "deleting"]
+    status: TenantStatus
     database_url: str
     storage_uri: str
     qdrant_url: str

@@ -49,6 +49,9 @@ class ObjectStore(Protocol):
     def ensure(self) -> None:
         """Create the bucket; safe to repeat."""
 
+    def remove(self) -> None:
+        """Remove the emptied store itself; a missing one is fine."""
+
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         """Write or replace an object; readers see the old or the new one, never a part."""
 
@@ -121,6 +124,9 @@ class VectorIndex(Protocol):
 
     def count(self, tenant: Tenant) -> int: ...
 
+    def ping(self, url: str) -> None:
+        """Raise unless the index at ``url`` answers."""
+
 
 class Embedder(Protocol):
     def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
@@ -163,6 +169,9 @@ class Embedder(Protocol):
 class EventPublisher(Protocol):
     def connect(self) -> None:
         """Begin to connect in the background; never fails, and publishing works without it."""
+
+    def ping(self) -> None:
+        """Raise unless the broker answers."""
 
     def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
         """Send and wait for every delivery report; one truth value per message, in order."""

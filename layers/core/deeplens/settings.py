@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Secret of HMAC-signed URLs of directory stores")
     identity_url: str = Field("", description="Issuer of tokens: the URL that browsers reach the identity API at")
+    default_storage: Literal["s3", "minio", "nfs"] = Field("s3", description="Store of tenants that name none")
     inference_url: str = Field("", description="Open Inference Protocol endpoint")
     inference_endpoint_name: str = Field("", description="SageMaker endpoint; used when INFERENCE_URL is empty")
     inference_timeout_seconds: float = 30.0

@@ -13,7 +13,8 @@ from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect, translated
 from deeplens.db.directory import TENANTS, tenant_of
 from deeplens.db.rollouts import REGISTER, model_row
-from deeplens.domain import ModelProfile, ModelRef, Tenant, Thresholds
+from deeplens.db.values import as_text
+from deeplens.domain import ModelProfile, ModelRef, Placement, Tenant, Thresholds
 from deeplens.errors import TenantNotFound
 from deeplens.ports import StoreResolver, VectorIndex
 
@@ -25,6 +26,14 @@ BUILT_IN_MODELS = (
 """What the endpoint's own manifests say, so that labels work before anything was asked of it."""
 NAME = re.compile(r"tenant_[a-z0-9_]{0,39}[a-z0-9]")  # buckets end with a letter or digit
 MIGRATIONS_AT_ONCE = 4
+INSERT = """
+INSERT INTO tenants (id, name, database_name, storage_uri, model_name, model_version, model_dimensions,
+                     database_server, qdrant_url)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING
+"""
+DONE = """
+UPDATE tenants SET progress = progress || jsonb_build_object(%s::text, now()) WHERE id = %s AND status = 'provisioning'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +51,20 @@ class Provisioning:
     def __init__(self, connections: Connections, stores: StoreResolver, index: VectorIndex, qdrant_url: str) -> None:
         self._connections, self._stores, self._index, self._qdrant_url = connections, stores, index, qdrant_url
 
-    def provision(self, tenant_id: str, name: str, scheme: str = "s3", model: ModelRef = BUILT_IN_MODEL) -> Tenant:
+    def provision(
+        self,
+        tenant_id: str,
+        name: str,
+        scheme: str = "s3",
+        model: ModelRef = BUILT_IN_MODEL,
+        placement: Placement | None = None,
+    ) -> Tenant:
         """Create a tenant, or finish what an earlier run began.
 
         Parameters
         ----------
         scheme : of its store: ``s3``, ``minio`` or ``nfs``. The bucket is named after the tenant.
+        placement : where its data shall live, instead of ``scheme``.
 
         Raises
         ------
@@ -62,25 +79,48 @@ class Provisioning:
             raise ValueError(
                 f"{tenant_id!r} is not a tenant id: use tenant_ and a-z, 0-9, _ (at most 40, the last no _)"
             )
-        self._insert(tenant_id, name, f"{scheme}://{tenant_id.replace('_', '-')}", model)
-        row = self._row(tenant_id)
-        if row["status"] == "deleting":
-            raise TenantNotFound(f"{tenant_id} is being deleted")
-        tenant = tenant_of(row, self._connections.platform_url, self._qdrant_url)
+        self._insert(tenant_id, name, placement or Placement(scheme), model)
+        return self.resume(tenant_id)
+
+    def resume(self, tenant_id: str) -> Tenant:
+        """Finish the creation of a tenant whose row is there. Raises as ``provision`` does."""
+        row, tenant = self._row(tenant_id), self.tenant(tenant_id)
+        if tenant.status in ("deleting", "deleted"):
+            raise TenantNotFound(f"{tenant_id} is {tenant.status}")
         create_database(row["database_server"] or self._connections.platform_url, row["database_name"])
         version = migrate.upgrade(tenant.database_url, "tenant")
+        self._done(tenant_id, "database")
         self._stores.for_tenant(tenant).ensure()
+        self._done(tenant_id, "store")
         self._index.create_collection(tenant)
+        self._done(tenant_id, "collection")
         self._activate(tenant_id, version)
+        return self.tenant(tenant_id)
+
+    def tenant(self, tenant_id: str) -> Tenant:
+        """The tenant, whatever its status. Raises ``TenantNotFound``."""
         return tenant_of(self._row(tenant_id), self._connections.platform_url, self._qdrant_url)
 
-    def _insert(self, tenant_id: str, name: str, storage_uri: str, model: ModelRef) -> None:
+    def drop_database(self, tenant_id: str) -> None:
+        """Remove the tenant's database, whoever is connected to it; a missing one is fine."""
+        row = self._row(tenant_id)
+        with translated(), connect(row["database_server"] or self._connections.platform_url) as connection:
+            name = sql.Identifier(row["database_name"])
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+    def _insert(self, tenant_id: str, name: str, placement: Placement, model: ModelRef) -> None:
+        storage_uri = f"{placement.scheme}://{tenant_id.replace('_', '-')}"
+        values = [
+            *(tenant_id, as_text(name), f"deeplens_{tenant_id}", storage_uri, model.name, model.version),
+            *(model.dimensions, placement.database_server, placement.qdrant_url),
+        ]
         with self._connections.platform() as connection:
-            connection.execute(
-                "INSERT INTO tenants (id, name, database_name, storage_uri, model_name, model_version, "
-                "model_dimensions) VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING",
-                [tenant_id, name, f"deeplens_{tenant_id}", storage_uri, model.name, model.version, model.dimensions],
-            )
+            connection.execute(INSERT, values)
+
+    def _done(self, tenant_id: str, step: str) -> None:
+        """Note a step of the creation; a tenant that is active already has none to show."""
+        with self._connections.platform() as connection:
+            connection.execute(DONE, [step, tenant_id])
 
     def _row(self, tenant_id: str) -> dict[str, Any]:
         with self._connections.platform() as connection:

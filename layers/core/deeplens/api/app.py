@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from deeplens.api import admin_models, content, images, problems, search
+from deeplens.api import admin_keys, admin_models, admin_people, admin_tenants, content, images, problems, search
+from deeplens.api import admin_platform as platform
+from deeplens.api.audited import audited
 from deeplens.api.auth import OAUTH
 from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
@@ -25,6 +27,11 @@ ADMIN_DESCRIPTION = """Look after tenants.
 Every request carries a bearer token or `X-API-Key` with the scope `deeplens.api.admin`: an operator's reaches every
 tenant, a tenant's own only itself. Errors are `application/problem+json` (RFC 9457)."""
 ADMIN_TAGS = [
+    {"name": "tenants", "description": "Create, suspend, delete."},
+    {"name": "users", "description": "Who signs in, and their roles."},
+    {"name": "keys", "description": "API keys of a tenant."},
+    {"name": "clients", "description": "OAuth clients."},
+    {"name": "platform", "description": "What happened, and what answers."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -43,7 +50,15 @@ def create_app(parts: ApiParts) -> FastAPI:
 def create_admin_app(parts: AdminParts) -> FastAPI:
     """The Admin API over ``parts``."""
     app = _application(parts, "DeepLens Admin", ADMIN_DESCRIPTION, ADMIN_TAGS, "/v1/admin")
-    app.include_router(admin_models.router)
+    noted = [Depends(audited)]
+    for router in (
+        admin_tenants.router,
+        *admin_people.routers,
+        admin_keys.router,
+        admin_models.router,
+        platform.router,
+    ):
+        app.include_router(router, dependencies=noted)
     return app
 
 

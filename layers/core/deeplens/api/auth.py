@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Path
 from fastapi.security import APIKeyHeader, OAuth2AuthorizationCodeBearer
 
-from deeplens.api.parts import ApiParts, Parts
+from deeplens.api.parts import Admin, ApiParts, Parts
 from deeplens.auth.scopes import ADMIN, API_SCOPES, READ, WRITE
+from deeplens.db.tenant_records import TenantRecord
 from deeplens.domain import Principal, Tenant
 from deeplens.errors import ApiError, TenantNotFound
 
@@ -81,23 +82,50 @@ def _active_tenant(parts: ApiParts, principal: Principal) -> Tenant:
     return tenant
 
 
-def administered_tenant(
-    parts: Parts,
-    principal: Annotated[Principal, Depends(principal_of)],
-    tenant_id: Annotated[str, Path(examples=["tenant_demo"])],
-) -> Tenant:
-    """The tenant in the path, read now: an operator's credentials reach every one, a tenant's own only itself."""
+def administrator(parts: Parts, principal: Annotated[Principal, Depends(principal_of)]) -> Principal:
+    """Somebody with the scope for administration: an operator, or of an active tenant."""
     if not principal.may(ADMIN):
         raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {ADMIN}.")
-    missing = ApiError(404, "tenant-not-found", "Tenant not found", f"There is no tenant {tenant_id[:64]}.")
+    if principal.tenant_id is not None:
+        _active_tenant(parts, principal)
+    return principal
+
+
+AuthenticatedAdministrator = Annotated[Principal, Depends(administrator)]
+TenantInPath = Annotated[str, Path(examples=["tenant_demo"])]
+
+
+def operator(principal: AuthenticatedAdministrator) -> Principal:
+    """An administrator of the platform."""
+    if principal.tenant_id is not None:
+        raise ApiError(403, "operators-only", "Operators only", "This needs credentials of the platform itself.")
+    return principal
+
+
+def administered_tenant(parts: Parts, principal: AuthenticatedAdministrator, tenant_id: TenantInPath) -> Tenant:
+    """The tenant in the path, read now: an operator's credentials reach every one, a tenant's own only itself."""
     if principal.tenant_id not in (None, tenant_id):
-        raise missing
+        raise _no_tenant(tenant_id)
     try:
         return parts.tenants.get(tenant_id, fresh=True)
     except TenantNotFound:
-        raise missing from None
+        raise _no_tenant(tenant_id) from None
 
 
+def administered_record(parts: Admin, principal: AuthenticatedAdministrator, tenant_id: TenantInPath) -> TenantRecord:
+    """The same, in whatever status it is."""
+    record = parts.tenant_records.find(tenant_id) if principal.tenant_id in (None, tenant_id) else None
+    if record is None:
+        raise _no_tenant(tenant_id)
+    return record
+
+
+def _no_tenant(tenant_id: str) -> ApiError:
+    return ApiError(404, "tenant-not-found", "Tenant not found", f"There is no tenant {tenant_id[:64]}.")
+
+
+Operator = Annotated[Principal, Depends(operator)]
 Administrator = Annotated[Tenant, Depends(administered_tenant)]
+AdministeredRecord = Annotated[TenantRecord, Depends(administered_record)]
 Reader = Annotated[Caller, Depends(requires(READ))]
 Writer = Annotated[Caller, Depends(requires(WRITE))]

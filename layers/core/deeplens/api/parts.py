@@ -22,7 +22,12 @@ from deeplens.ports import (
 from deeplens.settings import Settings
 
 if TYPE_CHECKING:
+    from deeplens.auth.api_keys import PostgresApiKeys
+    from deeplens.db.audit import PostgresAudit
+    from deeplens.db.identity.accounts import PostgresAccounts
+    from deeplens.db.tenant_records import PostgresTenantRecords
     from deeplens.imaging import Limits
+    from deeplens.tenants import Provisioning
 
 
 class ApiParts(Protocol):
@@ -63,6 +68,16 @@ class AdminParts(ApiParts, Protocol):
     def rollouts(self) -> Rollouts: ...
     @property
     def vector_states(self) -> VectorStates: ...
+    @property
+    def api_keys(self) -> "PostgresApiKeys": ...
+    @property
+    def tenant_records(self) -> "PostgresTenantRecords": ...
+    @property
+    def provisioning(self) -> "Provisioning": ...
+    @property
+    def accounts(self) -> "PostgresAccounts": ...
+    @property
+    def audit(self) -> "PostgresAudit": ...
 
 
 def parts_of(request: Request) -> ApiParts:

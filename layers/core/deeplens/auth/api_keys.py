@@ -38,6 +38,35 @@ WHERE prefix = %s AND (last_used_at IS NULL OR last_used_at < now() - interval '
 """
 
 
+LIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+OF_TENANT = f"""
+SELECT prefix, name, scopes, created_at, expires_at, last_used_at FROM tenant_api_keys
+WHERE tenant_id = %s AND {LIVE} ORDER BY created_at, prefix
+"""  # noqa: S608
+ROTATE = f"""
+WITH old AS (
+    UPDATE tenant_api_keys SET expires_at = least(expires_at, %s) WHERE prefix = %s AND tenant_id = %s AND {LIVE}
+    RETURNING *
+), before AS (
+    SELECT expires_at FROM tenant_api_keys WHERE prefix = %s
+)
+INSERT INTO tenant_api_keys (prefix, tenant_id, name, secret_sha256, scopes, expires_at)
+SELECT %s, tenant_id, name, %s, scopes, (SELECT expires_at FROM before) FROM old
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A live key without its secret."""
+
+    prefix: str
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class NewKey:
     """A key as its owner sees it once, and what is stored of it."""
@@ -104,11 +133,29 @@ class PostgresApiKeys:
             raise TenantNotFound(f"no tenant {tenant_id}") from error
         return key.presented
 
-    def revoke(self, prefix: str) -> bool:
-        """False when there is no such live key. Takes effect everywhere within ten seconds."""
+    def of_tenant(self, tenant_id: str) -> list[KeyRecord]:
+        """Live keys, the oldest first."""
         with self._connections.platform() as connection:
-            statement = "UPDATE tenant_api_keys SET revoked_at = now() WHERE prefix = %s AND revoked_at IS NULL"
-            return connection.execute(statement, [prefix]).rowcount == 1
+            return [KeyRecord(**row) for row in connection.execute(OF_TENANT, [tenant_id]).fetchall()]
+
+    def rotate(self, tenant_id: str, prefix: str, ends: datetime) -> str | None:
+        """A new key like the old one, which ends then; None when the tenant has no such live key."""
+        key = new_key()
+        values = [ends, as_text(prefix), tenant_id, as_text(prefix), key.prefix, key.secret_sha256]
+        with self._connections.platform() as connection:
+            return key.presented if connection.execute(ROTATE, values).rowcount == 1 else None
+
+    def revoke(self, prefix: str, tenant_id: str | None = None) -> bool:
+        """Revoke a key, of that tenant if one is given. False when there is no such live key.
+
+        Takes effect everywhere within ten seconds.
+        """
+        statement = (
+            "UPDATE tenant_api_keys SET revoked_at = now() "
+            "WHERE prefix = %s AND revoked_at IS NULL AND (%s::text IS NULL OR tenant_id = %s)"
+        )
+        with self._connections.platform() as connection:
+            return connection.execute(statement, [as_text(prefix), tenant_id, tenant_id]).rowcount == 1
 
     def _read(self, prefix: str, secret: str) -> Principal | None:
         with self._connections.platform() as connection:

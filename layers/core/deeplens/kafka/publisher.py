@@ -8,6 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from deeplens.domain import OutgoingMessage
+from deeplens.errors import BrokerUnavailable
 from deeplens.kafka.connection import client_config
 from deeplens.kafka.records import EVENT_ID, TRACEPARENT
 from deeplens.settings import Settings
@@ -40,6 +41,12 @@ class KafkaPublisher:
     def _try_to_connect(self) -> None:
         with suppress(KafkaException):
             self._producer.poll(0)
+
+    def ping(self) -> None:
+        try:
+            self._producer.list_topics(timeout=3)
+        except KafkaException as error:
+            raise BrokerUnavailable(str(error.args[0])) from error
 
     def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
         delivered = [False] * len(messages)

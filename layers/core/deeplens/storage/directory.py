@@ -46,6 +46,10 @@ class DirectoryStore:
             self._folder.mkdir(parents=True, exist_ok=True)
             _sync_folder(self._folder.parent)
 
+    def remove(self) -> None:
+        with self._translated(self._bucket), suppress(FileNotFoundError):
+            shutil.rmtree(self._folder)
+
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         path = self._path(key)
         with self._translated(key):

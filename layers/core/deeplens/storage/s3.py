@@ -55,6 +55,14 @@ class S3Store:
                 if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
                     raise
 
+    def remove(self) -> None:
+        with _translated(self._bucket):
+            try:
+                self._client.delete_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "NoSuchBucket":
+                    raise
+
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         where = {"Bucket": self._bucket, "Key": checked(key)}
         with _translated(key):

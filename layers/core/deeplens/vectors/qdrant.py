@@ -52,6 +52,12 @@ class QdrantIndex:
             for field, schema in INDEXED_FIELDS.items():
                 client.create_payload_index(name, field, models.PayloadSchemaType(schema), wait=True)
 
+    def ping(self, url: str) -> None:
+        try:
+            self._client_of(url).get_collections()
+        except (QdrantException, ApiException, httpx.HTTPError) as error:
+            raise IndexUnavailable(type(error).__name__) from error
+
     def drop_collection(self, tenant: Tenant) -> None:
         with _translated(tenant):
             self._client(tenant).delete_collection(tenant.collection)
@@ -129,9 +135,11 @@ class QdrantIndex:
         self._clients.clear()
 
     def _client(self, tenant: Tenant) -> QdrantClient:
-        url = tenant.qdrant_url
-        if not url:
+        if not tenant.qdrant_url:
             raise IndexUnavailable(f"{tenant.id} has no index endpoint")
+        return self._client_of(tenant.qdrant_url)
+
+    def _client_of(self, url: str) -> QdrantClient:
         with self._connecting:
             if url not in self._clients:
                 self._clients[url] = _connect(url, self._api_key, self._timeout)

@@ -4,7 +4,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Text, func, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Text, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -19,6 +19,7 @@ class TenantRow(Base):
     """``database_server`` and ``qdrant_url`` are null where the platform's own serve the tenant.
 
     ``target_*`` is a second model that every image is embedded with; cut-over and roll-back exchange the two.
+    ``progress`` holds the steps of creation and deletion that are done; a deleted tenant's row stays as its receipt.
     """
 
     __tablename__ = "tenants"
@@ -39,7 +40,13 @@ class TenantRow(Base):
     schema_version: Mapped[str | None]
     limits: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    status_since: Mapped[datetime] = mapped_column(server_default=func.now())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("tenants_unsettled", "status_since", postgresql_where=text("status IN ('provisioning', 'deleting')")),
+    )
 
 
 class ModelRow(Base):
@@ -114,6 +121,26 @@ class PendingImageRow(Base):
         Index("pending_images_waiting", "tenant_id", "accepted_at", postgresql_where=text("NOT released")),
         Index("pending_images_in_flight", "tenant_id", postgresql_where=text("released")),
     )
+
+
+class AuditRow(Base):
+    """Append-only, held by a trigger. Every write has two entries: ``begun``, and how it ended."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    actor: Mapped[str]
+    client_id: Mapped[str | None]
+    actor_tenant_id: Mapped[str | None]
+    tenant_id: Mapped[str | None]
+    action: Mapped[str]
+    target: Mapped[str]
+    outcome: Mapped[str]
+    detail: Mapped[dict[str, Any] | None]
+    request_id: Mapped[str]
+
+    __table_args__ = (Index("audit_log_tenant", "tenant_id", "id"),)
 
 
 class DeadLetterRow(Base):

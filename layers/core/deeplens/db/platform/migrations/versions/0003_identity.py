@@ -1,4 +1,4 @@
-"""OAuth clients, codes, token families, sessions, consents and signing keys.
+"""OAuth clients, codes, token families, sessions, consents and signing keys; tenants' progress; the audit log.
 
 Nothing was ever written to the first ``refresh_tokens``, so it is replaced.
 """
@@ -16,7 +16,53 @@ depends_on: str | Sequence[str] | None = None
 SCHEMA = "nextgen_identity"
 
 
+APPEND_ONLY = """
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'the audit log is append-only';
+END $$;
+CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+"""
+
+
 def upgrade() -> None:
+    op.add_column(
+        "tenants",
+        sa.Column(
+            "progress", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'::jsonb"), nullable=False
+        ),
+    )
+    op.add_column(
+        "tenants",
+        sa.Column("status_since", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False),
+    )
+    op.create_index(
+        "tenants_unsettled",
+        "tenants",
+        ["status_since"],
+        unique=False,
+        postgresql_where=sa.text("status IN ('provisioning', 'deleting')"),
+    )
+    op.create_table(
+        "audit_log",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column(
+            "at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("client_id", sa.Text(), nullable=True),
+        sa.Column("actor_tenant_id", sa.Text(), nullable=True),
+        sa.Column("tenant_id", sa.Text(), nullable=True),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("detail", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("request_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("audit_log_tenant", "audit_log", ["tenant_id", "id"], unique=False)
+    op.execute(APPEND_ONLY)
     op.drop_table("refresh_tokens", schema=SCHEMA)
     op.add_column("users", sa.Column("name", sa.Text(), server_default="", nullable=False), schema=SCHEMA)
     op.create_table(
@@ -165,6 +211,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("audit_log")
+    op.execute("DROP FUNCTION refuse_change()")
+    op.drop_index("tenants_unsettled", table_name="tenants")
+    op.drop_column("tenants", "status_since")
+    op.drop_column("tenants", "progress")
     for table in (
         "refresh_tokens",
         "token_families",
