@@ -1,0 +1,233 @@
+"""A tenant's whole life over the Admin API: created, resumed after a crash, changed, deleted with a receipt."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from deeplens.auth.scopes import ADMIN
+from deeplens.bootstrap import Parts
+from deeplens.db.connections import connect
+from deeplens.domain import Tenant
+from deeplens.lifecycle import BUDGET_SECONDS, TenantLifecycle
+
+from local.stack import Stack
+from tests.e2e.conftest import TenantClient, eventually, picture
+
+EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}
+
+
+@pytest.fixture(scope="module")
+def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+    headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
+    with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as client:
+        yield client
+
+
+def created(admin: httpx.Client, tenant_id: str, **more: Any) -> dict[str, Any]:
+    answer = admin.post("/tenants", json={"tenantId": tenant_id, "name": "Somebody"} | more)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def client_of(stack: Stack, parts: Parts, admin: httpx.Client, tenant_id: str) -> TenantClient:
+    key = admin.post(f"/tenants/{tenant_id}/keys", json={"name": "tests"}).json()["key"]
+    http = httpx.Client(base_url=f"{stack.api_url}/v1", headers={"X-API-Key": key}, timeout=60, trust_env=False)
+    return TenantClient(http, parts.tenants.get(tenant_id, fresh=True), parts)
+
+
+def make_older(parts: Parts, tenant_id: str) -> None:
+    with parts.connections.platform() as connection:
+        connection.execute(
+            "UPDATE tenants SET status_since = status_since - interval '1 minute' WHERE id = %s", [tenant_id]
+        )
+
+
+def databases(parts: Parts) -> set[str]:
+    with connect(parts.connections.platform_url) as connection:
+        return {row["datname"] for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
+
+
+def collections(tenant: Tenant) -> set[str]:
+    found = httpx.get(f"{tenant.qdrant_url}/collections").json()["result"]["collections"]
+    return {one["name"] for one in found}
+
+
+def test_a_created_tenant_works_at_once(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+    made = created(admin, "tenant_new", settings={"colour": "green"})
+
+    assert (made["status"], made["settings"]) == ("active", {"colour": "green"})
+    assert set(made["progress"]) == {"database", "store", "collection"}
+    client = client_of(stack, parts, admin, "tenant_new")
+    image_id = client.completed(picture(1))
+    assert client.search(picture(1))[0]["imageId"] == image_id
+    assert admin.post("/tenants", json={"tenantId": "tenant_new", "name": "Again"}).status_code == 409
+    assert "tenant_new" in [
+        one["tenantId"] for one in admin.get("/tenants", params={"status": "active"}).json()["tenants"]
+    ]
+    renamed = admin.patch("/tenants/tenant_new", json={"name": "Renamed"}).json()
+    assert (renamed["name"], renamed["settings"]) == ("Renamed", {"colour": "green"})
+
+
+def half_made(parts: Parts, tenant_id: str) -> None:
+    """What a crash right after the first step leaves."""
+    with parts.connections.platform() as connection:
+        connection.execute(
+            "INSERT INTO tenants (id, name, database_name, storage_uri, model_name, model_version, model_dimensions) "
+            "VALUES (%s, 'Half', %s, %s, 'deeplens-visual', '2', 512)",
+            [tenant_id, f"deeplens_{tenant_id}", f"nfs://{tenant_id.replace('_', '-')}"],
+        )
+
+
+def test_a_creation_that_stopped_half_way_is_finished_by_a_repeat(parts: Parts, admin: httpx.Client) -> None:
+    half_made(parts, "tenant_half")
+    assert admin.get("/tenants/tenant_half").json()["status"] == "provisioning"
+
+    assert created(admin, "tenant_half")["status"] == "active"
+
+
+def test_a_creation_that_stopped_half_way_is_finished_by_the_clock(
+    stack: Stack, parts: Parts, admin: httpx.Client
+) -> None:
+    half_made(parts, "tenant_half_two")
+    make_older(parts, "tenant_half_two")
+
+    assert stack.runner is not None
+    stack.runner.invoke("on_schedule", EVERY_MINUTE)
+
+    eventually(lambda: admin.get("/tenants/tenant_half_two").json()["status"], lambda status: status == "active")
+
+
+def test_a_deleted_tenant_is_gone_everywhere_and_leaves_a_receipt(
+    stack: Stack, parts: Parts, admin: httpx.Client
+) -> None:
+    created(admin, "tenant_gone")
+    client = client_of(stack, parts, admin, "tenant_gone")
+    client.completed(picture(2))
+    person = {"email": "gone@example.com", "name": "Gone", "roles": ["viewer"], "password": "long enough"}
+    assert admin.post("/tenants/tenant_gone/users", json=person).status_code == 201
+    stored = len(client.objects())
+    assert stored >= 3
+    assert f"deeplens_{client.tenant.id}" in databases(parts)
+    assert client.tenant.collection in collections(client.tenant)
+
+    begun = admin.delete("/tenants/tenant_gone")
+    assert (begun.status_code, begun.json()["status"]) == (202, "deleting")
+    refused = eventually(lambda: client.http.get("/images"), lambda answer: answer.status_code == 403, seconds=15)
+    assert refused.json()["type"] == "/problems/tenant-not-found"
+    make_older(parts, "tenant_gone")
+    assert stack.runner is not None
+    stack.runner.invoke("on_schedule", EVERY_MINUTE)
+    gone = eventually(lambda: admin.get("/tenants/tenant_gone").json(), lambda one: one["status"] == "deleted")
+
+    receipt = gone["progress"]
+    assert receipt["objects"] == {"objects": stored}
+    assert receipt["vectors"] == {"collections": 1}
+    assert (receipt["records"]["users"], receipt["records"]["keys"]) == (1, 1)
+    assert receipt["completedAt"]
+    assert gone["name"] == ""
+    assert f"deeplens_{client.tenant.id}" not in databases(parts)
+    assert client.tenant.collection not in collections(client.tenant)
+    assert not (stack.state_dir / "objects" / "tenant-gone").exists()
+    assert client.http.get("/images").status_code in (401, 403)
+    assert admin.post("/tenants", json={"tenantId": "tenant_gone", "name": "Again"}).status_code == 409
+    assert admin.delete("/tenants/tenant_gone").json()["status"] == "deleted"
+
+
+def test_a_deletion_goes_on_where_it_ran_out_of_time(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+    """``on_schedule`` has less than a minute; a bucket may have millions of objects."""
+    created(admin, "tenant_large")
+    client = client_of(stack, parts, admin, "tenant_large")
+    store = parts.stores.for_tenant(client.tenant)
+    for number in range(5):
+        store.put(f"files/{number}", b"x", "text/plain")
+    admin.delete("/tenants/tenant_large")
+    make_older(parts, "tenant_large")
+    ticks = iter([0.0, BUDGET_SECONDS + 1])
+
+    TenantLifecycle(parts, monotonic=lambda: next(ticks)).settle_due()
+    halfway = admin.get("/tenants/tenant_large").json()
+    TenantLifecycle(parts).settle("tenant_large")
+    over = admin.get("/tenants/tenant_large").json()
+
+    assert (halfway["status"], halfway["progress"]["objectsSoFar"]) == ("deleting", 5)
+    assert (over["status"], over["progress"]["objects"]) == ("deleted", {"objects": 5})
+
+
+def test_a_key_is_rotated_without_downtime(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+    created(admin, "tenant_keys")
+    old = admin.post("/tenants/tenant_keys/keys", json={"name": "importer", "scopes": ["deeplens.api.read"]}).json()
+    new = admin.post(f"/tenants/tenant_keys/keys/{old['prefix']}/rotate", json={"overlapHours": 1}).json()
+
+    def status(key: str) -> int:
+        return httpx.get(f"{stack.api_url}/v1/images", headers={"X-API-Key": key}).status_code
+
+    assert (new["name"], new["scopes"], new["expiresAt"]) == ("importer", ["deeplens.api.read"], None)
+    assert (status(old["key"]), status(new["key"])) == (200, 200)
+    live = {one["prefix"]: one["expiresAt"] for one in admin.get("/tenants/tenant_keys/keys").json()["keys"]}
+    assert live[old["prefix"]] is not None
+    assert admin.delete(f"/tenants/tenant_keys/keys/{old['prefix']}").status_code == 204
+    eventually(lambda: status(old["key"]), lambda found: found == 401, seconds=15)
+    assert status(new["key"]) == 200
+
+
+def test_a_tenants_administrator_gives_no_more_than_they_have(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+    created(admin, "tenant_own")
+    key = parts.api_keys.create("tenant_own", "admin only", (ADMIN,))
+    base = f"{stack.api_url}/v1/admin/tenants/tenant_own"
+    with httpx.Client(base_url=base, headers={"X-API-Key": key}, timeout=60, trust_env=False) as own:
+        person = {"email": "own@example.com", "name": "Own", "password": "long enough"}
+        for roles, status in ((["editor"], 403), (["platform_admin"], 422), (["no_such_role"], 422)):
+            assert own.post("/users", json=person | {"roles": roles}).status_code == status
+        assert own.post("/keys", json={"name": "writer"}).status_code == 403
+        assert own.post("/keys", json={"name": "admin", "scopes": [ADMIN]}).status_code == 201
+        app = {"name": "app", "grants": ["client_credentials"], "scopes": ["deeplens.api.write"]}
+        assert own.post("/clients", json=app).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"confidential": False}, "client-not-possible"),
+        ({"grants": ["authorization_code"]}, "client-not-possible"),
+        ({"redirectUris": ["https://app.example.com/cb"]}, "client-not-possible"),
+        ({"grants": ["refresh_token"]}, "client-not-possible"),
+        ({"grants": ["authorization_code"], "redirectUris": ["http://app.example.com/cb"]}, "invalid-request"),
+        ({"grants": ["authorization_code"], "redirectUris": ["https://app.example.com/cb#x"]}, "invalid-request"),
+        ({"grants": ["authorization_code"], "redirectUris": ["javascript:alert(1)"]}, "invalid-request"),
+    ],
+)
+def test_a_client_that_could_not_work_safely_is_refused(admin: httpx.Client, change: dict[str, Any], code: str) -> None:
+    app = {"name": "app", "grants": ["client_credentials"], "scopes": ["deeplens.api.read"]} | change
+    answer = admin.post("/clients", json=app)
+    assert (answer.status_code, answer.json()["type"]) == (422, f"/problems/{code}")
+
+
+def test_every_write_is_in_the_audit_log_and_stays_there(parts: Parts, admin: httpx.Client) -> None:
+    created(admin, "tenant_watched")
+    person = {"email": "watched@example.com", "name": "W", "roles": ["viewer"], "password": "a secret word"}
+    user = admin.post("/tenants/tenant_watched/users", json=person).json()
+    admin.patch(f"/tenants/tenant_watched/users/{user['userId']}", json={"status": "disabled"})
+    admin.delete("/tenants/tenant_watched/users/usr_nobody")
+    entries = admin.get("/tenants/tenant_watched/audit").json()["entries"]
+
+    told = [(one["action"].removesuffix("}").split(" ")[0], one["outcome"]) for one in reversed(entries)]
+    assert told == [
+        ("POST", "begun"), ("POST", "done"),
+        ("POST", "begun"), ("POST", "done"),
+        ("PATCH", "begun"), ("PATCH", "done"),
+        ("DELETE", "begun"), ("DELETE", "user-not-found"),
+    ]  # fmt: skip
+    assert "a secret word" not in str(entries)
+    assert entries[-3]["detail"]["password"] == "…"
+    assert {one["actor"] for one in entries} == {entries[0]["actor"]}
+    for statement in ("UPDATE audit_log SET actor = ''", "DELETE FROM audit_log", "TRUNCATE audit_log"):
+        with parts.connections.platform() as connection, pytest.raises(psycopg.errors.RaiseException):
+            connection.execute(statement)
+
+
+def test_the_parts_are_asked_for_their_health(admin: httpx.Client) -> None:
+    found = admin.get("/parts").json()
+    assert found["healthy"]
+    assert {one["part"] for one in found["parts"]} == {"database", "index", "broker", "inference"}
