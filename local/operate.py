@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 from deeplens.auth.scopes import ADMIN, READ, WRITE
 from deeplens.bootstrap import Parts
+from deeplens.built_in import BUILT_IN_MODEL
 from deeplens.domain import ModelRef
 from deeplens.errors import DeepLensError
 from deeplens.settings import Settings
-from deeplens.tenants import BUILT_IN_MODEL, behind, migrate_platform, migrate_tenants
+from deeplens.tenants import behind, migrate_platform, migrate_tenants
 from rich.progress import Progress
 
 from local.config import LocalConfig

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deeplens.auth.api_keys import digest, new_key, split_key
+from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import READ, WRITE, checked_scopes
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import (
@@ -16,7 +17,6 @@ from deeplens.domain import (
     ImageQuery,
     ImageRecord,
     NewImage,
-    Principal,
     StageResult,
     Step,
     Tenant,

@@ -53,21 +53,6 @@ type TenantStatus = Literal["provisioning", "active", "suspended", "deleting", "
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a new tenant's data shall live; None is the platform's own.
-
-    Attributes
-    ----------
-    scheme : of its store: ``s3``, ``minio`` or ``nfs``. The bucket is named after the tenant.
-    database_server : URL of a PostgreSQL server, with credentials that may create databases.
-    """
-
-    scheme: str = "s3"
-    database_server: str | None = None
-    qdrant_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Tenant:
     """One tenant's row: where its data lives and which model its searches use.
 
@@ -281,26 +266,6 @@ class ObjectInfo:
     content_type: str
     etag: str
     modified_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who calls an API, from an API key or a bearer token alike.
-
-    Attributes
-    ----------
-    subject : ``key:<prefix>`` of a key; of a token the user's id, or the client's when it acts for itself.
-    client_id : the OAuth client that holds the token.
-    """
-
-    tenant_id: str | None
-    subject: str
-    scopes: frozenset[str]
-    roles: frozenset[str] = frozenset()
-    client_id: str | None = None
-
-    def may(self, scope: str) -> bool:
-        return scope in self.scopes
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from deeplens.auth.principal import Principal
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import (
     Admission,
@@ -17,7 +18,6 @@ from deeplens.domain import (
     ObjectInfo,
     OutgoingMessage,
     Point,
-    Principal,
     SearchFilter,
     StageResult,
     Tenant,

@@ -9,21 +9,17 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from deeplens.built_in import BUILT_IN_MODEL, BUILT_IN_MODELS
 from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect, translated
 from deeplens.db.directory import TENANTS, tenant_of
 from deeplens.db.rollouts import REGISTER, model_row
 from deeplens.db.values import as_text
-from deeplens.domain import ModelProfile, ModelRef, Placement, Tenant, Thresholds
+from deeplens.domain import ModelRef, Tenant
 from deeplens.errors import TenantNotFound
+from deeplens.placement import Placement
 from deeplens.ports import StoreResolver, VectorIndex
 
-BUILT_IN_MODEL = ModelRef("deeplens-visual", "2", 512)
-BUILT_IN_MODELS = (
-    ModelProfile(ModelRef("deeplens-visual", "1", 512), Thresholds(0.97, 0.62, 0.5)),
-    ModelProfile(BUILT_IN_MODEL, Thresholds(0.97, 0.72, 0.55)),
-)
-"""What the endpoint's own manifests say, so that labels work before anything was asked of it."""
 NAME = re.compile(r"tenant_[a-z0-9_]{0,39}[a-z0-9]")  # buckets end with a letter or digit
 MIGRATIONS_AT_ONCE = 4
 INSERT = """

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from deeplens import tenants
+from deeplens.built_in import BUILT_IN_MODELS
 from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect
 from deeplens.db.directory import database_url
@@ -83,7 +84,7 @@ def tenant(new_tenant: NewTenant) -> Tenant:
 
 def copied_tenant(platform_url: str, tenant_id: str) -> Tenant:
     """An active tenant whose database is a copy of the migrated template."""
-    name, profile = f"deeplens_{tenant_id}", tenants.BUILT_IN_MODELS[0]
+    name, profile = f"deeplens_{tenant_id}", BUILT_IN_MODELS[0]
     with connect(platform_url) as connection:
         connection.execute(REGISTER, model_row(profile))
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")

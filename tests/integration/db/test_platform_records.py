@@ -6,13 +6,14 @@ from typing import Any, Protocol
 
 import pytest
 from deeplens.auth.api_keys import PostgresApiKeys
+from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import ADMIN, READ, WRITE
 from deeplens.contracts.events import SourceRecord
 from deeplens.db.connections import Connections
 from deeplens.db.dead_letters import PostgresDeadLetters
 from deeplens.db.directory import PostgresDirectory
 from deeplens.db.usage import PostgresUsage
-from deeplens.domain import DeadLetterEntry, Principal, Tenant
+from deeplens.domain import DeadLetterEntry, Tenant
 from deeplens.errors import TenantNotFound
 from deeplens.ports import TenantDirectory
 

@@ -43,7 +43,7 @@ def test_no_route_answers_without_a_key(world: World, method: str, path: str) ->
         answer = call(world, world.anonymous(headers), method, path, "img_a")
 
         assert answer.status_code == 401
-        assert answer.headers["www-authenticate"].startswith("ApiKey")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
         assert answer.headers["content-type"] == "application/problem+json"
 
 

@@ -241,7 +241,7 @@ def test_every_admin_route_is_known_to_these_tests(world: World) -> None:
     found = {
         (method.upper(), path.removeprefix("/v1/admin/tenants/{tenant_id}/models").replace("{rollout_id}", "rol_x"))
         for path, methods in paths.items()
-        if path != "/v1/admin/health"
+        if "/models" in path
         for method in methods
     }
     assert found == set(ROUTES)

@@ -24,7 +24,7 @@ def test_every_operation_is_tagged_summarised_and_secured(world: World) -> None:
     for path, operation in operations(document(world)):
         assert operation["tags"], path
         assert operation["summary"], path
-        assert (operation.get("security") == [{"apiKey": []}]) == (path != "/v1/health")
+        assert (operation.get("security") == [{"apiKey": []}, {"oauth2": []}]) == (path != "/v1/health")
 
 
 def test_every_refusal_is_documented_as_a_problem(world: World) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 from deeplens.api.app import create_admin_app, create_app
+from deeplens.db.audit import Deed
 from deeplens.domain import ModelRef, OutgoingMessage, Point, StageResult, Step, Tenant
 from deeplens.imaging import Limits
 from deeplens.pipeline.keys import processed_key
@@ -70,6 +71,16 @@ class RecordingPublisher:
         return [True] * len(messages)
 
 
+class RecordingAudit:
+    """Keeps what was noted, as (action, outcome)."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, str]] = []
+
+    def append(self, deed: Deed, outcome: str) -> None:
+        self.entries.append((deed.action, outcome))
+
+
 class World:
     """Parts of the API, each a fake, and clients of tenants ``acme`` and ``other``."""
 
@@ -81,6 +92,7 @@ class World:
         self.clock, self.images, self.pending = TickingClock(), FakeImages(), FakePending(window=200)
         self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL)
         self.publisher, self.api_keys = RecordingPublisher(), FakeApiKeys()
+        self.audit = RecordingAudit()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

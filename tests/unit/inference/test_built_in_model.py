@@ -8,8 +8,8 @@ from io import BytesIO
 import numpy as np
 import onnx
 import pytest
+from deeplens.built_in import BUILT_IN_MODEL, BUILT_IN_MODELS
 from deeplens.domain import ModelProfile
-from deeplens.tenants import BUILT_IN_MODEL, BUILT_IN_MODELS
 from onnx import numpy_helper
 from PIL import Image, ImageEnhance, ImageOps
 

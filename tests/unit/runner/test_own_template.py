@@ -64,10 +64,14 @@ def test_no_record_is_dropped_and_none_blocks_its_partition(spec: FunctionSpec, 
         assert event.on_failure.removeprefix("kafka://") in {topic.name for topic in TOPICS}
 
 
+IDENTITY_PATHS = ("/connect/{proxy+}", "/.well-known/{proxy+}", "/account/{proxy+}", "/swagger", "/swagger/{proxy+}")
+
+
 def test_functions_serve_the_apis_and_one_is_woken_by_the_clock() -> None:
     assert [(s.name, e) for s, e in EVENTS if isinstance(e, HttpEvent)] == [
         ("search_api", HttpEvent("ANY", "/v1/{proxy+}")),
         ("admin_api", HttpEvent("ANY", "/v1/admin/{proxy+}")),
+        *(("identity_api", HttpEvent("ANY", path)) for path in IDENTITY_PATHS),
     ]
     ((clocked, event),) = [(s.name, e) for s, e in EVENTS if isinstance(e, ScheduleEvent)]
     assert clocked == "on_schedule"

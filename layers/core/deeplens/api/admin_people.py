@@ -10,6 +10,7 @@ from deeplens.api.ids import new_id
 from deeplens.api.parts import Admin
 from deeplens.api.problems import responses
 from deeplens.auth.accounts import Account, ClientRecord
+from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import allowed
 from deeplens.contracts.tenants import (
     ClientRequest,
@@ -21,7 +22,6 @@ from deeplens.contracts.tenants import (
     Users,
     UserView,
 )
-from deeplens.domain import Principal
 from deeplens.errors import ApiError
 
 

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query
 from deeplens.api.auth import AdministeredRecord, Operator
 from deeplens.api.parts import Admin, AdminParts
 from deeplens.api.problems import responses
+from deeplens.built_in import BUILT_IN_MODEL
 from deeplens.contracts.tenants import AuditPage, AuditView, PartHealth, PlatformHealth
-from deeplens.tenants import BUILT_IN_MODEL
 
 router = APIRouter(prefix="/v1/admin", tags=["platform"])
 Before = Annotated[int, Query(ge=1, le=2**62, description="id of the last entry of the page before")]

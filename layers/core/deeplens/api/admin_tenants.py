@@ -7,12 +7,13 @@ from fastapi import APIRouter, Query
 from deeplens.api.auth import AdministeredRecord, Operator
 from deeplens.api.parts import Admin, AdminParts
 from deeplens.api.problems import responses
+from deeplens.built_in import BUILT_IN_MODEL
 from deeplens.contracts.api import ModelVersion
 from deeplens.contracts.tenants import Placed, Status, TenantChange, TenantPage, TenantRequest, TenantView
 from deeplens.db.tenant_records import TenantRecord
-from deeplens.domain import ModelRef, Placement, TenantStatus
+from deeplens.domain import ModelRef, TenantStatus
 from deeplens.errors import ApiError
-from deeplens.tenants import BUILT_IN_MODEL
+from deeplens.placement import Placement
 
 DELETABLE: tuple[TenantStatus, ...] = ("provisioning", "active", "suspended")
 

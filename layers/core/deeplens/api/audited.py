@@ -8,8 +8,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from deeplens.api.auth import principal_of
 from deeplens.api.parts import Admin
+from deeplens.auth.principal import Principal
 from deeplens.db.audit import Deed
-from deeplens.domain import Principal
 from deeplens.errors import ApiError, PipelineError
 
 READS = {"GET", "HEAD", "OPTIONS"}

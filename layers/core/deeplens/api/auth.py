@@ -8,9 +8,10 @@ from fastapi import Depends, Path
 from fastapi.security import APIKeyHeader, OAuth2AuthorizationCodeBearer
 
 from deeplens.api.parts import Admin, ApiParts, Parts
+from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import ADMIN, API_SCOPES, READ, WRITE
 from deeplens.db.tenant_records import TenantRecord
-from deeplens.domain import Principal, Tenant
+from deeplens.domain import Tenant
 from deeplens.errors import ApiError, TenantNotFound
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="deeplens", ApiKey realm="deeplens"'}

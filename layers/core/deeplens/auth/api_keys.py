@@ -14,10 +14,10 @@ from datetime import datetime
 
 import psycopg
 
+from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import READ, WRITE, checked_scopes
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_text
-from deeplens.domain import Principal
 from deeplens.errors import TenantNotFound
 
 CACHE_SECONDS = 10.0

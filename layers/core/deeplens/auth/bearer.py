@@ -6,7 +6,7 @@ from typing import Any
 
 import jwt
 
-from deeplens.domain import Principal
+from deeplens.auth.principal import Principal
 
 API_AUDIENCE = "deeplens.api"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - a media type

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from deeplens.domain import Principal
+from deeplens.auth.principal import Principal
 
 
 class BearerTokens(Protocol):

@@ -6,9 +6,9 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from deeplens.auth.principal import Principal
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_text
-from deeplens.domain import Principal
 
 APPEND = """
 INSERT INTO audit_log (actor, client_id, actor_tenant_id, tenant_id, action, target, outcome, detail, request_id)
