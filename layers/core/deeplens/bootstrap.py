@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         EventPublisher,
         ImageRepository,
         PendingImages,
+        RequestCounters,
         Rollouts,
         SecretStore,
         StoreResolver,
@@ -128,6 +129,12 @@ class Parts:
         from deeplens.db.usage import PostgresUsage
 
         return PostgresUsage(self.connections)
+
+    @cached_property
+    def request_counters(self) -> RequestCounters:
+        from deeplens.db.usage import PostgresRequestCounters
+
+        return PostgresRequestCounters(self.connections)
 
     @cached_property
     def api_keys(self) -> PostgresApiKeys:

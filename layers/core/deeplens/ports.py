@@ -1,7 +1,7 @@
 """What the pipeline and the APIs need from the world. Every port has one behaviour suite, run on each adapter."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from deeplens.contracts.events import ImageUploaded
@@ -24,6 +24,7 @@ from deeplens.domain import (
     TimelineEntry,
     Tombstone,
 )
+from deeplens.limits import UNLIMITED, DayTotal, ResourceLimits, Storage
 from deeplens.rollouts import Rollout, VectorCounts, VectorState
 
 if TYPE_CHECKING:
@@ -178,8 +179,14 @@ class TenantDirectory(Protocol):
 class ImageRepository(Protocol):
     """Images of one tenant's database. Every method raises ``DatabaseUnavailable``."""
 
-    def insert(self, tenant: Tenant, image: NewImage) -> ImageRecord | Tombstone:
-        """Create the row (generation 1, ACCEPTED) or return what already has this id."""
+    def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
+        """Create the row (generation 1, ACCEPTED) or return what already has this id.
+
+        ``QuotaExceeded`` when a new row would exceed ``max_images`` or ``max_bytes``, however many arrive at once.
+        """
+
+    def totals(self, tenant: Tenant) -> Storage:
+        """All rows, those of deleted images until they are erased. Costs the same whatever their number."""
 
     def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
         """Rows and tombstones by id, in one query; unknown ids are absent."""
@@ -296,6 +303,19 @@ class DeadLetters(Protocol):
 class UsageMeter(Protocol):
     def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
         """Add (event_id, tenant_id, metric, quantity, occurred_at) to the day's totals, once per event id."""
+
+    def days(self, tenant_id: str, first: date, last: date) -> list[DayTotal]:
+        """Totals of a tenant by metric and day, both days included. ``api.requests`` holds what was counted so far."""
+
+
+class RequestCounters(Protocol):
+    """Requests per tenant and minute (platform database). Raises ``DatabaseUnavailable``."""
+
+    def count(self, tenant_id: str, now: datetime) -> int:
+        """Count one request; returns the tenant's requests in this minute, this one included."""
+
+    def fold(self, before: datetime, limit: int) -> int:
+        """Move up to ``limit`` minutes before ``before`` into their days' ``api.requests``; returns how many."""
 
 
 class ApiKeys(Protocol):

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect, translated
@@ -15,6 +16,7 @@ from deeplens.db.directory import TENANTS, tenant_of
 from deeplens.db.rollouts import REGISTER, model_row
 from deeplens.domain import ModelProfile, ModelRef, Tenant, Thresholds
 from deeplens.errors import TenantNotFound
+from deeplens.limits import ResourceLimits
 from deeplens.ports import StoreResolver, VectorIndex
 
 BUILT_IN_MODEL = ModelRef("deeplens-visual", "2", 512)
@@ -139,6 +141,22 @@ def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) 
 
     with ThreadPoolExecutor(MIGRATIONS_AT_ONCE, thread_name_prefix="migrate") as workers:
         return list(workers.map(one, list(behind(connections))))
+
+
+def set_limits(connections: Connections, tenant_id: str, limits: ResourceLimits) -> None:
+    """Replace a tenant's own limits; every process knows within ten seconds. What is stored already stays.
+
+    Raises
+    ------
+    ValueError
+        A limit is negative or not a whole number.
+    TenantNotFound
+    """
+    limits.check()
+    with connections.platform() as connection:
+        statement = "UPDATE tenants SET limits = %s WHERE id = %s AND status <> 'deleting'"
+        if not connection.execute(statement, [Jsonb(limits.given()), tenant_id]).rowcount:
+            raise TenantNotFound(f"no tenant {tenant_id}")
 
 
 def behind(connections: Connections) -> Iterator[Tenant]:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Request
 from fastapi.security import APIKeyHeader
 
 from deeplens.api.parts import ApiParts, Parts
+from deeplens.api.quotas import effective_limits, rate_headers, rate_limited
 from deeplens.domain import Principal, Tenant
 from deeplens.errors import ApiError, TenantNotFound
+from deeplens.limits import ResourceLimits, request_rate
 
 READ, WRITE, ADMIN = "deeplens.api.read", "deeplens.api.write", "deeplens.api.admin"
 CHALLENGE = {"WWW-Authenticate": 'ApiKey realm="deeplens"'}
@@ -20,10 +22,18 @@ api_key = APIKeyHeader(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated principal and the tenant it acts for."""
+    """An authenticated principal and the tenant it acts for.
+
+    Attributes
+    ----------
+    limits : what counts for the tenant; None is unlimited.
+    requests : of the tenant in this minute, this one included.
+    """
 
     principal: Principal
     tenant: Tenant
+    limits: ResourceLimits
+    requests: int
 
 
 def principal_of(parts: Parts, presented: Annotated[str | None, Depends(api_key)]) -> Principal:
@@ -35,22 +45,36 @@ def principal_of(parts: Parts, presented: Annotated[str | None, Depends(api_key)
     return principal
 
 
-def requires(scope: str) -> Callable[[Parts, Principal], Caller]:
-    """A dependency that lets only principals with ``scope`` of an active tenant pass."""
+def requires(scope: str) -> Callable[[Request, Parts, Principal], Caller]:
+    """A dependency that lets only principals with ``scope`` of an active tenant pass, as often as it may call."""
 
-    def caller(parts: Parts, principal: Annotated[Principal, Depends(principal_of)]) -> Caller:
+    def caller(request: Request, parts: Parts, principal: Annotated[Principal, Depends(principal_of)]) -> Caller:
+        admitted = None if principal.tenant_id is None else _counted(request, parts, principal, principal.tenant_id)
         if not principal.may(scope):
             raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
-        return Caller(principal, _active_tenant(parts, principal))
+        if admitted is None:
+            raise ApiError(403, "no-tenant", "No tenant", "These credentials belong to no tenant.")
+        return admitted
 
     return caller
 
 
-def _active_tenant(parts: ApiParts, principal: Principal) -> Tenant:
-    if principal.tenant_id is None:
-        raise ApiError(403, "no-tenant", "No tenant", "These credentials belong to no tenant.")
+def _counted(request: Request, parts: ApiParts, principal: Principal, tenant_id: str) -> Caller:
+    """Count the request, refused or not; its answer tells the rate. Raises 429 beyond the tenant's limit."""
+    tenant = _active_tenant(parts, tenant_id)
+    limits, now = effective_limits(tenant, parts.settings), parts.clock.now()
+    requests = parts.request_counters.count(tenant.id, now)
+    if limits.requests_per_minute is not None:
+        rate = request_rate(limits.requests_per_minute, requests, now)
+        request.state.headers = rate_headers(rate)
+        if rate.exceeded:
+            raise rate_limited(rate)
+    return Caller(principal, tenant, limits, requests)
+
+
+def _active_tenant(parts: ApiParts, tenant_id: str) -> Tenant:
     try:
-        tenant = parts.tenants.get(principal.tenant_id)
+        tenant = parts.tenants.get(tenant_id)
     except TenantNotFound:
         raise ApiError(403, "tenant-not-found", "Tenant not found", "Your tenant no longer exists.") from None
     if tenant.status != "active":

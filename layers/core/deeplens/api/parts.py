@@ -12,9 +12,11 @@ from deeplens.ports import (
     EventPublisher,
     ImageRepository,
     PendingImages,
+    RequestCounters,
     Rollouts,
     StoreResolver,
     TenantDirectory,
+    UsageMeter,
     VectorIndex,
     VectorStates,
 )
@@ -51,6 +53,10 @@ class ApiParts(Protocol):
     def publisher(self) -> EventPublisher: ...
     @property
     def api_keys(self) -> ApiKeys: ...
+    @property
+    def request_counters(self) -> RequestCounters: ...
+    @property
+    def usage(self) -> UsageMeter: ...
 
 
 class AdminParts(ApiParts, Protocol):

@@ -156,6 +156,16 @@ class UsageDayRow(Base):
     quantity: Mapped[Decimal]
 
 
+class RequestCounterRow(Base):
+    """Requests to the API in a minute; after a day they are added to ``usage_daily``."""
+
+    __tablename__ = "request_counters"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    minute: Mapped[datetime] = mapped_column(primary_key=True, index=True)
+    requests: Mapped[int]
+
+
 class UserRow(Base):
     """Platform administrators have no tenant. ``email`` is in lower case."""
 
