@@ -49,7 +49,7 @@ def _days_of(query: UsageQuery, today: date) -> tuple[date, date]:
     if first > last:
         raise refusal("query", ("from",), "is after to")
     if (last - first).days >= MOST_DAYS:
-        raise refusal("query", ("from",), f"at most {MOST_DAYS} days up to to")
+        raise refusal("query", ("from",), f"at most {MOST_DAYS} days, both included")
     return first, last
 
 

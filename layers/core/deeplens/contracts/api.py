@@ -207,11 +207,14 @@ class ListQuery(Filters):
     cursor: str | None = Field(default=None, max_length=256, description="``nextCursor`` of the page before")
 
 
+Day = Annotated[date, Field(ge=date(2000, 1, 1))]
+
+
 class UsageQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    first: date | None = Field(default=None, alias="from", description="first day (UTC), inclusive")
-    last: date | None = Field(default=None, alias="to", description="last day (UTC), inclusive; today if absent")
+    first: Day | None = Field(default=None, alias="from", description="first day (UTC), inclusive")
+    last: Day | None = Field(default=None, alias="to", description="last day (UTC), inclusive; today if absent")
 
 
 class EffectiveLimits(ApiModel):
