@@ -290,7 +290,9 @@ def test_before_its_migration_nothing_is_counted_and_nobody_refused(
     from deeplens.db import usage
 
     monkeypatch.setattr(usage, "COUNT", usage.COUNT.replace("INTO request_counters", "INTO not_there_yet"))
+    monkeypatch.setattr(usage, "FOLD", usage.FOLD.replace("FROM request_counters", "FROM not_there_yet"))
     counters = PostgresRequestCounters(connections)
+    assert counters.fold(NOON, 9) == 0
     assert [counters.count("tenant_a", NOON) for _ in range(3)] == [0, 0, 0]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from typing import Any
 
 import psycopg
 
@@ -82,14 +83,18 @@ class PostgresRequestCounters:
         self._connections = connections
 
     def count(self, tenant_id: str, now: datetime) -> int:
-        with self._connections.platform() as connection:
-            try:
-                return int(connection.execute(COUNT, [tenant_id, minute_of(now)]).fetchall()[0]["requests"])
-            except psycopg.errors.UndefinedTable:
-                # Between a deployment and its migration nothing is counted, and nobody is refused.
-                return 0
+        return self._number(COUNT, [tenant_id, minute_of(now)])
 
     def fold(self, before: datetime, limit: int) -> int:
         values = {"before": before, "limit": limit, "requests": REQUESTS}
+        return self._number(FOLD, values)
+
+    def _number(self, statement: str, values: list[Any] | dict[str, Any]) -> int:
+        """The number that a statement returns. Before the migration nothing is counted, and nobody is refused."""
         with self._connections.platform() as connection:
-            return int(connection.execute(FOLD, values).fetchall()[0]["minutes"])
+            try:
+                (row,) = connection.execute(statement, values).fetchall()
+            except psycopg.errors.UndefinedTable:
+                return 0
+        (number,) = row.values()
+        return int(number)
