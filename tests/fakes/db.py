@@ -24,7 +24,8 @@ from deeplens.domain import (
     Tombstone,
 )
 from deeplens.errors import QuotaExceeded, TenantNotFound
-from deeplens.limits import UNLIMITED, DayTotal, ResourceLimits, Storage, allowance, minute_of
+from deeplens.limits import UNLIMITED, ResourceLimits, Storage, allowance, minute_of
+from deeplens.metering import DayTotal
 
 
 class FakeDirectory:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 WINDOW_SECONDS = 60
@@ -125,12 +125,3 @@ def request_rate(limit: int, requests: int, now: datetime) -> RequestRate:
 
 def minute_of(now: datetime) -> datetime:
     return now.replace(second=0, microsecond=0)
-
-
-@dataclass(frozen=True, slots=True)
-class DayTotal:
-    """How much of a metric a tenant used on a day (UTC)."""
-
-    metric: str
-    day: date
-    quantity: float

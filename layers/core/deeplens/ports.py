@@ -1,7 +1,7 @@
 """What the pipeline and the APIs need from the world. Every port has one behaviour suite, run on each adapter."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from deeplens.contracts.events import ImageUploaded
@@ -24,7 +24,9 @@ from deeplens.domain import (
     TimelineEntry,
     Tombstone,
 )
-from deeplens.limits import UNLIMITED, DayTotal, ResourceLimits, Storage
+from deeplens.limits import UNLIMITED, ResourceLimits, Storage
+from deeplens.metering import RequestCounters as RequestCounters
+from deeplens.metering import UsageMeter as UsageMeter
 from deeplens.rollouts import Rollout, VectorCounts, VectorState
 
 if TYPE_CHECKING:
@@ -298,24 +300,6 @@ class PendingImages(Protocol):
 class DeadLetters(Protocol):
     def store(self, letters: Sequence[DeadLetterEntry]) -> None:
         """Keep dead letters in the platform database; unique by id, a repeat changes nothing."""
-
-
-class UsageMeter(Protocol):
-    def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
-        """Add (event_id, tenant_id, metric, quantity, occurred_at) to the day's totals, once per event id."""
-
-    def days(self, tenant_id: str, first: date, last: date) -> list[DayTotal]:
-        """Totals of a tenant by metric and day, both days included. ``api.requests`` holds what was counted so far."""
-
-
-class RequestCounters(Protocol):
-    """Requests per tenant and minute (platform database). Raises ``DatabaseUnavailable``."""
-
-    def count(self, tenant_id: str, now: datetime) -> int:
-        """Count one request; returns the tenant's requests in this minute, this one included."""
-
-    def fold(self, before: datetime, limit: int) -> int:
-        """Move up to ``limit`` minutes before ``before`` into their days' ``api.requests``; returns how many."""
 
 
 class ApiKeys(Protocol):

@@ -154,7 +154,7 @@ def set_limits(connections: Connections, tenant_id: str, limits: ResourceLimits)
     """
     limits.check()
     with connections.platform() as connection:
-        statement = "UPDATE tenants SET limits = %s WHERE id = %s AND status <> 'deleting'"
+        statement = "UPDATE tenants SET limits = %s WHERE id = %s AND status NOT IN ('deleting', 'deleted')"
         if not connection.execute(statement, [Jsonb(limits.given()), tenant_id]).rowcount:
             raise TenantNotFound(f"no tenant {tenant_id}")
 

@@ -15,7 +15,8 @@ from deeplens.db.images import INSERT, PostgresImages
 from deeplens.db.usage import PostgresRequestCounters, PostgresUsage
 from deeplens.domain import ImageRecord, NewImage, Step, Tenant, Tombstone
 from deeplens.errors import QuotaExceeded, TenantNotFound
-from deeplens.limits import UNLIMITED, DayTotal, ResourceLimits, Storage
+from deeplens.limits import UNLIMITED, ResourceLimits, Storage
+from deeplens.metering import DayTotal
 from deeplens.ports import ImageRepository, RequestCounters, UsageMeter
 from deeplens.tenants import set_limits
 

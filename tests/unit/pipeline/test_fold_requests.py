@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from deeplens.limits import DayTotal
+from deeplens.metering import DayTotal
 from deeplens.pipeline.fold_requests import FoldRequests
 
 from tests.fakes.db import FakeRequestCounters

@@ -12,7 +12,7 @@ from deeplens.api.parts import Parts
 from deeplens.api.problems import responses
 from deeplens.api.quotas import largest_file
 from deeplens.contracts.api import DayQuantity, EffectiveLimits, Usage, UsageQuery
-from deeplens.limits import DayTotal
+from deeplens.metering import DayTotal
 
 router = APIRouter(prefix="/v1/usage", tags=["usage"])
 USUAL_DAYS, MOST_DAYS = 30, 366

@@ -8,7 +8,8 @@ import psycopg
 
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_text
-from deeplens.limits import DayTotal, minute_of
+from deeplens.limits import minute_of
+from deeplens.metering import DayTotal
 
 RECORD = """
 WITH given AS (
