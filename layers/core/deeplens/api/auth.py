@@ -49,19 +49,21 @@ def requires(scope: str) -> Callable[[Request, Parts, Principal], Caller]:
     """A dependency that lets only principals with ``scope`` of an active tenant pass, as often as it may call."""
 
     def caller(request: Request, parts: Parts, principal: Annotated[Principal, Depends(principal_of)]) -> Caller:
-        admitted = None if principal.tenant_id is None else _counted(request, parts, principal, principal.tenant_id)
+        refused = ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
+        if principal.tenant_id is None and not principal.may(scope):
+            raise refused
+        # A tenant's request counts before it may be refused: refusals cost as well.
+        admitted = _counted(request, parts, principal)
         if not principal.may(scope):
-            raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
-        if admitted is None:
-            raise ApiError(403, "no-tenant", "No tenant", "These credentials belong to no tenant.")
+            raise refused
         return admitted
 
     return caller
 
 
-def _counted(request: Request, parts: ApiParts, principal: Principal, tenant_id: str) -> Caller:
-    """Count the request, refused or not; its answer tells the rate. Raises 429 beyond the tenant's limit."""
-    tenant = _active_tenant(parts, tenant_id)
+def _counted(request: Request, parts: ApiParts, principal: Principal) -> Caller:
+    """Count the request, and let its answer tell the rate. Raises 429 beyond the tenant's limit."""
+    tenant = _active_tenant(parts, principal)
     limits, now = effective_limits(tenant, parts.settings), parts.clock.now()
     requests = parts.request_counters.count(tenant.id, now)
     if limits.requests_per_minute is not None:
@@ -72,9 +74,11 @@ def _counted(request: Request, parts: ApiParts, principal: Principal, tenant_id:
     return Caller(principal, tenant, limits, requests)
 
 
-def _active_tenant(parts: ApiParts, tenant_id: str) -> Tenant:
+def _active_tenant(parts: ApiParts, principal: Principal) -> Tenant:
+    if principal.tenant_id is None:
+        raise ApiError(403, "no-tenant", "No tenant", "These credentials belong to no tenant.")
     try:
-        tenant = parts.tenants.get(tenant_id)
+        tenant = parts.tenants.get(principal.tenant_id)
     except TenantNotFound:
         raise ApiError(403, "tenant-not-found", "Tenant not found", "Your tenant no longer exists.") from None
     if tenant.status != "active":
