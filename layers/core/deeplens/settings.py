@@ -35,9 +35,7 @@ class Settings(BaseSettings):
     nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory that nfs:// stores live in")
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Secret of HMAC-signed URLs of directory stores")
-    identity_url: str = Field(
-        "", description="Issuer: the base URL that clients and browsers reach the identity API at"
-    )
+    identity_url: str = Field("", description="Issuer: the base URL that clients and browsers reach the identity API at")
     inference_url: str = Field("", description="Open Inference Protocol endpoint")
     inference_endpoint_name: str = Field("", description="SageMaker endpoint; used when INFERENCE_URL is empty")
     inference_timeout_seconds: float = 30.0
