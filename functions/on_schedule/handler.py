@@ -1,9 +1,10 @@
-"""every minute → resume, rollouts, signing keys, tenants → deeplens.images.uploaded, deeplens.images.maintenance"""
+"""every minute → what nothing else wakes → deeplens.images.uploaded, deeplens.images.maintenance"""
 
 from deeplens.bootstrap import schedule_handler
+from deeplens.pipeline.fold_requests import FoldRequests
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.pipeline.rotate_keys import RotateSigningKeys
 from deeplens.pipeline.settle_tenants import SettleTenants
 from deeplens.pipeline.tick_rollouts import TickRollouts
 
-handler = schedule_handler(ResumeOverdue, TickRollouts, RotateSigningKeys, SettleTenants)
+handler = schedule_handler(ResumeOverdue, TickRollouts, RotateSigningKeys, SettleTenants, FoldRequests)

@@ -4,7 +4,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from deeplens.auth.api_keys import digest, new_key, split_key
@@ -23,7 +23,9 @@ from deeplens.domain import (
     TimelineEntry,
     Tombstone,
 )
-from deeplens.errors import TenantNotFound
+from deeplens.errors import QuotaExceeded, TenantNotFound
+from deeplens.limits import UNLIMITED, ResourceLimits, Storage, allowance, minute_of
+from deeplens.metering import DayTotal
 
 
 class FakeDirectory:
@@ -51,13 +53,21 @@ class FakeImages:
         self._tombstones: dict[str, dict[str, Tombstone]] = defaultdict(dict)
         self._timelines: dict[tuple[str, str], list[TimelineEntry]] = defaultdict(list)
 
-    def insert(self, tenant: Tenant, image: NewImage) -> ImageRecord | Tombstone:
+    def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
         with self._lock:
             if image.id not in self._rows[tenant.id] and image.id not in self._tombstones[tenant.id]:
+                used = self.totals(tenant)
+                if allowance(limits, used, Storage(1, image.size_bytes)).exceeded:
+                    raise QuotaExceeded(used.images, used.bytes)
                 self._rows[tenant.id][image.id] = _accepted(image)
                 entry = TimelineEntry("accept", Step.ACCEPTED, 1, image.uploaded_at, None, None, None)
                 self._timelines[tenant.id, image.id] = [entry]
             return self.find(tenant, [image.id])[image.id]
+
+    def totals(self, tenant: Tenant) -> Storage:
+        with self._lock:
+            rows = self._rows[tenant.id].values()
+            return Storage(len(rows), sum(row.size_bytes for row in rows))
 
     def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
         with self._lock:
@@ -186,7 +196,8 @@ class FakeDeadLetters:
 class FakeUsage:
     """``UsageMeter`` whose ``totals`` tests may read, by tenant, day (UTC) and metric."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: "FakeRequestCounters | None" = None) -> None:
+        self._counters = counters
         self.totals: dict[tuple[str, str, str], float] = defaultdict(float)
         self._counted: set[str] = set()
 
@@ -195,6 +206,48 @@ class FakeUsage:
             if event_id not in self._counted:
                 self._counted.add(event_id)
                 self.totals[tenant_id, occurred_at.astimezone(UTC).date().isoformat(), metric] += quantity
+
+    def days(self, tenant_id: str, first: date, last: date) -> list[DayTotal]:
+        counted = self._counters.days() if self._counters else {}
+        totals = {key: self.totals.get(key, 0) + counted.get(key, 0) for key in self.totals.keys() | counted.keys()}
+        found = [
+            DayTotal(metric, date.fromisoformat(day), float(quantity))
+            for (owner, day, metric), quantity in totals.items()
+            if owner == tenant_id and first <= date.fromisoformat(day) <= last
+        ]
+        return sorted(found, key=lambda total: (total.metric, total.day))
+
+
+class FakeRequestCounters:
+    """``RequestCounters`` in a dictionary; ``usage`` takes what is folded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.usage = FakeUsage(self)
+        self.minutes: dict[tuple[str, datetime], int] = defaultdict(int)
+
+    def count(self, tenant_id: str, now: datetime) -> int:
+        with self._lock:
+            self.minutes[tenant_id, minute_of(now)] += 1
+            return self.minutes[tenant_id, minute_of(now)]
+
+    def so_far(self, tenant_id: str, now: datetime) -> int:
+        with self._lock:
+            return self.minutes.get((tenant_id, minute_of(now)), 0)
+
+    def fold(self, before: datetime, limit: int) -> int:
+        with self._lock:
+            old = sorted((key for key in self.minutes if key[1] < before), key=lambda key: key[1])[:limit]
+            for tenant_id, minute in old:
+                day = minute.astimezone(UTC).date().isoformat()
+                self.usage.totals[tenant_id, day, "api.requests"] += self.minutes.pop((tenant_id, minute))
+            return len(old)
+
+    def days(self) -> dict[tuple[str, str, str], float]:
+        found: dict[tuple[str, str, str], float] = defaultdict(float)
+        for (tenant_id, minute), requests in self.minutes.items():
+            found[tenant_id, minute.astimezone(UTC).date().isoformat(), "api.requests"] += requests
+        return found
 
 
 class FakeApiKeys:

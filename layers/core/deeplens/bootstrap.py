@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         EventPublisher,
         ImageRepository,
         PendingImages,
+        RequestCounters,
         Rollouts,
         StoreResolver,
         TenantDirectory,
@@ -132,6 +133,12 @@ class Parts:
         from deeplens.db.usage import PostgresUsage
 
         return PostgresUsage(self.connections)
+
+    @cached_property
+    def request_counters(self) -> RequestCounters:
+        from deeplens.db.usage import PostgresRequestCounters
+
+        return PostgresRequestCounters(self.connections)
 
     @cached_property
     def api_keys(self) -> PostgresApiKeys:

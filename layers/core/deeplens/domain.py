@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from deeplens.contracts.events import Event, ImageUploaded, SourceRecord
 from deeplens.contracts.search import MatchLabel
+from deeplens.limits import UNLIMITED, ResourceLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Tenant:
     model : what searches use.
     thresholds, text : of ``model``: what its scores mean, and whether it embeds texts beside images.
     target : a second model that every image is embedded with, while one is rolled out or may be rolled back to.
+    limits : its own; the platform's defaults fill in.
     """
 
     id: str
@@ -76,6 +78,7 @@ class Tenant:
     thresholds: Thresholds | None = None
     text: bool = False
     target: ModelRef | None = None
+    limits: ResourceLimits = UNLIMITED
 
     @property
     def collection(self) -> str:

@@ -163,6 +163,14 @@ class DevelopmentCredentials(DeepLensError):
     """A deployment holds clients or users that everybody knows."""
 
 
+class QuotaExceeded(DeepLensError):
+    """One image more would exceed what its tenant may store; ``images`` and ``bytes`` are what it stores."""
+
+    def __init__(self, images: int, bytes: int) -> None:
+        super().__init__(f"{images} images of {bytes} bytes are stored")
+        self.images, self.bytes = images, bytes
+
+
 class ApiError(DeepLensError):
     """An answer to an HTTP client, RFC 9457.
 

@@ -24,6 +24,9 @@ from deeplens.domain import (
     TimelineEntry,
     Tombstone,
 )
+from deeplens.limits import UNLIMITED, ResourceLimits, Storage
+from deeplens.metering import RequestCounters as RequestCounters
+from deeplens.metering import UsageMeter as UsageMeter
 from deeplens.rollouts import Rollout, VectorCounts, VectorState
 
 if TYPE_CHECKING:
@@ -187,8 +190,14 @@ class TenantDirectory(Protocol):
 class ImageRepository(Protocol):
     """Images of one tenant's database. Every method raises ``DatabaseUnavailable``."""
 
-    def insert(self, tenant: Tenant, image: NewImage) -> ImageRecord | Tombstone:
-        """Create the row (generation 1, ACCEPTED) or return what already has this id."""
+    def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
+        """Create the row (generation 1, ACCEPTED) or return what already has this id.
+
+        ``QuotaExceeded`` when a new row would exceed ``max_images`` or ``max_bytes``, however many arrive at once.
+        """
+
+    def totals(self, tenant: Tenant) -> Storage:
+        """All rows, those of deleted images until they are erased. Costs the same whatever their number."""
 
     def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
         """Rows and tombstones by id, in one query; unknown ids are absent."""
@@ -300,11 +309,6 @@ class PendingImages(Protocol):
 class DeadLetters(Protocol):
     def store(self, letters: Sequence[DeadLetterEntry]) -> None:
         """Keep dead letters in the platform database; unique by id, a repeat changes nothing."""
-
-
-class UsageMeter(Protocol):
-    def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
-        """Add (event_id, tenant_id, metric, quantity, occurred_at) to the day's totals, once per event id."""
 
 
 class ApiKeys(Protocol):

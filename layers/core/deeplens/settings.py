@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from deeplens.limits import ResourceLimits
+
 
 class Settings(BaseSettings):
     """Where the parts are and how much of each a function may use. Names are environment variables, upper-cased."""
@@ -44,10 +46,24 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(100 * 1024 * 1024)
     max_image_pixels: int = Field(100_000_000)
     max_image_frames: int = Field(500)
+    default_max_images: int = Field(0, ge=0, description="Images of a tenant without a limit of its own; 0 = unlimited")
+    default_max_bytes: int = Field(0, ge=0, description="The same for the bytes of its originals")
+    default_requests_per_minute: int = Field(0, ge=0, description="The same for its requests to the API")
+    default_max_file_bytes: int = Field(0, ge=0, description="The same for the bytes of one upload")
     parallelism: int = Field(8, ge=1, description="Threads that work on one batch")
     tenant_window: int = Field(200, ge=1, description="Images of one tenant in flight")
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
+
+    @property
+    def default_limits(self) -> ResourceLimits:
+        """Of tenants that have none of their own."""
+        return ResourceLimits(
+            self.default_max_images,
+            self.default_max_bytes,
+            self.default_requests_per_minute,
+            self.default_max_file_bytes,
+        )
 
 
 @lru_cache(maxsize=1)

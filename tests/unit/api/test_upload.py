@@ -224,7 +224,7 @@ def stop_at_denied_put(world: World) -> None:
 
 
 def stop_at_insert(world: World) -> None:
-    world.images.insert = lambda tenant, image: raises(DatabaseUnavailable("tenant"))
+    world.images.insert = lambda tenant, image, limits: raises(DatabaseUnavailable("tenant"))
 
 
 def stop_at_publish(world: World) -> None:

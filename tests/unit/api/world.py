@@ -19,7 +19,7 @@ from deeplens.vectors.payload import payload_of
 from PIL import Image
 from starlette.testclient import TestClient
 
-from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending
+from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending, FakeRequestCounters
 from tests.fakes.embedder import THRESHOLDS, FakeEmbedder
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
@@ -93,6 +93,8 @@ class World:
         self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL)
         self.publisher, self.api_keys = RecordingPublisher(), FakeApiKeys()
         self.audit = RecordingAudit()
+        self.request_counters = FakeRequestCounters()
+        self.usage = self.request_counters.usage
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

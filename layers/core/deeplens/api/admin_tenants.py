@@ -4,15 +4,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from deeplens.api.auth import AdministeredRecord, Operator
+from deeplens.api.auth import AdministeredRecord, Administrator, Operator
 from deeplens.api.parts import Admin, AdminParts
 from deeplens.api.problems import responses
+from deeplens.api.quotas import effective_limits
+from deeplens.api.usage import usage_of
 from deeplens.built_in import BUILT_IN_MODEL
-from deeplens.contracts.api import ModelVersion
-from deeplens.contracts.tenants import Placed, Status, TenantChange, TenantPage, TenantRequest, TenantView
+from deeplens.contracts.api import ModelVersion, Usage, UsageQuery
+from deeplens.contracts.tenants import LimitsView, Placed, Status, TenantChange, TenantPage, TenantRequest, TenantView
 from deeplens.db.tenant_records import TenantRecord
 from deeplens.domain import ModelRef, TenantStatus
 from deeplens.errors import ApiError
+from deeplens.limits import ResourceLimits
 from deeplens.placement import Placement
 
 DELETABLE: tuple[TenantStatus, ...] = ("provisioning", "active", "suspended")
@@ -33,6 +36,7 @@ def create_tenant(parts: Admin, _: Operator, wanted: TenantRequest) -> TenantVie
         given.qdrant_url,
     )
     parts.provisioning.provision(wanted.tenant_id, wanted.name, model=_model(parts, wanted), placement=placement)
+    parts.tenant_records.set_limits(wanted.tenant_id, ResourceLimits(**dict(wanted.limits)))
     if wanted.settings:
         parts.tenant_records.change(wanted.tenant_id, None, wanted.settings)
     return view_of(parts, wanted.tenant_id)
@@ -93,6 +97,20 @@ def delete_tenant(parts: Admin, _: Operator, record: AdministeredRecord) -> Tena
     return view_of(parts, record.id)
 
 
+@router.put("/{tenant_id}/limits", summary="Set a tenant's limits", responses=responses(404))
+def set_limits(parts: Admin, _: Operator, record: AdministeredRecord, wanted: LimitsView) -> TenantView:
+    """Replaces all of them; in effect everywhere within ten seconds. What is stored already stays."""
+    parts.tenant_records.set_limits(record.id, ResourceLimits(**dict(wanted)))
+    return view_of(parts, record.id)
+
+
+@router.get("/{tenant_id}/usage", summary="Limits and usage of a tenant", responses=responses(404))
+def tenant_usage(parts: Admin, tenant: Administrator, query: Annotated[UsageQuery, Query()]) -> Usage:
+    """What the tenant itself reads at /v1/usage."""
+    limits = effective_limits(tenant, parts.settings)
+    return usage_of(parts, tenant, limits, parts.request_counters.so_far(tenant.id, parts.clock.now()), query)
+
+
 def view_of(parts: AdminParts, tenant_id: str) -> TenantView:
     record = parts.tenant_records.find(tenant_id)
     assert record is not None
@@ -112,6 +130,7 @@ def shown(record: TenantRecord) -> TenantView:
             own_database_server=record.own_database_server,
             qdrant_url=record.qdrant_url,
         ),
+        limits=LimitsView(**record.limits.given()),
         settings=record.settings,
         progress=record.progress,
     )

@@ -4,13 +4,14 @@ from typing import Any
 
 from fastapi import Depends, FastAPI
 
-from deeplens.api import admin_keys, admin_models, admin_people, admin_tenants, content, images, problems, search
+from deeplens.api import admin_keys, admin_models, admin_people, admin_tenants, content, images, problems, search, usage
 from deeplens.api import admin_platform as platform
 from deeplens.api.audited import audited
 from deeplens.api.auth import OAUTH
 from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
 from deeplens.api.parts import AdminParts, ApiParts
+from deeplens.api.quotas import RATE_LIMITED
 from deeplens.contracts.api import Health
 
 DESCRIPTION = """Upload images and find similar ones.
@@ -20,6 +21,7 @@ Every request carries a bearer token or `X-API-Key`; these decide the tenant. Er
 TAGS = [
     {"name": "images", "description": "Upload, follow, list, amend and delete images."},
     {"name": "search", "description": "Find images by similarity."},
+    {"name": "usage", "description": "What you use, and how much you may."},
     {"name": "service", "description": "About the API itself."},
 ]
 ADMIN_DESCRIPTION = """Look after tenants.
@@ -42,8 +44,8 @@ FORM_OVERHEAD_BYTES = 128 * 1024
 def create_app(parts: ApiParts) -> FastAPI:
     """The search API over ``parts``; none of them is touched before a request needs it."""
     app = _application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
-    for router in (images.router, content.router, search.router):
-        app.include_router(router)
+    for router in (images.router, content.router, search.router, usage.router):
+        app.include_router(router, responses=RATE_LIMITED)
     return app
 
 

@@ -4,15 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path
+from fastapi import Depends, Path, Request
 from fastapi.security import APIKeyHeader, OAuth2AuthorizationCodeBearer
 
 from deeplens.api.parts import Admin, ApiParts, Parts
+from deeplens.api.quotas import effective_limits, rate_headers, rate_limited
 from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import ADMIN, API_SCOPES, READ, WRITE
 from deeplens.db.tenant_records import TenantRecord
 from deeplens.domain import Tenant
 from deeplens.errors import ApiError, TenantNotFound
+from deeplens.limits import ResourceLimits, request_rate
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="deeplens", ApiKey realm="deeplens"'}
 BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="deeplens", error="invalid_token"'}
@@ -32,10 +34,18 @@ access_token = OAuth2AuthorizationCodeBearer(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated principal and the tenant it acts for."""
+    """An authenticated principal and the tenant it acts for.
+
+    Attributes
+    ----------
+    limits : what counts for the tenant; None is unlimited.
+    requests : of the tenant in this minute, this one included.
+    """
 
     principal: Principal
     tenant: Tenant
+    limits: ResourceLimits
+    requests: int
 
 
 def principal_of(
@@ -60,15 +70,33 @@ def _known(principal: Principal | None, code: str, title: str, challenge: dict[s
     return principal
 
 
-def requires(scope: str) -> Callable[[Parts, Principal], Caller]:
-    """A dependency that lets only principals with ``scope`` of an active tenant pass."""
+def requires(scope: str) -> Callable[[Request, Parts, Principal], Caller]:
+    """A dependency that lets only principals with ``scope`` of an active tenant pass, as often as it may call."""
 
-    def caller(parts: Parts, principal: Annotated[Principal, Depends(principal_of)]) -> Caller:
+    def caller(request: Request, parts: Parts, principal: Annotated[Principal, Depends(principal_of)]) -> Caller:
+        refused = ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
+        if principal.tenant_id is None and not principal.may(scope):
+            raise refused
+        # A tenant's request counts before it may be refused: refusals cost as well.
+        admitted = _counted(request, parts, principal)
         if not principal.may(scope):
-            raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
-        return Caller(principal, _active_tenant(parts, principal))
+            raise refused
+        return admitted
 
     return caller
+
+
+def _counted(request: Request, parts: ApiParts, principal: Principal) -> Caller:
+    """Count the request, and let its answer tell the rate. Raises 429 beyond the tenant's limit."""
+    tenant = _active_tenant(parts, principal)
+    limits, now = effective_limits(tenant, parts.settings), parts.clock.now()
+    requests = parts.request_counters.count(tenant.id, now)
+    if limits.requests_per_minute is not None:
+        rate = request_rate(limits.requests_per_minute, requests, now)
+        request.state.headers = rate_headers(rate)
+        if rate.exceeded:
+            raise rate_limited(rate)
+    return Caller(principal, tenant, limits, requests)
 
 
 def _active_tenant(parts: ApiParts, principal: Principal) -> Tenant:

@@ -5,7 +5,6 @@ from typing import TypedDict
 from fastapi import UploadFile
 
 from deeplens.errors import FileTooLarge
-from deeplens.settings import Settings
 
 
 class FormLimits(TypedDict, total=False):
@@ -21,9 +20,9 @@ def form_of(files: int) -> FormLimits:
     return {"max_files": files, "max_fields": 100, "max_part_size": 64 * 1024}
 
 
-def body_of(file: UploadFile, settings: Settings) -> bytes:
-    """The file's bytes. Raises ``FileTooLarge`` beyond ``max_upload_bytes``."""
-    body = file.file.read(settings.max_upload_bytes + 1)
-    if len(body) > settings.max_upload_bytes:
-        raise FileTooLarge(f"the file is larger than {settings.max_upload_bytes} bytes, the most a request can carry")
+def body_of(file: UploadFile, max_bytes: int) -> bytes:
+    """The file's bytes. Raises ``FileTooLarge`` beyond ``max_bytes``."""
+    body = file.file.read(max_bytes + 1)
+    if len(body) > max_bytes:
+        raise FileTooLarge(f"the file is larger than {max_bytes} bytes, the most that is taken here")
     return body

@@ -7,7 +7,7 @@ from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
 
 from deeplens.api import cursor, views
 from deeplens.api.amendments import Amend
-from deeplens.api.auth import Reader, Writer
+from deeplens.api.auth import Caller, Reader, Writer
 from deeplens.api.deletions import Delete
 from deeplens.api.fields import ImageIdInPath, file_name_of, idempotency_key, metadata_of, tags_of
 from deeplens.api.files import body_of
@@ -15,9 +15,10 @@ from deeplens.api.ids import keyed_image_id, new_image_id
 from deeplens.api.lookup import live_image
 from deeplens.api.parts import ApiParts, Parts, Traceparent
 from deeplens.api.problems import responses
+from deeplens.api.quotas import QUOTA_HEADERS, largest_file, quota_headers
 from deeplens.api.uploads import AcceptUpload, Upload
 from deeplens.contracts.api import AcceptedImage, DeletedImage, ImageDetail, ImagePage, ImagePatch, ListQuery
-from deeplens.domain import ImageQuery, Tenant
+from deeplens.domain import ImageQuery
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 
@@ -31,6 +32,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
             "headers": {
                 "Location": {"schema": {"type": "string"}, "description": "the image"},
                 "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "true for a repeat"},
+                **QUOTA_HEADERS,
             }
         },
         **responses(400, 410, 413, 415),
@@ -50,8 +52,9 @@ def upload_image(
     ] = None,
 ) -> AcceptedImage:
     """Store the file and start processing it. Follow ``Location`` until its status is ``completed`` or ``failed``."""
-    upload = _upload(parts, caller.tenant, file, tags, metadata, idempotency_key(key))
-    done = _accept(parts)(caller.tenant, upload, traceparent)
+    upload = _upload(parts, caller, file, tags, metadata, idempotency_key(key))
+    done = _accept(parts)(caller.tenant, upload, caller.limits, traceparent)
+    response.headers.update(quota_headers(done.left))
     response.headers["Location"] = views.path_of(done.image.id)
     if done.replayed:
         response.headers["Idempotency-Replayed"] = "true"
@@ -101,15 +104,15 @@ def delete_image(caller: Writer, parts: Parts, traceparent: Traceparent, image_i
 
 
 def _upload(
-    parts: ApiParts, tenant: Tenant, file: UploadFile, tags: list[str], metadata: str | None, key: str | None
+    parts: ApiParts, caller: Caller, file: UploadFile, tags: list[str], metadata: str | None, key: str | None
 ) -> Upload:
     from deeplens.imaging import inspect
 
     labels, facts = tags_of(tags), metadata_of(metadata, "body")
-    body = body_of(file, parts.settings)
+    body = body_of(file, largest_file(caller.limits, parts.settings))
     header = inspect(body, parts.limits)
     return Upload(
-        image_id=keyed_image_id(tenant.id, key) if key else new_image_id(parts.clock.now()),
+        image_id=keyed_image_id(caller.tenant.id, key) if key else new_image_id(parts.clock.now()),
         keyed=key is not None,
         body=body,
         sha256=hashlib.sha256(body).hexdigest(),

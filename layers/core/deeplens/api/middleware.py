@@ -29,7 +29,7 @@ class RequestContext:
             return
         state = scope.setdefault("state", {})
         state["request_id"], state["traceparent"] = request_id(scope), traceparent(scope)
-        answer = _Answer(send, state["request_id"])
+        answer = _Answer(send, state)
         try:
             await self._app(scope, receive, answer)
         except Exception:
@@ -63,10 +63,10 @@ class BodyLimit:
 
 
 class _Answer:
-    """The way out: remembers the status and adds the headers that every response has."""
+    """The way out: remembers the status and adds the headers that every response has, and ``headers`` of the state."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self._request_id = send, request_id
+    def __init__(self, send: Send, state: dict[str, Any]) -> None:
+        self._send, self._state = send, state
         self.status: int | None = None
         self.started = time.perf_counter()
 
@@ -74,7 +74,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers["X-Request-Id"] = self._request_id
+            headers["X-Request-Id"] = self._state["request_id"]
+            headers.update(self._state.get("headers", {}))
             headers["X-Content-Type-Options"] = "nosniff"
             headers.setdefault("Cache-Control", "no-store")
         await self._send(message)

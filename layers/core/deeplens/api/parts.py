@@ -13,9 +13,11 @@ from deeplens.ports import (
     EventPublisher,
     ImageRepository,
     PendingImages,
+    RequestCounters,
     Rollouts,
     StoreResolver,
     TenantDirectory,
+    UsageMeter,
     VectorIndex,
     VectorStates,
 )
@@ -59,6 +61,10 @@ class ApiParts(Protocol):
     def api_keys(self) -> ApiKeys: ...
     @property
     def bearer_tokens(self) -> BearerTokens: ...
+    @property
+    def request_counters(self) -> RequestCounters: ...
+    @property
+    def usage(self) -> UsageMeter: ...
 
 
 class AdminParts(ApiParts, Protocol):

@@ -69,7 +69,7 @@ def search_by_image(
     """
     watch, where = Stopwatch(), filter_of(query)
     with watch.lap("standardise"):
-        bodies = [body_of(one, parts.settings) for one in file]
+        bodies = [body_of(one, parts.settings.max_upload_bytes) for one in file]
         crops = crops_of(bodies, query.region, parts.limits)
     with watch.lap("embed"):
         vectors = parts.embedder.embed(crops, caller.tenant.model).tolist()

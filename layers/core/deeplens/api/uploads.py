@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from deeplens.api.quotas import quota_exceeded
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import ImageRecord, NewImage, OutgoingMessage, Step, Tenant, Tombstone
-from deeplens.errors import ApiError, BrokerUnavailable
+from deeplens.errors import ApiError, BrokerUnavailable, QuotaExceeded
 from deeplens.kafka.records import follow_up_id
+from deeplens.limits import Allowance, ResourceLimits, Storage, allowance
 from deeplens.pipeline.keys import original_key
 from deeplens.ports import Clock, EventPublisher, ImageRepository, PendingImages, StoreResolver
 
@@ -36,13 +38,18 @@ class Upload:
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
 
+    @property
+    def needs(self) -> Storage:
+        return Storage(1, len(self.body))
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """``replayed`` when an earlier request had already made the row."""
+    """``replayed`` when an earlier request had already made the row; ``left`` is what the tenant may still store."""
 
     image: ImageRecord
     replayed: bool
+    left: Allowance
 
 
 class AcceptUpload:
@@ -68,20 +75,31 @@ class AcceptUpload:
         self._stores, self._images, self._pending = stores, images, pending
         self._publisher, self._clock, self._pending_due = publisher, clock, pending_due
 
-    def __call__(self, tenant: Tenant, upload: Upload, traceparent: str | None = None) -> Accepted:
+    def __call__(
+        self, tenant: Tenant, upload: Upload, limits: ResourceLimits, traceparent: str | None = None
+    ) -> Accepted:
         """Accept an upload.
 
         Raises
         ------
         ApiError
-            422 when the key came with other bytes before, 410 when its image was deleted.
+            422 when the key came with other bytes before, 410 when its image was deleted, 413 beyond a quota.
         DependencyUnavailable
             Nothing is lost; the same key resumes.
         """
         known = self._known(tenant, upload)
         if known is not None:
-            return self._resume(tenant, known, traceparent)
-        return self._begin(tenant, upload, traceparent)
+            self._resume(tenant, known, traceparent)
+            return Accepted(known, True, self._allowance(tenant, Storage(), limits))
+        # Asked first, so that what cannot be kept is not stored; the row's insertion decides.
+        left = self._allowance(tenant, upload.needs, limits)
+        return Accepted(self._begin(tenant, upload, limits, traceparent), False, left)
+
+    def _allowance(self, tenant: Tenant, wanted: Storage, limits: ResourceLimits) -> Allowance:
+        """What remains, after ``wanted``. Raises 413 where that does not fit."""
+        limited = limits.max_images is not None or limits.max_bytes is not None
+        used = self._images.totals(tenant) if limited else Storage()
+        return _granted(limits, used, wanted)
 
     def _known(self, tenant: Tenant, upload: Upload) -> ImageRecord | None:
         if not upload.keyed:
@@ -89,7 +107,7 @@ class AcceptUpload:
         found = self._images.find(tenant, [upload.image_id]).get(upload.image_id)
         return None if found is None else same_upload(found, upload)
 
-    def _begin(self, tenant: Tenant, upload: Upload, traceparent: str | None) -> Accepted:
+    def _begin(self, tenant: Tenant, upload: Upload, limits: ResourceLimits, traceparent: str | None) -> ImageRecord:
         store, now = self._stores.for_tenant(tenant), self._clock.now()
         key = original_key(upload.image_id, upload.extension)
         event = _event(tenant, upload, store.uri(key), now)
@@ -98,20 +116,33 @@ class AcceptUpload:
         same_bytes(admission.event.metadata.get("sha256"), upload)
         event = admission.event
         store.put(key, upload.body, upload.mime_type)
-        inserted = self._images.insert(tenant, _new_image(upload, event))
+        try:
+            inserted = self._images.insert(tenant, _new_image(upload, event), limits)
+        except QuotaExceeded as error:
+            self._withdraw(tenant, upload, key)
+            if self._known(tenant, upload) is None:
+                _granted(limits, Storage(error.images, error.bytes), upload.needs)
+            # The same key was sent twice at once, and the other request was in time: give back what was taken from it.
+            return self._begin(tenant, upload, limits, traceparent)
         # Another request with this key may have been faster, with other bytes or not.
         image = same_upload(inserted, upload)
         if admission.released:
             self._publish(event, traceparent)
-        return Accepted(image, replayed=False)
+        return image
 
-    def _resume(self, tenant: Tenant, image: ImageRecord, traceparent: str | None) -> Accepted:
+    def _withdraw(self, tenant: Tenant, upload: Upload, key: str) -> None:
+        """Undo what was written for an image that came too late for the last place."""
+        self._stores.for_tenant(tenant).delete([key])
+        due = self._clock.now() + self._pending_due
+        for released in self._pending.finish([(tenant.id, upload.image_id)], due):
+            self._publish(released, None)
+
+    def _resume(self, tenant: Tenant, image: ImageRecord, traceparent: str | None) -> None:
         """The row exists, so the object does; whether the event got out is unknown until the first stage has run."""
         if image.step is Step.ACCEPTED:
             event = _event_again(tenant, image)
             if self._pending.admit(event, self._clock.now() + self._pending_due).released:
                 self._publish(event, traceparent)
-        return Accepted(image, replayed=True)
 
     def _publish(self, event: ImageUploaded, traceparent: str | None) -> None:
         event_id = follow_up_id("upload", event.image_id, event.effective_generation)
@@ -133,6 +164,13 @@ def same_bytes(sha256: str | None, upload: Upload) -> None:
     if sha256 != upload.sha256:
         detail = "This Idempotency-Key was used for another file; every upload needs its own key."
         raise ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
+
+
+def _granted(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:
+    allowed = allowance(limits, used, wanted)
+    if allowed.exceeded:
+        raise quota_exceeded(limits, used, wanted, allowed)
+    return allowed
 
 
 def _event(tenant: Tenant, upload: Upload, storage_path: str, now: datetime) -> ImageUploaded:

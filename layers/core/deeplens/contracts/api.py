@@ -1,5 +1,6 @@
 """What the HTTP API takes and gives: camelCase in JSON bodies, snake_case in query strings."""
 
+from datetime import date
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -204,6 +205,52 @@ class ListQuery(Filters):
     status: list[Status] = Field(default=[], max_length=6, description="repeatable; any of them")
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = Field(default=None, max_length=256, description="``nextCursor`` of the page before")
+
+
+Day = Annotated[date, Field(ge=date(2000, 1, 1))]
+
+
+class UsageQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    first: Day | None = Field(default=None, alias="from", description="first day (UTC), inclusive")
+    last: Day | None = Field(default=None, alias="to", description="last day (UTC), inclusive; today if absent")
+
+
+class EffectiveLimits(ApiModel):
+    """What counts for the tenant; null is unlimited."""
+
+    max_images: int | None = None
+    max_bytes: int | None = None
+    requests_per_minute: int | None = None
+    max_file_bytes: int
+
+
+class DayQuantity(ApiModel):
+    day: date
+    quantity: float
+
+
+class Usage(ApiModel):
+    model_config = example(
+        {
+            "limits": {"maxImages": 10000, "maxBytes": None, "requestsPerMinute": 600, "maxFileBytes": 4400000},
+            "images": 1204,
+            "bytes": 2466250752,
+            "requestsThisMinute": 17,
+            "from": "2026-11-19",
+            "to": "2026-11-20",
+            "daily": {"images.completed": [{"day": "2026-11-20", "quantity": 12.0}]},
+        }
+    )
+
+    limits: EffectiveLimits
+    images: int = Field(description="stored, deleted ones until their files are gone")
+    bytes: int = Field(description="of the originals")
+    requests_this_minute: int
+    first: date = Field(alias="from")
+    last: date = Field(alias="to")
+    daily: dict[str, list[DayQuantity]] = Field(description="by metric, oldest day first; days without are absent")
 
 
 class Health(ApiModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AwareDatetime, ConfigDict, Field, SecretStr, StrictInt, StringConstraints
 
 from deeplens.contracts.admin import ModelName, Version
 from deeplens.contracts.api import PRINTABLE, ApiModel, ModelVersion, example
@@ -38,6 +38,7 @@ TENANT = {
     "createdAt": AT,
     "model": {"name": "deeplens-visual", "version": "2"},
     "placement": {"storageUri": "s3://tenant-acme", "ownDatabaseServer": False},
+    "limits": {"maxImages": 100000},
     "settings": {"region": "emea"},
     "progress": {"database": AT, "store": AT, "collection": AT},
 }
@@ -98,6 +99,20 @@ class ModelChoice(Request):
     version: Version
 
 
+Limit = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
+
+
+class LimitsView(Request):
+    """A tenant's own limits: null leaves one to the platform's default, 0 lifts it."""
+
+    model_config = example({"maxImages": 100000, "requestsPerMinute": 600})
+
+    max_images: Limit | None = None
+    max_bytes: Limit | None = Field(default=None, description="of the originals")
+    requests_per_minute: Limit | None = None
+    max_file_bytes: Limit | None = None
+
+
 class TenantRequest(Request):
     model_config = example({"tenantId": "tenant_acme", "name": "Acme"})
 
@@ -105,6 +120,7 @@ class TenantRequest(Request):
     name: Name
     model: ModelChoice | None = Field(default=None, description="a served model; the built-in one if absent")
     placement: PlacementRequest = PlacementRequest()
+    limits: LimitsView = LimitsView()
     settings: dict[str, Any] = Field(default={}, max_length=50, description="kept for the tenant's own programs")
 
 
@@ -135,6 +151,7 @@ class TenantView(ApiModel):
     created_at: AwareDatetime
     model: ModelVersion
     placement: Placed
+    limits: LimitsView
     settings: dict[str, Any]
     progress: dict[str, Any] = Field(description="steps of creation or deletion that are done")
 

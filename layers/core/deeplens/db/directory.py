@@ -8,13 +8,14 @@ from urllib.parse import urlsplit, urlunsplit
 from deeplens.db.connections import Connections
 from deeplens.domain import ModelRef, Tenant, Thresholds
 from deeplens.errors import TenantNotFound
+from deeplens.limits import limits_of
 
 CACHE_SECONDS = 10.0
 MOST_KNOWN = 5000
 COLUMNS = """
 t.id, t.name, t.status, t.database_server, t.database_name, t.storage_uri, t.qdrant_url,
 t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
-m.text
+m.text, t.limits
 """
 TENANTS = f"""
 SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
@@ -69,6 +70,7 @@ def tenant_of(row: dict[str, Any], platform_url: str, qdrant_url: str) -> Tenant
         target=ModelRef(row["target_name"], row["target_version"], row["target_dimensions"])
         if row["target_name"]
         else None,
+        limits=limits_of(row["limits"]),
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_jsonb, as_text
 from deeplens.domain import ImageQuery, ImageRecord, NewImage, StageResult, Step, Tenant, TimelineEntry, Tombstone
+from deeplens.errors import QuotaExceeded
+from deeplens.limits import UNLIMITED, ResourceLimits, Storage
 
 COLUMNS = (
     "id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, updated_at, generation, step, revision, "
@@ -17,18 +19,27 @@ LIVE = "NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = images.id)
 NAMES = COLUMNS.split(", ")
 STATUSES = {step.name.lower(): int(step) for step in Step}
 
-INSERT = """
+WITHIN = """EXISTS (
+        SELECT FROM storage_totals
+        WHERE (images < %(max_images)s) IS NOT FALSE AND (bytes + %(size_bytes)s <= %(max_bytes)s) IS NOT FALSE)"""
+"""Null limits are none. Mirrors ``deeplens.limits.allowance``."""
+
+INSERT_WHERE = """
 WITH added AS (
     INSERT INTO images (id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, tags, metadata)
     SELECT %(id)s, %(file_name)s, %(storage_path)s, %(mime_type)s, %(size_bytes)s, %(sha256)s, %(uploaded_at)s,
            %(tags)s::text[], %(metadata)s
-    WHERE NOT EXISTS (SELECT 1 FROM deleted_images WHERE image_id = %(id)s)
+    WHERE NOT EXISTS (SELECT 1 FROM deleted_images WHERE image_id = %(id)s) AND {condition}
     ON CONFLICT (id) DO NOTHING
     RETURNING id, generation, step, uploaded_at
 )
 INSERT INTO image_events (image_id, generation, step, stage, occurred_at)
 SELECT id, generation, step, 'accept', uploaded_at FROM added
 """
+# Without limits nothing of the totals is named, so that it runs on the schema before them as well.
+INSERT, INSERT_WITHIN = INSERT_WHERE.format(condition="true"), INSERT_WHERE.format(condition=WITHIN)
+LOCK_TOTALS = "SELECT FROM storage_totals FOR NO KEY UPDATE"
+TOTALS = "SELECT images, bytes FROM storage_totals"
 
 FIND = f"""
 SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + name for name in NAMES)}
@@ -80,7 +91,7 @@ class PostgresImages:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    def insert(self, tenant: Tenant, image: NewImage) -> ImageRecord | Tombstone:
+    def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
         values = {
             "id": image.id,
             "file_name": as_text(image.file_name),
@@ -92,12 +103,32 @@ class PostgresImages:
             "tags": [as_text(tag) for tag in image.tags],
             "metadata": as_jsonb(image.metadata),
         }
+        if limits.max_images is not None or limits.max_bytes is not None:
+            return self._insert_within(tenant, values, limits)
         with self._connections.tenant(tenant) as connection:
             with connection.pipeline():
                 connection.execute(INSERT, values)
                 # A statement of its own: it sees what another connection wrote while the first one waited for it.
                 cursor = connection.execute(FIND, [[image.id]])
             return next(found for row in cursor if (found := _found(row)) is not None)
+
+    def _insert_within(self, tenant: Tenant, values: dict[str, Any], limits: ResourceLimits) -> ImageRecord | Tombstone:
+        values = values | {"max_images": limits.max_images, "max_bytes": limits.max_bytes}
+        with self._connections.tenant(tenant) as connection:
+            with connection.pipeline():
+                # One transaction, but the INSERT's snapshot is taken after the lock: it sees every image that counts.
+                connection.execute(LOCK_TOTALS)
+                connection.execute(INSERT_WITHIN, values)
+                cursor = connection.execute(FIND, [[values["id"]]])
+                totals = connection.execute(TOTALS)
+            found = next((found for row in cursor if (found := _found(row)) is not None), None)
+            if found is None:
+                raise QuotaExceeded(**totals.fetchall()[0])
+            return found
+
+    def totals(self, tenant: Tenant) -> Storage:
+        with self._connections.tenant(tenant) as connection:
+            return Storage(**connection.execute(TOTALS).fetchall()[0])
 
     def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
         if not image_ids:

@@ -9,6 +9,8 @@ from psycopg.types.json import Jsonb
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_text
 from deeplens.domain import ModelRef, TenantStatus
+from deeplens.errors import TenantNotFound
+from deeplens.limits import ResourceLimits, limits_of
 
 COLUMNS = (
     "id, name, status, database_server IS NOT NULL AS own_database_server, storage_uri, qdrant_url, model_name, "
@@ -22,6 +24,7 @@ CHANGE = "UPDATE tenants SET name = coalesce(%s, name), settings = coalesce(%s, 
 MOVE = """
 UPDATE tenants SET status = %s, status_since = %s, progress = '{}' WHERE id = %s AND status = ANY(%s)
 """
+LIMITS = "UPDATE tenants SET limits = %s WHERE id = %s AND status NOT IN ('deleting', 'deleted')"
 STEP = "UPDATE tenants SET progress = progress || %s WHERE id = %s"
 DELETED = """
 UPDATE tenants SET status = 'deleted', status_since = %s, progress = progress - 'objectsSoFar' || %s
@@ -37,6 +40,7 @@ ERASED = {
     "pendingImages": "DELETE FROM pending_images WHERE tenant_id = %s",
     "deadLetters": "DELETE FROM dead_letters WHERE tenant_id = %s",
     "usageDays": "DELETE FROM usage_daily WHERE tenant_id = %s",
+    "requestMinutes": "DELETE FROM request_counters WHERE tenant_id = %s",
     "rollouts": "DELETE FROM model_rollouts WHERE tenant_id = %s",
 }
 """What the platform database knows of a tenant beside its row and the audit log."""
@@ -59,7 +63,7 @@ class TenantRecord:
     storage_uri: str
     qdrant_url: str | None
     model: ModelRef
-    limits: dict[str, Any]
+    limits: ResourceLimits
     settings: dict[str, Any]
     progress: dict[str, Any]
     status_since: datetime
@@ -86,6 +90,20 @@ class PostgresTenantRecords:
     def change(self, tenant_id: str, name: str | None, settings: dict[str, Any] | None) -> None:
         with self._connections.platform() as connection:
             connection.execute(CHANGE, [name, None if settings is None else Jsonb(settings), tenant_id])
+
+    def set_limits(self, tenant_id: str, limits: ResourceLimits) -> None:
+        """Replace a tenant's own limits; every process knows within ten seconds. What is stored already stays.
+
+        Raises
+        ------
+        ValueError
+            A limit is negative or not a whole number.
+        TenantNotFound
+        """
+        limits.check()
+        with self._connections.platform() as connection:
+            if not connection.execute(LIMITS, [Jsonb(limits.given()), tenant_id]).rowcount:
+                raise TenantNotFound(f"no tenant {tenant_id}")
 
     def move(self, tenant_id: str, status: TenantStatus, now: datetime, *before: TenantStatus) -> bool:
         """Give it a new status. False unless it has one of those before."""
@@ -117,4 +135,4 @@ class PostgresTenantRecords:
 
 def _record(row: dict[str, Any]) -> TenantRecord:
     model = ModelRef(row.pop("model_name"), row.pop("model_version"), row.pop("model_dimensions"))
-    return TenantRecord(model=model, **row)
+    return TenantRecord(model=model, **row | {"limits": limits_of(row["limits"])})

@@ -3,7 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, SmallInteger, Text, UniqueConstraint, func, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -87,6 +98,18 @@ class ImageEventRow(Base):
     error_message: Mapped[str | None]
 
     __table_args__ = (UniqueConstraint("image_id", "generation", "step", "stage"),)
+
+
+class StorageTotalsRow(Base):
+    """One row: what all rows of ``images`` add up to. Triggers keep it, whoever inserts or deletes."""
+
+    __tablename__ = "storage_totals"
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    images: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (CheckConstraint("one", name="storage_totals_one"),)
 
 
 class DeletedImageRow(Base):

@@ -1,0 +1,66 @@
+"""/v1/usage: what the caller's tenant uses, and how much it may."""
+
+from datetime import date, timedelta
+from itertools import groupby
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from deeplens.api.auth import Reader
+from deeplens.api.fields import refusal
+from deeplens.api.parts import ApiParts, Parts
+from deeplens.api.problems import responses
+from deeplens.api.quotas import largest_file
+from deeplens.contracts.api import DayQuantity, EffectiveLimits, Usage, UsageQuery
+from deeplens.domain import Tenant
+from deeplens.limits import ResourceLimits
+from deeplens.metering import DayTotal
+
+router = APIRouter(prefix="/v1/usage", tags=["usage"])
+USUAL_DAYS, MOST_DAYS = 30, 366
+
+
+@router.get("", summary="Limits and usage", responses=responses())
+def get_usage(caller: Reader, parts: Parts, query: Annotated[UsageQuery, Query()]) -> Usage:
+    """What the tenant stores, its requests in this minute, and totals per day (UTC): 30 days, at most 366.
+
+    A deleted image counts until its files are gone. Requests include those that were refused.
+    """
+    return usage_of(parts, caller.tenant, caller.limits, caller.requests, query)
+
+
+def usage_of(parts: ApiParts, tenant: Tenant, limits: ResourceLimits, requests: int, query: UsageQuery) -> Usage:
+    """What a tenant uses; ``requests`` are those of this minute."""
+    first, last = _days_of(query, parts.clock.now().date())
+    stored = parts.images.totals(tenant)
+    return Usage(
+        limits=EffectiveLimits(
+            max_images=limits.max_images,
+            max_bytes=limits.max_bytes,
+            requests_per_minute=limits.requests_per_minute,
+            max_file_bytes=largest_file(limits, parts.settings),
+        ),
+        images=stored.images,
+        bytes=stored.bytes,
+        requests_this_minute=requests,
+        first=first,
+        last=last,
+        daily=_by_metric(parts.usage.days(tenant.id, first, last)),
+    )
+
+
+def _days_of(query: UsageQuery, today: date) -> tuple[date, date]:
+    last = query.last or max(today, query.first or today)
+    first = query.first or last - timedelta(days=USUAL_DAYS - 1)
+    if first > last:
+        raise refusal("query", ("from",), "is after to")
+    if (last - first).days >= MOST_DAYS:
+        raise refusal("query", ("from",), f"at most {MOST_DAYS} days, both included")
+    return first, last
+
+
+def _by_metric(totals: list[DayTotal]) -> dict[str, list[DayQuantity]]:
+    return {
+        metric: [DayQuantity(day=total.day, quantity=total.quantity) for total in days]
+        for metric, days in groupby(totals, lambda total: total.metric)
+    }
