@@ -59,6 +59,8 @@ class Stack:
         self.state_dir = config.state_dir.absolute()
         self.log_dir = self.state_dir / "logs"
         self._given = {name: environment[name] for name in GIVEN.values() if environment.get(name)}
+        # Of databases that run elsewhere, as their roles may have it already.
+        self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
         self.services: list[ChildService] = [s for s in self._all_services() if GIVEN[s.name] not in self._given]
         self.api_port = config.api_port or free_port(config.host)
         self.runner: Runner | None = None
@@ -78,10 +80,12 @@ class Stack:
             "DEEPLENS_ENVIRONMENT": "local",
             "KAFKA_SECURITY": "PLAINTEXT",
             "DATABASE_SECRET_ARN": "",
+            "TENANT_DATABASE_KEY": self._tenant_key or self._kept_secret("tenant-database.key"),
+            "TENANT_DATABASE_KEY_SECRET_ARN": "",
             "INFERENCE_ENDPOINT_NAME": "",
             "NFS_ROOT": str(self.state_dir / "objects"),
             "PUBLIC_URL": self.api_url,
-            "URL_SIGNING_KEY": self._signing_key(),
+            "URL_SIGNING_KEY": self._kept_secret("signing.key"),
             "PENDING_DUE_SECONDS": str(self.config.pending_due_seconds),
             "PARALLELISM": str(min(8, 2 * (os.cpu_count() or 2))),
             "POWERTOOLS_SERVICE_NAME": "deeplens",
@@ -185,9 +189,9 @@ class Stack:
         self.runner.start(lambda name: progress(name, "warm"))
         progress("api", "ready")
 
-    def _signing_key(self) -> str:
-        """A secret of this stack, kept so that signed URLs survive a restart."""
-        path = self.state_dir / "signing.key"
+    def _kept_secret(self, name: str) -> str:
+        """A secret of this stack, kept so that signed URLs and databases survive a restart."""
+        path = self.state_dir / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -81,7 +81,12 @@ class Parts:
     def connections(self) -> Connections:
         from deeplens.db.connections import Connections
 
-        return Connections(self._database_url(), self.settings.tenant_connections)
+        own = self.settings
+        return Connections(
+            self._secret(own.database_url, own.database_secret_arn),
+            own.tenant_connections,
+            tenant_key=self._secret(own.tenant_database_key, own.tenant_database_key_secret_arn),
+        )
 
     @cached_property
     def tenants(self) -> TenantDirectory:
@@ -217,14 +222,13 @@ class Parts:
 
         return Provisioning(self.connections, self.stores, self.index, self.settings.qdrant_url)
 
-    def _database_url(self) -> str:
-        """The URL from the environment, or from the secret that a deployment names."""
-        if self.settings.database_url or not self.settings.database_secret_arn:
-            return self.settings.database_url
+    def _secret(self, value: str, arn: str) -> str:
+        """A value from the environment, or from the secret that a deployment names."""
+        if value or not arn:
+            return value
         from deeplens.aws import client
 
-        secret = client("secretsmanager").get_secret_value(SecretId=self.settings.database_secret_arn)
-        return str(secret["SecretString"])
+        return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
 
     def build[T](self, cls: Callable[..., T]) -> T:
         """An instance of ``cls``, its constructor's parameters taken from the parts of the same names."""

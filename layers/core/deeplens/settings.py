@@ -18,6 +18,12 @@ class Settings(BaseSettings):
         "", description="Platform database, postgresql://user:password@host:port/deeplens_platform"
     )
     database_secret_arn: str = Field("", description="Secrets Manager secret holding the URL, instead of DATABASE_URL")
+    tenant_database_key: str = Field(
+        "", description="Secret that the passwords of the tenants' database roles follow from; 32 characters at least"
+    )
+    tenant_database_key_secret_arn: str = Field(
+        "", description="Secrets Manager secret holding it, instead of TENANT_DATABASE_KEY"
+    )
     tenant_connections: int = Field(4, ge=1, description="Open tenant databases per execution environment")
     kafka_brokers: str = Field("", description="host:port, comma-separated")
     kafka_security: Literal["PLAINTEXT", "SSL", "IAM"] = Field("PLAINTEXT", description="IAM is MSK's")
@@ -33,7 +39,9 @@ class Settings(BaseSettings):
     nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory that nfs:// stores live in")
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Secret of HMAC-signed URLs of directory stores")
-    identity_url: str = Field("", description="Issuer: the base URL that clients and browsers reach the identity API at")
+    identity_url: str = Field(
+        "", description="Issuer: the base URL that clients and browsers reach the identity API at"
+    )
     inference_url: str = Field("", description="Open Inference Protocol endpoint")
     inference_endpoint_name: str = Field("", description="SageMaker endpoint; used when INFERENCE_URL is empty")
     inference_timeout_seconds: float = 30.0

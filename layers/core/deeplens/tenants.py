@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from deeplens.db import migrate
+from deeplens.db import migrate, roles
 from deeplens.db.connections import Connections, connect, translated
-from deeplens.db.directory import TENANTS, tenant_of
+from deeplens.db.directory import TENANTS, database_url, tenant_of
 from deeplens.db.rollouts import REGISTER, model_row
 from deeplens.domain import ModelProfile, ModelRef, Tenant, Thresholds
-from deeplens.errors import TenantNotFound
+from deeplens.errors import DatabaseUnavailable, TenantNotFound
 from deeplens.ports import StoreResolver, VectorIndex
 
 BUILT_IN_MODEL = ModelRef("deeplens-visual", "2", 512)
@@ -36,8 +36,22 @@ class Migrated:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tenant's database is; its URLs carry the administrator's credentials."""
+
+    id: str
+    server_url: str
+    database: str
+    version: str | None
+
+    @property
+    def url(self) -> str:
+        return database_url(self.server_url, self.database)
+
+
 class Provisioning:
-    """Creates tenants: row, database, bucket, collection, in this order; the row becomes ``active`` at the end."""
+    """Creates tenants: row, database and role, bucket, collection, in this order; the row becomes ``active`` last."""
 
     def __init__(self, connections: Connections, stores: StoreResolver, index: VectorIndex, qdrant_url: str) -> None:
         self._connections, self._stores, self._index, self._qdrant_url = connections, stores, index, qdrant_url
@@ -66,13 +80,13 @@ class Provisioning:
         row = self._row(tenant_id)
         if row["status"] == "deleting":
             raise TenantNotFound(f"{tenant_id} is being deleted")
-        tenant = tenant_of(row, self._connections.platform_url, self._qdrant_url)
-        create_database(row["database_server"] or self._connections.platform_url, row["database_name"])
-        version = migrate.upgrade(tenant.database_url, "tenant")
+        tenant, place = tenant_of(row, self._connections, self._qdrant_url), place_of(row, self._connections)
+        create_database(place.server_url, place.database)
+        version = upgrade(place, self._connections.tenant_key)
         self._stores.for_tenant(tenant).ensure()
         self._index.create_collection(tenant)
         self._activate(tenant_id, version)
-        return tenant_of(self._row(tenant_id), self._connections.platform_url, self._qdrant_url)
+        return tenant_of(self._row(tenant_id), self._connections, self._qdrant_url)
 
     def _insert(self, tenant_id: str, name: str, storage_uri: str, model: ModelRef) -> None:
         with self._connections.platform() as connection:
@@ -109,31 +123,41 @@ def create_database(server_url: str, name: str) -> None:
 
 
 def migrate_platform(database_url: str) -> str:
-    """The newest schema, and the built-in models in it; returns its version."""
+    """The newest schema, and the built-in models in it, closed to tenants' roles; returns its version."""
     version = migrate.upgrade(database_url, "platform")
+    roles.seal(database_url)
     with translated(), connect(database_url) as connection:
         for profile in BUILT_IN_MODELS:
             connection.execute(REGISTER, model_row(profile))
     return version
 
 
-def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) -> list[Migrated]:
-    """Bring every tenant's database to the newest schema; those that are there already are not even opened.
+def upgrade(place: Place, key: str) -> str:
+    """Bring a tenant's database to the newest schema and its role to the present key and privileges."""
+    roles.seal(place.server_url)
+    version = migrate.upgrade(place.url, "tenant")
+    roles.admit(place.url, place.database, key)
+    return version
 
-    A run that was interrupted, or met a database that was away, goes on where it stopped when it is repeated.
+
+def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) -> list[Migrated]:
+    """Bring every tenant's database to the newest schema, and its role to the present key and privileges.
+
+    Databases that are there already are not even opened. A run that was interrupted, or met a database that was away,
+    goes on where it stopped when it is repeated.
 
     Parameters
     ----------
     done : called for each tenant as it ends, from several threads.
     """
 
-    def one(tenant: Tenant) -> Migrated:
+    def one(place: Place) -> Migrated:
         try:
-            result = Migrated(tenant.id, migrate.upgrade(tenant.database_url, "tenant"))
+            result = Migrated(place.id, upgrade(place, connections.tenant_key))
             _record_version(connections, result)
         except Exception as error:
             reason = error.__cause__ or error
-            result = Migrated(tenant.id, "", f"{type(reason).__name__}: {reason}"[:300])
+            result = Migrated(place.id, "", f"{type(reason).__name__}: {reason}"[:300])
         done(result)
         return result
 
@@ -141,16 +165,30 @@ def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) 
         return list(workers.map(one, list(behind(connections))))
 
 
-def behind(connections: Connections) -> Iterator[Tenant]:
-    """Tenants whose recorded schema is not the newest."""
+def behind(connections: Connections) -> Iterator[Place]:
+    """Tenants whose recorded schema is not the newest, or whose role has another key or other privileges."""
     with connections.platform() as connection:
-        rows = connection.execute(
-            f"{TENANTS} WHERE t.status IN ('active', 'suspended') AND t.schema_version IS DISTINCT FROM %s "
-            "ORDER BY t.id",
-            [migrate.head("tenant")],
-        ).fetchall()
-    for row in rows:
-        yield tenant_of(row, connections.platform_url, "")
+        rows = connection.execute(f"{TENANTS} WHERE t.status IN ('active', 'suspended') ORDER BY t.id").fetchall()
+    places = [place_of(row, connections) for row in rows]
+    known = {server: _marks(server) for server in {place.server_url for place in places}}
+    for place in places:
+        mark = roles.mark_of(place.database, connections.tenant_key)
+        if place.version != migrate.head("tenant") or known[place.server_url].get(place.database) != mark:
+            yield place
+
+
+def place_of(row: dict[str, Any], connections: Connections) -> Place:
+    """A row of ``tenants``; without a server of its own, it is the platform's."""
+    server = row["database_server"] or connections.platform_url
+    return Place(row["id"], server, row["database_name"], row["schema_version"])
+
+
+def _marks(server_url: str) -> dict[str, str]:
+    """What the server's roles say; of one that is away nothing, so that its tenants are tried and reported."""
+    try:
+        return roles.marks(server_url)
+    except DatabaseUnavailable:
+        return {}
 
 
 def _record_version(connections: Connections, result: Migrated) -> None:
