@@ -37,6 +37,8 @@ GIVEN = {
 }
 """When one of these is set, that part runs elsewhere and is not started here."""
 AWS_DEFAULTS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+# LocalStack lets any name be assumed, and does not look at the session's policy.
+LOCAL_STORAGE_ROLE = "arn:aws:iam::000000000000:role/deeplens-tenant-storage"
 NO_JAVA = "Java or Maven is missing: the broker keeps records in memory only and forgets them when it stops."
 type Progress = Callable[[str, str], None]
 
@@ -61,6 +63,7 @@ class Stack:
         self._given = {name: environment[name] for name in GIVEN.values() if environment.get(name)}
         # Of databases that run elsewhere, as their roles may have it already.
         self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
+        self._storage_role = environment.get("TENANT_STORAGE_ROLE_ARN", "") or LOCAL_STORAGE_ROLE
         self.services: list[ChildService] = [s for s in self._all_services() if GIVEN[s.name] not in self._given]
         self.api_port = config.api_port or free_port(config.host)
         self.runner: Runner | None = None
@@ -83,6 +86,7 @@ class Stack:
             "TENANT_DATABASE_KEY": self._tenant_key or self._kept_secret("tenant-database.key"),
             "TENANT_DATABASE_KEY_SECRET_ARN": "",
             "INFERENCE_ENDPOINT_NAME": "",
+            "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),
             "PUBLIC_URL": self.api_url,
             "URL_SIGNING_KEY": self._kept_secret("signing.key"),

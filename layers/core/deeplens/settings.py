@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     s3_endpoint_url: str = Field(
         "", description="S3-compatible endpoint of s3:// and minio:// stores; defaults to AWS_ENDPOINT_URL"
     )
+    tenant_storage_role_arn: str = Field(
+        "", description="Role assumed per tenant for s3:// stores, for its bucket alone"
+    )
     nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory that nfs:// stores live in")
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Secret of HMAC-signed URLs of directory stores")
