@@ -23,7 +23,7 @@ OWNERS = {
     "aws_lambda_powertools": {"kafka", "telemetry.py"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "boto3": {"aws.py"},
-    "botocore": {"aws.py", "inference", "storage"},
+    "botocore": {"aws.py", "egress", "inference", "storage"},
     "confluent_kafka": {"kafka"},
     "fastapi": {"api"},
     "httpx": {"vectors"},
@@ -36,7 +36,7 @@ OWNERS = {
     "qdrant_client": {"vectors"},
     "sqlalchemy": {"db"},
     "starlette": {"api"},
-    "urllib3": {"inference"},
+    "urllib3": {"egress", "inference"},
 }
 """Where in shared code a third-party package may be imported; anywhere else it is behind a port."""
 HEAVY = {"qdrant_client", "sqlalchemy", "alembic", "fastapi", "PIL", "onnxruntime", "skimage"}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deeplens.db.identity.clients import PostgresClients
     from deeplens.db.identity.grants import PostgresGrants
     from deeplens.db.identity.users import PostgresUsers
+    from deeplens.egress.rules import EgressRules
     from deeplens.imaging.limits import Limits
     from deeplens.ports import (
         Clock,
@@ -192,6 +193,13 @@ class Parts:
         from deeplens.storage.resolver import Stores
 
         return Stores(self.settings)
+
+    @cached_property
+    def egress(self) -> EgressRules:
+        from deeplens.egress.rules import EgressRules
+
+        networks = self.settings.egress_allowed_networks.split(",")
+        return EgressRules.of(filter(None, map(str.strip, networks)), http=self.settings.egress_http)
 
     @cached_property
     def index(self) -> VectorIndex:

@@ -1,10 +1,11 @@
 """The one reader of the environment, validated at cold start."""
 
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -39,6 +40,10 @@ class Settings(BaseSettings):
     tenant_storage_role_arn: str = Field(
         "", description="Role assumed per tenant for s3:// stores, for its bucket alone"
     )
+    egress_allowed_networks: str = Field(
+        "", description="CIDRs, comma-separated, that endpoints of tenants may lead to although they are not public"
+    )
+    egress_http: bool = Field(False, description="Whether endpoints of tenants may be http:// as well")
     nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory that nfs:// stores live in")
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Secret of HMAC-signed URLs of directory stores")
@@ -58,6 +63,13 @@ class Settings(BaseSettings):
     tenant_window: int = Field(200, ge=1, description="Images of one tenant in flight")
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
+
+    @field_validator("egress_allowed_networks")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for one in filter(None, map(str.strip, value.split(","))):
+            ip_network(one)
+        return value
 
 
 @lru_cache(maxsize=1)
