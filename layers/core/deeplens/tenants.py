@@ -140,7 +140,9 @@ def upgrade(place: Place, key: str) -> str:
     return version
 
 
-def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) -> list[Migrated]:
+def migrate_tenants(
+    connections: Connections, done: Callable[[Migrated], None], *, every: bool = False
+) -> list[Migrated]:
     """Bring every tenant's database to the newest schema, and its role to the present key and privileges.
 
     Databases that are there already are not even opened. A run that was interrupted, or met a database that was away,
@@ -149,6 +151,7 @@ def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) 
     Parameters
     ----------
     done : called for each tenant as it ends, from several threads.
+    every : also those that are there already, as somebody may have changed a role by hand.
     """
 
     def one(place: Place) -> Migrated:
@@ -162,18 +165,18 @@ def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) 
         return result
 
     with ThreadPoolExecutor(MIGRATIONS_AT_ONCE, thread_name_prefix="migrate") as workers:
-        return list(workers.map(one, list(behind(connections))))
+        return list(workers.map(one, list(behind(connections, every=every))))
 
 
-def behind(connections: Connections) -> Iterator[Place]:
-    """Tenants whose recorded schema is not the newest, or whose role has another key or other privileges."""
+def behind(connections: Connections, *, every: bool = False) -> Iterator[Place]:
+    """Tenants whose recorded schema is not the newest, or whose role has another key or other privileges; or all."""
     with connections.platform() as connection:
         rows = connection.execute(f"{TENANTS} WHERE t.status IN ('active', 'suspended') ORDER BY t.id").fetchall()
     places = [place_of(row, connections) for row in rows]
     known = {server: _marks(server) for server in {place.server_url for place in places}}
     for place in places:
         mark = roles.mark_of(place.database, connections.tenant_key)
-        if place.version != migrate.head("tenant") or known[place.server_url].get(place.database) != mark:
+        if every or place.version != migrate.head("tenant") or known[place.server_url].get(place.database) != mark:
             yield place
 
 

@@ -180,6 +180,13 @@ def test_a_run_at_the_same_time_as_another_ones_role_is_there(platform_url: str,
         assert list(workers.map(lambda do: do(), work)) == [None] * 32
 
 
+def test_a_run_over_all_applies_every_role_again(connections: Connections, platform_url: str, tenant: Tenant) -> None:
+    run(platform_url, f"ALTER ROLE {role_of(tenant)} NOLOGIN")
+    assert tenant.id not in {one.tenant_id for one in tenants.migrate_tenants(connections, lambda _: None)}
+    assert tenant.id in {one.tenant_id for one in tenants.migrate_tenants(connections, lambda _: None, every=True)}
+    assert run(tenant.database_url, "SELECT count(*) FROM images") == [(0,)]
+
+
 class TestChangedKey:
     def test_it_opens_nothing_until_a_migrate_run_and_the_old_one_nothing_after(
         self, connections: Connections, rotated: Connections, tenant: Tenant
@@ -266,6 +273,27 @@ def test_a_server_that_is_away_leaves_the_others_to_be_migrated(
     assert PostgresImages(connections).find(here, ["img_a"]) == {}
 
 
+def test_an_administrator_needs_no_superuser(platform_url: str) -> None:
+    run(platform_url, "CREATE ROLE operator LOGIN CREATEDB CREATEROLE PASSWORD 'operators'")
+    run(platform_url, "CREATE DATABASE operators_platform OWNER operator")
+    split = platform_url.replace("deeplens@", "operator:operators@").replace("deeplens_platform", "operators_platform")
+    roles.seal(split)
+    tenants.create_database(split, "deeplens_tenant_op")
+    place = tenants.Place("tenant_op", split, "deeplens_tenant_op", None)
+    for key in (TENANT_KEY, OTHER_KEY):
+        assert tenants.upgrade(place, key) == migrate.head("tenant")
+        url = tenant_url(split, "deeplens_tenant_op", key)
+        assert run(url, "SELECT count(*) FROM images") == [(0,)]
+        for name in ("operators_platform", "deeplens_platform", "postgres"):
+            with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+                run(database_url(url, name), "SELECT 1")
+    with connect(url) as open_session:
+        roles.drop_role(split, "deeplens_tenant_op")
+        with pytest.raises(psycopg.OperationalError):
+            open_session.execute("SELECT 1")
+    assert "deeplens_tenant_op" not in roles.marks(split)
+
+
 class TestDroppedRole:
     def test_it_ends_its_sessions_and_leaves_the_database(
         self, platform_url: str, connections: Connections, tenant: Tenant
@@ -290,4 +318,3 @@ class TestDroppedRole:
         roles.admit(database_url(platform_url, role_of(tenant)), role_of(tenant), TENANT_KEY)
         assert run(tenant.database_url, "SELECT count(*) FROM images") == [(0,)]
         assert tenant.database_url == tenant_url(platform_url, role_of(tenant), TENANT_KEY)
-        assert migrate.head("tenant")

@@ -113,6 +113,8 @@ def drop_role(server_url: str, role: str) -> None:
             return
         name = sql.Identifier(role)
         connection.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(name))
+        # Who administers roles without being a superuser may end the sessions of those that it is a member of.
+        connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
         connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [role])
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [role]).fetchone():
             _take_back(database_url(server_url, role), role)
