@@ -69,14 +69,18 @@ def served_model(parts: Parts, named: str) -> ModelRef:
 
 
 @tenants.command()
-def migrate() -> None:
-    """Bring the platform's and every tenant's database to the newest schema; repeat it to resume."""
+def migrate(
+    every: Annotated[
+        bool, typer.Option("--all", help="Also those that are up to date: roles changed by hand.")
+    ] = False,
+) -> None:
+    """Bring every database to the newest schema, and tenants' roles to the present key; repeat it to resume."""
     parts = current_parts()
     migrate_platform(parts.connections.platform_url)
-    waiting = list(behind(parts.connections))
+    waiting = list(behind(parts.connections, every=every))
     with Progress(console=console) as progress:
         task = progress.add_task("tenant databases", total=len(waiting))
-        done = migrate_tenants(parts.connections, lambda _: progress.advance(task))
+        done = migrate_tenants(parts.connections, lambda _: progress.advance(task), every=every)
     failed = [one for one in done if one.error]
     for one in failed:
         console.print(f"[red]{one.tenant_id}[/]: {one.error}")

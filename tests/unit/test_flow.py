@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from deeplens import topics
+from deeplens.storage.scope import ON_BUCKET, ON_OBJECTS, SECONDS
 from deeplens.topics import TOPICS, Topic
 
 from local.runner.template import FunctionSpec, KafkaEvent, TagLoader, load
@@ -157,7 +158,6 @@ def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
     expected = {"PlatformPolicy"}
     expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
     expected |= {"StoragePolicy"} if used & {"lifecycle", "stores"} else set()
-    expected |= {"BucketsPolicy"} if "lifecycle" in used else set()
     expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
     expected |= {"InferencePolicy"} if "embedder" in used else set()
     assert set(policies) - {"own"} == expected
@@ -190,3 +190,19 @@ def test_a_handler_only_wires(spec: FunctionSpec) -> None:
 def test_a_kafka_function_fits_lambdas_limits() -> None:
     for spec, _ in KAFKA:
         assert spec.timeout_seconds <= 14 * 60
+
+
+def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
+    role = RESOURCES["TenantStorageRole"]["Properties"]
+    (buckets,) = role["Policies"]
+    allowed = {action for one in buckets["PolicyDocument"]["Statement"] for action in one["Action"]}
+    assert allowed == {*ON_BUCKET, *ON_OBJECTS}
+    assert role["MaxSessionDuration"] == SECONDS
+    storage = RESOURCES["StoragePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert storage == [
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": {"Fn::GetAtt": ["TenantStorageRole", "Arn"]}}
+    ]
+    # What nobody could deliver goes to a bucket of the platform, so OnDeadLetter may write to that.
+    elsewhere = {name: str(one) for name, one in RESOURCES.items() if name != "TenantStorageRole"}
+    assert {name for name, one in elsewhere.items() if "'s3:" in one} == {"OnDeadLetter"}
+    assert not [name for name, one in elsewhere.items() if "TenantBucketPrefix" in one]

@@ -25,7 +25,7 @@ OWNERS = {
     "aws_lambda_powertools": {"kafka", "telemetry.py"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "boto3": {"aws.py"},
-    "botocore": {"aws.py", "inference", "secret_store.py", "storage"},
+    "botocore": {"aws.py", "egress", "inference", "secret_store.py", "storage"},
     "confluent_kafka": {"kafka"},
     "cryptography": {"auth"},
     "fastapi": {"api", "identity"},
@@ -42,7 +42,7 @@ OWNERS = {
     "qdrant_client": {"vectors"},
     "sqlalchemy": {"db"},
     "starlette": {"api", "identity"},
-    "urllib3": {"inference"},
+    "urllib3": {"egress", "inference"},
 }
 """Where in shared code a third-party package may be imported; anywhere else it is behind a port."""
 HEAVY = {

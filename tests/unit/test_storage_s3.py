@@ -151,7 +151,7 @@ class TestResolver:
             Stores(Settings()).for_tenant(tenant("ftp://acme"))
 
     def test_schemes_lead_to_their_stores_each_opened_once(self, local_aws: None) -> None:
-        stores = Stores(Settings())
+        stores = Stores(Settings(tenant_storage_role_arn="arn:aws:iam::000000000000:role/storage"))
         assert isinstance(stores.for_tenant(tenant("nfs://acme")), DirectoryStore)
         for scheme in ("s3", "minio"):
             store = stores.for_tenant(tenant(f"{scheme}://acme"))

@@ -59,7 +59,7 @@ class Tenant:
 
     Attributes
     ----------
-    database_url : the tenant's own database.
+    database_url : the tenant's own database, with the credentials of its own role.
     storage_uri : root of its store, ``s3://bucket``, ``minio://bucket`` or ``nfs://directory``.
     qdrant_url : endpoint that holds its collections.
     model : what searches use.
@@ -71,7 +71,7 @@ class Tenant:
     id: str
     name: str
     status: TenantStatus
-    database_url: str
+    database_url: str = field(repr=False)
     storage_uri: str
     qdrant_url: str
     model: ModelRef

@@ -105,6 +105,12 @@ class TenantStoreDenied(TransientError):
     code = "TENANT_STORE_DENIED"
 
 
+class EndpointRefused(TransientError, ValueError):
+    """A URL that a tenant gave leads, or may lead, to somewhere inside; the message says what to change."""
+
+    code = "ENDPOINT_REFUSED"
+
+
 class StageFailed(TransientError):
     """A stage raised something nobody foresaw for this record."""
 

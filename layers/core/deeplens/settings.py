@@ -1,10 +1,11 @@
 """The one reader of the environment, validated at cold start."""
 
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deeplens.limits import ResourceLimits
@@ -20,6 +21,12 @@ class Settings(BaseSettings):
         "", description="Platform database, postgresql://user:password@host:port/deeplens_platform"
     )
     database_secret_arn: str = Field("", description="Secrets Manager secret holding the URL, instead of DATABASE_URL")
+    tenant_database_key: str = Field(
+        "", description="Secret that the passwords of the tenants' database roles follow from; 32 characters at least"
+    )
+    tenant_database_key_secret_arn: str = Field(
+        "", description="Secrets Manager secret holding it, instead of TENANT_DATABASE_KEY"
+    )
     tenant_connections: int = Field(4, ge=1, description="Open tenant databases per execution environment")
     kafka_brokers: str = Field("", description="host:port, comma-separated")
     kafka_security: Literal["PLAINTEXT", "SSL", "IAM"] = Field("PLAINTEXT", description="IAM is MSK's")
@@ -32,6 +39,13 @@ class Settings(BaseSettings):
     s3_endpoint_url: str = Field(
         "", description="S3-compatible endpoint of s3:// and minio:// stores; defaults to AWS_ENDPOINT_URL"
     )
+    tenant_storage_role_arn: str = Field(
+        "", description="Role assumed per tenant for s3:// stores, for its bucket alone"
+    )
+    egress_allowed_networks: str = Field(
+        "", description="CIDRs, comma-separated, that endpoints of tenants may lead to although they are not public"
+    )
+    egress_http: bool = Field(False, description="Whether endpoints of tenants may be http:// as well")
     nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory that nfs:// stores live in")
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Secret of HMAC-signed URLs of directory stores")
@@ -64,6 +78,13 @@ class Settings(BaseSettings):
             self.default_requests_per_minute,
             self.default_max_file_bytes,
         )
+
+    @field_validator("egress_allowed_networks")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for one in filter(None, map(str.strip, value.split(","))):
+            ip_network(one)
+        return value
 
 
 @lru_cache(maxsize=1)

@@ -10,13 +10,13 @@ import psycopg
 from psycopg import sql
 
 from deeplens.built_in import BUILT_IN_MODEL, BUILT_IN_MODELS
-from deeplens.db import migrate
+from deeplens.db import migrate, roles
 from deeplens.db.connections import Connections, connect, translated
-from deeplens.db.directory import TENANTS, tenant_of
+from deeplens.db.directory import TENANTS, database_url, tenant_of
 from deeplens.db.rollouts import REGISTER, model_row
 from deeplens.db.values import as_text
 from deeplens.domain import ModelRef, Tenant
-from deeplens.errors import TenantNotFound
+from deeplens.errors import DatabaseUnavailable, TenantNotFound
 from deeplens.placement import Placement
 from deeplens.ports import StoreResolver, VectorIndex
 
@@ -41,8 +41,22 @@ class Migrated:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tenant's database is; its URLs carry the administrator's credentials."""
+
+    id: str
+    server_url: str
+    database: str
+    version: str | None
+
+    @property
+    def url(self) -> str:
+        return database_url(self.server_url, self.database)
+
+
 class Provisioning:
-    """Creates tenants: row, database, bucket, collection, in this order; the row becomes ``active`` at the end."""
+    """Creates tenants: row, database and role, bucket, collection, in this order; the row becomes ``active`` last."""
 
     def __init__(self, connections: Connections, stores: StoreResolver, index: VectorIndex, qdrant_url: str) -> None:
         self._connections, self._stores, self._index, self._qdrant_url = connections, stores, index, qdrant_url
@@ -80,11 +94,11 @@ class Provisioning:
 
     def resume(self, tenant_id: str) -> Tenant:
         """Finish the creation of a tenant whose row is there. Raises as ``provision`` does."""
-        row, tenant = self._row(tenant_id), self.tenant(tenant_id)
+        tenant, place = self.tenant(tenant_id), place_of(self._row(tenant_id), self._connections)
         if tenant.status in ("deleting", "deleted"):
             raise TenantNotFound(f"{tenant_id} is {tenant.status}")
-        create_database(row["database_server"] or self._connections.platform_url, row["database_name"])
-        version = migrate.upgrade(tenant.database_url, "tenant")
+        create_database(place.server_url, place.database)
+        version = upgrade(place, self._connections.tenant_key)
         self._done(tenant_id, "database")
         self._stores.for_tenant(tenant).ensure()
         self._done(tenant_id, "store")
@@ -95,14 +109,15 @@ class Provisioning:
 
     def tenant(self, tenant_id: str) -> Tenant:
         """The tenant, whatever its status. Raises ``TenantNotFound``."""
-        return tenant_of(self._row(tenant_id), self._connections.platform_url, self._qdrant_url)
+        return tenant_of(self._row(tenant_id), self._connections, self._qdrant_url)
 
     def drop_database(self, tenant_id: str) -> None:
-        """Remove the tenant's database, whoever is connected to it; a missing one is fine."""
-        row = self._row(tenant_id)
-        with translated(), connect(row["database_server"] or self._connections.platform_url) as connection:
-            name = sql.Identifier(row["database_name"])
+        """Remove the tenant's database and its role, whoever is connected; what is gone already is fine."""
+        place = place_of(self._row(tenant_id), self._connections)
+        with translated(), connect(place.server_url) as connection:
+            name = sql.Identifier(place.database)
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+        roles.drop_role(place.server_url, place.database)
 
     def _insert(self, tenant_id: str, name: str, placement: Placement, model: ModelRef) -> None:
         storage_uri = f"{placement.scheme}://{tenant_id.replace('_', '-')}"
@@ -145,48 +160,75 @@ def create_database(server_url: str, name: str) -> None:
 
 
 def migrate_platform(database_url: str) -> str:
-    """The newest schema, and the built-in models in it; returns its version."""
+    """The newest schema, and the built-in models in it, closed to tenants' roles; returns its version."""
     version = migrate.upgrade(database_url, "platform")
+    roles.seal(database_url)
     with translated(), connect(database_url) as connection:
         for profile in BUILT_IN_MODELS:
             connection.execute(REGISTER, model_row(profile))
     return version
 
 
-def migrate_tenants(connections: Connections, done: Callable[[Migrated], None]) -> list[Migrated]:
-    """Bring every tenant's database to the newest schema; those that are there already are not even opened.
+def upgrade(place: Place, key: str) -> str:
+    """Bring a tenant's database to the newest schema and its role to the present key and privileges."""
+    roles.seal(place.server_url)
+    version = migrate.upgrade(place.url, "tenant")
+    roles.admit(place.url, place.database, key)
+    return version
 
-    A run that was interrupted, or met a database that was away, goes on where it stopped when it is repeated.
+
+def migrate_tenants(
+    connections: Connections, done: Callable[[Migrated], None], *, every: bool = False
+) -> list[Migrated]:
+    """Bring every tenant's database to the newest schema, and its role to the present key and privileges.
+
+    Databases that are there already are not even opened. A run that was interrupted, or met a database that was away,
+    goes on where it stopped when it is repeated.
 
     Parameters
     ----------
     done : called for each tenant as it ends, from several threads.
+    every : also those that are there already, as somebody may have changed a role by hand.
     """
 
-    def one(tenant: Tenant) -> Migrated:
+    def one(place: Place) -> Migrated:
         try:
-            result = Migrated(tenant.id, migrate.upgrade(tenant.database_url, "tenant"))
+            result = Migrated(place.id, upgrade(place, connections.tenant_key))
             _record_version(connections, result)
         except Exception as error:
             reason = error.__cause__ or error
-            result = Migrated(tenant.id, "", f"{type(reason).__name__}: {reason}"[:300])
+            result = Migrated(place.id, "", f"{type(reason).__name__}: {reason}"[:300])
         done(result)
         return result
 
     with ThreadPoolExecutor(MIGRATIONS_AT_ONCE, thread_name_prefix="migrate") as workers:
-        return list(workers.map(one, list(behind(connections))))
+        return list(workers.map(one, list(behind(connections, every=every))))
 
 
-def behind(connections: Connections) -> Iterator[Tenant]:
-    """Tenants whose recorded schema is not the newest."""
+def behind(connections: Connections, *, every: bool = False) -> Iterator[Place]:
+    """Tenants whose recorded schema is not the newest, or whose role has another key or other privileges; or all."""
     with connections.platform() as connection:
-        rows = connection.execute(
-            f"{TENANTS} WHERE t.status IN ('active', 'suspended') AND t.schema_version IS DISTINCT FROM %s "
-            "ORDER BY t.id",
-            [migrate.head("tenant")],
-        ).fetchall()
-    for row in rows:
-        yield tenant_of(row, connections.platform_url, "")
+        rows = connection.execute(f"{TENANTS} WHERE t.status IN ('active', 'suspended') ORDER BY t.id").fetchall()
+    places = [place_of(row, connections) for row in rows]
+    known = {server: _marks(server) for server in {place.server_url for place in places}}
+    for place in places:
+        mark = roles.mark_of(place.database, connections.tenant_key)
+        if every or place.version != migrate.head("tenant") or known[place.server_url].get(place.database) != mark:
+            yield place
+
+
+def place_of(row: dict[str, Any], connections: Connections) -> Place:
+    """A row of ``tenants``; without a server of its own, it is the platform's."""
+    server = row["database_server"] or connections.platform_url
+    return Place(row["id"], server, row["database_name"], row["schema_version"])
+
+
+def _marks(server_url: str) -> dict[str, str]:
+    """What the server's roles say; of one that is away nothing, so that its tenants are tried and reported."""
+    try:
+        return roles.marks(server_url)
+    except DatabaseUnavailable:
+        return {}
 
 
 def _record_version(connections: Connections, result: Migrated) -> None:

@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 import pytest
 from deeplens import tenants
 from deeplens.built_in import BUILT_IN_MODELS
-from deeplens.db import migrate
+from deeplens.db import migrate, roles
 from deeplens.db.connections import Connections, connect
+from deeplens.db.credentials import tenant_url
 from deeplens.db.directory import database_url
 from deeplens.db.rollouts import REGISTER, model_row
 from deeplens.domain import Tenant
@@ -19,6 +20,7 @@ from deeplens.domain import Tenant
 from local.services.postgres import PostgresService
 
 TEMPLATE = "deeplens_template"
+TENANT_KEY = "a key of at least thirty-two characters"
 _numbers = itertools.count(1)
 
 type NewTenant = Callable[[], Tenant]
@@ -67,7 +69,7 @@ def platform_url(server: PostgresService) -> str:
 
 @pytest.fixture
 def connections(platform_url: str) -> Iterator[Connections]:
-    opened = Connections(platform_url)
+    opened = Connections(platform_url, tenant_key=TENANT_KEY)
     yield opened
     opened.close()
 
@@ -83,7 +85,7 @@ def tenant(new_tenant: NewTenant) -> Tenant:
 
 
 def copied_tenant(platform_url: str, tenant_id: str) -> Tenant:
-    """An active tenant whose database is a copy of the migrated template."""
+    """An active tenant whose database is a copy of the migrated template, opened with its own role."""
     name, profile = f"deeplens_{tenant_id}", BUILT_IN_MODELS[0]
     with connect(platform_url) as connection:
         connection.execute(REGISTER, model_row(profile))
@@ -94,7 +96,8 @@ def copied_tenant(platform_url: str, tenant_id: str) -> Tenant:
             "VALUES (%s, 'A tenant', 'active', %s, %s, 'deeplens-visual', '1', 512, %s)",
             [tenant_id, name, f"nfs://{tenant_id}", migrate.head("tenant")],
         )
-    url = database_url(platform_url, name)
+    roles.admit(database_url(platform_url, name), name, TENANT_KEY)
+    url = tenant_url(platform_url, name, TENANT_KEY)
     return Tenant(
         tenant_id, "A tenant", "active", url, f"nfs://{tenant_id}", "http://qdrant", profile.ref, profile.thresholds
     )

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from deeplens import tenants
 from deeplens.db import connections as module
-from deeplens.db import migrate
+from deeplens.db import migrate, roles
 from deeplens.db.connections import Connections
 from deeplens.db.directory import PostgresDirectory, database_url
 from deeplens.db.images import PostgresImages
@@ -18,7 +18,7 @@ from deeplens.errors import DatabaseUnavailable, TenantNotFound
 
 from local.services.postgres import PostgresService
 
-from .conftest import NewTenant
+from .conftest import TENANT_KEY, NewTenant
 
 
 def database_of(connections: Connections, tenant: Tenant) -> str:
@@ -98,11 +98,11 @@ def test_a_statement_that_fails_leaves_the_connection_usable(connections: Connec
 def test_a_connection_given_back_in_mid_transaction_is_not_used_again(connections: Connections, tenant: Tenant) -> None:
     with connections.tenant(tenant) as connection:
         connection.execute("BEGIN")
-        connection.execute("CREATE TABLE half_done (id int)")
+        connection.execute("INSERT INTO deleted_images (image_id, deleted_at) VALUES ('img_half_done', now())")
     with ExitStack() as stack:
         again = stack.enter_context(connections.tenant(tenant))
-        row = again.execute("SELECT to_regclass('half_done') AS half_done").fetchone()
-    assert row == {"half_done": None}
+        row = again.execute("SELECT count(*) AS half_done FROM deleted_images").fetchone()
+    assert row == {"half_done": 0}
 
 
 def test_a_statement_that_takes_too_long_counts_as_an_unavailable_database(
@@ -122,7 +122,8 @@ def test_a_restarted_server_is_used_again_at_once(own_server: PostgresService) -
     tenants.migrate_platform(url)
     tenants.create_database(url, "deeplens_tenant_a")
     migrate.upgrade(database_url(url, "deeplens_tenant_a"), "tenant")
-    connections = Connections(url)
+    roles.admit(database_url(url, "deeplens_tenant_a"), "deeplens_tenant_a", TENANT_KEY)
+    connections = Connections(url, tenant_key=TENANT_KEY)
     with connections.platform() as connection:
         connection.execute(
             "INSERT INTO tenants (id, name, status, database_name, storage_uri, model_name, model_version, "

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from deeplens.db.connections import Connections
+from deeplens.db.connections import Connections, connect
+from deeplens.db.directory import database_url
 from deeplens.db.images import PostgresImages
 from deeplens.domain import ImageQuery, ImageRecord, NewImage, StageResult, Step, Tenant, Tombstone
 from deeplens.ports import ImageRepository
@@ -296,7 +297,8 @@ def test_listing_many_images_uses_an_index(
             "CASE WHEN n % 5000 = 0 THEN ARRAY['rare'] ELSE ARRAY['common', 'tag' || n % 50] END "
             "FROM generate_series(1, 20000) AS n"
         )
-        connection.execute("ANALYZE images")
+    with connect(database_url(connections.platform_url, f"deeplens_{tenant.id}")) as administrator:
+        administrator.execute("ANALYZE images")
     statement, values = PostgresImages.page_statement(query)
     with connections.tenant(tenant) as connection:
         plan = "\n".join(row["QUERY PLAN"] for row in connection.execute(f"EXPLAIN {statement}", values))

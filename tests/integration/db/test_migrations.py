@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from local.services.postgres import PostgresService
 
+from .conftest import TENANT_KEY
 from .test_images import new_image
 
 
@@ -96,7 +97,7 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
 
 def test_three_hundred_tenants_are_migrated_and_served_with_a_hundred_connections(fleet: str) -> None:
     ids = add_tenants(fleet, 300)
-    connections = Connections(fleet)
+    connections = Connections(fleet, tenant_key=TENANT_KEY)
     migrated: list[Migrated] = []
     tenants.migrate_tenants(connections, migrated.append)
     assert {(one.tenant_id, one.error) for one in migrated} == {(tenant_id, None) for tenant_id in ids}
@@ -122,7 +123,7 @@ def test_an_interrupted_migration_goes_on_where_it_stopped(fleet: str) -> None:
     ids = add_tenants(fleet, 12)
     with connect(fleet) as connection:
         connection.execute(f"DROP DATABASE deeplens_{ids[5]}")
-    connections = Connections(fleet)
+    connections = Connections(fleet, tenant_key=TENANT_KEY)
     first = tenants.migrate_tenants(connections, lambda one: None)
     assert [(one.tenant_id, "does not exist" in (one.error or "")) for one in first if one.error] == [(ids[5], True)]
     assert recorded_versions(fleet)[ids[5]] is None

@@ -10,6 +10,7 @@ from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import ADMIN, READ, WRITE
 from deeplens.contracts.events import SourceRecord
 from deeplens.db.connections import Connections
+from deeplens.db.credentials import password_of
 from deeplens.db.dead_letters import PostgresDeadLetters
 from deeplens.db.directory import PostgresDirectory
 from deeplens.db.usage import PostgresUsage
@@ -18,6 +19,8 @@ from deeplens.errors import TenantNotFound
 from deeplens.ports import TenantDirectory
 
 from tests.fakes.db import FakeApiKeys, FakeDeadLetters, FakeDirectory, FakeUsage
+
+from .conftest import TENANT_KEY
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 both = pytest.mark.parametrize("kind", ["fake", "postgres"])
@@ -203,5 +206,9 @@ def test_a_tenant_may_live_on_servers_of_its_own(connections: Connections, tenan
         tenant.id,
     )
     placed = PostgresDirectory(connections, "http://qdrant").get(tenant.id)
-    assert placed.database_url == f"postgresql://u:p@other:5432/deeplens_{tenant.id}?sslmode=require"
+    assert placed.database_url == (
+        f"postgresql://deeplens_{tenant.id}:{password_of(f'deeplens_{tenant.id}', TENANT_KEY)}@other:5432"
+        f"/deeplens_{tenant.id}?sslmode=require"
+    )
     assert placed.qdrant_url == "http://other:6333"
+    rows(connections, "UPDATE tenants SET database_server = NULL WHERE id = %s RETURNING id", tenant.id)

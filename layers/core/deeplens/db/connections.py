@@ -71,10 +71,18 @@ class Connections:
     ----------
     platform_url : the platform database; tenants without a server of their own live on the same one.
     limit : most open tenant connections, whatever the number of threads.
+    tenant_key : what the passwords of the tenants' roles follow from.
     """
 
-    def __init__(self, platform_url: str, limit: int = 4, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.platform_url = platform_url
+    def __init__(
+        self,
+        platform_url: str,
+        limit: int = 4,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        tenant_key: str = "",
+    ) -> None:
+        self.platform_url, self.tenant_key = platform_url, tenant_key
         self._limit, self._monotonic = limit, monotonic
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._room = threading.Condition()

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from deeplens.db.connections import Connections
+from deeplens.db.credentials import tenant_url
 from deeplens.domain import ModelRef, Tenant, Thresholds
 from deeplens.errors import TenantNotFound
 from deeplens.limits import limits_of
@@ -13,7 +14,7 @@ from deeplens.limits import limits_of
 CACHE_SECONDS = 10.0
 MOST_KNOWN = 5000
 COLUMNS = """
-t.id, t.name, t.status, t.database_server, t.database_name, t.storage_uri, t.qdrant_url,
+t.id, t.name, t.status, t.database_server, t.database_name, t.schema_version, t.storage_uri, t.qdrant_url,
 t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
 m.text, t.limits
 """
@@ -52,16 +53,18 @@ class PostgresDirectory:
         if row is None:
             self._known.pop(tenant_id, None)
             raise TenantNotFound(f"no tenant {tenant_id}")
-        return tenant_of(row, self._connections.platform_url, self._qdrant_url)
+        return tenant_of(row, self._connections, self._qdrant_url)
 
 
-def tenant_of(row: dict[str, Any], platform_url: str, qdrant_url: str) -> Tenant:
-    """A row of ``tenants``; what it leaves open is the platform's own."""
+def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) -> Tenant:
+    """A row of ``tenants``; what it leaves open is the platform's own. Raises ``DatabaseUnavailable`` without a key."""
     return Tenant(
         id=row["id"],
         name=row["name"],
         status=row["status"],
-        database_url=database_url(row["database_server"] or platform_url, row["database_name"]),
+        database_url=tenant_url(
+            row["database_server"] or connections.platform_url, row["database_name"], connections.tenant_key
+        ),
         storage_uri=row["storage_uri"],
         qdrant_url=row["qdrant_url"] or qdrant_url,
         model=ModelRef(row["model_name"], row["model_version"], row["model_dimensions"]),
@@ -75,5 +78,5 @@ def tenant_of(row: dict[str, Any], platform_url: str, qdrant_url: str) -> Tenant
 
 
 def database_url(server_url: str, name: str) -> str:
-    """The URL of another database on the same server."""
+    """The URL of another database on the same server, with the same credentials."""
     return urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))

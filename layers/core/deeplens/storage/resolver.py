@@ -1,33 +1,50 @@
 """A tenant's store by the scheme of its row."""
 
 from functools import lru_cache
+from threading import Lock
 
 from deeplens.domain import Tenant
-from deeplens.errors import TenantStoreDenied
+from deeplens.errors import StoreUnavailable, TenantStoreDenied
 from deeplens.ports import ObjectStore
 from deeplens.settings import Settings
 from deeplens.storage.keys import BUCKET
 
+MOST_OPEN = 64
+"""Each S3 store has connections of its own, and Lambda allows 1,024 open files."""
+
 
 class Stores:
-    """``StoreResolver``: ``s3://`` and ``minio://`` through boto3, ``nfs://`` as a directory."""
+    """``StoreResolver``: ``s3://`` with credentials for that bucket alone, ``minio://`` with the function's own,
+    ``nfs://`` as a directory."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._store = lru_cache(maxsize=256)(self._open)
+        self._settings, self._opening = settings, Lock()
+        self._store = lru_cache(maxsize=MOST_OPEN)(self._open)
 
     def for_tenant(self, tenant: Tenant) -> ObjectStore:
-        """The tenant's store. Raises ``TenantStoreDenied`` when its row names none that can be used."""
-        return self._store(tenant.storage_uri)
+        """The tenant's store.
 
-    def _open(self, root: str) -> ObjectStore:
+        Raises
+        ------
+        TenantStoreDenied
+            Its row names none that can be used.
+        StoreUnavailable
+            ``s3://`` without ``TENANT_STORAGE_ROLE_ARN``.
+        """
+        # One thread opens it: a second one would ask STS as well.
+        with self._opening:
+            return self._store(tenant.id, tenant.storage_uri)
+
+    def _open(self, tenant_id: str, root: str) -> ObjectStore:
         scheme, _, bucket = root.partition("://")
         # One name, never a path: a store inside another one, or none at all, would show a tenant what is not its own.
         if not BUCKET.fullmatch(bucket):
             raise TenantStoreDenied(f"{bucket!r} is not the name of a bucket")
         own = self._settings
         match scheme:
-            case "s3" | "minio":
+            case "s3":
+                return self._open_scoped(tenant_id, root, bucket)
+            case "minio":
                 from deeplens.aws import client
                 from deeplens.storage.s3 import S3Store
 
@@ -37,3 +54,15 @@ class Stores:
 
                 return DirectoryStore(own.nfs_root / bucket, root, own.public_url, own.url_signing_key)
         raise TenantStoreDenied(f"no provider for {scheme}:// stores; known are s3, minio and nfs")
+
+    def _open_scoped(self, tenant_id: str, root: str, bucket: str) -> ObjectStore:
+        from deeplens.aws import client, scoped_client
+        from deeplens.storage.s3 import S3Store
+        from deeplens.storage.scope import BucketCredentials
+
+        own = self._settings
+        if not own.tenant_storage_role_arn:
+            raise StoreUnavailable("TENANT_STORAGE_ROLE_ARN is not set")
+        credentials = BucketCredentials(client("sts"), own.tenant_storage_role_arn, tenant_id, bucket)
+        s3 = scoped_client("s3", credentials, own.s3_endpoint_url)
+        return S3Store(s3, root, own.aws_region, credentials.seconds_left)

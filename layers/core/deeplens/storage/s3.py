@@ -1,6 +1,7 @@
 """A bucket behind S3's API: AWS, MinIO, LocalStack."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import batched
@@ -39,10 +40,13 @@ class S3Store:
     client : boto3 S3 client.
     root : ``s3://bucket`` or ``minio://bucket``.
     region : where ``ensure`` creates the bucket.
+    seconds_left : of the client's credentials, where they end: no URL lives longer than what it is signed with.
     """
 
-    def __init__(self, client: Any, root: str, region: str) -> None:
-        self._client, self._root, self._region = client, root, region
+    def __init__(
+        self, client: Any, root: str, region: str, seconds_left: Callable[[], float] = lambda: math.inf
+    ) -> None:
+        self._client, self._root, self._region, self._seconds_left = client, root, region, seconds_left
         self._bucket = root.partition("://")[2]
 
     def ensure(self) -> None:
@@ -127,9 +131,10 @@ class S3Store:
         return key_in(self._root, uri)
 
     def _presign(self, operation: str, expires: timedelta, **parameters: str) -> str:
+        seconds = int(min(expires.total_seconds(), self._seconds_left()))
         return str(
             self._client.generate_presigned_url(
-                operation, Params={"Bucket": self._bucket, **parameters}, ExpiresIn=int(expires.total_seconds())
+                operation, Params={"Bucket": self._bucket, **parameters}, ExpiresIn=seconds
             )
         )
 

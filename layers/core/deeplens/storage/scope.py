@@ -1,0 +1,82 @@
+"""Credentials that open one tenant's bucket and no other: STS gives them for an hour under a session policy."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.credentials import DeferredRefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deeplens.errors import StoreUnavailable
+from deeplens.storage.keys import BUCKET
+
+SECONDS = 3600
+"""The most that a role assumed with another role's credentials may have."""
+ON_BUCKET = ("s3:CreateBucket", "s3:DeleteBucket", "s3:ListBucket")
+ON_OBJECTS = ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject")
+
+
+def bucket_policy(bucket: str, partition: str = "aws") -> dict[str, Any]:
+    """What ``S3Store`` does to a bucket, allowed on this one alone.
+
+    Parameters
+    ----------
+    partition : of the ARNs: ``aws``, ``aws-cn``, ``aws-us-gov``.
+
+    Raises
+    ------
+    ValueError
+        The name could stand for several buckets, or for none.
+    """
+    if not BUCKET.fullmatch(bucket):
+        raise ValueError(f"{bucket!r} is not the name of a bucket")
+    arn = f"arn:{partition}:s3:::{bucket}"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": list(ON_BUCKET), "Resource": arn},
+            {"Effect": "Allow", "Action": list(ON_OBJECTS), "Resource": f"{arn}/*"},
+        ],
+    }
+
+
+class BucketCredentials(DeferredRefreshableCredentials):
+    """Credentials of a role for one bucket, asked for when first used and renewed before they end, by one thread.
+
+    Parameters
+    ----------
+    sts : boto3 STS client with the function's own credentials.
+    role_arn : the role that may use every tenant's bucket.
+    session_name : the tenant's id, for the bucket's access log and CloudTrail.
+    """
+
+    def __init__(self, sts: Any, role_arn: str, session_name: str, bucket: str) -> None:
+        super().__init__(self._assume, "assume-role")
+        self._sts, self._ends = sts, datetime.min.replace(tzinfo=UTC)
+        self._request = {
+            "RoleArn": role_arn,
+            "RoleSessionName": session_name,
+            "Policy": json.dumps(bucket_policy(bucket, role_arn.split(":")[1])),
+            "DurationSeconds": SECONDS,
+        }
+
+    def seconds_left(self) -> float:
+        """How long the present credentials are good for, and everything signed with them. Raises as a call would."""
+        self.get_frozen_credentials()
+        return (self._ends - datetime.now(UTC)).total_seconds()
+
+    def _assume(self) -> dict[str, str]:
+        try:
+            given = self._sts.assume_role(**self._request)["Credentials"]
+        except ClientError as error:
+            # Also a refusal: the role is the platform's, and no tenant's record may fail for it.
+            raise StoreUnavailable(f"STS refused: {error.response['Error']['Code']}") from error
+        except BotoCoreError as error:
+            raise StoreUnavailable(f"STS: {type(error).__name__}") from error
+        self._ends = given["Expiration"]
+        return {
+            "access_key": given["AccessKeyId"],
+            "secret_key": given["SecretAccessKey"],
+            "token": given["SessionToken"],
+            "expiry_time": self._ends.isoformat(),
+        }
