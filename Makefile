@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a bare machine: Python 3.13, and for the real broker Java 17 with Maven.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit check bench bench-model bench-inference build clean
+.PHONY: help demo up down test test-unit check bench bench-model bench-inference bench-tenants build clean
 
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
@@ -46,6 +46,9 @@ bench-model: $(BIN)/ready ## Measure how well the built-in model finds copies, b
 
 bench-inference: $(BIN)/ready ## Measure the inference endpoint over HTTP beside bare onnxruntime
 	$(BIN)/deeplens bench inference
+
+bench-tenants: $(BIN)/ready ## Measure a quiet tenant beside one that has queued 20,000 images
+	$(BIN)/deeplens bench neighbours
 
 build: $(BIN)/ready ## Package the functions and layers for AWS
 	$(SAM) build

@@ -210,16 +210,19 @@ def demo(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="pipeline, search, cold_start (these: all), model, inference")] = "all",
+    name: Annotated[
+        str, typer.Argument(help="pipeline, search, cold_start (these: all), model, inference, neighbours")
+    ] = "all",
     images: Annotated[int, typer.Option(help="Images of the pipeline bench.")] = 500,
     vectors: Annotated[int, typer.Option(help="Vectors of the search bench.")] = 10_000,
     seconds: Annotated[float, typer.Option(help="Of each cell of the inference bench.")] = 3,
+    flood: Annotated[int, typer.Option(help="Images queued beside the quiet tenant of the neighbours bench.")] = 20_000,
 ) -> None:
     """Measure, print tables and write .bench/NAME.json."""
     from local.bench.run import run_benches
 
     try:
-        run_benches(name, images, vectors, seconds)
+        run_benches(name, images, vectors, seconds, flood)
     except ServiceFailed as error:
         raise fail(str(error)) from None
 

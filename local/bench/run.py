@@ -10,18 +10,19 @@ from rich.table import Table
 from local.bench.cold_start import bench_cold_start
 from local.bench.inference import bench_inference
 from local.bench.model import bench_model
+from local.bench.neighbours import bench_neighbours
 from local.bench.pipeline import bench_pipeline
 from local.bench.search import bench_search
 from local.screen import console
 from local.services import ServiceFailed
 
 FOLDER = Path(".bench")
-APART = {"model", "inference"}
+APART = {"model", "inference", "neighbours"}
 """Benches that run by name only; they take minutes."""
 type Figures = dict[str, Any]
 
 
-def run_benches(name: str, images: int, vectors: int, seconds: float) -> None:
+def run_benches(name: str, images: int, vectors: int, seconds: float, flood: int) -> None:
     """Run one bench, or all. Raises ``ServiceFailed`` for an unknown name."""
     benches: dict[str, Callable[[], Figures]] = {
         "pipeline": lambda: bench_pipeline(images),
@@ -29,6 +30,7 @@ def run_benches(name: str, images: int, vectors: int, seconds: float) -> None:
         "cold_start": bench_cold_start,
         "model": bench_model,
         "inference": lambda: bench_inference(seconds),
+        "neighbours": lambda: bench_neighbours(flood),
     }
     if name != "all" and name not in benches:
         raise ServiceFailed(f"no bench {name}; there are {', '.join(benches)} and all")

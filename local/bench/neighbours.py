@@ -1,0 +1,132 @@
+"""A quiet tenant beside one that floods: its uploads, searches and time to be searchable, before and meanwhile.
+
+The flood is accepted in this process, by the code that the API runs, so that it is the backlog that is measured and not
+the client that made it.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import numpy as np
+from deeplens.api.ids import new_image_id
+from deeplens.api.uploads import AcceptUpload, Upload
+from deeplens.domain import Tenant
+from deeplens.limits import UNLIMITED
+from rich.progress import Progress
+
+from local.bench.stack import Bench, bench_stack
+from local.demo.photos import Photo, bench_photos
+from local.screen import console
+
+PHOTOS, PROBES, PAUSE_SECONDS, ACCEPTORS = 200, 60, 0.3, 2
+KINDS = ("upload", "search", "searchable")
+
+
+@dataclass
+class Probes:
+    """Milliseconds of each kind."""
+
+    ms: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
+
+    def figures(self, phase: str) -> dict[str, float]:
+        return {
+            f"{phase}_{kind}_p{percent}_ms": float(np.percentile(values, percent))
+            for kind, values in self.ms.items()
+            for percent in (50, 95)
+        }
+
+
+def bench_neighbours(flood: int) -> dict[str, float | int]:
+    """Flat figures of the quiet tenant in both phases, and their ratios."""
+    photos = list(bench_photos(PHOTOS))
+    with bench_stack() as bench:
+        probe(bench, photos, 5)
+        quiet = probe(bench, photos, PROBES)
+        with flooded(bench, photos, flood) as backlog:
+            before, started = backlog(), time.monotonic()
+            beside = probe(bench, photos, PROBES)
+            after, seconds = backlog(), time.monotonic() - started
+    figures = quiet.figures("quiet") | beside.figures("flooded")
+    ratios = {
+        f"{kind}_p95_ratio": figures[f"flooded_{kind}_p95_ms"] / figures[f"quiet_{kind}_p95_ms"] for kind in KINDS
+    }
+    return {
+        "flood": flood,
+        "backlog_at_start": before,
+        "backlog_at_end": after,
+        "flood_images_per_s": (before - after) / seconds,
+        **figures,
+        **ratios,
+    }
+
+
+def probe(bench: Bench, photos: list[Photo], count: int) -> Probes:
+    """Upload, search and wait until searchable, one after the other."""
+    found = Probes()
+    with Progress(console=console, transient=True) as progress:
+        for number in progress.track(range(count), description="probing"):
+            photo = photos[number % len(photos)]
+            started = time.perf_counter()
+            image_id = _ok(bench.http.post("/images", files={"file": (photo.name, photo.body)})).json()["imageId"]
+            accepted = time.perf_counter()
+            while _ok(bench.http.get(f"/images/{image_id}")).json()["status"] != "completed":
+                time.sleep(0.02)
+            searchable = time.perf_counter()
+            _ok(bench.http.post("/search/image", files={"file": (photo.name, photo.body)}))
+            searched = time.perf_counter()
+            for kind, span in zip(
+                KINDS, (accepted - started, searched - searchable, searchable - accepted), strict=True
+            ):
+                found.ms[kind].append(span * 1000)
+            time.sleep(PAUSE_SECONDS)
+    return found
+
+
+@contextmanager
+def flooded(bench: Bench, photos: list[Photo], count: int) -> Iterator[Any]:
+    """Accept ``count`` images of another tenant; gives a function that counts those that have not ended."""
+    flood = bench.parts.provisioning.provision("tenant_flood", "Flood", "nfs")
+    accept, numbers, lock = bench.parts.build(AcceptUpload), iter(range(count)), threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            accept(flood, _upload(photos[number % len(photos)], number), UNLIMITED)
+            progress.advance(task)
+
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"queueing {count} images of another tenant", total=count)
+        with ThreadPoolExecutor(ACCEPTORS) as acceptors:
+            for done in [acceptors.submit(work) for _ in range(ACCEPTORS)]:
+                done.result()
+    yield lambda: _pending(bench, flood)
+
+
+def _upload(photo: Photo, number: int) -> Upload:
+    body = photo.body + number.to_bytes(4, "big")  # bytes after the end of a JPEG: other files, same pictures
+    digest = hashlib.sha256(body).hexdigest()
+    image_id = new_image_id(datetime.now(UTC))
+    return Upload(image_id, False, body, digest, f"{number}.jpg", "image/jpeg", "jpg", "JPEG", 0, 0)
+
+
+def _pending(bench: Bench, tenant: Tenant) -> int:
+    with bench.parts.connections.platform() as connection:
+        statement = "SELECT count(*) AS n FROM pending_images WHERE tenant_id = %s"
+        row: Any = connection.execute(statement, [tenant.id]).fetchone()
+    return int(row["n"])
+
+
+def _ok(answer: httpx.Response) -> httpx.Response:
+    answer.raise_for_status()
+    return answer
