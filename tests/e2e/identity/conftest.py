@@ -39,7 +39,7 @@ class App:
     secret: str | None
     http: httpx.Client
 
-    def request(self, verifier: str = "v" * 43, **changed: str | None) -> str:
+    def request(self, **changed: str | None) -> str:
         """The address of an authorization request."""
         known: dict[str, str | None] = {
             "client_id": self.client.id,
@@ -47,14 +47,14 @@ class App:
             "redirect_uri": CALLBACK,
             "scope": f"openid profile offline_access {READ}",
             "state": "a state",
-            "code_challenge": challenge_of(verifier),
+            "code_challenge": challenge_of("v" * 43),
             "code_challenge_method": "S256",
         }
         sent = {name: value for name, value in {**known, **changed}.items() if value is not None}
         return f"{self.issuer}/connect/authorize?{urlencode(sent)}"
 
-    def redeem(self, code: str, verifier: str = "v" * 43, **changed: str | None) -> httpx.Response:
-        form = {"code": code, "redirect_uri": CALLBACK, "code_verifier": verifier}
+    def redeem(self, issued: str, **changed: str | None) -> httpx.Response:
+        form = {"code": issued, "redirect_uri": CALLBACK, "code_verifier": "v" * 43}
         return self.token("authorization_code", **{**form, **changed})
 
     def refresh(self, token: str, **changed: str | None) -> httpx.Response:
@@ -117,6 +117,20 @@ class World:
         answer = app.redeem(self.code(app, email, **changed))
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    def change_roles(self, email: str, *roles: str) -> None:
+        statement = "UPDATE nextgen_identity.users SET roles = %s WHERE email = %s"
+        with self.parts.connections.platform() as connection:
+            connection.execute(statement, [list(roles), email])
+
+    def age_sessions(self, email: str, seconds: int) -> None:
+        """Let a user's password have been given longer ago."""
+        statement = """
+            UPDATE nextgen_identity.sessions SET authenticated_at = authenticated_at - make_interval(secs => %s)
+            WHERE user_id = (SELECT id FROM nextgen_identity.users WHERE email = %s)
+        """
+        with self.parts.connections.platform() as connection:
+            connection.execute(statement, [seconds, email])
 
     def search(self, token: str) -> httpx.Response:
         """Use a token at the search API."""
