@@ -108,6 +108,10 @@ def test_a_page_keeps_the_browsers_secret_so_that_two_open_pages_both_work() -> 
         ("https://app.test/callback?a=b", "https://app.test"),
         ("http://127.0.0.1:8080/cb", "http://127.0.0.1:8080"),
         ("com.example.app:/callback", "com.example.app:"),
+        ("https://app.test; script-src *", ""),
+        ("https://app.test;script-src/callback", ""),
+        ("/callback", ""),
+        ("", ""),
     ],
 )
 def test_the_origin_of_an_address(url: str, origin: str) -> None:
