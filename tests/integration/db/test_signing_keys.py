@@ -99,6 +99,7 @@ def test_a_key_signs_after_its_lead_and_its_forerunner_goes_when_its_tokens_are_
 def test_a_key_whose_secret_is_lost_still_verifies_and_a_new_one_signs(world: World) -> None:
     first, _ = world.function().signer()
     world.secrets.kept.clear()
+    world.time += timedelta(days=1)
     second, _ = world.function().signer()
     assert second != first
     assert set(world.kids()) == {first, second}
