@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a bare machine: Python 3.13, and for the real broker Java 17 with Maven.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test test-unit check bench bench-model bench-inference bench-tenants build clean
+.PHONY: help demo up down test browser test-unit check bench bench-model bench-inference bench-tenants build clean
 
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
@@ -22,8 +22,15 @@ up: $(BIN)/ready ## Start everything on this machine and show a live status; Ctr
 down: $(BIN)/ready ## Stop what `make demo` left running
 	$(BIN)/deeplens down
 
-test: $(BIN)/ready ## Run all tests: unit, contract, integration and end to end, on real parts
+test: $(BIN)/ready browser ## Run all tests: unit, contract, integration and end to end, on real parts
 	$(BIN)/python -m pytest $(ARGS)
+
+# Pages are tested in Chromium: Debian's is installed where we may, else those tests say that they were skipped.
+browser:
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || { test "$$(id -u)" = 0 \
+		&& command -v apt-get >/dev/null && { apt-get install -qq -y --no-install-recommends chromium >/dev/null \
+		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }; }; } \
+		|| echo "Chromium is missing: install it to test the pages in a browser."
 
 test-unit: $(BIN)/ready ## Run the tests that need no parts
 	$(BIN)/python -m pytest tests/unit tests/contract $(ARGS)

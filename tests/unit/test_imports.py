@@ -32,7 +32,7 @@ OWNERS = {
     "httpx": {"vectors"},
     "jinja2": {"identity"},
     "joserfc": {"identity"},
-    "jwt": {"auth"},
+    "jwt": {"auth", "identity"},
     "localstack_client": {"aws.py"},
     "numpy": {"imaging", "inference", "ports.py", "vectors"},
     "pillow_heif": {"imaging"},

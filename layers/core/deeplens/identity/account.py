@@ -1,7 +1,9 @@
 """/account/sign-in and /connect/endsession: pages for people."""
 
 import re
+from contextlib import suppress
 from typing import Annotated
+from urllib.parse import parse_qsl
 
 from authlib.oauth2.rfc6749 import OAuth2Error
 from fastapi import APIRouter, Query, Request
@@ -9,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from deeplens.identity.authorize import session_of
 from deeplens.identity.domain import SESSION_LIFE
-from deeplens.identity.forms import Cookies, is_ours, page
+from deeplens.identity.forms import FIELD, Cookies, is_ours, origin_of, page
 from deeplens.identity.parts import IdentityParts, Parts
 from deeplens.identity.protocol import Server
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request
@@ -73,8 +75,10 @@ def _sign_out(
     session = session_of(request, parts)
     hint = asked.id_token_claims
     if session is not None and not confirmed and (hint is None or hint.get("sub") != session.user.id):
-        kept = [(name, value) for name, value in texts_of(wanted) if name != "form_secret"]
-        return page(request, cookies, "sign_out", user=session.user, kept=kept)
+        kept = [(name, value) for name, value in texts_of(wanted) if name != FIELD]
+        return page(
+            request, cookies, "sign_out", form_action=origin_of(asked.redirect_uri or ""), user=session.user, kept=kept
+        )
     if secret := cookies.read(request, "session"):
         parts.users.close_session(secret)
     response = RedirectResponse(asked.redirect_uri, 303) if asked.redirect_uri else page(request, cookies, "signed_out")
@@ -96,7 +100,17 @@ def _page(
     signed_in: str = "",
 ) -> Response:
     values = {"goal": goal if OWN_PATH.fullmatch(goal) else "", "email": email, "fault": fault, "signed_in": signed_in}
-    return page(request, _cookies(parts), "sign_in", status, **values)
+    return page(request, _cookies(parts), "sign_in", status, _origin_after(parts, goal), **values)
+
+
+def _origin_after(parts: IdentityParts, goal: str) -> str:
+    """Of the application that signing in may lead to at once: browsers hold the form's redirects to the policy too."""
+    wanted = ProtocolRequest("GET", "https://localhost/", {}, parse_qsl(goal.partition("?")[2]))
+    with suppress(OAuth2Error):
+        check_parameters(wanted)
+        client, uri = parts.clients.find(wanted.payload.client_id or ""), wanted.payload.redirect_uri
+        return origin_of(uri) if client and uri and client.check_redirect_uri(uri) else ""
+    return ""
 
 
 def _own(goal: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from authlib.common.urls import add_params_to_uri
-from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Error
+from authlib.oauth2.rfc6749 import OAuth2Error
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
@@ -67,7 +67,8 @@ def decide(request: Request, parts: Parts, server: Server, form: Form) -> Respon
         return asked
     if not is_ours(request, Cookies(parts.settings.identity_url), form, parts.settings.identity_url):
         return _refusal(request, parts, "This page is too old. Go back to the application and start again.")
-    if asked.session is None or _must_sign_in(parts, asked):
+    # How old the sign-in may be was settled before the page was shown; people may take their time over it.
+    if asked.session is None:
         return _to_sign_in(request)
     if form.get("decision") != "allow":
         return _answer(parts, server, asked, None)
@@ -86,12 +87,12 @@ def _checked(request: Request, parts: IdentityParts, server: IdentityServer) -> 
     wanted = protocol_request(request)
     try:
         check_parameters(wanted)
-        if "request" in wanted.payload.data or "request_uri" in wanted.payload.data:
-            raise InvalidRequestError("Request objects are not supported.")
         grant = server.get_consent_grant(wanted, end_user=session)
     except OAuth2Error as error:
         return _fault(request, parts, wanted, error)
-    return Asked(grant, wanted, session)
+    asked = Asked(grant, wanted, session)
+    unsupported = [name for name in ("request", "request_uri") if name in wanted.payload.data]
+    return _error(parts, asked, f"{unsupported[0]}_not_supported") if unsupported else asked
 
 
 def _next(request: Request, parts: IdentityParts, server: IdentityServer, asked: Asked) -> Response:

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from authlib.oauth2.rfc6749 import UnsupportedTokenTypeError
+import jwt
+from authlib.oauth2.rfc6749 import InvalidRequestError, UnsupportedTokenTypeError
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oidc.rpinitiated import EndSessionEndpoint, EndSessionRequest
 from joserfc.jwk import KeySet
 
+from deeplens.auth.bearer import TOKEN_TYPE
 from deeplens.auth.scopes import ADMIN
 from deeplens.identity.client import Client
 from deeplens.identity.domain import Family
@@ -103,6 +105,13 @@ class SignOut(EndSessionEndpoint):  # type: ignore[misc]
 
     def get_algorithms(self) -> list[str]:
         return ["RS256"]
+
+    def _validate_id_token_hint(self, id_token_hint: str) -> dict[str, Any]:
+        """Authlib looks at the signature alone, which access tokens share."""
+        claims: dict[str, Any] = super()._validate_id_token_hint(id_token_hint)
+        if jwt.get_unverified_header(id_token_hint).get("typ") == TOKEN_TYPE:
+            raise InvalidRequestError("The id_token_hint is not an ID token.")
+        return claims
 
     def end_session(self, end_session_request: EndSessionRequest) -> None:
         """The cookie belongs to the page."""

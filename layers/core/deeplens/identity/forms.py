@@ -5,6 +5,7 @@ site and no sibling domain can choose it.
 """
 
 import hmac
+import re
 import secrets
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,8 @@ POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'{more}"
 )
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*:(//[A-Za-z0-9._:\[\]-]+)?")
+"""Nothing that could end its place in a policy."""
 
 
 @cache
@@ -82,6 +85,7 @@ def is_ours(request: Request, cookies: Cookies, form: FormData, issuer: str) -> 
 
 
 def origin_of(url: str) -> str:
-    """Scheme and authority of a URL; of a private scheme, as apps have, the scheme alone."""
+    """Scheme and authority of a URL; of a private scheme, as apps have, the scheme alone; empty where there is none."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") else f"{parts.scheme}:"
+    origin = f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") else f"{parts.scheme}:"
+    return origin if ORIGIN.fullmatch(origin) else ""

@@ -155,9 +155,9 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
         return Subject(user, family.id, family.session_id)
 
     def issue_token(self, user: Subject, refresh_token: RefreshToken) -> dict[str, Any]:
-        """Scopes shrink with the user's roles: what was taken away since is not renewed."""
+        """Scopes shrink with the user's roles and the client's: what was taken away since is not renewed."""
         asked = self.request.payload.scope or refresh_token.get_scope()
-        scope = " ".join(allowed(user.user.roles, asked.split()))
+        scope = " ".join(allowed(user.user.roles, set(asked.split()) & set(self.request.client.scopes)))
         if not scope:
             raise InvalidScopeError()
         token: dict[str, Any] = self.generate_token(user, scope, include_refresh_token=True)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Payload, OAuth2Request
@@ -79,7 +80,8 @@ def _check_basic(header: str) -> None:
         credentials = base64.b64decode(encoded.strip()).decode()
     except (binascii.Error, ValueError):
         raise InvalidRequestError("The Authorization header is not Basic.") from None
-    if not STORABLE.fullmatch(credentials):
+    # RFC 6749 has both halves percent-encoded, and Authlib decodes them.
+    if not STORABLE.fullmatch(unquote(credentials)):
         raise InvalidRequestError("The Authorization header holds control characters.")
 
 

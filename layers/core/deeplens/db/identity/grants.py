@@ -37,6 +37,7 @@ ROTATE = """
 WITH spent AS (
     UPDATE nextgen_identity.refresh_tokens t SET spent_at = %s FROM nextgen_identity.token_families f
     WHERE t.token_sha256 = %s AND t.spent_at IS NULL AND f.id = t.family AND f.revoked_at IS NULL
+        AND f.expires_at > %s
     RETURNING t.family
 )
 INSERT INTO nextgen_identity.refresh_tokens (token_sha256, family) SELECT %s, family FROM spent
@@ -88,9 +89,9 @@ class PostgresGrants:
             return connection.execute(BEGIN, [digest(refresh_token), family]).rowcount == 1
 
     def rotate(self, spent: str, following: str, now: datetime) -> bool:
-        """Replace a refresh token by the next. False when it was spent before, or its family revoked."""
+        """Replace a refresh token by the next. False when it was spent before, or its family is over."""
         with self._connections.platform() as connection:
-            return connection.execute(ROTATE, [now, digest(spent), digest(following)]).rowcount == 1
+            return connection.execute(ROTATE, [now, digest(spent), now, digest(following)]).rowcount == 1
 
     def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, bool] | None:
         """The family of a refresh token and whether that token is spent."""

@@ -1,0 +1,175 @@
+"""The pages in a real browser: without script, light and dark, small and large, and Swagger UI signed in."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from deeplens.identity.development import EMAIL
+from deeplens.identity.development import PASSWORD as DEVELOPMENT_PASSWORD
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+
+from tests.e2e.identity.browser import query_of
+from tests.e2e.identity.conftest import CALLBACK, GOODBYE, PASSWORD, World
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 640}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium: `make test` installs it where it may; else install your system's package")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--no-proxy-server"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def profile(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Makes browser profiles; whatever a page complains about fails the test."""
+    complaints: list[str] = []
+    opened: list[BrowserContext] = []
+
+    def new(**options: Any) -> BrowserContext:
+        context = chromium.new_context(**options)
+        context.set_default_timeout(10_000)
+        context.route("http://app.localhost:9/**", arrived)
+        context.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        context.on("weberror", lambda raised: complaints.append(str(raised.error)))
+        opened.append(context)
+        return context
+
+    yield new
+    for context in opened:
+        context.close()
+    # A wrong password is answered with 401 and a bad request with 400: no faults of the page.
+    assert [one for one in complaints if "responded with a status of 4" not in one] == []
+
+
+def arrived(route: Route) -> None:
+    """The client's own page."""
+    route.fulfill(
+        body="<!doctype html><title>The application</title><link rel=icon href=data:,>", content_type="text/html"
+    )
+
+
+def sign_in(page: Page, email: str, password: str = PASSWORD) -> None:
+    page.get_by_label("Email address").fill(email)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+@contextmanager
+def pictured(page: Page, folder: Path, name: str) -> Iterator[None]:
+    """Keep a picture of the page, which must fit into the window's width."""
+    page.screenshot(path=folder / f"{name}.png", full_page=True)
+    assert page.viewport_size
+    assert page.locator("main").bounding_box()["width"] <= page.viewport_size["width"]  # type: ignore[index]
+    yield
+
+
+@pytest.mark.parametrize(
+    ("scheme", "window"), [("light", DESKTOP), ("dark", PHONE)], ids=["light-desktop", "dark-phone"]
+)
+def test_a_person_signs_in_consents_and_signs_out_without_script(
+    profile: Callable[..., BrowserContext], world: World, tmp_path: Path, scheme: str, window: dict[str, int]
+) -> None:
+    app, email = world.app(), world.user("editor")
+    page = profile(java_script_enabled=False, color_scheme=scheme, viewport=window).new_page()
+    page.goto(app.request())
+    with pictured(page, tmp_path, "sign-in"):
+        sign_in(page, email, "a wrong password")
+    expect(page.get_by_role("alert")).to_contain_text("not right")
+    expect(page.get_by_label("Email address")).to_have_value(email)
+    with pictured(page, tmp_path, "wrong-password"):
+        sign_in(page, email)
+    expect(page.get_by_role("heading")).to_have_text("Allow Photo shop?")
+    expect(page.locator("li").first).to_have_text("know who you are")
+    with pictured(page, tmp_path, "consent"):
+        page.get_by_role("button", name="Allow", exact=True).click()
+    page.wait_for_url(f"{CALLBACK}?**")
+    assert app.redeem(query_of(page.url)["code"]).status_code == 200
+
+    page.goto(f"{world.issuer}/account/sign-in")
+    with pictured(page, tmp_path, "signed-in"):
+        page.get_by_role("button", name="Sign out").click()
+    with pictured(page, tmp_path, "sign-out"):
+        page.get_by_role("button", name="Sign out").click()
+    with pictured(page, tmp_path, "signed-out"):
+        expect(page.get_by_role("heading")).to_have_text("You are signed out")
+    page.goto(f"{world.issuer}/connect/authorize?client_id=nobody&response_type=code")
+    with pictured(page, tmp_path, "refusal"):
+        expect(page.get_by_role("heading")).to_contain_text("cannot go on")
+
+
+def test_who_has_consented_before_goes_from_the_password_straight_to_the_application(
+    profile: Callable[..., BrowserContext], world: World
+) -> None:
+    app, email = world.app(), world.user("editor")
+    world.tokens(app, email)
+    page = profile().new_page()
+    page.goto(app.request())
+    sign_in(page, email)
+    page.wait_for_url(f"{CALLBACK}?**")
+
+
+def test_refusing_consent_leads_back_to_the_application(profile: Callable[..., BrowserContext], world: World) -> None:
+    page = profile().new_page()
+    page.goto(world.app().request())
+    sign_in(page, world.user())
+    page.get_by_role("button", name="Do not allow").click()
+    page.wait_for_url(f"{CALLBACK}?**")
+    assert query_of(page.url)["error"] == "access_denied"
+
+
+def test_confirmed_sign_out_leads_back_to_the_application(profile: Callable[..., BrowserContext], world: World) -> None:
+    app = world.app()
+    of_another = world.tokens(app, world.user())["id_token"]
+    page = profile().new_page()
+    page.goto(f"{world.issuer}/account/sign-in")
+    sign_in(page, world.user())
+    wish = {"id_token_hint": of_another, "post_logout_redirect_uri": GOODBYE, "state": "bye"}
+    page.goto(f"{world.issuer}/connect/endsession?{urlencode(wish)}")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(f"{GOODBYE}?state=bye")
+
+
+def test_swagger_ui_signs_in_and_tries_a_request(
+    profile: Callable[..., BrowserContext], world: World, tmp_path: Path
+) -> None:
+    page = profile(viewport=DESKTOP).new_page()
+    page.goto(f"{world.issuer}/swagger/admin")
+    page.get_by_role("button", name="Authorize").first.click()
+    dialog = page.locator(".modal-ux")
+    flow = dialog.locator(".auth-container", has_text="authorizationCode")
+    expect(flow.get_by_label("client_id:")).to_have_value("deeplens-swagger")
+    flow.get_by_text("select all", exact=True).click()
+    page.screenshot(path=tmp_path / "swagger-authorize.png")
+    with page.expect_popup() as opening:
+        flow.locator("button.authorize").click()
+    sign_in(opening.value, EMAIL, DEVELOPMENT_PASSWORD)
+    opening.value.screenshot(path=tmp_path / "swagger-consent.png")
+    with opening.value.expect_event("close"):
+        opening.value.get_by_role("button", name="Allow", exact=True).click()
+    expect(flow.locator("button", has_text="Logout")).to_be_visible()
+    flow.locator("button.btn-done").click()
+
+    operation = page.locator(".opblock-get").first
+    operation.locator(".opblock-summary-control").click()
+    operation.locator("input[placeholder=tenant_id]").fill(world.tenant_id)
+    operation.get_by_role("button", name="Execute").click()
+    expect(operation.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
+    page.screenshot(path=tmp_path / "swagger-tried.png", full_page=True)
+
+
+def test_every_documents_page_shows_its_operations(profile: Callable[..., BrowserContext], world: World) -> None:
+    page = profile().new_page()
+    for name in ("search", "admin", "identity"):
+        page.goto(f"{world.issuer}/swagger/{name}")
+        expect(page.locator(".opblock").first).to_be_visible()
