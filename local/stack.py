@@ -41,6 +41,8 @@ AWS_DEFAULTS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SEC
 # LocalStack lets any name be assumed, and does not look at the session's policy.
 LOCAL_STORAGE_ROLE = "arn:aws:iam::000000000000:role/deeplens-tenant-storage"
 NO_JAVA = "Java or Maven is missing: the broker keeps records in memory only and forgets them when it stops."
+CORES = os.cpu_count() or 2
+WINDOW_PER_CORE, SHARED_PER_CORE = 16, 1
 type Progress = Callable[[str, str], None]
 
 
@@ -100,8 +102,11 @@ class Stack:
             "DEFAULT_STORAGE": self.config.storage,
             "IDENTITY_URL": self.identity_url,
             "URL_SIGNING_KEY": self._kept_secret("signing.key"),
+            # One machine does not scale out: what is in flight is what a quiet tenant waits behind.
+            "TENANT_WINDOW": str(WINDOW_PER_CORE * CORES),
+            "TENANT_WINDOW_SHARED": str(SHARED_PER_CORE * CORES),
             "PENDING_DUE_SECONDS": str(self.config.pending_due_seconds),
-            "PARALLELISM": str(min(8, 2 * (os.cpu_count() or 2))),
+            "PARALLELISM": str(min(8, 2 * CORES)),
             "POWERTOOLS_SERVICE_NAME": "deeplens",
         }
 

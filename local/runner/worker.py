@@ -19,7 +19,7 @@ import psutil
 
 from local.runner.logs import rotate
 from local.runner.runtime_api import MAX_PAYLOAD_BYTES, Answer, Invocation, RuntimeApi
-from local.runner.template import FunctionSpec
+from local.runner.template import FunctionSpec, HttpEvent
 from local.services.process import ServiceFailed, end_group, spawn_child
 
 INIT_SECONDS = 60
@@ -41,6 +41,10 @@ class Result:
     @property
     def failed(self) -> bool:
         return self.error is not None
+
+
+BACKGROUND = 10
+"""Priority of functions that nobody waits for: Lambda gives every function cores of its own, one machine cannot."""
 
 
 class Worker:
@@ -131,6 +135,7 @@ class Worker:
                 env=environment,
                 cwd=spec.code,
                 inherit=False,
+                nice=0 if any(isinstance(event, HttpEvent) for event in spec.events) else BACKGROUND,
             )
 
     def kill(self) -> None:

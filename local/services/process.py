@@ -197,10 +197,11 @@ def spawn_child(
     cwd: Path | None = None,
     user: int | None = None,
     inherit: bool = True,
+    nice: int = 0,
 ) -> subprocess.Popen[bytes]:
     """Start a process in its own group that the kernel ends with the calling thread.
 
-    ``inherit`` says whether ``env`` adds to this process's environment or replaces it.
+    ``inherit`` says whether ``env`` adds to this process's environment or replaces it; ``nice`` lowers its priority.
     """
     parent = os.getpid()
     return subprocess.Popen(
@@ -211,12 +212,14 @@ def spawn_child(
         env=(dict(os.environ) if inherit else {}) | dict(env or {}),
         cwd=cwd,
         start_new_session=True,
-        preexec_fn=_child_setup(parent, user),
+        preexec_fn=_child_setup(parent, user, nice),
     )
 
 
-def _child_setup(parent: int, user: int | None) -> Callable[[], None]:
+def _child_setup(parent: int, user: int | None, nice: int) -> Callable[[], None]:
     def setup() -> None:
+        if nice:
+            os.nice(nice)
         if user is not None:
             os.setgroups([])
             os.setgid(user)

@@ -117,7 +117,7 @@ class Parts:
     def pending(self) -> PendingImages:
         from deeplens.db.pending import PostgresPending
 
-        return PostgresPending(self.connections, self.settings.tenant_window)
+        return PostgresPending(self.connections, self.settings.tenant_window, self.settings.tenant_window_shared)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:

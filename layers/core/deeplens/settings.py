@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     default_max_file_bytes: int = Field(0, ge=0, description="The same for the bytes of one upload")
     parallelism: int = Field(8, ge=1, description="Threads that work on one batch")
     tenant_window: int = Field(200, ge=1, description="Images of one tenant in flight")
+    tenant_window_shared: int = Field(200, ge=1, description="The same while another tenant uses the API")
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
 

@@ -10,6 +10,7 @@ from deeplens.contracts.events import ImageUploaded
 from deeplens.db import pending as module
 from deeplens.db.connections import Connections
 from deeplens.db.pending import PostgresPending
+from deeplens.db.usage import PostgresRequestCounters
 from deeplens.ports import PendingImages
 
 from tests.fakes.db import FakePending
@@ -190,3 +191,22 @@ def test_an_image_already_pending_keeps_its_first_event(pending: PendingImages) 
     pending.admit(first, DUE)
     later = first.model_copy(update={"size_bytes": first.size_bytes + 1})
     assert pending.admit(later, DUE).event.size_bytes == first.size_bytes
+
+
+def test_a_tenant_in_company_has_a_smaller_window(connections: Connections) -> None:
+    """A flood that is alone may use the whole machine; another tenant's request makes it leave room at once."""
+    pending, counters = PostgresPending(connections, 4, shared=1), PostgresRequestCounters(connections)
+    with connections.platform() as connection:
+        connection.execute("TRUNCATE pending_images")
+        connection.execute("DELETE FROM request_counters")
+
+    def ended(*numbers: int) -> list[str]:
+        return ids(pending.finish([("tenant_a", f"img_{n}") for n in numbers], DUE))
+
+    assert [pending.admit(accepted(n), DUE).released for n in range(5)] == [True, True, True, True, False]
+    counters.count("tenant_a", datetime.now(UTC))
+    assert ended(0) == ["img_4"]
+    counters.count("tenant_quiet", datetime.now(UTC))
+    assert not pending.admit(accepted(5), DUE).released
+    assert pending.admit(accepted(6, "tenant_quiet"), DUE).released
+    assert (ended(1), ended(2, 3), ended(4)) == ([], [], ["img_5"])

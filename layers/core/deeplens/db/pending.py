@@ -10,20 +10,28 @@ from deeplens.db.connections import Connections
 from deeplens.db.values import as_jsonb
 from deeplens.domain import Admission
 
-ADMIT = """
+WINDOW = """
+CASE WHEN %(shared)s < %(window)s AND EXISTS (
+    SELECT 1 FROM request_counters r
+    WHERE r.minute >= date_trunc('minute', now()) - interval '1 minute' AND r.tenant_id <> {tenant})
+THEN %(shared)s ELSE %(window)s END
+"""
+"""How many images of a tenant may be in flight: fewer while another tenant uses the API, who would wait behind them."""
+ADMIT = f"""
 INSERT INTO pending_images (tenant_id, image_id, event, due, released)
 SELECT %(tenant)s, %(image)s, %(event)s, %(due)s,
-       (SELECT count(*) < %(window)s FROM pending_images WHERE tenant_id = %(tenant)s AND released)
+       (SELECT count(*) < {WINDOW.format(tenant="%(tenant)s")} FROM pending_images
+        WHERE tenant_id = %(tenant)s AND released)
 ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due
 RETURNING released, event
-"""
+"""  # noqa: S608
 FORGET = """
 DELETE FROM pending_images p USING unnest(%s::text[], %s::text[]) AS ended(tenant_id, image_id)
 WHERE p.tenant_id = ended.tenant_id AND p.image_id = ended.image_id
 """
-RELEASE = """
+RELEASE = f"""
 WITH room AS (
-    SELECT t.tenant_id, greatest(0, %(window)s - (
+    SELECT t.tenant_id, greatest(0, {WINDOW.format(tenant="t.tenant_id")} - (
         SELECT count(*) FROM pending_images p WHERE p.tenant_id = t.tenant_id AND p.released)) AS places
     FROM unnest(%(tenants)s::text[]) AS t(tenant_id)
 ), next AS (
@@ -34,7 +42,7 @@ WITH room AS (
 UPDATE pending_images p SET released = true, due = %(due)s FROM next
 WHERE p.tenant_id = next.tenant_id AND p.image_id = next.image_id
 RETURNING p.event, p.accepted_at AS since
-"""
+"""  # noqa: S608
 OVERDUE = """
 UPDATE pending_images p SET due = %(due)s FROM (
     SELECT tenant_id, image_id, due FROM pending_images WHERE released AND due < %(now)s
@@ -55,10 +63,12 @@ class PostgresPending:
     Parameters
     ----------
     window : images of one tenant in flight.
+    shared : the same while another tenant uses the API; never more than ``window``.
     """
 
-    def __init__(self, connections: Connections, window: int) -> None:
-        self.connections, self._window = connections, window
+    def __init__(self, connections: Connections, window: int, shared: int | None = None) -> None:
+        self.connections = connections
+        self._windows = {"window": window, "shared": min(window, shared or window)}
 
     def admit(self, event: ImageUploaded, due: datetime) -> Admission:
         values = {
@@ -66,7 +76,7 @@ class PostgresPending:
             "image": event.image_id,
             "event": as_jsonb(event.model_dump(mode="json", by_alias=True, exclude_none=True)),
             "due": due,
-            "window": self._window,
+            **self._windows,
         }
         with self.connections.platform() as connection:
             with connection.pipeline():
@@ -79,7 +89,7 @@ class PostgresPending:
         if not images:
             return []
         tenants = sorted({tenant_id for tenant_id, _ in images})
-        values = {"window": self._window, "tenants": tenants, "due": due}
+        values = {**self._windows, "tenants": tenants, "due": due}
         with self.connections.platform() as connection:
             with connection.pipeline():
                 connection.execute(LOCK, [tenants])
