@@ -64,6 +64,7 @@ class Victim:
 
 @pytest.fixture(scope="module")
 def victim(stack: Stack, parts: Parts) -> Victim:
+    new_client(stack, parts, THIEF, "nfs")
     client = new_client(stack, parts, VICTIM, "nfs")
     image_id = client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK)
     with operator(stack, parts) as http:
@@ -187,7 +188,6 @@ def test_a_scope_too_little_is_refused(stack: Stack, parts: Parts, routes: list[
 def test_another_tenants_everything_does_not_exist(
     stack: Stack, parts: Parts, routes: list[Route], victim: Victim
 ) -> None:
-    new_client(stack, parts, THIEF, "nfs")
     before = parts.stores.for_tenant(parts.tenants.get(VICTIM, fresh=True))
     stored = [entry.key for entry in before.list()]
     every = (READ, WRITE, ADMIN)
@@ -239,8 +239,8 @@ def test_a_suspended_tenant_gets_nothing(stack: Stack, parts: Parts, routes: lis
                     assert_refused(ask(client, route, asleep), route, {403})
 
 
-def test_both_kinds_of_credentials_at_once_are_ambiguous(stack: Stack, parts: Parts) -> None:
-    headers = {"Authorization": f"Bearer {token(stack, parts, VICTIM, READ)}"}
+def test_both_kinds_of_credentials_at_once_are_ambiguous(stack: Stack, parts: Parts, victim: Victim) -> None:
+    headers = {"Authorization": f"Bearer {token(stack, parts, victim.ids['tenant_id'], READ)}"}
     with with_key(stack, parts.api_keys.create(THIEF, "thief", (READ,))) as client:
         answer = client.get("/v1/images", headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/ambiguous-credentials")
