@@ -1,6 +1,6 @@
 """HTTP → look after tenants → deeplens.images.maintenance"""
 
-from deeplens.api.app import create_admin_app
+from deeplens.api.admin_app import create_admin_app
 from deeplens.bootstrap import parts
 from mangum import Mangum
 

@@ -9,7 +9,8 @@ from io import BytesIO
 from typing import Any
 
 import httpx
-from deeplens.api.app import create_admin_app, create_app
+from deeplens.api.admin_app import create_admin_app
+from deeplens.api.app import create_app
 from deeplens.db.audit import Deed
 from deeplens.domain import ModelRef, OutgoingMessage, Point, StageResult, Step, Tenant
 from deeplens.imaging import Limits

@@ -5,6 +5,7 @@ from datetime import timedelta
 from fastapi import APIRouter
 
 from deeplens.api.auth import Administrator, AuthenticatedAdministrator
+from deeplens.api.fields import refusal
 from deeplens.api.parts import Admin
 from deeplens.api.problems import responses
 from deeplens.auth.api_keys import KeyRecord
@@ -26,6 +27,8 @@ def create_key(
     """Of which only a SHA-256 is kept. Nobody can give a scope that they lack."""
     if missing := sorted(set(wanted.scopes) - principal.scopes) if principal.tenant_id else []:
         raise ApiError(403, "insufficient-scope", "Insufficient scope", f"You lack {', '.join(missing)} yourself.")
+    if wanted.expires_at is not None and wanted.expires_at <= parts.clock.now():
+        raise refusal("body", ("expiresAt",), "is in the past")
     presented = parts.api_keys.create(tenant.id, wanted.name, wanted.scopes, wanted.expires_at)
     return _new(parts, tenant.id, presented)
 
@@ -52,8 +55,7 @@ def shown(record: KeyRecord) -> dict[str, object]:
 
 
 def _new(parts: Admin, tenant_id: str, presented: str) -> NewKeyView:
-    prefix = presented.split("_")[1]
-    record = next(one for one in parts.api_keys.of_tenant(tenant_id) if one.prefix == prefix)
+    record = parts.api_keys.find(tenant_id, presented)
     return NewKeyView.model_validate({**shown(record), "key": presented})
 
 

@@ -1,5 +1,6 @@
 """/v1/admin/tenants/{id}/models: which model a tenant's images are searched with, and changing it without downtime."""
 
+import math
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -79,7 +80,7 @@ def start_rollout(
     images = parts.vector_states.counts(tenant, profile.ref).missing
     estimate = Estimate(
         images=images,
-        minutes=None if seconds is None else round(images * seconds / 60, 2),
+        minutes=None if seconds is None else math.ceil(images * seconds / 60 * 100) / 100,
         milliseconds_per_image=None if seconds is None else round(seconds * 1000, 2),
     )
     if wanted.dry_run:

@@ -1,16 +1,14 @@
-"""The HTTP API as one ASGI application."""
+"""The search API as one ASGI application, and what every API has."""
 
 from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
-from deeplens.api import admin_keys, admin_models, admin_people, admin_tenants, content, images, problems, search, usage
-from deeplens.api import admin_platform as platform
-from deeplens.api.audited import audited
+from deeplens.api import content, images, problems, search, usage
 from deeplens.api.auth import OAUTH
 from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
-from deeplens.api.parts import AdminParts, ApiParts
+from deeplens.api.parts import ApiParts
 from deeplens.api.quotas import RATE_LIMITED
 from deeplens.contracts.api import Health
 
@@ -24,47 +22,19 @@ TAGS = [
     {"name": "usage", "description": "What you use, and how much you may."},
     {"name": "service", "description": "About the API itself."},
 ]
-ADMIN_DESCRIPTION = """Look after tenants.
-
-Every request carries a bearer token or `X-API-Key` with the scope `deeplens.api.admin`: an operator's reaches every
-tenant, a tenant's own only itself. Errors are `application/problem+json` (RFC 9457)."""
-ADMIN_TAGS = [
-    {"name": "tenants", "description": "Create, suspend, delete."},
-    {"name": "users", "description": "Who signs in, and their roles."},
-    {"name": "keys", "description": "API keys of a tenant."},
-    {"name": "clients", "description": "OAuth clients."},
-    {"name": "platform", "description": "What happened, and what answers."},
-    {"name": "models", "description": "Change a tenant's embedding model without downtime."},
-    {"name": "service", "description": "About the API itself."},
-]
 FORM_OVERHEAD_BYTES = 128 * 1024
 """Room for boundaries, tags and metadata beside the file."""
 
 
 def create_app(parts: ApiParts) -> FastAPI:
     """The search API over ``parts``; none of them is touched before a request needs it."""
-    app = _application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
+    app = application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
     for router in (images.router, content.router, search.router, usage.router):
         app.include_router(router, responses=RATE_LIMITED)
     return app
 
 
-def create_admin_app(parts: AdminParts) -> FastAPI:
-    """The Admin API over ``parts``."""
-    app = _application(parts, "DeepLens Admin", ADMIN_DESCRIPTION, ADMIN_TAGS, "/v1/admin")
-    noted = [Depends(audited)]
-    for router in (
-        admin_tenants.router,
-        *admin_people.routers,
-        admin_keys.router,
-        admin_models.router,
-        platform.router,
-    ):
-        app.include_router(router, dependencies=noted)
-    return app
-
-
-def _application(parts: ApiParts, title: str, description: str, tags: list[dict[str, Any]], root: str) -> FastAPI:
+def application(parts: ApiParts, title: str, description: str, tags: list[dict[str, Any]], root: str) -> FastAPI:
     """What every API has: problems, limits, a health route and its document."""
     app = FastAPI(
         title=title,

@@ -51,7 +51,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's documentation: its refusals, beside those every authenticated route has."""
     return {
         status: {"model": Problem, "description": HTTPStatus(status).phrase}
-        for status in sorted({401, 403, 422, 500, 503, *statuses})
+        for status in sorted({400, 401, 403, 422, 500, 503, *statuses})
     }
 
 
@@ -139,7 +139,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
         detail = f"Nothing is served at {request.url.path}."
     elif raised.status_code == 405:
         detail = f"{request.method} is not served at {request.url.path}."
-    elif raised.status_code == 413:
-        detail = f"A file of at most {request.app.state.parts.settings.max_upload_bytes} bytes fits into a request."
     code = CODE_OF.get(raised.status_code, phrase.lower().replace(" ", "-"))
     return problem_response(request, ApiError(raised.status_code, code, phrase, detail, dict(raised.headers or {})))

@@ -39,8 +39,9 @@ WHERE prefix = %s AND (last_used_at IS NULL OR last_used_at < now() - interval '
 
 
 LIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+COLUMNS = "prefix, name, scopes, created_at, expires_at, last_used_at"
 OF_TENANT = f"""
-SELECT prefix, name, scopes, created_at, expires_at, last_used_at FROM tenant_api_keys
+SELECT {COLUMNS} FROM tenant_api_keys
 WHERE tenant_id = %s AND {LIVE} ORDER BY created_at, prefix
 """  # noqa: S608
 ROTATE = f"""
@@ -137,6 +138,16 @@ class PostgresApiKeys:
         """Live keys, the oldest first."""
         with self._connections.platform() as connection:
             return [KeyRecord(**row) for row in connection.execute(OF_TENANT, [tenant_id]).fetchall()]
+
+    def find(self, tenant_id: str, presented: str) -> KeyRecord:
+        """The row of a key that was just made. Raises ``KeyError`` when the tenant has no such key."""
+        statement = f"SELECT {COLUMNS} FROM tenant_api_keys WHERE prefix = %s AND tenant_id = %s"  # noqa: S608
+        prefix, _ = split_key(presented) or ("", "")
+        with self._connections.platform() as connection:
+            row = connection.execute(statement.encode(), [prefix, tenant_id]).fetchone()
+        if row is None:
+            raise KeyError(prefix)
+        return KeyRecord(**row)
 
     def rotate(self, tenant_id: str, prefix: str, ends: datetime) -> str | None:
         """A new key like the old one, which ends then; None when the tenant has no such live key."""

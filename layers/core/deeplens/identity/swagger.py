@@ -3,7 +3,7 @@
 import secrets
 from importlib.resources import files
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException
 from fastapi.openapi.docs import get_swagger_ui_oauth2_redirect_html
 from starlette.responses import HTMLResponse, Response
 
@@ -50,7 +50,7 @@ def page(parts: Parts, api: str = "search") -> Response:
 
 
 @router.get("/assets/{name}")
-def asset(request: Request, name: str) -> Response:  # noqa: ARG001
+def asset(name: str) -> Response:
     if name not in ASSETS:
         raise HTTPException(404)
     body = files("fastapi_swagger.resources").joinpath(name).read_bytes()

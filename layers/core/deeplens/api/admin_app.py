@@ -1,0 +1,37 @@
+"""The Admin API as one ASGI application; apart, so that no other function imports it."""
+
+from fastapi import Depends, FastAPI
+
+from deeplens.api import admin_keys, admin_models, admin_people, admin_platform, admin_tenants
+from deeplens.api.app import application
+from deeplens.api.audited import audited
+from deeplens.api.parts import AdminParts
+
+DESCRIPTION = """Look after tenants.
+
+Every request carries a bearer token or `X-API-Key` with the scope `deeplens.api.admin`: an operator's reaches every
+tenant, a tenant's own only itself. Errors are `application/problem+json` (RFC 9457)."""
+TAGS = [
+    {"name": "tenants", "description": "Create, suspend, delete."},
+    {"name": "users", "description": "Who signs in, and their roles."},
+    {"name": "keys", "description": "API keys of a tenant."},
+    {"name": "clients", "description": "OAuth clients."},
+    {"name": "platform", "description": "What happened, and what answers."},
+    {"name": "models", "description": "Change a tenant's embedding model without downtime."},
+    {"name": "service", "description": "About the API itself."},
+]
+ROUTERS = (
+    admin_tenants.router,
+    *admin_people.routers,
+    admin_keys.router,
+    admin_models.router,
+    admin_platform.router,
+)
+
+
+def create_admin_app(parts: AdminParts) -> FastAPI:
+    """The Admin API over ``parts``; every write that it begins is in the audit log."""
+    app = application(parts, "DeepLens Admin", DESCRIPTION, TAGS, "/v1/admin")
+    for router in ROUTERS:
+        app.include_router(router, dependencies=[Depends(audited)])
+    return app
