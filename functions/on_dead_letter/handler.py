@@ -1,4 +1,4 @@
-"""deeplens.processing.deadletter → store_dead_letters"""
+"""deeplens.processing.deadletter, the redrive queue → store_dead_letters"""
 
 from deeplens.bootstrap import pipeline_handler
 from deeplens.kafka.dead_letters import read_dead_letter

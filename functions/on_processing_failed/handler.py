@@ -1,4 +1,4 @@
-"""deeplens.processing.failed → fail → deeplens.processing.deadletter"""
+"""deeplens.processing.failed → fail → the delay queue, or deeplens.processing.deadletter"""
 
 from deeplens.bootstrap import pipeline_handler
 from deeplens.pipeline.fail import Fail

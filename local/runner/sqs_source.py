@@ -14,10 +14,23 @@ MOST_PER_POLL = 10
 
 
 class SqsSource:
-    """Feeds one function from one queue; a message that fails stays and comes again, until the queue redrives it."""
+    """Feeds one function from one queue; a message that fails stays and comes again, until the queue redrives it.
 
-    def __init__(self, event: SqsEvent, pool: Pool, client: Any, log: Callable[[str], None]) -> None:
+    Parameters
+    ----------
+    recreate : makes the queue that is not there (any more).
+    """
+
+    def __init__(
+        self,
+        event: SqsEvent,
+        pool: Pool,
+        client: Any,
+        log: Callable[[str], None],
+        recreate: Callable[[], None] = lambda: None,
+    ) -> None:
         self._event, self.pool, self._client, self._log = event, pool, client, log
+        self._recreate = recreate
         self._url = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"poll {event.queue}", daemon=True)
@@ -40,7 +53,15 @@ class SqsSource:
                 self._poll()
             except Exception as error:
                 self._log(f"{self._event.queue}: {error!r}")
+                if _is_missing(error):
+                    self._make_again()
                 self._stopping.wait(1)
+
+    def _make_again(self) -> None:
+        try:
+            self._recreate()
+        except Exception as error:
+            self._log(f"{self._event.queue}: not made again: {error!r}")
 
     def _queue_url(self) -> str:
         queue = self._event.queue
@@ -84,6 +105,12 @@ class SqsSource:
     def _delete(self, messages: Sequence[Mapping[str, Any]]) -> None:
         entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
         self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+
+
+def _is_missing(error: Exception) -> bool:
+    """Whether SQS says that there is no such queue; its code differs between the two protocols."""
+    code = str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
+    return "NonExistentQueue" in code or "QueueDoesNotExist" in code
 
 
 def sqs_record(message: Mapping[str, Any], queue: str, region: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from deeplens.auth.scopes import READ, WRITE, checked_scopes
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import (
     Admission,
-    DeadLetterEntry,
     ImageQuery,
     ImageRecord,
     NewImage,
@@ -169,6 +168,13 @@ class FakePending:
             waiting = [key for key, row in self._rows.items() if key[0] in tenants and not row[2]]
             return [self._release(key, due) for key in waiting if self._in_flight(key[0]) < self._window]
 
+    def postpone(self, images: Sequence[tuple[str, str, datetime]]) -> None:
+        with self._lock:
+            for tenant_id, image_id, later in images:
+                if row := self._rows.get((tenant_id, image_id)):
+                    event, due, released = row
+                    self._rows[tenant_id, image_id] = (event, max(due, later), released)
+
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
         with self._lock:
             late = [(key, row) for key, row in self._rows.items() if row[2] and row[1] < now]
@@ -181,16 +187,6 @@ class FakePending:
 
     def _in_flight(self, tenant_id: str) -> int:
         return sum(released for (tenant, _), (_, _, released) in self._rows.items() if tenant == tenant_id)
-
-
-class FakeDeadLetters:
-    """``DeadLetters`` whose ``letters`` tests may read, by id."""
-
-    def __init__(self) -> None:
-        self.letters: dict[str, DeadLetterEntry] = {}
-
-    def store(self, letters: Sequence[DeadLetterEntry]) -> None:
-        self.letters = {letter.id: letter for letter in reversed(letters)} | self.letters
 
 
 class FakeUsage:

@@ -1,6 +1,7 @@
 """events/: what `deeplens invoke` and `sam local invoke` send is what Lambda sends, and poison blocks nothing."""
 
 import json
+from base64 import b64decode
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from deeplens.contracts.events import DeadLetter, Event, ProcessingFailed
+from deeplens.contracts.retries import Retry
 from deeplens.domain import OutgoingMessage
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
@@ -19,6 +21,7 @@ from mangum import Mangum
 
 from local.runner.kafka_event import KafkaRecord, lambda_event
 from local.runner.schedule_source import schedule_event
+from local.runner.sqs_source import sqs_record
 from tests.unit.api.world import World
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
@@ -64,7 +67,8 @@ def run(topic: Topic, event: dict[str, Any]) -> tuple[Listening, list[Event], An
 def test_every_function_has_events_and_every_topic_a_payload() -> None:
     kafka = {f"{name}{kind}" for name, _ in KAFKA for kind in ("", ".poison")}
     http = {f"{name}{kind}" for name in ("search_api", "admin_api") for kind in ("", ".poison")}
-    assert {path.stem for path in EVENTS.glob("*.json")} == kafka | http | {"on_schedule"}
+    queue = {"on_retry_due", "on_retry_due.poison"}
+    assert {path.stem for path in EVENTS.glob("*.json")} == kafka | http | queue | {"on_schedule"}
     assert {path.stem for path in (EVENTS / "payloads").glob("*.json")} == {topic.name for topic in TOPICS}
 
 
@@ -105,6 +109,34 @@ def test_poison_becomes_failures_and_lets_the_partition_go_on(name: str, topic: 
     assert answer == {"batchItemFailures": []}
     assert [event.source and event.source.offset for event in kept if isinstance(event, kinds)] == [0, 1, 2, 3]
     assert len(stage.heard) + len(published) == 4
+
+
+def test_a_queues_valid_event_reaches_the_stage_and_its_poison_becomes_failures() -> None:
+    stage, publisher = Listening(Retry), Publishing()
+    clock, silent = (
+        SimpleNamespace(now=lambda: datetime(2026, 1, 14, tzinfo=UTC)),
+        SimpleNamespace(report=lambda *_: None),
+    )
+    handler = BatchHandler(stage, publisher, clock)  # type: ignore[arg-type]
+
+    for name in ("on_retry_due", "on_retry_due.poison"):
+        assert handler(read(name), silent) == {"batchItemFailures": []}  # type: ignore[arg-type]
+    (heard,) = stage.heard
+    assert isinstance(heard, Retry)
+    assert b64decode(heard.record.value or "") == (EVENTS / "payloads" / "deeplens.images.uploaded.json").read_bytes()
+    failed = [event for event in publisher.events if isinstance(event, ProcessingFailed)]
+    assert [event.source and event.source.topic for event in failed] == ["RetryQueue"] * 4
+
+
+def test_a_message_is_built_as_the_runner_builds_it() -> None:
+    (written,) = read("on_retry_due")["Records"]
+    message = {
+        "MessageId": written["messageId"],
+        "ReceiptHandle": written["receiptHandle"],
+        "Body": written["body"],
+        "Attributes": written["attributes"],
+    }
+    assert sqs_record(message, "RetryQueue", "us-east-1") == written
 
 
 def test_a_schedule_event_is_built_as_the_runner_builds_it() -> None:

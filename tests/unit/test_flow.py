@@ -14,12 +14,13 @@ from deeplens import topics
 from deeplens.storage.scope import ON_BUCKET, ON_OBJECTS, SECONDS
 from deeplens.topics import TOPICS, Topic
 
-from local.runner.template import FunctionSpec, KafkaEvent, TagLoader, load
+from local.runner.template import FunctionSpec, KafkaEvent, SqsEvent, TagLoader, load
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = load(ROOT / "template.yaml", {}, {})
 RESOURCES: dict[str, dict[str, Any]] = yaml.load((ROOT / "template.yaml").read_text(), TagLoader)["Resources"]
 KAFKA = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, KafkaEvent)]
+QUEUES = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, SqsEvent)]
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
 HTTP_PARTS = {
     "search_api": {"stores", "embedder"},
@@ -28,7 +29,7 @@ HTTP_PARTS = {
 }
 QUOTED = re.compile(r"`([^`]+)`")
 README = {
-    function: (woken_by.strip("`"), QUOTED.findall(stages), set(QUOTED.findall(emits)))
+    function: (set(QUOTED.findall(woken_by)), QUOTED.findall(stages), set(QUOTED.findall(emits)))
     for woken_by, function, stages, emits in ROW.findall((ROOT / "functions" / "README.md").read_text())
 }
 STAGE = re.compile(r"^from deeplens\.pipeline\.(\w+) import (\w+)$", re.M)
@@ -77,7 +78,12 @@ def test_a_function_runs_the_stage_of_its_topic(spec: FunctionSpec, event: Kafka
 
 def test_the_registry_knows_who_reports_failures() -> None:
     ends = {*topics.PROCESSING_FAILED.consumers, *topics.PROCESSING_DEADLETTER.consumers}
-    assert set(topics.PROCESSING_FAILED.producers) == {spec.name for spec, _ in KAFKA} - ends
+    assert set(topics.PROCESSING_FAILED.producers) == {spec.name for spec, _ in [*KAFKA, *QUEUES]} - ends
+
+
+def test_what_fails_for_the_time_being_is_tried_again_wherever_a_stage_consumes() -> None:
+    last = {topics.PROCESSING_FAILED, topics.PROCESSING_DEADLETTER}
+    assert set(topics.RETRIES) == {topic.name for topic in TOPICS if topic.consumers and topic not in last}
 
 
 def test_the_registry_knows_who_releases_waiting_images() -> None:
@@ -87,8 +93,16 @@ def test_the_registry_knows_who_releases_waiting_images() -> None:
 
 @pytest.mark.parametrize("topic", TOPICS, ids=named)
 def test_the_flow_table_says_who_produces_and_consumes(topic: Topic) -> None:
-    assert {name for name, (woken_by, _, _) in README.items() if woken_by == topic.name} == set(topic.consumers)
+    assert {name for name, (woken_by, _, _) in README.items() if topic.name in woken_by} == set(topic.consumers)
     assert {name for name, (_, _, emits) in README.items() if topic.name in emits} == set(topic.producers)
+
+
+def test_the_flow_table_says_who_reads_which_queue() -> None:
+    read = {(spec.name, event.queue.removeprefix("local:").removesuffix(".Arn")) for spec, event in QUEUES}
+    assert {queue for _, queue in read} == set(TEMPLATE.queues)
+    assert {
+        (name, queue) for name, (woken_by, _, _) in README.items() for queue in woken_by & {*TEMPLATE.queues}
+    } == read
 
 
 def test_the_flow_table_lists_every_function_and_its_stage() -> None:
@@ -146,9 +160,28 @@ def test_every_kafka_trigger_has_a_consumer_group_of_its_own() -> None:
     assert max(Counter(event.group_id for _, event in KAFKA).values()) == 1
 
 
-def test_every_queue_has_a_redrive_queue() -> None:
-    redriven = [queue["RedrivePolicy"] for queue in TEMPLATE.queues.values() if "RedrivePolicy" in queue]
-    assert len(TEMPLATE.queues) <= 2 * len(redriven)
+def test_every_queue_has_a_redrive_queue_that_keeps_its_messages_as_dead_letters() -> None:
+    targets = {
+        queue["RedrivePolicy"]["deadLetterTargetArn"] for queue in TEMPLATE.queues.values() if "RedrivePolicy" in queue
+    }
+    assert targets == {event.queue for spec, event in QUEUES if spec.name in topics.PROCESSING_DEADLETTER.consumers}
+    last = {event.queue.removeprefix("local:").removesuffix(".Arn") for _, event in QUEUES if event.queue in targets}
+    assert {name for name, queue in TEMPLATE.queues.items() if "RedrivePolicy" not in queue} == last
+
+
+@pytest.mark.parametrize(("spec", "event"), QUEUES, ids=named)
+def test_a_message_comes_again_only_when_its_function_has_ended(spec: FunctionSpec, event: SqsEvent) -> None:
+    queue = TEMPLATE.queues[event.queue.removeprefix("local:").removesuffix(".Arn")]
+    assert event.partial
+    # AWS asks for six times the timeout: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+    assert int(queue["VisibilityTimeout"]) >= 6 * spec.timeout_seconds
+
+
+def test_a_message_outlives_half_an_hour_of_a_shared_part_away() -> None:
+    for queue in TEMPLATE.queues.values():
+        received = queue.get("RedrivePolicy", {}).get("maxReceiveCount", 1000)
+        assert int(queue["VisibilityTimeout"]) * int(received) > 4 * 3600
+        assert int(queue["MessageRetentionPeriod"]) == 14 * 24 * 3600
 
 
 @pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
@@ -159,6 +192,7 @@ def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
     expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
     expected |= {"StoragePolicy"} if used & {"lifecycle", "stores"} else set()
     expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
+    expected |= {"RetryQueuePolicy"} if "retries" in used else set()
     expected |= {"InferencePolicy"} if "embedder" in used else set()
     assert set(policies) - {"own"} == expected
 

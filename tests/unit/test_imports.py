@@ -15,7 +15,7 @@ CORE = ROOT / "layers" / "core" / "deeplens"
 SOURCES = sorted(CORE.rglob("*.py"))
 STAGES = sorted((CORE / "pipeline").glob("*.py"))
 HANDLERS = sorted((ROOT / "functions").glob("*/handler.py"))
-STAGES_KNOW = {"contracts", "domain", "errors", "imaging", "pipeline", "ports", "rollouts"}
+STAGES_KNOW = {"contracts", "dead_letters", "domain", "errors", "imaging", "pipeline", "ports", "retries", "rollouts"}
 PURE = {"deeplens.auth.ports", "deeplens.vectors.payload"}
 OWNERS = {
     "PIL": {"imaging"},
@@ -25,7 +25,7 @@ OWNERS = {
     "aws_lambda_powertools": {"kafka", "telemetry.py"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "boto3": {"aws.py"},
-    "botocore": {"aws.py", "egress", "inference", "secret_store.py", "storage"},
+    "botocore": {"aws.py", "egress", "inference", "secret_store.py", "sqs", "storage"},
     "confluent_kafka": {"kafka"},
     "cryptography": {"auth"},
     "fastapi": {"api", "identity"},

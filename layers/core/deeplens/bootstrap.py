@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deeplens.ports import EventPublisher
 
 
-type KafkaHandler = Callable[[Mapping[str, Any], Any], Response]
+type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 
 
 @lru_cache(maxsize=1)
@@ -28,13 +28,13 @@ def parts() -> Parts:
     return Parts(settings())
 
 
-def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> KafkaHandler:
-    """The Lambda handler that runs a stage on its topic's batches."""
+def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> BatchFunction:
+    """The Lambda handler that runs a stage on the batches of its topic or queue."""
     parts().publisher.connect()
     batch_handler = BatchHandler(parts().build(stage), parts().publisher, parts().clock, parse_record)
 
-    def handler(event: Mapping[str, Any], _context: Any) -> Response:
-        return batch_handler(event, Invocation())
+    def handler(event: Mapping[str, Any], context: Any) -> Response:
+        return batch_handler(event, Invocation(), context.get_remaining_time_in_millis)
 
     return handler
 

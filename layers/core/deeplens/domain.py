@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, Literal
 
-from deeplens.contracts.events import Event, ImageUploaded, SourceRecord
+from deeplens.contracts.events import Event, ImageUploaded
 from deeplens.contracts.search import MatchLabel
 from deeplens.limits import UNLIMITED, ResourceLimits
 
@@ -281,18 +281,23 @@ class OutgoingMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetterEntry:
-    """A row of ``dead_letters``."""
+class OutgoingRecord:
+    """A record as it stands on its topic, e.g. one that is sent again.
 
-    id: str
-    tenant_id: str | None
-    image_id: str | None
-    stage: str | None
-    error_code: str
-    error_message: str
-    attempt: int
-    failed_at: datetime
-    source: SourceRecord | None
+    Attributes
+    ----------
+    event_id : the same as before, so that what follows from it has the same ids as well.
+    attempt : counted from 1; a failure tells it.
+    replays : how often an operator has sent it again.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    event_id: str
+    traceparent: str | None = None
+    attempt: int = 1
+    replays: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,16 @@ class InferenceBusy(InferenceUnavailable):
     """The endpoint shed load; retry after ``retry_after_seconds``."""
 
 
+class QueueUnavailable(DependencyUnavailable):
+    part = "queue"
+
+
+class TimeUp(DependencyUnavailable):
+    """The invocation ends before this record could be worked; it comes again."""
+
+    part = "time"
+
+
 class SecretStoreUnavailable(DependencyUnavailable):
     part = "secret store"
 

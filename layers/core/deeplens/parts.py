@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from deeplens.settings import Settings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         ImageRepository,
         PendingImages,
         RequestCounters,
+        RetryQueue,
         Rollouts,
         StoreResolver,
         TenantDirectory,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         VectorIndex,
         VectorStates,
     )
+    from deeplens.retries import Backoff
     from deeplens.tenants import Provisioning
 
 
@@ -124,6 +127,23 @@ class Parts:
         from deeplens.db.dead_letters import PostgresDeadLetters
 
         return PostgresDeadLetters(self.connections)
+
+    @cached_property
+    def retries(self) -> RetryQueue:
+        from deeplens.aws import client
+        from deeplens.sqs.retry_queue import SqsRetryQueue
+
+        return SqsRetryQueue(lambda: client("sqs"), self.settings.retry_queue_url)
+
+    @cached_property
+    def retry_policies(self) -> Mapping[str, Backoff]:
+        from deeplens.topics import RETRIES
+
+        return RETRIES
+
+    @cached_property
+    def rng(self) -> Random:
+        return SystemRandom()
 
     @cached_property
     def usage(self) -> UsageMeter:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from deeplens.auth.principal import Principal
 from deeplens.contracts.events import ImageUploaded
+from deeplens.dead_letters import DeadLetters as DeadLetters
 from deeplens.domain import (
     Admission,
-    DeadLetterEntry,
     ImageQuery,
     ImageRecord,
     Match,
@@ -17,6 +17,7 @@ from deeplens.domain import (
     NewImage,
     ObjectInfo,
     OutgoingMessage,
+    OutgoingRecord,
     Point,
     SearchFilter,
     StageResult,
@@ -27,6 +28,7 @@ from deeplens.domain import (
 from deeplens.limits import UNLIMITED, ResourceLimits, Storage
 from deeplens.metering import RequestCounters as RequestCounters
 from deeplens.metering import UsageMeter as UsageMeter
+from deeplens.retries import RetryQueue as RetryQueue
 from deeplens.rollouts import Rollout, VectorCounts, VectorState
 
 if TYPE_CHECKING:
@@ -179,6 +181,9 @@ class EventPublisher(Protocol):
     def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
         """Send and wait for every delivery report; one truth value per message, in order."""
 
+    def resend(self, records: Sequence[OutgoingRecord]) -> list[bool]:
+        """The same for records as they were."""
+
 
 class TenantDirectory(Protocol):
     def get(self, tenant_id: str, *, fresh: bool = False) -> Tenant:
@@ -302,13 +307,11 @@ class PendingImages(Protocol):
     def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
         """Forget ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants."""
 
+    def postpone(self, images: Sequence[tuple[str, str, datetime]]) -> None:
+        """Give (tenant_id, image_id, due) until ``due`` at least: something else will send them before."""
+
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
         """Released images whose time is up, oldest first; they get a new due time. One query over all tenants."""
-
-
-class DeadLetters(Protocol):
-    def store(self, letters: Sequence[DeadLetterEntry]) -> None:
-        """Keep dead letters in the platform database; unique by id, a repeat changes nothing."""
 
 
 class ApiKeys(Protocol):

@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     tenant_window: int = Field(200, ge=1, description="Images of one tenant in flight")
     tenant_window_shared: int = Field(200, ge=1, description="The same while another tenant uses the API")
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
+    retry_queue_url: str = Field("", description="SQS queue that failed records wait in for their next attempt")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
 
     @property

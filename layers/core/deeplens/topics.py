@@ -5,8 +5,13 @@ from datetime import timedelta
 from typing import Literal
 
 from deeplens.contracts import events
+from deeplens.retries import Backoff
 
 WEEK, MONTH, QUARTER = timedelta(days=7), timedelta(days=30), timedelta(days=90)
+WAITED_FOR = Backoff(first_seconds=2, factor=4, ceiling_seconds=900, attempts=6)
+"""An image on its way, which somebody may be looking at: six attempts within twelve minutes."""
+IN_THE_BACKGROUND = Backoff(first_seconds=30, factor=5, ceiling_seconds=4 * 3600, attempts=8)
+"""Nobody looks, but it has to be done: eight attempts within fourteen hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,7 @@ class Topic:
     producers, consumers : function folders. Both are empty while a topic is reserved: created, with its contract, but
         with no flow yet. Commands and tests rely on no topic having one without the other.
     compression : what the broker stores; ``producer`` keeps the producer's lz4.
+    retry : when a record that failed for the time being is tried again; None, never.
     """
 
     name: str
@@ -29,6 +35,7 @@ class Topic:
     partitions: int = 3
     retention: timedelta = WEEK
     compression: Literal["producer", "lz4"] = "lz4"
+    retry: Backoff | None = None
 
     def settings(self, *, production: bool = False) -> dict[str, str]:
         """Broker settings; ``min.insync.replicas`` 2 of 3 in production, a single replica locally."""
@@ -57,6 +64,7 @@ IMAGES_UPLOADED = Topic(
         "on_schedule",
     ),
     consumers=("on_image_uploaded",),
+    retry=WAITED_FOR,
 )
 VIDEOS_UPLOADED = Topic("deeplens.videos.uploaded", events.VideoUploaded)
 FEATURES_EXTRACTION = Topic(
@@ -64,24 +72,27 @@ FEATURES_EXTRACTION = Topic(
     events.FeatureExtractionRequested,
     producers=("on_image_uploaded", "on_indexing_requested", "on_image_maintenance"),
     consumers=("on_extraction_requested",),
+    retry=WAITED_FOR,
 )
 VECTORS_INDEXING = Topic(
     "deeplens.vectors.indexing",
     events.VectorIndexingRequested,
     producers=("on_extraction_requested",),
     consumers=("on_indexing_requested",),
+    retry=WAITED_FOR,
 )
 PROCESSING_COMPLETED = Topic(
     "deeplens.processing.completed",
     events.ProcessingCompleted,
     producers=("on_indexing_requested",),
     consumers=("on_processing_completed",),
+    retry=IN_THE_BACKGROUND,
     retention=MONTH,
 )
 PROCESSING_FAILED = Topic(
     "deeplens.processing.failed",
     events.ProcessingFailed,
-    producers=(*STAGES, "on_processing_completed", "on_image_maintenance", "on_tenant_usage"),
+    producers=(*STAGES, "on_processing_completed", "on_image_maintenance", "on_retry_due", "on_tenant_usage"),
     consumers=("on_processing_failed",),
     retention=MONTH,
 )
@@ -97,6 +108,7 @@ IMAGES_MAINTENANCE = Topic(
     events.ImageMaintenance,
     producers=("search_api", "admin_api", "on_image_maintenance", "on_schedule"),
     consumers=("on_image_maintenance",),
+    retry=IN_THE_BACKGROUND,
 )
 DUPLICATES_FOUND = Topic("deeplens.duplicates.found", events.DuplicatesFound)
 TENANT_USAGE = Topic(
@@ -104,6 +116,7 @@ TENANT_USAGE = Topic(
     events.TenantUsage,
     producers=("on_processing_completed",),
     consumers=("on_tenant_usage",),
+    retry=IN_THE_BACKGROUND,
     partitions=6,
     retention=QUARTER,
 )
@@ -122,6 +135,7 @@ TOPICS = (
     TENANT_USAGE,
     WHATSAPP_READY_MESSAGES,
 )
+RETRIES = {topic.name: topic.retry for topic in TOPICS if topic.retry}
 TOPIC_OF = {topic.contract: topic for topic in TOPICS}
 
 

@@ -14,11 +14,13 @@ from deeplens.db.credentials import password_of
 from deeplens.db.dead_letters import PostgresDeadLetters
 from deeplens.db.directory import PostgresDirectory
 from deeplens.db.usage import PostgresUsage
-from deeplens.domain import DeadLetterEntry, Tenant
+from deeplens.dead_letters import DeadLetterEntry
+from deeplens.domain import Tenant
 from deeplens.errors import TenantNotFound
 from deeplens.ports import TenantDirectory
 
-from tests.fakes.db import FakeApiKeys, FakeDeadLetters, FakeDirectory, FakeUsage
+from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeUsage
+from tests.fakes.letters import FakeDeadLetters
 
 from .conftest import TENANT_KEY
 

@@ -12,7 +12,7 @@ import httpx
 from deeplens.api.admin_app import create_admin_app
 from deeplens.api.app import create_app
 from deeplens.db.audit import Deed
-from deeplens.domain import ModelRef, OutgoingMessage, Point, StageResult, Step, Tenant
+from deeplens.domain import ModelRef, OutgoingMessage, OutgoingRecord, Point, StageResult, Step, Tenant
 from deeplens.imaging import Limits
 from deeplens.pipeline.keys import processed_key
 from deeplens.settings import Settings
@@ -61,6 +61,7 @@ class RecordingPublisher:
 
     away: int = 0
     sent: list[OutgoingMessage] = field(default_factory=list)
+    resent: list[OutgoingRecord] = field(default_factory=list)
 
     def connect(self) -> None: ...
 
@@ -70,6 +71,13 @@ class RecordingPublisher:
             return [False] * len(messages)
         self.sent += messages
         return [True] * len(messages)
+
+    def resend(self, records: Sequence[OutgoingRecord]) -> list[bool]:
+        if self.away:
+            self.away -= 1
+            return [False] * len(records)
+        self.resent += records
+        return [True] * len(records)
 
 
 class RecordingAudit:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 from deeplens.contracts.events import Event, ImageUploaded
-from deeplens.domain import ModelRef, NewImage, OutgoingMessage
+from deeplens.domain import ModelRef, NewImage, OutgoingMessage, OutgoingRecord
 from deeplens.imaging import Limits
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
-from deeplens.kafka.records import EVENT_ID
+from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS
 from deeplens.pipeline.complete import Complete
 from deeplens.pipeline.embed import Embed
 from deeplens.pipeline.fail import Fail
@@ -21,12 +22,15 @@ from deeplens.pipeline.index import Index
 from deeplens.pipeline.maintain import Maintain
 from deeplens.pipeline.meter import Meter
 from deeplens.pipeline.preprocess import Preprocess
+from deeplens.pipeline.send_again import SendAgain
 from deeplens.pipeline.store_dead_letters import StoreDeadLetters
-from deeplens.topics import TOPIC_OF, topic_of
+from deeplens.topics import RETRIES, TOPIC_OF, topic_of
 
-from tests.fakes.db import FakeDeadLetters, FakeDirectory, FakeImages, FakePending, FakeUsage
+from tests.fakes.db import FakeDirectory, FakeImages, FakePending, FakeUsage
 from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.models import FakeRollouts, FakeVectorStates
+from tests.fakes.retries import FakeRetryQueue
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
 from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
@@ -59,12 +63,14 @@ class Flow:
         self.dead_letters, self.usage, self.clock = FakeDeadLetters(), FakeUsage(), TickingClock()
         self.publisher, self.limits = RecordingPublisher(), Limits()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
+        self.retries, self.retry_policies, self.rng = FakeRetryQueue(), RETRIES, Random(7)
         self.backfill_window = 3
         self.pending_due, self.workers = timedelta(minutes=10), ThreadPoolExecutor(2)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)
         self.handlers = {topic_of_stage(stage): self.handler(stage) for stage in STAGES}
+        self.on_retry_due = self.handler(SendAgain)
 
     def handler(self, stage: Any) -> BatchHandler:
         names = stage.__init__.__annotations__.keys() - {"return"}
@@ -96,8 +102,9 @@ class Flow:
     def send(self, event: Event, event_id: str = "") -> None:
         self.put(topic_of(event).name, event.to_wire(), event_id)
 
-    def put(self, topic: str, value: bytes | None, event_id: str = "") -> None:
+    def put(self, topic: str, value: bytes | None, event_id: str = "", **headers: int) -> None:
         """A record at the end of a topic's only partition."""
+        named = {EVENT_ID: event_id, ATTEMPT: headers.get("attempt"), REPLAYS: headers.get("replays")}
         offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
         record = {
             "topic": topic,
@@ -105,7 +112,7 @@ class Flow:
             "offset": offset,
             "key": None,
             "value": None if value is None else base64.b64encode(value).decode(),
-            "headers": [{EVENT_ID: list(event_id.encode())}] if event_id else [],
+            "headers": [{name: list(str(given).encode())} for name, given in named.items() if given],
         }
         self.records.setdefault(topic, deque()).append(record)
 
@@ -128,9 +135,37 @@ class Flow:
         failed = [f["itemIdentifier"]["offset"] for f in answer["batchItemFailures"]]
         again = [record for record in batch if failed and record["offset"] >= min(failed)]
         self.records[topic].extendleft(reversed(again))
+        self.forward()
+
+    def forward(self) -> None:
+        """Put what was published onto its topics."""
         sent, self.publisher.sent = self.publisher.sent, []
         for message in sent:
             self._forward(message)
+        resent, self.publisher.resent = self.publisher.resent, []
+        for record in resent:
+            self._resend(record)
+
+    def _resend(self, record: OutgoingRecord) -> None:
+        self.put(record.topic, record.value, record.event_id, attempt=record.attempt, replays=record.replays)
+
+    def retry(self, *, times: int = 1) -> dict[str, Any]:
+        """What waits in the delay queue is received, each message ``times`` times, and put onto its topic."""
+        event = {"Records": self.retries.receive() * times}
+        answer = self.on_retry_due(event, SilentInvocation())  # type: ignore[arg-type]
+        self.retries.answer(event["Records"], answer)
+        self.forward()
+        return answer
+
+    def run_with_retries(self, rounds: int = 60) -> None:
+        """Deliver and retry, with the clock put on whenever only retries are left, until nothing waits."""
+        for _ in range(rounds):
+            self.run()
+            if not self.retries.messages:
+                return
+            self.clock.skip(timedelta(minutes=16))
+            self.retry()
+        raise AssertionError("still retrying")
 
     def _forward(self, message: OutgoingMessage) -> None:
         self.put(topic_of(message.event).name, message.event.to_wire(), message.event_id)

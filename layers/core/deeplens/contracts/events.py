@@ -155,7 +155,10 @@ class Failure(Wire):
 
 
 class SourceRecord(Wire):
-    """The record that failed, whole enough to be sent again. ``key`` and ``value`` are base64."""
+    """The record that failed, whole enough to be sent again. ``key`` and ``value`` are base64.
+
+    ``replays`` counts how often an operator has sent it again, so that a record that always fails is not sent for ever.
+    """
 
     topic: str
     partition: int
@@ -163,6 +166,8 @@ class SourceRecord(Wire):
     key: str | None = None
     value: str | None = None
     event_id: str | None = None
+    traceparent: str | None = None
+    replays: int | None = Field(default=None, ge=1)
 
 
 class ProcessingFailed(Event):

@@ -1,10 +1,14 @@
 """Dead letters of all tenants, in the platform database."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
 
+from deeplens.contracts.events import SourceRecord
 from deeplens.db.connections import Connections
-from deeplens.db.values import as_jsonb
-from deeplens.domain import DeadLetterEntry
+from deeplens.db.values import as_jsonb, as_text
+from deeplens.dead_letters import DeadLetterEntry, KeptLetter, LetterFilter, LetterGroup
 
 STORE = """
 INSERT INTO dead_letters
@@ -14,6 +18,30 @@ SELECT * FROM jsonb_to_recordset(%s) AS r(
     failed_at timestamptz, source jsonb)
 ON CONFLICT (id) DO NOTHING
 """
+WHERE = """
+    (%(ids)s::text[] = '{}' OR id = ANY(%(ids)s))
+    AND (%(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s)
+    AND (%(code)s::text IS NULL OR error_code = %(code)s)
+    AND (%(stage)s::text IS NULL OR stage = %(stage)s)
+    AND (%(state)s::text IS NULL OR state = %(state)s)
+    AND (%(failed_from)s::timestamptz IS NULL OR failed_at >= %(failed_from)s)
+    AND (%(failed_before)s::timestamptz IS NULL OR failed_at < %(failed_before)s)
+"""
+PAGE = f"""
+SELECT id, tenant_id, image_id, stage, error_code, error_message, attempt, failed_at, source,
+       state, replays, settled_at, reason
+FROM dead_letters
+WHERE {WHERE} AND (%(after_at)s::timestamptz IS NULL OR (failed_at, id) < (%(after_at)s, %(after_id)s))
+ORDER BY failed_at DESC, id DESC LIMIT %(limit)s
+"""  # noqa: S608
+GROUPS = f"""
+SELECT error_code AS code, stage, count(*) AS count, min(failed_at) AS oldest, max(failed_at) AS newest
+FROM dead_letters WHERE {WHERE} GROUP BY error_code, stage ORDER BY count(*) DESC, error_code, stage LIMIT %(limit)s
+"""  # noqa: S608
+REPLAYED = """
+UPDATE dead_letters SET state = 'replayed', replays = replays + 1, settled_at = %s, reason = NULL WHERE id = ANY(%s)
+"""
+DISCARD = "UPDATE dead_letters SET state = 'discarded', settled_at = %s, reason = %s WHERE id = %s AND state = 'open'"
 
 
 class PostgresDeadLetters:
@@ -25,19 +53,39 @@ class PostgresDeadLetters:
     def store(self, letters: Sequence[DeadLetterEntry]) -> None:
         if not letters:
             return
-        rows = [
-            {
-                "id": letter.id,
-                "tenant_id": letter.tenant_id,
-                "image_id": letter.image_id,
-                "stage": letter.stage,
-                "error_code": letter.error_code,
-                "error_message": letter.error_message,
-                "attempt": letter.attempt,
-                "failed_at": letter.failed_at.isoformat(),
-                "source": letter.source.model_dump(mode="json", by_alias=True) if letter.source else None,
-            }
-            for letter in letters
-        ]
         with self._connections.platform() as connection:
-            connection.execute(STORE, [as_jsonb(rows)])
+            connection.execute(STORE, [as_jsonb([_row(letter) for letter in letters])])
+
+    def page(self, where: LetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptLetter]:
+        after_at, after_id = after or (None, None)
+        values = _values(where) | {"after_at": after_at, "after_id": after_id, "limit": limit}
+        with self._connections.platform() as connection:
+            return [_letter(row) for row in connection.execute(PAGE, values).fetchall()]
+
+    def groups(self, where: LetterFilter, limit: int) -> list[LetterGroup]:
+        with self._connections.platform() as connection:
+            rows = connection.execute(GROUPS, _values(where) | {"limit": limit}).fetchall()
+        return [LetterGroup(**row) for row in rows]
+
+    def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
+        with self._connections.platform() as connection:
+            connection.execute(REPLAYED, [now, list(ids)])
+
+    def discard(self, letter_id: str, reason: str, now: datetime) -> bool:
+        with self._connections.platform() as connection:
+            return connection.execute(DISCARD, [now, as_text(reason), letter_id]).rowcount > 0
+
+
+def _row(letter: DeadLetterEntry) -> dict[str, Any]:
+    source = letter.source.model_dump(mode="json", by_alias=True, exclude_none=True) if letter.source else None
+    return {**asdict(letter), "failed_at": letter.failed_at.isoformat(), "source": source}
+
+
+def _values(where: LetterFilter) -> dict[str, Any]:
+    return {**asdict(where), "ids": list(where.ids)}
+
+
+def _letter(row: dict[str, Any]) -> KeptLetter:
+    own = {name: row.pop(name) for name in ("state", "replays", "settled_at", "reason")}
+    source = row.pop("source")
+    return KeptLetter(DeadLetterEntry(**row, source=SourceRecord.model_validate(source) if source else None), **own)

@@ -50,6 +50,11 @@ UPDATE pending_images p SET due = %(due)s FROM (
 WHERE p.tenant_id = late.tenant_id AND p.image_id = late.image_id
 RETURNING p.event, late.due AS since
 """
+POSTPONE = """
+UPDATE pending_images p SET due = greatest(p.due, later.due)
+FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS later(tenant_id, image_id, due)
+WHERE p.tenant_id = later.tenant_id AND p.image_id = later.image_id
+"""
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(tenant_id, 20)) FROM unnest(%s::text[]) AS t(tenant_id)"
 """Windows are counted under a lock per tenant, or two admissions at its edge would both pass.
 
@@ -96,6 +101,18 @@ class PostgresPending:
                 connection.execute(FORGET, [[t for t, _ in images], [i for _, i in images]])
                 cursor = connection.execute(RELEASE, values)
             return _events(cursor.fetchall())
+
+    def postpone(self, images: Sequence[tuple[str, str, datetime]]) -> None:
+        if not images:
+            return
+        # Of two retries of one image, the later counts; an UPDATE would take either.
+        latest: dict[tuple[str, str], datetime] = {}
+        for tenant_id, image_id, due in images:
+            latest[tenant_id, image_id] = max(due, latest.get((tenant_id, image_id), due))
+        columns = [[t for t, _ in latest], [i for _, i in latest], list(latest.values())]
+        with self.connections.platform() as connection, connection.pipeline():
+            connection.execute(LOCK, [sorted({tenant_id for tenant_id, _ in latest})])
+            connection.execute(POSTPONE, columns)
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
         with self.connections.platform() as connection:

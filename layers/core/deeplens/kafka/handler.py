@@ -1,13 +1,17 @@
-"""One Lambda invocation on one topic: parse each record, run the stage once, publish, answer for each record."""
+"""One Lambda invocation on one topic: parse each record, run the stage once, publish, answer for each record.
+
+A queue's messages are records, too, of a topic with the queue's name.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from deeplens.contracts.events import DeadLetter, Event, Failure, ImageEvent, ProcessingFailed, Subject
 from deeplens.domain import OutgoingMessage
-from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError
+from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError, TimeUp
+from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
 from deeplens.kafka.records import Record, follow_up_id, parse, records_of
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Stage, Waiting, attempt, location
 from deeplens.ports import Clock, EventPublisher
@@ -15,8 +19,9 @@ from deeplens.telemetry import Invocation
 
 type Parse = Callable[[Record], Event]
 NOTHING_YET = Done()
+NO_TIME = Waiting(TimeUp("the invocation ends before"))
 
-type Response = dict[str, list[dict[str, dict[str, Any]]]]
+type Response = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,8 @@ class BatchHandler:
     """Runs a stage on Kafka batches.
 
     Failures that belong to a record become ``deeplens.processing.failed``; only records that wait for a shared part,
-    or whose follow-up events were not delivered, are named in ``batchItemFailures``.
+    whose follow-up events were not delivered, or for which there was no time are named in ``batchItemFailures``. A
+    batch is worked at once unless its records have been so slow that the invocation could end before.
 
     Parameters
     ----------
@@ -44,10 +50,26 @@ class BatchHandler:
     ) -> None:
         self._stage, self._publisher, self._clock = stage, publisher, clock
         self._parse = parse_record or (lambda record: parse(record, stage.consumes))
+        self._pace = Pace()
 
-    def __call__(self, event: Mapping[str, Any], invocation: Invocation) -> Response:
-        received = self._worked([self._received(record) for record in records_of(event)])
-        finished = self._published(received)
+    def __call__(
+        self, event: Mapping[str, Any], invocation: Invocation, remaining: RemainingMillis | None = None
+    ) -> Response:
+        """Work an event of Lambda's.
+
+        Parameters
+        ----------
+        remaining : milliseconds until the invocation is ended; None for as long as it takes.
+        """
+        received = [self._received(record) for record in records_of(event)]
+        finished: list[Received] = []
+        while rest := received[len(finished) :]:
+            count = self._pace.slice(remaining, len(rest), first=not finished)
+            if not count:
+                finished += [replace(item, outcome=NO_TIME) for item in rest]
+                break
+            work = lambda items=rest[:count]: self._published(self._worked(items, remaining))  # noqa: E731
+            finished += self._pace.measured(count, work)
         invocation.report(self._stage.name, [item.outcome for item in finished], [item.event for item in finished])
         return failures(finished)
 
@@ -57,9 +79,9 @@ class BatchHandler:
         except PipelineError as error:
             return Received(record, outcome=Failed(error))
 
-    def _worked(self, received: Sequence[Received]) -> list[Received]:
+    def _worked(self, received: Sequence[Received], remaining: RemainingMillis | None) -> list[Received]:
         events = [item.event for item in received if item.event is not None]
-        outcomes = iter(self._outcomes(events))
+        outcomes = iter(self._outcomes(events, remaining))
         return [
             item if item.event is None else Received(item.record, item.event, self._final(next(outcomes)))
             for item in received
@@ -71,7 +93,7 @@ class BatchHandler:
             return Waiting(DatabaseUnavailable(f"a dead letter was not stored: {outcome.error}"))
         return outcome
 
-    def _outcomes(self, events: Sequence[Event]) -> list[Outcome]:
+    def _outcomes(self, events: Sequence[Event], remaining: RemainingMillis | None) -> list[Outcome]:
         """Outcomes of a batch; when it breaks as a whole, each event runs alone so that one cannot fail the rest."""
         if not events:
             return []
@@ -80,7 +102,16 @@ class BatchHandler:
         except DependencyUnavailable as error:
             return [Waiting(error)] * len(events)
         except Exception:
-            return [attempt(lambda event=event: self._stage([event])[0]) for event in events]  # type: ignore[misc]
+            return self._one_by_one(events, remaining)
+
+    def _one_by_one(self, events: Sequence[Event], remaining: RemainingMillis | None) -> list[Outcome]:
+        """The first in any case, so that a batch gets somewhere; the others while there is time."""
+        outcomes: list[Outcome] = []
+        for event in events:
+            if outcomes and remaining and remaining() < RESERVE_SECONDS * 1000:
+                return [*outcomes, *[NO_TIME] * (len(events) - len(outcomes))]
+            outcomes.append(attempt(lambda event=event: self._stage([event])[0]))  # type: ignore[misc]
+        return outcomes
 
     def _published(self, received: Sequence[Received]) -> list[Received]:
         """Publish what follows from each record; records whose events were not delivered wait."""
@@ -110,17 +141,16 @@ class BatchHandler:
 
 
 def failures(received: Sequence[Received]) -> Response:
-    """The partial batch response: per partition the lowest offset that has to come again."""
+    """The partial batch response: per partition the lowest offset that has to come again; of a queue, each message."""
     lowest: dict[str, int] = {}
-    for item in received:
-        if isinstance(item.outcome, Waiting):
-            partition = item.record.topic_partition
-            lowest[partition] = min(item.record.offset, lowest.get(partition, item.record.offset))
-    return {
-        "batchItemFailures": [
-            {"itemIdentifier": {"partition": partition, "offset": offset}} for partition, offset in lowest.items()
-        ]
-    }
+    messages: list[str] = []
+    for record in [item.record for item in received if isinstance(item.outcome, Waiting)]:
+        if record.message_id is not None:
+            messages.append(record.message_id)
+        else:
+            lowest[record.topic_partition] = min(record.offset, lowest.get(record.topic_partition, record.offset))
+    offsets = [{"partition": partition, "offset": offset} for partition, offset in lowest.items()]
+    return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in [*offsets, *messages]]}
 
 
 def failure_event(item: Received, error: PipelineError, stage: Stage[Any], at: datetime) -> Event:

@@ -7,10 +7,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from deeplens.domain import OutgoingMessage
+from deeplens.domain import OutgoingMessage, OutgoingRecord
 from deeplens.errors import BrokerUnavailable
 from deeplens.kafka.connection import client_config
-from deeplens.kafka.records import EVENT_ID, TRACEPARENT
+from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, TRACEPARENT
 from deeplens.settings import Settings
 from deeplens.topics import topic_of
 
@@ -49,30 +49,32 @@ class KafkaPublisher:
             raise BrokerUnavailable(str(error.args[0])) from error
 
     def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
-        delivered = [False] * len(messages)
-        for position, message in enumerate(messages):
-            self._send(message, position, delivered)
+        return self.resend([_record(message) for message in messages])
+
+    def resend(self, records: Sequence[OutgoingRecord]) -> list[bool]:
+        delivered = [False] * len(records)
+        for position, record in enumerate(records):
+            self._send(record, position, delivered)
         # A message librdkafka still holds after the deadline counts as not delivered: its record comes again.
         with suppress(KafkaException):
             self._producer.flush(self._settings.publish_timeout_seconds + 1)
         return delivered
 
-    def _send(self, message: OutgoingMessage, position: int, delivered: list[bool]) -> None:
+    def _send(self, record: OutgoingRecord, position: int, delivered: list[bool]) -> None:
         def on_delivery(error: KafkaError | None, _: Message) -> None:
             delivered[position] = error is None
 
         arguments: dict[str, Any] = {
-            "key": message.event.key.encode(),
-            "value": message.event.to_wire(),
-            "headers": _headers(message),
+            "key": record.key,
+            "value": record.value,
+            "headers": _headers(record),
             "on_delivery": on_delivery,
         }
-        topic = topic_of(message.event).name
         try:
-            self._producer.produce(topic, **arguments)
+            self._producer.produce(record.topic, **arguments)
         except BufferError:
             self._producer.poll(1)
-            self._retry(topic, arguments)
+            self._retry(record.topic, arguments)
         except KafkaException:
             return
 
@@ -83,9 +85,22 @@ class KafkaPublisher:
             return
 
 
-def _headers(message: OutgoingMessage) -> list[tuple[str, bytes]]:
-    headers = [(EVENT_ID, message.event_id.encode())]
-    return [*headers, (TRACEPARENT, message.traceparent.encode())] if message.traceparent else headers
+def _record(message: OutgoingMessage) -> OutgoingRecord:
+    event = message.event
+    return OutgoingRecord(
+        topic_of(event).name, event.key.encode(), event.to_wire(), message.event_id, message.traceparent
+    )
+
+
+def _headers(record: OutgoingRecord) -> list[tuple[str, bytes]]:
+    """Those that say something; a first attempt that nobody replayed carries no counts."""
+    given = {
+        EVENT_ID: record.event_id,
+        TRACEPARENT: record.traceparent,
+        ATTEMPT: str(record.attempt) if record.attempt > 1 else None,
+        REPLAYS: str(record.replays) if record.replays else None,
+    }
+    return [(name, value.encode()) for name, value in given.items() if value]
 
 
 def _producer_config(settings: Settings) -> dict[str, Any]:

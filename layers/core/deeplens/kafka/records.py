@@ -1,6 +1,7 @@
 """Records of an MSK event, parsed one by one: a record that breaks its contract fails alone."""
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from deeplens.errors import InvalidEvent
 
 NAMESPACE = UUID("6f1f5d0e-8f0b-5d38-9f1a-5d1f3f0c7a11")
 EVENT_ID, ATTEMPT, TRACEPARENT = "deeplens-event-id", "deeplens-attempt", "traceparent"
+REPLAYS = "deeplens-replays"
 TRACEPARENT_FORMAT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 MAX_KEPT_BYTES = 512 * 1024
 """A failed record's value travels in its failure up to this size; base64 of it still fits a 1 MB message."""
@@ -21,7 +23,10 @@ MAX_KEPT_BYTES = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One Kafka record as Lambda hands it over. ``key`` and ``value`` are base64, as they came."""
+    """One Kafka record as Lambda hands it over. ``key`` and ``value`` are base64, as they came.
+
+    A message of a queue is one, too: it has an id, and its ``topic`` is the queue's name.
+    """
 
     topic: str
     partition: int
@@ -29,6 +34,7 @@ class Record:
     key: str | None
     value: str | None
     headers: Mapping[str, bytes]
+    message_id: str | None = None
 
     @property
     def topic_partition(self) -> str:
@@ -41,13 +47,20 @@ class Record:
         return (
             given.decode()
             if given and len(given) <= 64 and given.isascii()
-            else str(uuid5(NAMESPACE, f"{self.topic}/{self.partition}/{self.offset}"))
+            else str(uuid5(NAMESPACE, f"{self.topic}/{self.message_id or f'{self.partition}/{self.offset}'}"))
         )
 
     @property
     def attempt(self) -> int:
-        given = self.headers.get(ATTEMPT, b"")
-        return max(1, int(given)) if given.isdigit() and len(given) < 6 else 1
+        return max(1, self._count(ATTEMPT))
+
+    @property
+    def replays(self) -> int:
+        return self._count(REPLAYS)
+
+    def _count(self, header: str) -> int:
+        given = self.headers.get(header, b"")
+        return int(given) if given.isdigit() and len(given) < 6 else 0
 
     @property
     def traceparent(self) -> str | None:
@@ -64,11 +77,17 @@ class Record:
             key=self.key,
             value=kept,
             event_id=self.event_id,
+            traceparent=self.traceparent,
+            replays=self.replays or None,
         )
 
 
 def records_of(event: Mapping[str, Any]) -> Iterator[Record]:
-    """Every record of an event, which may mix partitions."""
+    """Every record of an event, which may mix partitions; of a queue's event, every message."""
+    for message in event.get("Records", []):
+        queue = message["eventSourceARN"].rpartition(":")[2]
+        body = b64encode(message["body"].encode(errors="replace")).decode()
+        yield Record(queue, 0, 0, None, body, {}, message["messageId"])
     for records in event.get("records", {}).values():
         for record in records:
             yield Record(

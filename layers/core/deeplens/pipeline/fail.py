@@ -1,24 +1,33 @@
-"""deeplens.processing.failed → status and reason → deeplens.processing.deadletter"""
+"""deeplens.processing.failed → tried again later, or status and reason → deeplens.processing.deadletter"""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from random import Random
 from typing import ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
-from deeplens.contracts.events import DeadLetter, ProcessingFailed
+from deeplens.contracts.events import DeadLetter, ProcessingFailed, SourceRecord
+from deeplens.contracts.retries import Retry
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
-from deeplens.errors import TenantNotFound
+from deeplens.errors import DependencyUnavailable, QueueUnavailable, TenantNotFound
 from deeplens.pipeline.batch import followed_by
-from deeplens.pipeline.outcome import Done, Outcome
-from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory, VectorStates
+from deeplens.pipeline.outcome import Done, Outcome, Waiting
+from deeplens.ports import Clock, ImageRepository, PendingImages, RetryQueue, TenantDirectory, VectorStates
+from deeplens.retries import MAX_RETRIED_BYTES, Backoff, GiveUp, RetryAfter, RetryPlan, plan_retry
 from deeplens.rollouts import VectorState, VectorStep
+
+type Plans = Mapping[int, RetryPlan]
+"""By the failure's ``id()``."""
 
 
 class Fail:
-    """Record why an image failed and keep its event as a dead letter.
+    """Plan what becomes of a failed record: it waits for its next attempt, or it is given up.
 
-    Consumes ``ProcessingFailed``, emits ``DeadLetter`` and the tenant's next waiting ``ImageUploaded``. A failure with
-    the model that is rolled out fails only that model's vector.
+    Consumes ``ProcessingFailed``. An image whose record waits stays in work and pending; the attempt is noted in its
+    timeline. One that is given up fails, with the last error, and its record becomes a ``DeadLetter``; the tenant's
+    next waiting ``ImageUploaded`` is released. A failure with the model that is rolled out fails only that model's
+    vector; one of an older generation changes nothing. A repeat may queue a record twice, which is harmless: every
+    stage may run twice.
     """
 
     name: ClassVar = "fail"
@@ -31,53 +40,93 @@ class Fail:
         vector_states: VectorStates,
         pending: PendingImages,
         pending_due: timedelta,
+        retries: RetryQueue,
+        retry_policies: Mapping[str, Backoff],
+        rng: Random,
         clock: Clock,
     ) -> None:
         self._tenants, self._images, self._states, self._pending = tenants, images, vector_states, pending
+        self._retries, self._policies, self._rng = retries, retry_policies, rng
         self._pending_due, self._clock = pending_due, clock
 
     def __call__(self, batch: Sequence[ProcessingFailed]) -> list[Outcome]:
-        by_owner: dict[str, list[ProcessingFailed]] = {}
-        for event in batch:
-            if event.tenant_id and event.image_id and event.subject in (None, "image"):
-                by_owner.setdefault(event.tenant_id, []).append(event)
-        ended = [
-            (tenant_id, event.image_id or "")
-            for tenant_id, events in by_owner.items()
-            for event in self._mark_failed(tenant_id, events)
-        ]
-        released = self._pending.finish(ended, self._clock.now() + self._pending_due)
-        return followed_by([_dead_letter(event) for event in batch], released)
+        plans = {id(event): self._plan(event) for event in batch}
+        ended: dict[int, Outcome] = {}
+        failed: list[tuple[str, str]] = []
+        for tenant_id, events in _images_by_tenant(batch).items():
+            ended |= self._note(tenant_id, events, plans, failed)
+        ended |= self._queue([event for event in batch if id(event) not in ended], plans)
+        outcomes = [ended.get(id(event)) or Done((dead_letter(event),)) for event in batch]
+        return followed_by(outcomes, self._pending.finish(failed, self._clock.now() + self._pending_due))
 
-    def _mark_failed(self, tenant_id: str, events: Sequence[ProcessingFailed]) -> list[ProcessingFailed]:
-        """Mark rows, or one model's vectors; returns the failures that end their image.
+    def _plan(self, event: ProcessingFailed) -> RetryPlan:
+        source = event.source
+        if source is None or source.value is None or len(source.value) > MAX_RETRIED_BYTES:
+            return GiveUp("its record was not kept, or is too large to wait")
+        if not _sendable(event, source):
+            return GiveUp("its record is not readable")
+        policy = self._policies.get(source.topic)
+        return plan_retry(event.error.retryable, event.attempt_number, policy, self._rng)
+
+    def _queue(self, events: Sequence[ProcessingFailed], plans: Plans) -> dict[int, Outcome]:
+        """Have records wait. Their images are sent again by the schedule only if the queue should lose them."""
+        now = self._clock.now()
+        waiting: list[tuple[ProcessingFailed, Retry]] = []
+        for event in events:
+            plan = plans[id(event)]
+            if isinstance(plan, RetryAfter) and event.source:
+                due = now + timedelta(seconds=plan.seconds)
+                waiting.append((event, _retry(event, event.source, due)))
+        # Before the queue knows: a crash between them repeats this record, and nothing is sent twice meanwhile.
+        self._pending.postpone(
+            [
+                (event.tenant_id, event.image_id, retry.due + self._pending_due)
+                for event, retry in waiting
+                if event.tenant_id and event.image_id and event.subject in (None, "image")
+            ]
+        )
+        try:
+            kept = self._retries.send([retry for _, retry in waiting], now) if waiting else []
+        except QueueUnavailable as error:
+            return {id(event): Waiting(error) for event, _ in waiting}
+        refused = Waiting(QueueUnavailable("a retry was not queued"))
+        return {id(event): Done() if sent else refused for (event, _), sent in zip(waiting, kept, strict=True)}
+
+    def _note(
+        self, tenant_id: str, events: Sequence[ProcessingFailed], plans: Plans, failed: list[tuple[str, str]]
+    ) -> dict[int, Outcome]:
+        """Note failures with their images and append those that fail; returns the outcomes of what goes no further.
 
         A failure of an unknown or deleted tenant has no row to mark; its dead letter remains.
         """
+        given_up = [event for event in events if isinstance(plans[id(event)], GiveUp)]
         try:
             tenant = self._tenants.get(tenant_id)
+            found = self._images.find(tenant, [event.image_id or "" for event in events])
+            old = {id(event) for event in events if _superseded(event, found)}
+            given_up = [event for event in given_up if id(event) not in old]
+            self._states.record(tenant, _vectors_failed(given_up, tenant))
+            self._images.advance(tenant, [r for e in events if (r := self._result(e, tenant, found, plans))])
+            given_up = [event for event in given_up if not _of_target(event, tenant)]
         except TenantNotFound:
-            return list(events)
-        self._states.record(
-            tenant,
-            [
-                VectorState(
-                    event.image_id or "", tenant.target, event.generation or 1, VectorStep.FAILED, event.error.code
-                )
-                for event in events
-                if tenant.target and _of_target(event, tenant)
-            ],
-        )
-        own = [event for event in events if not _of_target(event, tenant)]
-        found = self._images.find(tenant, [event.image_id or "" for event in own])
-        self._images.advance(tenant, [self._result(event) for event in own if _may_fail(event, found)])
-        return own
+            old = set()
+        except DependencyUnavailable as error:
+            return {id(event): Waiting(error) for event in events}
+        failed += [(tenant_id, event.image_id or "") for event in given_up]
+        return {event: Done(dropped="older generation") for event in old}
 
-    def _result(self, event: ProcessingFailed) -> StageResult:
+    def _result(
+        self, event: ProcessingFailed, tenant: Tenant, found: dict[str, ImageRecord | Tombstone], plans: Plans
+    ) -> StageResult | None:
+        """The failure as the image's end, or as a line of its timeline while it goes on."""
+        row, generation = found.get(event.image_id or ""), event.generation or 1
+        if not isinstance(row, ImageRecord) or row.generation > generation or _of_target(event, tenant):
+            return None
+        reached = row.step if row.generation == generation else Step.ACCEPTED
         return StageResult(
-            event.image_id or "",
-            event.generation or 1,
-            Step.FAILED,
+            row.id,
+            generation,
+            Step.FAILED if isinstance(plans[id(event)], GiveUp) else reached,
             event.stage or self.name,
             event.failed_at,
             error_code=event.error.code,
@@ -87,22 +136,57 @@ class Fail:
         )
 
 
+def _retry(event: ProcessingFailed, source: SourceRecord, due: datetime) -> Retry:
+    return Retry(
+        record=source,
+        attempt_number=event.attempt_number + 1,
+        due=due,
+        tenant_id=event.tenant_id,
+        image_id=event.image_id,
+        stage=event.stage,
+    )
+
+
+def _sendable(event: ProcessingFailed, source: SourceRecord) -> bool:
+    """Anyone may write to a topic: what claims to be a record need not be one."""
+    try:
+        return bool(_retry(event, source, event.failed_at))
+    except ValueError:
+        return False
+
+
+def _images_by_tenant(batch: Sequence[ProcessingFailed]) -> dict[str, list[ProcessingFailed]]:
+    """Failures of images; those of videos, messages, tenants and unreadable records have no row."""
+    found: dict[str, list[ProcessingFailed]] = {}
+    for event in batch:
+        if event.tenant_id and event.image_id and event.subject in (None, "image"):
+            found.setdefault(event.tenant_id, []).append(event)
+    return found
+
+
 def _of_target(event: ProcessingFailed, tenant: Tenant) -> bool:
     """Whether it is about the model that the tenant's searches do not use."""
     target = tenant.target
     return target is not None and (event.model, event.model_version) == (target.name, target.version)
 
 
-def _may_fail(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:
+def _vectors_failed(events: Sequence[ProcessingFailed], tenant: Tenant) -> list[VectorState]:
+    return [
+        VectorState(event.image_id or "", tenant.target, event.generation or 1, VectorStep.FAILED, event.error.code)
+        for event in events
+        if tenant.target and _of_target(event, tenant)
+    ]
+
+
+def _superseded(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:
     row = found.get(event.image_id or "")
-    return isinstance(row, ImageRecord) and row.generation <= (event.generation or 1)
+    return isinstance(row, ImageRecord) and row.generation > (event.generation or 1)
 
 
-def _dead_letter(event: ProcessingFailed) -> Outcome:
-    source = event.source
-    identity = f"{source.topic}/{source.partition}/{source.offset}" if source else event.event_id
-    letter = DeadLetter(
-        dead_letter_id=f"dlq_{uuid5(NAMESPACE_URL, identity).hex}",
+def dead_letter(event: ProcessingFailed) -> DeadLetter:
+    """What is kept of it. Its id is that of the event that failed: the same failure twice is one letter."""
+    return DeadLetter(
+        dead_letter_id=f"dlq_{uuid5(NAMESPACE_URL, _identity(event, event.source)).hex}",
         tenant_id=event.tenant_id,
         image_id=event.image_id,
         subject=event.subject or "image",
@@ -110,6 +194,13 @@ def _dead_letter(event: ProcessingFailed) -> Outcome:
         error=event.error,
         attempt_number=event.attempt_number,
         failed_at=event.failed_at,
-        source=source,
+        source=event.source,
     )
-    return Done((letter,))
+
+
+def _identity(event: ProcessingFailed, source: SourceRecord | None) -> str:
+    if source is None:
+        return event.event_id
+    # An event may fail in several stages, and once more after each replay.
+    failed = source.event_id or f"{source.topic}/{source.partition}/{source.offset}"
+    return f"{event.stage}/{failed}/{source.replays or 0}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from deeplens.contracts.events import DeadLetter
-from deeplens.domain import DeadLetterEntry
+from deeplens.dead_letters import DeadLetterEntry
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.ports import DeadLetters
 

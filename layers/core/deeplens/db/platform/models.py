@@ -142,7 +142,10 @@ class AuditRow(Base):
 
 
 class DeadLetterRow(Base):
-    """``source`` is the record that failed: topic, partition, offset, key and value in base64."""
+    """``source`` is the record that failed: topic, partition, offset, key and value in base64.
+
+    ``state`` is open, replayed or discarded; ``settled_at`` and ``reason`` say since when and why.
+    """
 
     __tablename__ = "dead_letters"
 
@@ -156,8 +159,13 @@ class DeadLetterRow(Base):
     failed_at: Mapped[datetime]
     source: Mapped[dict[str, Any] | None]
     stored_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    state: Mapped[str] = mapped_column(server_default="open")
+    replays: Mapped[int] = mapped_column(server_default=text("0"))
+    settled_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
 
     __table_args__ = (
+        Index("dead_letters_newest", "failed_at", "id"),
         Index("dead_letters_tenant", "tenant_id", "failed_at"),
         Index("dead_letters_code", "error_code", "stage"),
     )

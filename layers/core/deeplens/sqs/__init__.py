@@ -1,0 +1,1 @@
+"""SQS at the border."""

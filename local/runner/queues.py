@@ -1,0 +1,39 @@
+"""A template's queues on LocalStack, which forgets them whenever it restarts."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+ACCOUNT = "000000000000"
+ATTRIBUTES = ("DelaySeconds", "MaximumMessageSize", "MessageRetentionPeriod", "VisibilityTimeout")
+
+
+def queue_name(logical_id: str, properties: Mapping[str, Any]) -> str:
+    """A name that is the same at every start, so that URLs given to functions stay valid."""
+    return str(properties.get("QueueName", logical_id))
+
+
+def queue_values(queues: Mapping[str, Mapping[str, Any]], endpoint: str, region: str) -> dict[str, str]:
+    """What ``!Ref`` and ``!GetAtt`` of each queue give here."""
+    values: dict[str, str] = {}
+    for logical_id, properties in queues.items():
+        name = queue_name(logical_id, properties)
+        values[logical_id] = f"{endpoint}/{ACCOUNT}/{name}"
+        values[f"{logical_id}.Arn"] = f"arn:aws:sqs:{region}:{ACCOUNT}:{name}"
+        values[f"{logical_id}.QueueName"] = name
+    return values
+
+
+def create_queues(client: Any, queues: Mapping[str, Mapping[str, Any]]) -> None:
+    """Create what is missing; safe to repeat. Those that others redrive to come first."""
+    for logical_id, properties in sorted(queues.items(), key=lambda item: "RedrivePolicy" in item[1]):
+        client.create_queue(QueueName=queue_name(logical_id, properties), Attributes=queue_attributes(properties))
+
+
+def queue_attributes(properties: Mapping[str, Any]) -> dict[str, str]:
+    """A queue's properties as ``CreateQueue`` takes them; encryption and tags are left to AWS."""
+    attributes = {name: str(properties[name]) for name in ATTRIBUTES if name in properties}
+    if "RedrivePolicy" in properties:
+        policy = properties["RedrivePolicy"]
+        attributes["RedrivePolicy"] = json.dumps({**policy, "maxReceiveCount": str(policy["maxReceiveCount"])})
+    return attributes
