@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending, FakeRequestCounters
 from tests.fakes.embedder import THRESHOLDS, FakeEmbedder
+from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
@@ -104,6 +105,7 @@ class World:
         self.audit = RecordingAudit()
         self.request_counters = FakeRequestCounters()
         self.usage = self.request_counters.usage
+        self.dead_letters = FakeDeadLetters()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

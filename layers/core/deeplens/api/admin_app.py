@@ -2,7 +2,7 @@
 
 from fastapi import Depends, FastAPI
 
-from deeplens.api import admin_keys, admin_models, admin_people, admin_platform, admin_tenants
+from deeplens.api import admin_keys, admin_letters, admin_models, admin_people, admin_platform, admin_tenants
 from deeplens.api.app import application
 from deeplens.api.audited import audited
 from deeplens.api.parts import AdminParts
@@ -16,6 +16,7 @@ TAGS = [
     {"name": "users", "description": "Who signs in, and their roles."},
     {"name": "keys", "description": "API keys of a tenant."},
     {"name": "clients", "description": "OAuth clients."},
+    {"name": "dead letters", "description": "What was given up: find it, send it again, discard it."},
     {"name": "platform", "description": "What happened, and what answers."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
@@ -25,6 +26,7 @@ ROUTERS = (
     *admin_people.routers,
     admin_keys.router,
     admin_models.router,
+    admin_letters.router,
     admin_platform.router,
 )
 

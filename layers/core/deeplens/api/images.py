@@ -16,6 +16,7 @@ from deeplens.api.lookup import live_image
 from deeplens.api.parts import ApiParts, Parts, Traceparent
 from deeplens.api.problems import responses
 from deeplens.api.quotas import QUOTA_HEADERS, largest_file, quota_headers
+from deeplens.api.renewal import Renew, RetryImage
 from deeplens.api.uploads import AcceptUpload, Upload
 from deeplens.contracts.api import AcceptedImage, DeletedImage, ImageDetail, ImagePage, ImagePatch, ListQuery
 from deeplens.domain import ImageQuery
@@ -94,6 +95,26 @@ def amend_image(caller: Writer, parts: Parts, image_id: ImageIdInPath, patch: Im
     amend = Amend(parts.images, parts.index)
     image = amend(caller.tenant, image_id, tags=patch.tags, metadata=patch.metadata)
     return views.detail(image, caller.tenant, parts.images.timeline(caller.tenant, image_id))
+
+
+@router.post(
+    "/{image_id}/retry",
+    status_code=202,
+    summary="Process a failed image again",
+    responses={
+        202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the image"}}},
+        **responses(404, 409),
+    },
+)
+def retry_image(
+    caller: Writer, parts: Parts, traceparent: Traceparent, response: Response, image_id: ImageIdInPath
+) -> AcceptedImage:
+    """From the start. 409 unless it has failed, so a repeat is safe."""
+    image = live_image(parts.images, caller.tenant, image_id)
+    renew = Renew(parts.images, parts.pending, parts.pending_due, parts.clock)
+    RetryImage(renew, parts.publisher)(caller.tenant, image, traceparent)
+    response.headers["Location"] = views.path_of(image.id)
+    return views.accepted(image)
 
 
 @router.delete("/{image_id}", status_code=202, summary="Delete an image", responses=responses(404))

@@ -9,6 +9,7 @@ from deeplens.auth.ports import BearerTokens
 from deeplens.ports import (
     ApiKeys,
     Clock,
+    DeadLetters,
     Embedder,
     EventPublisher,
     ImageRepository,
@@ -82,6 +83,8 @@ class AdminParts(ApiParts, Protocol):
     def provisioning(self) -> "Provisioning": ...
     @property
     def accounts(self) -> "PostgresAccounts": ...
+    @property
+    def dead_letters(self) -> DeadLetters: ...
     @property
     def audit(self) -> "PostgresAudit": ...
 

@@ -140,7 +140,7 @@ class AcceptUpload:
     def _resume(self, tenant: Tenant, image: ImageRecord, traceparent: str | None) -> None:
         """The row exists, so the object does; whether the event got out is unknown until the first stage has run."""
         if image.step is Step.ACCEPTED:
-            event = _event_again(tenant, image)
+            event = event_of(tenant, image)
             if self._pending.admit(event, self._clock.now() + self._pending_due).released:
                 self._publish(event, traceparent)
 
@@ -191,7 +191,8 @@ def _event(tenant: Tenant, upload: Upload, storage_path: str, now: datetime) -> 
     )
 
 
-def _event_again(tenant: Tenant, image: ImageRecord) -> ImageUploaded:
+def event_of(tenant: Tenant, image: ImageRecord) -> ImageUploaded:
+    """The event that processes an accepted image, made from its row."""
     return ImageUploaded(
         image_id=image.id,
         tenant_id=tenant.id,

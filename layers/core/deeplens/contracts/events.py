@@ -12,6 +12,7 @@ from pydantic.alias_generators import to_camel
 TenantId = Annotated[str, StringConstraints(pattern=r"^tenant_[a-z0-9_]{1,40}$")]
 ImageId = Annotated[str, StringConstraints(pattern=r"^img_[a-z0-9]{1,40}$")]
 VideoId = Annotated[str, StringConstraints(pattern=r"^vid_[a-z0-9]{1,40}$")]
+DeadLetterId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
 StorageUri = Annotated[str, StringConstraints(pattern=r"^(s3|minio|nfs|azure)://[^/]+/.+$", max_length=2048)]
 Subject = Literal["image", "video", "message", "tenant", "record"]
 
@@ -215,7 +216,7 @@ class ImageMaintenance(Event):
 class DeadLetter(Event):
     """An event that will not be tried again by itself, with all that a replay needs."""
 
-    dead_letter_id: str
+    dead_letter_id: DeadLetterId
     tenant_id: TenantId | None = None
     image_id: ImageId | None = None
     subject: Subject = "image"

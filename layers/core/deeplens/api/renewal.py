@@ -1,0 +1,49 @@
+"""Putting a failed image back into work."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from deeplens.api.uploads import event_of
+from deeplens.contracts.events import ImageUploaded
+from deeplens.domain import ImageRecord, OutgoingMessage, StageResult, Step, Tenant
+from deeplens.errors import ApiError, BrokerUnavailable
+from deeplens.kafka.records import follow_up_id
+from deeplens.ports import Clock, EventPublisher, ImageRepository, PendingImages
+
+
+class Renew:
+    """Raise a failed image's generation: accepted and pending again, its error gone, its late events dropped.
+
+    Pending comes first: if the rest is lost, the schedule sends the image again when it is due.
+    """
+
+    def __init__(self, images: ImageRepository, pending: PendingImages, pending_due: timedelta, clock: Clock) -> None:
+        self._images, self._pending, self._pending_due, self._clock = images, pending, pending_due, clock
+
+    def __call__(self, tenant: Tenant, image: ImageRecord, by: str) -> tuple[ImageUploaded, bool]:
+        """The event that processes it from the start, and whether it may be published: within the tenant's window.
+
+        ``by`` names the line of its timeline.
+        """
+        now, generation = self._clock.now(), image.generation + 1
+        event = event_of(tenant, replace(image, generation=generation))
+        admission = self._pending.admit(event, now + self._pending_due)
+        self._images.advance(tenant, [StageResult(image.id, generation, Step.ACCEPTED, by, now)])
+        return event, admission.released
+
+
+class RetryImage:
+    """Process a failed image from the start. A repeat finds it in work and is refused."""
+
+    def __init__(self, renew: Renew, publisher: EventPublisher) -> None:
+        self._renew, self._publisher = renew, publisher
+
+    def __call__(self, tenant: Tenant, image: ImageRecord, traceparent: str | None = None) -> None:
+        if image.step is not Step.FAILED:
+            detail = f"It is {image.step.name.lower()}; only a failed image can be retried."
+            raise ApiError(409, "image-not-failed", "Image not failed", detail)
+        event, released = self._renew(tenant, image, "retry")
+        if released:
+            event_id = follow_up_id("upload", event.image_id, event.effective_generation)
+            if self._publisher.publish([OutgoingMessage(event, event_id, traceparent)]) != [True]:
+                raise BrokerUnavailable("the retry's event was not delivered", retry_after_seconds=2)
