@@ -1,15 +1,21 @@
 """Records as Lambda hands them over, however odd."""
 
 import base64
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import ImageUploaded
+from deeplens.contracts.events import DeadLetter, ImageUploaded
 from deeplens.errors import IndexUnavailable, InvalidEvent
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import Received, failures
 from deeplens.kafka.records import follow_up_id, parse, records_of
 from deeplens.pipeline.outcome import Done, Waiting
+from deeplens.topics import TOPICS
+
+PAYLOADS = Path(__file__).resolve().parents[3] / "events" / "payloads"
+GIVEN_UP = sorted(topic.name for topic in TOPICS if topic.contract is not DeadLetter)
 
 
 def record(**change: Any) -> Any:
@@ -78,6 +84,39 @@ def test_any_record_becomes_a_dead_letter(value: bytes, code: str) -> None:
     assert letter.error.code == code
     assert letter.source is not None
     assert base64.b64decode(letter.source.value or "") == value
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
+@pytest.mark.parametrize("topic", GIVEN_UP)
+def test_a_record_that_lambda_gave_up_is_kept_under_its_own_topic(topic: str, told: bool) -> None:
+    value = (PAYLOADS / f"{topic}.json").read_bytes()
+    headers = {"deeplens-event-id": b"e1", "deeplens-attempt": b"2", "deeplens-replays": b"1"}
+    if told:
+        headers |= {"source-topic": topic.encode(), "source-partition": b"2", "source-offset": b"99"}
+        headers |= {"lambda-function": b"on_thing"}
+    given_up = record(
+        topic="deeplens.processing.deadletter",
+        value=base64.b64encode(value).decode(),
+        headers=[{name: list(given)} for name, given in headers.items()],
+    )
+    letter = read_dead_letter(given_up)
+
+    assert letter.error.code == "INVOCATION_FAILED"
+    assert ("on_thing" in letter.error.message) == told
+    source = letter.source
+    assert source
+    assert (source.topic, source.event_id, source.replays, letter.attempt_number) == (topic, "e1", 1, 2)
+    assert (source.partition, source.offset) == ((2, 99) if told else (given_up.partition, given_up.offset))
+    assert base64.b64decode(source.value or "") == value
+    assert letter.tenant_id == json.loads(value).get("tenantId")
+    assert letter.dead_letter_id == read_dead_letter(given_up).dead_letter_id
+
+
+def test_a_record_of_no_topic_of_ours_is_unreadable() -> None:
+    value = (PAYLOADS / "deeplens.tenant.usage.json").read_bytes()
+    headers = [{"source-topic": list(b"elsewhere")}]
+    letter = read_dead_letter(record(value=base64.b64encode(value).decode(), headers=headers))
+    assert letter.error.code == "UNREADABLE_DEAD_LETTER"
 
 
 def test_an_oversized_value_is_left_to_the_topic() -> None:

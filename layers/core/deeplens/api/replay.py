@@ -13,10 +13,10 @@ from deeplens.domain import ImageRecord, OutgoingRecord, Step, Tenant, Tombstone
 from deeplens.errors import TenantNotFound
 from deeplens.pipeline.send_again import again
 from deeplens.ports import Clock, DeadLetters, EventPublisher, ImageRepository, TenantDirectory
-from deeplens.topics import RETRIES, TOPIC_OF
+from deeplens.topics import PROCESSING_FAILED, RETRIES, TOPIC_OF
 
-REPLAYABLE = frozenset(RETRIES)
-"""Topics that stages consume; a failure or a dead letter itself is not sent again."""
+REPLAYABLE = frozenset({*RETRIES, PROCESSING_FAILED.name})
+"""Topics that stages consume, but for the dead letters' own."""
 OF_IMAGES = frozenset(topic.name for contract, topic in TOPIC_OF.items() if issubclass(contract, ImageEvent))
 UNDELIVERED = "the broker did not take it; repeat"
 

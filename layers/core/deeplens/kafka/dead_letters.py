@@ -4,47 +4,84 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from deeplens.contracts.events import DeadLetter, Failure
+from deeplens.contracts.events import DeadLetter, Event, Failure
 from deeplens.contracts.retries import Retry
 from deeplens.errors import InvalidEvent
 from deeplens.kafka.records import Record, follow_up_id, parse, value_of
+from deeplens.topics import PROCESSING_DEADLETTER, TOPICS, Topic
+
+SOURCE_TOPIC, FUNCTION = "source-topic", "lambda-function"
+"""Headers of a record that was given up, as our runner writes them; AWS does not say which its own are."""
 
 
 def read_dead_letter(record: Record) -> DeadLetter:
     """A dead letter out of any record, so that nothing that lands on the topic can block or be lost.
 
-    Lambda's on-failure destination sends the failed record itself or an envelope with ``requestContext``; neither is
-    our contract, so the whole record is kept as the letter's source. A redrive queue sends the retry that nobody
-    could send: its record is the source.
+    Lambda's on-failure destination sends the failed record itself, or an envelope with ``requestContext`` that does not
+    hold it; neither is our contract, so the record is kept as the letter's source, under the topic that it came from
+    where that can be told. A redrive queue sends the retry that nobody could send: its record is the source.
     """
     if record.message_id is not None:
         return _undeliverable(record)
     try:
         return parse(record, DeadLetter)
     except InvalidEvent as error:
-        code, message = _lambda_failure(record) or ("UNREADABLE_DEAD_LETTER", str(error))
-    return DeadLetter(
-        dead_letter_id=f"dlq_{follow_up_id('dead', record.event_id, 0)}",
-        subject="record",
-        error=Failure(code=code, message=message, retryable=False),
-        attempt_number=record.attempt,
-        failed_at=datetime.now(UTC),
-        source=record.source(),
-    )
+        unreadable = str(error)
+    if (given_up := _given_up(record)) is not None:
+        return given_up
+    code, message = _lambda_failure(record) or ("UNREADABLE_DEAD_LETTER", unreadable)
+    failure = Failure(code=code, message=message, retryable=False)
+    return DeadLetter(error=failure, attempt_number=record.attempt, source=record.source(), **_common(record))
 
 
-def _undeliverable(record: Record) -> DeadLetter:
-    """A message that was received again and again in vain."""
-    common: dict[str, Any] = {
+def _common(record: Record) -> dict[str, Any]:
+    return {
         "dead_letter_id": f"dlq_{follow_up_id('dead', record.event_id, 0)}",
         "subject": "record",
         "failed_at": datetime.now(UTC),
     }
+
+
+def _given_up(record: Record) -> DeadLetter | None:
+    """A record that an event source gave up: an event of one of our topics, as it was."""
+    told = record.headers.get(SOURCE_TOPIC, b"").decode(errors="replace")
+    topics = [topic for topic in TOPICS if topic is not PROCESSING_DEADLETTER and told in ("", topic.name)]
+    found = [(topic, event) for topic in topics if (event := _event(record, topic)) is not None]
+    if len(found) != 1:
+        return None
+    ((topic, event),) = found
+    function = record.headers.get(FUNCTION, b"its function").decode(errors="replace")[:200]
+    error = Failure(code="INVOCATION_FAILED", message=f"Lambda gave it up in {function}", retryable=True)
+    return DeadLetter(
+        error=error,
+        attempt_number=record.attempt,
+        source=record.source().model_copy(update={"topic": topic.name, **_place(record)}),
+        tenant_id=getattr(event, "tenant_id", None),
+        image_id=getattr(event, "image_id", None),
+        **_common(record),
+    )
+
+
+def _event(record: Record, topic: Topic) -> Event | None:
+    try:
+        return parse(record, topic.contract)
+    except InvalidEvent:
+        return None
+
+
+def _place(record: Record) -> dict[str, int]:
+    """Where it stood on its topic, if headers tell; otherwise where it stands here."""
+    given = {name: record.headers.get(f"source-{name}", b"") for name in ("partition", "offset")}
+    return {name: int(value) for name, value in given.items() if value.isdigit() and len(value) < 19}
+
+
+def _undeliverable(record: Record) -> DeadLetter:
+    """A message that was received again and again in vain."""
     try:
         retry = parse(record, Retry)
     except InvalidEvent as error:
         failure = Failure(code="UNREADABLE_DEAD_LETTER", message=str(error), retryable=False)
-        return DeadLetter(error=failure, attempt_number=1, source=record.source(), **common)
+        return DeadLetter(error=failure, attempt_number=1, source=record.source(), **_common(record))
     return DeadLetter(
         error=Failure(code="RETRY_UNDELIVERABLE", message="its next attempt could not be sent", retryable=True),
         attempt_number=max(1, retry.attempt_number - 1),
@@ -52,7 +89,7 @@ def _undeliverable(record: Record) -> DeadLetter:
         tenant_id=retry.tenant_id,
         image_id=retry.image_id,
         stage=retry.stage,
-        **common,
+        **_common(record),
     )
 
 
