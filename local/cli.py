@@ -15,6 +15,7 @@ from rich.live import Live
 
 from local import operate
 from local.config import LocalConfig
+from local.letters import app as letters
 from local.models.commands import app as models
 from local.screen import console, status_view
 from local.services import ServiceFailed
@@ -24,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 app.add_typer(operate.tenants, name="tenants")
 app.add_typer(operate.keys, name="keys")
 app.add_typer(operate.topics, name="topics")
+app.add_typer(letters, name="dlq")
 app.add_typer(models, name="models")
 
 Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directory) or s3 (LocalStack).")]

@@ -210,3 +210,30 @@ def test_a_tenant_in_company_has_a_smaller_window(connections: Connections) -> N
     assert not pending.admit(accepted(5), DUE).released
     assert pending.admit(accepted(6, "tenant_quiet"), DUE).released
     assert (ended(1), ended(2, 3), ended(4)) == ([], [], ["img_5"])
+
+
+def test_what_is_postponed_is_overdue_only_then_and_never_earlier(pending: PendingImages) -> None:
+    for n in range(3):
+        pending.admit(accepted(n), DUE)
+    pending.postpone(
+        [
+            ("tenant_a", "img_0", DUE + timedelta(hours=1)),
+            ("tenant_a", "img_0", DUE + timedelta(minutes=1)),
+            ("tenant_a", "img_1", NOON),
+            ("tenant_a", "img_none", DUE + timedelta(hours=1)),
+        ]
+    )
+    pending.postpone([])
+
+    later = DUE + timedelta(seconds=1)
+    assert sorted(ids(pending.overdue(later, later + timedelta(days=1), 10))) == ["img_1", "img_2"]
+    assert ids(pending.overdue(DUE + timedelta(minutes=61), later + timedelta(days=1), 10)) == ["img_0"]
+
+
+def test_postponing_on_many_threads_blocks_nobody(pending: PendingImages) -> None:
+    for n in range(3):
+        pending.admit(accepted(n), DUE)
+    orders = [[("tenant_a", f"img_{n}", DUE) for n in order] for order in ((0, 1, 2), (2, 1, 0))]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda turn: pending.postpone(orders[turn % 2]), range(40)))
+    assert len(pending.overdue(DUE + timedelta(days=1), DUE + timedelta(days=2), 10)) == 3

@@ -7,7 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from deeplens.api.renewal import Renew
+from deeplens.api.replay import Replay
 from deeplens.contracts.events import Failure, ImageMaintenance, ProcessingFailed, SourceRecord, TenantUsage
+from deeplens.dead_letters import REPLAYS_ALLOWED, LetterFilter
 from deeplens.domain import ModelRef, Step, Tombstone
 from deeplens.errors import ImageNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.pipeline.resume import ResumeOverdue
@@ -400,3 +403,51 @@ def test_an_error_that_never_passes_is_not_retried(flow: Flow) -> None:
 
     assert flow.retries.messages == {}
     assert [letter.error_code for letter in flow.dead_letters.letters.values()] == ["IMAGE_NOT_FOUND"]
+
+
+def replay(flow: Flow, **options: bool) -> list[str | None]:
+    """What an operator does with every open dead letter; returns the refusals."""
+    renew = Renew(flow.images, flow.pending, flow.pending_due, flow.clock)
+    again = Replay(flow.tenants, flow.images, renew, flow.dead_letters, flow.publisher, flow.clock)
+    verdicts = again(flow.dead_letters.page(LetterFilter(state="open"), None, 100), **options)
+    flow.forward()
+    return [verdict.refused for verdict in verdicts]
+
+
+def test_a_replayed_image_completes_and_its_letter_is_settled(flow: Flow) -> None:
+    deny(flow, times=WAITED_FOR.attempts)
+    flow.accept("img_1")
+    flow.run_with_retries()
+    assert flow.row("img_1").step is Step.FAILED
+
+    assert replay(flow) == [None]
+    assert (flow.row("img_1").step, flow.row("img_1").generation) == (Step.ACCEPTED, 2)
+    flow.run_with_retries()
+    assert flow.row("img_1").step is Step.COMPLETED
+    assert replay(flow) == []
+    assert flow.pending.overdue(START + timedelta(days=9), START, 10) == []
+
+
+def test_what_fails_after_every_replay_is_stopped_by_the_guard(flow: Flow) -> None:
+    deny(flow, times=10_000)
+    flow.accept("img_1")
+    flow.run_with_retries()
+    for _ in range(REPLAYS_ALLOWED):
+        assert replay(flow) == [None]
+        flow.run_with_retries()
+
+    assert replay(flow) == [f"it failed again after {REPLAYS_ALLOWED} replays"]
+    assert flow.row("img_1").step is Step.FAILED
+    assert len(flow.dead_letters.letters) == 1 + REPLAYS_ALLOWED
+    assert replay(flow, force=True) == [None]
+
+
+def test_a_replayed_poison_record_fails_again_and_counts(flow: Flow) -> None:
+    flow.put(UPLOADED, b"no event")
+    flow.run()
+    for count in range(1, REPLAYS_ALLOWED + 1):
+        assert replay(flow) == [None]
+        flow.run()
+        newest = [letter for letter in flow.dead_letters.kept.values() if letter.state == "open"]
+        assert [letter.replays_in_all for letter in newest] == [count]
+    assert replay(flow) != [None]

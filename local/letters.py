@@ -1,0 +1,123 @@
+"""``deeplens dlq``: look at what was given up, send it again, discard it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from deeplens.bootstrap import Parts
+from deeplens.dead_letters import KeptLetter, LetterFilter, LetterState
+from deeplens.errors import DeepLensError
+from rich.table import Table
+
+from local.operate import current_parts
+from local.screen import console
+
+app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay and discard what was given up.")
+
+Tenant = Annotated[str, typer.Option(help="Of this tenant only, e.g. tenant_demo.")]
+Code = Annotated[str, typer.Option(help="With this error code only, e.g. STAGE_FAILED.")]
+StageName = Annotated[str, typer.Option(help="Of this stage only, e.g. extract.")]
+Hours = Annotated[float, typer.Option(help="Failed in the last so many hours only; 0 for all.")]
+Limit = Annotated[int, typer.Option(min=1, max=500, help="Most letters.")]
+
+
+def chosen(state: LetterState | None, tenant: str, code: str, stage: str, hours: float) -> LetterFilter:
+    since = datetime.now(UTC) - timedelta(hours=hours) if hours else None
+    return LetterFilter((), tenant or None, code or None, stage or None, state, failed_from=since)
+
+
+@app.command("list")
+def list_letters(
+    tenant: Tenant = "",
+    code: Code = "",
+    stage: StageName = "",
+    hours: Hours = 0,
+    every: Annotated[bool, typer.Option("--all", help="Also those replayed or discarded.")] = False,
+    groups: Annotated[bool, typer.Option("--groups", help="Count by error code and stage instead.")] = False,
+    limit: Limit = 50,
+) -> None:
+    """List dead letters, newest first."""
+    letters, where = current_parts().dead_letters, chosen(None if every else "open", tenant, code, stage, hours)
+    if groups:
+        table = Table("code", "stage", "count", "newest")
+        for one in letters.groups(where, limit):
+            table.add_row(one.code, one.stage or "", str(one.count), f"{one.newest:%Y-%m-%d %H:%M:%S}")
+    else:
+        table = Table("id", "failed at", "tenant", "stage", "code", "replays", "state")
+        for letter in letters.page(where, None, limit):
+            table.add_row(*_cells(letter))
+    console.print(table)
+
+
+@app.command()
+def show(letter_id: Annotated[str, typer.Argument(help="dlq_…")]) -> None:
+    """Print one dead letter with its event, as JSON."""
+    from deeplens.api.admin_letters import detail
+
+    typer.echo(json.dumps(detail(_one(current_parts(), letter_id)).model_dump(mode="json", by_alias=True), indent=2))
+
+
+@app.command()
+def replay(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="dlq_…; absent: all open ones that the options choose.")
+    ] = None,
+    tenant: Tenant = "",
+    code: Code = "",
+    stage: StageName = "",
+    hours: Hours = 0,
+    limit: Limit = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also what was settled, or has failed again after three replays.")
+    ] = False,
+) -> None:
+    """Send dead letters' records to their topics again."""
+    from deeplens.api.admin_letters import replay_of
+
+    if not (ids or tenant or code or stage or hours):
+        raise _failed("name letters, or choose some with --tenant, --code, --stage or --hours")
+    parts = current_parts()
+    where = LetterFilter(ids=tuple(ids)) if ids else chosen("open", tenant, code, stage, hours)
+    try:
+        found = parts.dead_letters.page(where, None, max(limit, len(ids or [])))
+        verdicts = replay_of(parts)(found, force=force, dry_run=dry_run)
+    except DeepLensError as error:
+        raise _failed(str(error)) from None
+    refused = [one for one in verdicts if one.refused]
+    for one in refused:
+        console.print(f"{one.letter.entry.id}: {one.refused}", highlight=False)
+    console.print(f"{len(verdicts) - len(refused)} {'would be sent' if dry_run else 'sent'} again, {len(refused)} not")
+    raise typer.Exit(1 if refused or len(verdicts) < len(ids or []) else 0)
+
+
+@app.command()
+def discard(
+    letter_id: Annotated[str, typer.Argument(help="dlq_…")],
+    reason: Annotated[str, typer.Option(help="Why; kept with it.")],
+) -> None:
+    """Settle a dead letter without sending it again."""
+    parts = current_parts()
+    letter = _one(parts, letter_id)
+    if not parts.dead_letters.discard(letter_id, reason, datetime.now(UTC)):
+        raise _failed(f"{letter_id} was {letter.state} already")
+    console.print("discarded")
+
+
+def _one(parts: Parts, letter_id: str) -> KeptLetter:
+    found = parts.dead_letters.page(LetterFilter(ids=(letter_id,)), None, 1)
+    if not found:
+        raise _failed(f"there is no dead letter {letter_id}")
+    return found[0]
+
+
+def _cells(letter: KeptLetter) -> list[str]:
+    entry = letter.entry
+    failed_at, replays = f"{entry.failed_at:%Y-%m-%d %H:%M:%S}", str(letter.replays_in_all)
+    return [entry.id, failed_at, entry.tenant_id or "", entry.stage or "", entry.error_code, replays, letter.state]
+
+
+def _failed(message: str) -> typer.Exit:
+    console.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    return typer.Exit(1)
