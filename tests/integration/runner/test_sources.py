@@ -160,3 +160,37 @@ def test_a_schedule_wakes_its_function(start_pool: StartPool, tmp_path: Path, pa
     source.stop()
     assert source.join(1)
     eventually(lambda: expected in log.read_text() + "".join(logged))
+
+
+def test_queues_are_made_at_the_start_and_again_when_localstack_has_forgotten_them(
+    kafka: KafkaService, localstack: LocalStackService, sqs: Any, journal: Journal, tmp_path: Path
+) -> None:
+    create_topics(kafka.environment["KAFKA_BROKERS"], "numbers", "dead")
+    runner = Runner(
+        HERE / "template.yaml",
+        environment=kafka.environment | localstack.environment,
+        state_dir=tmp_path,
+        log_dir=tmp_path / "logs",
+        host="127.0.0.1",
+        ports=[free_port()],
+        parameters={"Journal": str(journal.path)},
+    )
+    runner.start()
+    url = f"{localstack.environment['AWS_ENDPOINT_URL']}/000000000000/Queue"
+    try:
+        sqs.send_message(QueueUrl=url, MessageBody="first")
+        eventually(lambda: "first" in journal.lines())
+        localstack.kill()
+        localstack.launch()
+        localstack.wait_ready()
+
+        def sent() -> bool:
+            try:
+                return bool(sqs.send_message(QueueUrl=url, MessageBody="second"))
+            except sqs.exceptions.QueueDoesNotExist:
+                return False
+
+        eventually(sent, 30)
+        eventually(lambda: "second" in journal.lines())
+    finally:
+        runner.stop()
