@@ -16,7 +16,7 @@ from deeplens.tenants import behind, migrate_platform, migrate_tenants
 from rich.progress import Progress
 
 from local.config import LocalConfig
-from local.runner.template import load
+from local.runner.queues import load_with_queues
 from local.runner.worker import Pool, Result
 from local.screen import console
 from local.stack import REPOSITORY, parts_for, running
@@ -125,7 +125,7 @@ def apply(
 
 def invoke_once(function: str, event: Any, environment: Mapping[str, str]) -> Result:
     """Run one function in a fresh process. Raises ``TemplateError`` for an unknown name."""
-    spec = load(REPOSITORY / "template.yaml", {}, {}).function(function)
+    spec = load_with_queues(REPOSITORY / "template.yaml", environment, {}, {}).function(function)
     pool = Pool(spec, environment, LocalConfig().log_dir, 1)
     try:
         return pool.invoke(event)

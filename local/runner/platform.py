@@ -16,10 +16,10 @@ from local.runner.http_gateway import HttpGateway, Route
 from local.runner.kafka_source import KafkaSource
 from local.runner.logs import rotate
 from local.runner.object_urls import ObjectUrls
-from local.runner.queues import create_queues, queue_values
+from local.runner.queues import create_queues, load_with_queues
 from local.runner.schedule_source import ScheduleSource
 from local.runner.sqs_source import SqsSource
-from local.runner.template import HttpEvent, KafkaEvent, ScheduleEvent, SqsEvent, Template, load
+from local.runner.template import HttpEvent, KafkaEvent, ScheduleEvent, SqsEvent
 from local.runner.worker import Pool, Result
 
 STOP_SECONDS = 3.0
@@ -51,7 +51,10 @@ class Runner:
         resources: Mapping[str, str] | None = None,
         processes: int = 3,
     ) -> None:
-        self.template = self._load(template, environment, parameters or {}, resources or {})
+        given = resources or {}
+        self.template = load_with_queues(template, environment, parameters or {}, given)
+        # A queue that was given stands elsewhere.
+        self._own_queues = {name: one for name, one in self.template.queues.items() if f"{name}.Arn" not in given}
         self._environment, self._processes = environment, processes
         self._log_dir, self._lock = log_dir, threading.Lock()
         self.pools = {
@@ -75,8 +78,8 @@ class Runner:
             pool.warm()
             progress(pool.spec.name)
 
-        if self._made_here:
-            create_queues(self._sqs(), self._made_here)
+        if self._own_queues and "AWS_ENDPOINT_URL" in self._environment:
+            self._recreate()
         with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="warm") as warmers:
             list(warmers.map(warm, self.pools.values()))
         for source in self._sources:
@@ -120,17 +123,6 @@ class Runner:
             for name, pool in self.pools.items()
         ]
 
-    def _load(
-        self, path: Path, environment: Mapping[str, str], parameters: Mapping[str, str], resources: Mapping[str, str]
-    ) -> Template:
-        """The template with its queues' addresses; a queue that ``resources`` give stands elsewhere."""
-        queues = load(path, parameters, resources).queues
-        endpoint, region = environment.get("AWS_ENDPOINT_URL", ""), environment.get("AWS_REGION", "us-east-1")
-        loaded = load(path, parameters, {**queue_values(queues, endpoint, region), **resources})
-        given = {name.partition(".")[0] for name in resources}
-        self._made_here = {name: queue for name, queue in loaded.queues.items() if name not in given and endpoint}
-        return loaded
-
     def _limit(self, events: tuple[Any, ...]) -> int:
         partitions = {topic.name: topic.partitions for topic in TOPICS}
         kafka = [partitions.get(event.topic, 1) for event in events if isinstance(event, KafkaEvent)]
@@ -151,8 +143,8 @@ class Runner:
         return sources
 
     def _recreate(self) -> None:
-        """LocalStack was restarted. What its queues held is gone: the schedule sends those images again when due."""
-        create_queues(self._sqs(), self._made_here)
+        """Make the queues. What they held before LocalStack was restarted is gone: the schedule sends those images."""
+        create_queues(self._sqs(), self._own_queues)
 
     def _sqs(self) -> Any:
         import boto3

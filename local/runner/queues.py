@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from local.runner.template import Template, load
 
 ACCOUNT = "000000000000"
 ATTRIBUTES = ("DelaySeconds", "MaximumMessageSize", "MessageRetentionPeriod", "VisibilityTimeout")
@@ -22,6 +25,15 @@ def queue_values(queues: Mapping[str, Mapping[str, Any]], endpoint: str, region:
         values[f"{logical_id}.Arn"] = f"arn:aws:sqs:{region}:{ACCOUNT}:{name}"
         values[f"{logical_id}.QueueName"] = name
     return values
+
+
+def load_with_queues(
+    path: Path, environment: Mapping[str, str], parameters: Mapping[str, str], resources: Mapping[str, str]
+) -> Template:
+    """A template whose functions know the addresses of its queues on LocalStack; ``resources`` win."""
+    queues = load(path, parameters, resources).queues
+    endpoint, region = environment.get("AWS_ENDPOINT_URL", ""), environment.get("AWS_REGION", "us-east-1")
+    return load(path, parameters, {**queue_values(queues, endpoint, region), **resources})
 
 
 def create_queues(client: Any, queues: Mapping[str, Mapping[str, Any]]) -> None:

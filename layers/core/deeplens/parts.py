@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deeplens.settings import Settings
 
@@ -130,10 +130,15 @@ class Parts:
 
     @cached_property
     def retries(self) -> RetryQueue:
-        from deeplens.aws import client
         from deeplens.sqs.retry_queue import SqsRetryQueue
 
-        return SqsRetryQueue(lambda: client("sqs"), self.settings.retry_queue_url)
+        def sqs() -> Any:
+            # Slow to import, and few batches have anything to queue.
+            from deeplens.aws import client
+
+            return client("sqs")
+
+        return SqsRetryQueue(sqs, self.settings.retry_queue_url)
 
     @cached_property
     def retry_policies(self) -> Mapping[str, Backoff]:

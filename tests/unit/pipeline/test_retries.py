@@ -206,6 +206,23 @@ def test_a_message_comes_again_while_the_broker_is_away(flow: Flow) -> None:
     assert flow.row("img_1").step is Step.COMPLETED
 
 
+def test_a_queue_that_refuses_another_hop_does_not_hold_up_what_is_due(flow: Flow) -> None:
+    deny(flow, times=2)
+    flow.accept("img_1")
+    flow.accept("img_2")
+    flow.run()
+    early, late = flow.retries.messages
+    later = flow.retries.messages[late].model_copy(update={"due": flow.clock.now() + timedelta(hours=2)})
+    flow.retries.messages[late] = later
+    flow.clock.skip(timedelta(minutes=16))
+    flow.retries.away = True
+
+    assert flow.retry() == {"batchItemFailures": [{"itemIdentifier": late}]}
+    assert early not in flow.retries.messages
+    flow.run()
+    assert sorted(flow.row(image_id).step for image_id in ("img_1", "img_2")) == [Step.ACCEPTED, Step.COMPLETED]
+
+
 def test_a_retry_of_an_image_deleted_meanwhile_revives_nothing(flow: Flow) -> None:
     deny(flow, times=1)
     flow.accept("img_1")

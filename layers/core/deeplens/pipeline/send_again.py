@@ -2,6 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from deeplens.contracts.events import SourceRecord
@@ -30,7 +31,7 @@ class SendAgain:
         due = [retry for retry in batch if retry.due <= now]
         early = [retry for retry in batch if retry.due > now]
         sent = self._publisher.resend([_record(retry) for retry in due]) if due else []
-        kept = self._retries.send(early, now) if early else []
+        kept = self._kept(early, now)
         undelivered = Waiting(BrokerUnavailable("a record was not delivered again"))
         unkept = Waiting(QueueUnavailable("a retry was not queued again"))
         ended: dict[int, Outcome] = {
@@ -38,6 +39,13 @@ class SendAgain:
             **{id(retry): Done() if arrived else unkept for retry, arrived in zip(early, kept, strict=True)},
         }
         return [ended[id(retry)] for retry in batch]
+
+    def _kept(self, early: Sequence[Retry], now: datetime) -> list[bool]:
+        """What cannot be queued again comes again by itself; it must not take along what was sent."""
+        try:
+            return self._retries.send(early, now) if early else []
+        except QueueUnavailable:
+            return [False] * len(early)
 
 
 def _record(retry: Retry) -> OutgoingRecord:
