@@ -64,7 +64,7 @@ def test_what_fails_for_a_while_waits_and_completes(other: TenantClient) -> None
 
     assert other.until_ended("img_late1")["status"] == "completed"
     assert other.rows("SELECT 1 FROM dead_letters WHERE image_id = %s", ["img_late1"]) == 0
-    assert other.pending() == 0
+    eventually(other.pending, lambda left: left == 0)
 
 
 def test_a_retry_that_localstack_forgot_is_made_good_and_its_queues_come_back(
@@ -111,7 +111,7 @@ def test_a_failed_image_is_replayed_by_an_operator_and_retried_by_its_tenant(
     assert retried.status_code == 202
     eventually(generations, lambda found: 3 in found)
     assert other.until_ended(image_id)["status"] == "failed"
-    assert other.pending() == 0
+    eventually(other.pending, lambda left: left == 0)
     groups = admin.get("/dead-letters/groups", params={"tenant_id": "tenant_other"}).json()["groups"]
     assert any(one["stage"] == "preprocess" for one in groups)
     assert other.http.post(f"/images/{other.completed(picture(905))}/retry").status_code == 409
