@@ -5,6 +5,7 @@ from deeplens.pipeline.fold_requests import FoldRequests
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.pipeline.rotate_keys import RotateSigningKeys
 from deeplens.pipeline.settle_tenants import SettleTenants
+from deeplens.pipeline.tick_maintenance import TickMaintenance
 from deeplens.pipeline.tick_rollouts import TickRollouts
 
-handler = schedule_handler(ResumeOverdue, TickRollouts, RotateSigningKeys, SettleTenants, FoldRequests)
+handler = schedule_handler(ResumeOverdue, TickRollouts, TickMaintenance, RotateSigningKeys, SettleTenants, FoldRequests)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Embedder,
         EventPublisher,
         ImageRepository,
+        MaintenanceRuns,
         PendingImages,
         RequestCounters,
         Rollouts,
@@ -108,6 +109,20 @@ class Parts:
         from deeplens.db.rollouts import PostgresRollouts
 
         return PostgresRollouts(self.connections)
+
+    @cached_property
+    def maintenance_runs(self) -> MaintenanceRuns:
+        from deeplens.db.maintenance import PostgresMaintenanceRuns
+
+        return PostgresMaintenanceRuns(self.connections)
+
+    @cached_property
+    def sweep_grace(self) -> timedelta:
+        return timedelta(seconds=self.settings.sweep_grace_seconds)
+
+    @cached_property
+    def sweep_every(self) -> timedelta:
+        return timedelta(seconds=self.settings.sweep_every_seconds)
 
     @cached_property
     def backfill_window(self) -> int:

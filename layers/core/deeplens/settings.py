@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
 
+    sweep_grace_seconds: float = Field(86_400, ge=0, description="What is younger is left alone by maintenance")
+    sweep_every_seconds: float = Field(86_400, ge=0, description="Between two sweeps of a tenant that keeps changing")
+
     @property
     def default_limits(self) -> ResourceLimits:
         """Of tenants that have none of their own."""

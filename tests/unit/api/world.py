@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending, FakeRequestCounters
 from tests.fakes.embedder import THRESHOLDS, FakeEmbedder
+from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
@@ -97,6 +98,7 @@ class World:
         self.request_counters = FakeRequestCounters()
         self.usage = self.request_counters.usage
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
+        self.maintenance_runs, self.sweep_grace = FakeMaintenanceRuns(), timedelta(days=1)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)

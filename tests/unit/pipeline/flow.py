@@ -26,6 +26,7 @@ from deeplens.topics import TOPIC_OF, topic_of
 
 from tests.fakes.db import FakeDeadLetters, FakeDirectory, FakeImages, FakePending, FakeUsage
 from tests.fakes.embedder import FakeEmbedder
+from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
@@ -60,6 +61,11 @@ class Flow:
         self.publisher, self.limits = RecordingPublisher(), Limits()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.backfill_window = 3
+        self.maintenance_runs, self.sweep_grace, self.sweep_every = (
+            FakeMaintenanceRuns(),
+            timedelta(days=1),
+            timedelta(days=1),
+        )
         self.pending_due, self.workers = timedelta(minutes=10), ThreadPoolExecutor(2)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

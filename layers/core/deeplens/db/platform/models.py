@@ -141,6 +141,46 @@ class AuditRow(Base):
     __table_args__ = (Index("audit_log_tenant", "tenant_id", "id"),)
 
 
+class TenantSweepRow(Base):
+    """When a tenant changed, noted every ten minutes at most, and when its last sweep began.
+
+    ``due``: it changed since. A trigger on ``pending_images`` notes accepted images, whoever inserts them.
+    """
+
+    __tablename__ = "tenant_sweeps"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    changed_at: Mapped[datetime]
+    swept_at: Mapped[datetime]
+    due: Mapped[bool]
+
+    __table_args__ = (Index("tenant_sweeps_due", "swept_at", postgresql_where=text("due")),)
+
+
+class MaintenanceRunRow(Base):
+    """A run of maintenance; ``due`` is when the schedule carries it on, unless it carried itself on."""
+
+    __tablename__ = "maintenance_runs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    type: Mapped[str]
+    dry_run: Mapped[bool]
+    created_at: Mapped[datetime]
+    due: Mapped[datetime]
+    cursor: Mapped[str]
+    slices: Mapped[int]
+    report: Mapped[dict[str, Any]]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("maintenance_runs_tenant", "tenant_id", "created_at"),
+        Index("maintenance_runs_newest", "created_at"),
+        Index("maintenance_runs_live", "tenant_id", "type", unique=True, postgresql_where=text("ended_at IS NULL")),
+        Index("maintenance_runs_due", "due", postgresql_where=text("ended_at IS NULL")),
+    )
+
+
 class DeadLetterRow(Base):
     """``source`` is the record that failed: topic, partition, offset, key and value in base64."""
 
