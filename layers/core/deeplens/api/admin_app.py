@@ -2,7 +2,7 @@
 
 from fastapi import Depends, FastAPI
 
-from deeplens.api import admin_keys, admin_models, admin_people, admin_platform, admin_tenants
+from deeplens.api import admin_keys, admin_maintenance, admin_models, admin_people, admin_platform, admin_tenants
 from deeplens.api.app import application
 from deeplens.api.audited import audited
 from deeplens.api.parts import AdminParts
@@ -17,6 +17,7 @@ TAGS = [
     {"name": "keys", "description": "API keys of a tenant."},
     {"name": "clients", "description": "OAuth clients."},
     {"name": "platform", "description": "What happened, and what answers."},
+    {"name": "maintenance", "description": "Sweeps over what a tenant has, and their reports."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -25,6 +26,7 @@ ROUTERS = (
     *admin_people.routers,
     admin_keys.router,
     admin_models.router,
+    admin_maintenance.router,
     admin_platform.router,
 )
 

@@ -12,6 +12,7 @@ from deeplens.ports import (
     Embedder,
     EventPublisher,
     ImageRepository,
+    MaintenanceRuns,
     PendingImages,
     RequestCounters,
     Rollouts,
@@ -72,6 +73,10 @@ class AdminParts(ApiParts, Protocol):
 
     @property
     def rollouts(self) -> Rollouts: ...
+    @property
+    def maintenance_runs(self) -> MaintenanceRuns: ...
+    @property
+    def sweep_grace(self) -> timedelta: ...
     @property
     def vector_states(self) -> VectorStates: ...
     @property

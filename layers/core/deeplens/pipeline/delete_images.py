@@ -59,7 +59,9 @@ class DeleteImages:
             present = self._index.existing(owner, ids)
             self._index.delete(owner, ids)
             for image_id in present:
-                receipts[image_id] = {**receipts[image_id], "vectors": receipts[image_id]["vectors"] + 1}
+                so_far = receipts[image_id]
+                models = sorted({*so_far.get("models", ()), f"{owner.model.name} {owner.model.version}"})
+                receipts[image_id] = {**so_far, "vectors": so_far["vectors"] + 1, "models": models}
 
 
 ACTIONS = ("delete_minio_files", "delete_qdrant_vectors", "cleanup_database")
