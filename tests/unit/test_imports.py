@@ -15,7 +15,7 @@ CORE = ROOT / "layers" / "core" / "deeplens"
 SOURCES = sorted(CORE.rglob("*.py"))
 STAGES = sorted((CORE / "pipeline").glob("*.py"))
 HANDLERS = sorted((ROOT / "functions").glob("*/handler.py"))
-STAGES_KNOW = {"contracts", "domain", "errors", "imaging", "maintenance", "pipeline", "ports", "rollouts"}
+STAGES_KNOW = {"contracts", "domain", "errors", "imaging", "maintenance", "pipeline", "ports", "rollouts", "webhooks"}
 PURE = {"deeplens.auth.ports", "deeplens.vectors.payload"}
 OWNERS = {
     "PIL": {"imaging"},

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         VectorStates,
     )
     from deeplens.tenants import Provisioning
+    from deeplens.webhooks import Webhooks, WebhookSender, WebhookSigner
 
 
 class SystemClock:
@@ -123,6 +124,28 @@ class Parts:
     @cached_property
     def sweep_every(self) -> timedelta:
         return timedelta(seconds=self.settings.sweep_every_seconds)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        from deeplens.db.webhooks import PostgresWebhooks
+
+        return PostgresWebhooks(self.connections)
+
+    @cached_property
+    def webhook_sender(self) -> WebhookSender:
+        from deeplens.egress.webhooks import EgressWebhookSender
+
+        return EgressWebhookSender(self.egress)
+
+    @cached_property
+    def webhook_signer(self) -> WebhookSigner:
+        from deeplens.errors import SecretStoreUnavailable
+        from deeplens.webhooks import WebhookSigner
+
+        key = self._secret(self.settings.webhook_key, self.settings.webhook_key_secret_arn)
+        if not key:
+            raise SecretStoreUnavailable("WEBHOOK_KEY is not set")
+        return WebhookSigner(key)
 
     @cached_property
     def backfill_window(self) -> int:

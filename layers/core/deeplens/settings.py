@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     tenant_database_key_secret_arn: str = Field(
         "", description="Secrets Manager secret holding it, instead of TENANT_DATABASE_KEY"
     )
+    webhook_key: str = Field("", description="Secret that webhooks' secrets follow from; 32 characters at least")
+    webhook_key_secret_arn: str = Field("", description="Secrets Manager secret holding it, instead of WEBHOOK_KEY")
     tenant_connections: int = Field(4, ge=1, description="Open tenant databases per execution environment")
     kafka_brokers: str = Field("", description="host:port, comma-separated")
     kafka_security: Literal["PLAINTEXT", "SSL", "IAM"] = Field("PLAINTEXT", description="IAM is MSK's")

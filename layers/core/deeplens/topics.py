@@ -81,7 +81,7 @@ PROCESSING_COMPLETED = Topic(
 PROCESSING_FAILED = Topic(
     "deeplens.processing.failed",
     events.ProcessingFailed,
-    producers=(*STAGES, "on_processing_completed", "on_image_maintenance", "on_tenant_usage"),
+    producers=(*STAGES, "on_processing_completed", "on_image_maintenance", "on_tenant_usage", "on_tenant_notification"),
     consumers=("on_processing_failed",),
     retention=MONTH,
 )
@@ -107,6 +107,12 @@ TENANT_USAGE = Topic(
     partitions=6,
     retention=QUARTER,
 )
+TENANT_NOTIFICATIONS = Topic(
+    "deeplens.tenant.notifications",
+    events.TenantNotification,
+    producers=("admin_api", "on_processing_completed", "on_processing_failed", "on_image_maintenance", "on_schedule"),
+    consumers=("on_tenant_notification",),
+)
 WHATSAPP_READY_MESSAGES = Topic("whatsapp-ready-messages", events.WhatsAppMessage)
 
 TOPICS = (
@@ -120,6 +126,7 @@ TOPICS = (
     IMAGES_MAINTENANCE,
     DUPLICATES_FOUND,
     TENANT_USAGE,
+    TENANT_NOTIFICATIONS,
     WHATSAPP_READY_MESSAGES,
 )
 TOPIC_OF = {topic.contract: topic for topic in TOPICS}

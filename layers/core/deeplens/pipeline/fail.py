@@ -5,10 +5,11 @@ from datetime import timedelta
 from typing import ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
-from deeplens.contracts.events import DeadLetter, ProcessingFailed
+from deeplens.contracts.events import DeadLetter, ProcessingFailed, TenantNotification
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
 from deeplens.errors import TenantNotFound
 from deeplens.pipeline.batch import followed_by
+from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory, VectorStates
 from deeplens.rollouts import VectorState, VectorStep
@@ -17,8 +18,8 @@ from deeplens.rollouts import VectorState, VectorStep
 class Fail:
     """Record why an image failed and keep its event as a dead letter.
 
-    Consumes ``ProcessingFailed``, emits ``DeadLetter`` and the tenant's next waiting ``ImageUploaded``. A failure with
-    the model that is rolled out fails only that model's vector.
+    Consumes ``ProcessingFailed``, emits ``DeadLetter``, a ``TenantNotification`` where a webhook wants it, and the
+    tenant's next waiting ``ImageUploaded``. A failure with the model that is rolled out fails only that model's vector.
     """
 
     name: ClassVar = "fail"
@@ -41,13 +42,19 @@ class Fail:
         for event in batch:
             if event.tenant_id and event.image_id and event.subject in (None, "image"):
                 by_owner.setdefault(event.tenant_id, []).append(event)
-        ended = [
-            (tenant_id, event.image_id or "")
-            for tenant_id, events in by_owner.items()
-            for event in self._mark_failed(tenant_id, events)
-        ]
+        own = [event for owner, events in by_owner.items() for event in self._mark_failed(owner, events)]
+        ended = [(event.tenant_id or "", event.image_id or "") for event in own]
         released = self._pending.finish(ended, self._clock.now() + self._pending_due)
-        return followed_by([_dead_letter(event) for event in batch], released)
+        told = {id(event): self._told(event) for event in own}
+        return followed_by([_dead_letter(event, told.get(id(event), ())) for event in batch], released)
+
+    def _told(self, event: ProcessingFailed) -> tuple[TenantNotification, ...]:
+        """Of the record itself, whatever batch it is in: its event id must be the same when it comes again."""
+        try:
+            tenant = self._tenants.get(event.tenant_id or "")
+        except TenantNotFound:
+            return ()
+        return image_failed(tenant, event.image_id or "", event.error, event.failed_at)
 
     def _mark_failed(self, tenant_id: str, events: Sequence[ProcessingFailed]) -> list[ProcessingFailed]:
         """Mark rows, or one model's vectors; returns the failures that end their image.
@@ -98,7 +105,7 @@ def _may_fail(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]
     return isinstance(row, ImageRecord) and row.generation <= (event.generation or 1)
 
 
-def _dead_letter(event: ProcessingFailed) -> Outcome:
+def _dead_letter(event: ProcessingFailed, told: Sequence[TenantNotification]) -> Outcome:
     source = event.source
     identity = f"{source.topic}/{source.partition}/{source.offset}" if source else event.event_id
     letter = DeadLetter(
@@ -112,4 +119,4 @@ def _dead_letter(event: ProcessingFailed) -> Outcome:
         failed_at=event.failed_at,
         source=source,
     )
-    return Done((letter,))
+    return Done((letter, *told))

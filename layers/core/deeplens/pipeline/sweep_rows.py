@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import takewhile
 
-from deeplens.contracts.events import Event, ImageMaintenance
+from deeplens.contracts.events import Event, Failure, ImageMaintenance
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
 from deeplens.errors import InvalidEvent, ObjectNotFound
 from deeplens.maintenance import Finding, judge_row, report_of
 from deeplens.pipeline.delete_images import ACTIONS
 from deeplens.pipeline.keys import PREFIXES, derived_keys, image_of
+from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.requests import extraction_request, uploaded_again
 from deeplens.pipeline.run_slices import Page
 from deeplens.ports import Clock, ImageRepository, ObjectStore, StoreResolver, VectorIndex, VectorStates
@@ -83,6 +84,9 @@ class SweepRows:
                     actions=list(ACTIONS),
                     requested_at=now,
                 )
+            case ImageRecord(), "row-without-object":
+                gone = Failure(code=ObjectNotFound.code, message=LOST, retryable=False)
+                yield from image_failed(tenant, row.id, gone, now)
             case ImageRecord(), "row-without-derived":
                 yield uploaded_again(tenant, row)
             case ImageRecord(), "row-without-vector":
