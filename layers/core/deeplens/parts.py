@@ -139,13 +139,10 @@ class Parts:
 
     @cached_property
     def webhook_signer(self) -> WebhookSigner:
-        from deeplens.errors import SecretStoreUnavailable
         from deeplens.webhooks import WebhookSigner
 
-        key = self._secret(self.settings.webhook_key, self.settings.webhook_key_secret_arn)
-        if not key:
-            raise SecretStoreUnavailable("WEBHOOK_KEY is not set")
-        return WebhookSigner(key)
+        own = self.settings
+        return WebhookSigner(lambda: self._secret(own.webhook_key, own.webhook_key_secret_arn))
 
     @cached_property
     def backfill_window(self) -> int:

@@ -4,12 +4,14 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Literal, Protocol
 
 from deeplens.contracts.events import TenantNotification
+from deeplens.errors import SecretStoreUnavailable
 
 type DeliveryState = Literal["waiting", "delivered", "failed"]
 RETRIES = tuple(
@@ -21,7 +23,7 @@ GIVEN_UP_AFTER, GIVEN_UP_FAILURES = timedelta(days=3), 20
 OVERLAP = timedelta(hours=24)
 """How long messages carry the signature of the secret before a rotation as well."""
 GONE = 410
-KEY_BYTES = 32
+KEY_CHARACTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +119,18 @@ class WebhookSigner:
 
     Parameters
     ----------
-    key : at least 32 characters.
+    read_key : the platform's key, at least 32 characters; read when it is first needed.
     """
 
-    def __init__(self, key: str) -> None:
-        if len(key) < KEY_BYTES:
-            raise ValueError("WEBHOOK_KEY has at least 32 characters")
-        self._key = key.encode()
+    def __init__(self, read_key: Callable[[], str]) -> None:
+        self._read_key = read_key
+
+    @cached_property
+    def _key(self) -> bytes:
+        key = self._read_key()
+        if len(key) < KEY_CHARACTERS:
+            raise SecretStoreUnavailable("WEBHOOK_KEY is not set, or shorter than 32 characters")
+        return key.encode()
 
     def secret(self, webhook: Webhook) -> str:
         """What the tenant verifies with; shown when it is made."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, cast
 from fastapi import Depends, Request
 
 from deeplens.auth.ports import BearerTokens
+from deeplens.egress.rules import EgressRules
 from deeplens.ports import (
     ApiKeys,
     Clock,
@@ -23,6 +24,7 @@ from deeplens.ports import (
     VectorStates,
 )
 from deeplens.settings import Settings
+from deeplens.webhooks import Webhooks, WebhookSigner
 
 if TYPE_CHECKING:
     from deeplens.auth.api_keys import PostgresApiKeys
@@ -75,6 +77,12 @@ class AdminParts(ApiParts, Protocol):
     def rollouts(self) -> Rollouts: ...
     @property
     def maintenance_runs(self) -> MaintenanceRuns: ...
+    @property
+    def webhooks(self) -> Webhooks: ...
+    @property
+    def webhook_signer(self) -> WebhookSigner: ...
+    @property
+    def egress(self) -> EgressRules: ...
     @property
     def sweep_grace(self) -> timedelta: ...
     @property

@@ -1,7 +1,7 @@
 """deeplens.tenant.notifications → deliveries, signed and sent to tenants' webhooks"""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from datetime import timedelta
 from itertools import groupby
@@ -39,10 +39,9 @@ class Notify:
         webhook_signer: WebhookSigner,
         workers: Executor,
         clock: Clock,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._webhooks, self._sender, self._signer = webhooks, webhook_sender, webhook_signer
-        self._workers, self._clock, self._monotonic = workers, clock, monotonic
+        self._workers, self._clock = workers, clock
 
     def __call__(self, batch: Sequence[TenantNotification]) -> list[Outcome]:
         now = self._clock.now()
@@ -56,11 +55,11 @@ class Notify:
 
     def _deliver(self, group: Sequence[Claimed]) -> None:
         """Send a webhook's deliveries in turn, until one fails or the time is up."""
-        deadline = self._monotonic() + SECONDS_PER_WEBHOOK
+        deadline = time.monotonic() + SECONDS_PER_WEBHOOK
         for position, (webhook, delivery) in enumerate(group):
             verdict = self._try(webhook, delivery)
             left = [other.id for _, other in group[position + 1 :]]
-            if verdict.state != "delivered" or self._monotonic() > deadline:
+            if verdict.state != "delivered" or time.monotonic() > deadline:
                 self._webhooks.release(left, verdict.paused_until or self._clock.now())
                 return
 
