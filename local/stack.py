@@ -50,6 +50,9 @@ def quiet(part: str, state: str) -> None:
     """Progress that nobody watches."""
 
 
+EGRESS = ("EGRESS_ALLOWED_NETWORKS", "EGRESS_HTTP")
+
+
 class Stack:
     """Everything that ``deeplens up`` runs.
 
@@ -67,6 +70,7 @@ class Stack:
         # Of databases that run elsewhere, as their roles may have it already.
         self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
         self._webhook_key = environment.get("WEBHOOK_KEY", "")
+        self._egress = {name: environment[name] for name in EGRESS if environment.get(name)}
         self._storage_role = environment.get("TENANT_STORAGE_ROLE_ARN", "") or LOCAL_STORAGE_ROLE
         self.services: list[ChildService] = [s for s in self._all_services() if GIVEN[s.name] not in self._given]
         self.api_port = config.api_port or free_port(config.host)
@@ -91,6 +95,7 @@ class Stack:
             **AWS_DEFAULTS,
             **started,
             **self._given,
+            **self._egress,
             "DEEPLENS_ENVIRONMENT": "local",
             "KAFKA_SECURITY": "PLAINTEXT",
             "DATABASE_SECRET_ARN": "",

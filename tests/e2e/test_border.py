@@ -77,9 +77,19 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         key = http.post(f"{base}/keys", json={"name": MARK}).json()
         machine = {"name": MARK, "grants": ["client_credentials"], "scopes": [READ]}
         app = http.post(f"{base}/clients", json=machine).json()
+        endpoint = {"url": f"https://93.184.215.14/{MARK}", "events": ["duplicates.found"]}
+        hook = http.post(f"{base}/webhooks", json=endpoint).json()
         run = http.post(OWN_LIST, json={"tenantId": VICTIM, "type": "sweep", "dryRun": True}).json()
         http.patch(base, json={"settings": {"secret plan": MARK}})
-    ids = {"tenant_id": VICTIM, "image_id": image_id, "size": "small", "rollout_id": "rol_none", "run_id": run["runId"]}
+    ids = {
+        "tenant_id": VICTIM,
+        "image_id": image_id,
+        "size": "small",
+        "rollout_id": "rol_none",
+        "run_id": run["runId"],
+        "webhook_id": hook["webhookId"],
+        "delivery_id": "whd_none",
+    }
     return Victim({**ids, "user_id": user["userId"], "prefix": key["prefix"], "client_id": app["clientId"]})
 
 
