@@ -67,4 +67,6 @@ def list_runs(
 
 
 def state_of(run: MaintenanceRun) -> str:
-    return "running" if run.ended_at is None else f"ended {run.ended_at:%F %T}"
+    if run.ended_at is None:
+        return "running"
+    return f"failed: {run.error}" if run.error else f"ended {run.ended_at:%F %T}"

@@ -55,6 +55,7 @@ def tombstone(at: datetime = OLD, receipt: dict[str, Any] | None = None) -> Tomb
         (row(updated_at=YOUNG), [], ["m 1"], []),
         (tombstone(), EXPECTED, [], ["half-done-delete"]),
         (tombstone(YOUNG), EXPECTED, [], []),
+        (tombstone(receipt={}), EXPECTED, [], []),  # done since the first look
     ],
 )
 def test_a_row_is_judged_by_what_it_lacks(

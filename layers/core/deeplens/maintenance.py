@@ -99,6 +99,7 @@ class MaintenanceRun:
     ----------
     cursor : where its next slice begins; a slice that begins elsewhere was done already.
     due : when the schedule carries it on, unless it carried itself on.
+    error : why it ended before its end.
     """
 
     id: str
@@ -111,6 +112,7 @@ class MaintenanceRun:
     slices: int = 0
     report: Report = Report()
     ended_at: datetime | None = None
+    error: str | None = None
 
     def moved(self, cursor: str, report: Report, due: datetime, ended_at: datetime | None) -> "MaintenanceRun":
         """The run after one slice more."""
@@ -168,7 +170,8 @@ def judge_row(
     lacking : models, as ``name version``, that a vector is recorded of but not there.
     """
     if isinstance(row, Tombstone):
-        return [Finding("half-done-delete", row.image_id)] if row.deleted_at < before else []
+        waits = row.receipt is None and row.deleted_at < before
+        return [Finding("half-done-delete", row.image_id)] if waits else []
     if row.updated_at >= before or row.step is Step.FAILED or not expected:
         return []
     original, *derived = expected

@@ -1,12 +1,13 @@
 """A sweep finds what contradicts each other, looks again, repairs it once, and leaves everything else alone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from deeplens.domain import ModelProfile, Point, StageResult, Step, Tombstone
-from deeplens.errors import StoreUnavailable
+from deeplens.errors import StoreUnavailable, TenantStoreDenied
 from deeplens.maintenance import MaintenanceRun, MaintenanceType
 from deeplens.pipeline import run_slices, sweep_leftovers, sweep_rows
 from deeplens.pipeline.run_slices import LOST_AFTER, slice_of
@@ -303,6 +304,47 @@ def test_a_store_that_is_away_makes_the_slice_wait_and_nothing_fail(flow: Flow) 
     flow.run()
     assert flow.maintenance_runs.runs[run_id].report.found == {}
     assert flow.row("img_1").step is Step.COMPLETED
+
+
+def test_a_store_that_refuses_ends_the_run_with_its_reason(flow: Flow) -> None:
+    completed(flow, "img_1")
+    flow.clock.skip(3 * DAY)
+    store = flow.stores.for_tenant(flow.acme)
+    store.failure = TenantStoreDenied("no bucket")
+    run = swept(flow)
+    assert (run.error, run.report.found) == ("TENANT_STORE_DENIED: no bucket", {})
+    assert flow.dead_letters.letters == {}
+    assert flow.row("img_1").step is Step.COMPLETED
+    store.failure = None
+    flow.clock.skip(DAY + LOST_AFTER)
+    (event,) = tick(flow)()
+    assert event.maintenance_type == "sweep"
+
+
+def test_a_suspended_tenants_run_stands_still(flow: Flow) -> None:
+    completed(flow, "img_1")
+    flow.clock.skip(3 * DAY)
+    flow.index.delete(flow.acme, ["img_1"])
+    flow.tenants.add(replace(flow.acme, status="suspended"))
+    run_id = start(flow)
+    flow.run()
+    assert flow.maintenance_runs.runs[run_id].slices == 0
+    flow.tenants.add(flow.acme)
+    flow.clock.skip(LOST_AFTER)
+    for event in tick(flow)():
+        flow.send(event)
+    flow.run()
+    assert flow.maintenance_runs.runs[run_id].report.repaired == {"row-without-vector": 1}
+
+
+def test_a_lost_collection_is_filled_again(flow: Flow) -> None:
+    completed(flow, "img_1", "img_2")
+    flow.clock.skip(3 * DAY)
+    flow.index.drop_collection(flow.acme)
+    assert swept(flow, dry_run=True).report.found == {"row-without-vector": 2}
+    assert not flow.index.exists(flow.acme)
+    swept(flow)
+    assert flow.index.existing(flow.acme, ["img_1", "img_2"]) == {"img_1", "img_2"}
 
 
 def test_the_schedule_sweeps_tenants_that_changed_and_no_others(flow: Flow) -> None:

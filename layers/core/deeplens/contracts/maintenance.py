@@ -47,7 +47,8 @@ class MaintenanceView(ApiModel):
     tenant_id: str
     type: Type
     dry_run: bool
-    state: Literal["running", "ended"]
+    state: Literal["running", "ended", "failed"]
+    error: str | None = Field(default=None, description="why it failed; a sweep is tried again the next day")
     created_at: AwareDatetime
     ended_at: AwareDatetime | None = None
     slices: int

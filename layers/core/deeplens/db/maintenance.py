@@ -8,10 +8,10 @@ from typing import Any
 import psycopg
 
 from deeplens.db.connections import Connections
-from deeplens.db.values import as_jsonb
+from deeplens.db.values import as_jsonb, as_text
 from deeplens.maintenance import MaintenanceRun, Report
 
-COLUMNS = "id, tenant_id, type, dry_run, created_at, due, cursor, slices, report, ended_at"
+COLUMNS = "id, tenant_id, type, dry_run, created_at, due, cursor, slices, report, ended_at, error"
 START = """
 WITH started AS (
     INSERT INTO maintenance_runs (id, tenant_id, type, dry_run, created_at, due, cursor, slices, report)
@@ -29,7 +29,7 @@ OF_TENANT = f"SELECT {COLUMNS} FROM maintenance_runs WHERE tenant_id = %s ORDER 
 NEWEST = f"SELECT {COLUMNS} FROM maintenance_runs ORDER BY created_at DESC LIMIT %s"  # noqa: S608
 MOVE = """
 UPDATE maintenance_runs SET cursor = %(cursor)s, slices = %(slices)s, report = %(report)s, due = %(due)s,
-       ended_at = %(ended_at)s
+       ended_at = %(ended_at)s, error = %(error)s
 WHERE id = %(id)s AND cursor = %(before)s AND slices = %(slices)s - 1 AND ended_at IS NULL
 """
 OVERDUE = f"""
@@ -67,7 +67,7 @@ class PostgresMaintenanceRuns:
 
     def find(self, run_id: str) -> MaintenanceRun | None:
         with self._connections.platform() as connection:
-            row = connection.execute(FIND, [run_id]).fetchone()
+            row = connection.execute(FIND, [as_text(run_id)]).fetchone()
         return _run(row) if row else None
 
     def of_tenant(self, tenant_id: str | None, limit: int) -> list[MaintenanceRun]:
@@ -98,7 +98,10 @@ class PostgresMaintenanceRuns:
 
 def _values(run: MaintenanceRun) -> dict[str, Any]:
     names = [name for name in run.__slots__ if name != "report"]
-    return {name: getattr(run, name) for name in names} | {"report": as_jsonb(asdict(run.report))}
+    values = {name: getattr(run, name) for name in names}
+    return {name: as_text(one) if isinstance(one, str) else one for name, one in values.items()} | {
+        "report": as_jsonb(asdict(run.report))
+    }
 
 
 def _run(row: dict[str, Any]) -> MaintenanceRun:

@@ -15,7 +15,7 @@ from deeplens.webhooks import Delivery, Verdict, Webhook, Webhooks, WebhookSende
 
 LEASE = timedelta(minutes=6)
 """Longer than the function may run: what it claimed and did not settle by then was lost with it."""
-SECONDS_PER_WEBHOOK = 30.0
+SECONDS_PER_WEBHOOK = 15.0
 """Of one batch; what is left is sent by a later one, so that a slow endpoint holds up the others that long at most."""
 
 type Claimed = tuple[Webhook, Delivery]

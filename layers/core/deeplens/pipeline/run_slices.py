@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from deeplens.contracts.events import Event, ImageMaintenance
 from deeplens.domain import Tenant
+from deeplens.errors import PipelineError
 from deeplens.maintenance import MaintenanceRun, Report
 from deeplens.pipeline.outcome import Done, Outcome, attempt
 from deeplens.ports import Clock, MaintenanceRuns
@@ -67,7 +68,13 @@ class RunSlices:
             return Done(dropped="unknown run")
         if run.ended_at is not None or run.cursor != (event.cursor or ""):
             return Done(dropped="done already")
-        done, asked, ended = self._work(tenant, run)
+        if tenant.status != "active":
+            # The schedule carries it on when the tenant is active again.
+            return Done(dropped=tenant.status)
+        try:
+            done, asked, ended = self._work(tenant, run)
+        except PipelineError as error:
+            return self._give_up(run, error)
         resting = len(asked) >= self._window and not ended
         now = self._clock.now()
         moved = run.moved(done.cursor, done.report, now + (REST if resting else LOST_AFTER), now if ended else None)
@@ -77,6 +84,14 @@ class RunSlices:
             # What was asked for may fail: the next sweep looks again.
             self._runs.changed([tenant.id], now)
         return Done(asked if ended or resting else (*asked, slice_of(moved, now)))
+
+    def _give_up(self, run: MaintenanceRun, error: PipelineError) -> Outcome:
+        """End a run that its tenant's own store, say, does not let go on; the next sweep tries again."""
+        now = self._clock.now()
+        ended = run.moved(run.cursor, Report(), now, now)
+        self._runs.move(replace(ended, error=f"{error.code}: {error}"), run.cursor)
+        self._runs.changed([run.tenant_id], now)
+        return Done(dropped=error.code)
 
     def _work(self, tenant: Tenant, run: MaintenanceRun) -> tuple[Page, tuple[Event, ...], bool]:
         """Pages until the time or the window is used up; whether they came to their end."""

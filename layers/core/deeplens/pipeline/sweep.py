@@ -32,6 +32,7 @@ class Sweep:
         vector_states: VectorStates,
         clock: Clock,
     ) -> None:
+        self._index = index
         self._phases: dict[str, Phase] = {
             "rows": SweepRows(stores, images, index, vector_states, clock),
             "objects": SweepObjects(stores, images),
@@ -39,6 +40,10 @@ class Sweep:
         }
 
     def pages(self, tenant: Tenant, run: MaintenanceRun, before: datetime) -> Iterator[Page]:
+        if not run.cursor and not run.dry_run:
+            # A collection that was lost as a whole is made again, for the vectors that are found missing.
+            for model in tenant.models:
+                self._index.create_collection(tenant.using(model))
         began, _, position = (run.cursor or f"{self.phases[0]}:").partition(":")
         for name in self.phases[self.phases.index(began) :]:
             for page in self._phases[name](tenant, position if name == began else "", before, run.dry_run):

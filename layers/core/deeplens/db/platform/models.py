@@ -173,6 +173,7 @@ class MaintenanceRunRow(Base):
     slices: Mapped[int]
     report: Mapped[dict[str, Any]]
     ended_at: Mapped[datetime | None]
+    error: Mapped[str | None]
 
     __table_args__ = (
         Index("maintenance_runs_tenant", "tenant_id", "created_at"),

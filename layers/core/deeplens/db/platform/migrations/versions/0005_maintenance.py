@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("slices", sa.Integer(), nullable=False),
         sa.Column("report", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         moment("ended_at", nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     live = sa.text("ended_at IS NULL")
