@@ -58,12 +58,11 @@ def list_runs(
     limit: Annotated[int, typer.Option(min=1)] = 20,
 ) -> None:
     """Runs, newest first."""
-    table = Table("run", "tenant", "type", "started", "state", "found", "repaired")
     for run in current_parts().maintenance_runs.of_tenant(tenant_id or None, limit):
-        found, repaired = (str(sum(counts.values())) for counts in (run.report.found, run.report.repaired))
-        type = run.type + " (dry)" * run.dry_run
-        table.add_row(run.id, run.tenant_id, type, f"{run.created_at:%F %T}", state_of(run), found, repaired)
-    console.print(table)
+        found, repaired = (sum(counts.values()) for counts in (run.report.found, run.report.repaired))
+        kind = run.type + " (dry)" * run.dry_run
+        # Lines, not a table: an id that is cut is of no use.
+        typer.echo(f"{run.id}  {run.tenant_id}  {kind}  {state_of(run)}  {found} found, {repaired} repaired")
 
 
 def state_of(run: MaintenanceRun) -> str:

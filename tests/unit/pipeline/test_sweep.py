@@ -321,6 +321,16 @@ def test_a_store_that_refuses_ends_the_run_with_its_reason(flow: Flow) -> None:
     assert event.maintenance_type == "sweep"
 
 
+def test_a_run_that_breaks_is_reported_once_and_ends(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    completed(flow, "img_1")
+    flow.clock.skip(3 * DAY)
+    monkeypatch.setattr(flow.images, "after", lambda *_: 1 / 0)
+    run = swept(flow)
+    assert str(run.error).startswith("STAGE_FAILED")
+    (letter,) = flow.dead_letters.letters.values()
+    assert (letter.tenant_id, letter.image_id, letter.error_code) == (flow.acme.id, None, "STAGE_FAILED")
+
+
 def test_a_suspended_tenants_run_stands_still(flow: Flow) -> None:
     completed(flow, "img_1")
     flow.clock.skip(3 * DAY)

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from deeplens.contracts.events import Event, ImageMaintenance
 from deeplens.domain import Tenant
-from deeplens.errors import PipelineError
+from deeplens.errors import DependencyUnavailable, PipelineError
 from deeplens.maintenance import MaintenanceRun, Report
-from deeplens.pipeline.outcome import Done, Outcome, attempt
+from deeplens.pipeline.outcome import Done, Failed, Outcome, attempt, unforeseen
 from deeplens.ports import Clock, MaintenanceRuns
 
 SLICE_SECONDS = 8.0
@@ -73,8 +73,14 @@ class RunSlices:
             return Done(dropped=tenant.status)
         try:
             done, asked, ended = self._work(tenant, run)
+        except DependencyUnavailable:
+            raise
         except PipelineError as error:
             return self._give_up(run, error)
+        except Exception as error:
+            failure = unforeseen(error)
+            self._give_up(run, failure)
+            return Failed(failure)
         resting = len(asked) >= self._window and not ended
         now = self._clock.now()
         moved = run.moved(done.cursor, done.report, now + (REST if resting else LOST_AFTER), now if ended else None)
