@@ -6,13 +6,15 @@ from datetime import timedelta
 
 import pytest
 from deeplens.contracts.events import TenantNotification
-from deeplens.domain import Step
+from deeplens.domain import ModelProfile, Step
 from deeplens.errors import InvalidImage
 from deeplens.pipeline.notify import LEASE
+from deeplens.pipeline.requests import extraction_request
 from deeplens.pipeline.tick_webhooks import KEPT, TickWebhooks
 from deeplens.webhooks import GIVEN_UP_AFTER, Answer, Webhook
 
-from tests.unit.pipeline.flow import Flow
+from tests.unit.api.world import MODEL
+from tests.unit.pipeline.flow import TARGET, Flow
 
 NOTIFICATIONS = "deeplens.tenant.notifications"
 URL, OTHER_URL = "https://acme.example/hook", "https://other.example/hook"
@@ -96,6 +98,22 @@ def test_a_failed_record_that_comes_again_in_another_batch_tells_nothing_twice(f
     assert len(told(flow)) == 3
 
 
+def test_a_searchable_image_that_cannot_be_embedded_once_more_did_not_fail(flow: Flow) -> None:
+    listen(flow, "image.failed")
+    flow.accept("img_1")
+    flow.run()
+
+    def corrupt(*_: object) -> object:
+        raise InvalidImage("too odd")
+
+    flow.embedder.embed = corrupt  # type: ignore[assignment, method-assign]
+    flow.send(extraction_request(flow.acme, "img_1", 1, MODEL, flow.clock.now()))
+    flow.run()
+    assert flow.row("img_1").step is Step.COMPLETED
+    assert len(flow.dead_letters.letters) == 1
+    assert told(flow) == []
+
+
 def test_a_failing_endpoint_is_asked_once_a_batch_and_again_later(flow: Flow) -> None:
     listen(flow, "image.completed")
     listen(flow, "image.completed", id="whk_2", url=OTHER_URL)
@@ -175,10 +193,6 @@ def test_old_deliveries_are_forgotten(flow: Flow) -> None:
 
 
 def test_a_failure_with_the_model_that_is_rolled_out_is_no_failed_image(flow: Flow) -> None:
-    from deeplens.domain import ModelProfile
-
-    from tests.unit.pipeline.flow import TARGET
-
     listen(flow, "image.failed", "image.completed")
     flow.rollouts.register(ModelProfile(TARGET))
     flow.index.create_collection(flow.acme.using(TARGET))

@@ -42,29 +42,24 @@ class Fail:
         for event in batch:
             if event.tenant_id and event.image_id and event.subject in (None, "image"):
                 by_owner.setdefault(event.tenant_id, []).append(event)
-        own = [event for owner, events in by_owner.items() for event in self._mark_failed(owner, events)]
-        ended = [(event.tenant_id or "", event.image_id or "") for event in own]
+        own = [pair for owner, events in by_owner.items() for pair in self._mark_failed(owner, events)]
+        ended = [(event.tenant_id or "", event.image_id or "") for event, _ in own]
         released = self._pending.finish(ended, self._clock.now() + self._pending_due)
-        told = {id(event): self._told(event) for event in own}
+        # Each beside its own record, whatever batch that is in: its event id has to be the same when it comes again.
+        told = {id(event): notification for event, notification in own}
         return followed_by([_dead_letter(event, told.get(id(event), ())) for event in batch], released)
 
-    def _told(self, event: ProcessingFailed) -> tuple[TenantNotification, ...]:
-        """Of the record itself, whatever batch it is in: its event id must be the same when it comes again."""
-        try:
-            tenant = self._tenants.get(event.tenant_id or "")
-        except TenantNotFound:
-            return ()
-        return image_failed(tenant, event.image_id or "", event.error, event.failed_at)
-
-    def _mark_failed(self, tenant_id: str, events: Sequence[ProcessingFailed]) -> list[ProcessingFailed]:
-        """Mark rows, or one model's vectors; returns the failures that end their image.
+    def _mark_failed(
+        self, tenant_id: str, events: Sequence[ProcessingFailed]
+    ) -> list[tuple[ProcessingFailed, tuple[TenantNotification, ...]]]:
+        """Mark rows, or one model's vectors; returns the failures that end their image, and what is told of them.
 
         A failure of an unknown or deleted tenant has no row to mark; its dead letter remains.
         """
         try:
             tenant = self._tenants.get(tenant_id)
         except TenantNotFound:
-            return list(events)
+            return [(event, ()) for event in events]
         self._states.record(
             tenant,
             [
@@ -78,7 +73,7 @@ class Fail:
         own = [event for event in events if not _of_target(event, tenant)]
         found = self._images.find(tenant, [event.image_id or "" for event in own])
         self._images.advance(tenant, [self._result(event) for event in own if _may_fail(event, found)])
-        return own
+        return [(event, _told(tenant, event, found)) for event in own]
 
     def _result(self, event: ProcessingFailed) -> StageResult:
         return StageResult(
@@ -103,6 +98,16 @@ def _of_target(event: ProcessingFailed, tenant: Tenant) -> bool:
 def _may_fail(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:
     row = found.get(event.image_id or "")
     return isinstance(row, ImageRecord) and row.generation <= (event.generation or 1)
+
+
+def _told(
+    tenant: Tenant, event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]
+) -> tuple[TenantNotification, ...]:
+    """Nothing of an image that is searchable all the same, or newer, or gone."""
+    row = found.get(event.image_id or "")
+    if not isinstance(row, ImageRecord) or (row.generation, row.step) > (event.generation or 1, Step.FAILED):
+        return ()
+    return image_failed(tenant, row.id, event.error, event.failed_at)
 
 
 def _dead_letter(event: ProcessingFailed, told: Sequence[TenantNotification]) -> Outcome:
