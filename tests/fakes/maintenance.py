@@ -55,6 +55,12 @@ class FakeMaintenanceRuns:
         }
         return sorted(waiting, key=lambda tenant_id: waiting[tenant_id])[:limit]
 
+    def forget(self, before: datetime, limit: int) -> int:
+        old = [run.id for run in self.runs.values() if run.ended_at is not None and run.ended_at < before][:limit]
+        for run_id in old:
+            del self.runs[run_id]
+        return len(old)
+
     def changed(self, tenant_ids: Collection[str], now: datetime) -> None:
         for tenant_id in tenant_ids:
             changed_at, swept_at, due = self.sweeps.get(tenant_id, (now, now, False))

@@ -150,6 +150,9 @@ class MaintenanceRuns(Protocol):
     def sweeps_due(self, now: datetime, every: timedelta, limit: int) -> list[str]:
         """Tenants that changed since their last sweep, which began before ``now - every``; none that is swept now."""
 
+    def forget(self, before: datetime, limit: int) -> int:
+        """Drop runs that ended before then; returns how many."""
+
     def changed(self, tenant_ids: Collection[str], now: datetime) -> None:
         """Note that tenants have changed."""
 

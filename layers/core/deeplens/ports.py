@@ -237,6 +237,9 @@ class ImageRepository(Protocol):
     def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
         """Remove the rows of tombstoned images, keep receipt per image id on the tombstone; safe to repeat."""
 
+    def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
+        """Drop tombstones, with their receipts, that are older than any retention; returns how many."""
+
 
 class PendingImages(Protocol):
     """Accepted images that have not ended yet, over all tenants (platform database). Raises ``DatabaseUnavailable``."""

@@ -109,6 +109,16 @@ def test_a_tenant_is_swept_after_it_changed_and_once_more_for_what_was_too_young
     assert tenant.id not in due(runs, again + 30 * DAY)
 
 
+def test_old_runs_are_forgotten_once_they_have_ended(runs: MaintenanceRuns, tenant: Tenant) -> None:
+    ended, live = run_of(tenant), run_of(tenant, "storage-optimisation")
+    for run in (ended, live):
+        runs.start(run, DAY)
+    end(runs, ended, NOON)
+    assert runs.forget(NOON, 1000) == 0
+    assert runs.forget(NOON + MINUTE, 1000) >= 1
+    assert [run.id for run in runs.of_tenant(tenant.id, 10)] == [live.id]
+
+
 def test_a_dry_run_is_no_sweep(runs: MaintenanceRuns, tenant: Tenant) -> None:
     runs.changed([tenant.id], NOON)
     run = run_of(tenant, dry_run=True)

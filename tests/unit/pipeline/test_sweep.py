@@ -383,6 +383,21 @@ def test_a_sweep_that_repaired_is_followed_by_another(flow: Flow) -> None:
     assert event.maintenance_type == "sweep"
 
 
+def test_reports_and_tombstones_are_forgotten_in_the_end(flow: Flow) -> None:
+    completed(flow, "img_1", "img_2")
+    flow.images.bury(flow.acme, "img_1", flow.clock.now())
+    flow.clock.skip(3 * DAY)
+    first = swept(flow)
+    assert isinstance(flow.row("img_1"), Tombstone)
+    flow.clock.skip(91 * DAY)
+    for event in tick(flow)():
+        flow.send(event)
+    flow.run()
+    assert first.id not in flow.maintenance_runs.runs
+    assert flow.row("img_1") is None
+    assert flow.row("img_2").step is Step.COMPLETED
+
+
 def test_an_unknown_run_is_dropped(flow: Flow) -> None:
     run = MaintenanceRun("mnt_x", flow.acme.id, "sweep", False, START, START)
     flow.send(slice_of(run, START))

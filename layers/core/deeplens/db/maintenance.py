@@ -45,6 +45,10 @@ WHERE s.due AND s.swept_at < %s AND NOT EXISTS (
     SELECT FROM maintenance_runs r WHERE r.tenant_id = s.tenant_id AND r.type = 'sweep' AND r.ended_at IS NULL)
 ORDER BY s.swept_at LIMIT %s
 """
+FORGET = """
+DELETE FROM maintenance_runs WHERE id IN (
+    SELECT id FROM maintenance_runs WHERE created_at < %s AND ended_at < %s ORDER BY created_at LIMIT %s)
+"""
 CHANGED = """
 INSERT INTO tenant_sweeps AS known (tenant_id, changed_at, swept_at, due)
 SELECT changed.tenant_id, %(now)s, %(now)s, true FROM unnest(%(tenants)s::text[]) AS changed(tenant_id)
@@ -86,6 +90,10 @@ class PostgresMaintenanceRuns:
     def sweeps_due(self, now: datetime, every: timedelta, limit: int) -> list[str]:
         with self._connections.platform() as connection:
             return [row["tenant_id"] for row in connection.execute(SWEEPS_DUE, [now - every, limit])]
+
+    def forget(self, before: datetime, limit: int) -> int:
+        with self._connections.platform() as connection:
+            return connection.execute(FORGET, [before, before, limit]).rowcount
 
     def changed(self, tenant_ids: Collection[str], now: datetime) -> None:
         with self._connections.platform() as connection:

@@ -32,7 +32,7 @@ class Sweep:
         vector_states: VectorStates,
         clock: Clock,
     ) -> None:
-        self._index = index
+        self._images, self._index, self._clock = images, index, clock
         self._phases: dict[str, Phase] = {
             "rows": SweepRows(stores, images, index, vector_states, clock),
             "objects": SweepObjects(stores, images),
@@ -41,10 +41,14 @@ class Sweep:
 
     def pages(self, tenant: Tenant, run: MaintenanceRun, before: datetime) -> Iterator[Page]:
         if not run.cursor and not run.dry_run:
-            # A collection that was lost as a whole is made again, for the vectors that are found missing.
-            for model in tenant.models:
-                self._index.create_collection(tenant.using(model))
+            self._prepare(tenant)
         began, _, position = (run.cursor or f"{self.phases[0]}:").partition(":")
         for name in self.phases[self.phases.index(began) :]:
             for page in self._phases[name](tenant, position if name == began else "", before, run.dry_run):
                 yield Page(f"{name}:{page.cursor}", page.report, page.events)
+
+    def _prepare(self, tenant: Tenant) -> None:
+        """Forget tombstones that have served their time, and make collections again that were lost as a whole."""
+        self._images.purge_tombstones(tenant, self._clock.now())
+        for model in tenant.models:
+            self._index.create_collection(tenant.using(model))

@@ -9,9 +9,12 @@ from deeplens.maintenance import MaintenanceRun
 from deeplens.pipeline.run_slices import LOST_AFTER, slice_of
 from deeplens.ports import Clock, MaintenanceRuns
 
+KEPT = timedelta(days=90)
+"""How long reports of runs stand."""
+
 
 class TickMaintenance:
-    """Begin the sweeps that are due and carry on the runs that wait: two queries, whatever the number of tenants.
+    """Begin the sweeps that are due and carry on the runs that wait: a few queries, whatever the number of tenants.
 
     Parameters
     ----------
@@ -30,6 +33,7 @@ class TickMaintenance:
 
     def __call__(self) -> list[ImageMaintenance]:
         now = self._clock.now()
+        self._runs.forget(now - KEPT, self.runs_at_once)
         for tenant_id in self._runs.sweeps_due(now, self._every, self.sweeps_at_once):
             run_id = f"mnt_{uuid5(NAMESPACE_URL, f'{tenant_id}/sweep/{now.isoformat()}').hex}"
             # Due at once: the next query sends its first slice, and no crash in between leaves it unsent.
