@@ -16,6 +16,7 @@ from rich.live import Live
 from local import operate
 from local.config import LocalConfig
 from local.letters import app as letters
+from local.maintenance import app as maintenance
 from local.models.commands import app as models
 from local.screen import console, status_view
 from local.services import ServiceFailed
@@ -27,6 +28,7 @@ app.add_typer(operate.keys, name="keys")
 app.add_typer(operate.topics, name="topics")
 app.add_typer(letters, name="dlq")
 app.add_typer(models, name="models")
+app.add_typer(maintenance, name="maintenance")
 
 Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directory) or s3 (LocalStack).")]
 

@@ -50,6 +50,9 @@ def quiet(part: str, state: str) -> None:
     """Progress that nobody watches."""
 
 
+EGRESS = ("EGRESS_ALLOWED_NETWORKS", "EGRESS_HTTP")
+
+
 class Stack:
     """Everything that ``deeplens up`` runs.
 
@@ -66,6 +69,8 @@ class Stack:
         self._given = {name: environment[name] for name in GIVEN.values() if environment.get(name)}
         # Of databases that run elsewhere, as their roles may have it already.
         self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
+        self._webhook_key = environment.get("WEBHOOK_KEY", "")
+        self._egress = {name: environment[name] for name in EGRESS if environment.get(name)}
         self._storage_role = environment.get("TENANT_STORAGE_ROLE_ARN", "") or LOCAL_STORAGE_ROLE
         self.services: list[ChildService] = [s for s in self._all_services() if GIVEN[s.name] not in self._given]
         self.api_port = config.api_port or free_port(config.host)
@@ -90,11 +95,14 @@ class Stack:
             **AWS_DEFAULTS,
             **started,
             **self._given,
+            **self._egress,
             "DEEPLENS_ENVIRONMENT": "local",
             "KAFKA_SECURITY": "PLAINTEXT",
             "DATABASE_SECRET_ARN": "",
             "TENANT_DATABASE_KEY": self._tenant_key or self._kept_secret("tenant-database.key"),
             "TENANT_DATABASE_KEY_SECRET_ARN": "",
+            "WEBHOOK_KEY": self._webhook_key or self._kept_secret("webhook.key"),
+            "WEBHOOK_KEY_SECRET_ARN": "",
             "INFERENCE_ENDPOINT_NAME": "",
             "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),

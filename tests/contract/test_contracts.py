@@ -72,15 +72,21 @@ def test_the_copies_are_the_published_payloads() -> None:
 
 
 def test_the_eight_specified_topics_have_golden_payloads() -> None:
-    added = {"deeplens.processing.deadletter", "deeplens.duplicates.found", "deeplens.tenant.usage"}
+    added = {
+        "deeplens.processing.deadletter",
+        "deeplens.duplicates.found",
+        "deeplens.tenant.usage",
+        "deeplens.tenant.notifications",
+    }
     assert {path.stem for path in GOLDEN} == CONTRACTS.keys() - added
-    assert len(CONTRACTS) == 11
+    assert len(CONTRACTS) == 12
 
 
 @pytest.mark.parametrize(
     ("name", "partitions", "days"),
     [
         ("deeplens.images.uploaded", 3, 7),
+        ("deeplens.tenant.notifications", 3, 7),
         ("deeplens.videos.uploaded", 3, 7),
         ("deeplens.features.extraction", 3, 7),
         ("deeplens.vectors.indexing", 3, 7),

@@ -21,8 +21,11 @@ MARK = "sunflower7731"
 """Stands in everything that the victim has."""
 VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
-    f"/problems/{kind}-not-found" for kind in ("tenant", "image", "user", "client", "key", "rollout")
+    f"/problems/{kind}-not-found"
+    for kind in ("tenant", "image", "user", "client", "key", "rollout", "maintenance", "webhook", "delivery")
 }
+OWN_LIST = "/v1/admin/maintenance"
+"""Answers everybody, with what is theirs."""
 PUBLIC_METHODS = {"get", "post", "put", "patch", "delete"}
 
 
@@ -74,8 +77,19 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         key = http.post(f"{base}/keys", json={"name": MARK}).json()
         machine = {"name": MARK, "grants": ["client_credentials"], "scopes": [READ]}
         app = http.post(f"{base}/clients", json=machine).json()
+        endpoint = {"url": f"https://93.184.215.14/{MARK}", "events": ["duplicates.found"]}
+        hook = http.post(f"{base}/webhooks", json=endpoint).json()
+        run = http.post(OWN_LIST, json={"tenantId": VICTIM, "type": "sweep", "dryRun": True}).json()
         http.patch(base, json={"settings": {"secret plan": MARK}})
-    ids = {"tenant_id": VICTIM, "image_id": image_id, "size": "small", "rollout_id": "rol_none"}
+    ids = {
+        "tenant_id": VICTIM,
+        "image_id": image_id,
+        "size": "small",
+        "rollout_id": "rol_none",
+        "run_id": run["runId"],
+        "webhook_id": hook["webhookId"],
+        "delivery_id": "whd_none",
+    }
     return Victim({**ids, "user_id": user["userId"], "prefix": key["prefix"], "client_id": app["clientId"]})
 
 
@@ -201,7 +215,9 @@ def test_another_tenants_everything_does_not_exist(
                 if route.path.startswith("/connect"):
                     continue
                 answer = ask(client, route, victim)
-                if "{" in route.path or route.admin:
+                if (route.method, route.path) == ("GET", OWN_LIST):
+                    assert answer.json() == {"runs": []}
+                elif "{" in route.path or route.admin:
                     assert_refused(answer, route, {403, 404})
                     assert answer.json()["type"] in ABSENT, route
                 assert answer.status_code < 500

@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -51,6 +51,7 @@ class FakeImages:
         self._rows: dict[str, dict[str, ImageRecord]] = defaultdict(dict)
         self._tombstones: dict[str, dict[str, Tombstone]] = defaultdict(dict)
         self._timelines: dict[tuple[str, str], list[TimelineEntry]] = defaultdict(list)
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
         with self._lock:
@@ -83,7 +84,7 @@ class FakeImages:
     def _advance_one(self, tenant: Tenant, result: StageResult) -> None:
         row = self._rows[tenant.id][result.image_id]
         if (row.generation, row.step) < (result.generation, result.step):
-            self._rows[tenant.id][row.id] = _moved(row, result)
+            self._rows[tenant.id][row.id] = _moved(row, result, self.now())
         timeline = self._timelines[tenant.id, row.id]
         if all((e.generation, e.step, e.stage) != (result.generation, result.step, result.stage) for e in timeline):
             timeline.append(_entry(result))
@@ -92,6 +93,11 @@ class FakeImages:
         with self._lock:
             rows = [row for row in self._live(tenant).values() if _matches(row, query)]
         return sorted(rows, key=lambda row: (row.uploaded_at, row.id), reverse=True)[: query.limit]
+
+    def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
+        with self._lock:
+            ids = sorted(known for known in self._rows[tenant.id] if known > image_id)[:limit]
+            return [self.find(tenant, [one])[one] for one in ids]
 
     def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
         with self._lock:
@@ -292,12 +298,12 @@ def _accepted(image: NewImage) -> ImageRecord:
     )
 
 
-def _moved(row: ImageRecord, result: StageResult) -> ImageRecord:
+def _moved(row: ImageRecord, result: StageResult, now: datetime) -> ImageRecord:
     return replace(
         row,
         generation=result.generation,
         step=result.step,
-        updated_at=datetime.now(UTC),
+        updated_at=now,
         error_code=result.error_code,
         error_message=result.error_message,
         error_retryable=result.error_retryable,

@@ -1,7 +1,7 @@
 """Stores in dictionaries, held to the same suite as the real ones."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,12 +11,13 @@ from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
 
 
 class MemoryStore:
-    """``ObjectStore``; set ``failure`` to make every access fail with it."""
+    """``ObjectStore``; ``failure`` makes every access fail with it, ``now`` is when objects are written."""
 
     def __init__(self, root: str) -> None:
         self._root = root
         self._objects: dict[str, tuple[bytes, str, datetime]] = {}
         self.failure: Exception | None = None
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def ensure(self) -> None:
         self._reach()
@@ -24,7 +25,7 @@ class MemoryStore:
     def put(self, key: str, body: Any, content_type: str) -> None:
         self._reach()
         whole = body if isinstance(body, bytes) else body.read()
-        self._objects[checked(key)] = (whole, content_type, datetime.now(UTC))
+        self._objects[checked(key)] = (whole, content_type, self.now())
 
     def get(self, key: str) -> bytes:
         return self._object(key)[0]
@@ -42,11 +43,11 @@ class MemoryStore:
         for key in keys:
             self._objects.pop(checked(key), None)
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         self._reach()
         checked_prefix(prefix)
         for key in sorted(self._objects):
-            if key.startswith(prefix):
+            if key.startswith(prefix) and key > after:
                 yield self.head(key)
 
     def copy(self, source: str, target: str) -> None:

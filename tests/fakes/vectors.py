@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from deeplens.domain import Match, Point, SearchFilter, Tenant
 from deeplens.errors import ModelMismatch, TransientError
+from deeplens.maintenance import IndexedPoint, PointPage
+from deeplens.vectors.payload import point_id
 
 type Collection = dict[str, Point]
 
@@ -81,6 +83,20 @@ class FakeIndex:
     def existing(self, tenant: Tenant, image_ids: Sequence[str]) -> set[str]:
         self._check_failure()
         return set(image_ids) & set(self._collections.get(tenant.collection, (0, {}))[1])
+
+    def scroll(self, tenant: Tenant, start: str | None, limit: int) -> PointPage:
+        self._check_failure()
+        _, collection = self._collections.get(tenant.collection, (0, {}))
+        listed = sorted((point_id(image_id), point.payload) for image_id, point in collection.items())
+        behind = [(id_, payload) for id_, payload in listed if start is None or id_ >= start]
+        points = tuple(IndexedPoint(i, p.get("image_id"), p.get("uploaded_at")) for i, p in behind[:limit])
+        return PointPage(points, behind[limit][0] if len(behind) > limit else None)
+
+    def delete_points(self, tenant: Tenant, point_ids: Sequence[str]) -> None:
+        self._check_failure()
+        _, collection = self._collections.get(tenant.collection, (0, {}))
+        for image_id in [image_id for image_id in collection if point_id(image_id) in set(point_ids)]:
+            del collection[image_id]
 
     def count(self, tenant: Tenant) -> int:
         return len(self._collection(tenant))

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 from deeplens.egress import http
 from deeplens.egress.http import EgressPool, guard
 from deeplens.egress.rules import EgressRules, check_endpoint
+from deeplens.egress.webhooks import EgressWebhookSender
 from deeplens.errors import EndpointRefused, TenantStoreDenied
 from deeplens.storage.s3 import S3Store
 from urllib3.exceptions import NewConnectionError, SSLError
@@ -295,3 +296,24 @@ def tls_listener(folder: Path, host: str) -> Listener:
     # Each connection's handshake in its own thread, so that one that fails stops no other.
     listener.socket = context.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
     return listener
+
+
+def test_a_webhook_is_posted_and_its_status_is_the_answer(listener: Listener) -> None:
+    sender = EgressWebhookSender(LOOPBACK_ALLOWED)
+    url = f"http://127.0.0.1:{listener.port}/hook?x=1"
+    for _ in range(2):
+        assert sender.send(url, {"webhook-id": "whd_1"}, b"{}").status == 200
+    assert [(method, path) for method, path, _ in listener.requests] == [("POST", "/hook?x=1")] * 2
+    listener.location = "http://127.0.0.1:1/"
+    assert sender.send(url, {}, b"{}").status == 307
+
+
+def test_what_a_webhooks_endpoint_does_is_never_raised(listener: Listener) -> None:
+    refused = EgressWebhookSender(STRICT).send(f"http://127.0.0.1:{listener.port}/", {}, b"{}")
+    assert refused.status is None
+    assert "not public" in str(refused.error)
+    assert listener.connections == 0
+    with serving(Listener()) as gone:
+        port = gone.port
+    silent = EgressWebhookSender(LOOPBACK_ALLOWED).send(f"http://127.0.0.1:{port}/", {}, b"{}")
+    assert (silent.status, silent.error) == (None, "NewConnectionError")

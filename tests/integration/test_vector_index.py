@@ -453,3 +453,35 @@ def test_a_taken_port_is_reported_with_the_way_out(service: VectorService, tmp_p
 def test_a_second_server_on_the_same_directory_is_refused(own_service: VectorService, tmp_path: Path) -> None:
     with pytest.raises(ServiceFailed, match="belongs to a vector server that is running"):
         VectorService(0, tmp_path, tmp_path).start()
+
+
+def test_every_point_is_listed_once_page_by_page(index: VectorIndex, tenant: Tenant) -> None:
+    named = {f"img_{n}" for n in range(23)}
+    index.upsert(tenant, [point(tenant, image_id, 1) for image_id in named])
+    pages, start = [], None
+    while True:
+        page = index.scroll(tenant, start, 5)
+        pages.append(page.points)
+        start = page.following
+        if start is None:
+            break
+    listed = [one for page in pages for one in page]
+    assert sorted(one.image_id or "" for one in listed) == sorted(named)
+    assert [one.id for one in listed] == sorted(one.id for one in listed)
+    assert max(map(len, pages)) <= 5
+    assert {one.uploaded_at for one in listed} == {"2026-11-20T12:00:00Z"}
+
+
+def test_points_are_removed_by_their_own_ids(index: VectorIndex, tenant: Tenant) -> None:
+    index.upsert(tenant, [point(tenant, "img_a", 1), point(tenant, "img_b", 1)])
+    doomed = [one.id for one in index.scroll(tenant, None, 10).points if one.image_id == "img_a"]
+    for _ in range(2):
+        index.delete_points(tenant, doomed)
+    index.delete_points(tenant, [])
+    assert index.existing(tenant, ["img_a", "img_b"]) == {"img_b"}
+
+
+def test_a_missing_collection_has_no_points(index: VectorIndex, endpoint: str) -> None:
+    nowhere = tenant_at(endpoint)
+    assert index.scroll(nowhere, None, 5).points == ()
+    index.delete_points(nowhere, ["0a5e3b0c-6a0e-5c6e-9d1f-3b8a52b8f7d4"])

@@ -15,7 +15,19 @@ CORE = ROOT / "layers" / "core" / "deeplens"
 SOURCES = sorted(CORE.rglob("*.py"))
 STAGES = sorted((CORE / "pipeline").glob("*.py"))
 HANDLERS = sorted((ROOT / "functions").glob("*/handler.py"))
-STAGES_KNOW = {"contracts", "dead_letters", "domain", "errors", "imaging", "pipeline", "ports", "retries", "rollouts"}
+STAGES_KNOW = {
+    "contracts",
+    "dead_letters",
+    "domain",
+    "errors",
+    "imaging",
+    "maintenance",
+    "pipeline",
+    "ports",
+    "retries",
+    "rollouts",
+    "webhooks",
+}
 PURE = {"deeplens.auth.ports", "deeplens.vectors.payload"}
 OWNERS = {
     "PIL": {"imaging"},

@@ -48,7 +48,8 @@ def later(module):
                 elif isinstance(node, ast.ImportFrom):
                     yield node.module
 
-ours = [m for n, m in sys.modules.items() if n.startswith("deeplens.") and n != "deeplens.parts"]
+EVERYTHING = {"deeplens.parts", "deeplens.database_parts"}
+ours = [m for n, m in sys.modules.items() if n.startswith("deeplens.") and n not in EVERYTHING]
 for name in [name for module in ours for name in later(module)]:
     if name.partition(".")[0] not in undeployed:
         importlib.import_module(name)

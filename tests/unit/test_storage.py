@@ -194,6 +194,17 @@ class ObjectStoreSuite:
                 attempt()
         assert [info.key for info in store.list()] == ["there"]
 
+    def test_a_listing_goes_on_behind_a_key(self, store: ObjectStore) -> None:
+        for key in ("images/a.jpg", "images/b.jpg", "images/b/c.jpg", "processed/a.jpg"):
+            store.put(key, b"1", "image/jpeg")
+        assert [entry.key for entry in store.list("", "images/b.jpg")] == ["images/b/c.jpg", "processed/a.jpg"]
+        assert [entry.key for entry in store.list("images/", "images/a")] == [
+            "images/a.jpg",
+            "images/b.jpg",
+            "images/b/c.jpg",
+        ]
+        assert list(store.list("images/", "images/b/c.jpg")) == []
+
     def test_a_listing_is_ordered_and_limited_to_its_prefix(self, store: ObjectStore) -> None:
         for key in ("b/1", "b/10", "b/2", "b", "b-1", "c/1", "a", "b/sub/x"):
             store.put(key, b"12", "text/plain")

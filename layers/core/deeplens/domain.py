@@ -66,6 +66,7 @@ class Tenant:
     thresholds, text : of ``model``: what its scores mean, and whether it embeds texts beside images.
     target : a second model that every image is embedded with, while one is rolled out or may be rolled back to.
     limits : its own; the platform's defaults fill in.
+    notified : of what its webhooks want to be told.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Tenant:
     text: bool = False
     target: ModelRef | None = None
     limits: ResourceLimits = UNLIMITED
+    notified: frozenset[str] = frozenset()
 
     @property
     def collection(self) -> str:

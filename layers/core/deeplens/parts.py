@@ -10,41 +10,19 @@ from functools import cached_property
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from deeplens.settings import Settings
+from deeplens.database_parts import DatabaseParts
 
 if TYPE_CHECKING:
-    from deeplens.auth.api_keys import PostgresApiKeys
     from deeplens.auth.bearer import BearerTokens
     from deeplens.auth.ports import SecretStore
     from deeplens.auth.signing_keys import SigningKeys
-    from deeplens.db.audit import PostgresAudit
-    from deeplens.db.connections import Connections
-    from deeplens.db.identity.accounts import PostgresAccounts
-    from deeplens.db.identity.clients import PostgresClients
-    from deeplens.db.identity.grants import PostgresGrants
-    from deeplens.db.identity.users import PostgresUsers
-    from deeplens.db.tenant_records import PostgresTenantRecords
     from deeplens.egress.rules import EgressRules
     from deeplens.imaging.limits import Limits
     from deeplens.lifecycle import TenantLifecycle
-    from deeplens.ports import (
-        Clock,
-        DeadLetters,
-        Embedder,
-        EventPublisher,
-        ImageRepository,
-        PendingImages,
-        RequestCounters,
-        RetryQueue,
-        Rollouts,
-        StoreResolver,
-        TenantDirectory,
-        UsageMeter,
-        VectorIndex,
-        VectorStates,
-    )
+    from deeplens.ports import Clock, Embedder, EventPublisher, RetryQueue, StoreResolver, VectorIndex
     from deeplens.retries import Backoff
     from deeplens.tenants import Provisioning
+    from deeplens.webhooks import WebhookSender, WebhookSigner
 
 
 class SystemClock:
@@ -52,11 +30,8 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-class Parts:
+class Parts(DatabaseParts):
     """The adapters of this execution environment. Vendor packages are imported where a part is first needed."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
 
     @cached_property
     def clock(self) -> Clock:
@@ -78,55 +53,29 @@ class Parts:
         return Limits(own.max_image_bytes, own.max_image_pixels, own.max_image_frames)
 
     @cached_property
-    def connections(self) -> Connections:
-        from deeplens.db.connections import Connections
+    def sweep_grace(self) -> timedelta:
+        return timedelta(seconds=self.settings.sweep_grace_seconds)
+
+    @cached_property
+    def sweep_every(self) -> timedelta:
+        return timedelta(seconds=self.settings.sweep_every_seconds)
+
+    @cached_property
+    def webhook_sender(self) -> WebhookSender:
+        from deeplens.egress.webhooks import EgressWebhookSender
+
+        return EgressWebhookSender(self.egress)
+
+    @cached_property
+    def webhook_signer(self) -> WebhookSigner:
+        from deeplens.webhooks import WebhookSigner
 
         own = self.settings
-        return Connections(
-            self._secret(own.database_url, own.database_secret_arn),
-            own.tenant_connections,
-            tenant_key=self._secret(own.tenant_database_key, own.tenant_database_key_secret_arn),
-        )
-
-    @cached_property
-    def tenants(self) -> TenantDirectory:
-        from deeplens.db.directory import PostgresDirectory
-
-        return PostgresDirectory(self.connections, self.settings.qdrant_url)
-
-    @cached_property
-    def images(self) -> ImageRepository:
-        from deeplens.db.images import PostgresImages
-
-        return PostgresImages(self.connections)
-
-    @cached_property
-    def vector_states(self) -> VectorStates:
-        from deeplens.db.vector_states import PostgresVectorStates
-
-        return PostgresVectorStates(self.connections)
-
-    @cached_property
-    def rollouts(self) -> Rollouts:
-        from deeplens.db.rollouts import PostgresRollouts
-
-        return PostgresRollouts(self.connections)
+        return WebhookSigner(lambda: self._secret(own.webhook_key, own.webhook_key_secret_arn))
 
     @cached_property
     def backfill_window(self) -> int:
         return self.settings.backfill_window
-
-    @cached_property
-    def pending(self) -> PendingImages:
-        from deeplens.db.pending import PostgresPending
-
-        return PostgresPending(self.connections, self.settings.tenant_window, self.settings.tenant_window_shared)
-
-    @cached_property
-    def dead_letters(self) -> DeadLetters:
-        from deeplens.db.dead_letters import PostgresDeadLetters
-
-        return PostgresDeadLetters(self.connections)
 
     @cached_property
     def retries(self) -> RetryQueue:
@@ -149,24 +98,6 @@ class Parts:
     @cached_property
     def rng(self) -> Random:
         return SystemRandom()
-
-    @cached_property
-    def usage(self) -> UsageMeter:
-        from deeplens.db.usage import PostgresUsage
-
-        return PostgresUsage(self.connections)
-
-    @cached_property
-    def request_counters(self) -> RequestCounters:
-        from deeplens.db.usage import PostgresRequestCounters
-
-        return PostgresRequestCounters(self.connections)
-
-    @cached_property
-    def api_keys(self) -> PostgresApiKeys:
-        from deeplens.auth.api_keys import PostgresApiKeys
-
-        return PostgresApiKeys(self.connections)
 
     @cached_property
     def signing_keys(self) -> SigningKeys:
@@ -197,42 +128,6 @@ class Parts:
 
         issuer = self.settings.identity_url
         return BearerTokens(KeySet(self.signing_keys.jwks), issuer, audience=(API_AUDIENCE, issuer))
-
-    @cached_property
-    def clients(self) -> PostgresClients:
-        from deeplens.db.identity.clients import PostgresClients
-
-        return PostgresClients(self.connections)
-
-    @cached_property
-    def users(self) -> PostgresUsers:
-        from deeplens.db.identity.users import PostgresUsers
-
-        return PostgresUsers(self.connections)
-
-    @cached_property
-    def grants(self) -> PostgresGrants:
-        from deeplens.db.identity.grants import PostgresGrants
-
-        return PostgresGrants(self.connections)
-
-    @cached_property
-    def accounts(self) -> PostgresAccounts:
-        from deeplens.db.identity.accounts import PostgresAccounts
-
-        return PostgresAccounts(self.connections)
-
-    @cached_property
-    def audit(self) -> PostgresAudit:
-        from deeplens.db.audit import PostgresAudit
-
-        return PostgresAudit(self.connections)
-
-    @cached_property
-    def tenant_records(self) -> PostgresTenantRecords:
-        from deeplens.db.tenant_records import PostgresTenantRecords
-
-        return PostgresTenantRecords(self.connections)
 
     @cached_property
     def lifecycle(self) -> TenantLifecycle:
@@ -281,14 +176,6 @@ class Parts:
         from deeplens.tenants import Provisioning
 
         return Provisioning(self.connections, self.stores, self.index, self.settings.qdrant_url)
-
-    def _secret(self, value: str, arn: str) -> str:
-        """A value from the environment, or from the secret that a deployment names."""
-        if value or not arn:
-            return value
-        from deeplens.aws import client
-
-        return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
 
     def build[T](self, cls: Callable[..., T]) -> T:
         """An instance of ``cls``, its constructor's parameters taken from the parts of the same names."""

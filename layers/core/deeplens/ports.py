@@ -26,10 +26,13 @@ from deeplens.domain import (
     Tombstone,
 )
 from deeplens.limits import UNLIMITED, ResourceLimits, Storage
+from deeplens.maintenance import MaintenanceRuns as MaintenanceRuns
+from deeplens.maintenance import PointPage
 from deeplens.metering import RequestCounters as RequestCounters
 from deeplens.metering import UsageMeter as UsageMeter
 from deeplens.retries import RetryQueue as RetryQueue
-from deeplens.rollouts import Rollout, VectorCounts, VectorState
+from deeplens.rollouts import Rollouts as Rollouts
+from deeplens.rollouts import VectorStates as VectorStates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,8 +73,8 @@ class ObjectStore(Protocol):
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; missing ones are fine."""
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Objects in key order."""
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        """Objects in the order of their keys' bytes, those behind ``after`` only."""
 
     def copy(self, source: str, target: str) -> None:
         """Copy within the bucket, content type included."""
@@ -126,6 +129,12 @@ class VectorIndex(Protocol):
 
     def existing(self, tenant: Tenant, image_ids: Sequence[str]) -> set[str]:
         """Those of ``image_ids`` that have a point."""
+
+    def scroll(self, tenant: Tenant, start: str | None, limit: int) -> PointPage:
+        """At most ``limit`` points in the order of their ids, from ``start`` on; a missing collection has none."""
+
+    def delete_points(self, tenant: Tenant, point_ids: Sequence[str]) -> None:
+        """Remove points by their own ids and wait; missing ones, and a missing collection, are fine."""
 
     def count(self, tenant: Tenant) -> int: ...
 
@@ -216,6 +225,9 @@ class ImageRepository(Protocol):
     def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
         """At most ``query.limit`` images, newest first; tombstoned ones never."""
 
+    def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
+        """At most ``limit`` rows behind ``image_id``, by id; a tombstone in place of a row that is yet to be erased."""
+
     def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
         """Oldest first."""
 
@@ -230,68 +242,8 @@ class ImageRepository(Protocol):
     def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
         """Remove the rows of tombstoned images, keep receipt per image id on the tombstone; safe to repeat."""
 
-
-class VectorStates(Protocol):
-    """Which of a tenant's images have a vector of which model (tenant database). Raises ``DatabaseUnavailable``."""
-
-    def record(self, tenant: Tenant, states: Sequence[VectorState]) -> None:
-        """Keep states; an older generation never replaces a newer one. Deleted images are ignored."""
-
-    def indexed(self, tenant: Tenant, model: ModelRef, image_ids: Sequence[str]) -> set[str]:
-        """Those of ``image_ids`` that have a vector of ``model`` of their row's generation."""
-
-    def plan(self, tenant: Tenant, model: ModelRef, after: str, limit: int) -> str | None:
-        """Note those of the next ``limit`` completed images behind ``after`` that lack ``model`` as waiting.
-
-        Returns the last image looked at; None at the end.
-        """
-
-    def release(
-        self, tenant: Tenant, model: ModelRef, window: int, overdue: datetime | None = None
-    ) -> list[tuple[str, int]]:
-        """Turn waiting images into requested ones until ``window`` are; returns (image_id, generation) of these.
-
-        Requested before ``overdue``: those are returned again.
-        """
-
-    def counts(self, tenant: Tenant, model: ModelRef) -> VectorCounts: ...
-
-    def sample(self, tenant: Tenant, model: ModelRef, count: int) -> list[str]:
-        """Random images that have a vector of ``model``, the same at every call while nothing changes."""
-
-    def forget(self, tenant: Tenant, model: ModelRef) -> None:
-        """Drop everything known of a model that is no longer used."""
-
-
-class Rollouts(Protocol):
-    """Changes of model (platform database). Raises ``DatabaseUnavailable``.
-
-    Each change of state is one transaction with the tenant's row, so that a search reads model and collection from
-    one row, whichever it is. False or None: the rollout was not in the state that the change starts from.
-    """
-
-    def register(self, profile: ModelProfile) -> None:
-        """Keep what is known of a model; a repeat replaces it."""
-
-    def start(self, tenant: Tenant, target: ModelRef, rollout_id: str, now: datetime) -> Rollout | None:
-        """Begin to embed every image with both models. None while another rollout of the tenant has not ended."""
-
-    def swap(self, rollout: Rollout, now: datetime) -> bool:
-        """Cut over, or roll back: the searched model and the other one change places."""
-
-    def end(self, rollout: Rollout, now: datetime) -> bool:
-        """Keep only the searched model: finish after a cut-over, cancel otherwise."""
-
-    def dropped(self, rollout: Rollout, now: datetime) -> None:
-        """The loser's vectors are gone."""
-
-    def find(self, tenant_id: str, rollout_id: str) -> Rollout | None: ...
-
-    def of_tenant(self, tenant_id: str) -> list[Rollout]:
-        """Newest first."""
-
-    def unfinished(self, limit: int) -> list[Rollout]:
-        """Over all tenants: those to be filled, and ended ones whose loser still stands. One query."""
+    def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
+        """Drop tombstones, with their receipts, that are older than any retention; returns how many."""
 
 
 class PendingImages(Protocol):

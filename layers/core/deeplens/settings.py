@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     tenant_database_key_secret_arn: str = Field(
         "", description="Secrets Manager secret holding it, instead of TENANT_DATABASE_KEY"
     )
+    webhook_key: str = Field("", description="Secret that webhooks' secrets follow from; 32 characters at least")
+    webhook_key_secret_arn: str = Field("", description="Secrets Manager secret holding it, instead of WEBHOOK_KEY")
     tenant_connections: int = Field(4, ge=1, description="Open tenant databases per execution environment")
     kafka_brokers: str = Field("", description="host:port, comma-separated")
     kafka_security: Literal["PLAINTEXT", "SSL", "IAM"] = Field("PLAINTEXT", description="IAM is MSK's")
@@ -70,6 +72,9 @@ class Settings(BaseSettings):
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     retry_queue_url: str = Field("", description="SQS queue that failed records wait in for their next attempt")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
+
+    sweep_grace_seconds: float = Field(86_400, ge=0, description="What is younger is left alone by maintenance")
+    sweep_every_seconds: float = Field(86_400, ge=0, description="Between two sweeps of a tenant that keeps changing")
 
     @property
     def default_limits(self) -> ResourceLimits:

@@ -92,7 +92,14 @@ PROCESSING_COMPLETED = Topic(
 PROCESSING_FAILED = Topic(
     "deeplens.processing.failed",
     events.ProcessingFailed,
-    producers=(*STAGES, "on_processing_completed", "on_image_maintenance", "on_retry_due", "on_tenant_usage"),
+    producers=(
+        *STAGES,
+        "on_processing_completed",
+        "on_image_maintenance",
+        "on_retry_due",
+        "on_tenant_usage",
+        "on_tenant_notification",
+    ),
     consumers=("on_processing_failed",),
     retention=MONTH,
 )
@@ -120,6 +127,13 @@ TENANT_USAGE = Topic(
     partitions=6,
     retention=QUARTER,
 )
+TENANT_NOTIFICATIONS = Topic(
+    "deeplens.tenant.notifications",
+    events.TenantNotification,
+    producers=("admin_api", "on_processing_completed", "on_processing_failed", "on_image_maintenance", "on_schedule"),
+    consumers=("on_tenant_notification",),
+    retry=IN_THE_BACKGROUND,
+)
 WHATSAPP_READY_MESSAGES = Topic("whatsapp-ready-messages", events.WhatsAppMessage)
 
 TOPICS = (
@@ -133,6 +147,7 @@ TOPICS = (
     IMAGES_MAINTENANCE,
     DUPLICATES_FOUND,
     TENANT_USAGE,
+    TENANT_NOTIFICATIONS,
     WHATSAPP_READY_MESSAGES,
 )
 RETRIES = {topic.name: topic.retry for topic in TOPICS if topic.retry}

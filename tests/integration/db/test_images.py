@@ -304,3 +304,22 @@ def test_listing_many_images_uses_an_index(
         plan = "\n".join(row["QUERY PLAN"] for row in connection.execute(f"EXPLAIN {statement}", values))
     assert index in plan
     assert "Seq Scan on images" not in plan
+
+
+def test_rows_are_read_page_by_page_with_what_is_yet_to_be_erased(images: ImageRepository, tenant: Tenant) -> None:
+    ids = ["img_0", "img_9", "img_a", "img_aa", "img_z"]
+    for image_id in reversed(ids):
+        images.insert(tenant, new_image(image_id))
+    images.bury(tenant, "img_9", NOON)
+    images.bury(tenant, "img_a", NOON)
+    images.erase(tenant, {"img_a": {}})
+    seen: list[ImageRecord | Tombstone] = []
+    while page := images.after(tenant, _id(seen[-1]) if seen else "", 2):
+        assert len(page) <= 2
+        seen += page
+    assert [_id(one) for one in seen] == ["img_0", "img_9", "img_aa", "img_z"]
+    assert seen[1] == Tombstone("img_9", NOON)
+
+
+def _id(row: ImageRecord | Tombstone) -> str:
+    return row.image_id if isinstance(row, Tombstone) else row.id

@@ -13,19 +13,23 @@ from deeplens.api.admin_app import create_admin_app
 from deeplens.api.app import create_app
 from deeplens.db.audit import Deed
 from deeplens.domain import ModelRef, OutgoingMessage, OutgoingRecord, Point, StageResult, Step, Tenant
+from deeplens.egress.rules import EgressRules
 from deeplens.imaging import Limits
 from deeplens.pipeline.keys import processed_key
 from deeplens.settings import Settings
 from deeplens.vectors.payload import payload_of
+from deeplens.webhooks import WebhookSigner
 from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending, FakeRequestCounters
 from tests.fakes.embedder import THRESHOLDS, FakeEmbedder
 from tests.fakes.letters import FakeDeadLetters
+from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
+from tests.fakes.webhooks import FakeWebhooks
 
 MODEL = ModelRef("deeplens-visual", "1", 8)
 START = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
@@ -107,6 +111,9 @@ class World:
         self.usage = self.request_counters.usage
         self.dead_letters = FakeDeadLetters()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
+        self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")
+        self.egress = EgressRules()
+        self.maintenance_runs, self.sweep_grace = FakeMaintenanceRuns(), timedelta(days=1)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)

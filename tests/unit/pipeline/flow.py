@@ -21,22 +21,26 @@ from deeplens.pipeline.fail import Fail
 from deeplens.pipeline.index import Index
 from deeplens.pipeline.maintain import Maintain
 from deeplens.pipeline.meter import Meter
+from deeplens.pipeline.notify import Notify
 from deeplens.pipeline.preprocess import Preprocess
 from deeplens.pipeline.send_again import SendAgain
 from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.topics import RETRIES, TOPIC_OF, topic_of
+from deeplens.webhooks import WebhookSigner
 
 from tests.fakes.db import FakeDirectory, FakeImages, FakePending, FakeUsage
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.letters import FakeDeadLetters
+from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.retries import FakeRetryQueue
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
+from tests.fakes.webhooks import FakeWebhooks, RecordingSender
 from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
 
 TARGET = ModelRef("deeplens-visual", "2", 12)
-STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, StoreDeadLetters)
+STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, Notify, StoreDeadLetters)
 
 
 class SilentInvocation:
@@ -65,6 +69,13 @@ class Flow:
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.retries, self.retry_policies, self.rng = FakeRetryQueue(), RETRIES, Random(7)
         self.backfill_window = 3
+        self.maintenance_runs, self.sweep_grace, self.sweep_every = (
+            FakeMaintenanceRuns(),
+            timedelta(days=1),
+            timedelta(days=1),
+        )
+        self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
+        self.webhook_signer = WebhookSigner(lambda: 40 * "k")
         self.pending_due, self.workers = timedelta(minutes=10), ThreadPoolExecutor(2)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

@@ -121,7 +121,7 @@ def test_a_receipt_says_what_was_deleted(flow: Flow) -> None:
         flow.run()
 
     receipt = flow.row("img_1").receipt
-    assert receipt["vectors"] == 1
+    assert (receipt["vectors"], receipt["models"]) == (1, ["deeplens-visual 1"])
     assert len(receipt["objects"]) == 4
     assert flow.objects() == set()
 

@@ -18,11 +18,13 @@ from deeplens.contracts.events import (
     ProcessingCompleted,
     ProcessingFailed,
     SourceRecord,
+    TenantNotification,
     TenantUsage,
     VectorIndexingRequested,
 )
 from deeplens.domain import Step, Tombstone
 from deeplens.topics import TOPICS
+from deeplens.webhooks import Webhook
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -128,6 +130,11 @@ def usage(flow: Flow, image_id: str) -> Event:
     return TenantUsage(tenant_id=flow.acme.id, metric="m", quantity=1, unit="images", occurred_at=START)
 
 
+def notification(flow: Flow, image_id: str) -> Event:
+    flow.webhooks.save(Webhook("whk_1", flow.acme.id, "https://acme.example/hook", ("image.completed",), START))
+    return TenantNotification(tenant_id=flow.acme.id, type="image.completed", occurred_at=START, image_id=image_id)
+
+
 MAKE: dict[str, Callable[[Flow, str], Event]] = {
     "deeplens.features.extraction": extraction,
     "deeplens.vectors.indexing": indexing,
@@ -136,6 +143,7 @@ MAKE: dict[str, Callable[[Flow, str], Event]] = {
     "deeplens.processing.deadletter": letter,
     "deeplens.images.maintenance": deletion,
     "deeplens.tenant.usage": usage,
+    "deeplens.tenant.notifications": notification,
 }
 WORKED: dict[str, Callable[[Flow, str], bool]] = {
     "deeplens.images.uploaded": lambda flow, image_id: flow.row(image_id).step is Step.COMPLETED,
@@ -146,6 +154,9 @@ WORKED: dict[str, Callable[[Flow, str], bool]] = {
     "deeplens.processing.deadletter": lambda flow, image_id: f"dlq_{image_id}" in flow.dead_letters.letters,
     "deeplens.images.maintenance": lambda flow, image_id: isinstance(flow.row(image_id), Tombstone),
     "deeplens.tenant.usage": lambda flow, _: flow.usage.totals[flow.acme.id, "2026-11-20", "m"] == GOOD,
+    "deeplens.tenant.notifications": lambda flow, image_id: any(
+        json.loads(body)["data"]["imageId"] == image_id for _, _, body in flow.webhook_sender.sent
+    ),
 }
 
 

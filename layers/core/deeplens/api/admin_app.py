@@ -2,7 +2,16 @@
 
 from fastapi import Depends, FastAPI
 
-from deeplens.api import admin_keys, admin_letters, admin_models, admin_people, admin_platform, admin_tenants
+from deeplens.api import (
+    admin_keys,
+    admin_letters,
+    admin_maintenance,
+    admin_models,
+    admin_people,
+    admin_platform,
+    admin_tenants,
+    admin_webhooks,
+)
 from deeplens.api.app import application
 from deeplens.api.audited import audited
 from deeplens.api.parts import AdminParts
@@ -18,6 +27,8 @@ TAGS = [
     {"name": "clients", "description": "OAuth clients."},
     {"name": "dead letters", "description": "What was given up: find it, send it again, discard it."},
     {"name": "platform", "description": "What happened, and what answers."},
+    {"name": "maintenance", "description": "Sweeps over what a tenant has, and their reports."},
+    {"name": "webhooks", "description": "Endpoints that are told what happens, and what was sent to them."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -27,6 +38,8 @@ ROUTERS = (
     admin_keys.router,
     admin_models.router,
     admin_letters.router,
+    admin_maintenance.router,
+    admin_webhooks.router,
     admin_platform.router,
 )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, cast
 from fastapi import Depends, Request
 
 from deeplens.auth.ports import BearerTokens
+from deeplens.egress.rules import EgressRules
 from deeplens.ports import (
     ApiKeys,
     Clock,
@@ -13,6 +14,7 @@ from deeplens.ports import (
     Embedder,
     EventPublisher,
     ImageRepository,
+    MaintenanceRuns,
     PendingImages,
     RequestCounters,
     Rollouts,
@@ -23,6 +25,7 @@ from deeplens.ports import (
     VectorStates,
 )
 from deeplens.settings import Settings
+from deeplens.webhooks import Webhooks, WebhookSigner
 
 if TYPE_CHECKING:
     from deeplens.auth.api_keys import PostgresApiKeys
@@ -73,6 +76,16 @@ class AdminParts(ApiParts, Protocol):
 
     @property
     def rollouts(self) -> Rollouts: ...
+    @property
+    def maintenance_runs(self) -> MaintenanceRuns: ...
+    @property
+    def webhooks(self) -> Webhooks: ...
+    @property
+    def webhook_signer(self) -> WebhookSigner: ...
+    @property
+    def egress(self) -> EgressRules: ...
+    @property
+    def sweep_grace(self) -> timedelta: ...
     @property
     def vector_states(self) -> VectorStates: ...
     @property

@@ -182,6 +182,32 @@ class ImagePatch(ApiModel):
         return self
 
 
+class DeletionReceipt(ApiModel):
+    """What was removed of a deleted image. Receipts of deletions before models were noted list none."""
+
+    model_config = example(
+        {
+            "imageId": ID,
+            "status": "deleted",
+            "requestedAt": AT,
+            "completedAt": "2026-11-20T10:30:02Z",
+            "objects": [f"images/{ID}.jpg", f"processed/{ID}.jpg"],
+            "vectors": 1,
+            "models": ["deeplens-visual 2"],
+            "rowRemoved": True,
+        }
+    )
+
+    image_id: str
+    status: Literal["deleting", "deleted"]
+    requested_at: AwareDatetime
+    completed_at: AwareDatetime | None = None
+    objects: list[str] = Field(default=[], description="keys of the original and of all that was made of it")
+    vectors: int = Field(default=0, description="points removed")
+    models: list[str] = Field(default=[], description="whose points they were, name and version")
+    row_removed: bool = Field(default=False, description="with its timeline")
+
+
 class DeletedImage(ApiModel):
     """The image is gone from every answer at once; its objects, vector and row are removed shortly."""
 

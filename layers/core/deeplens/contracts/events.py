@@ -263,6 +263,21 @@ class TenantUsage(Event):
         return self.tenant_id
 
 
+class TenantNotification(Event):
+    """Something that a tenant's webhooks are told. With ``delivery_id`` it asks for another try of that delivery."""
+
+    tenant_id: TenantId
+    type: str
+    occurred_at: AwareDatetime
+    image_id: ImageId | None = None
+    details: dict[str, Any] = {}
+    delivery_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        return self.tenant_id
+
+
 class WhatsAppMessage(Event):
     message_id: str
     chat_jid: str

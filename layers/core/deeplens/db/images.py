@@ -48,6 +48,11 @@ LEFT JOIN images i ON i.id = wanted.image_id
 LEFT JOIN deleted_images d ON d.image_id = wanted.image_id
 """  # noqa: S608
 
+AFTER = f"""
+SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + name for name in NAMES)}
+FROM images i LEFT JOIN deleted_images d ON d.image_id = i.id WHERE i.id > %s ORDER BY i.id LIMIT %s
+"""  # noqa: S608
+
 ADVANCE = """
 WITH result AS (
     SELECT DISTINCT ON (image_id, generation, step, stage) *
@@ -147,6 +152,11 @@ class PostgresImages:
         statement, values = self.page_statement(query)
         with self._connections.tenant(tenant) as connection:
             return [_record(row) for row in connection.execute(statement, values)]
+
+    def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
+        with self._connections.tenant(tenant) as connection:
+            rows = connection.execute(AFTER, [image_id, limit]).fetchall()
+        return [found for row in rows if (found := _found(row)) is not None]
 
     @staticmethod
     def page_statement(query: ImageQuery) -> tuple[str, list[Any]]:

@@ -42,9 +42,12 @@ ERASED = {
     "usageDays": "DELETE FROM usage_daily WHERE tenant_id = %s",
     "requestMinutes": "DELETE FROM request_counters WHERE tenant_id = %s",
     "rollouts": "DELETE FROM model_rollouts WHERE tenant_id = %s",
+    "maintenanceRuns": "DELETE FROM maintenance_runs WHERE tenant_id = %s",
+    "webhooks": "DELETE FROM webhooks WHERE tenant_id = %s",
+    "sweeps": "DELETE FROM tenant_sweeps WHERE tenant_id = %s",
 }
 """What the platform database knows of a tenant beside its row and the audit log."""
-BLANK = "UPDATE tenants SET name = '', settings = '{}', limits = '{}' WHERE id = %s"
+BLANK = "UPDATE tenants SET name = '', settings = '{}', limits = '{}', notified = '{}' WHERE id = %s"
 
 
 @dataclass(frozen=True, slots=True)

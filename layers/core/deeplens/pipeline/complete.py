@@ -7,6 +7,7 @@ from typing import ClassVar
 from deeplens.contracts.events import ProcessingCompleted, TenantUsage
 from deeplens.domain import StageResult, Step, Tenant
 from deeplens.pipeline.batch import by_tenant, followed_by, merge, split_current
+from deeplens.pipeline.notifications import image_completed
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory
 
@@ -14,7 +15,8 @@ from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirector
 class Complete:
     """Mark images completed, meter them, and release the tenant's next waiting ones.
 
-    Consumes ``ProcessingCompleted``, emits ``TenantUsage`` and the released ``ImageUploaded``.
+    Consumes ``ProcessingCompleted``, emits ``TenantUsage``, a ``TenantNotification`` where a webhook wants it, and the
+    released ``ImageUploaded``.
     """
 
     name: ClassVar = "complete"
@@ -43,7 +45,7 @@ class Complete:
     def _complete_tenant(self, tenant: Tenant, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
         work, ended = split_current(batch, self._images.find(tenant, [event.image_id for event in batch]))
         self._images.advance(tenant, [self._result(event) for event, _ in work])
-        return merge(len(batch), ended, [Done((_usage(event),)) for event, _ in work])
+        return merge(len(batch), ended, [Done((_usage(event), *image_completed(tenant, event))) for event, _ in work])
 
     def _result(self, event: ProcessingCompleted) -> StageResult:
         return StageResult(

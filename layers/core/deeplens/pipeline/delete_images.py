@@ -48,7 +48,7 @@ class DeleteImages:
     def _delete_objects(self, tenant: Tenant, ids: Sequence[str], receipts: dict[str, Receipt]) -> None:
         store = self._stores.for_tenant(tenant)
         for image_id in ids:
-            keys = list(_objects_of(store, image_id))
+            keys = list(objects_of(store, image_id))
             store.delete(keys)
             receipts[image_id] = {**receipts[image_id], "objects": sorted({*receipts[image_id]["objects"], *keys})}
 
@@ -59,7 +59,9 @@ class DeleteImages:
             present = self._index.existing(owner, ids)
             self._index.delete(owner, ids)
             for image_id in present:
-                receipts[image_id] = {**receipts[image_id], "vectors": receipts[image_id]["vectors"] + 1}
+                so_far = receipts[image_id]
+                models = sorted({*so_far.get("models", ()), f"{owner.model.name} {owner.model.version}"})
+                receipts[image_id] = {**so_far, "vectors": so_far["vectors"] + 1, "models": models}
 
 
 ACTIONS = ("delete_minio_files", "delete_qdrant_vectors", "cleanup_database")
@@ -78,6 +80,7 @@ def _actions(events: Sequence[ImageMaintenance], image_id: str) -> set[str]:
     return {action for event in events if event.image_id == image_id for action in event.actions or ACTIONS}
 
 
-def _objects_of(store: ObjectStore, image_id: str) -> Iterator[str]:
+def objects_of(store: ObjectStore, image_id: str) -> Iterator[str]:
+    """Keys of everything that stands of an image."""
     for prefix in (original_prefix(image_id), *derived_keys(image_id)):
         yield from (entry.key for entry in store.list(prefix))

@@ -1,16 +1,18 @@
 """deeplens.processing.failed → tried again later, or status and reason → deeplens.processing.deadletter"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 from typing import ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
-from deeplens.contracts.events import DeadLetter, ProcessingFailed, SourceRecord
+from deeplens.contracts.events import DeadLetter, ProcessingFailed, SourceRecord, TenantNotification
 from deeplens.contracts.retries import Retry
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
 from deeplens.errors import DependencyUnavailable, QueueUnavailable, TenantNotFound
 from deeplens.pipeline.batch import followed_by
+from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.outcome import Done, Outcome, Waiting
 from deeplens.ports import Clock, ImageRepository, PendingImages, RetryQueue, TenantDirectory, VectorStates
 from deeplens.retries import MAX_RETRIED_BYTES, Backoff, GiveUp, RetryAfter, RetryPlan, plan_retry
@@ -20,14 +22,22 @@ type Plans = Mapping[int, RetryPlan]
 """By the failure's ``id()``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An image that ends, as tenant and image, and what is told of it."""
+
+    image: tuple[str, str]
+    told: tuple[TenantNotification, ...]
+
+
 class Fail:
     """Plan what becomes of a failed record: it waits for its next attempt, or it is given up.
 
     Consumes ``ProcessingFailed``. An image whose record waits stays in work and pending; the attempt is noted in its
-    timeline. One that is given up fails, with the last error, and its record becomes a ``DeadLetter``; the tenant's
-    next waiting ``ImageUploaded`` is released. A failure with the model that is rolled out fails only that model's
-    vector; one of an older generation changes nothing. A repeat may queue a record twice, which is harmless: every
-    stage may run twice.
+    timeline. One that is given up fails, with the last error: its record becomes a ``DeadLetter``, webhooks that want
+    it a ``TenantNotification``, and the tenant's next waiting ``ImageUploaded`` is released. A failure with the model
+    that is rolled out fails only that model's vector; one of an older generation changes nothing. A repeat may queue a
+    record twice, which is harmless: every stage may run twice.
     """
 
     name: ClassVar = "fail"
@@ -52,12 +62,13 @@ class Fail:
     def __call__(self, batch: Sequence[ProcessingFailed]) -> list[Outcome]:
         plans = {id(event): self._plan(event) for event in batch}
         ended: dict[int, Outcome] = {}
-        failed: list[tuple[str, str]] = []
+        failed: dict[int, Failed] = {}
         for tenant_id, events in _images_by_tenant(batch).items():
             ended |= self._note(tenant_id, events, plans, failed)
         ended |= self._queue([event for event in batch if id(event) not in ended], plans)
-        outcomes = [ended.get(id(event)) or Done((dead_letter(event),)) for event in batch]
-        return followed_by(outcomes, self._pending.finish(failed, self._clock.now() + self._pending_due))
+        outcomes = [ended.get(id(event)) or _given_up(event, failed.get(id(event))) for event in batch]
+        images = [one.image for one in failed.values()]
+        return followed_by(outcomes, self._pending.finish(images, self._clock.now() + self._pending_due))
 
     def _plan(self, event: ProcessingFailed) -> RetryPlan:
         source = event.source
@@ -93,9 +104,9 @@ class Fail:
         return {id(event): Done() if sent else refused for (event, _), sent in zip(waiting, kept, strict=True)}
 
     def _note(
-        self, tenant_id: str, events: Sequence[ProcessingFailed], plans: Plans, failed: list[tuple[str, str]]
+        self, tenant_id: str, events: Sequence[ProcessingFailed], plans: Plans, failed: dict[int, Failed]
     ) -> dict[int, Outcome]:
-        """Note failures with their images and append those that fail; returns the outcomes of what goes no further.
+        """Note failures with their images and add those that fail; returns the outcomes of what goes no further.
 
         A failure of an unknown or deleted tenant has no row to mark; its dead letter remains.
         """
@@ -108,11 +119,12 @@ class Fail:
             self._states.record(tenant, _vectors_failed(given_up, tenant))
             self._images.advance(tenant, [r for e in events if (r := self._result(e, tenant, found, plans))])
             given_up = [event for event in given_up if not _of_target(event, tenant)]
+            told = {id(event): _told(tenant, event, found) for event in given_up}
         except TenantNotFound:
-            old = set()
+            old, told = set(), {}
         except DependencyUnavailable as error:
             return {id(event): Waiting(error) for event in events}
-        failed += [(tenant_id, event.image_id or "") for event in given_up]
+        failed |= {id(e): Failed((tenant_id, e.image_id or ""), told.get(id(e), ())) for e in given_up}
         return {event: Done(dropped="older generation") for event in old}
 
     def _result(
@@ -181,6 +193,20 @@ def _vectors_failed(events: Sequence[ProcessingFailed], tenant: Tenant) -> list[
 def _superseded(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:
     row = found.get(event.image_id or "")
     return isinstance(row, ImageRecord) and row.generation > (event.generation or 1)
+
+
+def _told(
+    tenant: Tenant, event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]
+) -> tuple[TenantNotification, ...]:
+    """Nothing of an image that is searchable all the same, or newer, or gone."""
+    row = found.get(event.image_id or "")
+    if not isinstance(row, ImageRecord) or (row.generation, row.step) > (event.generation or 1, Step.FAILED):
+        return ()
+    return image_failed(tenant, row.id, event.error, event.failed_at)
+
+
+def _given_up(event: ProcessingFailed, failed: Failed | None) -> Done:
+    return Done((dead_letter(event), *(failed.told if failed else ())))
 
 
 def dead_letter(event: ProcessingFailed) -> DeadLetter:

@@ -62,7 +62,11 @@ class Index:
         gone = self._mend_raced(tenant, good)
         worked = [
             refused[id(event)]
-            or (self._completed(event, row, tenant, seconds) if event.image_id in searchable else Done())
+            or (
+                self._completed(event, row, tenant, seconds)
+                if event.image_id in searchable and not is_completed(row, event)
+                else Done()
+            )
             for event, row in work
         ]
         outcomes = without_buried(merge(len(batch), ended, _once(work, worked, tenant)), batch, gone)
@@ -149,6 +153,11 @@ class Index:
             model_version=tenant.model.version,
         )
         return Done((completed,))
+
+
+def is_completed(row: ImageRecord, event: VectorIndexingRequested) -> bool:
+    """Whether this generation was completed before: its completion was published, consumed, and is metered once."""
+    return (row.generation, row.step) >= (event.effective_generation, Step.COMPLETED)
 
 
 def model_of(event: VectorIndexingRequested, tenant: Tenant) -> ModelRef:

@@ -1,6 +1,11 @@
 """Where an image's objects stand in its tenant's store."""
 
+import re
+
 THUMBNAILS = ("small", "medium")
+PREFIXES = ("images/", "processed/", *(f"thumbnails/{size}/" for size in THUMBNAILS))
+"""Below each, keys stand in the order of their images' ids."""
+OF_IMAGE = re.compile(rf"(?:{'|'.join(PREFIXES)})(img_[a-z0-9]{{1,40}})\.[^/.]+")
 
 
 def original_key(image_id: str, extension: str) -> str:
@@ -24,3 +29,9 @@ def thumbnail_key(image_id: str, size: str) -> str:
 def derived_keys(image_id: str) -> list[str]:
     """Everything that can be made again from the original."""
     return [processed_key(image_id), *(thumbnail_key(image_id, size) for size in THUMBNAILS)]
+
+
+def image_of(key: str) -> str | None:
+    """The image that an object belongs to; None for keys that are not ours."""
+    found = OF_IMAGE.fullmatch(key)
+    return found[1] if found else None

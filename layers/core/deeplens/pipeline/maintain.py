@@ -1,4 +1,4 @@
-"""deeplens.images.maintenance → images deleted, roll-outs carried on"""
+"""deeplens.images.maintenance → images deleted, roll-outs and sweeps carried on"""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -10,10 +10,14 @@ from deeplens.errors import InvalidEvent
 from deeplens.pipeline.batch import by_tenant, followed_by
 from deeplens.pipeline.continue_rollout import ContinueRollout
 from deeplens.pipeline.delete_images import DeleteImages
+from deeplens.pipeline.optimise_storage import OptimiseStorage
 from deeplens.pipeline.outcome import Done, Failed, Outcome
+from deeplens.pipeline.run_slices import PagedWork, RunSlices
+from deeplens.pipeline.sweep import Sweep
 from deeplens.ports import (
     Clock,
     ImageRepository,
+    MaintenanceRuns,
     PendingImages,
     Rollouts,
     StoreResolver,
@@ -46,12 +50,21 @@ class Maintain:
         backfill_window: int,
         pending: PendingImages,
         pending_due: timedelta,
+        maintenance_runs: MaintenanceRuns,
+        sweep_grace: timedelta,
         clock: Clock,
     ) -> None:
         self._tenants, self._pending, self._pending_due, self._clock = tenants, pending, pending_due, clock
+        self._runs = maintenance_runs
+        works: dict[str, PagedWork] = {
+            "sweep": Sweep(stores, images, index, vector_states, clock),
+            "storage-optimisation": OptimiseStorage(stores, images),
+        }
+        slices = RunSlices(maintenance_runs, works, backfill_window, sweep_grace, clock)
         self._jobs: dict[str, Job] = {
             "delete": DeleteImages(stores, images, index, clock),
             "rollout": ContinueRollout(rollouts, vector_states, index, backfill_window, clock),
+            **dict.fromkeys(works, slices),
         }
 
     def __call__(self, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
@@ -61,6 +74,8 @@ class Maintain:
             for event, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, Done) and event.image_id
         ]
+        if ended:
+            self._runs.changed({tenant_id for tenant_id, _ in ended}, self._clock.now())
         return followed_by(outcomes, self._pending.finish(ended, self._clock.now() + self._pending_due))
 
     def _maintain_tenant(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:

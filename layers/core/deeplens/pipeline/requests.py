@@ -1,9 +1,9 @@
-"""Asking for an embedding: of a new image with every model of its tenant, or of an old one with a new model."""
+"""Asking for work on an image that is known already: its embedding, or all of it once more."""
 
 from datetime import datetime
 
-from deeplens.contracts.events import ExtractionParams, FeatureExtractionRequested, StageTimes
-from deeplens.domain import ModelRef, Tenant
+from deeplens.contracts.events import ExtractionParams, FeatureExtractionRequested, ImageUploaded, StageTimes
+from deeplens.domain import ImageRecord, ModelRef, Tenant
 from deeplens.pipeline.keys import processed_key
 
 
@@ -24,4 +24,18 @@ def extraction_request(
         extraction_params=ExtractionParams(model=model.name, dimensions=model.dimensions, model_version=model.version),
         requested_at=at,
         times=times,
+    )
+
+
+def uploaded_again(tenant: Tenant, row: ImageRecord) -> ImageUploaded:
+    """The event that has everything made again that is made from an image's original."""
+    return ImageUploaded(
+        image_id=row.id,
+        tenant_id=tenant.id,
+        generation=row.generation,
+        file_name=row.file_name,
+        storage_path=row.storage_path,
+        mime_type=row.mime_type,
+        size_bytes=row.size_bytes,
+        uploaded_at=row.uploaded_at,
     )

@@ -85,10 +85,11 @@ class DirectoryStore:
                 with suppress(FileNotFoundError):
                     self._path(key).unlink()
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         with self._translated(prefix):
             self._require_bucket()
-            keys = sorted(key for key in self._keys(checked_prefix(prefix)) if key.startswith(prefix))
+            found = self._keys(checked_prefix(prefix))
+            keys = sorted(key for key in found if key.startswith(prefix) and key > after)
         for key in keys:
             with suppress(FileNotFoundError):
                 yield _info(key, self._folder / (key + SUFFIX))

@@ -102,11 +102,11 @@ class S3Store:
             if refused := answer.get("Errors"):
                 raise _meaning(str(refused[0].get("Code")), 200, group[0])
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         """Objects in key order; S3 does not list content types, so they are empty."""
-        checked_prefix(prefix)
+        wanted = {"Bucket": self._bucket, "Prefix": checked_prefix(prefix)} | ({"StartAfter": after} if after else {})
         with _translated(prefix):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+            for page in self._client.get_paginator("list_objects_v2").paginate(**wanted):
                 for entry in page.get("Contents", []):
                     yield ObjectInfo(entry["Key"], entry["Size"], "", entry["ETag"].strip('"'), entry["LastModified"])
 

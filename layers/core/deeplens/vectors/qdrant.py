@@ -13,6 +13,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from deeplens.domain import Match, Point, SearchFilter, Tenant
 from deeplens.errors import IndexUnavailable, InvalidEvent, ModelMismatch, TransientError
+from deeplens.maintenance import IndexedPoint, PointPage
 from deeplens.vectors.payload import INDEXED_FIELDS, filter_of, point_id
 
 EXACT_BELOW = 40_000
@@ -75,11 +76,7 @@ class QdrantIndex:
                 self._client(tenant).upsert(tenant.collection, batch, wait=True)
 
     def delete(self, tenant: Tenant, image_ids: Sequence[str]) -> None:
-        if not image_ids:
-            return
-        selector = models.PointIdsList(points=[point_id(image_id) for image_id in image_ids])
-        with _translated(tenant, missing_is_fine=True):
-            self._client(tenant).delete(tenant.collection, selector, wait=True)
+        self.delete_points(tenant, [point_id(image_id) for image_id in image_ids])
 
     def replace_payload(self, tenant: Tenant, image_id: str, payload: dict[str, Any]) -> None:
         # Qdrant refuses to overwrite the payload of a missing point by its id, but not by a filter.
@@ -124,6 +121,21 @@ class QdrantIndex:
             with _translated(tenant, missing_is_fine=True):
                 found += self._client(tenant).retrieve(tenant.collection, some, with_payload=False, with_vectors=False)
         return {by_point[str(point.id)] for point in found}
+
+    def scroll(self, tenant: Tenant, start: str | None, limit: int) -> PointPage:
+        found: tuple[list[models.Record], Any] = ([], None)
+        with _translated(tenant, missing_is_fine=True):
+            found = self._client(tenant).scroll(
+                tenant.collection, limit=limit, offset=start, with_payload=["image_id", "uploaded_at"]
+            )
+        points, following = found
+        return PointPage(tuple(map(_indexed, points)), None if following is None else str(following))
+
+    def delete_points(self, tenant: Tenant, point_ids: Sequence[str]) -> None:
+        if point_ids:
+            with _translated(tenant, missing_is_fine=True):
+                selector = models.PointIdsList(points=list(point_ids))
+                self._client(tenant).delete(tenant.collection, selector, wait=True)
 
     def count(self, tenant: Tenant) -> int:
         with _translated(tenant):
@@ -208,6 +220,11 @@ def _check_length(tenant: Tenant, vector: Sequence[float]) -> None:
 
 def _owned(tenant: Tenant, payload: dict[str, Any]) -> dict[str, Any]:
     return payload | {"tenant_id": tenant.id}
+
+
+def _indexed(point: models.Record) -> IndexedPoint:
+    payload = point.payload or {}
+    return IndexedPoint(str(point.id), payload.get("image_id"), payload.get("uploaded_at"))
 
 
 def _match(point: models.ScoredPoint) -> Match:

@@ -41,6 +41,7 @@ class TenantRow(Base):
     progress: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
     status_since: Mapped[datetime] = mapped_column(server_default=func.now())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    notified: Mapped[list[str]] = mapped_column(server_default=text("'{}'::text[]"))
 
     __table_args__ = (
         Index("tenants_unsettled", "status_since", postgresql_where=text("status IN ('provisioning', 'deleting')")),
@@ -139,6 +140,95 @@ class AuditRow(Base):
     request_id: Mapped[str]
 
     __table_args__ = (Index("audit_log_tenant", "tenant_id", "id"),)
+
+
+class TenantSweepRow(Base):
+    """When a tenant changed, noted every ten minutes at most, and when its last sweep began.
+
+    ``due``: it changed since. A trigger on ``pending_images`` notes accepted images, whoever inserts them.
+    """
+
+    __tablename__ = "tenant_sweeps"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    changed_at: Mapped[datetime]
+    swept_at: Mapped[datetime]
+    due: Mapped[bool]
+
+    __table_args__ = (Index("tenant_sweeps_due", "swept_at", postgresql_where=text("due")),)
+
+
+class MaintenanceRunRow(Base):
+    """A run of maintenance; ``due`` is when the schedule carries it on, unless it carried itself on."""
+
+    __tablename__ = "maintenance_runs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    type: Mapped[str]
+    dry_run: Mapped[bool]
+    created_at: Mapped[datetime]
+    due: Mapped[datetime]
+    cursor: Mapped[str]
+    slices: Mapped[int]
+    report: Mapped[dict[str, Any]]
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+
+    __table_args__ = (
+        Index("maintenance_runs_tenant", "tenant_id", "created_at"),
+        Index("maintenance_runs_newest", "created_at"),
+        Index("maintenance_runs_live", "tenant_id", "type", unique=True, postgresql_where=text("ended_at IS NULL")),
+        Index("maintenance_runs_due", "due", postgresql_where=text("ended_at IS NULL")),
+    )
+
+
+class WebhookRow(Base):
+    """An endpoint of a tenant. Its secret follows from the platform's key, its id and ``secret_version``.
+
+    The types that enabled webhooks want stand in ``tenants.notified`` as well, written in the same transaction.
+    """
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    url: Mapped[str]
+    events: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    enabled: Mapped[bool]
+    disabled_reason: Mapped[str | None]
+    secret_version: Mapped[int]
+    previous_until: Mapped[datetime | None]
+    failing_since: Mapped[datetime | None]
+    failures: Mapped[int]
+    paused_until: Mapped[datetime | None]
+
+
+class WebhookDeliveryRow(Base):
+    """One message to one webhook; its id follows from the webhook's and the event's, so that there is one only."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    tenant_id: Mapped[str]
+    event_id: Mapped[str]
+    type: Mapped[str]
+    body: Mapped[str]
+    created_at: Mapped[datetime]
+    next_at: Mapped[datetime]
+    state: Mapped[str]
+    attempts: Mapped[int]
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None]
+    delivered_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("webhook_deliveries_newest", "webhook_id", "created_at"),
+        Index("webhook_deliveries_waiting", "next_at", postgresql_where=text("state = 'waiting'")),
+        Index("webhook_deliveries_ended", "created_at", postgresql_where=text("state <> 'waiting'")),
+    )
 
 
 class DeadLetterRow(Base):

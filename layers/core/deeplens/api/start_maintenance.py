@@ -1,0 +1,28 @@
+"""Starting a run of maintenance: its row, then the event of its first slice."""
+
+from datetime import timedelta
+
+from deeplens.api.ids import new_id
+from deeplens.domain import OutgoingMessage, Tenant
+from deeplens.errors import ApiError
+from deeplens.kafka.records import follow_up_id
+from deeplens.maintenance import MaintenanceRun, MaintenanceType
+from deeplens.pipeline.run_slices import LOST_AFTER, slice_of
+from deeplens.ports import Clock, EventPublisher, MaintenanceRuns
+
+
+class StartMaintenance:
+    """Start a run. Should its event get lost, the schedule sends it within minutes."""
+
+    def __init__(self, runs: MaintenanceRuns, publisher: EventPublisher, grace: timedelta, clock: Clock) -> None:
+        self._runs, self._publisher, self._grace, self._clock = runs, publisher, grace, clock
+
+    def __call__(self, tenant: Tenant, type: MaintenanceType, *, dry_run: bool) -> MaintenanceRun:
+        """The new run. ``ApiError`` 409 while another one of the tenant and type has not ended."""
+        now = self._clock.now()
+        run = MaintenanceRun(new_id("mnt", now), tenant.id, type, dry_run, created_at=now, due=now + LOST_AFTER)
+        if not self._runs.start(run, self._grace):
+            detail = f"A {type} of {tenant.id} has not ended; GET /v1/admin/maintenance?tenant_id={tenant.id} shows it."
+            raise ApiError(409, "maintenance-running", "Maintenance running", detail)
+        self._publisher.publish([OutgoingMessage(slice_of(run, now), follow_up_id("maintenance", run.id, 0))])
+        return run

@@ -1,0 +1,158 @@
+"""What stands in PostgreSQL, each adapter built when it is first used."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from deeplens.settings import Settings
+
+if TYPE_CHECKING:
+    from deeplens.auth.api_keys import PostgresApiKeys
+    from deeplens.db.audit import PostgresAudit
+    from deeplens.db.connections import Connections
+    from deeplens.db.identity.accounts import PostgresAccounts
+    from deeplens.db.identity.clients import PostgresClients
+    from deeplens.db.identity.grants import PostgresGrants
+    from deeplens.db.identity.users import PostgresUsers
+    from deeplens.db.tenant_records import PostgresTenantRecords
+    from deeplens.ports import (
+        DeadLetters,
+        ImageRepository,
+        MaintenanceRuns,
+        PendingImages,
+        RequestCounters,
+        Rollouts,
+        TenantDirectory,
+        UsageMeter,
+        VectorStates,
+    )
+    from deeplens.webhooks import Webhooks
+
+
+class DatabaseParts:
+    """The adapters on the platform database and on tenants' own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def connections(self) -> Connections:
+        from deeplens.db.connections import Connections
+
+        own = self.settings
+        return Connections(
+            self._secret(own.database_url, own.database_secret_arn),
+            own.tenant_connections,
+            tenant_key=self._secret(own.tenant_database_key, own.tenant_database_key_secret_arn),
+        )
+
+    @cached_property
+    def tenants(self) -> TenantDirectory:
+        from deeplens.db.directory import PostgresDirectory
+
+        return PostgresDirectory(self.connections, self.settings.qdrant_url)
+
+    @cached_property
+    def images(self) -> ImageRepository:
+        from deeplens.db.images import PostgresImages
+
+        return PostgresImages(self.connections)
+
+    @cached_property
+    def vector_states(self) -> VectorStates:
+        from deeplens.db.vector_states import PostgresVectorStates
+
+        return PostgresVectorStates(self.connections)
+
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        from deeplens.db.rollouts import PostgresRollouts
+
+        return PostgresRollouts(self.connections)
+
+    @cached_property
+    def maintenance_runs(self) -> MaintenanceRuns:
+        from deeplens.db.maintenance import PostgresMaintenanceRuns
+
+        return PostgresMaintenanceRuns(self.connections)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        from deeplens.db.webhooks import PostgresWebhooks
+
+        return PostgresWebhooks(self.connections)
+
+    @cached_property
+    def pending(self) -> PendingImages:
+        from deeplens.db.pending import PostgresPending
+
+        return PostgresPending(self.connections, self.settings.tenant_window, self.settings.tenant_window_shared)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        from deeplens.db.dead_letters import PostgresDeadLetters
+
+        return PostgresDeadLetters(self.connections)
+
+    @cached_property
+    def usage(self) -> UsageMeter:
+        from deeplens.db.usage import PostgresUsage
+
+        return PostgresUsage(self.connections)
+
+    @cached_property
+    def request_counters(self) -> RequestCounters:
+        from deeplens.db.usage import PostgresRequestCounters
+
+        return PostgresRequestCounters(self.connections)
+
+    @cached_property
+    def api_keys(self) -> PostgresApiKeys:
+        from deeplens.auth.api_keys import PostgresApiKeys
+
+        return PostgresApiKeys(self.connections)
+
+    @cached_property
+    def clients(self) -> PostgresClients:
+        from deeplens.db.identity.clients import PostgresClients
+
+        return PostgresClients(self.connections)
+
+    @cached_property
+    def users(self) -> PostgresUsers:
+        from deeplens.db.identity.users import PostgresUsers
+
+        return PostgresUsers(self.connections)
+
+    @cached_property
+    def grants(self) -> PostgresGrants:
+        from deeplens.db.identity.grants import PostgresGrants
+
+        return PostgresGrants(self.connections)
+
+    @cached_property
+    def accounts(self) -> PostgresAccounts:
+        from deeplens.db.identity.accounts import PostgresAccounts
+
+        return PostgresAccounts(self.connections)
+
+    @cached_property
+    def audit(self) -> PostgresAudit:
+        from deeplens.db.audit import PostgresAudit
+
+        return PostgresAudit(self.connections)
+
+    @cached_property
+    def tenant_records(self) -> PostgresTenantRecords:
+        from deeplens.db.tenant_records import PostgresTenantRecords
+
+        return PostgresTenantRecords(self.connections)
+
+    def _secret(self, value: str, arn: str) -> str:
+        """A value from the environment, or from the secret that a deployment names."""
+        if value or not arn:
+            return value
+        from deeplens.aws import client
+
+        return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])

@@ -1,0 +1,72 @@
+"""deeplens.tenant.notifications → deliveries, signed and sent to tenants' webhooks"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from itertools import groupby
+from typing import ClassVar
+
+from deeplens.contracts.events import TenantNotification
+from deeplens.pipeline.batch import in_parallel
+from deeplens.pipeline.outcome import Done, Outcome
+from deeplens.ports import Clock
+from deeplens.webhooks import Delivery, Verdict, Webhook, Webhooks, WebhookSender, WebhookSigner, judge
+
+LEASE = timedelta(minutes=6)
+"""Longer than the function may run: what it claimed and did not settle by then was lost with it."""
+SECONDS_PER_WEBHOOK = 15.0
+"""Of one batch; what is left is sent by a later one, so that a slow endpoint holds up the others that long at most."""
+
+type Claimed = tuple[Webhook, Delivery]
+
+
+class Notify:
+    """Record a delivery per webhook that wants the notification, and try it.
+
+    Consumes ``TenantNotification``, emits nothing. A delivery is recorded once per event before anything is sent, so an
+    event that comes twice sends nothing twice. The first failure ends a webhook's part of the batch: what waits
+    behind it is tried again by the schedule.
+    """
+
+    name: ClassVar = "notify"
+    consumes: ClassVar = TenantNotification
+
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        webhook_sender: WebhookSender,
+        webhook_signer: WebhookSigner,
+        workers: Executor,
+        clock: Clock,
+    ) -> None:
+        self._webhooks, self._sender, self._signer = webhooks, webhook_sender, webhook_signer
+        self._workers, self._clock = workers, clock
+
+    def __call__(self, batch: Sequence[TenantNotification]) -> list[Outcome]:
+        now = self._clock.now()
+        asked_for = [event.delivery_id for event in batch if event.delivery_id]
+        made = self._webhooks.record([event for event in batch if not event.delivery_id], now)
+        claimed = self._webhooks.claim([*asked_for, *made], now, now + LEASE)
+        ordered = sorted(claimed, key=lambda one: (one[0].id, one[1].created_at, one[1].id))
+        groups = [list(group) for _, group in groupby(ordered, key=lambda one: one[0].id)]
+        in_parallel(self._workers, self._deliver, groups)
+        return [Done()] * len(batch)
+
+    def _deliver(self, group: Sequence[Claimed]) -> None:
+        """Send a webhook's deliveries in turn, until one fails or the time is up."""
+        deadline = time.monotonic() + SECONDS_PER_WEBHOOK
+        for position, (webhook, delivery) in enumerate(group):
+            verdict = self._try(webhook, delivery)
+            left = [other.id for _, other in group[position + 1 :]]
+            if verdict.state != "delivered" or time.monotonic() > deadline:
+                self._webhooks.release(left, verdict.paused_until or self._clock.now())
+                return
+
+    def _try(self, webhook: Webhook, delivery: Delivery) -> Verdict:
+        headers = self._signer.headers(webhook, delivery, self._clock.now())
+        answer = self._sender.send(webhook.url, {**headers, "content-type": "application/json"}, delivery.body.encode())
+        now = self._clock.now()
+        verdict = judge(webhook, delivery.attempts + 1, answer, now)
+        self._webhooks.settle(delivery, verdict, answer, now)
+        return verdict

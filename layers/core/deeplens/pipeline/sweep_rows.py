@@ -1,0 +1,157 @@
+"""What rows lack: their original, what is made of it, their vectors, the rest of their deletion."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from itertools import takewhile
+
+from deeplens.contracts.events import Event, Failure, ImageMaintenance
+from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
+from deeplens.errors import InvalidEvent, ObjectNotFound
+from deeplens.maintenance import Finding, judge_row, report_of
+from deeplens.pipeline.delete_images import ACTIONS
+from deeplens.pipeline.keys import PREFIXES, derived_keys, image_of
+from deeplens.pipeline.notifications import image_failed
+from deeplens.pipeline.requests import extraction_request, uploaded_again
+from deeplens.pipeline.run_slices import Page
+from deeplens.ports import Clock, ImageRepository, ObjectStore, StoreResolver, VectorIndex, VectorStates
+
+ROWS_AT_ONCE = 500
+LOST = "The original is no longer in the tenant's store; upload it again."
+
+type Row = ImageRecord | Tombstone
+type Standing = Callable[[ObjectStore, Sequence[Row]], set[str]]
+
+
+class SweepRows:
+    """Rows by id, a page at a time; a page's objects are listed, and those of suspects asked for one by one."""
+
+    def __init__(
+        self,
+        stores: StoreResolver,
+        images: ImageRepository,
+        index: VectorIndex,
+        vector_states: VectorStates,
+        clock: Clock,
+    ) -> None:
+        self._stores, self._images, self._index = stores, images, index
+        self._states, self._clock = vector_states, clock
+
+    def __call__(self, tenant: Tenant, after: str, before: datetime, dry_run: bool) -> Iterator[Page]:
+        while rows := self._images.after(tenant, after, ROWS_AT_ONCE):
+            suspects = {id_of(row) for row, _ in self._judged(tenant, rows, before, listed)}
+            latest = list(self._images.find(tenant, sorted(suspects)).values())
+            found = self._judged(tenant, latest, before, asked_for)
+            events = () if dry_run else self._repaired(tenant, found)
+            report = report_of("rows", len(rows), [one for _, one in found], repaired=not dry_run)
+            after = id_of(rows[-1])
+            yield Page(after, report, events)
+
+    def _judged(
+        self, tenant: Tenant, rows: Sequence[Row], before: datetime, standing: Standing
+    ) -> list[tuple[Row, Finding]]:
+        store, lacking = self._stores.for_tenant(tenant), self._lacking(tenant, rows)
+        there = standing(store, rows)
+        return [
+            (row, finding)
+            for row in rows
+            for finding in judge_row(row, before, expected(store, row), there, lacking.get(id_of(row), ()))
+        ]
+
+    def _lacking(self, tenant: Tenant, rows: Sequence[Row]) -> dict[str, list[str]]:
+        """Models by image, ``name version``, whose vectors are recorded but not there."""
+        ids = [row.id for row in rows if isinstance(row, ImageRecord) and row.step is Step.COMPLETED]
+        lacking: dict[str, list[str]] = {}
+        for model in tenant.models if ids else ():
+            recorded = self._states.indexed(tenant, model, ids)
+            for image_id in recorded - self._index.existing(tenant.using(model), ids):
+                lacking.setdefault(image_id, []).append(f"{model.name} {model.version}")
+        return lacking
+
+    def _repaired(self, tenant: Tenant, found: Sequence[tuple[Row, Finding]]) -> tuple[Event, ...]:
+        lost = [row for row, one in found if one.kind == "row-without-object" and isinstance(row, ImageRecord)]
+        self._fail(tenant, lost)
+        return tuple(event for row, one in found for event in self._request(tenant, row, one))
+
+    def _request(self, tenant: Tenant, row: Row, finding: Finding) -> Iterator[Event]:
+        """The event that has something made, or removed, that should be."""
+        now = self._clock.now()
+        match row, finding.kind:
+            case Tombstone(), _:
+                yield ImageMaintenance(
+                    maintenance_type="delete",
+                    image_id=row.image_id,
+                    tenant_id=tenant.id,
+                    actions=list(ACTIONS),
+                    requested_at=now,
+                )
+            case ImageRecord(), "row-without-object":
+                gone = Failure(code=ObjectNotFound.code, message=LOST, retryable=False)
+                yield from image_failed(tenant, row.id, gone, now)
+            case ImageRecord(), "row-without-derived":
+                yield uploaded_again(tenant, row)
+            case ImageRecord(), "row-without-vector":
+                model = next(one for one in tenant.models if f"{one.name} {one.version}" == finding.detail)
+                yield extraction_request(tenant, row.id, row.generation, model, now)
+
+    def _fail(self, tenant: Tenant, rows: Sequence[ImageRecord]) -> None:
+        """Mark images as failed: in a generation of its own, as the last one may have been completed."""
+        now, code = self._clock.now(), ObjectNotFound.code
+        results = [
+            StageResult(
+                row.id,
+                row.generation + 1,
+                Step.FAILED,
+                "sweep",
+                now,
+                error_code=code,
+                error_message=LOST,
+                error_retryable=False,
+            )
+            for row in rows
+        ]
+        self._images.advance(tenant, results)
+        # What failed is not found. The row came first: from here on no event of its generation writes a vector.
+        for model in tenant.models if rows else ():
+            self._index.delete(tenant.using(model), [row.id for row in rows])
+
+
+def id_of(row: Row) -> str:
+    return row.image_id if isinstance(row, Tombstone) else row.id
+
+
+def expected(store: ObjectStore, row: Row) -> list[str]:
+    """Keys that belong to a live row, the original's first; none where that stands outside the tenant's store."""
+    if isinstance(row, Tombstone):
+        return []
+    try:
+        return [store.key_of(row.storage_path), *derived_keys(row.id)]
+    except InvalidEvent:
+        return []
+
+
+def listed(store: ObjectStore, rows: Sequence[Row]) -> set[str]:
+    """Keys of a page's images: each folder is read from the least of their ids to the greatest."""
+    ids = {id_of(row) for row in rows}
+    least, greatest = min(ids, default=""), max(ids, default="")
+    keys = (
+        entry.key
+        for prefix in PREFIXES
+        for entry in takewhile(
+            lambda entry, prefix=prefix: entry.key.removeprefix(prefix).partition(".")[0] <= greatest,  # type: ignore[misc]
+            store.list(prefix, prefix + least),
+        )
+    )
+    return {key for key in keys if image_of(key) in ids}
+
+
+def asked_for(store: ObjectStore, rows: Sequence[Row]) -> set[str]:
+    """Those of the rows' keys that stand, each asked for by itself."""
+    return {key for row in rows for key in expected(store, row) if stands(store, key)}
+
+
+def stands(store: ObjectStore, key: str) -> bool:
+    try:
+        store.head(key)
+    except ObjectNotFound:
+        return False
+    return True

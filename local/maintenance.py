@@ -1,0 +1,71 @@
+"""``deeplens maintenance``."""
+
+from typing import Annotated
+
+import typer
+from deeplens.api.start_maintenance import StartMaintenance
+from deeplens.errors import ApiError, DeepLensError
+from deeplens.maintenance import MaintenanceRun
+from rich.table import Table
+
+from local.operate import current_parts
+from local.screen import console
+
+app = typer.Typer(no_args_is_help=True, help="Sweep a tenant for what contradicts, and show what was found.")
+TYPES = ("sweep", "storage-optimisation")
+
+
+@app.command()
+def start(
+    tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo")],
+    type: Annotated[str, typer.Option(help=" or ".join(TYPES))] = "sweep",
+    dry_run: Annotated[bool, typer.Option(help="Only report.")] = False,
+) -> None:
+    """Start a run; it goes on in slices by itself. `deeplens maintenance show` follows it."""
+    parts = current_parts()
+    begin = StartMaintenance(parts.maintenance_runs, parts.publisher, parts.sweep_grace, parts.clock)
+    try:
+        if type not in TYPES:
+            raise ValueError(f"{type}: it is {' or '.join(TYPES)}")
+        run = begin(parts.tenants.get(tenant_id), type, dry_run=dry_run)  # type: ignore[arg-type]
+    except (ValueError, ApiError, DeepLensError) as error:
+        console.print(f"[bold red]error:[/] {error}")
+        raise typer.Exit(1) from None
+    typer.echo(run.id)
+
+
+@app.command()
+def show(run_id: Annotated[str, typer.Argument(help="What `start` printed.")]) -> None:
+    """A run's report."""
+    run = current_parts().maintenance_runs.find(run_id)
+    if run is None:
+        console.print(f"[bold red]error:[/] no run {run_id}")
+        raise typer.Exit(1)
+    dry = ", dry run" * run.dry_run
+    console.print(f"{run.type} of {run.tenant_id}{dry}: {state_of(run)}, {run.slices} slices")
+    console.print("checked " + ", ".join(f"{count} {name}" for name, count in run.report.checked.items()))
+    table = Table("finding", "found", "repaired")
+    for kind, count in run.report.found.items():
+        table.add_row(kind, str(count), str(run.report.repaired.get(kind, 0)))
+    console.print(table if run.report.found else "nothing found")
+    for example in run.report.examples:
+        console.print("  ".join(example.values()), highlight=False, markup=False)
+
+
+@app.command("list")
+def list_runs(
+    tenant_id: Annotated[str, typer.Argument(help="All tenants if absent.")] = "",
+    limit: Annotated[int, typer.Option(min=1)] = 20,
+) -> None:
+    """Runs, newest first."""
+    for run in current_parts().maintenance_runs.of_tenant(tenant_id or None, limit):
+        found, repaired = (sum(counts.values()) for counts in (run.report.found, run.report.repaired))
+        kind = run.type + " (dry)" * run.dry_run
+        # Lines, not a table: an id that is cut is of no use.
+        typer.echo(f"{run.id}  {run.tenant_id}  {kind}  {state_of(run)}  {found} found, {repaired} repaired")
+
+
+def state_of(run: MaintenanceRun) -> str:
+    if run.ended_at is None:
+        return "running"
+    return f"failed: {run.error}" if run.error else f"ended {run.ended_at:%F %T}"

@@ -1,0 +1,136 @@
+"""An endpoint on this machine is told by the running system, and verifies what it is told as any library would."""
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+from deeplens.auth.scopes import ADMIN
+from deeplens.bootstrap import Parts
+
+from local.stack import Stack
+from tests.e2e.conftest import TenantClient, eventually, new_client, picture
+
+TENANT = "tenant_listening"
+WEBHOOKS = f"/tenants/{TENANT}/webhooks"
+
+
+@dataclass
+class Endpoint:
+    """What a tenant runs; answers ``status``."""
+
+    url: str = ""
+    status: int = 204
+    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    def messages(self, secret: str) -> list[dict[str, Any]]:
+        """Every message whose signature is good."""
+        return [json.loads(body) for headers, body in self.heard if is_signed(secret, headers, body)]
+
+
+def is_signed(secret: str, headers: dict[str, str], body: bytes) -> bool:
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    good = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return good in headers["webhook-signature"].split(" ")
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    made = Endpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            self.send_response(made.status)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield made
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+    headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
+    with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def listening(stack: Stack, parts: Parts) -> TenantClient:
+    return new_client(stack, parts, TENANT, "nfs")
+
+
+def test_an_endpoint_is_told_of_completed_and_failed_images(
+    admin: httpx.Client, listening: TenantClient, endpoint: Endpoint
+) -> None:
+    made = admin.post(WEBHOOKS, json={"url": endpoint.url, "events": ["image.completed", "image.failed"]})
+    assert made.status_code == 201, made.text
+    hook, secret = f"{WEBHOOKS}/{made.json()['webhookId']}", made.json()["secret"]
+    assert admin.post(f"{hook}/ping").status_code == 202
+    eventually(lambda: [one["type"] for one in endpoint.messages(secret)] == ["webhook.ping"])
+
+    def told() -> set[str]:
+        return {one["data"].get("imageId", "") for one in endpoint.messages(secret)}
+
+    # Stages know of the webhook ten seconds later at the most: images until one is told of.
+    seeds = iter(range(3000, 3200))
+
+    def one_more_is_told() -> bool:
+        listening.completed(picture(next(seeds)))
+        return bool(told() - {""})
+
+    eventually(one_more_is_told)
+    image_id = listening.completed(picture(3200))
+    eventually(lambda: image_id in told())
+
+    def states() -> list[str]:
+        return [one["state"] for one in admin.get(f"{hook}/deliveries").json()["deliveries"]]
+
+    eventually(lambda: set(states()) == {"delivered"})
+    assert len(endpoint.messages(secret)) == len(endpoint.heard) == len(states())
+    admin.delete(hook)
+
+
+def test_a_message_that_was_refused_is_sent_again_on_demand(
+    admin: httpx.Client, listening: TenantClient, endpoint: Endpoint
+) -> None:
+    endpoint.status = 500
+    made = admin.post(WEBHOOKS, json={"url": endpoint.url, "events": ["image.failed"]}).json()
+    hook = f"{WEBHOOKS}/{made['webhookId']}"
+    delivery = admin.post(f"{hook}/ping").json()["deliveryId"]
+
+    def shown() -> dict[str, Any]:
+        return dict(admin.get(f"{hook}/deliveries").json()["deliveries"][0])
+
+    eventually(lambda: shown()["lastStatus"] == 500)
+    assert (shown()["state"], admin.get(hook).json()["failures"]) == ("waiting", 1)
+    endpoint.status = 204
+    assert admin.post(f"{hook}/deliveries/{delivery}/redeliver").status_code == 202
+    eventually(lambda: shown()["state"] == "delivered")
+    assert {headers["webhook-id"] for headers, _ in endpoint.heard} == {delivery}
+    assert len({body for _, body in endpoint.heard}) == 1
+    admin.delete(hook)
+
+
+def test_an_endpoint_inside_is_refused(admin: httpx.Client) -> None:
+    for url in ("https://169.254.169.254/latest/meta-data", "http://10.0.0.1/", "http://[::1]/"):
+        answer = admin.post(WEBHOOKS, json={"url": url, "events": ["image.failed"]})
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/endpoint-refused"), url
