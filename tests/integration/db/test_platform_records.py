@@ -64,10 +64,10 @@ def letter(letter_id: str, **changes: Any) -> DeadLetterEntry:
 
 def test_a_dead_letter_is_stored_once_with_all_that_a_replay_needs(connections: Connections) -> None:
     store = PostgresDeadLetters(connections)
-    store.store([letter("dlq_1"), letter("dlq_2", error_message="cut\x00 off", source=None, tenant_id=None)])
-    store.store([letter("dlq_1", error_message="another"), letter("dlq_1")])
+    store.store([letter("dlq_kept_1"), letter("dlq_kept_2", error_message="cut\x00 off", source=None, tenant_id=None)])
+    store.store([letter("dlq_kept_1", error_message="another"), letter("dlq_kept_1")])
     store.store([])
-    kept = rows(connections, "SELECT * FROM dead_letters WHERE id IN ('dlq_1', 'dlq_2') ORDER BY id")
+    kept = rows(connections, "SELECT * FROM dead_letters WHERE id IN ('dlq_kept_1', 'dlq_kept_2') ORDER BY id")
     assert [row["error_message"] for row in kept] == ["512 is not 768", "cut� off"]
     assert kept[0]["source"]["offset"] == 1 << 40
     assert (kept[0]["failed_at"], kept[1]["tenant_id"], kept[1]["source"]) == (NOON, None, None)
@@ -75,9 +75,9 @@ def test_a_dead_letter_is_stored_once_with_all_that_a_replay_needs(connections: 
 
 def test_the_fake_keeps_the_first_dead_letter_of_an_id() -> None:
     store = FakeDeadLetters()
-    store.store([letter("dlq_1"), letter("dlq_2")])
-    store.store([letter("dlq_1", error_message="another")])
-    assert store.letters == {"dlq_1": letter("dlq_1"), "dlq_2": letter("dlq_2")}
+    store.store([letter("dlq_kept_1"), letter("dlq_kept_2")])
+    store.store([letter("dlq_kept_1", error_message="another")])
+    assert store.letters == {"dlq_kept_1": letter("dlq_kept_1"), "dlq_kept_2": letter("dlq_kept_2")}
 
 
 @both
