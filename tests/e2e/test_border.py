@@ -14,7 +14,7 @@ from deeplens.auth.scopes import ADMIN, READ, WRITE
 from deeplens.bootstrap import Parts
 
 from local.stack import Stack
-from tests.e2e.conftest import new_client, picture
+from tests.e2e.conftest import eventually, new_client, picture
 
 DOCUMENTS = ("/v1/openapi.json", "/v1/admin/openapi.json", "/connect/openapi.json")
 MARK = "sunflower7731"
@@ -81,6 +81,9 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         hook = http.post(f"{base}/webhooks", json=endpoint).json()
         run = http.post(OWN_LIST, json={"tenantId": VICTIM, "type": "sweep", "dryRun": True}).json()
         http.patch(base, json={"settings": {"secret plan": MARK}})
+        client.upload(picture(7732)[:-400], name=f"{MARK}.jpg")
+        given_up = {"tenant_id": VICTIM}
+        letters = eventually(lambda: http.get("/v1/admin/dead-letters", params=given_up).json()["deadLetters"])
     ids = {
         "tenant_id": VICTIM,
         "image_id": image_id,
@@ -89,6 +92,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         "run_id": run["runId"],
         "webhook_id": hook["webhookId"],
         "delivery_id": "whd_none",
+        "dead_letter_id": letters[0]["deadLetterId"],
     }
     return Victim({**ids, "user_id": user["userId"], "prefix": key["prefix"], "client_id": app["clientId"]})
 
