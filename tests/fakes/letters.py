@@ -41,6 +41,11 @@ class FakeDeadLetters:
                 letter, state="replayed", replays=letter.replays + 1, settled_at=now, reason=None
             )
 
+    def settle_image(self, tenant_id: str, image_id: str, reason: str, now: datetime) -> None:
+        for letter_id, letter in self.kept.items():
+            if (letter.entry.tenant_id, letter.entry.image_id, letter.state) == (tenant_id, image_id, "open"):
+                self.kept[letter_id] = replace(letter, state="replayed", settled_at=now, reason=reason)
+
     def discard(self, letter_id: str, reason: str, now: datetime) -> bool:
         letter = self.kept.get(letter_id)
         if letter is None or letter.state != "open":

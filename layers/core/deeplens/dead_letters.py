@@ -88,6 +88,9 @@ class DeadLetters(Protocol):
     def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
         """Count a replay of each."""
 
+    def settle_image(self, tenant_id: str, image_id: str, reason: str, now: datetime) -> None:
+        """Settle the open letters about an image that goes its way from the start; none counts as a replay."""
+
     def discard(self, letter_id: str, reason: str, now: datetime) -> bool:
         """Settle an open letter; False when there is none."""
 

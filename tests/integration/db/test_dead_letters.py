@@ -114,6 +114,17 @@ def test_each_replay_is_counted(letters: DeadLetters) -> None:
     assert kept.settled_at == NOON + timedelta(hours=1)
 
 
+def test_a_retried_images_open_letters_are_settled_and_no_others(letters: DeadLetters) -> None:
+    letters.store([letter("dlq_1"), letter("dlq_2"), letter("dlq_3", image_id="img_b")])
+    letters.store([letter("dlq_4", tenant_id="tenant_b"), letter("dlq_5", image_id=None)])
+    letters.discard("dlq_2", "why", NOON)
+    letters.settle_image("tenant_a", "img_a", "retried", NOON)
+    found = {one.entry.id: (one.state, one.replays, one.reason) for one in letters.page(ALL, None, 10)}
+    assert found.pop("dlq_1") == ("replayed", 0, "retried")
+    assert found.pop("dlq_2") == ("discarded", 0, "why")
+    assert set(found.values()) == {("open", 0, None)}
+
+
 def test_only_an_open_letter_is_discarded(letters: DeadLetters) -> None:
     letters.store([letter("dlq_1"), letter("dlq_2")])
     letters.mark_replayed(["dlq_2"], NOON)

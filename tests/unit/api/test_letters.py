@@ -322,6 +322,8 @@ def test_a_failed_image_is_retried_by_its_tenant(world: World) -> None:
     assert (shown["status"], shown.get("error")) == ("accepted", None)
     assert [line["stage"] for line in shown["timeline"]][-1] == "retry"
     assert len(world.pending.overdue(START + timedelta(days=1), START, 10)) == 1
+    (settled,) = world.dead_letters.kept.values()
+    assert (settled.state, settled.replays, settled.reason) == ("replayed", 0, "retried by its tenant")
 
 
 @pytest.mark.parametrize("step", [None, Step.PREPROCESSED, Step.COMPLETED])

@@ -112,7 +112,7 @@ def retry_image(
     """From the start. 409 unless it has failed, so a repeat is safe."""
     image = live_image(parts.images, caller.tenant, image_id)
     renew = Renew(parts.images, parts.pending, parts.pending_due, parts.clock)
-    RetryImage(renew, parts.publisher)(caller.tenant, image, traceparent)
+    RetryImage(renew, parts.dead_letters, parts.publisher, parts.clock)(caller.tenant, image, traceparent)
     response.headers["Location"] = views.path_of(image.id)
     return views.accepted(image)
 

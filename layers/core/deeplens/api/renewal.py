@@ -8,7 +8,7 @@ from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import ImageRecord, OutgoingMessage, StageResult, Step, Tenant
 from deeplens.errors import ApiError, BrokerUnavailable
 from deeplens.kafka.records import follow_up_id
-from deeplens.ports import Clock, EventPublisher, ImageRepository, PendingImages
+from deeplens.ports import Clock, DeadLetters, EventPublisher, ImageRepository, PendingImages
 
 
 class Renew:
@@ -33,16 +33,17 @@ class Renew:
 
 
 class RetryImage:
-    """Process a failed image from the start. A repeat finds it in work and is refused."""
+    """Process a failed image from the start; its dead letters are settled. A repeat finds it in work and is refused."""
 
-    def __init__(self, renew: Renew, publisher: EventPublisher) -> None:
-        self._renew, self._publisher = renew, publisher
+    def __init__(self, renew: Renew, dead_letters: DeadLetters, publisher: EventPublisher, clock: Clock) -> None:
+        self._renew, self._dead_letters, self._publisher, self._clock = renew, dead_letters, publisher, clock
 
     def __call__(self, tenant: Tenant, image: ImageRecord, traceparent: str | None = None) -> None:
         if image.step is not Step.FAILED:
             detail = f"It is {image.step.name.lower()}; only a failed image can be retried."
             raise ApiError(409, "image-not-failed", "Image not failed", detail)
         event, released = self._renew(tenant, image, "retry")
+        self._dead_letters.settle_image(tenant.id, image.id, "retried by its tenant", self._clock.now())
         if released:
             event_id = follow_up_id("upload", event.image_id, event.effective_generation)
             if self._publisher.publish([OutgoingMessage(event, event_id, traceparent)]) != [True]:

@@ -41,6 +41,10 @@ FROM dead_letters WHERE {WHERE} GROUP BY error_code, stage ORDER BY count(*) DES
 REPLAYED = """
 UPDATE dead_letters SET state = 'replayed', replays = replays + 1, settled_at = %s, reason = NULL WHERE id = ANY(%s)
 """
+SETTLE_IMAGE = """
+UPDATE dead_letters SET state = 'replayed', settled_at = %s, reason = %s
+WHERE tenant_id = %s AND image_id = %s AND state = 'open'
+"""
 DISCARD = "UPDATE dead_letters SET state = 'discarded', settled_at = %s, reason = %s WHERE id = %s AND state = 'open'"
 
 
@@ -70,6 +74,10 @@ class PostgresDeadLetters:
     def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
         with self._connections.platform() as connection:
             connection.execute(REPLAYED, [now, list(ids)])
+
+    def settle_image(self, tenant_id: str, image_id: str, reason: str, now: datetime) -> None:
+        with self._connections.platform() as connection:
+            connection.execute(SETTLE_IMAGE, [now, as_text(reason), tenant_id, image_id])
 
     def discard(self, letter_id: str, reason: str, now: datetime) -> bool:
         with self._connections.platform() as connection:
