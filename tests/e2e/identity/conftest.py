@@ -142,3 +142,14 @@ def world(stack: Stack, parts: Parts, other: TenantClient) -> Iterator[World]:
     made = World(stack, parts, other.tenant.id)
     yield made
     made.http.close()
+
+
+@pytest.fixture(scope="module")
+def app(world: World) -> App:
+    return world.app()
+
+
+@pytest.fixture(scope="module")
+def reader(world: World) -> str:
+    """The address of a user whom no test changes."""
+    return world.user("viewer")
