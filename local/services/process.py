@@ -146,6 +146,10 @@ class ChildService:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def died(self) -> bool:
+        """Whether it ended by itself, or by someone else's hand; ``stop`` and ``kill`` are on purpose."""
+        return self._process is not None and self._process.poll() is not None
+
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
@@ -157,10 +161,9 @@ class ChildService:
         self._end(signal.SIGKILL, 5)
 
     def _end(self, with_signal: int, seconds: float) -> None:
-        if self._process is None:
-            return
-        end_group(self._process, with_signal, seconds)
-        self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            end_group(process, with_signal, seconds)
 
     def spawn(
         self,

@@ -166,10 +166,13 @@ class FakePending:
             self._rows[key] = (self._rows[key][0] if key in self._rows else event, due, released)
             return Admission(self._rows[key][0], released)
 
-    def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
+    def finish(
+        self, images: Sequence[tuple[str, str]], due: datetime, *, still_due: datetime | None = None
+    ) -> list[ImageUploaded]:
         with self._lock:
             for key in images:
-                self._rows.pop(key, None)
+                if still_due is None or (key in self._rows and self._rows[key][1] == still_due):
+                    self._rows.pop(key, None)
             tenants = {tenant_id for tenant_id, _ in images}
             waiting = [key for key, row in self._rows.items() if key[0] in tenants and not row[2]]
             return [self._release(key, due) for key in waiting if self._in_flight(key[0]) < self._window]

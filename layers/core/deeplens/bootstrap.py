@@ -25,7 +25,12 @@ type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 
 @lru_cache(maxsize=1)
 def parts() -> Parts:
-    return Parts(settings())
+    own = settings()
+    if own.fault_plan is None:
+        return Parts(own)
+    from deeplens.faults import faulty_parts
+
+    return faulty_parts(own, *own.fault_plan)
 
 
 def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> BatchFunction:
