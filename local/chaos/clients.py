@@ -57,6 +57,10 @@ class Load:
     def account_of(self, number: int) -> Account:
         return self.accounts[number % len(self.accounts)]
 
+    def key_of(self, number: int) -> str:
+        """Its idempotency key."""
+        return f"chaos-{self.seed}-{number}"
+
 
 class Clients:
     """``clients`` threads that take one photo after another."""
@@ -79,7 +83,8 @@ class Clients:
             thread.join()
 
     def _run(self, client: int) -> None:
-        load, rng = self._load, Random(f"{self._load.seed}/{client}")
+        load = self._load
+        rng = Random(f"{load.seed}/{client}")  # noqa: S311 - for its seed
         with httpx.Client(base_url=load.url, timeout=TIMEOUT_SECONDS, trust_env=False) as http:
             while (number := self._next()) is not None:
                 time.sleep(max(0.0, self._started + number / load.photos * load.seconds - time.monotonic()))
@@ -104,7 +109,7 @@ class Clients:
         """Send the request once; whether its answer is final."""
         headers = {
             "X-API-Key": self._load.account_of(number).key,
-            "Idempotency-Key": f"chaos-{self._load.seed}-{number}",
+            "Idempotency-Key": self._load.key_of(number),
         }
         try:
             answer = http.post("/images", files={"file": (f"{number}.jpg", body)}, headers=headers)

@@ -35,7 +35,7 @@ class Strike:
 
 def plan(seed: int, seconds: float, parts: Sequence[str], functions: Sequence[str]) -> tuple[Strike, ...]:
     """Strikes of one run, in their order. Each kind hits each part once before any comes again."""
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311 - for its seed
     strikes = [
         *_spread(rng, seconds, PART_EVERY_SECONDS, parts),
         *_spread(rng, seconds, FUNCTION_EVERY_SECONDS, functions),

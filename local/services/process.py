@@ -128,7 +128,7 @@ class ChildService:
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + self.start_seconds
-        while not self._probe():
+        while not self.ready():
             if not self.alive():
                 raise ServiceFailed(f"{self.name} ended while starting. {self._log_tail()}")
             if time.monotonic() > deadline:
@@ -136,7 +136,8 @@ class ChildService:
                 raise ServiceFailed(f"{self.name} {problem}. {self._log_tail()}")
             time.sleep(0.05)
 
-    def _probe(self) -> bool:
+    def ready(self) -> bool:
+        """Whether it answers now."""
         try:
             return self.answers()
         except Exception as error:

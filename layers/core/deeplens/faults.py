@@ -18,7 +18,9 @@ from deeplens.telemetry import logger
 EFFECTS: dict[str, frozenset[str]] = {
     "dead_letters": frozenset(("store", "mark_replayed", "discard")),
     "images": frozenset(("insert", "advance", "amend", "bury", "erase", "purge_tombstones")),
-    "index": frozenset(("create_collection", "drop_collection", "upsert", "delete", "replace_payload", "delete_points")),
+    "index": frozenset(
+        ("create_collection", "drop_collection", "upsert", "delete", "replace_payload", "delete_points")
+    ),
     "maintenance_runs": frozenset(("start", "move", "overdue", "forget", "changed")),
     "pending": frozenset(("admit", "finish", "postpone", "overdue")),
     "publisher": frozenset(("publish", "resend")),
@@ -37,7 +39,7 @@ type Fault = Callable[[str], bool]
 
 def at_random(seed: str, probability: float) -> Fault:
     """Die at any point with this probability; which ones is a function of the seed and of the points' order alone."""
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311 - for its seed
     return lambda _point: rng.random() < probability
 
 

@@ -12,8 +12,8 @@ from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirector
 class ResumeOverdue:
     """Send overdue accepted images again: one query over all tenants, whatever stopped them.
 
-    One without a row was never accepted: its upload stopped half-way, and its client was not told that it succeeded. It is
-    forgotten, which makes room for the next; a sweep removes what was stored of it.
+    One without a row was never accepted: its upload stopped half-way, and its client was told nothing, or an error. It
+    is forgotten, which makes room for the next; a sweep removes what was stored of it.
 
     Parameters
     ----------
