@@ -190,6 +190,11 @@ class FakePending:
             oldest = sorted(late, key=lambda one: one[1][1])[:limit]
             return [self._release(key, due) for key, _ in oldest]
 
+    def images(self) -> set[str]:
+        """Those that have not ended, of all tenants."""
+        with self._lock:
+            return {image_id for _, image_id in self._rows}
+
     def _release(self, key: tuple[str, str], due: datetime) -> ImageUploaded:
         self._rows[key] = (self._rows[key][0], due, True)
         return self._rows[key][0]
