@@ -1,7 +1,7 @@
 """The promise, checked: every photo accounted for, one vector and one set of files each, and nothing left over."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -44,13 +44,14 @@ class Expected:
     broken: frozenset[str]
 
 
-def audit(parts: Parts, expected: Sequence[Expected]) -> Audit:
-    """Look at every tenant's rows, vectors, objects and dead letters."""
+def audit(parts: Parts, expected: Sequence[Expected], pending: Collection[str]) -> Audit:
+    """Look at every tenant's rows, vectors, objects and dead letters; ``pending`` are images that have not ended."""
     found = Audit()
+    for image_id in sorted(pending):
+        found.violated("stuck", image_id, "is still pending")
     for one in expected:
         rows = rows_of(parts, one.tenant)
         _audit_rows(found, one, rows)
-        _audit_pending(found, parts, one.tenant)
         _audit_vectors(found, one.tenant, rows, list(points_of(parts, one.tenant)))
         _audit_objects(found, parts, one.tenant, rows)
         _audit_letters(found, one, letters_of(parts, one.tenant))
@@ -99,13 +100,6 @@ def _audit_rows(found: Audit, expected: Expected, rows: Mapping[str, ImageRecord
             found.violated("wrong_ends", row.id, "failed without a reason")
         else:
             found.counts["completed" if row.step is Step.COMPLETED else "failed_with_reason"] += 1
-
-
-def _audit_pending(found: Audit, parts: Parts, tenant: Tenant) -> None:
-    with parts.connections.platform() as connection:
-        pending = connection.execute("SELECT image_id FROM pending_images WHERE tenant_id = %s", [tenant.id]).fetchall()
-    for row in pending:
-        found.violated("stuck", row["image_id"], "is still pending")
 
 
 def _audit_vectors(

@@ -135,7 +135,7 @@ def strike_and_check(stack: Stack, options: Options) -> Outcome:
         struck = time.monotonic()
         expected = [expected_of(tenant, load, uploads) for tenant in tenants]
         settled = settle(stack, parts, expected, options.settle_seconds, bars)
-    found = audit(parts, expected)
+    found = audit(parts, expected, pending_images(parts))
     _audit_answers(found, uploads, load, settled)
     ended = time.monotonic()
     figures = {
@@ -226,9 +226,15 @@ def _ended(parts: Parts, expected: Sequence[Expected]) -> tuple[int, bool]:
         ended += sum(step in (Step.COMPLETED, Step.FAILED) for step in steps)
         completed += steps.count(Step.COMPLETED)
         metered += metered_of(parts, one.tenant)
+    return ended, not pending_images(parts) and completed == metered and ended >= sum(
+        len(one.accepted) for one in expected
+    )
+
+
+def pending_images(parts: Parts) -> list[str]:
+    """Those that were accepted and have not ended, of all tenants."""
     with parts.connections.platform() as connection:
-        pending = connection.execute("SELECT FROM pending_images LIMIT 1").fetchone() is not None
-    return ended, not pending and completed == metered and ended >= sum(len(one.accepted) for one in expected)
+        return [row["image_id"] for row in connection.execute("SELECT image_id FROM pending_images")]
 
 
 def _audit_answers(found: Audit, uploads: Uploads, load: Load, settled: bool) -> None:

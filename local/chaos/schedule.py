@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import islice
 from random import Random
 from typing import Literal
 
@@ -34,7 +34,7 @@ class Strike:
 
 
 def plan(seed: int, seconds: float, parts: Sequence[str], functions: Sequence[str]) -> tuple[Strike, ...]:
-    """Strikes of one run, in their order. Each kind hits each part once before any comes again."""
+    """Strikes of one run, in their order. Each part is hit once before any is hit again, then in the other way."""
     rng = Random(seed)  # noqa: S311 - for its seed
     strikes = [
         *_spread(rng, seconds, PART_EVERY_SECONDS, parts),
@@ -56,10 +56,11 @@ def _spread(rng: Random, seconds: float, every: float, targets: Sequence[str]) -
 
 
 def _shuffled(rng: Random, targets: Sequence[str]) -> Iterator[tuple[str, Kind]]:
+    """Every target once, then every one in the other way, and so on."""
     while True:
-        deck = list(product(targets, KINDS))
-        rng.shuffle(deck)
-        yield from deck
+        kinds = {target: rng.sample(KINDS, len(KINDS)) for target in targets}
+        for turn in range(len(KINDS)):
+            yield from ((target, kinds[target][turn]) for target in rng.sample(list(targets), len(targets)))
 
 
 def _strike(rng: Random, at_seconds: float, target: str, kind: Kind) -> Strike:
