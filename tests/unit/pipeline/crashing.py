@@ -12,6 +12,7 @@ from deeplens.domain import OutgoingMessage
 from deeplens.faults import Fault, watched
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
+from deeplens.kafka.records import upload_id
 from deeplens.limits import UNLIMITED
 from deeplens.maintenance import MaintenanceRun, Report
 from deeplens.pipeline.resume import ResumeOverdue
@@ -117,7 +118,7 @@ class CrashingFlow(Flow):
         publisher = parts.pop("publisher")
         try:
             events = ResumeOverdue(**parts, pending_due=self.pending_due, clock=self.clock)()
-            publisher.publish([OutgoingMessage(event, f"resume-{event.image_id}") for event in events])
+            publisher.publish([OutgoingMessage(event, upload_id(event)) for event in events])
         except Died:
             pass
         finally:

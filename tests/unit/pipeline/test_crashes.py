@@ -1,5 +1,6 @@
 """A process may die between any two side effects: of an upload, of each stage, of the schedule."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from random import Random
 
@@ -7,6 +8,7 @@ import pytest
 from deeplens.domain import Step, Tombstone
 from deeplens.errors import InferenceBusy, ModelNotFound
 from deeplens.pipeline.keys import derived_keys, original_key
+from deeplens.topics import PROCESSING_COMPLETED
 
 from tests.unit.api.world import picture
 from tests.unit.pipeline.crashing import CrashingFlow, DieAt, Died
@@ -20,11 +22,11 @@ def upload(flow: CrashingFlow) -> None:
     assert_completed(flow, 1)
 
 
-def two_where_one_waits(flow: CrashingFlow) -> None:
-    flow.accepted(0)
-    flow.accepted(1)
+def more_than_fit_the_window(flow: CrashingFlow) -> None:
+    for number in range(5):
+        flow.accepted(number)
     flow.settle()
-    assert_completed(flow, 2)
+    assert_completed(flow, 5)
 
 
 def broken(flow: CrashingFlow) -> None:
@@ -85,7 +87,7 @@ def assert_quiet(flow: CrashingFlow) -> None:
 
 SCENARIOS: dict[Callable[[CrashingFlow], None], int] = {
     upload: 200,
-    two_where_one_waits: 1,
+    more_than_fit_the_window: 2,
     broken: 200,
     retried: 200,
     deleted: 200,
@@ -115,7 +117,7 @@ def test_a_crash_at_any_side_effect_is_harmless(scenario: Callable[[CrashingFlow
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_many_crashes_are_as_harmless_as_one(scenario: Callable[[CrashingFlow], None], seed: int) -> None:
     rng = Random(seed)
-    scenario(CrashingFlow(lambda _: rng.random() < 0.1, SCENARIOS[scenario]))
+    scenario(CrashingFlow(lambda _: rng.random() < 0.04, SCENARIOS[scenario]))
 
 
 def test_every_side_effect_of_an_upload_is_tried() -> None:
@@ -187,3 +189,26 @@ def test_crashes_while_a_part_is_away_lose_nothing(seed: int) -> None:
     flow.embedder.failure = None
     flow.settle()
     assert_completed(flow, 5)
+
+
+def test_images_that_a_repeated_batch_releases_are_told_apart() -> None:
+    flow = CrashingFlow(DieAt(), window=1)
+    for number in range(3):
+        flow.upload(number)
+    completed = flow.records.setdefault(PROCESSING_COMPLETED.name, deque())
+
+    def go_on() -> None:
+        while not completed:
+            for topic in list(flow.records):
+                if flow.records[topic]:
+                    flow.deliver(topic)
+
+    go_on()
+    first = completed[0]
+    flow.deliver(PROCESSING_COMPLETED.name)
+    go_on()
+    # The process died before the first one was committed: it comes again, now together with what it had released.
+    completed.appendleft(first)
+    flow.settle()
+
+    assert_completed(flow, 3)

@@ -7,7 +7,7 @@ from deeplens.api.uploads import event_of
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import ImageRecord, OutgoingMessage, StageResult, Step, Tenant
 from deeplens.errors import ApiError, BrokerUnavailable
-from deeplens.kafka.records import follow_up_id
+from deeplens.kafka.records import upload_id
 from deeplens.ports import Clock, EventPublisher, ImageRepository, PendingImages
 
 
@@ -44,6 +44,6 @@ class RetryImage:
             raise ApiError(409, "image-not-failed", "Image not failed", detail)
         event, released = self._renew(tenant, image, "retry")
         if released:
-            event_id = follow_up_id("upload", event.image_id, event.effective_generation)
+            event_id = upload_id(event)
             if self._publisher.publish([OutgoingMessage(event, event_id, traceparent)]) != [True]:
                 raise BrokerUnavailable("the retry's event was not delivered", retry_after_seconds=2)
