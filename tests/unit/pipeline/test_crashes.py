@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
-from deeplens.domain import Step, Tombstone
+from deeplens.api.uploads import event_of
+from deeplens.domain import StageResult, Step, Tombstone
 from deeplens.errors import InferenceBusy, ModelNotFound
 from deeplens.pipeline.keys import derived_keys, original_key
 from deeplens.topics import PROCESSING_COMPLETED
@@ -212,3 +213,56 @@ def test_images_that_a_repeated_batch_releases_are_told_apart() -> None:
     flow.settle()
 
     assert_completed(flow, 3)
+
+
+def test_a_request_that_admits_an_image_after_its_end_leaves_nothing_pending() -> None:
+    flow = CrashingFlow(DieAt(), window=1)
+    flow.upload(0)
+    find = flow.images.find
+
+    def slow(*asked: object) -> object:
+        """The repeat of a client reads the row, and is so slow that the image ends before it goes on."""
+        answer = find(*asked)  # type: ignore[arg-type]
+        flow.images.find = find  # type: ignore[method-assign]
+        flow.run()
+        return answer
+
+    flow.images.find = slow  # type: ignore[assignment, method-assign]
+    flow.upload(0)
+    flow.upload(1)
+    flow.settle()
+
+    assert_completed(flow, 2)
+
+
+@pytest.mark.parametrize(
+    ("generation", "step", "over"),
+    [
+        (1, Step.ACCEPTED, False),
+        (1, Step.INDEXED, False),
+        (1, Step.FAILED, True),
+        (1, Step.COMPLETED, True),
+        (2, Step.ACCEPTED, False),
+        (2, Step.COMPLETED, True),
+    ],
+)
+def test_the_schedule_sends_what_has_not_ended(generation: int, step: Step, over: bool) -> None:
+    flow = CrashingFlow(DieAt())
+    flow.upload()
+    flow.records.clear()
+    flow.images.advance(flow.acme, [StageResult("img_0", generation, step, "x", flow.clock.now())])
+    flow.tick()
+    assert (flow.pending.images() == set()) == over
+    assert ("deeplens.images.uploaded" not in flow.records) == over
+    flow.settle()
+    assert flow.row("img_0").step is (step if over else Step.COMPLETED)
+
+
+def test_a_retry_that_stopped_before_its_row_was_moved_is_sent() -> None:
+    flow = CrashingFlow(DieAt())
+    flow.accepted(body=BROKEN)
+    flow.settle()
+    row = flow.row("img_0")
+    flow.pending.admit(event_of(flow.acme, row).model_copy(update={"generation": 2}), flow.clock.now())
+    flow.tick()
+    assert len(flow.records["deeplens.images.uploaded"]) == 1

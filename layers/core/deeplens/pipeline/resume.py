@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from deeplens.contracts.events import ImageUploaded
+from deeplens.domain import ImageRecord, Step, Tombstone
 from deeplens.errors import DependencyUnavailable, TenantNotFound
 from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory
 
@@ -12,8 +13,9 @@ from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirector
 class ResumeOverdue:
     """Send overdue accepted images again: one query over all tenants, whatever stopped them.
 
-    One without a row was never accepted: its upload stopped half-way, and its client was told nothing, or an error. It
-    is forgotten, which makes room for the next; a sweep removes what was stored of it.
+    Those that have nothing before them are forgotten, which makes room for the next: one without a row was never
+    accepted, as its upload stopped half-way and its client was told nothing, or an error (a sweep removes what was
+    stored of it); one that has ended, or was deleted, while a request for it went on, was admitted too late.
 
     Parameters
     ----------
@@ -38,19 +40,27 @@ class ResumeOverdue:
         now = self._clock.now()
         due = now + self._pending_due
         late = self._pending.overdue(now, due, self.batch_size)
-        abandoned = self._abandoned(late)
-        released = self._pending.finish(sorted(abandoned), due, still_due=due)
-        return [event for event in late if (event.tenant_id, event.image_id) not in abandoned] + released
+        tenants = dict.fromkeys(event.tenant_id for event in late)
+        going = [one for id_ in tenants for one in self._going(id_, [e for e in late if e.tenant_id == id_])]
+        over = {(event.tenant_id, event.image_id) for event in late} - {(e.tenant_id, e.image_id) for e in going}
+        return going + self._pending.finish(sorted(over), due, still_due=due)
 
-    def _abandoned(self, late: Sequence[ImageUploaded]) -> set[tuple[str, str]]:
-        """(tenant_id, image_id) without a row. A tenant that cannot be asked has none: its images are sent."""
-        ids: dict[str, list[str]] = {}
-        for event in late:
-            ids.setdefault(event.tenant_id, []).append(event.image_id)
-        return {(tenant_id, one) for tenant_id, mine in ids.items() for one in self._without_row(tenant_id, mine)}
-
-    def _without_row(self, tenant_id: str, image_ids: Sequence[str]) -> set[str]:
+    def _going(self, tenant_id: str, late: Sequence[ImageUploaded]) -> list[ImageUploaded]:
+        """Those that have not ended. Where a tenant cannot be asked, none has: the stages will see."""
         try:
-            return set(image_ids) - self._images.find(self._tenants.get(tenant_id), image_ids).keys()
+            found = self._images.find(self._tenants.get(tenant_id), [event.image_id for event in late])
         except (DependencyUnavailable, TenantNotFound):
-            return set()
+            return list(late)
+        return [again for event in late if (again := still_to_do(event, found.get(event.image_id)))]
+
+
+def still_to_do(event: ImageUploaded, found: ImageRecord | Tombstone | None) -> ImageUploaded | None:
+    """The event that brings an image to its end, of the generation that its row has reached; None where nothing does."""
+    if not isinstance(found, ImageRecord):
+        return None
+    if found.generation < event.effective_generation:
+        # A retry that stopped before it moved the row.
+        return event
+    if found.step >= Step.FAILED:
+        return None
+    return event if found.generation == 1 else event.model_copy(update={"generation": found.generation})
