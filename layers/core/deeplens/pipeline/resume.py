@@ -55,7 +55,7 @@ class ResumeOverdue:
 
 
 def still_to_do(event: ImageUploaded, found: ImageRecord | Tombstone | None) -> ImageUploaded | None:
-    """The event that brings an image to its end, of the generation that its row has reached; None where nothing does."""
+    """The event that brings an image to its end, in the generation that its row has reached; None where none does."""
     if not isinstance(found, ImageRecord):
         return None
     if found.generation < event.effective_generation:
