@@ -231,5 +231,49 @@ def bench(
         raise fail(str(error)) from None
 
 
+@app.command()
+def chaos(
+    photos: Annotated[int, typer.Option(min=1, help="Photos to upload; every 25th is broken and has to fail.")] = 1000,
+    clients: Annotated[int, typer.Option(min=1, help="Clients that upload at the same time.")] = 6,
+    seconds: Annotated[float, typer.Option(min=5, help="Over which uploads and strikes are spread.")] = 120,
+    seed: Annotated[int, typer.Option(help="Of strikes, photos and faults; the same seed strikes the same.")] = 1,
+    faults: Annotated[
+        float, typer.Option(min=0, max=0.2, help="Probability of dying before and after each side effect.")
+    ] = 0.002,
+    storage: Annotated[str, typer.Option(help="nfs, or s3: then LocalStack, which forgets, is not struck.")] = "nfs",
+) -> None:
+    """Upload photos while everything dies, then prove that none was lost, stuck or made twice.
+
+    A stack of its own is started on free ports. While clients upload over HTTP, with an Idempotency-Key and repeats
+    after errors, broker, PostgreSQL, inference endpoint, vector index, LocalStack and functions are killed (kill -9)
+    or frozen (SIGSTOP, later SIGCONT), and functions die between two side effects. Parts that die are started again,
+    as always.
+
+    When all has settled, every upload that was answered 202 must be completed, or failed with a reason that its tenant
+    can read and an operator can replay. Each completed image has one vector and one set of files, nothing else is left
+    in database, store or index, and no outage made a dead letter. Figures go to .bench/chaos.json.
+
+    Exits 1 on any violation, says which, keeps the stack's folder and prints the command that runs the same again.
+    Signals hit whatever is running at that moment, so a repeat is alike, not identical.
+    """
+    from local.bench.figures import publish
+    from local.chaos.run import Options, run_chaos
+
+    if storage not in ("nfs", "s3"):
+        raise fail(f"--storage is nfs or s3, not {storage}")
+    options = Options(photos, clients, seconds, seed, "nfs" if storage == "nfs" else "s3", faults)
+    try:
+        outcome = run_chaos(options)
+    except (ServiceFailed, DeepLensError) as error:
+        raise fail(str(error)) from None
+    publish("chaos", outcome.figures)
+    for violation in outcome.violations:
+        console.print(f"[bold red]✗[/] {violation}", highlight=False, soft_wrap=True)
+    console.print(f"again: {options.command}", highlight=False, soft_wrap=True)
+    if outcome.violations:
+        raise typer.Exit(1)
+    console.print("[green]✓[/] every accepted photo is accounted for")
+
+
 if __name__ == "__main__":
     app()

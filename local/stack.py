@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from local.services import (
     VectorService,
 )
 from local.services.process import free_port, require_port
+from local.services.supervisor import Supervisor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GIVEN = {
@@ -76,6 +78,7 @@ class Stack:
         self.api_port = config.api_port or free_port(config.host)
         self.identity_port = config.identity_port or free_port(config.host)
         self.runner: Runner | None = None
+        self.supervisor = Supervisor(self.services, self._log)
 
     @property
     def api_url(self) -> str:
@@ -116,6 +119,7 @@ class Stack:
             "PENDING_DUE_SECONDS": str(self.config.pending_due_seconds),
             "PARALLELISM": str(min(8, 2 * CORES)),
             "POWERTOOLS_SERVICE_NAME": "deeplens",
+            "DEEPLENS_FAULTS": self.config.faults,
         }
 
     def parts(self) -> Parts:
@@ -127,12 +131,14 @@ class Stack:
         try:
             self._start_services(progress)
             self._start_runner(progress)
+            self.supervisor.start()
             self._write_state()
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
+        self.supervisor.stop()
         if self.runner is not None:
             self.runner.stop()
             self.runner = None
@@ -218,6 +224,10 @@ class Stack:
         )
         self.runner.start(lambda name: progress(name, "warm"))
         progress("api", "ready")
+
+    def _log(self, line: str) -> None:
+        with (self.log_dir / "supervisor.log").open("a") as log:
+            log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n")
 
     def _kept_secret(self, name: str) -> str:
         """A secret of this stack, kept so that signed URLs and databases survive a restart."""

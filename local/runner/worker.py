@@ -50,8 +50,9 @@ BACKGROUND = 10
 class Worker:
     """One process of a function; started at the first invocation and again after a crash or timeout."""
 
-    def __init__(self, spec: FunctionSpec, environment: Mapping[str, str], log_path: Path) -> None:
+    def __init__(self, spec: FunctionSpec, environment: Mapping[str, str], log_path: Path, number: int = 0) -> None:
         self._spec, self._environment, self._log_path = spec, environment, log_path
+        self._number, self.starts = number, 0
         self._api: RuntimeApi | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._retired = False
@@ -108,6 +109,7 @@ class Worker:
 
     def _spawn(self, api: RuntimeApi) -> subprocess.Popen[bytes]:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        self.starts += 1
         spec = self._spec
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         environment |= (
@@ -119,7 +121,7 @@ class Worker:
                 "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(spec.memory_mb),
                 "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
                 "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{spec.name}",
-                "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+                "AWS_LAMBDA_LOG_STREAM_NAME": f"local/{self._number}/{self.starts}",
                 "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
                 "LAMBDA_TASK_ROOT": str(spec.code),
                 "PYTHONPATH": os.pathsep.join(map(str, (spec.code, *spec.layers))),
@@ -208,7 +210,7 @@ class Pool:
             with suppress(queue.Empty):
                 return self._idle.get_nowait()
             if len(self._workers) < self.limit:
-                self._workers.append(Worker(self.spec, self._environment, self._log_path))
+                self._workers.append(Worker(self.spec, self._environment, self._log_path, len(self._workers)))
                 return self._workers[-1]
         return self._idle.get()
 
@@ -221,6 +223,11 @@ class Pool:
     @property
     def pids(self) -> list[int]:
         return [worker.pid for worker in self._workers if worker.pid is not None]
+
+    @property
+    def starts(self) -> int:
+        """Processes so far: the first ones, and one more after each that ended."""
+        return sum(worker.starts for worker in self._workers)
 
     def kill_one(self) -> int | None:
         """End a process as a crash would; for tests."""

@@ -128,7 +128,7 @@ class ChildService:
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + self.start_seconds
-        while not self._probe():
+        while not self.ready():
             if not self.alive():
                 raise ServiceFailed(f"{self.name} ended while starting. {self._log_tail()}")
             if time.monotonic() > deadline:
@@ -136,7 +136,8 @@ class ChildService:
                 raise ServiceFailed(f"{self.name} {problem}. {self._log_tail()}")
             time.sleep(0.05)
 
-    def _probe(self) -> bool:
+    def ready(self) -> bool:
+        """Whether it answers now."""
         try:
             return self.answers()
         except Exception as error:
@@ -145,6 +146,10 @@ class ChildService:
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def died(self) -> bool:
+        """Whether it ended by itself, or by someone else's hand; ``stop`` and ``kill`` are on purpose."""
+        return self._process is not None and self._process.poll() is not None
 
     @property
     def pid(self) -> int | None:
@@ -157,10 +162,9 @@ class ChildService:
         self._end(signal.SIGKILL, 5)
 
     def _end(self, with_signal: int, seconds: float) -> None:
-        if self._process is None:
-            return
-        end_group(self._process, with_signal, seconds)
-        self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            end_group(process, with_signal, seconds)
 
     def spawn(
         self,

@@ -166,10 +166,13 @@ class FakePending:
             self._rows[key] = (self._rows[key][0] if key in self._rows else event, due, released)
             return Admission(self._rows[key][0], released)
 
-    def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
+    def finish(
+        self, images: Sequence[tuple[str, str]], due: datetime, *, still_due: datetime | None = None
+    ) -> list[ImageUploaded]:
         with self._lock:
             for key in images:
-                self._rows.pop(key, None)
+                if still_due is None or (key in self._rows and self._rows[key][1] == still_due):
+                    self._rows.pop(key, None)
             tenants = {tenant_id for tenant_id, _ in images}
             waiting = [key for key, row in self._rows.items() if key[0] in tenants and not row[2]]
             return [self._release(key, due) for key in waiting if self._in_flight(key[0]) < self._window]
@@ -186,6 +189,11 @@ class FakePending:
             late = [(key, row) for key, row in self._rows.items() if row[2] and row[1] < now]
             oldest = sorted(late, key=lambda one: one[1][1])[:limit]
             return [self._release(key, due) for key, _ in oldest]
+
+    def images(self) -> set[str]:
+        """Those that have not ended, of all tenants."""
+        with self._lock:
+            return {image_id for _, image_id in self._rows}
 
     def _release(self, key: tuple[str, str], due: datetime) -> ImageUploaded:
         self._rows[key] = (self._rows[key][0], due, True)

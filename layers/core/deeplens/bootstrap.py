@@ -10,7 +10,7 @@ from deeplens.contracts.events import Event
 from deeplens.domain import OutgoingMessage
 from deeplens.errors import DeepLensError
 from deeplens.kafka.handler import BatchHandler, Parse, Response
-from deeplens.kafka.records import follow_up_id
+from deeplens.kafka.records import event_id_of
 from deeplens.parts import Parts as Parts
 from deeplens.pipeline.outcome import Stage
 from deeplens.settings import settings
@@ -25,7 +25,12 @@ type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 
 @lru_cache(maxsize=1)
 def parts() -> Parts:
-    return Parts(settings())
+    own = settings()
+    if own.fault_plan is None:
+        return Parts(own)
+    from deeplens.faults import faulty_parts
+
+    return faulty_parts(own, *own.fault_plan)
 
 
 def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> BatchFunction:
@@ -62,7 +67,7 @@ def schedule_handler(*jobs: Callable[..., ScheduledJob]) -> Callable[[Any, Any],
 def _ran(job: ScheduledJob, publisher: EventPublisher, time: str) -> bool:
     try:
         source = f"{job.name}/{time}"
-        messages = [OutgoingMessage(one, follow_up_id(job.name, source, i)) for i, one in enumerate(job())]
+        messages = [OutgoingMessage(one, event_id_of(one, job.name, source, i)) for i, one in enumerate(job())]
         lost = publisher.publish(messages).count(False) if messages else 0
     except Exception:
         logger().exception("scheduled job failed", job=job.name)

@@ -256,8 +256,13 @@ class PendingImages(Protocol):
         An image already pending keeps its event and its answer.
         """
 
-    def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
-        """Forget ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants."""
+    def finish(
+        self, images: Sequence[tuple[str, str]], due: datetime, *, still_due: datetime | None = None
+    ) -> list[ImageUploaded]:
+        """Forget ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants.
+
+        With ``still_due`` only those that are due just then: another admission since has made them its own.
+        """
 
     def postpone(self, images: Sequence[tuple[str, str, datetime]]) -> None:
         """Give (tenant_id, image_id, due) until ``due`` at least: something else will send them before."""

@@ -72,9 +72,29 @@ class Settings(BaseSettings):
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     retry_queue_url: str = Field("", description="SQS queue that failed records wait in for their next attempt")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
-
+    faults: str = Field(
+        "",
+        alias="DEEPLENS_FAULTS",
+        pattern=r"^([^:]+:(0?\.\d+|[01]))?$",
+        description="SEED:PROBABILITY of dying at each side effect; the local platform's alone",
+    )
+    aws_lambda_function_name: str = ""
+    aws_lambda_log_stream_name: str = ""
     sweep_grace_seconds: float = Field(86_400, ge=0, description="What is younger is left alone by maintenance")
     sweep_every_seconds: float = Field(86_400, ge=0, description="Between two sweeps of a tenant that keeps changing")
+
+    @property
+    def fault_plan(self) -> tuple[str, float] | None:
+        """Seed and probability; None wherever the local platform does not say that this is it."""
+        if self.environment != "local" or not self.faults:
+            return None
+        seed, _, probability = self.faults.rpartition(":")
+        return seed, float(probability)
+
+    @property
+    def execution_environment(self) -> str:
+        """What tells this process from every other one of its function, and from the one before it."""
+        return f"{self.aws_lambda_function_name}/{self.aws_lambda_log_stream_name}"
 
     @property
     def default_limits(self) -> ResourceLimits:

@@ -237,3 +237,22 @@ def test_postponing_on_many_threads_blocks_nobody(pending: PendingImages) -> Non
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda turn: pending.postpone(orders[turn % 2]), range(40)))
     assert len(pending.overdue(DUE + timedelta(days=1), DUE + timedelta(days=2), 10)) == 3
+
+
+def test_what_was_admitted_again_since_is_not_forgotten(pending: PendingImages) -> None:
+    for n in range(2):
+        pending.admit(accepted(n), DUE)
+    later = DUE + timedelta(seconds=1)
+    pending.admit(accepted(1), later)
+    pairs = [("tenant_a", "img_0"), ("tenant_a", "img_1"), ("tenant_a", "img_9")]
+
+    assert pending.finish(pairs, DUE, still_due=DUE) == []
+    assert ids(pending.overdue(later + timedelta(hours=1), later, 10)) == ["img_1"]
+    assert pending.finish(pairs, DUE, still_due=later) == []
+    assert pending.overdue(later + timedelta(hours=1), later, 10) == []
+
+
+def test_what_is_forgotten_because_it_is_still_due_makes_room(pending: PendingImages) -> None:
+    for n in range(4):
+        pending.admit(accepted(n), DUE)
+    assert ids(pending.finish([("tenant_a", "img_0")], DUE, still_due=DUE)) == ["img_3"]

@@ -242,9 +242,9 @@ def test_overdue_images_are_sent_again(flow: Flow) -> None:
     flow.records[UPLOADED].clear()
     flow.clock.now = lambda: START + timedelta(hours=1)  # type: ignore[method-assign]
 
-    again = ResumeOverdue(flow.pending, flow.pending_due, flow.clock)()
+    again = ResumeOverdue(flow.pending, flow.tenants, flow.images, flow.pending_due, flow.clock)()
     assert [one.image_id for one in again] == [event.image_id]
-    assert ResumeOverdue(flow.pending, flow.pending_due, flow.clock)() == []
+    assert ResumeOverdue(flow.pending, flow.tenants, flow.images, flow.pending_due, flow.clock)() == []
     flow.send(again[0])
     flow.run()
 

@@ -44,7 +44,10 @@ def deny(flow: Flow, times: int) -> None:
 
 
 def resume(flow: Flow) -> list[str]:
-    return [event.image_id for event in ResumeOverdue(flow.pending, flow.pending_due, flow.clock)()]
+    return [
+        event.image_id
+        for event in ResumeOverdue(flow.pending, flow.tenants, flow.images, flow.pending_due, flow.clock)()
+    ]
 
 
 def test_an_image_whose_store_refuses_for_a_while_completes(flow: Flow) -> None:

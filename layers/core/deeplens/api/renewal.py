@@ -7,7 +7,7 @@ from deeplens.api.uploads import event_of
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import ImageRecord, OutgoingMessage, StageResult, Step, Tenant
 from deeplens.errors import ApiError, BrokerUnavailable
-from deeplens.kafka.records import follow_up_id
+from deeplens.kafka.records import upload_id
 from deeplens.ports import Clock, DeadLetters, EventPublisher, ImageRepository, PendingImages
 
 
@@ -45,6 +45,6 @@ class RetryImage:
         event, released = self._renew(tenant, image, "retry")
         self._dead_letters.settle_image(tenant.id, image.id, "retried by its tenant", self._clock.now())
         if released:
-            event_id = follow_up_id("upload", event.image_id, event.effective_generation)
+            event_id = upload_id(event)
             if self._publisher.publish([OutgoingMessage(event, event_id, traceparent)]) != [True]:
                 raise BrokerUnavailable("the retry's event was not delivered", retry_after_seconds=2)

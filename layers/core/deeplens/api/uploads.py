@@ -8,7 +8,7 @@ from deeplens.api.quotas import quota_exceeded
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import ImageRecord, NewImage, OutgoingMessage, Step, Tenant, Tombstone
 from deeplens.errors import ApiError, BrokerUnavailable, QuotaExceeded
-from deeplens.kafka.records import follow_up_id
+from deeplens.kafka.records import upload_id
 from deeplens.limits import Allowance, ResourceLimits, Storage, allowance
 from deeplens.pipeline.keys import original_key
 from deeplens.ports import Clock, EventPublisher, ImageRepository, PendingImages, StoreResolver
@@ -145,8 +145,7 @@ class AcceptUpload:
                 self._publish(event, traceparent)
 
     def _publish(self, event: ImageUploaded, traceparent: str | None) -> None:
-        event_id = follow_up_id("upload", event.image_id, event.effective_generation)
-        if self._publisher.publish([OutgoingMessage(event, event_id, traceparent)]) != [True]:
+        if self._publisher.publish([OutgoingMessage(event, upload_id(event), traceparent)]) != [True]:
             raise BrokerUnavailable("the upload's event was not delivered", retry_after_seconds=2)
 
 

@@ -26,8 +26,9 @@ ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due
 RETURNING released, event
 """  # noqa: S608
 FORGET = """
-DELETE FROM pending_images p USING unnest(%s::text[], %s::text[]) AS ended(tenant_id, image_id)
+DELETE FROM pending_images p USING unnest(%(owners)s::text[], %(images)s::text[]) AS ended(tenant_id, image_id)
 WHERE p.tenant_id = ended.tenant_id AND p.image_id = ended.image_id
+  AND (%(still_due)s::timestamptz IS NULL OR p.due = %(still_due)s)
 """
 RELEASE = f"""
 WITH room AS (
@@ -90,15 +91,18 @@ class PostgresPending:
             row = cursor.fetchall()[0]
         return Admission(ImageUploaded.model_validate(row["event"]), row["released"])
 
-    def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
+    def finish(
+        self, images: Sequence[tuple[str, str]], due: datetime, *, still_due: datetime | None = None
+    ) -> list[ImageUploaded]:
         if not images:
             return []
         tenants = sorted({tenant_id for tenant_id, _ in images})
+        ended = {"owners": [t for t, _ in images], "images": [i for _, i in images], "still_due": still_due}
         values = {**self._windows, "tenants": tenants, "due": due}
         with self.connections.platform() as connection:
             with connection.pipeline():
                 connection.execute(LOCK, [tenants])
-                connection.execute(FORGET, [[t for t, _ in images], [i for _, i in images]])
+                connection.execute(FORGET, ended)
                 cursor = connection.execute(RELEASE, values)
             return _events(cursor.fetchall())
 

@@ -12,7 +12,7 @@ from deeplens.contracts.events import DeadLetter, Event, Failure, ImageEvent, Pr
 from deeplens.domain import OutgoingMessage
 from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError, TimeUp
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
-from deeplens.kafka.records import Record, follow_up_id, parse, records_of
+from deeplens.kafka.records import Record, event_id_of, follow_up_id, parse, records_of
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Stage, Waiting, attempt, location
 from deeplens.ports import Clock, EventPublisher
 from deeplens.telemetry import Invocation
@@ -119,7 +119,8 @@ class BatchHandler:
         owners: list[int] = []
         for position, item in enumerate(received):
             for index, event in enumerate(self._follow_ups(item)):
-                event_id = follow_up_id(self._stage.name, item.record.event_id, index)
+                own = item.event.key if item.event is not None else ""
+                event_id = event_id_of(event, self._stage.name, item.record.event_id, index, own)
                 messages.append(OutgoingMessage(event, event_id, item.record.traceparent))
                 owners.append(position)
         delivered = self._publisher.publish(messages) if messages else []

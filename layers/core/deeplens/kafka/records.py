@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 from aws_lambda_powertools.utilities.data_classes.kafka_event import KafkaEventRecord
 from pydantic import ValidationError
 
-from deeplens.contracts.events import Event, SourceRecord
+from deeplens.contracts.events import Event, ImageUploaded, SourceRecord
 from deeplens.errors import InvalidEvent
 
 NAMESPACE = UUID("6f1f5d0e-8f0b-5d38-9f1a-5d1f3f0c7a11")
@@ -131,3 +131,25 @@ def parse[E: Event](record: Record, contract: type[E]) -> E:
 def follow_up_id(stage: str, source_event_id: str, index: int) -> str:
     """Id of the ``index``-th event that follows from a record: a repeat of the stage gives the same id again."""
     return str(uuid5(NAMESPACE, f"{stage}/{source_event_id}/{index}"))
+
+
+def upload_id(event: ImageUploaded) -> str:
+    """Id of an image's first event, whoever sends it and how often: what follows from it is counted and told once."""
+    return follow_up_id("upload", event.image_id, event.effective_generation)
+
+
+def event_id_of(event: Event, stage: str, source_event_id: str, index: int, own_key: str = "") -> str:
+    """Id of an event that a stage or job publishes.
+
+    An event about something else than its record belongs to the batch, and a repeat may give others in its place: no
+    two of them may have one id.
+
+    Parameters
+    ----------
+    index : of the event among those that follow from the same source.
+    own_key : the key of the source's own event.
+    """
+    if isinstance(event, ImageUploaded):
+        return upload_id(event)
+    source = source_event_id if event.key == own_key else f"{source_event_id}/{event.key}"
+    return follow_up_id(stage, source, index)

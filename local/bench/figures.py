@@ -1,0 +1,26 @@
+"""Figures of a bench: a table, and a file to compare them over time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from local.screen import console
+
+FOLDER = Path(".bench")
+type Figures = dict[str, Any]
+
+
+def publish(name: str, figures: Figures) -> None:
+    """Print flat figures, and write them to ``.bench/NAME.json``."""
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+    table = Table(title=f"{name} → {FOLDER / name}.json", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for key, value in figures.items():
+        if isinstance(value, list):
+            continue
+        table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
+    console.print(table)

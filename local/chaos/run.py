@@ -1,0 +1,262 @@
+"""``deeplens chaos``: a stack of its own, struck while photos are uploaded; then the promise is checked."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+from deeplens.api.ids import keyed_image_id
+from deeplens.bootstrap import Parts
+from deeplens.domain import Step, Tenant
+from deeplens.errors import DeepLensError
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from local.chaos.audit import Audit, Expected, audit, metered_of, rows_of
+from local.chaos.clients import Account, Clients, Load, Uploads
+from local.chaos.photos import is_broken
+from local.chaos.schedule import plan
+from local.chaos.striker import Striker
+from local.config import LocalConfig
+from local.runner.schedule_source import schedule_event
+from local.screen import console
+from local.services import KafkaService, ServiceFailed
+from local.stack import Stack
+
+PENDING_DUE_SECONDS = 35
+"""Longer than a request may take, which is what it has to be."""
+TICK_SECONDS = 5
+"""While it settles, the schedule runs so often; a minute apart would be a minute's wait."""
+TENANTS = 3
+PORTS = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One run of chaos.
+
+    Attributes
+    ----------
+    seconds : over which the uploads and the strikes are spread.
+    faults : probability with which a function's process dies before and after each of its side effects.
+    settle_seconds : within which all has to have ended afterwards.
+    """
+
+    photos: int = 1000
+    clients: int = 6
+    seconds: float = 120
+    seed: int = 1
+    storage: Literal["nfs", "s3"] = "nfs"
+    faults: float = 0.002
+    settle_seconds: float = 240
+
+    @property
+    def command(self) -> str:
+        given = (f"--{name} {getattr(self, name):g}" for name in ("photos", "clients", "seconds", "seed", "faults"))
+        return f"deeplens chaos {' '.join(given)} --storage {self.storage}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Figures of ``chaos.json``, and what was violated, in words."""
+
+    figures: dict[str, Any]
+    violations: Sequence[str]
+
+
+def parts_to_strike(storage: str) -> tuple[str, ...]:
+    """LocalStack forgets what it holds, so it is left alone where it holds the photos."""
+    return ("kafka", "postgres", "inference", "vectors", *(("localstack",) if storage == "nfs" else ()))
+
+
+@contextmanager
+def chaos_stack(options: Options) -> Iterator[Stack]:
+    """A stack whose functions die by themselves now and then. Its folder stays if something goes wrong."""
+    # Not TemporaryDirectory: that is closed to the user that PostgreSQL runs as.
+    folder = Path(tempfile.mkdtemp(prefix="deeplens-chaos-"))
+    ports: dict[str, Any] = dict.fromkeys(PORTS, 0)
+    config = LocalConfig(
+        state_dir=folder,
+        storage=options.storage,
+        pending_due_seconds=PENDING_DUE_SECONDS,
+        faults=f"{options.seed}:{options.faults:.6f}",
+        **ports,
+    )
+    stack = Stack(config, environment={})
+    try:
+        with console.status("starting a stack for chaos"):
+            stack.start()
+        yield stack
+    except BaseException:
+        console.print(f"logs and data of this run stay in {folder}")
+        raise
+    finally:
+        stack.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Broken(Exception):
+    """The promise was broken; carries the outcome past the clean-up."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(f"{len(outcome.violations)} violations")
+        self.outcome = outcome
+
+
+def run_chaos(options: Options) -> Outcome:
+    """Run it all; what was violated is in the outcome, and then the stack's folder is kept."""
+    try:
+        with chaos_stack(options) as stack:
+            if any(isinstance(service, KafkaService) and service.in_memory for service in stack.services):
+                raise ServiceFailed("chaos needs a broker that keeps records: install Java 17 and Maven")
+            outcome = strike_and_check(stack, options)
+            if outcome.violations:
+                raise Broken(outcome)
+            return outcome
+    except Broken as broken:
+        return broken.outcome
+
+
+def strike_and_check(stack: Stack, options: Options) -> Outcome:
+    """Upload under strikes, let it settle, check."""
+    assert stack.runner is not None
+    parts = stack.parts()
+    tenants = [provisioned(parts, number, options.storage) for number in range(TENANTS)]
+    accounts = [Account(tenant.id, parts.api_keys.create(tenant.id, "chaos")) for tenant in tenants]
+    url = f"{stack.api_url}/v1"
+    load = Load(url, accounts, options.photos, options.clients, options.seconds, options.seed)
+    started = time.monotonic()
+    with progress_bars() as bars:
+        uploads, striker = under_strikes(stack, load, options, bars)
+        struck = time.monotonic()
+        expected = [expected_of(tenant, load, uploads) for tenant in tenants]
+        settled = settle(stack, parts, expected, options.settle_seconds, bars)
+    found = audit(parts, expected, pending_images(parts))
+    _audit_answers(found, uploads, load, settled)
+    ended = time.monotonic()
+    figures = {
+        "photos": options.photos,
+        "accepted": len(uploads.accepted),
+        **{name: found.counts[name] for name in ("completed", "failed_with_reason", "lost", "stuck")},
+        **{name: found.counts[name] for name in ("duplicate_vectors", "orphans", "dead_letters", "wrong_ends")},
+        "repeated_requests": sum(uploads.again.values()),
+        "kills": striker.done["kill"],
+        "freezes": striker.done["freeze"],
+        "parts_restarted": stack.supervisor.restarts,
+        "functions_restarted": sum(pool.starts - 1 for pool in stack.runner.pools.values() if pool.starts),
+        "upload_seconds": round(struck - started, 1),
+        "settle_seconds": round(ended - struck, 1),
+        "seed": options.seed,
+    }
+    return Outcome(figures, found.violations)
+
+
+def provisioned(parts: Parts, number: int, storage: str) -> Tenant:
+    return parts.provisioning.provision(f"tenant_chaos_{number}", f"Chaos {number}", storage)
+
+
+def progress_bars() -> Progress:
+    columns = (TextColumn("{task.description:12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
+
+
+def under_strikes(stack: Stack, load: Load, options: Options, bars: Progress) -> tuple[Uploads, Striker]:
+    """Upload while the schedule strikes; both have ended when this returns, and all parts answer again."""
+    assert stack.runner is not None
+    task = bars.add_task("uploaded", total=load.photos)
+    clients = Clients(load, lambda: bars.advance(task))
+    functions = [name for name in stack.runner.pools if name not in ("identity_api", "admin_api")]
+    strikes = plan(options.seed, options.seconds, parts_to_strike(options.storage), functions)
+    striker = Striker(stack, strikes, lambda line: bars.console.print(line, style="dim", highlight=False))
+    clients.start()
+    striker.start()
+    try:
+        clients.join()
+        striker.join()
+    finally:
+        striker.stop()
+    for service in stack.services:
+        _until(lambda service=service: service.ready(), 90, f"{service.name} is not back")  # type: ignore[misc]
+    return clients.uploads, striker
+
+
+def expected_of(tenant: Tenant, load: Load, uploads: Uploads) -> Expected:
+    ids = {
+        number: keyed_image_id(tenant.id, load.key_of(number))
+        for number in range(load.photos)
+        if load.account_of(number).tenant_id == tenant.id
+    }
+    return Expected(
+        tenant,
+        frozenset(ids.values()),
+        frozenset(uploads.accepted[number] for number in ids.keys() & uploads.accepted.keys()),
+        frozenset(image_id for number, image_id in ids.items() if is_broken(number)),
+    )
+
+
+def settle(stack: Stack, parts: Parts, expected: Sequence[Expected], seconds: float, bars: Progress) -> bool:
+    """Wait until nothing moves any more, with the schedule running; False when it did not within ``seconds``."""
+    assert stack.runner is not None
+    task = bars.add_task("ended", total=sum(len(one.accepted) for one in expected))
+    deadline, tick = time.monotonic() + seconds, 0.0
+    while time.monotonic() < deadline:
+        if time.monotonic() >= tick:
+            stack.runner.pools["on_schedule"].invoke(schedule_event())
+            tick = time.monotonic() + TICK_SECONDS
+        try:
+            ended, quiet = _ended(parts, expected)
+        except DeepLensError:
+            continue
+        bars.update(task, completed=ended)
+        if quiet and not any(row["lag"] for row in stack.runner.status()):
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def _ended(parts: Parts, expected: Sequence[Expected]) -> tuple[int, bool]:
+    """Images that have ended, and whether nothing is pending and all of them are metered."""
+    ended, completed, metered = 0, 0, 0.0
+    for one in expected:
+        steps = [row.step for row in rows_of(parts, one.tenant).values()]
+        ended += sum(step in (Step.COMPLETED, Step.FAILED) for step in steps)
+        completed += steps.count(Step.COMPLETED)
+        metered += metered_of(parts, one.tenant)
+    return ended, not pending_images(parts) and completed == metered and ended >= sum(
+        len(one.accepted) for one in expected
+    )
+
+
+def pending_images(parts: Parts) -> list[str]:
+    """Those that were accepted and have not ended, of all tenants."""
+    with parts.connections.platform() as connection:
+        return [row["image_id"] for row in connection.execute("SELECT image_id FROM pending_images")]
+
+
+def _audit_answers(found: Audit, uploads: Uploads, load: Load, settled: bool) -> None:
+    """What clients were told: nothing was refused, and a tenant can read why an image failed."""
+    if not settled:
+        found.violations.append("it did not settle in time")
+    for number, refusal in sorted(uploads.refused.items()):
+        found.violated("wrong_ends", f"photo {number}", f"was refused: {refusal}")
+    for number in sorted(uploads.unanswered):
+        found.violated("wrong_ends", f"photo {number}", "was never accepted")
+    for number, image_id in uploads.accepted.items():
+        if is_broken(number):
+            headers = {"X-API-Key": load.account_of(number).key}
+            answer = httpx.get(f"{load.url}/images/{image_id}", headers=headers, timeout=30, trust_env=False)
+            error = (answer.json().get("error") or {}) if answer.status_code == 200 else {}
+            if not (error.get("code") and error.get("message")):
+                found.violated("wrong_ends", image_id, f"does not say why it failed: {answer.text[:200]}")
+
+
+def _until(condition: Callable[[], bool], seconds: float, problem: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise ServiceFailed(f"{problem} after {seconds:.0f} s")
+        time.sleep(0.1)

@@ -1,0 +1,68 @@
+"""When what is struck: a pure function of the seed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+from typing import Literal
+
+type Kind = Literal["kill", "freeze"]
+KINDS: tuple[Kind, ...] = ("kill", "freeze")
+PART_EVERY_SECONDS, FUNCTION_EVERY_SECONDS = 5.0, 2.0
+FROZEN_SECONDS = (0.5, 8.0)
+"""A frozen process is continued after a time between these: longer than a session with the broker, or not."""
+QUIET = 0.05
+"""Share of the time at the beginning and at the end without strikes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One blow.
+
+    Attributes
+    ----------
+    target : a part, e.g. ``postgres``, or a function.
+    seconds : how long it is frozen.
+    pick : which of a function's processes, as a share of them.
+    """
+
+    at_seconds: float
+    target: str
+    kind: Kind
+    seconds: float = 0.0
+    pick: float = 0.0
+
+
+def plan(seed: int, seconds: float, parts: Sequence[str], functions: Sequence[str]) -> tuple[Strike, ...]:
+    """Strikes of one run, in their order. Each part is hit once before any is hit again, then in the other way."""
+    rng = Random(seed)  # noqa: S311 - for its seed
+    strikes = [
+        *_spread(rng, seconds, PART_EVERY_SECONDS, parts),
+        *_spread(rng, seconds, FUNCTION_EVERY_SECONDS, functions),
+    ]
+    return tuple(sorted(strikes, key=lambda strike: strike.at_seconds))
+
+
+def _spread(rng: Random, seconds: float, every: float, targets: Sequence[str]) -> list[Strike]:
+    """One strike in each of equal spans of time, anywhere within it."""
+    if not targets:
+        return []
+    count = max(1, round(seconds * (1 - 2 * QUIET) / every))
+    span = seconds * (1 - 2 * QUIET) / count
+    return [
+        _strike(rng, round(seconds * QUIET + (number + rng.random()) * span, 2), target, kind)
+        for number, (target, kind) in enumerate(islice(_shuffled(rng, targets), count))
+    ]
+
+
+def _shuffled(rng: Random, targets: Sequence[str]) -> Iterator[tuple[str, Kind]]:
+    """Every target once, then every one in the other way, and so on."""
+    while True:
+        kinds = {target: rng.sample(KINDS, len(KINDS)) for target in targets}
+        for turn in range(len(KINDS)):
+            yield from ((target, kinds[target][turn]) for target in rng.sample(list(targets), len(targets)))
+
+
+def _strike(rng: Random, at_seconds: float, target: str, kind: Kind) -> Strike:
+    frozen, pick = round(rng.uniform(*FROZEN_SECONDS), 2), round(rng.random(), 3)
+    return Strike(at_seconds, target, kind, frozen if kind == "freeze" else 0.0, pick)

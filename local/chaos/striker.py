@@ -1,0 +1,105 @@
+"""Strikes carried out: signals to parts and to processes of functions."""
+
+import heapq
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import psutil
+
+from local.chaos.schedule import Strike
+from local.stack import Stack
+
+
+class Striker:
+    """Carries out a schedule in a thread of its own; what is frozen when it stops is continued.
+
+    Attributes
+    ----------
+    done : strikes so far, by kind; ``missed`` are those whose target was just not there.
+    """
+
+    def __init__(self, stack: Stack, strikes: Sequence[Strike], tell: Callable[[str], None]) -> None:
+        self._stack, self._strikes, self._tell = stack, strikes, tell
+        self.done: Counter[str] = Counter()
+        self._stopping = threading.Event()
+        self._frozen: list[tuple[float, int, list[psutil.Process]]] = []
+        self._thread = threading.Thread(target=self._run, name="striker", daemon=True)
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until every strike is done, and everything frozen continued."""
+        self._thread.join()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        for number, strike in enumerate(self._strikes):
+            if not self._wait_until(strike.at_seconds):
+                break
+            self._strike(number, strike)
+        while self._frozen and self._wait_until(self._frozen[0][0]):
+            self._continue_due()
+        for _, _, family in self._frozen:
+            _signal(family, signal.SIGCONT)
+
+    def _wait_until(self, at_seconds: float) -> bool:
+        """Continue meanwhile what was frozen for long enough. False when stopped."""
+        while True:
+            self._continue_due()
+            left = at_seconds - self._elapsed()
+            if left <= 0:
+                return True
+            if self._stopping.wait(min(left, 0.1)):
+                return False
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _continue_due(self) -> None:
+        while self._frozen and self._frozen[0][0] <= self._elapsed():
+            _signal(heapq.heappop(self._frozen)[2], signal.SIGCONT)
+
+    def _strike(self, number: int, strike: Strike) -> None:
+        pid = self._pid_of(strike)
+        family = family_of(pid) if pid else []
+        self.done[strike.kind if family else "missed"] += 1
+        if strike.kind == "kill":
+            # Of a server the one process: what it leaves behind is part of the blow.
+            _signal(family[:1], signal.SIGKILL)
+        else:
+            _signal(family, signal.SIGSTOP)
+            heapq.heappush(self._frozen, (strike.at_seconds + strike.seconds, number, family))
+        how = "kill -9" if strike.kind == "kill" else f"frozen for {strike.seconds:.1f} s"
+        self._tell(f"{strike.at_seconds:6.1f} s  {strike.target:26} {how if family else 'was not there'}")
+
+    def _pid_of(self, strike: Strike) -> int | None:
+        runner = self._stack.runner
+        if runner is not None and strike.target in runner.pools:
+            pids = runner.pools[strike.target].pids
+            return pids[int(strike.pick * len(pids))] if pids else None
+        service = self._stack.service(strike.target)
+        return service.pid if service.alive() else None
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    """A process and what it has started."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def _signal(processes: Sequence[psutil.Process], number: int) -> None:
+    for process in processes:
+        with suppress(psutil.Error):
+            process.send_signal(number)

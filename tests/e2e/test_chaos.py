@@ -1,0 +1,123 @@
+"""Reliability on real parts: a short run of chaos, and uploads that stop at each of their side effects."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import timedelta
+
+import httpx
+import pytest
+from deeplens.api.uploads import AcceptUpload, Upload
+from deeplens.bootstrap import Parts
+from deeplens.domain import ImageRecord, Step
+from deeplens.faults import FaultyParts
+from deeplens.limits import UNLIMITED
+from deeplens.maintenance import MaintenanceRun
+from deeplens.pipeline.keys import derived_keys, original_key
+from deeplens.pipeline.sweep import Sweep
+from deeplens.settings import Settings
+
+from local.chaos.run import Options, chaos_stack, strike_and_check
+from local.runner.schedule_source import schedule_event
+from local.stack import Stack, settings_for
+from tests.e2e.conftest import TenantClient, eventually, picture
+
+OPTIONS = Options(photos=80, clients=4, seconds=16, seed=3, faults=0.005, settle_seconds=120)
+EFFECTS = ("pending.admit", "store.put", "images.insert", "publisher.publish")
+POINTS = [f"{effect}:{when}" for effect in EFFECTS for when in ("before", "after")]
+
+
+@pytest.fixture(scope="module")
+def chaos() -> Iterator[Stack]:
+    """A stack of its own: what is struck here is nobody else's."""
+    with chaos_stack(OPTIONS) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def uploader(chaos: Stack) -> TenantClient:
+    parts = chaos.parts()
+    tenant = parts.provisioning.provision("tenant_stopping", "Stopping", "nfs")
+    headers = {"X-API-Key": parts.api_keys.create(tenant.id, "tests")}
+    http = httpx.Client(base_url=f"{chaos.api_url}/v1", headers=headers, timeout=60, trust_env=False)
+    return TenantClient(http, tenant, parts)
+
+
+class Died(BaseException):
+    """This process would be gone."""
+
+
+def die(point: str) -> None:
+    raise Died(point)
+
+
+def test_nothing_is_lost_stuck_or_made_twice_whatever_dies(chaos: Stack) -> None:
+    outcome = strike_and_check(chaos, OPTIONS)
+
+    assert outcome.violations == [], f"again: {OPTIONS.command}"
+    figures = outcome.figures
+    assert (figures["accepted"], figures["completed"], figures["failed_with_reason"]) == (80, 77, 3)
+    assert figures["kills"] + figures["freezes"] >= 8
+    assert figures["parts_restarted"] >= 1
+
+
+def stopped_upload(settings: Settings, uploader: TenantClient, point: str, seed: int) -> str:
+    """An upload whose process dies at a point; returns the image's id."""
+    body, image_id = picture(seed), f"img_stopped{seed}"
+    upload = Upload(
+        image_id, True, body, hashlib.sha256(body).hexdigest(), "a.jpg", "image/jpeg", ".jpg", "JPEG", 320, 320
+    )
+    parts: Parts = FaultyParts(settings, lambda passed: passed == point, die)
+    with pytest.raises(Died):
+        parts.build(AcceptUpload)(uploader.tenant, upload, UNLIMITED)
+    return image_id
+
+
+def tick_when_all_is_overdue(chaos: Stack, uploader: TenantClient) -> None:
+    with uploader.parts.connections.platform() as connection:
+        statement = "UPDATE pending_images SET due = now() - interval '1 second' WHERE tenant_id = %s"
+        connection.execute(statement, [uploader.tenant.id])
+    assert chaos.runner is not None
+    # A function that dies in this run is asked again, as the schedule would a minute later.
+    eventually(lambda: not chaos.runner.pools["on_schedule"].invoke(schedule_event()).failed)  # type: ignore[union-attr]
+
+
+def sweep(uploader: TenantClient) -> dict[str, int]:
+    """What a sweep finds, and repairs, that leaves nothing alone for being young."""
+    now = uploader.parts.clock.now()
+    run = MaintenanceRun("mnt_1", uploader.tenant.id, "sweep", False, now, now)
+    pages = uploader.parts.build(Sweep).pages(uploader.tenant, run, now + timedelta(minutes=1))
+    return {kind: count for page in pages for kind, count in page.report.found.items()}
+
+
+def test_an_upload_that_stops_anywhere_is_finished_or_leaves_nothing(chaos: Stack, uploader: TenantClient) -> None:
+    settings = settings_for(chaos.environment)
+    stopped = [stopped_upload(settings, uploader, point, seed) for seed, point in enumerate(POINTS)]
+    tick_when_all_is_overdue(chaos, uploader)
+    eventually(uploader.pending, lambda count: count == 0)
+
+    rows = uploader.parts.images.find(uploader.tenant, stopped)
+    assert sorted(rows) == stopped[5:]
+    assert {row.step for row in rows.values() if isinstance(row, ImageRecord)} == {Step.COMPLETED}
+    assert uploader.parts.index.existing(uploader.tenant, stopped) == set(rows)
+    assert uploader.parts.index.count(uploader.tenant) == len(rows)
+    assert uploader.rows("SELECT 1 FROM dead_letters WHERE tenant_id = %s", [uploader.tenant.id]) == 0
+    assert sweep(uploader) == {"object-without-row": 2}
+    kept = {key for one in rows for key in (original_key(one, ".jpg"), *derived_keys(one))}
+    assert set(uploader.objects()) == kept
+    assert sweep(uploader) == {}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_client_that_repeats_a_stopped_upload_has_one_image(chaos: Stack, uploader: TenantClient, point: str) -> None:
+    seed = 100 + POINTS.index(point)
+    image_id = stopped_upload(settings_for(chaos.environment), uploader, point, seed)
+    body = picture(seed)
+    upload = Upload(
+        image_id, True, body, hashlib.sha256(body).hexdigest(), "a.jpg", "image/jpeg", ".jpg", "JPEG", 320, 320
+    )
+    accepted = uploader.parts.build(AcceptUpload)(uploader.tenant, upload, UNLIMITED)
+
+    assert accepted.image.id == image_id
+    assert uploader.until_ended(image_id)["status"] == "completed"
+    assert [entry["stage"] for entry in uploader.image(image_id)["timeline"]].count("accept") == 1
+    assert uploader.parts.index.existing(uploader.tenant, [image_id]) == {image_id}
