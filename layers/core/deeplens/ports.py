@@ -253,11 +253,16 @@ class PendingImages(Protocol):
         """Remember an accepted image before anything else is written.
 
         Released: within the tenant's window, publish now. Otherwise it waits; ``finish`` will release it.
-        An image already pending keeps its event and its answer.
+        An image already pending keeps its event, unless that is of an older generation, and its answer.
         """
 
-    def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
-        """Forget ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants."""
+    def finish(
+        self, images: Sequence[tuple[str, str]], due: datetime, generations: Sequence[int] | None = None
+    ) -> list[ImageUploaded]:
+        """Forget ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants.
+
+        ``generations`` are those that ended, in the same order: an image that is pending with a newer one stays so.
+        """
 
     def postpone(self, images: Sequence[tuple[str, str, datetime]]) -> None:
         """Give (tenant_id, image_id, due) until ``due`` at least: something else will send them before."""

@@ -24,9 +24,10 @@ type Plans = Mapping[int, RetryPlan]
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An image that ends, as tenant and image, and what is told of it."""
+    """An image that ends, as tenant and image, with its generation, and what is told of it."""
 
     image: tuple[str, str]
+    generation: int
     told: tuple[TenantNotification, ...]
 
 
@@ -67,8 +68,9 @@ class Fail:
             ended |= self._note(tenant_id, events, plans, failed)
         ended |= self._queue([event for event in batch if id(event) not in ended], plans)
         outcomes = [ended.get(id(event)) or _given_up(event, failed.get(id(event))) for event in batch]
-        images = [one.image for one in failed.values()]
-        return followed_by(outcomes, self._pending.finish(images, self._clock.now() + self._pending_due))
+        images, generations = [one.image for one in failed.values()], [one.generation for one in failed.values()]
+        due = self._clock.now() + self._pending_due
+        return followed_by(outcomes, self._pending.finish(images, due, generations))
 
     def _plan(self, event: ProcessingFailed) -> RetryPlan:
         source = event.source
@@ -124,7 +126,9 @@ class Fail:
             old, told = set(), {}
         except DependencyUnavailable as error:
             return {id(event): Waiting(error) for event in events}
-        failed |= {id(e): Failed((tenant_id, e.image_id or ""), told.get(id(e), ())) for e in given_up}
+        failed |= {
+            id(e): Failed((tenant_id, e.image_id or ""), e.generation or 1, told.get(id(e), ())) for e in given_up
+        }
         return {event: Done(dropped="older generation") for event in old}
 
     def _result(
@@ -135,10 +139,13 @@ class Fail:
         if not isinstance(row, ImageRecord) or row.generation > generation or _of_target(event, tenant):
             return None
         reached = row.step if row.generation == generation else Step.ACCEPTED
+        waits = isinstance(plans[id(event)], RetryAfter)
+        if waits and reached >= Step.FAILED:
+            return None
         return StageResult(
             row.id,
             generation,
-            Step.FAILED if isinstance(plans[id(event)], GiveUp) else reached,
+            reached if waits else Step.FAILED,
             event.stage or self.name,
             event.failed_at,
             error_code=event.error.code,
@@ -202,7 +209,7 @@ def _told(
     row = found.get(event.image_id or "")
     if not isinstance(row, ImageRecord) or (row.generation, row.step) > (event.generation or 1, Step.FAILED):
         return ()
-    return image_failed(tenant, row.id, event.error, event.failed_at)
+    return image_failed(tenant, row.id, event.generation or 1, event.error, event.failed_at)
 
 
 def _given_up(event: ProcessingFailed, failed: Failed | None) -> Done:

@@ -86,7 +86,7 @@ class SweepRows:
                 )
             case ImageRecord(), "row-without-object":
                 gone = Failure(code=ObjectNotFound.code, message=LOST, retryable=False)
-                yield from image_failed(tenant, row.id, gone, now)
+                yield from image_failed(tenant, row.id, row.generation + 1, gone, now)
             case ImageRecord(), "row-without-derived":
                 yield uploaded_again(tenant, row)
             case ImageRecord(), "row-without-vector":
