@@ -14,8 +14,6 @@ from deeplens.errors import (
     TenantStoreDenied,
 )
 
-from tests.unit.pipeline.flow import Flow
-
 type Mode = Literal["dies before", "dies after", "answer lost", "breaks", "denied", "meanwhile"]
 type Part = Literal["store", "tenant database", "platform database", "index", "inference", "broker", "queue"]
 
@@ -29,6 +27,23 @@ ERRORS: dict[Part, DependencyUnavailable] = {
     "queue": QueueUnavailable("away"),
 }
 PARTS = tuple(ERRORS)
+PART_OF: dict[str, Part] = {
+    "images": "tenant database",
+    "vector_states": "tenant database",
+    "tenants": "platform database",
+    "pending": "platform database",
+    "usage": "platform database",
+    "request_counters": "platform database",
+    "dead_letters": "platform database",
+    "webhooks": "platform database",
+    "maintenance_runs": "platform database",
+    "api_keys": "platform database",
+    "index": "index",
+    "embedder": "inference",
+    "retries": "queue",
+    "publisher": "broker",
+}
+"""Which part an attribute of a flow or a world stands for."""
 UNPROMISED = {"run", "rows", "payload_of", "exists", "presign_get", "presign_put", "uri", "key_of", "messages"}
 """Of fakes and stores: what reaches no part, or is there for tests only."""
 
@@ -38,7 +53,7 @@ class Crash(BaseException):
 
 
 class Faults:
-    """Stands before every fake of a flow.
+    """Stands before every fake of a flow, or of the API's world.
 
     Attributes
     ----------
@@ -46,29 +61,16 @@ class Faults:
     calls : how many calls reached a part so far.
     """
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, world: Any) -> None:
         self.away: set[Part] = set()
         self.calls = 0
         self._within = False
         self._fault: tuple[int, Mode, Callable[[], None]] | None = None
-        stores = [flow.stores.for_tenant(owner) for owner in (flow.acme, flow.other)]
-        fakes: list[tuple[Part, Any]] = [
-            *(("store", store) for store in stores),
-            *(("tenant database", fake) for fake in (flow.images, flow.vector_states)),
-            ("platform database", flow.tenants),
-            ("platform database", flow.pending),
-            ("platform database", flow.usage),
-            ("platform database", flow.dead_letters),
-            ("platform database", flow.webhooks),
-            ("platform database", flow.maintenance_runs),
-            ("index", flow.index),
-            ("inference", flow.embedder),
-            ("queue", flow.retries),
-            ("broker", flow.publisher),
-        ]
+        fakes: list[tuple[Part, Any]] = [(part, getattr(world, name, None)) for name, part in PART_OF.items()]
+        fakes += [("store", world.stores.for_tenant(owner)) for owner in (world.acme, world.other)]
         for part, fake in fakes:
             for name in dir(type(fake)):
-                method = getattr(fake, name)
+                method = getattr(fake, name, None)
                 if not name.startswith("_") and callable(method) and name not in UNPROMISED:
                     setattr(fake, name, self._guarded(part, method))
 
@@ -80,6 +82,13 @@ class Faults:
             yield
         finally:
             self._fault = None
+
+    @contextmanager
+    def from_call(self, call: int) -> Iterator[None]:
+        """Let every part be away from the ``call``-th call from now on."""
+        with self.at(call, "meanwhile", lambda: self.away.update(PARTS)):
+            yield
+        self.away.clear()
 
     @contextmanager
     def unnoticed(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
@@ -15,7 +16,7 @@ from deeplens.api.replay import Replay
 from deeplens.api.uploads import AcceptUpload, Upload
 from deeplens.dead_letters import KeptLetter, LetterFilter
 from deeplens.domain import ImageRecord, OutgoingMessage, Tenant, Tombstone
-from deeplens.errors import ApiError, DependencyUnavailable
+from deeplens.errors import ApiError, DependencyUnavailable, PipelineError
 from deeplens.kafka.records import follow_up_id
 from deeplens.limits import UNLIMITED
 from deeplens.pipeline.keys import derived_keys, image_of
@@ -76,7 +77,8 @@ class Machine:
         return sorted(topic for topic, queue in self.flow.records.items() if queue)
 
     def owner(self, image_id: str) -> Tenant:
-        return self.flow.tenants.get(self.uploads[image_id][0].id)
+        with self.faults.unnoticed():
+            return self.flow.tenants.get(self.uploads[image_id][0].id)
 
     def row(self, image_id: str) -> ImageRecord | Tombstone | None:
         with self.faults.unnoticed():
@@ -108,23 +110,21 @@ class Machine:
         if isinstance(row, ImageRecord):
             self._request(lambda: self._retry(self.owner(image_id), row))
 
-    def replay(self) -> list[str | None]:
+    def replay(self) -> None:
         """Every open dead letter, by an operator."""
-        refusals: list[str | None] = []
-        letters = self.flow.dead_letters.page(LetterFilter(state="open"), None, 100)
-        self._request(lambda: refusals.extend(v.refused for v in self._replay(letters)))
-        return refusals
+        letters = self.flow.dead_letters
+        self._request(lambda: self._replay(letters.page(LetterFilter(state="open"), None, 100)))
 
     def would_replay(self, letters: Sequence[KeptLetter]) -> list[str | None]:
-        """Why each would be refused."""
+        """Why each would be refused, by force as well."""
         with self.faults.unnoticed():
-            return [verdict.refused for verdict in self._replay(letters, dry_run=True)]
+            return [verdict.refused for verdict in self._replay(letters, force=True, dry_run=True)]
 
     def _request(self, work: Callable[[], Any]) -> bool:
         """An HTTP request: whether it was answered as wanted. A client hears nothing of a process that dies."""
         try:
             work()
-        except (Crash, DependencyUnavailable, ApiError, ZeroDivisionError):
+        except (*FATAL, DependencyUnavailable, PipelineError, ApiError):
             return False
         finally:
             self.flow.forward()
@@ -224,6 +224,9 @@ class Machine:
             for entry in self.flow.stores.for_tenant(owner).list():
                 found.setdefault(image_of(entry.key) or "", set()).add(entry.key)
         return found
+
+    def value_of(self, record: dict[str, Any]) -> bytes:
+        return b64decode(record["value"])
 
     def told(self) -> Counter[tuple[str, str]]:
         """Deliveries by type and image."""

@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 from deeplens.contracts.events import DeadLetter, ProcessingFailed, SourceRecord, TenantNotification
 from deeplens.contracts.retries import Retry
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
-from deeplens.errors import DependencyUnavailable, QueueUnavailable, TenantNotFound
+from deeplens.errors import DependencyUnavailable, ImageNotFound, QueueUnavailable, TenantNotFound
 from deeplens.pipeline.batch import followed_by
 from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.outcome import Done, Outcome, Waiting
@@ -37,7 +37,7 @@ class Fail:
     Consumes ``ProcessingFailed``. An image whose record waits stays in work and pending; the attempt is noted in its
     timeline. One that is given up fails, with the last error: its record becomes a ``DeadLetter``, webhooks that want
     it a ``TenantNotification``, and the tenant's next waiting ``ImageUploaded`` is released. A failure with the model
-    that is rolled out fails only that model's vector; one of an older generation changes nothing. A repeat may queue a
+    that is rolled out fails only that model's vector; one that holds no more changes nothing. A repeat may queue a
     record twice, which is harmless: every stage may run twice.
     """
 
@@ -117,9 +117,9 @@ class Fail:
             tenant = self._tenants.get(tenant_id)
             found = self._images.find(tenant, [event.image_id or "" for event in events])
             old = {id(event) for event in events if _superseded(event, found)}
-            given_up = [event for event in given_up if id(event) not in old]
+            holding, given_up = ([e for e in some if id(e) not in old] for some in (events, given_up))
             self._states.record(tenant, _vectors_failed(given_up, tenant))
-            self._images.advance(tenant, [r for e in events if (r := self._result(e, tenant, found, plans))])
+            self._images.advance(tenant, [r for e in holding if (r := self._result(e, tenant, found, plans))])
             given_up = [event for event in given_up if not _of_target(event, tenant)]
             told = {id(event): _told(tenant, event, found) for event in given_up}
         except TenantNotFound:
@@ -129,7 +129,7 @@ class Fail:
         failed |= {
             id(e): Failed((tenant_id, e.image_id or ""), e.generation or 1, told.get(id(e), ())) for e in given_up
         }
-        return {event: Done(dropped="older generation") for event in old}
+        return {event: Done(dropped="superseded") for event in old}
 
     def _result(
         self, event: ProcessingFailed, tenant: Tenant, found: dict[str, ImageRecord | Tombstone], plans: Plans
@@ -140,7 +140,7 @@ class Fail:
             return None
         reached = row.step if row.generation == generation else Step.ACCEPTED
         waits = isinstance(plans[id(event)], RetryAfter)
-        if waits and reached >= Step.FAILED:
+        if reached >= (Step.FAILED if waits else Step.COMPLETED):
             return None
         return StageResult(
             row.id,
@@ -198,8 +198,11 @@ def _vectors_failed(events: Sequence[ProcessingFailed], tenant: Tenant) -> list[
 
 
 def _superseded(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:
+    """Whether it holds no more: of an older generation, or of an upload that was taken up again and has its row now."""
     row = found.get(event.image_id or "")
-    return isinstance(row, ImageRecord) and row.generation > (event.generation or 1)
+    if not isinstance(row, ImageRecord):
+        return False
+    return row.generation > (event.generation or 1) or event.error.code == ImageNotFound.code
 
 
 def _told(
