@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from deeplens.alerts import AlertChannel as AlertChannel
+from deeplens.alerts import Alerts as Alerts
 from deeplens.auth.principal import Principal
 from deeplens.contracts.events import ImageUploaded
 from deeplens.dead_letters import DeadLetters as DeadLetters

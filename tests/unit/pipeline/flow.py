@@ -28,6 +28,7 @@ from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.topics import RETRIES, TOPIC_OF, topic_of
 from deeplens.webhooks import WebhookSigner
 
+from tests.fakes.alerts import FakeAlerts, RecordingChannel
 from tests.fakes.db import FakeDirectory, FakeImages, FakePending, FakeUsage
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.letters import FakeDeadLetters
@@ -76,6 +77,7 @@ class Flow:
             timedelta(days=1),
             timedelta(days=1),
         )
+        self.alerts, self.alert_channel = FakeAlerts(self.dead_letters, self.maintenance_runs), RecordingChannel()
         self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
         self.pending_due = timedelta(minutes=10)

@@ -148,7 +148,7 @@ class Machine:
     def receive(self, *, times: int = 1) -> None:
         """The delay queue's messages."""
         if self.flow.retries.messages:
-            with suppress(*FATAL):
+            with suppress(*FATAL, DependencyUnavailable):
                 self.flow.retry(times=times)
             self.flow.forward()
 
