@@ -57,6 +57,11 @@ class Parts(DatabaseParts):
         return timedelta(seconds=self.settings.sweep_grace_seconds)
 
     @cached_property
+    def thumbnails_kept(self) -> timedelta | None:
+        days = self.settings.thumbnails_kept_days
+        return timedelta(days=days) if days else None
+
+    @cached_property
     def sweep_every(self) -> timedelta:
         return timedelta(seconds=self.settings.sweep_every_seconds)
 

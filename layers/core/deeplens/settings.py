@@ -77,6 +77,12 @@ class Settings(BaseSettings):
     sweep_grace_seconds: float = Field(86_400, ge=0, description="What is younger is left alone by maintenance")
     sweep_every_seconds: float = Field(86_400, ge=0, description="Between two sweeps of a tenant that keeps changing")
 
+    thumbnails_kept_days: int = Field(
+        0,
+        ge=0,
+        description="Age after which storage optimisation may drop thumbnails; readers make them again. 0 = none",
+    )
+
     @property
     def default_limits(self) -> ResourceLimits:
         """Of tenants that have none of their own."""

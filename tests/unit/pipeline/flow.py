@@ -77,6 +77,7 @@ class Flow:
             timedelta(days=1),
             timedelta(days=1),
         )
+        self.thumbnails_kept: timedelta | None = None
         self.alerts, self.alert_channel = FakeAlerts(self.dead_letters, self.maintenance_runs), RecordingChannel()
         self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
