@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from deeplens.errors import DeepLensError
@@ -240,7 +240,7 @@ def chaos(
     faults: Annotated[
         float, typer.Option(min=0, max=0.2, help="Probability of dying before and after each side effect.")
     ] = 0.002,
-    storage: Annotated[str, typer.Option(help="nfs, or s3: then LocalStack, which forgets, is not struck.")] = "nfs",
+    storage: Annotated[Literal["nfs", "s3"], typer.Option(help="With s3 LocalStack, forgetful, is spared.")] = "nfs",
 ) -> None:
     """Upload photos while everything dies, then prove that none was lost, stuck or made twice.
 
@@ -253,15 +253,13 @@ def chaos(
     can read and an operator can replay. Each completed image has one vector and one set of files, nothing else is left
     in database, store or index, and no outage made a dead letter. Figures go to .bench/chaos.json.
 
-    Exits 1 on any violation, says which, keeps the stack's folder and prints the command that runs the same again.
-    Signals hit whatever is running at that moment, so a repeat is alike, not identical.
+    Exits 1 on any violation, says which, keeps the stack's folder and prints the command that runs the same again:
+    alike, not identical, as signals hit whatever is running at that moment.
     """
     from local.bench.figures import publish
     from local.chaos.run import Options, run_chaos
 
-    if storage not in ("nfs", "s3"):
-        raise fail(f"--storage is nfs or s3, not {storage}")
-    options = Options(photos, clients, seconds, seed, "nfs" if storage == "nfs" else "s3", faults)
+    options = Options(photos, clients, seconds, seed, storage, faults)
     try:
         outcome = run_chaos(options)
     except (ServiceFailed, DeepLensError) as error:

@@ -5,10 +5,18 @@ from deeplens.pipeline.fold_requests import FoldRequests
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.pipeline.rotate_keys import RotateSigningKeys
 from deeplens.pipeline.settle_tenants import SettleTenants
+from deeplens.pipeline.tell_operators import TellOperators
 from deeplens.pipeline.tick_maintenance import TickMaintenance
 from deeplens.pipeline.tick_rollouts import TickRollouts
 from deeplens.pipeline.tick_webhooks import TickWebhooks
 
 handler = schedule_handler(
-    ResumeOverdue, TickRollouts, TickMaintenance, TickWebhooks, RotateSigningKeys, SettleTenants, FoldRequests
+    ResumeOverdue,
+    TickRollouts,
+    TickMaintenance,
+    TickWebhooks,
+    RotateSigningKeys,
+    SettleTenants,
+    FoldRequests,
+    TellOperators,
 )

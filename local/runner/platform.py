@@ -16,7 +16,7 @@ from local.runner.http_gateway import HttpGateway, Route
 from local.runner.kafka_source import KafkaSource
 from local.runner.logs import rotate
 from local.runner.object_urls import ObjectUrls
-from local.runner.queues import create_queues, load_with_queues
+from local.runner.queues import create_queues, create_topics, load_with_queues
 from local.runner.schedule_source import ScheduleSource
 from local.runner.sqs_source import SqsSource
 from local.runner.template import HttpEvent, KafkaEvent, ScheduleEvent, SqsEvent
@@ -55,6 +55,7 @@ class Runner:
         self.template = load_with_queues(template, environment, parameters or {}, given)
         # A queue that was given stands elsewhere.
         self._own_queues = {name: one for name, one in self.template.queues.items() if f"{name}.Arn" not in given}
+        self._own_topics = {name: one for name, one in self.template.topics.items() if name not in given}
         self._environment, self._processes = environment, processes
         self._log_dir, self._lock = log_dir, threading.Lock()
         self.pools = {
@@ -137,21 +138,22 @@ class Runner:
                     brokers = self._environment["KAFKA_BROKERS"]
                     sources.append(KafkaSource(event, pool, brokers, self._destination, self._log))
                 case SqsEvent():
-                    sources.append(SqsSource(event, pool, self._sqs(), self._log, self._recreate))
+                    sources.append(SqsSource(event, pool, self._aws("sqs"), self._log, self._recreate))
                 case ScheduleEvent():
                     sources.append(ScheduleSource(event, pool, self._log))
         return sources
 
     def _recreate(self) -> None:
-        """Make the queues. What they held before LocalStack was restarted is gone: the schedule sends those images."""
-        create_queues(self._sqs(), self._own_queues)
+        """Make queues and topics. What queues held before LocalStack was restarted is gone: the schedule sends it."""
+        create_queues(self._aws("sqs"), self._own_queues)
+        create_topics(self._aws("sns"), self._own_topics)
 
-    def _sqs(self) -> Any:
+    def _aws(self, service: str) -> Any:
         import boto3
 
         given = self._environment
-        return boto3.client(
-            "sqs",
+        return boto3.client(  # type: ignore[call-overload]
+            service,
             endpoint_url=given["AWS_ENDPOINT_URL"],
             region_name=given.get("AWS_REGION", "us-east-1"),
             aws_access_key_id=given.get("AWS_ACCESS_KEY_ID", "test"),

@@ -1,4 +1,4 @@
-"""A template's queues on LocalStack, which forgets them whenever it restarts."""
+"""A template's queues, and topics of SNS, on LocalStack, which forgets them whenever it restarts."""
 
 import json
 from collections.abc import Mapping
@@ -27,19 +27,40 @@ def queue_values(queues: Mapping[str, Mapping[str, Any]], endpoint: str, region:
     return values
 
 
+def topic_values(topics: Mapping[str, Mapping[str, Any]], region: str) -> dict[str, str]:
+    """What ``!Ref`` and ``!GetAtt`` of each topic give here."""
+    values: dict[str, str] = {}
+    for logical_id, properties in topics.items():
+        name = topic_name(logical_id, properties)
+        values[logical_id] = values[f"{logical_id}.TopicArn"] = f"arn:aws:sns:{region}:{ACCOUNT}:{name}"
+        values[f"{logical_id}.TopicName"] = name
+    return values
+
+
+def topic_name(logical_id: str, properties: Mapping[str, Any]) -> str:
+    return str(properties.get("TopicName", logical_id))
+
+
 def load_with_queues(
     path: Path, environment: Mapping[str, str], parameters: Mapping[str, str], resources: Mapping[str, str]
 ) -> Template:
-    """A template whose functions know the addresses of its queues on LocalStack; ``resources`` win."""
-    queues = load(path, parameters, resources).queues
+    """A template whose functions know the addresses of its queues and topics on LocalStack; ``resources`` win."""
+    declared = load(path, parameters, resources)
     endpoint, region = environment.get("AWS_ENDPOINT_URL", ""), environment.get("AWS_REGION", "us-east-1")
-    return load(path, parameters, {**queue_values(queues, endpoint, region), **resources})
+    made = {**queue_values(declared.queues, endpoint, region), **topic_values(declared.topics, region)}
+    return load(path, parameters, {**made, **resources})
 
 
 def create_queues(client: Any, queues: Mapping[str, Mapping[str, Any]]) -> None:
     """Create what is missing; safe to repeat. Those that others redrive to come first."""
     for logical_id, properties in sorted(queues.items(), key=lambda item: "RedrivePolicy" in item[1]):
         client.create_queue(QueueName=queue_name(logical_id, properties), Attributes=queue_attributes(properties))
+
+
+def create_topics(client: Any, topics: Mapping[str, Mapping[str, Any]]) -> None:
+    """Create what is missing; safe to repeat."""
+    for logical_id, properties in topics.items():
+        client.create_topic(Name=topic_name(logical_id, properties))
 
 
 def queue_attributes(properties: Mapping[str, Any]) -> dict[str, str]:

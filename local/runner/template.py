@@ -80,6 +80,8 @@ class FunctionSpec:
 class Template:
     functions: tuple[FunctionSpec, ...]
     queues: dict[str, dict[str, Any]] = field(default_factory=dict)
+    topics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of SNS."""
 
     def function(self, name: str) -> FunctionSpec:
         """By folder or logical id. Raises ``TemplateError`` that lists what there is."""
@@ -113,12 +115,15 @@ def load(path: Path, parameters: Mapping[str, str], resources: Mapping[str, str]
         if resource["Type"] == "AWS::Serverless::Function"
     )
     _require_own_folders(functions)
-    queues = {
-        name: resolver.resolve(resource.get("Properties", {}))
-        for name, resource in existing.items()
-        if resource["Type"] == "AWS::SQS::Queue"
-    }
-    return Template(functions, queues)
+    queues, topics = (
+        {
+            name: resolver.resolve(resource.get("Properties", {}))
+            for name, resource in existing.items()
+            if resource["Type"] == wanted
+        }
+        for wanted in ("AWS::SQS::Queue", "AWS::SNS::Topic")
+    )
+    return Template(functions, queues, topics)
 
 
 def _require_own_folders(functions: Sequence[FunctionSpec]) -> None:

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 
 from local.config import LocalConfig
 from local.stack import Stack
+from tests.e2e.endpoint import Endpoint, serving
 
 DEADLINE_SECONDS = 90
 
@@ -86,8 +88,9 @@ class TenantClient:
             return len(connection.execute(statement, values).fetchall())  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+@contextmanager
+def running_stack() -> Iterator[Stack]:
+    """A stack on free ports, with nothing in it."""
     # Not pytest's own folder: a second run closes that one to the user that PostgreSQL runs as.
     state_dir = Path(tempfile.mkdtemp(prefix="deeplens-e2e-"))
     config = LocalConfig(
@@ -106,9 +109,23 @@ def stack() -> Iterator[Stack]:
     egress = {"EGRESS_ALLOWED_NETWORKS": "127.0.0.1/32", "EGRESS_HTTP": "true"}
     running = Stack(config, environment=egress)
     running.start()
-    yield running
-    running.stop()
-    shutil.rmtree(state_dir, ignore_errors=True)
+    try:
+        yield running
+    finally:
+        running.stop()
+        shutil.rmtree(state_dir, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    with running_stack() as running:
+        yield running
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with serving() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import READ, WRITE, checked_scopes
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import (
+    LAST_GENERATION,
     Admission,
     ImageQuery,
     ImageRecord,
@@ -163,16 +164,24 @@ class FakePending:
         with self._lock:
             key = (event.tenant_id, event.image_id)
             _, _, released = self._rows.get(key, (None, None, self._in_flight(event.tenant_id) < self._window))
-            self._rows[key] = (self._rows[key][0] if key in self._rows else event, due, released)
+            known = self._rows[key][0] if key in self._rows else event
+            newer = event.effective_generation > known.effective_generation
+            self._rows[key] = (event if newer else known, due, released)
             return Admission(self._rows[key][0], released)
 
     def finish(
-        self, images: Sequence[tuple[str, str]], due: datetime, *, still_due: datetime | None = None
+        self,
+        images: Sequence[tuple[str, str]],
+        due: datetime,
+        generations: Sequence[int] | None = None,
+        *,
+        still_due: datetime | None = None,
     ) -> list[ImageUploaded]:
         with self._lock:
-            for key in images:
-                if still_due is None or (key in self._rows and self._rows[key][1] == still_due):
-                    self._rows.pop(key, None)
+            for key, generation in zip(images, generations or [LAST_GENERATION] * len(images), strict=True):
+                row = self._rows.get(key)
+                if row and row[0].effective_generation <= generation and still_due in (None, row[1]):
+                    del self._rows[key]
             tenants = {tenant_id for tenant_id, _ in images}
             waiting = [key for key, row in self._rows.items() if key[0] in tenants and not row[2]]
             return [self._release(key, due) for key in waiting if self._in_flight(key[0]) < self._window]

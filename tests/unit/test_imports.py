@@ -16,6 +16,7 @@ SOURCES = sorted(CORE.rglob("*.py"))
 STAGES = sorted((CORE / "pipeline").glob("*.py"))
 HANDLERS = sorted((ROOT / "functions").glob("*/handler.py"))
 STAGES_KNOW = {
+    "alerts",
     "contracts",
     "dead_letters",
     "domain",
@@ -37,7 +38,7 @@ OWNERS = {
     "aws_lambda_powertools": {"kafka", "telemetry.py"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "boto3": {"aws.py"},
-    "botocore": {"aws.py", "egress", "inference", "secret_store.py", "sqs", "storage"},
+    "botocore": {"aws.py", "egress", "inference", "secret_store.py", "sns", "sqs", "storage"},
     "confluent_kafka": {"kafka"},
     "cryptography": {"auth"},
     "fastapi": {"api", "identity"},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deeplens.db.identity.users import PostgresUsers
     from deeplens.db.tenant_records import PostgresTenantRecords
     from deeplens.ports import (
+        Alerts,
         DeadLetters,
         ImageRepository,
         MaintenanceRuns,
@@ -94,6 +95,12 @@ class DatabaseParts:
         from deeplens.db.dead_letters import PostgresDeadLetters
 
         return PostgresDeadLetters(self.connections)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        from deeplens.db.alerts import PostgresAlerts
+
+        return PostgresAlerts(self.connections)
 
     @cached_property
     def usage(self) -> UsageMeter:

@@ -112,6 +112,10 @@ class Step(IntEnum):
     COMPLETED = 5
 
 
+LAST_GENERATION = 2**31 - 1
+"""No image comes so far: what is said of it is said of all its generations."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewImage:
     """What is known when an upload is accepted."""

@@ -161,6 +161,10 @@ class QueueUnavailable(DependencyUnavailable):
     part = "queue"
 
 
+class AlertsUnavailable(DependencyUnavailable):
+    part = "alert topic"
+
+
 class TimeUp(DependencyUnavailable):
     """The invocation ends before this record could be worked; it comes again."""
 

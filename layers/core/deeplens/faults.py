@@ -16,7 +16,7 @@ from deeplens.settings import Settings
 from deeplens.telemetry import logger
 
 EFFECTS: dict[str, frozenset[str]] = {
-    "dead_letters": frozenset(("store", "mark_replayed", "discard")),
+    "dead_letters": frozenset(("store", "mark_replayed", "settle_image", "discard")),
     "images": frozenset(("insert", "advance", "amend", "bury", "erase", "purge_tombstones")),
     "index": frozenset(
         ("create_collection", "drop_collection", "upsert", "delete", "replace_payload", "delete_points")

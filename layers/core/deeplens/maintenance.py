@@ -17,6 +17,7 @@ type Kind = Literal[
     "derived-without-row",
     "vector-without-row",
     "derived-of-failed",
+    "thumbnail-not-needed",
 ]
 EXAMPLES = 20
 """Findings that a report names one by one."""

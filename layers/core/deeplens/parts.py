@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deeplens.egress.rules import EgressRules
     from deeplens.imaging.limits import Limits
     from deeplens.lifecycle import TenantLifecycle
-    from deeplens.ports import Clock, Embedder, EventPublisher, RetryQueue, StoreResolver, VectorIndex
+    from deeplens.ports import AlertChannel, Clock, Embedder, EventPublisher, RetryQueue, StoreResolver, VectorIndex
     from deeplens.retries import Backoff
     from deeplens.tenants import Provisioning
     from deeplens.webhooks import WebhookSender, WebhookSigner
@@ -57,6 +57,11 @@ class Parts(DatabaseParts):
         return timedelta(seconds=self.settings.sweep_grace_seconds)
 
     @cached_property
+    def thumbnails_kept(self) -> timedelta | None:
+        days = self.settings.thumbnails_kept_days
+        return timedelta(days=days) if days else None
+
+    @cached_property
     def sweep_every(self) -> timedelta:
         return timedelta(seconds=self.settings.sweep_every_seconds)
 
@@ -88,6 +93,18 @@ class Parts(DatabaseParts):
             return client("sqs")
 
         return SqsRetryQueue(sqs, self.settings.retry_queue_url)
+
+    @cached_property
+    def alert_channel(self) -> AlertChannel:
+        from deeplens.sns.alert_topic import SnsAlertTopic
+
+        def sns() -> Any:
+            # Slow to import, and most minutes there is nothing to tell.
+            from deeplens.aws import client
+
+            return client("sns")
+
+        return SnsAlertTopic(sns, self.settings.alert_topic_arn)
 
     @cached_property
     def retry_policies(self) -> Mapping[str, Backoff]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from deeplens.alerts import AlertChannel as AlertChannel
+from deeplens.alerts import Alerts as Alerts
 from deeplens.auth.principal import Principal
 from deeplens.contracts.events import ImageUploaded
 from deeplens.dead_letters import DeadLetters as DeadLetters
@@ -253,14 +255,20 @@ class PendingImages(Protocol):
         """Remember an accepted image before anything else is written.
 
         Released: within the tenant's window, publish now. Otherwise it waits; ``finish`` will release it.
-        An image already pending keeps its event and its answer.
+        An image already pending keeps its event, unless that is of an older generation, and its answer.
         """
 
     def finish(
-        self, images: Sequence[tuple[str, str]], due: datetime, *, still_due: datetime | None = None
+        self,
+        images: Sequence[tuple[str, str]],
+        due: datetime,
+        generations: Sequence[int] | None = None,
+        *,
+        still_due: datetime | None = None,
     ) -> list[ImageUploaded]:
         """Forget ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants.
 
+        ``generations`` are those that ended, in the same order: an image that is pending with a newer one stays so.
         With ``still_due`` only those that are due just then: another admission since has made them its own.
         """
 

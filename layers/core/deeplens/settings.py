@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     tenant_window_shared: int = Field(200, ge=1, description="The same while another tenant uses the API")
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     retry_queue_url: str = Field("", description="SQS queue that failed records wait in for their next attempt")
+    alert_topic_arn: str = Field("", description="SNS topic that operators are told on; empty means by the log only")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
     faults: str = Field(
         "",
@@ -82,6 +83,12 @@ class Settings(BaseSettings):
     aws_lambda_log_stream_name: str = ""
     sweep_grace_seconds: float = Field(86_400, ge=0, description="What is younger is left alone by maintenance")
     sweep_every_seconds: float = Field(86_400, ge=0, description="Between two sweeps of a tenant that keeps changing")
+
+    thumbnails_kept_days: int = Field(
+        0,
+        ge=0,
+        description="Age after which storage optimisation may drop thumbnails; readers make them again. 0 = none",
+    )
 
     @property
     def fault_plan(self) -> tuple[str, float] | None:

@@ -58,6 +58,7 @@ IMAGES_UPLOADED = Topic(
     events.ImageUploaded,
     producers=(
         "search_api",
+        "on_image_uploaded",
         "on_processing_completed",
         "on_processing_failed",
         "on_image_maintenance",

@@ -193,6 +193,24 @@ def test_an_image_already_pending_keeps_its_first_event(pending: PendingImages) 
     assert pending.admit(later, DUE).event.size_bytes == first.size_bytes
 
 
+def test_an_image_put_back_into_work_is_pending_with_its_newer_event(pending: PendingImages) -> None:
+    for generation in (None, 3, 2):
+        pending.admit(accepted(0).model_copy(update={"generation": generation}), DUE)
+    (event,) = pending.overdue(DUE + timedelta(seconds=1), DUE, 10)
+    assert event.generation == 3
+
+
+def test_the_end_of_an_older_generation_leaves_a_newer_one_pending(pending: PendingImages) -> None:
+    for n, generation in enumerate((1, 2, 3)):
+        pending.admit(accepted(n).model_copy(update={"generation": generation}), DUE)
+    pending.admit(accepted(3), DUE)
+    ended = [("tenant_a", f"img_{n}") for n in range(3)]
+    assert ids(pending.finish(ended, DUE, [2, 2, 2])) == ["img_3"]
+    assert ids(pending.overdue(DUE + timedelta(seconds=1), DUE, 10)) == ["img_2", "img_3"]
+    pending.finish(ended, DUE)
+    assert ids(pending.overdue(DUE + timedelta(seconds=1), DUE, 10)) == ["img_3"]
+
+
 def test_a_tenant_in_company_has_a_smaller_window(connections: Connections) -> None:
     """A flood that is alone may use the whole machine; another tenant's request makes it leave room at once."""
     pending, counters = PostgresPending(connections, 4, shared=1), PostgresRequestCounters(connections)

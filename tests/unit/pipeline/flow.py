@@ -3,7 +3,7 @@
 import base64
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -28,6 +28,7 @@ from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.topics import RETRIES, TOPIC_OF, topic_of
 from deeplens.webhooks import WebhookSigner
 
+from tests.fakes.alerts import FakeAlerts, RecordingChannel
 from tests.fakes.db import FakeDirectory, FakeImages, FakePending, FakeUsage
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.letters import FakeDeadLetters
@@ -58,6 +59,8 @@ class Flow:
     records: dict[str, deque[dict[str, Any]]] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     handled: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    workers: Executor = field(default_factory=lambda: ThreadPoolExecutor(2))
 
     def __post_init__(self) -> None:
         self.acme, self.other = tenant("acme"), tenant("other")
@@ -74,19 +77,23 @@ class Flow:
             timedelta(days=1),
             timedelta(days=1),
         )
+        self.thumbnails_kept: timedelta | None = None
+        self.alerts, self.alert_channel = FakeAlerts(self.dead_letters, self.maintenance_runs), RecordingChannel()
         self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
-        self.pending_due, self.workers = timedelta(minutes=10), ThreadPoolExecutor(2)
+        self.pending_due = timedelta(minutes=10)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)
         self.handlers = {topic_of_stage(stage): self.handler(stage) for stage in STAGES}
         self.on_retry_due = self.handler(SendAgain)
 
+    def build(self, cls: Any) -> Any:
+        return cls(**{name: getattr(self, name) for name in cls.__init__.__annotations__.keys() - {"return"}})
+
     def handler(self, stage: Any) -> BatchHandler:
-        names = stage.__init__.__annotations__.keys() - {"return"}
         parse = read_dead_letter if stage is StoreDeadLetters else None
-        return BatchHandler(stage(**{name: getattr(self, name) for name in names}), self.publisher, self.clock, parse)
+        return BatchHandler(self.build(stage), self.publisher, self.clock, parse)
 
     def accept(self, image_id: str, body: bytes | None = None, owner: Any = None) -> ImageUploaded:
         """What the API leaves behind when it accepts an upload."""
@@ -125,6 +132,7 @@ class Flow:
             "value": None if value is None else base64.b64encode(value).decode(),
             "headers": [{name: list(str(given).encode())} for name, given in named.items() if given],
         }
+        self.log.append(record)
         self.records.setdefault(topic, deque()).append(record)
 
     def run(self, before: Callable[[str], None] = lambda _: None, rounds: int = 50) -> None:
@@ -138,15 +146,19 @@ class Flow:
                 self.deliver(topic)
         raise AssertionError(f"still waiting: {[t for t, q in self.records.items() if q]}")
 
-    def deliver(self, topic: str) -> None:
-        batch = [self.records[topic].popleft() for _ in range(len(self.records[topic]))]
+    def deliver(self, topic: str, count: int | None = None) -> None:
+        """Hand over the first ``count`` records, or all. What waits, and what a crash leaves, comes again."""
+        queue = self.records[topic]
+        again = batch = [queue.popleft() for _ in range(min(len(queue), len(queue) if count is None else count))]
         event = {"records": {f"{topic}-0": batch}}
-        answer = self.handlers[topic](event, SilentInvocation())  # type: ignore[arg-type]
-        self.handled.append((topic, answer))
-        failed = [f["itemIdentifier"]["offset"] for f in answer["batchItemFailures"]]
-        again = [record for record in batch if failed and record["offset"] >= min(failed)]
-        self.records[topic].extendleft(reversed(again))
-        self.forward()
+        try:
+            answer = self.handlers[topic](event, SilentInvocation())  # type: ignore[arg-type]
+            self.handled.append((topic, answer))
+            failed = [f["itemIdentifier"]["offset"] for f in answer["batchItemFailures"]]
+            again = [record for record in batch if failed and record["offset"] >= min(failed)]
+        finally:
+            queue.extendleft(reversed(again))
+            self.forward()
 
     def forward(self) -> None:
         """Put what was published onto its topics."""

@@ -116,3 +116,23 @@ def test_functions_of_the_platform_are_given_the_delay_queues_address(tmp_path: 
     assert given == dict.fromkeys(("on_processing_failed", "on_retry_due"), f"{ENDPOINT}/000000000000/RetryQueue")
     target = runner.template.queues["RetryQueue"]["RedrivePolicy"]["deadLetterTargetArn"]
     assert target == "arn:aws:sqs:us-east-1:000000000000:UndeliverableRetries"
+
+
+def test_the_schedule_is_given_the_topic_that_operators_listen_to(tmp_path: Path) -> None:
+    def told_on(parameters: dict[str, str]) -> set[str]:
+        runner = Runner(
+            ROOT / "template.yaml",
+            environment={"KAFKA_BROKERS": "127.0.0.1:9", "AWS_ENDPOINT_URL": ENDPOINT},
+            state_dir=tmp_path,
+            log_dir=tmp_path,
+            host="127.0.0.1",
+            ports=[8000],
+            parameters=parameters,
+        )
+        names = {spec.name: spec.environment.get("ALERT_TOPIC_ARN") for spec in runner.template.functions}
+        assert [name for name, arn in names.items() if arn] == ["on_schedule"]
+        return set(runner.template.topics) | {str(names["on_schedule"])}
+
+    own = "arn:aws:sns:us-east-1:000000000000:AlertsTopic"
+    assert told_on({}) == {"AlertsTopic", own}
+    assert told_on({"AlarmTopicArn": "arn:aws:sns:eu-west-1:1:given"}) == {"arn:aws:sns:eu-west-1:1:given"}

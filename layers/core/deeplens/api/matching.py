@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from itertools import chain
 
-from deeplens.domain import ImageRecord, Match, SearchFilter, Tenant
+from deeplens.domain import ImageRecord, Match, SearchFilter, Step, Tenant
 from deeplens.ports import ImageRepository, VectorIndex
 
 SPARE, MOST = 8, 1000
@@ -12,7 +12,8 @@ SPARE, MOST = 8, 1000
 class FindMatches:
     """Nearest live images of a tenant.
 
-    Points of images deleted a moment ago are dropped by their tombstones; a few more than asked for make up for them.
+    Points of images deleted a moment ago are dropped by their tombstones, and those of images that failed behind the
+    index; a few more than asked for make up for them.
     """
 
     def __init__(self, index: VectorIndex, images: ImageRepository) -> None:
@@ -45,7 +46,7 @@ class FindMatches:
     def _live(self, tenant: Tenant, hits: Sequence[Match], unlike: Collection[str]) -> list[tuple[Match, ImageRecord]]:
         rows = self._images.find(tenant, [hit.image_id for hit in hits]) if hits else {}
         live = [(hit, row) for hit in hits if isinstance(row := rows.get(hit.image_id), ImageRecord)]
-        return [(hit, row) for hit, row in live if row.sha256 not in unlike]
+        return [(hit, row) for hit, row in live if row.step is not Step.FAILED and row.sha256 not in unlike]
 
 
 def best_of(found: Sequence[Sequence[Match]]) -> list[Match]:

@@ -26,7 +26,10 @@ class Wire(BaseModel):
 
 
 class Event(Wire):
-    """A record's value. ``event_id`` travels as a header, not in the value."""
+    """A record's value. ``event_id`` travels as a header, not in the value.
+
+    A stage may give an event its id; otherwise that follows from the record that the event follows from.
+    """
 
     event_id: str = Field(default="", exclude=True)
 

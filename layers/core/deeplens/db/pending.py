@@ -8,7 +8,7 @@ from typing import Any
 from deeplens.contracts.events import ImageUploaded
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_jsonb
-from deeplens.domain import Admission
+from deeplens.domain import LAST_GENERATION, Admission
 
 WINDOW = """
 CASE WHEN %(shared)s < %(window)s AND EXISTS (
@@ -17,19 +17,23 @@ CASE WHEN %(shared)s < %(window)s AND EXISTS (
 THEN %(shared)s ELSE %(window)s END
 """
 """How many images of a tenant may be in flight: fewer while another tenant uses the API, who would wait behind them."""
+GENERATION = "coalesce(({}.event->>'generation')::int, 1)"
 ADMIT = f"""
 INSERT INTO pending_images (tenant_id, image_id, event, due, released)
 SELECT %(tenant)s, %(image)s, %(event)s, %(due)s,
        (SELECT count(*) < {WINDOW.format(tenant="%(tenant)s")} FROM pending_images
         WHERE tenant_id = %(tenant)s AND released)
-ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due
+ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due,
+    event = CASE WHEN {GENERATION.format("excluded")} > {GENERATION.format("pending_images")}
+                 THEN excluded.event ELSE pending_images.event END
 RETURNING released, event
 """  # noqa: S608
-FORGET = """
-DELETE FROM pending_images p USING unnest(%(owners)s::text[], %(images)s::text[]) AS ended(tenant_id, image_id)
-WHERE p.tenant_id = ended.tenant_id AND p.image_id = ended.image_id
+FORGET = f"""
+DELETE FROM pending_images p
+USING unnest(%(owners)s::text[], %(images)s::text[], %(until)s::int[]) AS ended(tenant_id, image_id, generation)
+WHERE p.tenant_id = ended.tenant_id AND p.image_id = ended.image_id AND {GENERATION.format("p")} <= ended.generation
   AND (%(still_due)s::timestamptz IS NULL OR p.due = %(still_due)s)
-"""
+"""  # noqa: S608
 RELEASE = f"""
 WITH room AS (
     SELECT t.tenant_id, greatest(0, {WINDOW.format(tenant="t.tenant_id")} - (
@@ -92,12 +96,19 @@ class PostgresPending:
         return Admission(ImageUploaded.model_validate(row["event"]), row["released"])
 
     def finish(
-        self, images: Sequence[tuple[str, str]], due: datetime, *, still_due: datetime | None = None
+        self,
+        images: Sequence[tuple[str, str]],
+        due: datetime,
+        generations: Sequence[int] | None = None,
+        *,
+        still_due: datetime | None = None,
     ) -> list[ImageUploaded]:
         if not images:
             return []
+        until = list(generations) if generations is not None else [LAST_GENERATION] * len(images)
         tenants = sorted({tenant_id for tenant_id, _ in images})
-        ended = {"owners": [t for t, _ in images], "images": [i for _, i in images], "still_due": still_due}
+        owners, ids = [t for t, _ in images], [i for _, i in images]
+        ended = {"owners": owners, "images": ids, "until": until, "still_due": still_due}
         values = {**self._windows, "tenants": tenants, "due": due}
         with self.connections.platform() as connection:
             with connection.pipeline():

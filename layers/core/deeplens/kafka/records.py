@@ -141,14 +141,16 @@ def upload_id(event: ImageUploaded) -> str:
 def event_id_of(event: Event, stage: str, source_event_id: str, index: int, own_key: str = "") -> str:
     """Id of an event that a stage or job publishes.
 
-    An event about something else than its record belongs to the batch, and a repeat may give others in its place: no
-    two of them may have one id.
+    What gives its event an id knows best. An event about something else than its record belongs to the batch, and a
+    repeat may give others in its place: no two of them may have one id.
 
     Parameters
     ----------
     index : of the event among those that follow from the same source.
     own_key : the key of the source's own event.
     """
+    if event.event_id:
+        return event.event_id
     if isinstance(event, ImageUploaded):
         return upload_id(event)
     source = source_event_id if event.key == own_key else f"{source_event_id}/{event.key}"

@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from deeplens.contracts.events import Event, ImageEvent
-from deeplens.domain import ImageRecord, Tenant, Tombstone
+from deeplens.domain import ImageRecord, Step, Tenant, Tombstone
 from deeplens.errors import DependencyUnavailable, ImageNotFound, PipelineError
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Waiting
 from deeplens.ports import TenantDirectory
@@ -57,25 +57,32 @@ def in_parallel[T, R](workers: Executor, work: Callable[[T], R], items: Iterable
     return list(workers.map(work, items))
 
 
-def current(event: ImageEvent, found: ImageRecord | Tombstone | None) -> ImageRecord | Outcome:
-    """The row that an event may still change, or the outcome that ends the event here."""
+def current(
+    event: ImageEvent, found: ImageRecord | Tombstone | None, *, revives: bool = False
+) -> ImageRecord | Outcome:
+    """The row that an event may still change, or the outcome that ends the event here.
+
+    An image that failed is worked on in a newer generation only, unless the event ``revives`` it.
+    """
     if found is None:
         return Failed(ImageNotFound(f"no image {event.image_id}"))
     if isinstance(found, Tombstone):
         return Done(dropped="deleted")
     if found.generation > event.effective_generation:
         return Done(dropped="older generation")
+    if found.step is Step.FAILED and found.generation == event.effective_generation and not revives:
+        return Done(dropped="failed")
     return found
 
 
 def split_current[E: ImageEvent](
-    batch: Sequence[E], found: dict[str, ImageRecord | Tombstone]
+    batch: Sequence[E], found: dict[str, ImageRecord | Tombstone], *, revives: bool = False
 ) -> tuple[list[tuple[E, ImageRecord]], dict[int, Outcome]]:
     """Events to work on with their rows, and the outcomes of the others by position."""
     work: list[tuple[E, ImageRecord]] = []
     ended: dict[int, Outcome] = {}
     for position, event in enumerate(batch):
-        row = current(event, found.get(event.image_id))
+        row = current(event, found.get(event.image_id), revives=revives)
         if isinstance(row, ImageRecord):
             work.append((event, row))
         else:

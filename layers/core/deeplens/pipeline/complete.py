@@ -7,6 +7,7 @@ from typing import ClassVar
 from deeplens.contracts.events import ProcessingCompleted, TenantUsage
 from deeplens.domain import StageResult, Step, Tenant
 from deeplens.pipeline.batch import by_tenant, followed_by, merge, split_current
+from deeplens.pipeline.identity import event_id
 from deeplens.pipeline.notifications import image_completed
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory
@@ -36,14 +37,21 @@ class Complete:
     def __call__(self, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
         outcomes = by_tenant(batch, self._tenants, self._complete_tenant)
         ended = [
-            (event.tenant_id, event.image_id)
+            event
             for event, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, Done) and outcome.dropped != "older generation"
         ]
-        return followed_by(outcomes, self._pending.finish(ended, self._clock.now() + self._pending_due))
+        released = self._pending.finish(
+            [(event.tenant_id, event.image_id) for event in ended],
+            self._clock.now() + self._pending_due,
+            [event.effective_generation for event in ended],
+        )
+        return followed_by(outcomes, released)
 
     def _complete_tenant(self, tenant: Tenant, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
-        work, ended = split_current(batch, self._images.find(tenant, [event.image_id for event in batch]))
+        # What is searchable did not fail.
+        found = self._images.find(tenant, [event.image_id for event in batch])
+        work, ended = split_current(batch, found, revives=True)
         self._images.advance(tenant, [self._result(event) for event, _ in work])
         return merge(len(batch), ended, [Done((_usage(event), *image_completed(tenant, event))) for event, _ in work])
 
@@ -60,6 +68,7 @@ class Complete:
 
 def _usage(event: ProcessingCompleted) -> TenantUsage:
     return TenantUsage(
+        event_id=event_id("images.completed", event.tenant_id, event.image_id),
         tenant_id=event.tenant_id,
         image_id=event.image_id,
         metric="images.completed",

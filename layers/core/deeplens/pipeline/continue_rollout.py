@@ -65,7 +65,7 @@ class ContinueRollout:
         while (seen := self._states.plan(tenant, rollout.target, last, PLANNED_AT_ONCE)) is not None:
             last = seen
             if self._monotonic() > deadline:
-                return [event.model_copy(update={"cursor": last, "requested_at": self._clock.now()})]
+                return [event.model_copy(update={"cursor": last, "requested_at": self._clock.now(), "event_id": ""})]
         return []
 
     def _drop_loser(self, tenant: Tenant, rollout: Rollout) -> Outcome:

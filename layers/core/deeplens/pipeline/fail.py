@@ -10,7 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 from deeplens.contracts.events import DeadLetter, ProcessingFailed, SourceRecord, TenantNotification
 from deeplens.contracts.retries import Retry
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
-from deeplens.errors import DependencyUnavailable, QueueUnavailable, TenantNotFound
+from deeplens.errors import DependencyUnavailable, ImageNotFound, QueueUnavailable, TenantNotFound
 from deeplens.pipeline.batch import followed_by
 from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.outcome import Done, Outcome, Waiting
@@ -24,9 +24,10 @@ type Plans = Mapping[int, RetryPlan]
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An image that ends, as tenant and image, and what is told of it."""
+    """An image that ends, as tenant and image, with its generation, and what is told of it."""
 
     image: tuple[str, str]
+    generation: int
     told: tuple[TenantNotification, ...]
 
 
@@ -36,7 +37,7 @@ class Fail:
     Consumes ``ProcessingFailed``. An image whose record waits stays in work and pending; the attempt is noted in its
     timeline. One that is given up fails, with the last error: its record becomes a ``DeadLetter``, webhooks that want
     it a ``TenantNotification``, and the tenant's next waiting ``ImageUploaded`` is released. A failure with the model
-    that is rolled out fails only that model's vector; one of an older generation changes nothing. A repeat may queue a
+    that is rolled out fails only that model's vector; one that holds no more changes nothing. A repeat may queue a
     record twice, which is harmless: every stage may run twice.
     """
 
@@ -67,8 +68,9 @@ class Fail:
             ended |= self._note(tenant_id, events, plans, failed)
         ended |= self._queue([event for event in batch if id(event) not in ended], plans)
         outcomes = [ended.get(id(event)) or _given_up(event, failed.get(id(event))) for event in batch]
-        images = [one.image for one in failed.values()]
-        return followed_by(outcomes, self._pending.finish(images, self._clock.now() + self._pending_due))
+        images, generations = [one.image for one in failed.values()], [one.generation for one in failed.values()]
+        due = self._clock.now() + self._pending_due
+        return followed_by(outcomes, self._pending.finish(images, due, generations))
 
     def _plan(self, event: ProcessingFailed) -> RetryPlan:
         source = event.source
@@ -115,17 +117,19 @@ class Fail:
             tenant = self._tenants.get(tenant_id)
             found = self._images.find(tenant, [event.image_id or "" for event in events])
             old = {id(event) for event in events if _superseded(event, found)}
-            given_up = [event for event in given_up if id(event) not in old]
+            holding, given_up = ([e for e in some if id(e) not in old] for some in (events, given_up))
             self._states.record(tenant, _vectors_failed(given_up, tenant))
-            self._images.advance(tenant, [r for e in events if (r := self._result(e, tenant, found, plans))])
+            self._images.advance(tenant, [r for e in holding if (r := self._result(e, tenant, found, plans))])
             given_up = [event for event in given_up if not _of_target(event, tenant)]
             told = {id(event): _told(tenant, event, found) for event in given_up}
         except TenantNotFound:
             old, told = set(), {}
         except DependencyUnavailable as error:
             return {id(event): Waiting(error) for event in events}
-        failed |= {id(e): Failed((tenant_id, e.image_id or ""), told.get(id(e), ())) for e in given_up}
-        return {event: Done(dropped="older generation") for event in old}
+        failed |= {
+            id(e): Failed((tenant_id, e.image_id or ""), e.generation or 1, told.get(id(e), ())) for e in given_up
+        }
+        return {event: Done(dropped="superseded") for event in old}
 
     def _result(
         self, event: ProcessingFailed, tenant: Tenant, found: dict[str, ImageRecord | Tombstone], plans: Plans
@@ -135,10 +139,13 @@ class Fail:
         if not isinstance(row, ImageRecord) or row.generation > generation or _of_target(event, tenant):
             return None
         reached = row.step if row.generation == generation else Step.ACCEPTED
+        waits = isinstance(plans[id(event)], RetryAfter)
+        if reached >= (Step.FAILED if waits else Step.COMPLETED):
+            return None
         return StageResult(
             row.id,
             generation,
-            Step.FAILED if isinstance(plans[id(event)], GiveUp) else reached,
+            reached if waits else Step.FAILED,
             event.stage or self.name,
             event.failed_at,
             error_code=event.error.code,
@@ -191,8 +198,11 @@ def _vectors_failed(events: Sequence[ProcessingFailed], tenant: Tenant) -> list[
 
 
 def _superseded(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:
+    """Whether it holds no more: of an older generation, or of an upload that was taken up again and has its row now."""
     row = found.get(event.image_id or "")
-    return isinstance(row, ImageRecord) and row.generation > (event.generation or 1)
+    if not isinstance(row, ImageRecord):
+        return False
+    return row.generation > (event.generation or 1) or event.error.code == ImageNotFound.code
 
 
 def _told(
@@ -202,7 +212,7 @@ def _told(
     row = found.get(event.image_id or "")
     if not isinstance(row, ImageRecord) or (row.generation, row.step) > (event.generation or 1, Step.FAILED):
         return ()
-    return image_failed(tenant, row.id, event.error, event.failed_at)
+    return image_failed(tenant, row.id, event.generation or 1, event.error, event.failed_at)
 
 
 def _given_up(event: ProcessingFailed, failed: Failed | None) -> Done:

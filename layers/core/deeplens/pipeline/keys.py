@@ -3,7 +3,9 @@
 import re
 
 THUMBNAILS = ("small", "medium")
-PREFIXES = ("images/", "processed/", *(f"thumbnails/{size}/" for size in THUMBNAILS))
+PROCESSED = "processed/"
+THUMBNAIL_PREFIXES = tuple(f"thumbnails/{size}/" for size in THUMBNAILS)
+PREFIXES = ("images/", PROCESSED, *THUMBNAIL_PREFIXES)
 """Below each, keys stand in the order of their images' ids."""
 OF_IMAGE = re.compile(rf"(?:{'|'.join(PREFIXES)})(img_[a-z0-9]{{1,40}})\.[^/.]+")
 

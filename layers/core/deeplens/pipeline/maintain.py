@@ -52,13 +52,14 @@ class Maintain:
         pending_due: timedelta,
         maintenance_runs: MaintenanceRuns,
         sweep_grace: timedelta,
+        thumbnails_kept: timedelta | None,
         clock: Clock,
     ) -> None:
         self._tenants, self._pending, self._pending_due, self._clock = tenants, pending, pending_due, clock
         self._runs = maintenance_runs
         works: dict[str, PagedWork] = {
-            "sweep": Sweep(stores, images, index, vector_states, clock),
-            "storage-optimisation": OptimiseStorage(stores, images),
+            "sweep": Sweep(stores, images, index, vector_states, thumbnails_kept, clock),
+            "storage-optimisation": OptimiseStorage(stores, images, thumbnails_kept, clock),
         }
         slices = RunSlices(maintenance_runs, works, backfill_window, sweep_grace, clock)
         self._jobs: dict[str, Job] = {

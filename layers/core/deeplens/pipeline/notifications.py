@@ -4,6 +4,7 @@ from datetime import datetime
 
 from deeplens.contracts.events import Failure, ProcessingCompleted, TenantNotification
 from deeplens.domain import Tenant
+from deeplens.pipeline.identity import event_id
 
 IMAGE_COMPLETED, IMAGE_FAILED = "image.completed", "image.failed"
 
@@ -13,6 +14,7 @@ def image_completed(tenant: Tenant, event: ProcessingCompleted) -> tuple[TenantN
         return ()
     details = {"processingTime": event.processing_time, "model": event.model, "modelVersion": event.model_version}
     told = TenantNotification(
+        event_id=event_id(IMAGE_COMPLETED, tenant.id, event.image_id, event.effective_generation),
         tenant_id=tenant.id,
         type=IMAGE_COMPLETED,
         occurred_at=event.completed_at,
@@ -22,10 +24,18 @@ def image_completed(tenant: Tenant, event: ProcessingCompleted) -> tuple[TenantN
     return (told,)
 
 
-def image_failed(tenant: Tenant, image_id: str, error: Failure, at: datetime) -> tuple[TenantNotification, ...]:
+def image_failed(
+    tenant: Tenant, image_id: str, generation: int, error: Failure, at: datetime
+) -> tuple[TenantNotification, ...]:
     if IMAGE_FAILED not in tenant.notified:
         return ()
     details = {"error": {"code": error.code, "message": error.message, "retryable": error.retryable}}
-    return (
-        TenantNotification(tenant_id=tenant.id, type=IMAGE_FAILED, occurred_at=at, image_id=image_id, details=details),
+    told = TenantNotification(
+        event_id=event_id(IMAGE_FAILED, tenant.id, image_id, generation),
+        tenant_id=tenant.id,
+        type=IMAGE_FAILED,
+        occurred_at=at,
+        image_id=image_id,
+        details=details,
     )
+    return (told,)

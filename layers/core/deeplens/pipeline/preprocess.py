@@ -3,23 +3,34 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from datetime import timedelta
 from typing import ClassVar
 
 from deeplens.contracts.events import ImageUploaded, StageTimes
-from deeplens.domain import ImageRecord, StageResult, Step, Tenant
+from deeplens.domain import LAST_GENERATION, ImageRecord, StageResult, Step, Tenant, Tombstone
 from deeplens.imaging import Limits, Standardised, standardise
-from deeplens.pipeline.batch import buried, by_tenant, in_parallel, merge, split_current, without_buried
+from deeplens.pipeline.batch import (
+    buried,
+    by_tenant,
+    followed_by,
+    in_parallel,
+    merge,
+    split_current,
+    without_buried,
+)
 from deeplens.pipeline.keys import derived_keys, processed_key, thumbnail_key
 from deeplens.pipeline.outcome import Done, Outcome, attempt
 from deeplens.pipeline.requests import extraction_request
-from deeplens.ports import Clock, ImageRepository, ObjectStore, StoreResolver, TenantDirectory
+from deeplens.ports import Clock, ImageRepository, ObjectStore, PendingImages, StoreResolver, TenantDirectory
 
 
 class Preprocess:
     """Turn uploaded originals into standard JPEGs and thumbnails.
 
     Consumes ``ImageUploaded``, emits ``FeatureExtractionRequested`` for each model of the tenant; writes ``processed/``
-    and ``thumbnails/`` objects. Safe to repeat: the same event writes the same objects and emits the same event.
+    and ``thumbnails/`` objects. Safe to repeat: the same event writes the same objects and emits the same event. An
+    image that has ended is pending no longer, whatever sent it once more: its tenant's next waiting ``ImageUploaded``
+    is released.
     """
 
     name: ClassVar = "preprocess"
@@ -30,11 +41,14 @@ class Preprocess:
         tenants: TenantDirectory,
         stores: StoreResolver,
         images: ImageRepository,
+        pending: PendingImages,
+        pending_due: timedelta,
         workers: Executor,
         limits: Limits,
         clock: Clock,
     ) -> None:
         self._tenants, self._stores, self._images = tenants, stores, images
+        self._pending, self._pending_due = pending, pending_due
         self._workers, self._limits, self._clock = workers, limits, clock
 
     def __call__(self, batch: Sequence[ImageUploaded]) -> list[Outcome]:
@@ -42,7 +56,8 @@ class Preprocess:
 
     def _preprocess_tenant(self, tenant: Tenant, batch: Sequence[ImageUploaded]) -> list[Outcome]:
         ids = [event.image_id for event in batch]
-        work, ended = split_current(batch, self._images.find(tenant, ids))
+        found = self._images.find(tenant, ids)
+        work, ended = split_current(batch, found)
         store = self._stores.for_tenant(tenant)
         results: list[StageResult] = []
 
@@ -53,7 +68,20 @@ class Preprocess:
         self._images.advance(tenant, results)
         gone = buried(self._images.find(tenant, [result.image_id for result in results]))
         store.delete(key for image_id in gone for key in derived_keys(image_id))
-        return without_buried(outcomes, batch, gone)
+        return self._settled(batch, without_buried(outcomes, batch, gone), found)
+
+    def _settled(
+        self, batch: Sequence[ImageUploaded], outcomes: list[Outcome], found: dict[str, ImageRecord | Tombstone]
+    ) -> list[Outcome]:
+        over = {
+            (event.tenant_id, event.image_id): row.generation if isinstance(row, ImageRecord) else LAST_GENERATION
+            for event, outcome in zip(batch, outcomes, strict=True)
+            if isinstance(outcome, Done) and has_ended(row := found.get(event.image_id))
+        }
+        if not over:
+            return outcomes
+        due = self._clock.now() + self._pending_due
+        return followed_by(outcomes, self._pending.finish([*over], due, [*over.values()]))
 
     def _preprocess_one(
         self, tenant: Tenant, store: ObjectStore, event: ImageUploaded, results: list[StageResult]
@@ -86,6 +114,10 @@ class Preprocess:
                 for model in tenant.models
             )
         )
+
+
+def has_ended(row: ImageRecord | Tombstone | None) -> bool:
+    return isinstance(row, Tombstone) or (row is not None and row.step >= Step.FAILED)
 
 
 def _write_derived(store: ObjectStore, image_id: str, image: Standardised) -> None:

@@ -1,7 +1,7 @@
 """Maintenance ``sweep``: rows, objects and vectors of a tenant held against each other."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from deeplens.domain import Tenant
@@ -30,11 +30,12 @@ class Sweep:
         images: ImageRepository,
         index: VectorIndex,
         vector_states: VectorStates,
+        thumbnails_kept: timedelta | None,
         clock: Clock,
     ) -> None:
         self._images, self._index, self._clock = images, index, clock
         self._phases: dict[str, Phase] = {
-            "rows": SweepRows(stores, images, index, vector_states, clock),
+            "rows": SweepRows(stores, images, index, vector_states, thumbnails_kept, clock),
             "objects": SweepObjects(stores, images),
             "points": SweepPoints(images, index),
         }

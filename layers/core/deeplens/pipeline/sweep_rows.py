@@ -1,15 +1,15 @@
 """What rows lack: their original, what is made of it, their vectors, the rest of their deletion."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import takewhile
 
 from deeplens.contracts.events import Event, Failure, ImageMaintenance
-from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
+from deeplens.domain import ImageRecord, ObjectInfo, StageResult, Step, Tenant, Tombstone
 from deeplens.errors import InvalidEvent, ObjectNotFound
 from deeplens.maintenance import Finding, judge_row, report_of
 from deeplens.pipeline.delete_images import ACTIONS
-from deeplens.pipeline.keys import PREFIXES, derived_keys, image_of
+from deeplens.pipeline.keys import PREFIXES, derived_keys, image_of, processed_key
 from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.requests import extraction_request, uploaded_again
 from deeplens.pipeline.run_slices import Page
@@ -31,10 +31,11 @@ class SweepRows:
         images: ImageRepository,
         index: VectorIndex,
         vector_states: VectorStates,
+        thumbnails_kept: timedelta | None,
         clock: Clock,
     ) -> None:
         self._stores, self._images, self._index = stores, images, index
-        self._states, self._clock = vector_states, clock
+        self._states, self._kept, self._clock = vector_states, thumbnails_kept, clock
 
     def __call__(self, tenant: Tenant, after: str, before: datetime, dry_run: bool) -> Iterator[Page]:
         while rows := self._images.after(tenant, after, ROWS_AT_ONCE):
@@ -50,11 +51,11 @@ class SweepRows:
         self, tenant: Tenant, rows: Sequence[Row], before: datetime, standing: Standing
     ) -> list[tuple[Row, Finding]]:
         store, lacking = self._stores.for_tenant(tenant), self._lacking(tenant, rows)
-        there = standing(store, rows)
+        there, until = standing(store, rows), dropped_before(self._kept, self._clock.now(), before)
         return [
             (row, finding)
             for row in rows
-            for finding in judge_row(row, before, expected(store, row), there, lacking.get(id_of(row), ()))
+            for finding in judge_row(row, before, expected(store, row, until), there, lacking.get(id_of(row), ()))
         ]
 
     def _lacking(self, tenant: Tenant, rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -86,7 +87,7 @@ class SweepRows:
                 )
             case ImageRecord(), "row-without-object":
                 gone = Failure(code=ObjectNotFound.code, message=LOST, retryable=False)
-                yield from image_failed(tenant, row.id, gone, now)
+                yield from image_failed(tenant, row.id, row.generation + 1, gone, now)
             case ImageRecord(), "row-without-derived":
                 yield uploaded_again(tenant, row)
             case ImageRecord(), "row-without-vector":
@@ -119,29 +120,47 @@ def id_of(row: Row) -> str:
     return row.image_id if isinstance(row, Tombstone) else row.id
 
 
-def expected(store: ObjectStore, row: Row) -> list[str]:
-    """Keys that belong to a live row, the original's first; none where that stands outside the tenant's store."""
+def expected(store: ObjectStore, row: Row, until: datetime | None = None) -> list[str]:
+    """Keys that belong to a live row, the original's first; none where that stands outside the tenant's store.
+
+    ``until`` is when images completed whose thumbnails may have been dropped by now.
+    """
     if isinstance(row, Tombstone):
         return []
+    derived = [processed_key(row.id)] if until and may_lack_thumbnails(row, until) else derived_keys(row.id)
     try:
-        return [store.key_of(row.storage_path), *derived_keys(row.id)]
+        return [store.key_of(row.storage_path), *derived]
     except InvalidEvent:
         return []
 
 
+def dropped_before(kept: timedelta | None, now: datetime, before: datetime) -> datetime | None:
+    """Until when images completed whose thumbnails may be gone, never later than ``before``; None: none may be."""
+    return None if kept is None else min(now - kept, before)
+
+
+def may_lack_thumbnails(row: ImageRecord, until: datetime) -> bool:
+    return row.step is Step.COMPLETED and row.completed_at is not None and row.completed_at < until
+
+
 def listed(store: ObjectStore, rows: Sequence[Row]) -> set[str]:
-    """Keys of a page's images: each folder is read from the least of their ids to the greatest."""
+    """Keys of a page's images."""
+    return {entry.key for entry in entries_of(store, rows, PREFIXES)}
+
+
+def entries_of(store: ObjectStore, rows: Sequence[Row], prefixes: Sequence[str]) -> Iterator[ObjectInfo]:
+    """Objects of a page's images: each folder is read from the least of their ids to the greatest."""
     ids = {id_of(row) for row in rows}
     least, greatest = min(ids, default=""), max(ids, default="")
-    keys = (
-        entry.key
-        for prefix in PREFIXES
+    entries = (
+        entry
+        for prefix in prefixes
         for entry in takewhile(
             lambda entry, prefix=prefix: entry.key.removeprefix(prefix).partition(".")[0] <= greatest,  # type: ignore[misc]
             store.list(prefix, prefix + least),
         )
     )
-    return {key for key in keys if image_of(key) in ids}
+    return (entry for entry in entries if image_of(entry.key) in ids)
 
 
 def asked_for(store: ObjectStore, rows: Sequence[Row]) -> set[str]:

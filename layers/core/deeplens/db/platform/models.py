@@ -261,6 +261,26 @@ class DeadLetterRow(Base):
     )
 
 
+class OperatorAlertRow(Base):
+    """Dead letters and broken runs; triggers add them. ``due`` is when somebody else may try to tell of one."""
+
+    __tablename__ = "operator_alerts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    code: Mapped[str]
+    stage: Mapped[str | None]
+    tenant_id: Mapped[str | None]
+    raised_at: Mapped[datetime]
+    due: Mapped[datetime]
+    told_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("operator_alerts_untold", "due", postgresql_where=text("told_at IS NULL")),
+        Index("operator_alerts_raised", "raised_at"),
+    )
+
+
 class UsageEventRow(Base):
     """Ids of the events already counted."""
 

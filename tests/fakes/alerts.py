@@ -1,0 +1,56 @@
+"""Alerts in dictionaries, held to the promises of PostgreSQL by ``tests/integration/db``; a channel that notes."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from deeplens.alerts import Alert, Digest
+
+from tests.fakes.letters import FakeDeadLetters
+from tests.fakes.maintenance import FakeMaintenanceRuns
+
+
+class RecordingChannel:
+    """``AlertChannel``; ``failure`` is raised by every call while it is set."""
+
+    def __init__(self) -> None:
+        self.sent: list[Digest] = []
+        self.failure: Exception | None = None
+
+    def send(self, digest: Digest) -> None:
+        if self.failure:
+            raise self.failure
+        self.sent.append(digest)
+
+
+class FakeAlerts:
+    """``Alerts`` of what stands in the fakes beside it."""
+
+    def __init__(self, letters: FakeDeadLetters, runs: FakeMaintenanceRuns) -> None:
+        self._letters, self._runs = letters, runs
+        self._due: dict[str, datetime] = {}
+        self._settled: set[str] = set()
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Alert]:
+        open_ = [one for one in self._raised() if one.id not in self._settled and self._due.get(one.id, now) <= now]
+        claimed = sorted(open_, key=lambda one: (self._due.get(one.id, one.raised_at), one.raised_at, one.id))[:limit]
+        self._due |= {one.id: until for one in claimed}
+        return sorted(claimed, key=lambda one: (one.raised_at, one.id))
+
+    def told(self, ids: Sequence[str], now: datetime) -> None:
+        self._settled.update(ids)
+
+    def forget(self, before: datetime, limit: int) -> int:
+        old = {one.id for one in self._raised() if one.raised_at < before} - self._settled
+        self._settled |= set(sorted(old)[:limit])
+        return len(old)
+
+    def _raised(self) -> list[Alert]:
+        letters = [
+            Alert(one.id, "dead-letter", one.error_code, one.stage, one.tenant_id, one.failed_at)
+            for one in self._letters.letters.values()
+        ]
+        return letters + [
+            Alert(run.id, "maintenance", run.error.partition(":")[0], run.type, run.tenant_id, run.ended_at)
+            for run in self._runs.runs.values()
+            if run.error and run.ended_at
+        ]
