@@ -47,6 +47,10 @@ def image_not_found(image_id: str) -> ApiError:
     return ApiError(404, "image-not-found", "Image not found", f"There is no image {image_id}.")
 
 
+def upload_not_found(upload_id: str) -> ApiError:
+    return ApiError(404, "upload-not-found", "Upload not found", f"There is no upload {upload_id}.")
+
+
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's documentation: its refusals, beside those every authenticated route has."""
     return {
