@@ -41,7 +41,7 @@ class SignedForm(MultiPartParser):
     """
 
     def __init__(self, request: Request, check: Callable[[Mapping[str, str]], int]) -> None:
-        super().__init__(request.headers, request.stream(), max_files=1, max_fields=10, max_part_size=4096)  # type: ignore[arg-type]
+        super().__init__(request.headers, request.stream(), max_files=1, max_fields=10, max_part_size=4096)
         self._check, self._left = check, 0
 
     async def read(self) -> tuple[str, Any]:
@@ -66,7 +66,7 @@ class SignedForm(MultiPartParser):
 
 
 class ObjectUrls:
-    """Answers below ``/_objects/{bucket}``: ``GET`` and ``PUT`` of a key with a signed query, ``POST`` of a signed form.
+    """Answers below ``/_objects/{bucket}``: ``GET`` and ``PUT`` of a key with a signed query, ``POST`` of a form.
 
     Parameters
     ----------

@@ -24,6 +24,7 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.FileTooLarge: 413,
     errors.UnsupportedFormat: 415,
     errors.InvalidImage: 422,
+    errors.StorageFull: 413,
     errors.ObjectNotFound: 404,
     errors.TenantNotFound: 403,
     errors.ImageNotFound: 404,
