@@ -54,12 +54,8 @@ class Sender:
 
     def settled(self, entry: Entry, known: dict[str, str]) -> Entry:
         """What becomes of a file that is an image. Raises ``Refused`` where the credentials are, and ``Stopped``."""
-        if image_id := known.get(entry.sha256 or ""):
-            return replace(entry, state="known", image_id=image_id)
-        if self._dry_run:
-            return self._claimed(entry)
-        entry = self._claimed(replace(entry, key=entry.key or uuid.uuid4().hex))
-        if entry.state != "sending":
+        entry = self._claimed(replace(entry, key=entry.key or uuid.uuid4().hex), known.get(entry.sha256 or ""))
+        if self._dry_run or entry.state != "sending":
             return entry
         try:
             sent = self._small(entry) if entry.size <= SMALL_BYTES else self._large(entry)
@@ -71,11 +67,13 @@ class Sender:
             return replace(entry, state="failed", code="unreadable", reason=error.strerror or str(error))
         return replace(entry, state="sent", image_id=sent)
 
-    def _claimed(self, entry: Entry) -> Entry:
-        """The entry, noted as being sent, unless another file of the same bytes is."""
+    def _claimed(self, entry: Entry, image_id: str | None) -> Entry:
+        """The entry, noted as being sent, unless the server has its bytes or another file brings them."""
         with self._claiming:
             if twin := self._journal.twin(entry.sha256 or "", entry.path):
                 return replace(entry, state="same", reason=f"the same bytes as {twin}")
+            if image_id:
+                return replace(entry, state="known", image_id=image_id)
             self._journal.note(entry)
         return entry
 
