@@ -63,8 +63,13 @@ def upload(
     api = Api(base, stopping, {"X-API-Key": key} if key else {}, auth, workers + 1)
     place = journal or default_journal(base, key.split("_")[1] if key.count("_") > 1 else client_id)
     with opened(place, dry_run=dry_run) as notes:
-        code = _run(paths, recursive, Sender(api, notes, tag or [], dry_run=dry_run), notes, stopping, workers, again)
-        api.close()
+        sender = Sender(api, notes, tag or [], dry_run=dry_run)
+        try:
+            code = _run(paths, recursive, sender, notes, stopping, workers, again)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        finally:
+            api.close()
     raise typer.Exit(code)
 
 
