@@ -7,11 +7,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from deeplens.bootstrap import Parts
 from deeplens.limits import ResourceLimits
 from PIL import Image
 
 from local.stack import Stack
-from tests.e2e.conftest import TenantClient, eventually, picture
+from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
 ENDED = ("ingested", "failed")
 
@@ -175,26 +176,27 @@ def test_another_tenant_neither_sees_nor_touches_an_upload(client: TenantClient,
     assert client.http.delete(path).status_code == 202
 
 
-def test_the_tenants_limits_hold(client: TenantClient) -> None:
-    totals = client.parts.images.totals(client.tenant)
-    full = ResourceLimits(max_images=totals.images + 1, max_file_bytes=5000)
-    body = picture(4014, side=64)
-    first, second = begin(client, body), begin(client, picture(4015, side=64))
-    client.parts.tenant_records.set_limits(client.tenant.id, full)
-    try:
-        too_large = {"fileName": "a", "sizeBytes": 5001}
-        eventually(lambda: client.http.post("/uploads", json=too_large).status_code, lambda status: status == 413)
-        refused = client.http.post("/uploads", json={"fileName": "a", "sizeBytes": 5000})
-        assert (refused.status_code, refused.json()["type"]) == (413, "/problems/quota-exceeded")
-        send(first, body)
-        assert ended(client, first)["status"] == "ingested"
-        send(second, picture(4015, side=64))
-        found = ended(client, second)
-        assert (found["status"], found["error"]["code"]) == ("failed", "QUOTA_EXCEEDED")
-    finally:
-        client.parts.tenant_records.set_limits(client.tenant.id, ResourceLimits())
-        unlimited = {"fileName": "a", "sizeBytes": 5001}
-        eventually(lambda: client.http.post("/uploads", json=unlimited).status_code, lambda status: status == 201)
+@pytest.mark.parametrize("storage", ["nfs", "s3"])
+def test_the_tenants_limits_hold(stack: Stack, parts: Parts, storage: str) -> None:
+    limited = new_client(stack, parts, f"tenant_limited_{storage}", storage)
+    # Before any function knows the tenant: they remember its row for ten seconds.
+    parts.tenant_records.set_limits(limited.tenant.id, ResourceLimits(max_images=2, max_file_bytes=5000))
+    bodies = [picture(4014 + n, side=64) for n in range(2)]
+    first, second = (begin(limited, body) for body in bodies)
+
+    for size, code in ((5001, "file-too-large"), (5000, "quota-exceeded")):
+        refused = limited.http.post("/uploads", json={"fileName": "a", "sizeBytes": size})
+        assert (refused.status_code, refused.json()["type"]) == (413, f"/problems/{code}")
+    # What came another way has taken the second upload's place when it arrives.
+    limited.completed(picture(4019, side=64))
+    send(first, bodies[0])
+    assert ended(limited, first)["status"] == "ingested"
+    send(second, bodies[1])
+    found = ended(limited, second)
+
+    assert (found["status"], found["error"]["code"]) == ("failed", "QUOTA_EXCEEDED")
+    eventually(lambda: left_over(limited), lambda keys: not keys)
+    assert not [key for key in limited.objects() if second["uploadId"].removeprefix("upl_") in key]
 
 
 def test_a_form_is_good_for_nothing_else(client: TenantClient) -> None:
