@@ -18,6 +18,7 @@ from deeplens.tenants import migrate_platform, migrate_tenants
 from local.config import LocalConfig
 from local.development import seed
 from local.runner import Runner
+from local.runner.queues import ACCOUNT
 from local.services import (
     ChildService,
     InferenceService,
@@ -110,6 +111,8 @@ class Stack:
             "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),
             "PUBLIC_URL": self.api_url,
+            # Where a new bucket on LocalStack sends its notifications, whoever makes it.
+            "OBJECT_QUEUE_ARN": f"arn:aws:sqs:{AWS_DEFAULTS['AWS_REGION']}:{ACCOUNT}:ObjectQueue",
             "DEFAULT_STORAGE": self.config.storage,
             "IDENTITY_URL": self.identity_url,
             "URL_SIGNING_KEY": self._kept_secret("signing.key"),

@@ -8,6 +8,7 @@ from deeplens.pipeline.settle_tenants import SettleTenants
 from deeplens.pipeline.tell_operators import TellOperators
 from deeplens.pipeline.tick_maintenance import TickMaintenance
 from deeplens.pipeline.tick_rollouts import TickRollouts
+from deeplens.pipeline.tick_uploads import TickUploads
 from deeplens.pipeline.tick_webhooks import TickWebhooks
 
 handler = schedule_handler(
@@ -15,6 +16,7 @@ handler = schedule_handler(
     TickRollouts,
     TickMaintenance,
     TickWebhooks,
+    TickUploads,
     RotateSigningKeys,
     SettleTenants,
     FoldRequests,

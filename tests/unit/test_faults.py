@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from deeplens import ports, webhooks
+from deeplens import direct_uploads, ports, webhooks
 from deeplens.bootstrap import parts
 from deeplens.faults import EFFECTS, FaultyParts, Watched, at_random, watched
 from deeplens.parts import Parts
@@ -25,25 +25,29 @@ PORTS = {
     "images": ports.ImageRepository,
     "index": ports.VectorIndex,
     "maintenance_runs": ports.MaintenanceRuns,
+    "object_queue": direct_uploads.ObjectQueue,
     "pending": ports.PendingImages,
     "publisher": ports.EventPublisher,
     "retries": ports.RetryQueue,
     "rollouts": ports.Rollouts,
     "store": ports.ObjectStore,
+    "uploads": direct_uploads.DirectUploads,
     "usage": ports.UsageMeter,
     "vector_states": ports.VectorStates,
     "webhooks": webhooks.Webhooks,
 }
 READS = {
     "dead_letters": {"page", "groups"},
-    "images": {"totals", "find", "page", "after", "timeline"},
+    "images": {"totals", "find", "page", "after", "timeline", "with_digests"},
     "index": {"search", "vector_of", "existing", "scroll", "count", "ping"},
     "maintenance_runs": {"find", "of_tenant", "sweeps_due"},
     "pending": set[str](),
     "publisher": {"connect", "ping"},
     "retries": set[str](),
     "rollouts": {"find", "of_tenant", "unfinished"},
-    "store": {"get", "stream", "head", "list", "presign_get", "presign_put", "uri", "key_of"},
+    "object_queue": set[str](),
+    "store": {"get", "stream", "head", "list", "presign_get", "presign_put", "uploads", "uri", "key_of"},
+    "uploads": {"find", "reserved"},
     "usage": {"days"},
     "vector_states": {"indexed", "counts", "sample"},
     "webhooks": {"of_tenant", "find", "overdue", "deliveries"},

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from deeplens.ports import (
         Alerts,
         DeadLetters,
+        DirectUploads,
         ImageRepository,
         MaintenanceRuns,
         PendingImages,
         RequestCounters,
         Rollouts,
+        StoreOwners,
         TenantDirectory,
         UsageMeter,
         VectorStates,
@@ -77,6 +79,18 @@ class DatabaseParts:
         from deeplens.db.maintenance import PostgresMaintenanceRuns
 
         return PostgresMaintenanceRuns(self.connections)
+
+    @cached_property
+    def uploads(self) -> DirectUploads:
+        from deeplens.db.direct_uploads import PostgresDirectUploads
+
+        return PostgresDirectUploads(self.connections)
+
+    @cached_property
+    def store_owners(self) -> StoreOwners:
+        from deeplens.db.direct_uploads import PostgresDirectUploads
+
+        return PostgresDirectUploads(self.connections)
 
     @cached_property
     def webhooks(self) -> Webhooks:

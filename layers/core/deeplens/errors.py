@@ -56,6 +56,18 @@ class TooManyFrames(InvalidImage):
     code = "TOO_MANY_FRAMES"
 
 
+class ChecksumMismatch(InvalidImage):
+    """The bytes that arrived are not those that were declared."""
+
+    code = "CHECKSUM_MISMATCH"
+
+
+class StorageFull(PipelineError):
+    """The tenant's quota has no room for a file that arrived."""
+
+    code = "QUOTA_EXCEEDED"
+
+
 class ObjectNotFound(PipelineError):
     """No object stands at this key of the tenant's store."""
 

@@ -22,11 +22,13 @@ EFFECTS: dict[str, frozenset[str]] = {
         ("create_collection", "drop_collection", "upsert", "delete", "replace_payload", "delete_points")
     ),
     "maintenance_runs": frozenset(("start", "move", "overdue", "forget", "changed")),
+    "object_queue": frozenset(("send",)),
     "pending": frozenset(("admit", "finish", "postpone", "overdue")),
     "publisher": frozenset(("publish", "resend")),
     "retries": frozenset(("send",)),
     "rollouts": frozenset(("register", "start", "swap", "end", "dropped")),
     "store": frozenset(("ensure", "remove", "put", "delete", "copy")),
+    "uploads": frozenset(("add", "keep_multipart", "claim", "put_off", "end", "expect", "overdue", "forget")),
     "usage": frozenset(("record",)),
     "vector_states": frozenset(("record", "plan", "release", "forget")),
     "webhooks": frozenset(("save", "remove", "record", "add", "claim", "settle", "release", "again", "forget")),

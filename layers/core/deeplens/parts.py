@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from deeplens.egress.rules import EgressRules
     from deeplens.imaging.limits import Limits
     from deeplens.lifecycle import TenantLifecycle
-    from deeplens.ports import AlertChannel, Clock, Embedder, EventPublisher, RetryQueue, StoreResolver, VectorIndex
+    from deeplens.limits import ResourceLimits
+    from deeplens.ports import (
+        AlertChannel,
+        Clock,
+        Embedder,
+        EventPublisher,
+        ObjectQueue,
+        RetryQueue,
+        StoreResolver,
+        VectorIndex,
+    )
     from deeplens.retries import Backoff
     from deeplens.tenants import Provisioning
     from deeplens.webhooks import WebhookSender, WebhookSigner
@@ -51,6 +61,21 @@ class Parts(DatabaseParts):
 
         own = self.settings
         return Limits(own.max_image_bytes, own.max_image_pixels, own.max_image_frames)
+
+    @cached_property
+    def default_limits(self) -> ResourceLimits:
+        return self.settings.default_limits
+
+    @cached_property
+    def object_queue(self) -> ObjectQueue:
+        from deeplens.sqs.object_queue import SqsObjectQueue
+
+        def sqs() -> Any:
+            from deeplens.aws import client
+
+            return client("sqs")
+
+        return SqsObjectQueue(sqs, self.settings.object_queue_url)
 
     @cached_property
     def sweep_grace(self) -> timedelta:

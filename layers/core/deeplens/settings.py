@@ -72,6 +72,8 @@ class Settings(BaseSettings):
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     retry_queue_url: str = Field("", description="SQS queue that failed records wait in for their next attempt")
     alert_topic_arn: str = Field("", description="SNS topic that operators are told on; empty means by the log only")
+    object_queue_url: str = Field("", description="SQS queue that buckets notify of uploads")
+    object_queue_arn: str = Field("", description="Its ARN, which new buckets are given; empty: they notify nobody")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
     faults: str = Field(
         "",
