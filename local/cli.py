@@ -258,21 +258,15 @@ def chaos(
     Exits 1 on any violation, says which, keeps the stack's folder and prints the command that runs the same again:
     alike, not identical, as signals hit whatever is running at that moment.
     """
-    from local.bench.figures import publish
+    from local.chaos.report import report
     from local.chaos.run import Options, run_chaos
 
     options = Options(photos, clients, seconds, seed, storage, faults)
     try:
-        outcome = run_chaos(options)
+        held = report(options, run_chaos(options))
     except (ServiceFailed, DeepLensError) as error:
         raise fail(str(error)) from None
-    publish("chaos", outcome.figures)
-    for violation in outcome.violations:
-        console.print(f"[bold red]✗[/] {violation}", highlight=False, soft_wrap=True)
-    console.print(f"again: {options.command}", highlight=False, soft_wrap=True)
-    if outcome.violations:
-        raise typer.Exit(1)
-    console.print("[green]✓[/] every accepted photo is accounted for")
+    raise typer.Exit(0 if held else 1)
 
 
 if __name__ == "__main__":

@@ -134,6 +134,7 @@ class Stack:
         try:
             self._start_services(progress)
             self._start_runner(progress)
+            self.supervisor = Supervisor(self.services, self._log)
             self.supervisor.start()
             self._write_state()
         except BaseException:

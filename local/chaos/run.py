@@ -56,8 +56,8 @@ class Options:
 
     @property
     def command(self) -> str:
-        given = (f"--{name} {getattr(self, name):g}" for name in ("photos", "clients", "seconds", "seed", "faults"))
-        return f"deeplens chaos {' '.join(given)} --storage {self.storage}"
+        counts = f"--photos {self.photos} --clients {self.clients} --seconds {self.seconds:g} --seed {self.seed}"
+        return f"deeplens chaos {counts} --faults {self.faults:g} --storage {self.storage}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def strike_and_check(stack: Stack, options: Options) -> Outcome:
         "kills": striker.done["kill"],
         "freezes": striker.done["freeze"],
         "parts_restarted": stack.supervisor.restarts,
-        "functions_restarted": sum(pool.starts - 1 for pool in stack.runner.pools.values() if pool.starts),
+        "functions_restarted": sum(pool.restarts for pool in stack.runner.pools.values()),
         "upload_seconds": round(struck - started, 1),
         "settle_seconds": round(ended - struck, 1),
         "seed": options.seed,

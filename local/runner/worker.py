@@ -225,9 +225,9 @@ class Pool:
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     @property
-    def starts(self) -> int:
-        """Processes so far: the first ones, and one more after each that ended."""
-        return sum(worker.starts for worker in self._workers)
+    def restarts(self) -> int:
+        """Processes that took the place of one that had ended."""
+        return sum(max(0, worker.starts - 1) for worker in self._workers)
 
     def kill_one(self) -> int | None:
         """End a process as a crash would; for tests."""

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -170,3 +171,14 @@ def test_signed_urls_name_the_bucket_and_the_key(store: DirectoryStore) -> None:
     url = store.presign_get("a b/ö", timedelta(minutes=1))
     assert url.startswith("http://api.example/_objects/acme/a%20b/%C3%B6?expires=")
     assert store.presign_put("a b/ö", timedelta(minutes=1), "image/png") != url
+
+
+def test_what_a_process_was_writing_when_it_died_is_removed_a_day_later(store: DirectoryStore, root: Path) -> None:
+    store.put("images/.writing-mine", b"an object of this name", "text/plain")
+    for name in (".writing-young", ".writing-old", "old.txt"):
+        (root / "acme" / "images" / name).write_bytes(b"left")
+    for name in (".writing-old", "old.txt", ".writing-mine~"):
+        os.utime(root / "acme" / "images" / name, (0, time.time() - 2 * 86_400))
+
+    assert [entry.key for entry in store.list()] == ["images/.writing-mine"]
+    assert files_below(root / "acme" / "images") == [".writing-mine~", ".writing-young", "old.txt"]

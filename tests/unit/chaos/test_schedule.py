@@ -1,11 +1,14 @@
 """What chaos strikes and when: a pure function of the seed."""
 
+import json
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from local.chaos.photos import BROKEN_EVERY, is_broken, photo
-from local.chaos.run import Options, parts_to_strike
+from local.chaos.report import report
+from local.chaos.run import Options, Outcome, parts_to_strike
 from local.chaos.schedule import FROZEN_SECONDS, KINDS, Strike, plan
 
 PARTS = parts_to_strike("nfs")
@@ -69,6 +72,24 @@ def test_photos_are_functions_of_seed_and_number() -> None:
 
 
 def test_a_run_says_how_it_is_run_again() -> None:
-    command = Options(photos=80, clients=4, seconds=20, seed=9, faults=0.01).command
-    expected = "deeplens chaos --photos 80 --clients 4 --seconds 20 --seed 9 --faults 0.01 --storage nfs"
+    command = Options(photos=80, clients=4, seconds=20, seed=12345678, faults=0.01).command
+    expected = "deeplens chaos --photos 80 --clients 4 --seconds 20 --seed 12345678 --faults 0.01 --storage nfs"
     assert command == expected
+
+
+@pytest.mark.parametrize(("violations", "held"), [([], True), (["img_1: was answered 202 and has no row"], False)])
+def test_the_report_names_violations_and_how_to_repeat(
+    violations: list[str],
+    held: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = Options(seed=9)
+    assert report(options, Outcome({"lost": len(violations), "seed": 9}, violations)) is held
+
+    said = capsys.readouterr().out
+    assert f"again: {options.command}" in said.replace("\n", "")
+    assert all(violation in said for violation in violations)
+    assert json.loads((tmp_path / ".bench" / "chaos.json").read_text()) == {"lost": len(violations), "seed": 9}

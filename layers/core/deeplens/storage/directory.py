@@ -4,6 +4,7 @@ import hashlib
 import mimetypes
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
 from deeplens.storage.signing import signed_url
 
 WRITING = ".writing-"
+ABANDONED_SECONDS = 86_400
 SUFFIX = "~"
 """Every object's file ends in it, so that ``a`` and ``a/b`` can both be objects: one a file, one in a directory."""
 TYPE_ATTRIBUTE = "user.content_type"
@@ -145,8 +147,11 @@ class DirectoryStore:
         for folder, _, files in os.walk(start, onerror=_unless_missing):
             for name in files:
                 path = Path(folder, name)
-                if name.endswith(SUFFIX) and not path.is_symlink():
-                    yield path.relative_to(self._folder).as_posix().removesuffix(SUFFIX)
+                if name.endswith(SUFFIX):
+                    if not path.is_symlink():
+                        yield path.relative_to(self._folder).as_posix().removesuffix(SUFFIX)
+                elif name.startswith(WRITING):
+                    _forget_abandoned(path)
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
@@ -171,6 +176,13 @@ def _write(path: Path, body: bytes | BinaryIO, content_type: str) -> None:
             os.setxattr(file.fileno(), TYPE_ATTRIBUTE, content_type.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _forget_abandoned(writing: Path) -> None:
+    """Remove what a process was writing when it died; whoever lists the folder finds it. A living one is younger."""
+    with suppress(OSError):
+        if time.time() - writing.stat().st_mtime > ABANDONED_SECONDS:
+            writing.unlink()
 
 
 def _make_folders(folder: Path) -> None:
