@@ -43,7 +43,7 @@ class Invocation:
         return int(1000 * (self.ends - self.now))
 
 
-@pytest.mark.parametrize(("seconds", "worked"), [(300, 5), (60, 2), (5, 1)])
+@pytest.mark.parametrize(("seconds", "worked"), [(300, 5), (60, 3), (5, 1)])
 def test_a_function_takes_on_what_lambda_leaves_it_time_for(
     monkeypatch: pytest.MonkeyPatch, seconds: int, worked: int
 ) -> None:
