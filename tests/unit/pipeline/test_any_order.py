@@ -203,7 +203,7 @@ def check_totals(machine: Machine) -> None:
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(
-    max_examples=HISTORIES or 60,
+    max_examples=HISTORIES or 150,
     stateful_step_count=40,
     derandomize=not HISTORIES,
     database=None,

@@ -187,3 +187,13 @@ def test_a_late_failure_adds_nothing_to_the_history_of_a_completed_image(machine
     machine.flow.clock.skip(timedelta(hours=1))
     machine.drain()
     assert machine.flow.images.timeline(machine.owner(image_id), image_id) == history
+
+
+def test_a_late_failure_of_a_deleted_image_is_nobodys_business(machine: Machine) -> None:
+    image_id = uploaded(machine, good=False)
+    machine.deliver(IMAGES_UPLOADED.name)
+    machine.delete(image_id)
+    machine.drain()
+    machine.replay_every_topic()
+
+    assert (machine.flow.dead_letters.letters, machine.flow.retries.messages) == ({}, {})

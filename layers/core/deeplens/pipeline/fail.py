@@ -198,10 +198,10 @@ def _vectors_failed(events: Sequence[ProcessingFailed], tenant: Tenant) -> list[
 
 
 def _superseded(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:
-    """Whether it holds no more: of an older generation, or of an upload that was taken up again and has its row now."""
+    """Whether it holds no more: of a deleted image, of an older generation, or of an upload that has its row by now."""
     row = found.get(event.image_id or "")
     if not isinstance(row, ImageRecord):
-        return False
+        return row is not None
     return row.generation > (event.generation or 1) or event.error.code == ImageNotFound.code
 
 

@@ -1,0 +1,40 @@
+"""What is given up reaches the operators, through the function on the schedule and SNS."""
+
+import json
+
+from deeplens.aws import client as aws
+
+from local.runner.queues import create_queues, topic_values
+from local.services.localstack import REGION
+from local.stack import Stack
+from tests.e2e.conftest import TenantClient, eventually, picture
+
+EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}
+
+
+def test_operators_are_told_of_a_dead_letter(stack: Stack, other: TenantClient) -> None:
+    assert stack.runner is not None
+    sqs = aws("sqs")
+    create_queues(sqs, {"Operators": {}})
+    url = f"{stack.environment['AWS_ENDPOINT_URL']}/000000000000/Operators"
+    topic = topic_values(stack.runner.template.topics, REGION)["AlertsTopic"]
+    aws("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:000000000000:Operators")
+
+    image_id = other.upload(picture(2900)[:3000])
+    letter = "SELECT id FROM dead_letters WHERE image_id = %s"
+    eventually(lambda: other.rows(letter, [image_id]))
+    # The runner's own minute may be faster.
+    stack.runner.invoke("on_schedule", EVERY_MINUTE)
+
+    codes: set[str] = set()
+
+    def told() -> bool:
+        for message in sqs.receive_message(QueueUrl=url, WaitTimeSeconds=1).get("Messages", []):
+            body = json.loads(json.loads(message["Body"])["Message"])
+            codes.update(group["code"] for group in body["groups"] if group["stage"] == "preprocess")
+        return "IMAGE_CORRUPT" in codes
+
+    eventually(told)
+    assert (
+        other.rows("SELECT 1 FROM operator_alerts WHERE told_at IS NULL AND due < now() - interval '1 hour'", []) == 0
+    )
