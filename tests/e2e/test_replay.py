@@ -13,7 +13,7 @@ from deeplens.webhooks import Webhook
 
 from local.runner.template import KafkaEvent
 from local.stack import Stack, quiet
-from tests.e2e.conftest import TenantClient, eventually, new_client, picture, running_stack
+from tests.e2e.conftest import TenantClient, eventually, new_client, own_clients, picture, running_stack
 from tests.e2e.endpoint import Endpoint, serving
 
 PLATFORM = {
@@ -32,7 +32,7 @@ TENANT = ("images", "image_events", "deleted_images", "image_models", "storage_t
 @pytest.fixture(scope="module")
 def own_stack() -> Iterator[Stack]:
     """What other tests have left on the topics would take minutes to go through again."""
-    with running_stack() as stack:
+    with own_clients(), running_stack() as stack:
         yield stack
 
 
