@@ -1,14 +1,24 @@
-"""every minute → what nothing else wakes → images.uploaded, images.maintenance, tenant.notifications"""
+"""every minute → what nothing else wakes → images.uploaded, images.maintenance, tenant.notifications, tenant.usage"""
 
 from deeplens.bootstrap import schedule_handler
 from deeplens.pipeline.fold_requests import FoldRequests
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.pipeline.rotate_keys import RotateSigningKeys
 from deeplens.pipeline.settle_tenants import SettleTenants
+from deeplens.pipeline.tick_budgets import TickBudgets
 from deeplens.pipeline.tick_maintenance import TickMaintenance
 from deeplens.pipeline.tick_rollouts import TickRollouts
+from deeplens.pipeline.tick_usage import TickUsage
 from deeplens.pipeline.tick_webhooks import TickWebhooks
 
 handler = schedule_handler(
-    ResumeOverdue, TickRollouts, TickMaintenance, TickWebhooks, RotateSigningKeys, SettleTenants, FoldRequests
+    ResumeOverdue,
+    TickRollouts,
+    TickMaintenance,
+    TickWebhooks,
+    RotateSigningKeys,
+    SettleTenants,
+    FoldRequests,
+    TickUsage,
+    TickBudgets,
 )

@@ -16,12 +16,14 @@ SOURCES = sorted(CORE.rglob("*.py"))
 STAGES = sorted((CORE / "pipeline").glob("*.py"))
 HANDLERS = sorted((ROOT / "functions").glob("*/handler.py"))
 STAGES_KNOW = {
+    "budgets",
     "contracts",
     "dead_letters",
     "domain",
     "errors",
     "imaging",
     "maintenance",
+    "metering",
     "pipeline",
     "ports",
     "retries",

@@ -72,7 +72,9 @@ class Settings(BaseSettings):
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
     retry_queue_url: str = Field("", description="SQS queue that failed records wait in for their next attempt")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
-
+    storage_measured_every_seconds: float = Field(
+        900, ge=0, description="Between two measurements of what a tenant stores, for its usage"
+    )
     sweep_grace_seconds: float = Field(86_400, ge=0, description="What is younger is left alone by maintenance")
     sweep_every_seconds: float = Field(86_400, ge=0, description="Between two sweeps of a tenant that keeps changing")
 

@@ -26,7 +26,10 @@ class Wire(BaseModel):
 
 
 class Event(Wire):
-    """A record's value. ``event_id`` travels as a header, not in the value."""
+    """A record's value. ``event_id`` travels as a header, not in the value.
+
+    An event that a stage gives an id keeps it; any other gets one that follows from the event it came of.
+    """
 
     event_id: str = Field(default="", exclude=True)
 
@@ -249,7 +252,10 @@ class DuplicatesFound(Event):
 
 
 class TenantUsage(Event):
-    """``quantity`` of ``unit`` used by a tenant, e.g. 1 ``images.completed``."""
+    """``quantity`` of ``unit`` used by a tenant, e.g. 1 ``images.completed``.
+
+    ``quantities`` are of further metrics that are counted with the same event, by metric.
+    """
 
     tenant_id: TenantId
     metric: str
@@ -257,6 +263,7 @@ class TenantUsage(Event):
     unit: str
     occurred_at: AwareDatetime
     image_id: ImageId | None = None
+    quantities: dict[str, float] | None = None
 
     @property
     def key(self) -> str:

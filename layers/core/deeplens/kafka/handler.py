@@ -119,7 +119,7 @@ class BatchHandler:
         owners: list[int] = []
         for position, item in enumerate(received):
             for index, event in enumerate(self._follow_ups(item)):
-                event_id = follow_up_id(self._stage.name, item.record.event_id, index)
+                event_id = event.event_id or follow_up_id(self._stage.name, item.record.event_id, index)
                 messages.append(OutgoingMessage(event, event_id, item.record.traceparent))
                 owners.append(position)
         delivered = self._publisher.publish(messages) if messages else []
