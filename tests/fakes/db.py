@@ -175,7 +175,9 @@ class FakeEventLog:
         return self._at(len(self._images.log(tenant))), 0
 
     def page(self, tenant: Tenant, query: LogQuery) -> list[LoggedEvent]:
-        lines = [LoggedEvent(n, owner, self._at(n), line) for n, (owner, line) in enumerate(self._images.log(tenant))]
+        lines = [
+            LoggedEvent(n + 1, owner, self._at(n), line) for n, (owner, line) in enumerate(self._images.log(tenant))
+        ]
         found = [line for line in lines if _logged(line, query)]
         if query.after is None:
             found.reverse()

@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from deeplens.contracts.api import ID, STAGE, ApiModel, Status, TimelineStage, example
 
-EVENT = {**STAGE, "eventId": "4711", "imageId": ID, "recordedAt": "2026-11-20T10:30:01.021Z"}
+EVENT = {**STAGE, "eventId": "4711", "imageId": ID, "recordedAt": "2026-11-20T10:30:02Z"}
 Stage = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_-]{0,39}$")]
 
 
