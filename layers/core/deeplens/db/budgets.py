@@ -6,6 +6,7 @@ from typing import Any
 
 from deeplens.budgets import EXHAUSTED_PERCENT, USAGE_BUDGET, Budget, BudgetState, Warned
 from deeplens.db.connections import Connections
+from deeplens.db.usage import migrated
 from deeplens.db.values import as_jsonb
 from deeplens.metering import GAUGES, month_after, start_of
 
@@ -69,7 +70,7 @@ class PostgresBudgets:
         self._connections = connections
 
     def of_tenant(self, tenant_id: str, month: date) -> list[BudgetState]:
-        with self._connections.platform() as connection:
+        with migrated(self._connections) as connection:
             rows = connection.execute(USED + "ORDER BY b.metric", _values(month, tenant_id)).fetchall()
         return [_state(row, month) for row in rows]
 
@@ -83,7 +84,7 @@ class PostgresBudgets:
             }
             for one in budgets
         ]
-        with self._connections.platform() as connection, connection.transaction():
+        with migrated(self._connections) as connection, connection.transaction():
             connection.execute(KEEP, [tenant_id, [one.metric for one in budgets]])
             connection.execute(SAVE, {"tenant": tenant_id, "given": as_jsonb(given)})
             connection.execute(TELL_ANEW, [tenant_id, month])
@@ -91,17 +92,17 @@ class PostgresBudgets:
     def evaluate(self, now: datetime, month: date, tenant_id: str | None = None) -> None:
         until = start_of(month_after(month)).isoformat()
         values = {**_values(month, tenant_id), "now": now, "until": until, "exhausted": EXHAUSTED_PERCENT}
-        with self._connections.platform() as connection:
+        with migrated(self._connections) as connection:
             connection.execute(EVALUATE.encode(), values)
 
     def untold(self, month: date, limit: int) -> list[Warned]:
-        with self._connections.platform() as connection:
+        with migrated(self._connections) as connection:
             return [Warned(**row) for row in connection.execute(UNTOLD, [USAGE_BUDGET, month, limit])]
 
     def told(self, warned: Sequence[Warned], now: datetime) -> None:
         columns = list(zip(*((one.tenant_id, one.metric, one.month, one.percent) for one in warned), strict=True))
         if columns:
-            with self._connections.platform() as connection:
+            with migrated(self._connections) as connection:
                 connection.execute(TOLD, [now, *map(list, columns)])
 
 

@@ -52,7 +52,7 @@ OVERVIEW = """
 SELECT u.tenant_id, %(last)s::date AS day, u.metric,
        CASE WHEN bool_or(u.level_at IS NOT NULL) THEN avg(u.quantity) ELSE sum(u.quantity) END::float8 AS quantity
 FROM (SELECT id FROM tenants
-      WHERE CASE WHEN %(tenant)s::text IS NULL THEN id > %(after)s ELSE id = %(tenant)s END AND status <> 'deleted'
+      WHERE CASE WHEN %(tenant)s::text IS NULL THEN id > %(after)s ELSE id = %(tenant)s END
       ORDER BY id LIMIT %(limit)s) AS page
 JOIN usage_daily u ON u.tenant_id = page.id AND u.day BETWEEN %(first)s AND %(last)s
 GROUP BY u.tenant_id, u.metric ORDER BY u.tenant_id, u.metric
@@ -90,6 +90,16 @@ DELETE FROM usage_events WHERE event_id IN (
 MOST_DAYS_CARRIED = 60
 
 
+@contextmanager
+def migrated(connections: Connections) -> Iterator[Connection]:
+    """The platform. On the schema before, events wait in their topic and requests come again until the migration."""
+    with connections.platform() as connection:
+        try:
+            yield connection
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+            raise DatabaseUnavailable("the platform's database is not migrated") from error
+
+
 class PostgresUsage:
     """``UsageMeter`` on psycopg."""
 
@@ -101,17 +111,17 @@ class PostgresUsage:
             return
         storable = [(as_text(event), tenant, as_text(metric), float(n), at) for event, tenant, metric, n, at in entries]
         columns = [list(column) for column in zip(*storable, strict=True)]
-        with self._platform() as connection:
+        with migrated(self._connections) as connection:
             connection.execute(RECORD, [list(GAUGES), *columns])
 
     def days(self, tenant_id: str, first: date, last: date) -> list[DayTotal]:
         values = {**NAMES, "tenant": tenant_id, "first": first, "last": last}
-        with self._platform() as connection:
+        with migrated(self._connections) as connection:
             return [DayTotal(**row) for row in connection.execute(DAYS.encode(), values)]
 
     def overview(self, first: date, last: date, tenant_id: str | None, after: str, limit: int) -> list[UsageRow]:
         values = {"first": first, "last": last, "tenant": tenant_id, "after": as_text(after), "limit": limit}
-        with self._platform() as connection:
+        with migrated(self._connections) as connection:
             return [UsageRow(**row) for row in connection.execute(OVERVIEW, values)]
 
     def rows(
@@ -120,11 +130,11 @@ class PostgresUsage:
         tenant, day, metric = after or ("", first, "")
         position = {"after_tenant": as_text(tenant), "after_day": day, "after_metric": as_text(metric)}
         values = {"first": first, "last": last, "tenant": tenant_id, "limit": limit, **position}
-        with self._platform() as connection:
+        with migrated(self._connections) as connection:
             return [UsageRow(**row) for row in connection.execute(ROWS, values)]
 
     def roll_up(self, today: date) -> bool:
-        with self._platform() as connection, connection.transaction():
+        with migrated(self._connections) as connection, connection.transaction():
             begun = connection.execute(BEGIN_DAY, {"today": today}).fetchone()
             missed = (today - begun["before"]).days if begun else 0
             for days_ago in reversed(range(min(missed, MOST_DAYS_CARRIED))):
@@ -133,23 +143,14 @@ class PostgresUsage:
         return begun is not None
 
     def unmeasured(self, now: datetime, every: timedelta, limit: int) -> list[str]:
-        with self._platform() as connection:
+        with migrated(self._connections) as connection:
             found = connection.execute(UNMEASURED, [now - NOTED_EVERY - every, limit])
             return [row["tenant_id"] for row in found]
 
     def measured(self, tenant_ids: Sequence[str], now: datetime) -> None:
-        with self._platform() as connection:
+        with migrated(self._connections) as connection:
             connection.execute(MEASURED, [now - NOTED_EVERY, list(tenant_ids)])
 
     def forget(self, before: datetime, limit: int) -> int:
-        with self._platform() as connection:
+        with migrated(self._connections) as connection:
             return connection.execute(FORGET, [before, limit]).rowcount
-
-    @contextmanager
-    def _platform(self) -> Iterator[Connection]:
-        """On the schema before, events wait in their topic until the migration."""
-        with self._connections.platform() as connection:
-            try:
-                yield connection
-            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-                raise DatabaseUnavailable("the platform's database is not migrated") from error
