@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from deeplens.auth.scopes import ADMIN
 from deeplens.bootstrap import Parts
+from deeplens.limits import ResourceLimits
 from deeplens.topics import TENANT_USAGE
 
 from local.runner.schedule_source import schedule_event
@@ -21,7 +22,6 @@ from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.e2e.test_webhooks import Endpoint, endpoint  # noqa: F401
 
 TENANT = "tenant_metered"
-BUDGETS = f"/tenants/{TENANT}/budgets"
 
 
 @pytest.fixture(scope="module")
@@ -134,26 +134,31 @@ def test_what_was_done_is_metered_once_and_a_replay_changes_no_total(
 
 def test_an_exhausted_budget_pauses_uploads_and_tells_of_it(
     stack: Stack,
-    metered: TenantClient,
+    parts: Parts,
     admin: httpx.Client,
     endpoint: Endpoint,  # noqa: F811
 ) -> None:
-    metered.completed(picture(8840))
-    eventually(lambda: totals(metered).get("images.uploaded", 0), lambda count: count >= 1)
-    hook = admin.post(f"/tenants/{TENANT}/webhooks", json={"url": endpoint.url, "events": ["usage.budget"]}).json()
+    thrifty = new_client(stack, parts, "tenant_thrifty", "nfs")
+    # Set before anybody has read the tenant: what is tried until the pause is known is refused, and makes no image.
+    parts.tenant_records.set_limits("tenant_thrifty", ResourceLimits(max_images=1))
+    thrifty.completed(picture(8840))
+    eventually(lambda: totals(thrifty).get("images.uploaded", 0), lambda count: count == 1)
+    path = "/tenants/tenant_thrifty"
+    hook = admin.post(f"{path}/webhooks", json={"url": endpoint.url, "events": ["usage.budget"]}).json()
     budget = {"metric": "images.uploaded", "limit": 1, "warnPercent": [50], "action": "pause"}
 
-    answer = admin.put(BUDGETS, json={"budgets": [budget]})
+    answer = admin.put(f"{path}/budgets", json={"budgets": [budget]})
+
+    def upload() -> httpx.Response:
+        return thrifty.http.post("/images", files={"file": ("a.jpg", picture(8841))})
 
     assert answer.status_code == 200, answer.text
     assert answer.json()["uploadsPausedUntil"]
-    upload = lambda: metered.http.post("/images", files={"file": ("a.jpg", picture(8841))})  # noqa: E731
     refused = eventually(upload, lambda one: one.status_code == 429, 30)
     assert refused.json()["type"] == "/problems/budget-exhausted"
     assert 0 < int(refused.headers["retry-after"]) <= 31 * 86_400
-    assert metered.search(picture(8840))
-    assert metered.http.get("/usage").json()["budgets"][0]["metric"] == "images.uploaded"
-
+    assert thrifty.search(picture(8840))
+    assert thrifty.http.get("/usage").json()["budgets"][0]["metric"] == "images.uploaded"
     tick(stack)
 
     def told() -> list[dict[str, Any]]:
@@ -161,7 +166,8 @@ def test_an_exhausted_budget_pauses_uploads_and_tells_of_it(
 
     eventually(lambda: [one["percent"] for one in told()], lambda found: found == [50, 100])
     assert [one.get("uploadsPausedUntil") is None for one in told()] == [True, False]
-    assert admin.delete(BUDGETS).status_code == 204
+    assert admin.delete(f"{path}/budgets").status_code == 204
+    parts.tenant_records.set_limits("tenant_thrifty", ResourceLimits())
     eventually(upload, lambda one: one.status_code == 202, 30)
 
 
