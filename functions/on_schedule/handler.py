@@ -1,4 +1,4 @@
-"""every minute → what nothing else wakes → images.uploaded, images.maintenance, tenant.notifications"""
+"""every minute → what nothing else wakes → images.uploaded, images.maintenance, tenant.notifications, tenant.usage"""
 
 from deeplens.bootstrap import schedule_handler
 from deeplens.pipeline.fold_requests import FoldRequests
@@ -6,9 +6,11 @@ from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.pipeline.rotate_keys import RotateSigningKeys
 from deeplens.pipeline.settle_tenants import SettleTenants
 from deeplens.pipeline.tell_operators import TellOperators
+from deeplens.pipeline.tick_budgets import TickBudgets
 from deeplens.pipeline.tick_maintenance import TickMaintenance
 from deeplens.pipeline.tick_rollouts import TickRollouts
 from deeplens.pipeline.tick_uploads import TickUploads
+from deeplens.pipeline.tick_usage import TickUsage
 from deeplens.pipeline.tick_webhooks import TickWebhooks
 
 handler = schedule_handler(
@@ -20,5 +22,7 @@ handler = schedule_handler(
     RotateSigningKeys,
     SettleTenants,
     FoldRequests,
+    TickUsage,
+    TickBudgets,
     TellOperators,
 )

@@ -26,6 +26,8 @@ ABSENT = {"/problems/operators-only"} | {
 }
 OWN_LIST = "/v1/admin/maintenance"
 """Answers everybody, with what is theirs."""
+OWN_USAGE = ("/v1/admin/usage", "/v1/admin/usage/export")
+"""The same."""
 PUBLIC_METHODS = {"get", "post", "put", "patch", "delete"}
 
 
@@ -223,6 +225,9 @@ def test_another_tenants_everything_does_not_exist(
                 answer = ask(client, route, victim)
                 if (route.method, route.path) == ("GET", OWN_LIST):
                     assert answer.json() == {"runs": []}
+                elif route.path in OWN_USAGE:
+                    assert VICTIM not in answer.text
+                    assert client.get(route.path, params={"tenant_id": VICTIM}).status_code == 404
                 elif "{" in route.path or route.admin:
                     assert_refused(answer, route, {403, 404})
                     assert answer.json()["type"] in ABSENT, route

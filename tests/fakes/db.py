@@ -4,7 +4,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deeplens.auth.api_keys import digest, new_key, split_key
@@ -24,8 +24,11 @@ from deeplens.domain import (
     Tombstone,
 )
 from deeplens.errors import QuotaExceeded, TenantNotFound
-from deeplens.limits import UNLIMITED, ResourceLimits, Storage, allowance, minute_of
-from deeplens.metering import DayTotal
+from deeplens.event_log import LoggedEvent, LogPosition, LogQuery
+from deeplens.limits import UNLIMITED, ResourceLimits, Storage, allowance
+
+from tests.fakes.usage import FakeRequestCounters as FakeRequestCounters
+from tests.fakes.usage import FakeUsage as FakeUsage
 
 
 class FakeDirectory:
@@ -52,6 +55,7 @@ class FakeImages:
         self._rows: dict[str, dict[str, ImageRecord]] = defaultdict(dict)
         self._tombstones: dict[str, dict[str, Tombstone]] = defaultdict(dict)
         self._timelines: dict[tuple[str, str], list[TimelineEntry]] = defaultdict(list)
+        self._log: list[tuple[str, str, TimelineEntry]] = []
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
@@ -63,6 +67,7 @@ class FakeImages:
                 self._rows[tenant.id][image.id] = _accepted(image)
                 entry = TimelineEntry("accept", Step.ACCEPTED, 1, image.uploaded_at, None, None, None)
                 self._timelines[tenant.id, image.id] = [entry]
+                self._log.append((tenant.id, image.id, entry))
             return self.find(tenant, [image.id])[image.id]
 
     def totals(self, tenant: Tenant) -> Storage:
@@ -89,6 +94,7 @@ class FakeImages:
         timeline = self._timelines[tenant.id, row.id]
         if all((e.generation, e.step, e.stage) != (result.generation, result.step, result.stage) for e in timeline):
             timeline.append(_entry(result))
+            self._log.append((tenant.id, row.id, timeline[-1]))
 
     def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
         with self._lock:
@@ -149,6 +155,14 @@ class FakeImages:
                 del tombstones[tombstone.image_id]
             return len(old)
 
+    def log(self, tenant: Tenant) -> list[tuple[str, TimelineEntry]]:
+        """Lines of live images in the order they were written."""
+        with self._lock:
+            live = self._live(tenant)
+            return [
+                (image_id, entry) for owner, image_id, entry in self._log if owner == tenant.id and image_id in live
+            ]
+
     def rows(self, tenant: Tenant) -> dict[str, ImageRecord]:
         """Live images, for the fakes beside this one."""
         with self._lock:
@@ -157,6 +171,40 @@ class FakeImages:
     def _live(self, tenant: Tenant) -> dict[str, ImageRecord]:
         buried = self._tombstones[tenant.id]
         return {image_id: row for image_id, row in self._rows[tenant.id].items() if image_id not in buried}
+
+
+class FakeEventLog:
+    """``EventLog`` over the timelines of ``FakeImages``; a line's number is its place in time."""
+
+    def __init__(self, images: FakeImages) -> None:
+        self._images = images
+
+    def settled(self, tenant: Tenant) -> LogPosition:
+        return self._at(len(self._images.log(tenant))), 0
+
+    def page(self, tenant: Tenant, query: LogQuery) -> list[LoggedEvent]:
+        lines = [
+            LoggedEvent(n + 1, owner, self._at(n), line) for n, (owner, line) in enumerate(self._images.log(tenant))
+        ]
+        found = [line for line in lines if _logged(line, query)]
+        if query.after is None:
+            found.reverse()
+        return found[: query.limit]
+
+    @staticmethod
+    def _at(number: int) -> datetime:
+        return datetime(2026, 11, 20, tzinfo=UTC) + timedelta(seconds=number)
+
+
+def _logged(line: LoggedEvent, query: LogQuery) -> bool:
+    return (
+        query.image_id in (None, line.image_id)
+        and query.stage in (None, line.entry.stage)
+        and query.step in (None, line.entry.step)
+        and (not query.errors or line.entry.error_code is not None)
+        and (query.after is None or line.position > query.after)
+        and (query.after is not None or query.before is None or line.position < query.before)
+    )
 
 
 class FakePending:
@@ -217,63 +265,6 @@ class FakePending:
 
     def _in_flight(self, tenant_id: str) -> int:
         return sum(released for (tenant, _), (_, _, released) in self._rows.items() if tenant == tenant_id)
-
-
-class FakeUsage:
-    """``UsageMeter`` whose ``totals`` tests may read, by tenant, day (UTC) and metric."""
-
-    def __init__(self, counters: "FakeRequestCounters | None" = None) -> None:
-        self._counters = counters
-        self.totals: dict[tuple[str, str, str], float] = defaultdict(float)
-        self._counted: set[str] = set()
-
-    def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
-        for event_id, tenant_id, metric, quantity, occurred_at in entries:
-            if event_id not in self._counted:
-                self._counted.add(event_id)
-                self.totals[tenant_id, occurred_at.astimezone(UTC).date().isoformat(), metric] += quantity
-
-    def days(self, tenant_id: str, first: date, last: date) -> list[DayTotal]:
-        counted = self._counters.days() if self._counters else {}
-        totals = {key: self.totals.get(key, 0) + counted.get(key, 0) for key in self.totals.keys() | counted.keys()}
-        found = [
-            DayTotal(metric, date.fromisoformat(day), float(quantity))
-            for (owner, day, metric), quantity in totals.items()
-            if owner == tenant_id and first <= date.fromisoformat(day) <= last
-        ]
-        return sorted(found, key=lambda total: (total.metric, total.day))
-
-
-class FakeRequestCounters:
-    """``RequestCounters`` in a dictionary; ``usage`` takes what is folded."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.usage = FakeUsage(self)
-        self.minutes: dict[tuple[str, datetime], int] = defaultdict(int)
-
-    def count(self, tenant_id: str, now: datetime) -> int:
-        with self._lock:
-            self.minutes[tenant_id, minute_of(now)] += 1
-            return self.minutes[tenant_id, minute_of(now)]
-
-    def so_far(self, tenant_id: str, now: datetime) -> int:
-        with self._lock:
-            return self.minutes.get((tenant_id, minute_of(now)), 0)
-
-    def fold(self, before: datetime, limit: int) -> int:
-        with self._lock:
-            old = sorted((key for key in self.minutes if key[1] < before), key=lambda key: key[1])[:limit]
-            for tenant_id, minute in old:
-                day = minute.astimezone(UTC).date().isoformat()
-                self.usage.totals[tenant_id, day, "api.requests"] += self.minutes.pop((tenant_id, minute))
-            return len(old)
-
-    def days(self) -> dict[tuple[str, str, str], float]:
-        found: dict[tuple[str, str, str], float] = defaultdict(float)
-        for (tenant_id, minute), requests in self.minutes.items():
-            found[tenant_id, minute.astimezone(UTC).date().isoformat(), "api.requests"] += requests
-        return found
 
 
 class FakeApiKeys:

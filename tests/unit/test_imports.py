@@ -17,6 +17,7 @@ STAGES = sorted((CORE / "pipeline").glob("*.py"))
 HANDLERS = sorted((ROOT / "functions").glob("*/handler.py"))
 STAGES_KNOW = {
     "alerts",
+    "budgets",
     "contracts",
     "dead_letters",
     "direct_uploads",
@@ -25,6 +26,7 @@ STAGES_KNOW = {
     "imaging",
     "limits",
     "maintenance",
+    "metering",
     "pipeline",
     "ports",
     "retries",

@@ -45,7 +45,10 @@ def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | Non
 
 
 class ScheduledJob(Protocol):
-    """Work without an event of its own; what it returns is published."""
+    """Work without an event of its own; what it returns is published.
+
+    One that has a method ``delivered`` is then told which of its events were.
+    """
 
     name: ClassVar[str]
 
@@ -68,7 +71,10 @@ def _ran(job: ScheduledJob, publisher: EventPublisher, time: str) -> bool:
     try:
         source = f"{job.name}/{time}"
         messages = [OutgoingMessage(one, event_id_of(one, job.name, source, i)) for i, one in enumerate(job())]
-        lost = publisher.publish(messages).count(False) if messages else 0
+        arrived = publisher.publish(messages) if messages else []
+        lost = arrived.count(False)
+        if delivered := [one.event for one, there in zip(messages, arrived, strict=True) if there]:
+            getattr(job, "delivered", lambda _: None)(delivered)
     except Exception:
         logger().exception("scheduled job failed", job=job.name)
         return False

@@ -9,6 +9,7 @@ from deeplens.settings import Settings
 
 if TYPE_CHECKING:
     from deeplens.auth.api_keys import PostgresApiKeys
+    from deeplens.budgets import Budgets
     from deeplens.db.audit import PostgresAudit
     from deeplens.db.connections import Connections
     from deeplens.db.identity.accounts import PostgresAccounts
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from deeplens.db.identity.grants import PostgresGrants
     from deeplens.db.identity.users import PostgresUsers
     from deeplens.db.tenant_records import PostgresTenantRecords
+    from deeplens.event_log import EventLog
     from deeplens.ports import (
         Alerts,
         DeadLetters,
@@ -61,6 +63,12 @@ class DatabaseParts:
         from deeplens.db.images import PostgresImages
 
         return PostgresImages(self.connections)
+
+    @cached_property
+    def event_log(self) -> EventLog:
+        from deeplens.db.event_log import PostgresEventLog
+
+        return PostgresEventLog(self.connections)
 
     @cached_property
     def vector_states(self) -> VectorStates:
@@ -123,8 +131,14 @@ class DatabaseParts:
         return PostgresUsage(self.connections)
 
     @cached_property
+    def budgets(self) -> Budgets:
+        from deeplens.db.budgets import PostgresBudgets
+
+        return PostgresBudgets(self.connections)
+
+    @cached_property
     def request_counters(self) -> RequestCounters:
-        from deeplens.db.usage import PostgresRequestCounters
+        from deeplens.db.request_counters import PostgresRequestCounters
 
         return PostgresRequestCounters(self.connections)
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, Literal
 
+from deeplens.budgets import IngestionPause
 from deeplens.contracts.events import Event, ImageUploaded
 from deeplens.contracts.search import MatchLabel
 from deeplens.limits import UNLIMITED, ResourceLimits
@@ -67,6 +68,7 @@ class Tenant:
     target : a second model that every image is embedded with, while one is rolled out or may be rolled back to.
     limits : its own; the platform's defaults fill in.
     notified : of what its webhooks want to be told.
+    paused : until when its budget takes no more uploads.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Tenant:
     target: ModelRef | None = None
     limits: ResourceLimits = UNLIMITED
     notified: frozenset[str] = frozenset()
+    paused: IngestionPause | None = None
 
     @property
     def collection(self) -> str:

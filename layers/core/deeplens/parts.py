@@ -91,6 +91,10 @@ class Parts(DatabaseParts):
         return timedelta(seconds=self.settings.sweep_every_seconds)
 
     @cached_property
+    def measured_every(self) -> timedelta:
+        return timedelta(seconds=self.settings.storage_measured_every_seconds)
+
+    @cached_property
     def webhook_sender(self) -> WebhookSender:
         from deeplens.egress.webhooks import EgressWebhookSender
 

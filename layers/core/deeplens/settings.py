@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     )
     aws_lambda_function_name: str = ""
     aws_lambda_log_stream_name: str = ""
+    storage_measured_every_seconds: float = Field(
+        900, ge=0, description="Between two measurements of what a tenant stores, for its usage"
+    )
     sweep_grace_seconds: float = Field(86_400, ge=0, description="What is younger is left alone by maintenance")
     sweep_every_seconds: float = Field(86_400, ge=0, description="Between two sweeps of a tenant that keeps changing")
 

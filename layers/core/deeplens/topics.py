@@ -124,7 +124,13 @@ DUPLICATES_FOUND = Topic("deeplens.duplicates.found", events.DuplicatesFound)
 TENANT_USAGE = Topic(
     "deeplens.tenant.usage",
     events.TenantUsage,
-    producers=("on_processing_completed",),
+    producers=(
+        "on_extraction_requested",
+        "on_processing_completed",
+        "on_processing_failed",
+        "on_image_maintenance",
+        "on_schedule",
+    ),
     consumers=("on_tenant_usage",),
     retry=IN_THE_BACKGROUND,
     partitions=6,

@@ -1,9 +1,8 @@
-"""Quotas, totals and request counters, of the fakes as of PostgreSQL."""
+"""Quotas and totals, of the fakes as of PostgreSQL."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,19 +12,16 @@ from deeplens.db.connections import Connections, connect
 from deeplens.db.directory import PostgresDirectory, database_url
 from deeplens.db.images import INSERT, PostgresImages
 from deeplens.db.tenant_records import PostgresTenantRecords
-from deeplens.db.usage import PostgresRequestCounters, PostgresUsage
 from deeplens.domain import ImageRecord, NewImage, Step, Tenant, Tombstone
 from deeplens.errors import QuotaExceeded, TenantNotFound
 from deeplens.limits import UNLIMITED, ResourceLimits, Storage
-from deeplens.metering import DayTotal
-from deeplens.ports import ImageRepository, RequestCounters, UsageMeter
+from deeplens.ports import ImageRepository
 
-from tests.fakes.db import FakeImages, FakeRequestCounters
+from tests.fakes.db import FakeImages
 from tests.integration.db.test_images import new_image, reached
 from tests.unit.test_limits import ALLOWANCES
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-DAY = NOON.date()
 THREE = ResourceLimits(max_images=3)
 
 
@@ -214,87 +210,6 @@ def all_but_the_last(start: str) -> bytes:
     config.output_buffer = StringIO()
     command.upgrade(config, f"{start}:0002", sql=True)
     return config.output_buffer.getvalue().encode()
-
-
-@dataclass
-class Requests:
-    counters: RequestCounters
-    usage: UsageMeter
-
-
-@pytest.fixture(params=["fake", "postgres"])
-def requests(request: pytest.FixtureRequest) -> Iterator[Requests]:
-    if request.param == "fake":
-        counters = FakeRequestCounters()
-        yield Requests(counters, counters.usage)
-        return
-    connections: Connections = request.getfixturevalue("connections")
-    with connections.platform() as connection:
-        connection.execute("TRUNCATE request_counters, usage_daily, usage_events")
-    yield Requests(PostgresRequestCounters(connections), PostgresUsage(connections))
-
-
-def test_requests_are_counted_per_tenant_and_minute(requests: Requests) -> None:
-    count = requests.counters.count
-    border = NOON + timedelta(minutes=1)
-    assert [count("tenant_a", NOON), count("tenant_a", border - timedelta(microseconds=1))] == [1, 2]
-    assert [count("tenant_a", border), count("tenant_b", NOON), count("tenant_a", NOON)] == [1, 1, 3]
-
-
-def test_fifty_callers_at_once_are_each_counted_once(requests: Requests, platform_url: str) -> None:
-    environments = [Connections(platform_url) for _ in range(10)]
-    postgres = isinstance(requests.counters, PostgresRequestCounters)
-    counters = [PostgresRequestCounters(one) if postgres else requests.counters for one in environments]
-
-    with ThreadPoolExecutor(50) as workers:
-        seen = list(workers.map(lambda n: counters[n % 10].count(f"tenant_{n % 2}", NOON), range(500)))
-
-    assert sorted(seen[::2]) == sorted(seen[1::2]) == list(range(1, 251))
-    for one in environments:
-        one.close()
-
-
-def test_old_minutes_are_folded_into_their_day_and_nothing_is_counted_twice(requests: Requests) -> None:
-    midnight = datetime(2026, 11, 21, tzinfo=UTC)
-    for at, times in ((NOON, 2), (NOON + timedelta(minutes=1), 1), (midnight - timedelta(seconds=1), 4), (midnight, 8)):
-        for _ in range(times):
-            requests.counters.count("tenant_a", at)
-    requests.counters.count("tenant_b", NOON)
-    expected = [DayTotal("api.requests", DAY, 7), DayTotal("api.requests", DAY + timedelta(days=1), 8)]
-    assert requests.usage.days("tenant_a", DAY, DAY + timedelta(days=1)) == expected
-
-    assert requests.counters.fold(NOON + timedelta(minutes=1), 1) == 1
-    assert requests.counters.fold(NOON + timedelta(minutes=2), 9) == 2
-    assert requests.counters.fold(NOON + timedelta(minutes=2), 9) == 0
-    requests.counters.count("tenant_a", NOON)  # a straggler whose clock is late
-    assert requests.counters.fold(midnight, 9) == 2
-
-    expected[0] = DayTotal("api.requests", DAY, 8)
-    assert requests.usage.days("tenant_a", DAY, DAY + timedelta(days=1)) == expected
-    assert requests.usage.days("tenant_b", DAY, DAY) == [DayTotal("api.requests", DAY, 1)]
-
-
-def test_days_are_by_metric_and_within_their_bounds(requests: Requests) -> None:
-    entries = [(f"d{n}", "tenant_a", "b", n + 0.5, NOON + timedelta(days=n)) for n in range(4)]
-    requests.usage.record([*entries, ("other", "tenant_b", "a", 9, NOON + timedelta(days=1))])
-    requests.counters.count("tenant_a", NOON + timedelta(days=2))
-
-    found = requests.usage.days("tenant_a", DAY + timedelta(days=1), DAY + timedelta(days=2))
-    requested = DayTotal("api.requests", DAY + timedelta(days=2), 1)
-    assert found == [requested, *(DayTotal("b", DAY + timedelta(days=n), n + 0.5) for n in (1, 2))]
-    assert requests.usage.days("tenant_nobody", date(2000, 1, 1), DAY) == []
-
-
-def test_before_its_migration_nothing_is_counted_and_nobody_refused(
-    connections: Connections, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from deeplens.db import usage
-
-    monkeypatch.setattr(usage, "COUNT", usage.COUNT.replace("INTO request_counters", "INTO not_there_yet"))
-    monkeypatch.setattr(usage, "FOLD", usage.FOLD.replace("FROM request_counters", "FROM not_there_yet"))
-    counters = PostgresRequestCounters(connections)
-    assert counters.fold(NOON, 9) == 0
-    assert [counters.count("tenant_a", NOON) for _ in range(3)] == [0, 0, 0]
 
 
 def test_set_limits_reach_every_process_within_ten_seconds(connections: Connections, tenant: Tenant) -> None:

@@ -10,7 +10,7 @@ from deeplens.contracts.events import ImageUploaded
 from deeplens.db import pending as module
 from deeplens.db.connections import Connections
 from deeplens.db.pending import PostgresPending
-from deeplens.db.usage import PostgresRequestCounters
+from deeplens.db.request_counters import PostgresRequestCounters
 from deeplens.ports import PendingImages
 
 from tests.fakes.db import FakePending

@@ -10,7 +10,15 @@ from deeplens.errors import DatabaseUnavailable
 from tests.unit.api.world import World, picture, tenant
 
 OPEN = {"/v1/health"}
-WITHOUT_IMAGE = {"/v1/images", "/v1/images/check", "/v1/search/image", "/v1/search/text", "/v1/uploads", "/v1/usage"}
+WITHOUT_IMAGE = {
+    "/v1/images",
+    "/v1/images/check",
+    "/v1/search/image",
+    "/v1/search/text",
+    "/v1/events",
+    "/v1/uploads",
+    "/v1/usage",
+}
 UPLOAD_BODIES: dict[str, dict[str, Any]] = {
     "/v1/uploads": {"fileName": "a.jpg", "sizeBytes": 5},
     "/v1/uploads/{upload_id}/parts": {"partNumbers": [1]},
@@ -51,7 +59,7 @@ def begin(world: World, image_id: str) -> None:
 
 
 def test_every_route_is_known_to_these_tests() -> None:
-    assert len(ROUTES) == 21
+    assert len(ROUTES) == 23
     assert ("GET", "/v1/images/{image_id}/similar") in ROUTES
 
 

@@ -22,13 +22,14 @@ from deeplens.webhooks import WebhookSigner
 from PIL import Image
 from starlette.testclient import TestClient
 
-from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending, FakeRequestCounters
+from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeEventLog, FakeImages, FakePending, FakeRequestCounters
 from tests.fakes.embedder import THRESHOLDS, FakeEmbedder
 from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue
+from tests.fakes.usage import FakeBudgets
 from tests.fakes.vectors import FakeIndex
 from tests.fakes.webhooks import FakeWebhooks
 
@@ -111,6 +112,7 @@ class World:
         self.audit = RecordingAudit()
         self.request_counters = FakeRequestCounters()
         self.usage = self.request_counters.usage
+        self.budgets, self.event_log = FakeBudgets(self.usage, self.tenants), FakeEventLog(self.images)
         self.dead_letters = FakeDeadLetters()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")

@@ -33,7 +33,7 @@ from deeplens.topics import RETRIES, TOPIC_OF, topic_of
 from deeplens.webhooks import WebhookSigner
 
 from tests.fakes.alerts import FakeAlerts, RecordingChannel
-from tests.fakes.db import FakeDirectory, FakeImages, FakePending, FakeUsage
+from tests.fakes.db import FakeDirectory, FakeImages, FakePending, FakeRequestCounters
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.maintenance import FakeMaintenanceRuns
@@ -42,6 +42,7 @@ from tests.fakes.retries import FakeRetryQueue
 from tests.fakes.retries import message as sqs_message
 from tests.fakes.storage import MemoryStores
 from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue, FakeStoreOwners
+from tests.fakes.usage import FakeBudgets
 from tests.fakes.vectors import FakeIndex
 from tests.fakes.webhooks import FakeWebhooks, RecordingSender
 from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
@@ -74,7 +75,10 @@ class Flow:
         self.tenants = FakeDirectory(self.acme, self.other)
         self.images, self.pending = FakeImages(), FakePending(self.window)
         self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL, TARGET)
-        self.dead_letters, self.usage, self.clock = FakeDeadLetters(), FakeUsage(), TickingClock()
+        self.dead_letters, self.clock = FakeDeadLetters(), TickingClock()
+        self.request_counters = FakeRequestCounters()
+        self.usage = self.request_counters.usage
+        self.budgets, self.measured_every = FakeBudgets(self.usage, self.tenants), timedelta(minutes=15)
         self.publisher, self.limits = RecordingPublisher(), Limits()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.retries, self.retry_policies, self.rng = FakeRetryQueue(), RETRIES, Random(7)

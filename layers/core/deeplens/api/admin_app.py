@@ -10,7 +10,9 @@ from deeplens.api import (
     admin_people,
     admin_platform,
     admin_tenants,
+    admin_usage,
     admin_webhooks,
+    budgets,
 )
 from deeplens.api.app import application
 from deeplens.api.audited import audited
@@ -29,6 +31,7 @@ TAGS = [
     {"name": "platform", "description": "What happened, and what answers."},
     {"name": "maintenance", "description": "Sweeps over what a tenant has, and their reports."},
     {"name": "webhooks", "description": "Endpoints that are told what happens, and what was sent to them."},
+    {"name": "usage", "description": "What tenants used, to look at and to bill; budgets."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -40,6 +43,8 @@ ROUTERS = (
     admin_letters.router,
     admin_maintenance.router,
     admin_webhooks.router,
+    admin_usage.router,
+    budgets.router,
     admin_platform.router,
 )
 

@@ -10,8 +10,9 @@ from deeplens.api.problems import responses
 from deeplens.api.quotas import effective_limits
 from deeplens.api.usage import usage_of
 from deeplens.built_in import BUILT_IN_MODEL
-from deeplens.contracts.api import ModelVersion, Usage, UsageQuery
+from deeplens.contracts.api import ModelVersion, UsageQuery
 from deeplens.contracts.tenants import LimitsView, Placed, Status, TenantChange, TenantPage, TenantRequest, TenantView
+from deeplens.contracts.usage import Usage
 from deeplens.db.tenant_records import TenantRecord
 from deeplens.domain import ModelRef, TenantStatus
 from deeplens.errors import ApiError

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from deeplens.api import content, direct_uploads, images, problems, receipts, search, usage
+from deeplens.api import content, direct_uploads, events, images, problems, receipts, search, usage
 from deeplens.api.auth import OAUTH
 from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
@@ -20,6 +20,7 @@ TAGS = [
     {"name": "images", "description": "Upload, follow, list, amend and delete images."},
     {"name": "uploads", "description": "Send large files to the store directly."},
     {"name": "search", "description": "Find images by similarity."},
+    {"name": "events", "description": "What happened to images, stage by stage."},
     {"name": "usage", "description": "What you use, and how much you may."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -30,7 +31,7 @@ FORM_OVERHEAD_BYTES = 128 * 1024
 def create_app(parts: ApiParts) -> FastAPI:
     """The search API over ``parts``; none of them is touched before a request needs it."""
     app = application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
-    routers = (images.router, receipts.router, content.router, search.router, usage.router)
+    routers = (images.router, receipts.router, content.router, events.router, search.router, usage.router)
     for router in (*routers, direct_uploads.checks, direct_uploads.router):
         app.include_router(router, responses=RATE_LIMITED)
     return app

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
@@ -13,8 +14,9 @@ from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import ADMIN, API_SCOPES, READ, WRITE
 from deeplens.db.tenant_records import TenantRecord
 from deeplens.domain import Tenant
-from deeplens.errors import ApiError, TenantNotFound
+from deeplens.errors import ApiError, DependencyUnavailable, TenantNotFound
 from deeplens.limits import ResourceLimits, request_rate
+from deeplens.telemetry import logger
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="deeplens", ApiKey realm="deeplens"'}
 BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="deeplens", error="invalid_token"'}
@@ -90,13 +92,22 @@ def _counted(request: Request, parts: ApiParts, principal: Principal) -> Caller:
     """Count the request, and let its answer tell the rate. Raises 429 beyond the tenant's limit."""
     tenant = _active_tenant(parts, principal)
     limits, now = effective_limits(tenant, parts.settings), parts.clock.now()
-    requests = parts.request_counters.count(tenant.id, now)
+    requests = _count(parts, tenant.id, now)
     if limits.requests_per_minute is not None:
         rate = request_rate(limits.requests_per_minute, requests, now)
         request.state.headers = rate_headers(rate)
         if rate.exceeded:
             raise rate_limited(rate)
     return Caller(principal, tenant, limits, requests)
+
+
+def _count(parts: ApiParts, tenant_id: str, now: datetime) -> int:
+    """Nobody is refused because a request could not be counted."""
+    try:
+        return parts.request_counters.count(tenant_id, now)
+    except DependencyUnavailable as error:
+        logger().warning("not counted", tenant_id=tenant_id, reason=str(error))
+        return 0
 
 
 def _active_tenant(parts: ApiParts, principal: Principal) -> Tenant:
@@ -134,22 +145,22 @@ def operator(principal: AuthenticatedAdministrator) -> Principal:
 def administered_tenant(parts: Parts, principal: AuthenticatedAdministrator, tenant_id: TenantInPath) -> Tenant:
     """The tenant in the path, read now: an operator's credentials reach every one, a tenant's own only itself."""
     if principal.tenant_id not in (None, tenant_id):
-        raise _no_tenant(tenant_id)
+        raise no_tenant(tenant_id)
     try:
         return parts.tenants.get(tenant_id, fresh=True)
     except TenantNotFound:
-        raise _no_tenant(tenant_id) from None
+        raise no_tenant(tenant_id) from None
 
 
 def administered_record(parts: Admin, principal: AuthenticatedAdministrator, tenant_id: TenantInPath) -> TenantRecord:
     """The same, in whatever status it is."""
     record = parts.tenant_records.find(tenant_id) if principal.tenant_id in (None, tenant_id) else None
     if record is None:
-        raise _no_tenant(tenant_id)
+        raise no_tenant(tenant_id)
     return record
 
 
-def _no_tenant(tenant_id: str) -> ApiError:
+def no_tenant(tenant_id: str) -> ApiError:
     return ApiError(404, "tenant-not-found", "Tenant not found", f"There is no tenant {tenant_id[:64]}.")
 
 

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from deeplens.api.auth import Reader
 from deeplens.api.fields import ImageIdInPath
 from deeplens.api.lookup import live_image
+from deeplens.api.metered import count_egress
 from deeplens.api.parts import Parts
 from deeplens.api.problems import responses
 from deeplens.errors import ApiError, ObjectNotFound
@@ -44,11 +45,13 @@ def get_content(caller: Reader, parts: Parts, image_id: ImageIdInPath, if_none_m
     store = parts.stores.for_tenant(caller.tenant)
     key = store.key_of(image.storage_path)
     if image.size_bytes > parts.settings.max_upload_bytes:
+        count_egress(parts, caller, image.size_bytes)
         return RedirectResponse(store.presign_get(key, PRESIGNED_FOR), 307, {"Cache-Control": "no-store"})
     try:
         body = store.get(key)
     except ObjectNotFound:
         raise ApiError(404, "content-not-found", "Content not found", f"The file of {image_id} is missing.") from None
+    count_egress(parts, caller, len(body))
     return Response(
         body, headers=headers | {"Content-Disposition": disposition(image.file_name)}, media_type=image.mime_type
     )
@@ -79,7 +82,9 @@ def get_thumbnail(
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     thumbnails = Thumbnails(parts.stores, parts.images, parts.limits)
-    return Response(thumbnails(caller.tenant, image, size), headers=headers, media_type="image/jpeg")
+    body = thumbnails(caller.tenant, image, size)
+    count_egress(parts, caller, len(body))
+    return Response(body, headers=headers, media_type="image/jpeg")
 
 
 def matches(if_none_match: str | None, etag: str) -> bool:

@@ -2,16 +2,18 @@
 
 import hashlib
 from base64 import b32encode
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from secrets import randbits
 
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 26
+EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 
 def new_id(prefix: str, at: datetime) -> str:
     """The prefix and a lower-case ULID: 48 bits of milliseconds, 80 of chance."""
-    number = int(at.timestamp() * 1000) << 80 | randbits(80)
+    # In whole numbers: as a float, a later millisecond may round to the one before.
+    number = (at - EPOCH) // MILLISECOND << 80 | randbits(80)
     return f"{prefix}_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
 
 

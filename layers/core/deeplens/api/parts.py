@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol, cast
 from fastapi import Depends, Request
 
 from deeplens.auth.ports import BearerTokens
+from deeplens.budgets import Budgets
 from deeplens.egress.rules import EgressRules
+from deeplens.event_log import EventLog
 from deeplens.ports import (
     ApiKeys,
     Clock,
@@ -54,6 +56,8 @@ class ApiParts(Protocol):
     @property
     def images(self) -> ImageRepository: ...
     @property
+    def event_log(self) -> EventLog: ...
+    @property
     def pending(self) -> PendingImages: ...
     @property
     def uploads(self) -> DirectUploads: ...
@@ -77,6 +81,8 @@ class ApiParts(Protocol):
     def request_counters(self) -> RequestCounters: ...
     @property
     def usage(self) -> UsageMeter: ...
+    @property
+    def budgets(self) -> Budgets: ...
 
 
 class AdminParts(ApiParts, Protocol):

@@ -1,5 +1,7 @@
 """Limits in answers: what a tenant has left, and refusals that say what to do."""
 
+import math
+from datetime import datetime
 from typing import Any
 
 from deeplens.contracts.api import Problem
@@ -24,7 +26,7 @@ RATE_LIMITED: dict[int | str, dict[str, Any]] = {
     429: {
         "model": Problem,
         "description": "Too Many Requests",
-        "headers": {"Retry-After": {**HEADER, "description": "seconds to the next minute"}, **RATE_HEADERS},
+        "headers": {"Retry-After": {**HEADER, "description": "seconds to the next minute, or month"}, **RATE_HEADERS},
     }
 }
 """For the documentation of every route that counts its callers' requests."""
@@ -68,6 +70,19 @@ def rate_limited(rate: RequestRate) -> ApiError:
     )
     headers = {"Retry-After": str(rate.resets_in_seconds)}
     return ApiError(429, "rate-limited", "Too many requests", detail, headers)
+
+
+def check_ingestion(tenant: Tenant, now: datetime) -> None:
+    """Raise 429 while a budget of the tenant's, which wants it so, takes no more uploads."""
+    pause = tenant.paused
+    if pause is None or pause.until <= now:
+        return
+    detail = (
+        f"Your tenant's budget of {pause.metric} is exhausted, and it wants uploads to pause until {pause.until:%F %R} "
+        "UTC; searching and reading go on. An administrator of the tenant can raise the budget."
+    )
+    seconds = math.ceil((pause.until - now).total_seconds())
+    raise ApiError(429, "budget-exhausted", "Budget exhausted", detail, {"Retry-After": str(seconds)})
 
 
 def quota_headers(allowed: Allowance) -> dict[str, str]:

@@ -9,11 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, File, Query, UploadFile
 
 from deeplens.api import views
-from deeplens.api.auth import Reader
+from deeplens.api.auth import Caller, Reader
 from deeplens.api.fields import ImageIdInPath, metadata_of, refusal
 from deeplens.api.files import body_of, form_of
 from deeplens.api.lookup import live_image
 from deeplens.api.matching import FindMatches
+from deeplens.api.metered import count_search
 from deeplens.api.parts import ApiParts, Parts
 from deeplens.api.problems import responses
 from deeplens.api.query_images import crops_of, mean_direction, stored_jpeg
@@ -74,7 +75,7 @@ def search_by_image(
     with watch.lap("embed"):
         vectors = parts.embedder.embed(crops, caller.tenant.model).tolist()
     same = {hashlib.sha256(body).hexdigest() for body in bodies} if query.exclude_self else ()
-    return found(parts, caller.tenant, combined(vectors, query), query, where, watch, same)
+    return found(parts, caller, combined(vectors, query), query, where, watch, same)
 
 
 @router.post(
@@ -87,7 +88,7 @@ def search_by_ids(
     watch, where = Stopwatch(), filter_of(query, exclude=tuple(wanted.image_ids))
     with watch.lap("fetch"):
         vectors = [_vector_of(parts, caller.tenant, image_id) for image_id in dict.fromkeys(wanted.image_ids)]
-    return found(parts, caller.tenant, combined(vectors, query), query, where, watch)
+    return found(parts, caller, combined(vectors, query), query, where, watch)
 
 
 @router.post("/search/text", summary="Search by words", responses=responses(400, 409))
@@ -100,7 +101,7 @@ def search_by_text(
         raise _images_only(caller.tenant)
     with watch.lap("embed"):
         vector = parts.embedder.embed_text(wanted.text, caller.tenant.model).tolist()
-    return found(parts, caller.tenant, [vector], query, where, watch)
+    return found(parts, caller, [vector], query, where, watch)
 
 
 @router.get(
@@ -118,7 +119,7 @@ def similar_images(
             image = live_image(parts.images, caller.tenant, image_id)
             crops = crops_of([stored_jpeg(parts.stores, caller.tenant, image)], query.region, parts.limits, image)
             vectors = parts.embedder.embed(crops, caller.tenant.model).tolist()
-    return found(parts, caller.tenant, combined(vectors, query), query, where, watch)
+    return found(parts, caller, combined(vectors, query), query, where, watch)
 
 
 def filter_of(query: SearchQuery, exclude: tuple[str, ...] = ()) -> SearchFilter:
@@ -143,7 +144,7 @@ def combined(vectors: Sequence[Vector], query: CombinedQuery) -> Sequence[Vector
 
 def found(
     parts: ApiParts,
-    tenant: Tenant,
+    caller: Caller,
     vectors: Sequence[Vector],
     query: SearchQuery,
     where: SearchFilter,
@@ -151,9 +152,11 @@ def found(
     unlike: Collection[str] = (),
 ) -> SearchResponse:
     """The answer of every search."""
+    tenant = caller.tenant
     with watch.lap("search"):
         find = FindMatches(parts.index, parts.images)
         matches = find(tenant, vectors, query.limit, query.threshold, where, unlike)
+    count_search(parts, caller)
     return SearchResponse(
         results=[views.result(rank, *match, tenant.thresholds) for rank, match in enumerate(matches, start=1)],
         model=ModelVersion(name=tenant.model.name, version=tenant.model.version),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from deeplens.api.quotas import granted
+from deeplens.api.quotas import check_ingestion, granted
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import ImageRecord, NewImage, OutgoingMessage, Step, Tenant, Tombstone
 from deeplens.errors import ApiError, BrokerUnavailable, QuotaExceeded
@@ -83,7 +83,8 @@ class AcceptUpload:
         Raises
         ------
         ApiError
-            422 when the key came with other bytes before, 410 when its image was deleted, 413 beyond a quota.
+            422 when the key came with other bytes before, 410 when its image was deleted, 413 beyond a quota, 429 while
+            a budget is exhausted.
         DependencyUnavailable
             Nothing is lost; the same key resumes.
         """
@@ -91,6 +92,7 @@ class AcceptUpload:
         if known is not None:
             self._resume(tenant, known, traceparent)
             return Accepted(known, True, self._allowance(tenant, Storage(), limits))
+        check_ingestion(tenant, self._clock.now())
         # Asked first, so that what cannot be kept is not stored; the row's insertion decides.
         left = self._allowance(tenant, upload.needs, limits)
         return Accepted(self._begin(tenant, upload, limits, traceparent), False, left)

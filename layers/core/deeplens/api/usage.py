@@ -1,17 +1,19 @@
 """/v1/usage: what the caller's tenant uses, and how much it may."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from deeplens.api.auth import Reader
+from deeplens.api.budgets import budgets_of
 from deeplens.api.fields import refusal
 from deeplens.api.parts import ApiParts, Parts
 from deeplens.api.problems import responses
 from deeplens.api.quotas import largest_file
-from deeplens.contracts.api import DayQuantity, EffectiveLimits, Usage, UsageQuery
+from deeplens.contracts.api import DayQuantity, EffectiveLimits, UsageQuery
+from deeplens.contracts.usage import Usage
 from deeplens.domain import Tenant
 from deeplens.limits import ResourceLimits
 from deeplens.metering import DayTotal
@@ -31,7 +33,7 @@ def get_usage(caller: Reader, parts: Parts, query: Annotated[UsageQuery, Query()
 
 def usage_of(parts: ApiParts, tenant: Tenant, limits: ResourceLimits, requests: int, query: UsageQuery) -> Usage:
     """What a tenant uses; ``requests`` are those of this minute."""
-    first, last = _days_of(query, parts.clock.now().date())
+    first, last = days_of(query, parts.clock.now())
     stored = parts.images.totals(tenant)
     return Usage(
         limits=EffectiveLimits(
@@ -46,10 +48,13 @@ def usage_of(parts: ApiParts, tenant: Tenant, limits: ResourceLimits, requests: 
         first=first,
         last=last,
         daily=_by_metric(parts.usage.days(tenant.id, first, last)),
+        **dict(budgets_of(parts, tenant.id)),
     )
 
 
-def _days_of(query: UsageQuery, today: date) -> tuple[date, date]:
+def days_of(query: UsageQuery, now: datetime) -> tuple[date, date]:
+    """The days that are asked for (UTC), both included."""
+    today = now.astimezone(UTC).date()
     last = query.last or max(today, query.first or today)
     first = query.first or last - timedelta(days=USUAL_DAYS - 1)
     if first > last:

@@ -80,7 +80,7 @@ def summary(image: ImageRecord, tenant: Tenant) -> ImageSummary:
 
 
 def detail(image: ImageRecord, tenant: Tenant, timeline: Sequence[TimelineEntry]) -> ImageDetail:
-    return ImageDetail(**dict(summary(image, tenant)), timeline=[_stage(entry) for entry in timeline])
+    return ImageDetail(**dict(summary(image, tenant)), timeline=[stage(entry) for entry in timeline])
 
 
 def result(rank: int, match: Match, image: ImageRecord, thresholds: Thresholds | None) -> SearchResult:
@@ -109,7 +109,7 @@ def _error(image: ImageRecord) -> ImageError | None:
     )
 
 
-def _stage(entry: TimelineEntry) -> TimelineStage:
+def stage(entry: TimelineEntry) -> TimelineStage:
     return TimelineStage(
         stage=entry.stage,
         status=STATUS[entry.step],

@@ -257,28 +257,6 @@ class DayQuantity(ApiModel):
     quantity: float
 
 
-class Usage(ApiModel):
-    model_config = example(
-        {
-            "limits": {"maxImages": 10000, "maxBytes": None, "requestsPerMinute": 600, "maxFileBytes": 4400000},
-            "images": 1204,
-            "bytes": 2466250752,
-            "requestsThisMinute": 17,
-            "from": "2026-11-19",
-            "to": "2026-11-20",
-            "daily": {"images.completed": [{"day": "2026-11-20", "quantity": 12.0}]},
-        }
-    )
-
-    limits: EffectiveLimits
-    images: int = Field(description="stored, deleted ones until their files are gone")
-    bytes: int = Field(description="of the originals")
-    requests_this_minute: int
-    first: date = Field(alias="from")
-    last: date = Field(alias="to")
-    daily: dict[str, list[DayQuantity]] = Field(description="by metric, oldest day first; days without are absent")
-
-
 class Health(ApiModel):
     model_config = example({"status": "ok"})
 

@@ -14,6 +14,8 @@ ImageId = Annotated[str, StringConstraints(pattern=r"^img_[a-z0-9]{1,40}$")]
 VideoId = Annotated[str, StringConstraints(pattern=r"^vid_[a-z0-9]{1,40}$")]
 DeadLetterId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
 StorageUri = Annotated[str, StringConstraints(pattern=r"^(s3|minio|nfs|azure)://[^/]+/.+$", max_length=2048)]
+MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
+Quantity = Annotated[float, Field(ge=0, le=1e18)]
 Subject = Literal["image", "video", "message", "tenant", "record"]
 
 
@@ -252,14 +254,18 @@ class DuplicatesFound(Event):
 
 
 class TenantUsage(Event):
-    """``quantity`` of ``unit`` used by a tenant, e.g. 1 ``images.completed``."""
+    """``quantity`` of ``unit`` used by a tenant, e.g. 1 ``images.completed``.
+
+    ``quantities`` are of further metrics that are counted with the same event, by metric.
+    """
 
     tenant_id: TenantId
-    metric: str
-    quantity: float
+    metric: MetricName
+    quantity: Quantity
     unit: str
     occurred_at: AwareDatetime
     image_id: ImageId | None = None
+    quantities: dict[MetricName, Quantity] | None = None
 
     @property
     def key(self) -> str:

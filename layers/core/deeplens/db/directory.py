@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from deeplens.budgets import IngestionPause
 from deeplens.db.connections import Connections
 from deeplens.db.credentials import tenant_url
 from deeplens.domain import ModelRef, Tenant, Thresholds
@@ -16,9 +18,10 @@ MOST_KNOWN = 5000
 COLUMNS = """
 t.id, t.name, t.status, t.database_server, t.database_name, t.schema_version, t.storage_uri, t.qdrant_url,
 t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
-m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified
+m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified,
+to_jsonb(t) -> 'ingestion_paused' AS paused
 """
-"""``notified`` by way of JSON, as the schema before has no such column."""
+"""``notified`` and ``ingestion_paused`` by way of JSON, as the schema before has no such columns."""
 TENANTS = f"""
 SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
 """  # noqa: S608
@@ -76,7 +79,12 @@ def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) ->
         else None,
         limits=limits_of(row["limits"]),
         notified=frozenset(row["notified"]),
+        paused=pause_of(row["paused"]),
     )
+
+
+def pause_of(value: dict[str, str] | None) -> IngestionPause | None:
+    return IngestionPause(value["metric"], datetime.fromisoformat(value["until"])) if value else None
 
 
 def database_url(server_url: str, name: str) -> str:

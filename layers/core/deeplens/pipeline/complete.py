@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from deeplens.contracts.events import ProcessingCompleted, TenantUsage
-from deeplens.domain import StageResult, Step, Tenant
+from deeplens.contracts.events import Event, ProcessingCompleted
+from deeplens.domain import ImageRecord, StageResult, Step, Tenant
+from deeplens.metering import upload_event, usage_event, usage_id
 from deeplens.pipeline.batch import by_tenant, followed_by, merge, split_current
-from deeplens.pipeline.identity import event_id
 from deeplens.pipeline.notifications import image_completed
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory
@@ -53,7 +53,8 @@ class Complete:
         found = self._images.find(tenant, [event.image_id for event in batch])
         work, ended = split_current(batch, found, revives=True)
         self._images.advance(tenant, [self._result(event) for event, _ in work])
-        return merge(len(batch), ended, [Done((_usage(event), *image_completed(tenant, event))) for event, _ in work])
+        done = [Done((*_usage(event, row), *image_completed(tenant, event))) for event, row in work]
+        return merge(len(batch), ended, done)
 
     def _result(self, event: ProcessingCompleted) -> StageResult:
         return StageResult(
@@ -66,13 +67,8 @@ class Complete:
         )
 
 
-def _usage(event: ProcessingCompleted) -> TenantUsage:
-    return TenantUsage(
-        event_id=event_id("images.completed", event.tenant_id, event.image_id),
-        tenant_id=event.tenant_id,
-        image_id=event.image_id,
-        metric="images.completed",
-        quantity=1,
-        unit="images",
-        occurred_at=event.completed_at,
-    )
+def _usage(event: ProcessingCompleted, row: ImageRecord) -> tuple[Event, ...]:
+    """The upload, and that it is searchable: once per generation, from whichever of its events that came."""
+    event_id = usage_id("completed", event.tenant_id, event.image_id, event.effective_generation)
+    completed = usage_event(event.tenant_id, {"images.completed": 1}, event.completed_at, event_id, event.image_id)
+    return completed, upload_event(event.tenant_id, row.id, row.size_bytes, row.uploaded_at)

@@ -4,11 +4,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
-from deeplens.contracts.events import FeatureExtractionRequested, StageTimes, VectorIndexingRequested
+from deeplens.contracts.events import FeatureExtractionRequested, StageTimes, TenantUsage, VectorIndexingRequested
 from deeplens.domain import ImageRecord, ModelRef, StageResult, Step, Tenant
 from deeplens.errors import DependencyUnavailable, InvalidImage, PipelineError
+from deeplens.metering import usage_event, usage_id
 from deeplens.pipeline.batch import by_tenant, in_parallel, merge, split_current
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Waiting, attempt
 from deeplens.ports import Clock, Embedder, ImageRepository, StoreResolver, TenantDirectory
@@ -23,6 +25,7 @@ class _Job:
     row: ImageRecord
     jpeg: bytes = b""
     vector: list[float] | None = None
+    inference_ms: float = 0.0
     ended: Outcome | None = None
 
     @property
@@ -34,7 +37,8 @@ class _Job:
 class Embed:
     """Embed standardised images: fetched in parallel, one inference call per batch and model.
 
-    Consumes ``FeatureExtractionRequested``, emits ``VectorIndexingRequested``; writes only the image's state.
+    Consumes ``FeatureExtractionRequested``, emits ``VectorIndexingRequested`` and ``TenantUsage``; writes only the
+    image's state.
     """
 
     name: ClassVar = "extract"
@@ -86,6 +90,7 @@ class Embed:
 
     def _embed_group(self, model: ModelRef, group: list[_Job]) -> None:
         """Embed, halving a refused batch until the image at fault is alone."""
+        started = time.perf_counter()
         try:
             vectors = self._embedder.embed([job.jpeg for job in group], model)
         except InvalidImage as error:
@@ -100,7 +105,9 @@ class Embed:
         except PipelineError as error:
             _end_all(group, Failed(error))
         else:
+            share = round((time.perf_counter() - started) * 1000 / len(group), 3)
             for job, vector in zip(group, vectors, strict=True):
+                job.inference_ms = share
                 job.vector = [float(f"{value:.9g}") for value in vector.tolist()]
 
     def _advance(self, jobs: Sequence[_Job], seconds: float) -> None:
@@ -140,7 +147,15 @@ class Embed:
             model_version=job.model.version,
             times=(event.times or StageTimes()).model_copy(update={"extraction_time": seconds}),
         )
-        return Done((request,))
+        return Done((request, _usage(job, request.extracted_at)))
+
+
+def _usage(job: _Job, at: datetime) -> TenantUsage:
+    """Each embedding counts once, from whichever of its events it was made."""
+    event, model = job.event, job.model
+    identity = (event.tenant_id, event.image_id, event.effective_generation, model.name, model.version)
+    quantities = {"embeddings": 1, "inference.ms": job.inference_ms}
+    return usage_event(event.tenant_id, quantities, at, usage_id("embedding", *identity), event.image_id)
 
 
 def _by_model(jobs: Sequence[_Job]) -> dict[ModelRef, list[_Job]]:

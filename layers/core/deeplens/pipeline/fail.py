@@ -7,10 +7,11 @@ from random import Random
 from typing import ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
-from deeplens.contracts.events import DeadLetter, ProcessingFailed, SourceRecord, TenantNotification
+from deeplens.contracts.events import DeadLetter, Event, ProcessingFailed, SourceRecord
 from deeplens.contracts.retries import Retry
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
 from deeplens.errors import DependencyUnavailable, ImageNotFound, QueueUnavailable, TenantNotFound
+from deeplens.metering import upload_event
 from deeplens.pipeline.batch import followed_by
 from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.outcome import Done, Outcome, Waiting
@@ -24,11 +25,11 @@ type Plans = Mapping[int, RetryPlan]
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An image that ends, as tenant and image, with its generation, and what is told of it."""
+    """An image that ends, as tenant and image, with its generation, and what is told and metered of it."""
 
     image: tuple[str, str]
     generation: int
-    told: tuple[TenantNotification, ...]
+    told: tuple[Event, ...]
 
 
 class Fail:
@@ -36,9 +37,9 @@ class Fail:
 
     Consumes ``ProcessingFailed``. An image whose record waits stays in work and pending; the attempt is noted in its
     timeline. One that is given up fails, with the last error: its record becomes a ``DeadLetter``, webhooks that want
-    it a ``TenantNotification``, and the tenant's next waiting ``ImageUploaded`` is released. A failure with the model
-    that is rolled out fails only that model's vector; one that holds no more changes nothing. A repeat may queue a
-    record twice, which is harmless: every stage may run twice.
+    it a ``TenantNotification``, its upload is metered, and the tenant's next waiting ``ImageUploaded`` is released. A
+    failure with the model that is rolled out fails only that model's vector; one that holds no more changes nothing. A
+    repeat may queue a record twice, which is harmless: every stage may run twice.
     """
 
     name: ClassVar = "fail"
@@ -205,14 +206,13 @@ def _superseded(event: ProcessingFailed, found: dict[str, ImageRecord | Tombston
     return row.generation > (event.generation or 1) or event.error.code == ImageNotFound.code
 
 
-def _told(
-    tenant: Tenant, event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]
-) -> tuple[TenantNotification, ...]:
+def _told(tenant: Tenant, event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> tuple[Event, ...]:
     """Nothing of an image that is searchable all the same, or newer, or gone."""
     row = found.get(event.image_id or "")
     if not isinstance(row, ImageRecord) or (row.generation, row.step) > (event.generation or 1, Step.FAILED):
         return ()
-    return image_failed(tenant, row.id, event.generation or 1, event.error, event.failed_at)
+    upload = upload_event(tenant.id, row.id, row.size_bytes, row.uploaded_at)
+    return (upload, *image_failed(tenant, row.id, event.generation or 1, event.error, event.failed_at))
 
 
 def _given_up(event: ProcessingFailed, failed: Failed | None) -> Done:

@@ -1,4 +1,4 @@
-"""deeplens.images.maintenance → images deleted, roll-outs and sweeps carried on"""
+"""deeplens.images.maintenance → images deleted, roll-outs and sweeps carried on, storage measured"""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -10,6 +10,7 @@ from deeplens.errors import InvalidEvent
 from deeplens.pipeline.batch import by_tenant, followed_by
 from deeplens.pipeline.continue_rollout import ContinueRollout
 from deeplens.pipeline.delete_images import DeleteImages
+from deeplens.pipeline.measure_storage import MEASURE_STORAGE, MeasureStorage
 from deeplens.pipeline.optimise_storage import OptimiseStorage
 from deeplens.pipeline.outcome import Done, Failed, Outcome
 from deeplens.pipeline.run_slices import PagedWork, RunSlices
@@ -65,6 +66,7 @@ class Maintain:
         self._jobs: dict[str, Job] = {
             "delete": DeleteImages(stores, images, index, clock),
             "rollout": ContinueRollout(rollouts, vector_states, index, backfill_window, clock),
+            MEASURE_STORAGE: MeasureStorage(images, clock),
             **dict.fromkeys(works, slices),
         }
 

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, func
 from sqlalchemy.orm import Mapped, mapped_column
 
+from deeplens.db.platform import usage_models as usage_models
 from deeplens.db.platform.models import Base as Base
 
 IDENTITY = "nextgen_identity"

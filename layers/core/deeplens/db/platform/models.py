@@ -1,7 +1,6 @@
 """Tables of the platform database; those of signing in are beside this file."""
 
-from datetime import date, datetime
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index, Text, func, text
@@ -42,6 +41,7 @@ class TenantRow(Base):
     status_since: Mapped[datetime] = mapped_column(server_default=func.now())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     notified: Mapped[list[str]] = mapped_column(server_default=text("'{}'::text[]"))
+    ingestion_paused: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
         Index("tenants_unsettled", "status_since", postgresql_where=text("status IN ('provisioning', 'deleting')")),
@@ -145,7 +145,8 @@ class AuditRow(Base):
 class TenantSweepRow(Base):
     """When a tenant changed, noted every ten minutes at most, and when its last sweep began.
 
-    ``due``: it changed since. A trigger on ``pending_images`` notes accepted images, whoever inserts them.
+    ``due``: it changed since. A trigger on ``pending_images`` notes accepted images, whoever inserts them. What it
+    stores was measured with every change noted before ``measured_at``.
     """
 
     __tablename__ = "tenant_sweeps"
@@ -154,8 +155,16 @@ class TenantSweepRow(Base):
     changed_at: Mapped[datetime]
     swept_at: Mapped[datetime]
     due: Mapped[bool]
+    measured_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("tenant_sweeps_due", "swept_at", postgresql_where=text("due")),)
+    __table_args__ = (
+        Index("tenant_sweeps_due", "swept_at", postgresql_where=text("due")),
+        Index(
+            "tenant_sweeps_unmeasured",
+            "changed_at",
+            postgresql_where=text("measured_at IS NULL OR measured_at < changed_at"),
+        ),
+    )
 
 
 class MaintenanceRunRow(Base):
@@ -279,31 +288,3 @@ class OperatorAlertRow(Base):
         Index("operator_alerts_untold", "due", postgresql_where=text("told_at IS NULL")),
         Index("operator_alerts_raised", "raised_at"),
     )
-
-
-class UsageEventRow(Base):
-    """Ids of the events already counted."""
-
-    __tablename__ = "usage_events"
-
-    event_id: Mapped[str] = mapped_column(primary_key=True)
-    occurred_at: Mapped[datetime] = mapped_column(index=True)
-
-
-class UsageDayRow(Base):
-    __tablename__ = "usage_daily"
-
-    tenant_id: Mapped[str] = mapped_column(primary_key=True)
-    day: Mapped[date] = mapped_column(primary_key=True)
-    metric: Mapped[str] = mapped_column(primary_key=True)
-    quantity: Mapped[Decimal]
-
-
-class RequestCounterRow(Base):
-    """Requests to the API in a minute; after a day they are added to ``usage_daily``."""
-
-    __tablename__ = "request_counters"
-
-    tenant_id: Mapped[str] = mapped_column(primary_key=True)
-    minute: Mapped[datetime] = mapped_column(primary_key=True, index=True)
-    requests: Mapped[int]

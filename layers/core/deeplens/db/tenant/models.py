@@ -83,7 +83,7 @@ class ImageModelRow(Base):
 
 
 class ImageEventRow(Base):
-    """An image's timeline; a repeated stage adds nothing."""
+    """An image's timeline; a repeated stage adds nothing. ``recorded_at`` gives all of a tenant's one order."""
 
     __tablename__ = "image_events"
 
@@ -96,8 +96,15 @@ class ImageEventRow(Base):
     duration_seconds: Mapped[float | None]
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
 
-    __table_args__ = (UniqueConstraint("image_id", "generation", "step", "stage"),)
+    __table_args__ = (
+        UniqueConstraint("image_id", "generation", "step", "stage"),
+        Index("image_events_newest", "recorded_at", "id"),
+        Index("image_events_stage", "stage", "recorded_at", "id"),
+        Index("image_events_step", "step", "recorded_at", "id"),
+        Index("image_events_errors", "recorded_at", "id", postgresql_where=text("error_code IS NOT NULL")),
+    )
 
 
 class StorageTotalsRow(Base):
