@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from deeplens import direct_uploads, ports, webhooks
+from deeplens import budgets, direct_uploads, ports, webhooks
 from deeplens.bootstrap import parts
 from deeplens.faults import EFFECTS, FaultyParts, Watched, at_random, watched
 from deeplens.parts import Parts
@@ -21,6 +21,7 @@ from tests.unit.api.world import tenant
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTS = {
+    "budgets": budgets.Budgets,
     "dead_letters": ports.DeadLetters,
     "images": ports.ImageRepository,
     "index": ports.VectorIndex,
@@ -37,6 +38,7 @@ PORTS = {
     "webhooks": webhooks.Webhooks,
 }
 READS = {
+    "budgets": {"of_tenant", "untold"},
     "dead_letters": {"page", "groups"},
     "images": {"totals", "find", "page", "after", "timeline", "with_digests"},
     "index": {"search", "vector_of", "existing", "scroll", "count", "ping"},
@@ -48,7 +50,7 @@ READS = {
     "object_queue": set[str](),
     "store": {"get", "stream", "head", "list", "presign_get", "presign_put", "uploads", "uri", "key_of"},
     "uploads": {"find", "reserved"},
-    "usage": {"days"},
+    "usage": {"days", "overview", "rows", "unmeasured"},
     "vector_states": {"indexed", "counts", "sample"},
     "webhooks": {"of_tenant", "find", "overdue", "deliveries"},
 }

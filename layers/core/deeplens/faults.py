@@ -16,6 +16,7 @@ from deeplens.settings import Settings
 from deeplens.telemetry import logger
 
 EFFECTS: dict[str, frozenset[str]] = {
+    "budgets": frozenset(("save", "evaluate", "told")),
     "dead_letters": frozenset(("store", "mark_replayed", "settle_image", "discard")),
     "images": frozenset(("insert", "advance", "amend", "bury", "erase", "purge_tombstones")),
     "index": frozenset(
@@ -29,7 +30,7 @@ EFFECTS: dict[str, frozenset[str]] = {
     "rollouts": frozenset(("register", "start", "swap", "end", "dropped")),
     "store": frozenset(("ensure", "remove", "put", "delete", "copy")),
     "uploads": frozenset(("add", "keep_multipart", "claim", "put_off", "end", "expect", "overdue", "forget")),
-    "usage": frozenset(("record",)),
+    "usage": frozenset(("record", "roll_up", "measured", "forget")),
     "vector_states": frozenset(("record", "plan", "release", "forget")),
     "webhooks": frozenset(("save", "remove", "record", "add", "claim", "settle", "release", "again", "forget")),
 }

@@ -228,6 +228,10 @@ class Machine:
     def value_of(self, record: dict[str, Any]) -> bytes:
         return b64decode(record["value"])
 
+    def metered(self, metric: str) -> float:
+        """Of all tenants and days."""
+        return sum(total for (_, _, name), total in self.flow.usage.totals.items() if name == metric)
+
     def told(self) -> Counter[tuple[str, str]]:
         """Deliveries by type and image."""
         bodies = [json.loads(one.body) for one in self.flow.webhooks.kept.values()]

@@ -192,7 +192,7 @@ def check_no_orphans(machine: Machine, *, swept: bool) -> None:
 
 def check_totals(machine: Machine) -> None:
     """Usage and notifications: once per image that was completed, deleted meanwhile or not."""
-    told, total = machine.told(), sum(machine.flow.usage.totals.values())
+    told, total = machine.told(), machine.metered("images.completed")
     done = [i for i in machine.uploads if isinstance(r := machine.row(i), ImageRecord) and r.step is Step.COMPLETED]
     assert len(done) <= total <= len(done) + len(machine.asked_to_go)
     for image_id in done:
