@@ -1,4 +1,4 @@
-"""every minute → what nothing else wakes → images.uploaded, images.maintenance, tenant.notifications"""
+"""every minute → what nothing else wakes: images, maintenance, notifications, replies"""
 
 from deeplens.bootstrap import schedule_handler
 from deeplens.pipeline.fold_requests import FoldRequests
@@ -8,7 +8,15 @@ from deeplens.pipeline.settle_tenants import SettleTenants
 from deeplens.pipeline.tick_maintenance import TickMaintenance
 from deeplens.pipeline.tick_rollouts import TickRollouts
 from deeplens.pipeline.tick_webhooks import TickWebhooks
+from deeplens.pipeline.tick_whatsapp import TickWhatsApp
 
 handler = schedule_handler(
-    ResumeOverdue, TickRollouts, TickMaintenance, TickWebhooks, RotateSigningKeys, SettleTenants, FoldRequests
+    ResumeOverdue,
+    TickRollouts,
+    TickMaintenance,
+    TickWebhooks,
+    TickWhatsApp,
+    RotateSigningKeys,
+    SettleTenants,
+    FoldRequests,
 )

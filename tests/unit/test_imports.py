@@ -27,6 +27,7 @@ STAGES_KNOW = {
     "retries",
     "rollouts",
     "webhooks",
+    "whatsapp",
 }
 PURE = {"deeplens.auth.ports", "deeplens.vectors.payload"}
 OWNERS = {
@@ -71,6 +72,7 @@ HEAVY = {
 ALLOWED_HEAVY = {
     "search_api": {"fastapi"},
     "admin_api": {"fastapi"},
+    "whatsapp_webhook": {"fastapi"},
     "identity_api": {"authlib", "cryptography", "fastapi"},
     "on_image_uploaded": {"PIL"},
     "on_schedule": {"cryptography"},

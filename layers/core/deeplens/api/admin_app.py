@@ -11,8 +11,9 @@ from deeplens.api import (
     admin_platform,
     admin_tenants,
     admin_webhooks,
+    admin_whatsapp,
 )
-from deeplens.api.app import application
+from deeplens.api.application import application
 from deeplens.api.audited import audited
 from deeplens.api.parts import AdminParts
 
@@ -29,6 +30,7 @@ TAGS = [
     {"name": "platform", "description": "What happened, and what answers."},
     {"name": "maintenance", "description": "Sweeps over what a tenant has, and their reports."},
     {"name": "webhooks", "description": "Endpoints that are told what happens, and what was sent to them."},
+    {"name": "whatsapp", "description": "Chats that belong to a tenant, and rules for their messages."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -40,6 +42,7 @@ ROUTERS = (
     admin_letters.router,
     admin_maintenance.router,
     admin_webhooks.router,
+    admin_whatsapp.router,
     admin_platform.router,
 )
 
