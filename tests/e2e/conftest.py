@@ -18,6 +18,7 @@ from PIL import Image
 
 from local.config import LocalConfig
 from local.stack import Stack
+from tests.e2e.graph_double import ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN, GraphDouble, graph_double
 
 DEADLINE_SECONDS = 90
 
@@ -87,7 +88,14 @@ class TenantClient:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def graph() -> Iterator[GraphDouble]:
+    """What the stack takes for WhatsApp."""
+    with graph_double() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def stack(graph: GraphDouble) -> Iterator[Stack]:
     # Not pytest's own folder: a second run closes that one to the user that PostgreSQL runs as.
     state_dir = Path(tempfile.mkdtemp(prefix="deeplens-e2e-"))
     config = LocalConfig(
@@ -104,7 +112,13 @@ def stack() -> Iterator[Stack]:
     )
     # Webhooks of these tests are received on this machine.
     egress = {"EGRESS_ALLOWED_NETWORKS": "127.0.0.1/32", "EGRESS_HTTP": "true"}
-    running = Stack(config, environment=egress)
+    whatsapp = {
+        "WHATSAPP_GRAPH_URL": f"{graph.url}/v1",
+        "WHATSAPP_APP_SECRET": APP_SECRET,
+        "WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN,
+        "WHATSAPP_ACCESS_TOKEN": ACCESS_TOKEN,
+    }
+    running = Stack(config, environment=egress | whatsapp)
     running.start()
     yield running
     running.stop()

@@ -11,6 +11,7 @@ from deeplens.auth.api_keys import digest, new_key, split_key
 from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import READ, WRITE, checked_scopes
 from deeplens.contracts.events import ImageUploaded
+from deeplens.db.directory import WANTED_BY_CHATS
 from deeplens.domain import (
     Admission,
     ImageQuery,
@@ -28,9 +29,10 @@ from deeplens.metering import DayTotal
 
 
 class FakeDirectory:
-    """``TenantDirectory`` over what ``add`` was given."""
+    """``TenantDirectory`` over what ``add`` was given; tenants in ``chats`` have a chat linked."""
 
     def __init__(self, *tenants: Tenant) -> None:
+        self.chats: set[str] = set()
         self._tenants = {tenant.id: tenant for tenant in tenants}
 
     def add(self, tenant: Tenant) -> None:
@@ -40,6 +42,8 @@ class FakeDirectory:
         tenant = self._tenants.get(tenant_id)
         if tenant is None or tenant.status not in ("active", "suspended"):
             raise TenantNotFound(f"no tenant {tenant_id}")
+        if tenant_id in self.chats:
+            return replace(tenant, notified=tenant.notified | WANTED_BY_CHATS)
         return tenant
 
 

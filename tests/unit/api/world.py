@@ -30,6 +30,7 @@ from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
 from tests.fakes.webhooks import FakeWebhooks
+from tests.fakes.whatsapp import FakeChats
 
 MODEL = ModelRef("deeplens-visual", "1", 8)
 START = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
@@ -112,6 +113,7 @@ class World:
         self.dead_letters = FakeDeadLetters()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")
+        self.chats = FakeChats(self.tenants)
         self.egress = EgressRules()
         self.maintenance_runs, self.sweep_grace = FakeMaintenanceRuns(), timedelta(days=1)
         for owner in (self.acme, self.other):

@@ -9,6 +9,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
+from deeplens.api.chat_collection import CollectionOfChats
 from deeplens.contracts.events import Event, ImageUploaded
 from deeplens.domain import ModelRef, NewImage, OutgoingMessage, OutgoingRecord
 from deeplens.imaging import Limits
@@ -16,6 +17,7 @@ from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS
 from deeplens.pipeline.complete import Complete
+from deeplens.pipeline.converse import Converse
 from deeplens.pipeline.embed import Embed
 from deeplens.pipeline.fail import Fail
 from deeplens.pipeline.index import Index
@@ -25,6 +27,7 @@ from deeplens.pipeline.notify import Notify
 from deeplens.pipeline.preprocess import Preprocess
 from deeplens.pipeline.send_again import SendAgain
 from deeplens.pipeline.store_dead_letters import StoreDeadLetters
+from deeplens.settings import Settings
 from deeplens.topics import RETRIES, TOPIC_OF, topic_of
 from deeplens.webhooks import WebhookSigner
 
@@ -37,10 +40,11 @@ from tests.fakes.retries import FakeRetryQueue
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
 from tests.fakes.webhooks import FakeWebhooks, RecordingSender
+from tests.fakes.whatsapp import FakeChats, FakeWhatsApp
 from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
 
 TARGET = ModelRef("deeplens-visual", "2", 12)
-STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, Notify, StoreDeadLetters)
+STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, Notify, Converse, StoreDeadLetters)
 
 
 class SilentInvocation:
@@ -76,6 +80,9 @@ class Flow:
         )
         self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
+        self.chats, self.whatsapp = FakeChats(self.tenants), FakeWhatsApp()
+        self.replies, self.settings = self.chats.replies, Settings()
+        self.chat_collection = CollectionOfChats(self)  # type: ignore[arg-type]
         self.pending_due, self.workers = timedelta(minutes=10), ThreadPoolExecutor(2)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
