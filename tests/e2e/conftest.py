@@ -18,7 +18,7 @@ from PIL import Image
 
 from local.config import LocalConfig
 from local.stack import Stack
-from tests.e2e.graph_double import ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN, GraphDouble, graph_double
+from tests.fakes.graph import ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN, GraphDouble, graph_double
 
 DEADLINE_SECONDS = 90
 

@@ -11,7 +11,7 @@ from deeplens.bootstrap import Parts
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
-from tests.e2e.graph_double import VERIFY_TOKEN, GraphDouble, signed
+from tests.fakes.graph import VERIFY_TOKEN, GraphDouble, signed
 
 TENANT, NEIGHBOUR = "tenant_chatting", "tenant_chatting_too"
 WEBHOOK = "/v1/whatsapp/webhook"

@@ -19,6 +19,7 @@ from deeplens.pipeline.keys import processed_key
 from deeplens.settings import Settings
 from deeplens.vectors.payload import payload_of
 from deeplens.webhooks import WebhookSigner
+from deeplens.whatsapp.secrets import WhatsAppSecrets
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -113,7 +114,7 @@ class World:
         self.dead_letters = FakeDeadLetters()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")
-        self.chats = FakeChats(self.tenants)
+        self.chats, self.whatsapp_secrets = FakeChats(self.tenants), WhatsAppSecrets()
         self.egress = EgressRules()
         self.maintenance_runs, self.sweep_grace = FakeMaintenanceRuns(), timedelta(days=1)
         for owner in (self.acme, self.other):

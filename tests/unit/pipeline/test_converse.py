@@ -112,7 +112,8 @@ def test_a_message_whose_events_were_lost_is_taken_up_again(flow: Flow) -> None:
 
 
 def test_a_broken_image_is_told_with_the_reason(flow: Flow) -> None:
-    flow.whatsapp.files["media-1"] = picture(1)[:400]
+    body = picture(1, size=(600, 400))
+    flow.whatsapp.files["media-1"] = body[: len(body) * 2 // 3]
     post(flow, message(**PHOTO))
     (text,) = told(flow)
     assert text.startswith("whatsapp-20261120-103000.jpg could not be processed: ")

@@ -19,6 +19,7 @@ class GraphDouble:
     Attributes
     ----------
     files : by media id; others do not exist.
+    sizes : what is said of a file's size, where that is not the truth.
     expired : media ids whose addresses answer with a status, e.g. 401.
     refusals : status and body that the next messages are answered with, by recipient.
     """
@@ -26,6 +27,7 @@ class GraphDouble:
     def __init__(self) -> None:
         self.url = ""
         self.files: dict[str, bytes] = {}
+        self.sizes: dict[str, int] = {}
         self.expired: dict[str, int] = {}
         self.refusals: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         self.sent: list[dict[str, Any]] = []
@@ -42,7 +44,8 @@ class GraphDouble:
         self.looked_up.append(media_id)
         if media_id not in self.files:
             return 400 if media_id.startswith("unknown") else 404, json.dumps(EXPIRED).encode()
-        about = {"url": f"{self.url}/files/{media_id}", "file_size": len(self.files[media_id]), "id": media_id}
+        size = self.sizes.get(media_id, len(self.files[media_id]))
+        about = {"url": f"{self.url}/files/{media_id}", "file_size": size, "id": media_id}
         return 200, json.dumps(about).encode()
 
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
@@ -67,17 +70,18 @@ def graph_double() -> Iterator[GraphDouble]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(*made.get(self.path))
+            self._answer(self._refused() or made.get(self.path))
 
         def do_POST(self) -> None:
-            self._answer(*made.post(self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(self._refused() or made.post(self.path, body))
 
-        def _answer(self, status: int, body: bytes) -> None:
-            if self.headers["Authorization"] != f"Bearer {ACCESS_TOKEN}":
-                status, body = (
-                    401,
-                    json.dumps({"error": {"message": "Invalid OAuth access token", "code": 190}}).encode(),
-                )
+        def _refused(self) -> tuple[int, bytes] | None:
+            known = self.headers["Authorization"] == f"Bearer {ACCESS_TOKEN}"
+            return None if known else (401, json.dumps({"error": {"message": "Invalid token", "code": 190}}).encode())
+
+        def _answer(self, answer: tuple[int, bytes]) -> None:
+            status, body = answer
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
