@@ -1,12 +1,13 @@
 """A chat's messages have one effect each, whatever comes twice; answers, rules, and the border between tenants."""
 
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import WhatsAppMessage
+from deeplens.contracts.events import ProcessingFailed, WhatsAppMessage
 from deeplens.domain import Step
 from deeplens.errors import FileTooLarge, InferenceBusy, WhatsAppUnavailable
 from deeplens.limits import ResourceLimits
@@ -160,6 +161,21 @@ def test_what_whatsapp_cannot_give_now_is_tried_again(flow: Flow) -> None:
     flow.run_with_retries()
     assert image_of(flow).step is Step.COMPLETED
     assert flow.dead_letters.letters == {}
+
+
+def test_a_failure_names_the_topic_as_it_is_registered_whatever_it_is_called_here(flow: Flow) -> None:
+    flow.handlers["chats"] = flow.handlers[TOPIC]
+    flow.put("chats", b"{}", "event-1")
+    flow.deliver("chats")
+    failed = ProcessingFailed.model_validate_json(b64decode(flow.records["deeplens.processing.failed"][0]["value"]))
+    assert failed.source is not None
+    assert (failed.source.topic, failed.subject) == (TOPIC, "record")
+    flow.whatsapp.failure = WhatsAppUnavailable("HTTP 503")
+    flow.records["deeplens.processing.failed"].clear()
+    flow.send(message(**PHOTO))
+    flow.deliver(TOPIC)
+    failed = ProcessingFailed.model_validate_json(b64decode(flow.records["deeplens.processing.failed"][0]["value"]))
+    assert (failed.subject, failed.error.code) == ("message", "WHATSAPP_UNAVAILABLE")
 
 
 def test_messages_of_a_chat_of_nobody_leave_no_trace(flow: Flow) -> None:
