@@ -11,7 +11,9 @@ down_revision: str | None = "0007"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-OF_TENANT = sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE")
+
+def of_tenant() -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE")
 
 
 def texts(*names: str, nullable: bool = False) -> list[sa.Column[object]]:
@@ -32,7 +34,7 @@ def upgrade() -> None:
         "whatsapp_chats",
         *texts("id", "jid", "tenant_id", "name"),
         *moments("linked_at"),
-        OF_TENANT.copy(),
+        of_tenant(),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("jid"),
     )
@@ -46,7 +48,7 @@ def upgrade() -> None:
         sa.Column("in_group", sa.Boolean(), nullable=True),
         *texts("text", nullable=True),
         *lists("tags"),
-        OF_TENANT.copy(),
+        of_tenant(),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_whatsapp_rules_tenant_id"), "whatsapp_rules", ["tenant_id"], unique=False)
@@ -56,7 +58,7 @@ def upgrade() -> None:
         *moments("received_at"),
         *texts("reason", "code", "rule_id", "image_id", nullable=True),
         sa.Column("forwarded", sa.Boolean(), nullable=False),
-        OF_TENANT.copy(),
+        of_tenant(),
         sa.PrimaryKeyConstraint("message_id"),
     )
     op.create_index("whatsapp_messages_newest", "whatsapp_messages", ["tenant_id", "received_at"], unique=False)
@@ -75,7 +77,7 @@ def create_replies() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         *texts("last_error", nullable=True),
         *moments("sent_at", nullable=True),
-        OF_TENANT.copy(),
+        of_tenant(),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("message_id"),
     )
