@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from deeplens.db.platform.models import Base as Base
+from deeplens.db.platform.identity_models import Base as Base
 
 
 class WhatsAppChatRow(Base):
