@@ -53,7 +53,19 @@ def quiet(part: str, state: str) -> None:
     """Progress that nobody watches."""
 
 
-EGRESS = ("EGRESS_ALLOWED_NETWORKS", "EGRESS_HTTP")
+PASSED_ON = (
+    "EGRESS_ALLOWED_NETWORKS",
+    "EGRESS_HTTP",
+    "KAFKA_CLIENT_ID",
+    "KAFKA_TOPIC",
+    "WHATSAPP_ACCESS_TOKEN",
+    "WHATSAPP_APP_SECRET",
+    "WHATSAPP_GRAPH_URL",
+    "WHATSAPP_VERIFY_TOKEN",
+)
+"""What functions read as the user has set it."""
+PARAMETERS = {"KAFKA_TOPIC": "WhatsAppTopic", "KAFKA_GROUP_ID": "WhatsAppConsumerGroup"}
+"""What the template's event sources are told of it."""
 
 
 class Stack:
@@ -73,7 +85,8 @@ class Stack:
         # Of databases that run elsewhere, as their roles may have it already.
         self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
         self._webhook_key = environment.get("WEBHOOK_KEY", "")
-        self._egress = {name: environment[name] for name in EGRESS if environment.get(name)}
+        self._passed_on = {name: environment[name] for name in PASSED_ON if environment.get(name)}
+        self._parameters = {name: environment[given] for given, name in PARAMETERS.items() if environment.get(given)}
         self._storage_role = environment.get("TENANT_STORAGE_ROLE_ARN", "") or LOCAL_STORAGE_ROLE
         self.services: list[ChildService] = [s for s in self._all_services() if GIVEN[s.name] not in self._given]
         self.api_port = config.api_port or free_port(config.host)
@@ -99,7 +112,8 @@ class Stack:
             **AWS_DEFAULTS,
             **started,
             **self._given,
-            **self._egress,
+            **self._passed_on,
+            "WHATSAPP_SECRET_ARN": "",
             "DEEPLENS_ENVIRONMENT": "local",
             "KAFKA_SECURITY": "PLAINTEXT",
             "DATABASE_SECRET_ARN": "",
@@ -220,6 +234,7 @@ class Stack:
         self.runner = Runner(
             REPOSITORY / "template.yaml",
             environment=self.environment,
+            parameters=self._parameters,
             state_dir=self.state_dir,
             log_dir=self.log_dir,
             host=self.config.host,

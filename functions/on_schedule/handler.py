@@ -1,4 +1,4 @@
-"""every minute → what nothing else wakes → images.uploaded, images.maintenance, tenant.notifications, tenant.usage"""
+"""every minute → what nothing else wakes: images, maintenance, notifications, usage, replies"""
 
 from deeplens.bootstrap import schedule_handler
 from deeplens.pipeline.fold_requests import FoldRequests
@@ -12,12 +12,14 @@ from deeplens.pipeline.tick_rollouts import TickRollouts
 from deeplens.pipeline.tick_uploads import TickUploads
 from deeplens.pipeline.tick_usage import TickUsage
 from deeplens.pipeline.tick_webhooks import TickWebhooks
+from deeplens.pipeline.tick_whatsapp import TickWhatsApp
 
 handler = schedule_handler(
     ResumeOverdue,
     TickRollouts,
     TickMaintenance,
     TickWebhooks,
+    TickWhatsApp,
     TickUploads,
     RotateSigningKeys,
     SettleTenants,

@@ -23,6 +23,7 @@ from PIL import Image
 from local.config import LocalConfig
 from local.stack import Stack
 from tests.e2e.endpoint import Endpoint, serving
+from tests.fakes.graph import ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN, GraphDouble, graph_double
 
 DEADLINE_SECONDS = 90
 
@@ -109,8 +110,8 @@ def forget_clients() -> None:
 
 
 @contextmanager
-def running_stack() -> Iterator[Stack]:
-    """A stack on free ports, with nothing in it."""
+def running_stack(graph: GraphDouble | None = None) -> Iterator[Stack]:
+    """A stack on free ports, with nothing in it. ``graph`` is what it takes for WhatsApp."""
     # Not pytest's own folder: a second run closes that one to the user that PostgreSQL runs as.
     state_dir = Path(tempfile.mkdtemp(prefix="deeplens-e2e-"))
     config = LocalConfig(
@@ -127,7 +128,7 @@ def running_stack() -> Iterator[Stack]:
     )
     # Webhooks of these tests are received on this machine.
     egress = {"EGRESS_ALLOWED_NETWORKS": "127.0.0.1/32", "EGRESS_HTTP": "true"}
-    running = Stack(config, environment=egress)
+    running = Stack(config, environment=egress | (whatsapp_at(graph) if graph else {}))
     running.start()
     try:
         yield running
@@ -136,9 +137,24 @@ def running_stack() -> Iterator[Stack]:
         shutil.rmtree(state_dir, ignore_errors=True)
 
 
+def whatsapp_at(graph: GraphDouble) -> dict[str, str]:
+    return {
+        "WHATSAPP_GRAPH_URL": f"{graph.url}/v1",
+        "WHATSAPP_APP_SECRET": APP_SECRET,
+        "WHATSAPP_VERIFY_TOKEN": VERIFY_TOKEN,
+        "WHATSAPP_ACCESS_TOKEN": ACCESS_TOKEN,
+    }
+
+
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    with running_stack() as running:
+def graph() -> Iterator[GraphDouble]:
+    with graph_double() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def stack(graph: GraphDouble) -> Iterator[Stack]:
+    with running_stack(graph) as running:
         yield running
 
 

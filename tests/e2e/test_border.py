@@ -22,7 +22,20 @@ MARK = "sunflower7731"
 VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
-    for kind in ("tenant", "image", "user", "client", "key", "rollout", "maintenance", "webhook", "delivery", "upload")
+    for kind in (
+        "tenant",
+        "image",
+        "user",
+        "client",
+        "key",
+        "rollout",
+        "maintenance",
+        "webhook",
+        "delivery",
+        "upload",
+        "chat",
+        "rule",
+    )
 }
 OWN_LIST = "/v1/admin/maintenance"
 """Answers everybody, with what is theirs."""
@@ -82,6 +95,8 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         app = http.post(f"{base}/clients", json=machine).json()
         endpoint = {"url": f"https://93.184.215.14/{MARK}", "events": ["duplicates.found"]}
         hook = http.post(f"{base}/webhooks", json=endpoint).json()
+        chat = http.post(f"{base}/whatsapp/chats", json={"chatJid": f"{MARK}@g.us", "name": MARK}).json()
+        rule = http.post(f"{base}/whatsapp/rules", json={"text": MARK, "actions": ["ignore"]}).json()
         run = http.post(OWN_LIST, json={"tenantId": VICTIM, "type": "sweep", "dryRun": True}).json()
         http.patch(base, json={"settings": {"secret plan": MARK}})
         client.upload(picture(7732)[:-400], name=f"{MARK}.jpg")
@@ -97,6 +112,8 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         "webhook_id": hook["webhookId"],
         "delivery_id": "whd_none",
         "dead_letter_id": letters[0]["deadLetterId"],
+        "chat_id": chat["chatId"],
+        "rule_id": rule["ruleId"],
     }
     return Victim({**ids, "user_id": user["userId"], "prefix": key["prefix"], "client_id": app["clientId"]})
 

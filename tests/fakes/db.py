@@ -11,6 +11,7 @@ from deeplens.auth.api_keys import digest, new_key, split_key
 from deeplens.auth.principal import Principal
 from deeplens.auth.scopes import READ, WRITE, checked_scopes
 from deeplens.contracts.events import ImageUploaded
+from deeplens.db.directory import WANTED_BY_CHATS
 from deeplens.domain import (
     LAST_GENERATION,
     Admission,
@@ -32,9 +33,10 @@ from tests.fakes.usage import FakeUsage as FakeUsage
 
 
 class FakeDirectory:
-    """``TenantDirectory`` over what ``add`` was given."""
+    """``TenantDirectory`` over what ``add`` was given; tenants in ``chats`` have a chat linked."""
 
     def __init__(self, *tenants: Tenant) -> None:
+        self.chats: set[str] = set()
         self._tenants = {tenant.id: tenant for tenant in tenants}
 
     def add(self, tenant: Tenant) -> None:
@@ -44,6 +46,8 @@ class FakeDirectory:
         tenant = self._tenants.get(tenant_id)
         if tenant is None or tenant.status not in ("active", "suspended"):
             raise TenantNotFound(f"no tenant {tenant_id}")
+        if tenant_id in self.chats:
+            return replace(tenant, notified=tenant.notified | WANTED_BY_CHATS)
         return tenant
 
 

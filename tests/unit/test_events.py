@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from deeplens.api.whatsapp_app import create_whatsapp_app
 from deeplens.contracts.events import DeadLetter, Event, ProcessingFailed
 from deeplens.contracts.notifications import Notification
 from deeplens.contracts.retries import Retry
@@ -19,6 +20,7 @@ from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import parse, records_of, value_of
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.topics import TOPICS, Topic
+from deeplens.whatsapp.secrets import WhatsAppSecrets
 from mangum import Mangum
 
 from local.runner.kafka_event import KafkaRecord, lambda_event
@@ -71,7 +73,7 @@ def run(topic: Topic, event: dict[str, Any]) -> tuple[Listening, list[Event], An
 
 def test_every_function_has_events_and_every_topic_a_payload() -> None:
     kafka = {f"{name}{kind}" for name, _ in KAFKA for kind in ("", ".poison")}
-    http = {f"{name}{kind}" for name in ("search_api", "admin_api") for kind in ("", ".poison")}
+    http = {f"{name}{kind}" for name in ("search_api", "admin_api", "whatsapp_webhook") for kind in ("", ".poison")}
     queue = {f"{name}{kind}" for name in QUEUED for kind in ("", ".poison")}
     assert {path.stem for path in EVENTS.glob("*.json")} == kafka | http | queue | {"on_schedule"}
     assert {path.stem for path in (EVENTS / "payloads").glob("*.json")} == {topic.name for topic in TOPICS}
@@ -166,11 +168,22 @@ def test_a_schedule_event_is_built_as_the_runner_builds_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "status"), [("search_api", 200), ("search_api.poison", 400), ("admin_api", 200), ("admin_api.poison", 422)]
+    ("name", "status"),
+    [
+        ("search_api", 200),
+        ("search_api.poison", 400),
+        ("admin_api", 200),
+        ("admin_api.poison", 422),
+        ("whatsapp_webhook", 200),
+        ("whatsapp_webhook.poison", 401),
+    ],
 )
 def test_http_events_are_answered(world: World, name: str, status: int) -> None:
     event = read(name)
     app, client = (world.admin_app, world.operator()) if "admin" in name else (world.app, world.client)
+    if "whatsapp" in name:
+        world.whatsapp_secrets = WhatsAppSecrets("app secret", "verify token")
+        app = create_whatsapp_app(world)
     event["headers"]["x-api-key"] = client.headers["X-API-Key"]
     answer = Mangum(app, lifespan="off")(event, SimpleNamespace(aws_request_id="1"))  # type: ignore[arg-type]
 

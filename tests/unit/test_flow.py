@@ -26,6 +26,7 @@ HTTP_PARTS = {
     "search_api": {"stores", "embedder", "object_queue"},
     "admin_api": {"stores", "embedder", "lifecycle"},
     "identity_api": {"signing_keys"},
+    "whatsapp_webhook": {"whatsapp_secrets"},
 }
 QUOTED = re.compile(r"`([^`]+)`")
 README = {
@@ -88,7 +89,7 @@ def test_what_fails_for_the_time_being_is_tried_again_wherever_a_stage_consumes(
 
 def test_the_registry_knows_who_releases_waiting_images() -> None:
     releasing = {function for function in STAGES if "pending" in parts_of(function)}
-    assert set(topics.IMAGES_UPLOADED.producers) == {"search_api"} | releasing
+    assert set(topics.IMAGES_UPLOADED.producers) == {"search_api", "on_whatsapp_message"} | releasing
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=named)
@@ -156,7 +157,10 @@ def test_kafka_triggers_differ_only_in_topic_group_and_batch() -> None:
 
 
 def test_every_kafka_trigger_has_a_consumer_group_of_its_own() -> None:
-    assert {event.group_id for _, event in KAFKA} == {f"deeplens-{spec.name.replace('_', '-')}" for spec, _ in KAFKA}
+    own = {spec.name: f"deeplens-{spec.name.replace('_', '-')}" for spec, _ in KAFKA}
+    # The product's documents give this one a name, which an installation may change.
+    own["on_whatsapp_message"] = "whatsapp-processing-group"
+    assert {event.group_id for _, event in KAFKA} == {*own.values()}
     assert max(Counter(event.group_id for _, event in KAFKA).values()) == 1
 
 
@@ -190,11 +194,12 @@ def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
     used = parts_of(spec.name) if STAGES[spec.name] else HTTP_PARTS[spec.name]
     expected = {"PlatformPolicy"}
     expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
-    expected |= {"StoragePolicy"} if used & {"lifecycle", "stores"} else set()
+    expected |= {"StoragePolicy"} if used & {"lifecycle", "stores", "chat_collection"} else set()
     expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
     expected |= {"RetryQueuePolicy"} if "retries" in used else set()
     expected |= {"ObjectQueuePolicy"} if "object_queue" in used else set()
-    expected |= {"InferencePolicy"} if "embedder" in used else set()
+    expected |= {"InferencePolicy"} if used & {"embedder", "chat_collection"} else set()
+    expected |= {"WhatsAppPolicy"} if used & {"whatsapp", "whatsapp_secrets"} else set()
     assert set(policies) - {"own"} == expected
 
 

@@ -32,6 +32,7 @@ STAGES_KNOW = {
     "retries",
     "rollouts",
     "webhooks",
+    "whatsapp",
 }
 PURE = {"deeplens.auth.ports", "deeplens.vectors.payload"}
 OWNERS = {
@@ -76,6 +77,7 @@ HEAVY = {
 ALLOWED_HEAVY = {
     "search_api": {"fastapi"},
     "admin_api": {"fastapi"},
+    "whatsapp_webhook": {"fastapi"},
     "identity_api": {"authlib", "cryptography", "fastapi"},
     "on_image_uploaded": {"PIL"},
     "on_object_created": {"PIL"},

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         VectorStates,
     )
     from deeplens.webhooks import Webhooks
+    from deeplens.whatsapp.chats import Chats, Replies
 
 
 class DatabaseParts:
@@ -105,6 +106,18 @@ class DatabaseParts:
         from deeplens.db.webhooks import PostgresWebhooks
 
         return PostgresWebhooks(self.connections)
+
+    @cached_property
+    def chats(self) -> Chats:
+        from deeplens.db.whatsapp import PostgresChats
+
+        return PostgresChats(self.connections)
+
+    @cached_property
+    def replies(self) -> Replies:
+        from deeplens.db.whatsapp_replies import PostgresReplies
+
+        return PostgresReplies(self.connections)
 
     @cached_property
     def pending(self) -> PendingImages:

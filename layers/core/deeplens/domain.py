@@ -67,7 +67,7 @@ class Tenant:
     thresholds, text : of ``model``: what its scores mean, and whether it embeds texts beside images.
     target : a second model that every image is embedded with, while one is rolled out or may be rolled back to.
     limits : its own; the platform's defaults fill in.
-    notified : of what its webhooks want to be told.
+    notified : of what its webhooks, or chats, want to be told.
     paused : until when its budget takes no more uploads.
     """
 

@@ -117,6 +117,18 @@ class TenantStoreDenied(TransientError):
     code = "TENANT_STORE_DENIED"
 
 
+class MediaExpired(PipelineError):
+    """WhatsApp no longer has a file that somebody sent."""
+
+    code = "MEDIA_EXPIRED"
+
+
+class WhatsAppUnavailable(TransientError):
+    """WhatsApp does not answer, is busy, or does not accept our credentials."""
+
+    code = "WHATSAPP_UNAVAILABLE"
+
+
 class EndpointRefused(TransientError, ValueError):
     """A URL that a tenant gave leads, or may lead, to somewhere inside; the message says what to change."""
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from deeplens.retries import Backoff
     from deeplens.tenants import Provisioning
     from deeplens.webhooks import WebhookSender, WebhookSigner
+    from deeplens.whatsapp.chats import ChatCollection
+    from deeplens.whatsapp.delivery import WhatsApp
+    from deeplens.whatsapp.secrets import WhatsAppSecrets
 
 
 class SystemClock:
@@ -106,6 +109,26 @@ class Parts(DatabaseParts):
 
         own = self.settings
         return WebhookSigner(lambda: self._secret(own.webhook_key, own.webhook_key_secret_arn))
+
+    @cached_property
+    def whatsapp_secrets(self) -> WhatsAppSecrets:
+        from deeplens.whatsapp.secrets import WhatsAppSecrets
+
+        own = self.settings
+        given = WhatsAppSecrets(own.whatsapp_app_secret, own.whatsapp_verify_token, own.whatsapp_access_token)
+        return given.over(self._secret("", own.whatsapp_secret_arn))
+
+    @cached_property
+    def whatsapp(self) -> WhatsApp:
+        from deeplens.egress.graph import GraphApi
+
+        return GraphApi(self.egress, self.settings.whatsapp_graph_url, lambda: self.whatsapp_secrets.access_token)
+
+    @cached_property
+    def chat_collection(self) -> ChatCollection:
+        from deeplens.api.chat_collection import CollectionOfChats
+
+        return CollectionOfChats(self)
 
     @cached_property
     def backfill_window(self) -> int:

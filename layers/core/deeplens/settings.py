@@ -29,10 +29,21 @@ class Settings(BaseSettings):
     )
     webhook_key: str = Field("", description="Secret that webhooks' secrets follow from; 32 characters at least")
     webhook_key_secret_arn: str = Field("", description="Secrets Manager secret holding it, instead of WEBHOOK_KEY")
+    whatsapp_graph_url: str = Field(
+        "https://graph.facebook.com/v25.0", description="Base URL of the Graph API, with its version"
+    )
+    whatsapp_secret_arn: str = Field(
+        "", description="Secrets Manager secret, a JSON object with appSecret, verifyToken and accessToken"
+    )
+    whatsapp_app_secret: str = Field("", description="Signs WhatsApp's webhooks, instead of WHATSAPP_SECRET_ARN")
+    whatsapp_verify_token: str = Field("", description="What Meta shows when the webhook is set up, instead of it")
+    whatsapp_access_token: str = Field("", description="What the Graph API is called with, instead of it")
+    whatsapp_max_media_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Largest file taken from a chat")
     tenant_connections: int = Field(4, ge=1, description="Open tenant databases per execution environment")
     kafka_brokers: str = Field("", description="host:port, comma-separated")
     kafka_security: Literal["PLAINTEXT", "SSL", "IAM"] = Field("PLAINTEXT", description="IAM is MSK's")
     kafka_client_id: str = "deeplens"
+    kafka_topic: str = Field("", description="Topic of WhatsApp's messages; by default whatsapp-ready-messages")
     publish_timeout_seconds: float = Field(10.0, gt=0)
     qdrant_url: str = ""
     qdrant_api_key: str = ""

@@ -64,6 +64,7 @@ IMAGES_UPLOADED = Topic(
         "on_image_maintenance",
         "on_object_created",
         "on_schedule",
+        "on_whatsapp_message",
     ),
     consumers=("on_image_uploaded",),
     retry=WAITED_FOR,
@@ -102,6 +103,7 @@ PROCESSING_FAILED = Topic(
         "on_retry_due",
         "on_tenant_usage",
         "on_tenant_notification",
+        "on_whatsapp_message",
     ),
     consumers=("on_processing_failed",),
     retention=MONTH,
@@ -139,11 +141,25 @@ TENANT_USAGE = Topic(
 TENANT_NOTIFICATIONS = Topic(
     "deeplens.tenant.notifications",
     events.TenantNotification,
-    producers=("admin_api", "on_processing_completed", "on_processing_failed", "on_image_maintenance", "on_schedule"),
+    producers=(
+        "admin_api",
+        "on_processing_completed",
+        "on_processing_failed",
+        "on_image_maintenance",
+        "on_schedule",
+        "on_whatsapp_message",
+    ),
     consumers=("on_tenant_notification",),
     retry=IN_THE_BACKGROUND,
 )
-WHATSAPP_READY_MESSAGES = Topic("whatsapp-ready-messages", events.WhatsAppMessage)
+WHATSAPP_READY_MESSAGES = Topic(
+    "whatsapp-ready-messages",
+    events.WhatsAppMessage,
+    producers=("whatsapp_webhook", "on_whatsapp_message", "on_tenant_notification", "on_schedule"),
+    consumers=("on_whatsapp_message",),
+    retry=IN_THE_BACKGROUND,
+)
+"""The one topic whose name an installation may choose, as ``KAFKA_TOPIC``."""
 
 TOPICS = (
     IMAGES_UPLOADED,
@@ -166,3 +182,11 @@ TOPIC_OF = {topic.contract: topic for topic in TOPICS}
 def topic_of(event: events.Event) -> Topic:
     """The topic that an event belongs on: one contract, one topic."""
     return TOPIC_OF[type(event)]
+
+
+def name_here(topic: str, whatsapp: str) -> str:
+    """What a topic is called on the broker; ``whatsapp`` is the name that the installation gives to that one, if any.
+
+    Everywhere but on the broker a topic has its registered name.
+    """
+    return whatsapp if whatsapp and topic == WHATSAPP_READY_MESSAGES.name else topic

@@ -19,6 +19,7 @@ from deeplens.pipeline.keys import processed_key
 from deeplens.settings import Settings
 from deeplens.vectors.payload import payload_of
 from deeplens.webhooks import WebhookSigner
+from deeplens.whatsapp.secrets import WhatsAppSecrets
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -32,6 +33,7 @@ from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue
 from tests.fakes.usage import FakeBudgets
 from tests.fakes.vectors import FakeIndex
 from tests.fakes.webhooks import FakeWebhooks
+from tests.fakes.whatsapp import FakeChats
 
 MODEL = ModelRef("deeplens-visual", "1", 8)
 START = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
@@ -116,6 +118,7 @@ class World:
         self.dead_letters = FakeDeadLetters()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")
+        self.chats, self.whatsapp_secrets = FakeChats(self.tenants), WhatsAppSecrets()
         self.egress = EgressRules()
         self.maintenance_runs, self.sweep_grace = FakeMaintenanceRuns(), timedelta(days=1)
         for owner in (self.acme, self.other):

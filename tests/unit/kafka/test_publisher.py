@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import TenantUsage
+from deeplens.contracts.events import TenantUsage, WhatsAppMessage
 from deeplens.domain import OutgoingMessage, OutgoingRecord
 from deeplens.kafka import publisher as module
 from deeplens.kafka.publisher import KafkaPublisher
@@ -89,3 +89,12 @@ def test_each_delivery_is_reported_by_itself(publisher: KafkaPublisher) -> None:
 def test_a_full_buffer_is_tried_once_more(publisher: KafkaPublisher, full: int, expected: list[bool]) -> None:
     publisher._producer.full = full  # type: ignore[attr-defined]
     assert publisher.resend([record()]) == expected
+
+
+def test_whatsapps_topic_has_the_name_that_the_installation_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "Producer", ScriptedProducer)
+    named = KafkaPublisher(Settings(kafka_brokers="127.0.0.1:9", kafka_topic="chats"))
+    message = WhatsAppMessage(message_id="m", chat_jid="c", from_me=False, message_type="text", timestamp=0)
+    assert named.publish([OutgoingMessage(message, "e1"), OutgoingMessage(USAGE, "e2")]) == [True, True]
+    assert named.resend([record(topic="whatsapp-ready-messages")]) == [True]
+    assert [one["topic"] for one in sent(named)] == ["chats", "deeplens.tenant.usage", "chats"]

@@ -9,6 +9,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
+from deeplens.api.chat_collection import CollectionOfChats
 from deeplens.contracts.events import Event, ImageUploaded
 from deeplens.contracts.notifications import notification_of
 from deeplens.direct_uploads import Place
@@ -19,6 +20,7 @@ from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS
 from deeplens.limits import UNLIMITED
 from deeplens.pipeline.complete import Complete
+from deeplens.pipeline.converse import Converse
 from deeplens.pipeline.embed import Embed
 from deeplens.pipeline.fail import Fail
 from deeplens.pipeline.index import Index
@@ -29,6 +31,7 @@ from deeplens.pipeline.notify import Notify
 from deeplens.pipeline.preprocess import Preprocess
 from deeplens.pipeline.send_again import SendAgain
 from deeplens.pipeline.store_dead_letters import StoreDeadLetters
+from deeplens.settings import Settings
 from deeplens.topics import RETRIES, TOPIC_OF, topic_of
 from deeplens.webhooks import WebhookSigner
 
@@ -45,11 +48,12 @@ from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue, FakeStoreOwn
 from tests.fakes.usage import FakeBudgets
 from tests.fakes.vectors import FakeIndex
 from tests.fakes.webhooks import FakeWebhooks, RecordingSender
+from tests.fakes.whatsapp import FakeChats, FakeWhatsApp
 from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
 
 OBJECTS = "arn:aws:sqs:us-east-1:000000000000:ObjectQueue"
 TARGET = ModelRef("deeplens-visual", "2", 12)
-STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, Notify, StoreDeadLetters)
+STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, Notify, Converse, StoreDeadLetters)
 
 
 class SilentInvocation:
@@ -94,6 +98,9 @@ class Flow:
         self.alerts, self.alert_channel = FakeAlerts(self.dead_letters, self.maintenance_runs), RecordingChannel()
         self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
+        self.chats, self.whatsapp = FakeChats(self.tenants), FakeWhatsApp()
+        self.replies, self.settings = self.chats.replies, Settings()
+        self.chat_collection = CollectionOfChats(self)  # type: ignore[arg-type]
         self.pending_due = timedelta(minutes=10)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

@@ -21,10 +21,12 @@ from deeplens.contracts.events import (
     TenantNotification,
     TenantUsage,
     VectorIndexingRequested,
+    WhatsAppMessage,
 )
 from deeplens.domain import Step, Tombstone
 from deeplens.topics import TOPICS
 from deeplens.webhooks import Webhook
+from deeplens.whatsapp.chats import Chat, reply_id
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -135,6 +137,18 @@ def notification(flow: Flow, image_id: str) -> Event:
     return TenantNotification(tenant_id=flow.acme.id, type="image.completed", occurred_at=START, image_id=image_id)
 
 
+def chat_message(flow: Flow, image_id: str) -> Event:
+    flow.chats.link(Chat("491511234567@s.whatsapp.net", flow.acme.id, "", START))
+    return WhatsAppMessage(
+        message_id=f"wamid.{image_id}",
+        chat_jid="491511234567@s.whatsapp.net",
+        from_me=False,
+        message_type="text",
+        content="help",
+        timestamp=int(START.timestamp()),
+    )
+
+
 MAKE: dict[str, Callable[[Flow, str], Event]] = {
     "deeplens.features.extraction": extraction,
     "deeplens.vectors.indexing": indexing,
@@ -144,6 +158,7 @@ MAKE: dict[str, Callable[[Flow, str], Event]] = {
     "deeplens.images.maintenance": deletion,
     "deeplens.tenant.usage": usage,
     "deeplens.tenant.notifications": notification,
+    "whatsapp-ready-messages": chat_message,
 }
 WORKED: dict[str, Callable[[Flow, str], bool]] = {
     "deeplens.images.uploaded": lambda flow, image_id: flow.row(image_id).step is Step.COMPLETED,
@@ -157,6 +172,7 @@ WORKED: dict[str, Callable[[Flow, str], bool]] = {
     "deeplens.tenant.notifications": lambda flow, image_id: any(
         json.loads(body)["data"]["imageId"] == image_id for _, _, body in flow.webhook_sender.sent
     ),
+    "whatsapp-ready-messages": lambda flow, image_id: flow.replies.kept[reply_id(f"wamid.{image_id}")].state == "sent",
 }
 
 

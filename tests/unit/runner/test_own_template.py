@@ -64,6 +64,13 @@ def test_no_record_is_dropped_and_none_blocks_its_partition(spec: FunctionSpec, 
         assert event.on_failure.removeprefix("kafka://") in {topic.name for topic in TOPICS}
 
 
+def test_the_topic_and_group_of_whatsapps_messages_are_parameters() -> None:
+    parameters = {"WhatsAppTopic": "chats", "WhatsAppConsumerGroup": "readers"}
+    spec = load(ROOT / "template.yaml", parameters, {}).function("on_whatsapp_message")
+    assert [(e.topic, e.group_id) for e in spec.events if isinstance(e, KafkaEvent)] == [("chats", "readers")]
+    assert (spec.environment["KAFKA_TOPIC"], spec.environment["KAFKA_CLIENT_ID"]) == ("chats", "whatsapp-processor")
+
+
 IDENTITY_PATHS = ("/connect/{proxy+}", "/.well-known/{proxy+}", "/account/{proxy+}", "/swagger", "/swagger/{proxy+}")
 
 
@@ -72,6 +79,7 @@ def test_functions_serve_the_apis_and_one_is_woken_by_the_clock() -> None:
         ("search_api", HttpEvent("ANY", "/v1/{proxy+}")),
         ("admin_api", HttpEvent("ANY", "/v1/admin/{proxy+}")),
         *(("identity_api", HttpEvent("ANY", path)) for path in IDENTITY_PATHS),
+        ("whatsapp_webhook", HttpEvent("ANY", "/v1/whatsapp/{proxy+}")),
     ]
     ((clocked, event),) = [(s.name, e) for s, e in EVENTS if isinstance(e, ScheduleEvent)]
     assert clocked == "on_schedule"

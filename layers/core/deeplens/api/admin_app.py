@@ -12,9 +12,10 @@ from deeplens.api import (
     admin_tenants,
     admin_usage,
     admin_webhooks,
+    admin_whatsapp,
     budgets,
 )
-from deeplens.api.app import application
+from deeplens.api.application import application
 from deeplens.api.audited import audited
 from deeplens.api.parts import AdminParts
 
@@ -32,6 +33,7 @@ TAGS = [
     {"name": "maintenance", "description": "Sweeps over what a tenant has, and their reports."},
     {"name": "webhooks", "description": "Endpoints that are told what happens, and what was sent to them."},
     {"name": "usage", "description": "What tenants used, to look at and to bill; budgets."},
+    {"name": "whatsapp", "description": "Chats that belong to a tenant, and rules for their messages."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -45,6 +47,7 @@ ROUTERS = (
     admin_webhooks.router,
     admin_usage.router,
     budgets.router,
+    admin_whatsapp.router,
     admin_platform.router,
 )
 

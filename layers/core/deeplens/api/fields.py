@@ -9,6 +9,7 @@ from fastapi import Depends, Path
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
+from deeplens.api.file_names import file_name_of as file_name_of
 from deeplens.api.problems import image_not_found, upload_not_found
 from deeplens.contracts.api import ID, Metadata, Tags
 from deeplens.contracts.uploads import UPLOAD_ID
@@ -17,8 +18,6 @@ from deeplens.errors import ApiError
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
 NAMED_UPLOAD = re.compile(r"upl_[a-z0-9]{1,40}")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-MAX_FILE_NAME = 200
 MAX_METADATA_BYTES = 16 * 1024
 TAGS: TypeAdapter[list[str]] = TypeAdapter(Tags)
 METADATA: TypeAdapter[dict[str, Any]] = TypeAdapter(Metadata)
@@ -71,13 +70,6 @@ def idempotency_key(given: str | None) -> str | None:
         return given
     detail = "Idempotency-Key takes 1 to 255 printable ASCII characters, no blank at either end."
     raise ApiError(400, "invalid-idempotency-key", "Invalid Idempotency-Key", detail)
-
-
-def file_name_of(given: str | None, extension: str) -> str:
-    """The last part of what the client calls the file, without anything that could mislead a terminal or a header."""
-    last = re.split(r"[/\\]", given or "")[-1]
-    name = UNPRINTABLE.sub("", last).strip().strip(".")
-    return name[-MAX_FILE_NAME:] or f"image{extension}"
 
 
 def refusal(place: str, path: Sequence[str | int], message: str) -> RequestValidationError:

@@ -30,6 +30,7 @@ from deeplens.ports import (
 )
 from deeplens.settings import Settings
 from deeplens.webhooks import Webhooks, WebhookSigner
+from deeplens.whatsapp.chats import Chats
 
 if TYPE_CHECKING:
     from deeplens.auth.api_keys import PostgresApiKeys
@@ -94,6 +95,8 @@ class AdminParts(ApiParts, Protocol):
     def maintenance_runs(self) -> MaintenanceRuns: ...
     @property
     def webhooks(self) -> Webhooks: ...
+    @property
+    def chats(self) -> Chats: ...
     @property
     def webhook_signer(self) -> WebhookSigner: ...
     @property

@@ -28,6 +28,7 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.ObjectNotFound: 404,
     errors.TenantNotFound: 403,
     errors.ImageNotFound: 404,
+    errors.MediaExpired: 410,
     errors.ModelNotFound: 503,
     errors.ModelMismatch: 409,
     errors.TextUnsupported: 409,

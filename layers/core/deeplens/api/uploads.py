@@ -97,6 +97,12 @@ class AcceptUpload:
         left = self._allowance(tenant, upload.needs, limits)
         return Accepted(self._begin(tenant, upload, limits, traceparent), False, left)
 
+    def resume(self, tenant: Tenant, image_id: str, traceparent: str | None = None) -> None:
+        """Publish the event of an accepted image once more, unless it has gone on or is gone."""
+        found = self._images.find(tenant, [image_id]).get(image_id)
+        if isinstance(found, ImageRecord):
+            self._resume(tenant, found, traceparent)
+
     def _allowance(self, tenant: Tenant, wanted: Storage, limits: ResourceLimits) -> Allowance:
         """What remains, after ``wanted``. Raises 413 where that does not fit."""
         limited = limits.max_images is not None or limits.max_bytes is not None

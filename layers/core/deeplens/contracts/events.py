@@ -13,6 +13,7 @@ TenantId = Annotated[str, StringConstraints(pattern=r"^tenant_[a-z0-9_]{1,40}$")
 ImageId = Annotated[str, StringConstraints(pattern=r"^img_[a-z0-9]{1,40}$")]
 VideoId = Annotated[str, StringConstraints(pattern=r"^vid_[a-z0-9]{1,40}$")]
 DeadLetterId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
+WhatsAppId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")]
 StorageUri = Annotated[str, StringConstraints(pattern=r"^(s3|minio|nfs|azure)://[^/]+/.+$", max_length=2048)]
 MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
 Quantity = Annotated[float, Field(ge=0, le=1e18)]
@@ -288,12 +289,14 @@ class TenantNotification(Event):
 
 
 class WhatsAppMessage(Event):
-    message_id: str
-    chat_jid: str
+    """A message of a chat, or with ``from_me`` a reply of ours, by its own id, that is to be sent."""
+
+    message_id: WhatsAppId
+    chat_jid: WhatsAppId
     from_me: bool
-    message_type: str
+    message_type: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
     content: str | None = None
-    timestamp: int = Field(description="seconds since the epoch")
+    timestamp: int = Field(ge=0, le=253_402_300_799, description="seconds since the epoch")
     metadata: dict[str, Any] = {}
 
     @property

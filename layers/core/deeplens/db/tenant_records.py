@@ -48,10 +48,14 @@ ERASED = {
     "maintenanceRuns": "DELETE FROM maintenance_runs WHERE tenant_id = %s",
     "uploads": "DELETE FROM direct_uploads WHERE tenant_id = %s",
     "webhooks": "DELETE FROM webhooks WHERE tenant_id = %s",
+    "whatsAppReplies": "DELETE FROM whatsapp_replies WHERE tenant_id = %s",
+    "whatsAppMessages": "DELETE FROM whatsapp_messages WHERE tenant_id = %s",
+    "whatsAppRules": "DELETE FROM whatsapp_rules WHERE tenant_id = %s",
+    "whatsAppChats": "DELETE FROM whatsapp_chats WHERE tenant_id = %s",
     "sweeps": "DELETE FROM tenant_sweeps WHERE tenant_id = %s",
 }
 """What the platform database knows of a tenant beside its row and the audit log."""
-BLANK = "UPDATE tenants SET name = '', settings = '{}', limits = '{}', notified = '{}' WHERE id = %s"
+BLANK = "UPDATE tenants SET name = '', settings = '{}', limits = '{}', notified = '{}', chats = false WHERE id = %s"
 
 
 @dataclass(frozen=True, slots=True)

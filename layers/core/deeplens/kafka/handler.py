@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from deeplens.contracts.events import DeadLetter, Event, Failure, ImageEvent, ProcessingFailed, Subject
+from deeplens.contracts.events import (
+    DeadLetter,
+    Event,
+    Failure,
+    ImageEvent,
+    ProcessingFailed,
+    SourceRecord,
+    Subject,
+    WhatsAppMessage,
+)
 from deeplens.domain import OutgoingMessage
 from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError, TimeUp
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
@@ -16,6 +25,7 @@ from deeplens.kafka.records import Record, event_id_of, follow_up_id, parse, rec
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Stage, Waiting, attempt, location
 from deeplens.ports import Clock, EventPublisher
 from deeplens.telemetry import Invocation
+from deeplens.topics import TOPIC_OF
 
 type Parse = Callable[[Record], Event]
 NOTHING_YET = Done()
@@ -164,7 +174,7 @@ def failure_event(item: Received, error: PipelineError, stage: Stage[Any], at: d
         "failed_at": at,
         "attempt_number": item.record.attempt,
         "stage": stage.name,
-        "source": item.record.source(),
+        "source": _source(item.record, stage),
         **_identity(item.event),
     }
     if stage.consumes is ProcessingFailed:
@@ -174,11 +184,19 @@ def failure_event(item: Received, error: PipelineError, stage: Stage[Any], at: d
     return ProcessingFailed(**common, generation=generation, model=model, model_version=version)
 
 
+def _source(record: Record, stage: Stage[Any]) -> SourceRecord:
+    """The record under its topic's registered name, whatever that is called on the broker."""
+    source, topic = record.source(), TOPIC_OF.get(stage.consumes)
+    return source if topic is None or record.message_id else source.model_copy(update={"topic": topic.name})
+
+
 def _identity(event: Event | None) -> dict[str, Any]:
     image_id, tenant_id = getattr(event, "image_id", None), getattr(event, "tenant_id", None)
     subject: Subject = "record"
     if isinstance(event, ImageEvent) and image_id:
         subject = "image"
+    elif isinstance(event, WhatsAppMessage):
+        subject = "message"
     elif tenant_id:
         subject = "tenant"
     return {"image_id": image_id, "tenant_id": tenant_id, "subject": subject}

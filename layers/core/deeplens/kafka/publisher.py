@@ -12,7 +12,7 @@ from deeplens.errors import BrokerUnavailable
 from deeplens.kafka.connection import client_config
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, TRACEPARENT
 from deeplens.settings import Settings
-from deeplens.topics import topic_of
+from deeplens.topics import name_here, topic_of
 
 
 class KafkaPublisher:
@@ -70,11 +70,12 @@ class KafkaPublisher:
             "headers": _headers(record),
             "on_delivery": on_delivery,
         }
+        topic = name_here(record.topic, self._settings.kafka_topic)
         try:
-            self._producer.produce(record.topic, **arguments)
+            self._producer.produce(topic, **arguments)
         except BufferError:
             self._producer.poll(1)
-            self._retry(record.topic, arguments)
+            self._retry(topic, arguments)
         except KafkaException:
             return
 

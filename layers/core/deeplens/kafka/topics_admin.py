@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from deeplens.errors import BrokerUnavailable
 from deeplens.kafka.connection import client_config
 from deeplens.settings import Settings
-from deeplens.topics import TOPICS, Topic
+from deeplens.topics import TOPICS, Topic, name_here
 
 TIMEOUT_SECONDS = 15
 
@@ -34,13 +34,13 @@ def create_topics(
         raise BrokerUnavailable(f"listing topics: {error.args[0].str()}") from error
     wanted = [
         NewTopic(
-            topic.name,
+            name_here(topic.name, settings.kafka_topic),
             num_partitions=max(partitions or 0, topic.partitions),
             replication_factor=topic.replication(production=production),
             config=topic.settings(production=production),
         )
         for topic in topics
-        if topic.name not in existing
+        if name_here(topic.name, settings.kafka_topic) not in existing
     ]
     if not wanted:
         return []

@@ -1,12 +1,13 @@
 """What tenants' webhooks are told, where one wants to know."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
-from deeplens.contracts.events import Failure, ProcessingCompleted, TenantNotification
+from deeplens.contracts.events import Failure, ProcessingCompleted, TenantNotification, WhatsAppMessage
 from deeplens.domain import Tenant
 from deeplens.pipeline.identity import event_id
 
 IMAGE_COMPLETED, IMAGE_FAILED = "image.completed", "image.failed"
+MESSAGE_RECEIVED = "whatsapp.message"
 
 
 def image_completed(tenant: Tenant, event: ProcessingCompleted) -> tuple[TenantNotification, ...]:
@@ -39,3 +40,26 @@ def image_failed(
         details=details,
     )
     return (told,)
+
+
+def message_received(tenant: Tenant, message: WhatsAppMessage, image_id: str | None) -> tuple[TenantNotification, ...]:
+    """Of a message that a rule forwards; ``image_id`` is the image that it became."""
+    if MESSAGE_RECEIVED not in tenant.notified:
+        return ()
+    about = {name: message.metadata.get(name) for name in ("sender", "senderName", "isGroup")}
+    details = {
+        "messageId": message.message_id,
+        "chatJid": message.chat_jid,
+        "messageType": message.message_type,
+        "content": message.content,
+        **about,
+    }
+    return (
+        TenantNotification(
+            tenant_id=tenant.id,
+            type=MESSAGE_RECEIVED,
+            occurred_at=datetime.fromtimestamp(message.timestamp, UTC),
+            image_id=image_id,
+            details={name: value for name, value in details.items() if value is not None},
+        ),
+    )

@@ -1,4 +1,4 @@
-"""deeplens.tenant.notifications → deliveries, signed and sent to tenants' webhooks"""
+"""deeplens.tenant.notifications → deliveries, signed and sent to tenants' webhooks; replies to chats"""
 
 import time
 from collections.abc import Sequence
@@ -9,9 +9,11 @@ from typing import ClassVar
 
 from deeplens.contracts.events import TenantNotification
 from deeplens.pipeline.batch import in_parallel
+from deeplens.pipeline.notifications import IMAGE_COMPLETED, IMAGE_FAILED
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.ports import Clock
 from deeplens.webhooks import Delivery, Verdict, Webhook, Webhooks, WebhookSender, WebhookSigner, judge
+from deeplens.whatsapp.chats import ImageEnd, Replies, Reply, sending
 
 LEASE = timedelta(minutes=6)
 """Longer than the function may run: what it claimed and did not settle by then was lost with it."""
@@ -24,9 +26,9 @@ type Claimed = tuple[Webhook, Delivery]
 class Notify:
     """Record a delivery per webhook that wants the notification, and try it.
 
-    Consumes ``TenantNotification``, emits nothing. A delivery is recorded once per event before anything is sent, so an
-    event that comes twice sends nothing twice. The first failure ends a webhook's part of the batch: what waits
-    behind it is tried again by the schedule.
+    Consumes ``TenantNotification``, emits a ``WhatsAppMessage`` per reply to a chat that waited for an image's end. A
+    delivery is recorded once per event before anything is sent, so an event that comes twice sends nothing twice. The
+    first failure ends a webhook's part of the batch: what waits behind it is tried again by the schedule.
     """
 
     name: ClassVar = "notify"
@@ -37,11 +39,12 @@ class Notify:
         webhooks: Webhooks,
         webhook_sender: WebhookSender,
         webhook_signer: WebhookSigner,
+        replies: Replies,
         workers: Executor,
         clock: Clock,
     ) -> None:
         self._webhooks, self._sender, self._signer = webhooks, webhook_sender, webhook_signer
-        self._workers, self._clock = workers, clock
+        self._replies, self._workers, self._clock = replies, workers, clock
 
     def __call__(self, batch: Sequence[TenantNotification]) -> list[Outcome]:
         now = self._clock.now()
@@ -51,7 +54,12 @@ class Notify:
         ordered = sorted(claimed, key=lambda one: (one[0].id, one[1].created_at, one[1].id))
         groups = [list(group) for _, group in groupby(ordered, key=lambda one: one[0].id)]
         in_parallel(self._workers, self._deliver, groups)
-        return [Done()] * len(batch)
+        ready = self._replies.end([end for event in batch if (end := _end(event))], now)
+        by_image = {(reply.tenant_id, reply.image_id): reply for reply in ready}
+        return [self._done(by_image.get((event.tenant_id, event.image_id))) for event in batch]
+
+    def _done(self, reply: Reply | None) -> Done:
+        return Done((sending(reply.id, reply.chat_jid, reply.text, self._clock.now()),)) if reply else Done()
 
     def _deliver(self, group: Sequence[Claimed]) -> None:
         """Send a webhook's deliveries in turn, until one fails or the time is up."""
@@ -70,3 +78,12 @@ class Notify:
         verdict = judge(webhook, delivery.attempts + 1, answer, now)
         self._webhooks.settle(delivery, verdict, answer, now)
         return verdict
+
+
+def _end(event: TenantNotification) -> ImageEnd | None:
+    """The end of an image, if that is what it tells."""
+    if event.delivery_id or not event.image_id or event.type not in (IMAGE_COMPLETED, IMAGE_FAILED):
+        return None
+    error = event.details.get("error")
+    reason = str(error.get("message", "")) if isinstance(error, dict) else ""
+    return ImageEnd(event.tenant_id, event.image_id, None if event.type == IMAGE_COMPLETED else reason or "it failed")

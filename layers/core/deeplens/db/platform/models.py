@@ -42,6 +42,7 @@ class TenantRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     notified: Mapped[list[str]] = mapped_column(server_default=text("'{}'::text[]"))
     ingestion_paused: Mapped[dict[str, Any] | None]
+    chats: Mapped[bool] = mapped_column(server_default=text("false"))
 
     __table_args__ = (
         Index("tenants_unsettled", "status_since", postgresql_where=text("status IN ('provisioning', 'deleting')")),

@@ -1,0 +1,9 @@
+"""HTTP → verify and queue WhatsApp's messages → whatsapp-ready-messages"""
+
+from deeplens.api.whatsapp_app import create_whatsapp_app
+from deeplens.bootstrap import parts
+from mangum import Mangum
+
+TEXT = ["text/", "application/json", "application/problem+json"]
+parts().publisher.connect()
+handler = Mangum(create_whatsapp_app(parts()), lifespan="off", text_mime_types=TEXT)

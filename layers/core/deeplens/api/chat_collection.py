@@ -1,0 +1,82 @@
+"""``ChatCollection``: what chats send goes the way of ``POST /v1/images``, and is searched as uploads are."""
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from deeplens.api.file_names import file_name_of
+from deeplens.api.ids import keyed_image_id
+from deeplens.api.matching import FindMatches
+from deeplens.api.outbox import Outbox
+from deeplens.api.quotas import effective_limits
+from deeplens.api.uploads import AcceptUpload, Upload
+from deeplens.contracts.events import ImageUploaded
+from deeplens.domain import SearchFilter, Tenant
+from deeplens.limits import Storage, allowance
+from deeplens.whatsapp.answers import Found
+from deeplens.whatsapp.chats import Ingested, Occupancy, Post
+
+if TYPE_CHECKING:
+    from deeplens.api.parts import ApiParts
+
+KEY = "whatsapp\0"
+"""Begins the idempotency keys of messages; clients' own hold no NUL, so neither can be taken for the other."""
+
+
+class CollectionOfChats:
+    """The collection of tenants over the API's parts, each of which is built when it is first used."""
+
+    def __init__(self, parts: "ApiParts") -> None:
+        self._parts = parts
+
+    def largest_file(self, tenant: Tenant) -> int:
+        most, own = self._parts.settings.whatsapp_max_media_bytes, self._parts.settings
+        return min(effective_limits(tenant, own).max_file_bytes or most, most)
+
+    def ingest(self, tenant: Tenant, post: Post) -> Ingested:
+        from deeplens.imaging import inspect
+
+        header = inspect(post.body, self._parts.limits)
+        upload = Upload(
+            image_id=keyed_image_id(tenant.id, KEY + post.message_id),
+            keyed=True,
+            body=post.body,
+            sha256=hashlib.sha256(post.body).hexdigest(),
+            file_name=file_name_of(post.file_name, header.type.extension),
+            mime_type=header.type.mime_type,
+            extension=header.type.extension,
+            format=header.type.format,
+            width=header.width,
+            height=header.height,
+            tags=post.tags,
+            metadata=dict(post.metadata),
+        )
+        outbox = Outbox()
+        done = self._accept(outbox)(tenant, upload, effective_limits(tenant, self._parts.settings))
+        return Ingested(done.image.id, done.image.file_name, _uploaded(outbox))
+
+    def resume(self, tenant: Tenant, image_id: str) -> tuple[ImageUploaded, ...]:
+        outbox = Outbox()
+        self._accept(outbox).resume(tenant, image_id)
+        return _uploaded(outbox)
+
+    def similar(self, tenant: Tenant, body: bytes, limit: int) -> list[Found]:
+        from deeplens.imaging import WHOLE, standard_jpeg
+
+        parts = self._parts
+        vectors = parts.embedder.embed([standard_jpeg(body, parts.limits, WHOLE)], tenant.model).tolist()
+        found = FindMatches(parts.index, parts.images)(tenant, vectors, limit, None, SearchFilter())
+        label = tenant.thresholds.label if tenant.thresholds else lambda _: ""
+        return [Found(row.id, row.file_name, match.score, label(match.score)) for match, row in found]
+
+    def occupancy(self, tenant: Tenant) -> Occupancy:
+        stored = self._parts.images.totals(tenant)
+        limits = effective_limits(tenant, self._parts.settings)
+        return Occupancy(stored, allowance(limits, stored, Storage()).images_left)
+
+    def _accept(self, outbox: Outbox) -> AcceptUpload:
+        parts = self._parts
+        return AcceptUpload(parts.stores, parts.images, parts.pending, outbox, parts.clock, parts.pending_due)
+
+
+def _uploaded(outbox: Outbox) -> tuple[ImageUploaded, ...]:
+    return tuple(one.event for one in outbox.messages if isinstance(one.event, ImageUploaded))
