@@ -6,7 +6,7 @@ from typing import Annotated, Any, Protocol, cast
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, Response
 
 from deeplens.api.application import application
 from deeplens.api.parts import ApiParts, Parts, Traceparent
@@ -59,22 +59,22 @@ def secrets_of(parts: ApiParts) -> WhatsAppSecrets:
 @router.get(
     "",
     summary="Verification handshake",
-    response_class=PlainTextResponse,
-    responses=responses(),
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses()},
 )
 def verify(
     parts: Parts,
     mode: Annotated[str, Query(alias="hub.mode", max_length=100)] = "",
     token: Annotated[str, Query(alias="hub.verify_token", max_length=500)] = "",
     challenge: Annotated[str, Query(alias="hub.challenge", max_length=500)] = "",
-) -> str:
+) -> Response:
     """Gives Meta its challenge back, if it knows the verify token."""
     expected = secrets_of(parts).verify_token
     if not expected:
         raise _not_set_up()
     if mode != SUBSCRIBE or not _same(token, expected):
         raise ApiError(403, "wrong-verify-token", "Verify token not valid", "It is not the one that is set here.")
-    return challenge
+    return PlainTextResponse(challenge)
 
 
 @router.post("", summary="Messages", responses=responses(400, 401, 413))
