@@ -25,7 +25,7 @@ MIGRATIONS_AT_ONCE = 4
 INSERT = """
 INSERT INTO tenants (id, name, database_name, storage_uri, model_name, model_version, model_dimensions,
                      database_server, qdrant_url)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (id) DO NOTHING
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
 DONE = """
 UPDATE tenants SET progress = progress || jsonb_build_object(%s::text, now()) WHERE id = %s AND status = 'provisioning'
