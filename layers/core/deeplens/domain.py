@@ -50,6 +50,20 @@ class ModelProfile:
     text: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DuplicatePolicy:
+    """What a tenant wants done about duplicates.
+
+    Attributes
+    ----------
+    action : list them for review; also refuse to take an image a second time; also merge exact copies.
+    undo_seconds : how long a merge can be undone.
+    """
+
+    action: Literal["report", "reject", "auto-merge-exact"] = "report"
+    undo_seconds: int = 7 * 86_400
+
+
 type TenantStatus = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
 
 
@@ -67,6 +81,7 @@ class Tenant:
     target : a second model that every image is embedded with, while one is rolled out or may be rolled back to.
     limits : its own; the platform's defaults fill in.
     notified : of what its webhooks want to be told.
+    duplicates : what it wants done about duplicates.
     """
 
     id: str
@@ -81,6 +96,7 @@ class Tenant:
     target: ModelRef | None = None
     limits: ResourceLimits = UNLIMITED
     notified: frozenset[str] = frozenset()
+    duplicates: DuplicatePolicy = DuplicatePolicy()
 
     @property
     def collection(self) -> str:
@@ -165,11 +181,15 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A deleted image: kept 37 days, longer than any retention, so that no late event revives it."""
+    """A deleted image: kept 37 days, longer than any retention, so that no late event revives it.
+
+    ``merged_into`` is the image that answers for it; such a tombstone stays.
+    """
 
     image_id: str
     deleted_at: datetime
     receipt: dict[str, Any] | None = None
+    merged_into: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

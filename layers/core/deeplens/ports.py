@@ -25,6 +25,8 @@ from deeplens.domain import (
     TimelineEntry,
     Tombstone,
 )
+from deeplens.duplicates import Duplicates as Duplicates
+from deeplens.duplicates import MergeDeadlines as MergeDeadlines
 from deeplens.limits import UNLIMITED, ResourceLimits, Storage
 from deeplens.maintenance import MaintenanceRuns as MaintenanceRuns
 from deeplens.maintenance import PointPage
@@ -124,6 +126,14 @@ class VectorIndex(Protocol):
         where: SearchFilter = SearchFilter(),
     ) -> list[Match]:
         """Nearest points, best first, scores at least ``threshold``."""
+
+    def neighbours(
+        self, tenant: Tenant, image_ids: Sequence[str], *, limit: int, threshold: float
+    ) -> dict[str, list[Match]]:
+        """Nearest other points of several images, best first, by image; without a point it is absent.
+
+        Two requests, however many images.
+        """
 
     def vector_of(self, tenant: Tenant, image_id: str) -> list[float] | None: ...
 

@@ -26,9 +26,13 @@ class Wire(BaseModel):
 
 
 class Event(Wire):
-    """A record's value. ``event_id`` travels as a header, not in the value."""
+    """A record's value. ``event_id`` travels as a header, not in the value.
+
+    ``once`` names what an event tells where several records may lead to telling it: its id follows from that instead.
+    """
 
     event_id: str = Field(default="", exclude=True)
+    once: str = Field(default="", exclude=True)
 
     @property
     def key(self) -> str:
@@ -232,12 +236,20 @@ class DeadLetter(Event):
 
 
 class DuplicateMatch(Wire):
+    """The earlier image of a pair; ``score`` is the cosine, 1 for the same bytes."""
+
     image_id: ImageId
     score: float
     verdict: str
+    pair_id: str | None = None
+    hash_distance: int | None = Field(default=None, description="bits of 64 in which the pHashes differ")
+    aspect_ratio: float | None = None
+    pixel_ratio: float | None = None
 
 
 class DuplicatesFound(Event):
+    """The later image of a pair, and the earlier one."""
+
     tenant_id: TenantId
     image_id: ImageId
     duplicates: list[DuplicateMatch]

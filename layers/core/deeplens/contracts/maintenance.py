@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 from deeplens.contracts.api import ApiModel, example
 from deeplens.contracts.tenants import TenantId
 
-Type = Literal["sweep", "storage-optimisation"]
+Type = Literal["sweep", "storage-optimisation", "duplicate-scan"]
 RUN = {
     "runId": "mnt_01kd1v8q4w2m6n9r5t7x3z0abc",
     "tenantId": "tenant_acme",
@@ -29,7 +29,8 @@ RUN = {
 
 
 class MaintenanceRequest(ApiModel):
-    """``sweep`` finds and repairs what contradicts; ``storage-optimisation`` drops files that nobody needs."""
+    """``sweep`` finds and repairs what contradicts; ``storage-optimisation`` drops files that nobody needs,
+    ``duplicate-scan`` compares every image with all others."""
 
     model_config = ConfigDict(extra="forbid", **example({"tenantId": "tenant_acme", "type": "sweep", "dryRun": True}))
 

@@ -1,6 +1,7 @@
 """Images as bytes in, standard images out; pure functions on Pillow."""
 
 from deeplens.imaging.limits import Limits
+from deeplens.imaging.perceptual_hash import perceptual_hash, perceptual_hash_of
 from deeplens.imaging.region import WHOLE, Box, box_of
 from deeplens.imaging.sniff import FileType, sniff
 from deeplens.imaging.standardise import Standardised, inspect, standard_jpeg, standardise, thumbnail
@@ -13,6 +14,8 @@ __all__ = [
     "Standardised",
     "box_of",
     "inspect",
+    "perceptual_hash",
+    "perceptual_hash_of",
     "sniff",
     "standard_jpeg",
     "standardise",

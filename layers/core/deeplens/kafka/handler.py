@@ -119,7 +119,8 @@ class BatchHandler:
         owners: list[int] = []
         for position, item in enumerate(received):
             for index, event in enumerate(self._follow_ups(item)):
-                event_id = follow_up_id(self._stage.name, item.record.event_id, index)
+                origin, place = (event.once, 0) if event.once else (item.record.event_id, index)
+                event_id = follow_up_id(self._stage.name, origin, place)
                 messages.append(OutgoingMessage(event, event_id, item.record.traceparent))
                 owners.append(position)
         delivered = self._publisher.publish(messages) if messages else []

@@ -12,14 +12,14 @@ from deeplens.pipeline.batch import buried, by_tenant, in_parallel, merge, split
 from deeplens.pipeline.keys import derived_keys, processed_key, thumbnail_key
 from deeplens.pipeline.outcome import Done, Outcome, attempt
 from deeplens.pipeline.requests import extraction_request
-from deeplens.ports import Clock, ImageRepository, ObjectStore, StoreResolver, TenantDirectory
+from deeplens.ports import Clock, Duplicates, ImageRepository, ObjectStore, StoreResolver, TenantDirectory
 
 
 class Preprocess:
     """Turn uploaded originals into standard JPEGs and thumbnails.
 
     Consumes ``ImageUploaded``, emits ``FeatureExtractionRequested`` for each model of the tenant; writes ``processed/``
-    and ``thumbnails/`` objects. Safe to repeat: the same event writes the same objects and emits the same event.
+    and ``thumbnails/`` objects, and keeps pHashes while the pixels are at hand. Safe to repeat: the same event writes the same objects and emits the same event.
     """
 
     name: ClassVar = "preprocess"
@@ -30,12 +30,13 @@ class Preprocess:
         tenants: TenantDirectory,
         stores: StoreResolver,
         images: ImageRepository,
+        duplicates: Duplicates,
         workers: Executor,
         limits: Limits,
         clock: Clock,
     ) -> None:
         self._tenants, self._stores, self._images = tenants, stores, images
-        self._workers, self._limits, self._clock = workers, limits, clock
+        self._duplicates, self._workers, self._limits, self._clock = duplicates, workers, limits, clock
 
     def __call__(self, batch: Sequence[ImageUploaded]) -> list[Outcome]:
         return by_tenant(batch, self._tenants, self._preprocess_tenant)
@@ -45,22 +46,30 @@ class Preprocess:
         work, ended = split_current(batch, self._images.find(tenant, ids))
         store = self._stores.for_tenant(tenant)
         results: list[StageResult] = []
+        hashes: dict[str, int] = {}
 
         def one(pair: tuple[ImageUploaded, ImageRecord]) -> Outcome:
-            return attempt(lambda: self._preprocess_one(tenant, store, pair[0], results))
+            return attempt(lambda: self._preprocess_one(tenant, store, pair[0], results, hashes))
 
         outcomes = merge(len(batch), ended, in_parallel(self._workers, one, work))
+        self._duplicates.keep_hashes(tenant, hashes)
         self._images.advance(tenant, results)
         gone = buried(self._images.find(tenant, [result.image_id for result in results]))
         store.delete(key for image_id in gone for key in derived_keys(image_id))
         return without_buried(outcomes, batch, gone)
 
     def _preprocess_one(
-        self, tenant: Tenant, store: ObjectStore, event: ImageUploaded, results: list[StageResult]
+        self,
+        tenant: Tenant,
+        store: ObjectStore,
+        event: ImageUploaded,
+        results: list[StageResult],
+        hashes: dict[str, int],
     ) -> Outcome:
         started = time.perf_counter()
         image = standardise(store.get(store.key_of(event.storage_path)), self._limits)
         _write_derived(store, event.image_id, image)
+        hashes[event.image_id] = image.perceptual_hash
         seconds = round(time.perf_counter() - started, 6)
         now = self._clock.now()
         results.append(
