@@ -6,9 +6,17 @@ from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.pipeline.rotate_keys import RotateSigningKeys
 from deeplens.pipeline.settle_tenants import SettleTenants
 from deeplens.pipeline.tick_maintenance import TickMaintenance
+from deeplens.pipeline.tick_merges import TickMerges
 from deeplens.pipeline.tick_rollouts import TickRollouts
 from deeplens.pipeline.tick_webhooks import TickWebhooks
 
 handler = schedule_handler(
-    ResumeOverdue, TickRollouts, TickMaintenance, TickWebhooks, RotateSigningKeys, SettleTenants, FoldRequests
+    ResumeOverdue,
+    TickRollouts,
+    TickMaintenance,
+    TickMerges,
+    TickWebhooks,
+    RotateSigningKeys,
+    SettleTenants,
+    FoldRequests,
 )

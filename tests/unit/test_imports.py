@@ -19,6 +19,7 @@ STAGES_KNOW = {
     "contracts",
     "dead_letters",
     "domain",
+    "duplicates",
     "errors",
     "imaging",
     "maintenance",
@@ -75,6 +76,7 @@ ALLOWED_HEAVY = {
     "on_image_uploaded": {"PIL"},
     "on_schedule": {"cryptography"},
     "on_indexing_requested": {"qdrant_client"},
+    "on_image_indexed": {"qdrant_client"},
     "on_image_maintenance": {"qdrant_client"},
 }
 

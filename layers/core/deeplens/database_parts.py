@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from deeplens.db.tenant_records import PostgresTenantRecords
     from deeplens.ports import (
         DeadLetters,
+        Duplicates,
         ImageRepository,
         MaintenanceRuns,
+        MergeDeadlines,
         PendingImages,
         RequestCounters,
         Rollouts,
@@ -64,6 +66,18 @@ class DatabaseParts:
         from deeplens.db.vector_states import PostgresVectorStates
 
         return PostgresVectorStates(self.connections)
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        from deeplens.db.duplicates import PostgresDuplicates
+
+        return PostgresDuplicates(self.connections)
+
+    @cached_property
+    def merge_deadlines(self) -> MergeDeadlines:
+        from deeplens.db.duplicates import PostgresMergeDeadlines
+
+        return PostgresMergeDeadlines(self.connections)
 
     @cached_property
     def rollouts(self) -> Rollouts:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from deeplens.contracts.events import Event, ImageUploaded
 from deeplens.contracts.search import MatchLabel
+from deeplens.duplicate_policy import REPORT, DuplicatePolicy
 from deeplens.limits import UNLIMITED, ResourceLimits
 
 
@@ -50,20 +51,6 @@ class ModelProfile:
     text: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DuplicatePolicy:
-    """What a tenant wants done about duplicates.
-
-    Attributes
-    ----------
-    action : list them for review; also refuse to take an image a second time; also merge exact copies.
-    undo_seconds : how long a merge can be undone.
-    """
-
-    action: Literal["report", "reject", "auto-merge-exact"] = "report"
-    undo_seconds: int = 7 * 86_400
-
-
 type TenantStatus = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
 
 
@@ -96,7 +83,7 @@ class Tenant:
     target: ModelRef | None = None
     limits: ResourceLimits = UNLIMITED
     notified: frozenset[str] = frozenset()
-    duplicates: DuplicatePolicy = DuplicatePolicy()
+    duplicates: DuplicatePolicy = REPORT
 
     @property
     def collection(self) -> str:

@@ -187,6 +187,14 @@ class QuotaExceeded(DeepLensError):
         self.images, self.bytes = images, bytes
 
 
+class ImageMerged(DeepLensError):
+    """Another image, ``into``, answers for ``image_id``."""
+
+    def __init__(self, image_id: str, into: str) -> None:
+        super().__init__(f"{image_id} was merged into {into}")
+        self.image_id, self.into = image_id, into
+
+
 class ApiError(DeepLensError):
     """An answer to an HTTP client, RFC 9457.
 

@@ -253,7 +253,10 @@ class ImageRepository(Protocol):
         """Remove the rows of tombstoned images, keep receipt per image id on the tombstone; safe to repeat."""
 
     def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
-        """Drop tombstones, with their receipts, that are older than any retention; returns how many."""
+        """Drop tombstones, with their receipts, that are older than any retention; returns how many.
+
+        Those of merged images stay: their ids go on answering.
+        """
 
 
 class PendingImages(Protocol):

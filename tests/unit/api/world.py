@@ -23,6 +23,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeImages, FakePending, FakeRequestCounters
+from tests.fakes.duplicates import FakeDuplicates, FakeMergeDeadlines
 from tests.fakes.embedder import THRESHOLDS, FakeEmbedder
 from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.maintenance import FakeMaintenanceRuns
@@ -110,6 +111,7 @@ class World:
         self.request_counters = FakeRequestCounters()
         self.usage = self.request_counters.usage
         self.dead_letters = FakeDeadLetters()
+        self.duplicates, self.merge_deadlines = FakeDuplicates(self.images), FakeMergeDeadlines()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")
         self.egress = EgressRules()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deeplens.api.fields import unique
+from deeplens.api.lookup import live_image
 from deeplens.api.problems import image_not_found
 from deeplens.domain import ImageRecord, Step, Tenant
 from deeplens.ports import ImageRepository, VectorIndex
@@ -24,6 +25,8 @@ class Amend:
     def __call__(
         self, tenant: Tenant, image_id: str, *, tags: Sequence[str] | None, metadata: dict[str, Any] | None
     ) -> ImageRecord:
+        # Another image may answer for this one.
+        live_image(self._images, tenant, image_id)
         labels = None if tags is None else unique(tags)
         image = self._images.amend(tenant, image_id, tags=labels, metadata=metadata)
         if image is None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from deeplens.api import content, images, problems, receipts, search, usage
+from deeplens.api import content, duplicates, images, merges, problems, receipts, search, usage
 from deeplens.api.auth import OAUTH
 from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
@@ -19,6 +19,7 @@ Every request carries a bearer token or `X-API-Key`; these decide the tenant. Er
 TAGS = [
     {"name": "images", "description": "Upload, follow, list, amend and delete images."},
     {"name": "search", "description": "Find images by similarity."},
+    {"name": "duplicates", "description": "Review, decide and merge duplicates."},
     {"name": "usage", "description": "What you use, and how much you may."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -29,8 +30,8 @@ FORM_OVERHEAD_BYTES = 128 * 1024
 def create_app(parts: ApiParts) -> FastAPI:
     """The search API over ``parts``; none of them is touched before a request needs it."""
     app = application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
-    for router in (images.router, receipts.router, content.router, search.router, usage.router):
-        app.include_router(router, responses=RATE_LIMITED)
+    for module in (images, receipts, content, search, duplicates, merges, usage):
+        app.include_router(module.router, responses=RATE_LIMITED)
     return app
 
 

@@ -1,4 +1,4 @@
-"""Where a page ended, as an opaque string: (time, id) of its last image or dead letter.
+"""Where a page ended, as an opaque string: (time, id) of its last entry.
 
 It needs no signature: it only ever narrows what the caller may list.
 """
@@ -11,6 +11,7 @@ from datetime import datetime
 from fastapi.exceptions import RequestValidationError
 
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
+GROUP_ID, MERGE_ID = re.compile(r"dup_[0-9a-f]{32}"), re.compile(r"mrg_[0-9a-z]{1,40}")
 LETTER_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 

@@ -11,10 +11,12 @@ from deeplens.ports import (
     ApiKeys,
     Clock,
     DeadLetters,
+    Duplicates,
     Embedder,
     EventPublisher,
     ImageRepository,
     MaintenanceRuns,
+    MergeDeadlines,
     PendingImages,
     RequestCounters,
     Rollouts,
@@ -51,6 +53,10 @@ class ApiParts(Protocol):
     def tenants(self) -> TenantDirectory: ...
     @property
     def images(self) -> ImageRepository: ...
+    @property
+    def duplicates(self) -> Duplicates: ...
+    @property
+    def merge_deadlines(self) -> MergeDeadlines: ...
     @property
     def pending(self) -> PendingImages: ...
     @property

@@ -11,7 +11,7 @@ from deeplens.errors import ApiError, BrokerUnavailable, QuotaExceeded
 from deeplens.kafka.records import follow_up_id
 from deeplens.limits import Allowance, ResourceLimits, Storage, allowance
 from deeplens.pipeline.keys import original_key
-from deeplens.ports import Clock, EventPublisher, ImageRepository, PendingImages, StoreResolver
+from deeplens.ports import Clock, Duplicates, EventPublisher, ImageRepository, PendingImages, StoreResolver
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,13 @@ class AcceptUpload:
         self,
         stores: StoreResolver,
         images: ImageRepository,
+        duplicates: Duplicates,
         pending: PendingImages,
         publisher: EventPublisher,
         clock: Clock,
         pending_due: timedelta,
     ) -> None:
-        self._stores, self._images, self._pending = stores, images, pending
+        self._stores, self._images, self._duplicates, self._pending = stores, images, duplicates, pending
         self._publisher, self._clock, self._pending_due = publisher, clock, pending_due
 
     def __call__(
@@ -83,7 +84,8 @@ class AcceptUpload:
         Raises
         ------
         ApiError
-            422 when the key came with other bytes before, 410 when its image was deleted, 413 beyond a quota.
+            422 when the key came with other bytes before, 410 when its image was deleted, 413 beyond a quota, 409 when
+            the tenant wants no file twice and has this one.
         DependencyUnavailable
             Nothing is lost; the same key resumes.
         """
@@ -92,6 +94,10 @@ class AcceptUpload:
             self._resume(tenant, known, traceparent)
             return Accepted(known, True, self._allowance(tenant, Storage(), limits))
         # Asked first, so that what cannot be kept is not stored; the row's insertion decides.
+        if tenant.duplicates.action == "reject":
+            twins = self._duplicates.twins(tenant, [upload.sha256], 1)
+            if upload.sha256 in twins:
+                raise duplicate_image(twins[upload.sha256][0])
         left = self._allowance(tenant, upload.needs, limits)
         return Accepted(self._begin(tenant, upload, limits, traceparent), False, left)
 
@@ -126,12 +132,15 @@ class AcceptUpload:
             return self._begin(tenant, upload, limits, traceparent)
         # Another request with this key may have been faster, with other bytes or not.
         image = same_upload(inserted, upload)
+        if tenant.duplicates.action == "reject" and (twin := self._duplicates.reserve(tenant, image.id)):
+            self._withdraw(tenant, upload, key)
+            raise duplicate_image(twin)
         if admission.released:
             self._publish(event, traceparent)
         return image
 
     def _withdraw(self, tenant: Tenant, upload: Upload, key: str) -> None:
-        """Undo what was written for an image that came too late for the last place."""
+        """Undo what was written for an image that came too late: for the last place, or after its twin."""
         self._stores.for_tenant(tenant).delete([key])
         due = self._clock.now() + self._pending_due
         for released in self._pending.finish([(tenant.id, upload.image_id)], due):
@@ -164,6 +173,11 @@ def same_bytes(sha256: str | None, upload: Upload) -> None:
     if sha256 != upload.sha256:
         detail = "This Idempotency-Key was used for another file; every upload needs its own key."
         raise ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
+
+
+def duplicate_image(twin: str) -> ApiError:
+    detail = f"{twin} has the same bytes, and this tenant takes no file twice."
+    return ApiError(409, "duplicate-image", "Duplicate image", detail, {"Location": f"/v1/images/{twin}"})
 
 
 def _granted(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:

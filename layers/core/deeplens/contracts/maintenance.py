@@ -53,7 +53,8 @@ class MaintenanceView(ApiModel):
     created_at: AwareDatetime
     ended_at: AwareDatetime | None = None
     slices: int
-    checked: dict[str, int] = Field(description="rows, objects, vectors")
+    progress: float | None = Field(default=None, description="share of the work, 0 to 1, where it is known")
+    checked: dict[str, int] = Field(description="rows, objects, vectors, images")
     found: dict[str, int] = Field(description="by kind")
     repaired: dict[str, int]
     bytes_freed: int = Field(description="in a dry run, what would be")

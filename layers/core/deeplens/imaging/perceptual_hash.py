@@ -1,8 +1,8 @@
 """pHash: 64 bits that stay the same when a picture is recompressed, resized or recoloured a little.
 
 The algorithm, and bit for bit the result, of ``imagehash.phash`` (https://pypi.org/project/ImageHash): greyscale of
-32 × 32, discrete cosine transform, which of its lowest 8 × 8 frequencies lie above their median. The transform is 320 sums
-of products, so SciPy, which that library needs for it, is not worth its 106 MB here.
+32 × 32, discrete cosine transform, which of its lowest 8 × 8 frequencies lie above their median. The transform is 320
+sums of products, so SciPy, which that library needs for it, is not worth its 106 MB here.
 """
 
 from io import BytesIO

@@ -13,7 +13,8 @@ from deeplens.ports import ImageRepository
 
 def follow_ups(images: ImageRepository, tenant: Tenant, merges: Sequence[Merge], now: datetime) -> list[Event]:
     """Events of merges that were just made, or are asked for again."""
-    kept = [merge.kept_id for merge in merges if merge.before]
+    # A policy that merges exact copies mostly changes nothing of the kept one; there is nothing to index then.
+    kept = [merge.kept_id for merge in merges if merge.before or merge.pair_id is None]
     settling = [settlement_of(tenant.id, merge.id, now) for merge in merges if merge.undo_until <= now]
     return [*indexed_again(images, tenant, kept, now), *settling]
 

@@ -19,7 +19,8 @@ class Preprocess:
     """Turn uploaded originals into standard JPEGs and thumbnails.
 
     Consumes ``ImageUploaded``, emits ``FeatureExtractionRequested`` for each model of the tenant; writes ``processed/``
-    and ``thumbnails/`` objects, and keeps pHashes while the pixels are at hand. Safe to repeat: the same event writes the same objects and emits the same event.
+    and ``thumbnails/`` objects, and keeps the pHash while the pixels are at hand. Safe to repeat: the same event writes
+    the same objects and emits the same event.
     """
 
     name: ClassVar = "preprocess"

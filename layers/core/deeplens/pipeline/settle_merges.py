@@ -31,5 +31,5 @@ class SettleMerges:
             if known is None or known.state != "merged":
                 ended.add(merge_id)
         # The record comes again if the deletions cannot be published, so the deadline is not needed for that.
-        self._deadlines.done(ended)
+        self._deadlines.done(tenant.id, ended)
         return followed_by([Done() for _ in batch], events)

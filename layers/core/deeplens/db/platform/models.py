@@ -42,6 +42,7 @@ class TenantRow(Base):
     status_since: Mapped[datetime] = mapped_column(server_default=func.now())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     notified: Mapped[list[str]] = mapped_column(server_default=text("'{}'::text[]"))
+    duplicates: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
 
     __table_args__ = (
         Index("tenants_unsettled", "status_since", postgresql_where=text("status IN ('provisioning', 'deleting')")),
@@ -287,3 +288,13 @@ class RequestCounterRow(Base):
     tenant_id: Mapped[str] = mapped_column(primary_key=True)
     minute: Mapped[datetime] = mapped_column(primary_key=True, index=True)
     requests: Mapped[int]
+
+
+class MergeDeadlineRow(Base):
+    """When merges of images settle. The merge itself stands in its tenant's database."""
+
+    __tablename__ = "merge_deadlines"
+
+    merge_id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(primary_key=True, index=True)
+    due: Mapped[datetime] = mapped_column(index=True)
