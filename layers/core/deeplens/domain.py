@@ -298,6 +298,7 @@ class OutgoingRecord:
     event_id : the same as before, so that what follows from it has the same ids as well.
     attempt : counted from 1; a failure tells it.
     replays : how often an operator has sent it again.
+    stage : the one of its topic's consumers that it is for; None for all.
     """
 
     topic: str
@@ -307,6 +308,7 @@ class OutgoingRecord:
     traceparent: str | None = None
     attempt: int = 1
     replays: int = 0
+    stage: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

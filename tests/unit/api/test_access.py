@@ -1,21 +1,41 @@
 """Who may do what: keys, scopes, tenants. The routes are the application's, so that new ones enter by themselves."""
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from deeplens.duplicates import Merge
 from deeplens.errors import DatabaseUnavailable
 
 from tests.unit.api.world import World, picture, tenant
 
 OPEN = {"/v1/health"}
-WITHOUT_IMAGE = {"/v1/images", "/v1/search/image", "/v1/search/text", "/v1/usage"}
+WITHOUT_IMAGE = {"/v1/images", "/v1/search/image", "/v1/search/text", "/v1/usage", "/v1/duplicates", "/v1/merges"}
+IDS: dict[str, dict[str, str]] = {}
+"""What belongs to an image of ``prepared``, by the name of the path parameter that leads to it."""
 ROUTES = [
     (method.upper(), path)
     for path, operations in World().app.openapi()["paths"].items()
     for method in operations
     if path not in OPEN
 ]
+
+
+def prepared(world: World, **form: Any) -> str:
+    """An image of acme, in a group with another one, and a merge of two more."""
+    image_id, other, kept, merged = (world.searchable(seed, **form) for seed in (0, 1, 2, 3))
+    group, second = world.grouped(image_id, other), world.grouped(kept, merged)
+    now = world.clock.now()
+    merge = Merge("mrg_1", second, kept, (merged,), now, now + timedelta(days=1), "key:test")
+    assert world.duplicates.merge(world.acme, merge)
+    IDS[image_id] = {"other_id": other, "duplicate_id": group, "merge_id": merge.id}
+    return image_id
+
+
+def filled(path: str, image_id: str) -> str:
+    nobodys = {"other_id": image_id, "duplicate_id": "dup_none", "merge_id": "mrg_none"}
+    return path.format(image_id=image_id, size="small", **IDS.get(image_id, nobodys))
 
 
 def call(world: World, client: httpx.Client, method: str, path: str, image_id: str) -> httpx.Response:
@@ -27,13 +47,17 @@ def call(world: World, client: httpx.Client, method: str, path: str, image_id: s
         extra = {"json": {"imageIds": [image_id]}}
     elif path == "/v1/search/text":
         extra = {"json": {"text": "red"}}
+    elif path.endswith("/decision"):
+        extra = {"json": {"decision": "not-duplicate"}}
+    elif path.endswith("/merge"):
+        extra = {"json": {"keep": image_id}}
     elif method == "POST":
         extra = {"files": {"file": ("a.jpg", picture(0))}}
-    return client.request(method, path.format(image_id=image_id, size="small"), **extra)
+    return client.request(method, filled(path, image_id), **extra)
 
 
 def test_every_route_is_known_to_these_tests() -> None:
-    assert len(ROUTES) == 14
+    assert len(ROUTES) == 21
     assert ("GET", "/v1/images/{image_id}/similar") in ROUTES
 
 
@@ -49,7 +73,7 @@ def test_no_route_answers_without_a_key(world: World, method: str, path: str) ->
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_another_tenants_images_do_not_exist(world: World, method: str, path: str) -> None:
-    image_id = world.searchable(0, tags=["mine"])
+    image_id = prepared(world, tags=["mine"])
     objects, sent = world.stored(), list(world.publisher.sent)
     row = world.images.find(world.acme, [image_id])
     thief = world.client_of(world.other)
@@ -59,7 +83,7 @@ def test_another_tenants_images_do_not_exist(world: World, method: str, path: st
     if path not in WITHOUT_IMAGE:
         assert answer.status_code == 404
     assert image_id not in answer.text.replace(f"There is no image {image_id}", "").replace(path, "").replace(
-        f'"instance":"{path.format(image_id=image_id, size="small")}"', ""
+        f'"instance":"{filled(path, image_id)}"', ""
     )
     assert world.images.find(world.acme, [image_id]) == row
     assert world.stored() == objects
@@ -70,7 +94,7 @@ def test_another_tenants_images_do_not_exist(world: World, method: str, path: st
 def test_a_refusal_is_the_same_for_unknown_and_for_foreign_images(world: World, method: str, path: str) -> None:
     if path in WITHOUT_IMAGE:
         return
-    foreign = world.searchable(0)
+    foreign = prepared(world)
     thief = world.client_of(world.other)
 
     theirs, nobodys = (call(world, thief, method, path, image_id) for image_id in (foreign, "img_nobodys"))
@@ -81,7 +105,7 @@ def test_a_refusal_is_the_same_for_unknown_and_for_foreign_images(world: World, 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_a_key_needs_the_routes_scope(world: World, method: str, path: str) -> None:
-    image_id = world.searchable(0)
+    image_id = prepared(world)
     reading = method == "GET" or path.startswith("/v1/search/")
     needed, other = ("deeplens.api.read", "deeplens.api.write")[:: 1 if reading else -1]
 

@@ -14,7 +14,7 @@ from deeplens.domain import ModelRef, NewImage, OutgoingMessage, OutgoingRecord
 from deeplens.imaging import Limits
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
-from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS
+from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, STAGE
 from deeplens.pipeline.complete import Complete
 from deeplens.pipeline.detect_duplicates import DetectDuplicates
 from deeplens.pipeline.embed import Embed
@@ -131,9 +131,10 @@ class Flow:
     def send(self, event: Event, event_id: str = "") -> None:
         self.put(topic_of(event).name, event.to_wire(), event_id)
 
-    def put(self, topic: str, value: bytes | None, event_id: str = "", **headers: int) -> None:
+    def put(self, topic: str, value: bytes | None, event_id: str = "", **headers: Any) -> None:
         """A record at the end of a topic's only partition."""
-        named = {EVENT_ID: event_id, ATTEMPT: headers.get("attempt"), REPLAYS: headers.get("replays")}
+        given = {"attempt": ATTEMPT, "replays": REPLAYS, "stage": STAGE}
+        named = {EVENT_ID: event_id} | {header: headers.get(name) for name, header in given.items()}
         offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
         record = {
             "topic": topic,
@@ -179,7 +180,8 @@ class Flow:
             self._resend(record)
 
     def _resend(self, record: OutgoingRecord) -> None:
-        self.put(record.topic, record.value, record.event_id, attempt=record.attempt, replays=record.replays)
+        counts = {"attempt": record.attempt, "replays": record.replays, "stage": record.stage}
+        self.put(record.topic, record.value, record.event_id, **counts)
 
     def retry(self, *, times: int = 1) -> dict[str, Any]:
         """What waits in the delay queue is received, each message ``times`` times, and put onto its topic."""

@@ -23,6 +23,8 @@ from deeplens.contracts.events import (
     VectorIndexingRequested,
 )
 from deeplens.domain import Step, Tombstone
+from deeplens.duplicates import Evidence, Pair, in_order, pair_id
+from deeplens.pipeline.find_pairs import found_events
 from deeplens.topics import TOPICS
 from deeplens.webhooks import Webhook
 from hypothesis import HealthCheck, given, settings
@@ -33,7 +35,8 @@ from tests.unit.api.world import MODEL, START, picture
 from tests.unit.pipeline.flow import Flow, SilentInvocation
 
 PAYLOADS = Path(__file__).resolve().parents[3] / "events" / "payloads"
-LIVE = [topic.name for topic in TOPICS if topic.consumers]
+CONSUMERS = {topic.name: topic.consumers for topic in TOPICS if topic.consumers}
+LIVE = list(CONSUMERS)
 GOOD, BAD = 12, 60
 IDS = [f"img_{number}" for number in range(GOOD)]
 
@@ -135,6 +138,15 @@ def notification(flow: Flow, image_id: str) -> Event:
     return TenantNotification(tenant_id=flow.acme.id, type="image.completed", occurred_at=START, image_id=image_id)
 
 
+def duplicates(flow: Flow, image_id: str) -> Event:
+    """Each image is found to be a copy of the next one."""
+    images = [flow.row(id_) for id_ in (image_id, IDS[(IDS.index(image_id) + 1) % GOOD])]
+    first, second = in_order(*images)
+    pair = Pair(pair_id(first.id, second.id), first.id, second.id, "exact", Evidence(True), "m 1", START)
+    (event,) = found_events(flow.acme, flow.duplicates.save(flow.acme, [pair]))
+    return event
+
+
 MAKE: dict[str, Callable[[Flow, str], Event]] = {
     "deeplens.features.extraction": extraction,
     "deeplens.vectors.indexing": indexing,
@@ -142,6 +154,7 @@ MAKE: dict[str, Callable[[Flow, str], Event]] = {
     "deeplens.processing.failed": failed,
     "deeplens.processing.deadletter": letter,
     "deeplens.images.maintenance": deletion,
+    "deeplens.duplicates.found": duplicates,
     "deeplens.tenant.usage": usage,
     "deeplens.tenant.notifications": notification,
 }
@@ -153,6 +166,9 @@ WORKED: dict[str, Callable[[Flow, str], bool]] = {
     "deeplens.processing.failed": lambda flow, image_id: flow.row(image_id).step is Step.FAILED,
     "deeplens.processing.deadletter": lambda flow, image_id: f"dlq_{image_id}" in flow.dead_letters.letters,
     "deeplens.images.maintenance": lambda flow, image_id: isinstance(flow.row(image_id), Tombstone),
+    "deeplens.duplicates.found": lambda flow, _: (
+        [len(group.members) for group in flow.duplicates.page(flow.acme, 10, None)] == [GOOD]
+    ),
     "deeplens.tenant.usage": lambda flow, _: flow.usage.totals[flow.acme.id, "2026-11-20", "m"] == GOOD,
     "deeplens.tenant.notifications": lambda flow, image_id: any(
         json.loads(body)["data"]["imageId"] == image_id for _, _, body in flow.webhook_sender.sent
@@ -240,5 +256,5 @@ def test_whatever_bytes_a_record_holds_the_next_one_is_worked(value: bytes, topi
     flow.run()
 
     assert flow.row("img_1").step is Step.COMPLETED
-    assert len(flow.dead_letters.letters) == 1
+    assert len(flow.dead_letters.letters) == len(CONSUMERS[topic])
     flow.workers.shutdown()

@@ -163,6 +163,7 @@ class SourceRecord(Wire):
     """The record that failed, whole enough to be sent again. ``key`` and ``value`` are base64.
 
     ``replays`` counts how often an operator has sent it again, so that a record that always fails is not sent for ever.
+    ``stage`` is which of its topic's consumers failed, where there are several: the others are not to work it again.
     """
 
     topic: str
@@ -173,6 +174,7 @@ class SourceRecord(Wire):
     event_id: str | None = None
     traceparent: str | None = None
     replays: int | None = Field(default=None, ge=1)
+    stage: str | None = None
 
 
 class ProcessingFailed(Event):

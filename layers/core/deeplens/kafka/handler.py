@@ -16,6 +16,7 @@ from deeplens.kafka.records import Record, follow_up_id, parse, records_of
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Stage, Waiting, attempt, location
 from deeplens.ports import Clock, EventPublisher
 from deeplens.telemetry import Invocation
+from deeplens.topics import TOPIC_OF
 
 type Parse = Callable[[Record], Event]
 NOTHING_YET = Done()
@@ -51,6 +52,8 @@ class BatchHandler:
         self._stage, self._publisher, self._clock = stage, publisher, clock
         self._parse = parse_record or (lambda record: parse(record, stage.consumes))
         self._pace = Pace()
+        topic = TOPIC_OF.get(stage.consumes)
+        self._shared = topic is not None and len(topic.consumers) > 1
 
     def __call__(
         self, event: Mapping[str, Any], invocation: Invocation, remaining: RemainingMillis | None = None
@@ -74,6 +77,8 @@ class BatchHandler:
         return failures(finished)
 
     def _received(self, record: Record) -> Received:
+        if self._shared and record.stage not in (None, self._stage.name):
+            return Received(record, outcome=Done(dropped="sent again for another consumer"))
         try:
             return Received(record, self._parse(record))
         except PipelineError as error:
@@ -136,7 +141,8 @@ class BatchHandler:
             case Done(events):
                 return events
             case Failed(error):
-                return [failure_event(item, error, self._stage, self._clock.now())]
+                failure = failure_event(item, error, self._stage, self._clock.now())
+                return [for_this_stage(failure, self._stage) if self._shared else failure]
             case _:
                 return []
 
@@ -172,6 +178,12 @@ def failure_event(item: Received, error: PipelineError, stage: Stage[Any], at: d
     model, version = item.event.embedding_model if isinstance(item.event, ImageEvent) else (None, None)
     generation = getattr(item.event, "generation", None)
     return ProcessingFailed(**common, generation=generation, model=model, model_version=version)
+
+
+def for_this_stage(failure: Event, stage: Stage[Any]) -> Event:
+    """A failure whose record is sent again for the stage that failed: the topic's other consumers have worked it."""
+    source = getattr(failure, "source", None)
+    return failure.model_copy(update={"source": source and source.model_copy(update={"stage": stage.name})})
 
 
 def _identity(event: Event | None) -> dict[str, Any]:

@@ -62,4 +62,5 @@ def again(source: SourceRecord, attempt: int, replays: int) -> OutgoingRecord:
         source.traceparent,
         attempt,
         replays,
+        source.stage,
     )
