@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from local.bench.cold_start import bench_cold_start
+from local.bench.duplicates import bench_duplicates
 from local.bench.inference import bench_inference
 from local.bench.model import bench_model
 from local.bench.neighbours import bench_neighbours
@@ -17,7 +18,7 @@ from local.screen import console
 from local.services import ServiceFailed
 
 FOLDER = Path(".bench")
-APART = {"model", "inference", "neighbours"}
+APART = {"model", "duplicates", "inference", "neighbours"}
 """Benches that run by name only; they take minutes."""
 type Figures = dict[str, Any]
 
@@ -29,6 +30,7 @@ def run_benches(name: str, images: int, vectors: int, seconds: float, flood: int
         "search": lambda: bench_search(vectors),
         "cold_start": bench_cold_start,
         "model": bench_model,
+        "duplicates": bench_duplicates,
         "inference": lambda: bench_inference(seconds),
         "neighbours": lambda: bench_neighbours(flood),
     }
