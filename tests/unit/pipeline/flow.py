@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from random import Random
 from typing import Any
 
@@ -72,6 +73,8 @@ class Flow:
     window: int = 200
     records: dict[str, deque[dict[str, Any]]] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
+    event_ids: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, list[bytes | None]] = field(default_factory=dict)
     handled: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -123,7 +126,9 @@ class Flow:
         )
         admission = self.pending.admit(event, now + self.pending_due)
         store.put(f"images/{image_id}.jpg", body, "image/jpeg")
-        self.images.insert(owner, NewImage(image_id, "a.jpg", path, "image/jpeg", len(body), "0" * 64, now))
+        self.images.insert(
+            owner, NewImage(image_id, "a.jpg", path, "image/jpeg", len(body), sha256(body).hexdigest(), now)
+        )
         if admission.released:
             self.send(event)
         return event
@@ -135,6 +140,8 @@ class Flow:
         """A record at the end of a topic's only partition."""
         given = {"attempt": ATTEMPT, "replays": REPLAYS, "stage": STAGE}
         named = {EVENT_ID: event_id} | {header: headers.get(name) for name, header in given.items()}
+        self.event_ids.setdefault(topic, []).append(event_id)
+        self.values.setdefault(topic, []).append(value)
         offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
         record = {
             "topic": topic,
