@@ -14,7 +14,7 @@ from deeplens.auth.scopes import ADMIN, READ, WRITE
 from deeplens.bootstrap import Parts
 
 from local.stack import Stack
-from tests.e2e.conftest import new_client, picture
+from tests.e2e.conftest import eventually, new_client, picture
 
 DOCUMENTS = ("/v1/openapi.json", "/v1/admin/openapi.json", "/connect/openapi.json")
 MARK = "sunflower7731"
@@ -22,7 +22,19 @@ MARK = "sunflower7731"
 VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
-    for kind in ("tenant", "image", "user", "client", "key", "rollout", "maintenance", "webhook", "delivery")
+    for kind in (
+        "tenant",
+        "image",
+        "user",
+        "client",
+        "key",
+        "rollout",
+        "maintenance",
+        "webhook",
+        "delivery",
+        "duplicate",
+        "merge",
+    )
 }
 OWN_LIST = "/v1/admin/maintenance"
 """Answers everybody, with what is theirs."""
@@ -69,7 +81,8 @@ class Victim:
 def victim(stack: Stack, parts: Parts) -> Victim:
     new_client(stack, parts, THIEF, "nfs")
     client = new_client(stack, parts, VICTIM, "nfs")
-    image_id = client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK)
+    image_id, other_id = (client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK) for _ in range(2))
+    groups = eventually(lambda: client.http.get("/duplicates").json()["groups"])
     with operator(stack, parts) as http:
         base = f"/v1/admin/tenants/{VICTIM}"
         person = {"email": f"{MARK}@example.com", "name": MARK, "roles": ["editor"], "password": f"{MARK} password"}
@@ -84,6 +97,9 @@ def victim(stack: Stack, parts: Parts) -> Victim:
     ids = {
         "tenant_id": VICTIM,
         "image_id": image_id,
+        "other_id": other_id,
+        "duplicate_id": groups[0]["duplicateId"],
+        "merge_id": "mrg_none",
         "size": "small",
         "rollout_id": "rol_none",
         "run_id": run["runId"],

@@ -55,6 +55,10 @@ class Library:
             group.id: {image.id for image in group.members} for group in self.duplicates.page(self.tenant, 99, None)
         }
 
+    def live(self) -> set[str]:
+        found = self.images.find(self.tenant, [A, B, C, D])
+        return {image_id for image_id, row in found.items() if isinstance(row, ImageRecord)}
+
     def policy(self, policy: DuplicatePolicy) -> None:
         self.tenant = replace(self.tenant, duplicates=policy)
 
