@@ -9,7 +9,9 @@ from itertools import combinations
 from uuid import uuid4
 
 from deeplens.domain import ImageRecord, Step, Tenant
+from deeplens.duplicate_groups import join, split
 from deeplens.duplicates import (
+    REPEATED_WITHIN,
     Decision,
     Evidence,
     Group,
@@ -17,10 +19,8 @@ from deeplens.duplicates import (
     Pair,
     Recorded,
     in_order,
-    join,
     merge_id_of,
     pair_id,
-    split,
     undo_until,
     united,
 )
@@ -90,11 +90,16 @@ class FakeDuplicates:
                 and pair.decision != "not-duplicate"
                 and {pair.first_id, pair.second_id} <= live.keys()
             ]
-            kept.pairs |= {pair.id: replace(pair, told=True) for pair in pairs}
+            pairs = [replace(pair, recorded_at=pair.recorded_at or now) for pair in pairs]
+            kept.pairs |= {pair.id: pair for pair in pairs}
             self._link(kept, [(pair.first_id, pair.second_id) for pair in pairs], now)
             groups = {pair.id: kept.group_of[pair.first_id] for pair in pairs}
             merges += self._merge_exact(tenant, pairs, now)
-        return Recorded({m.pair_id: m.group_id for m in merges if m.pair_id and m.group_id} | groups, merges)
+            groups |= {m.pair_id: m.group_id for m in merges if m.pair_id and m.group_id}
+            lately = {
+                id_ for id_, one in kept.pairs.items() if one.recorded_at and one.recorded_at > now - REPEATED_WITHIN
+            }
+        return Recorded({id_: group for id_, group in groups.items() if id_ in lately}, merges)
 
     def _merge_exact(self, tenant: Tenant, pairs: Sequence[Pair], now: datetime) -> list[Merge]:
         if tenant.duplicates.action != "auto-merge-exact":
@@ -169,7 +174,7 @@ class FakeDuplicates:
         links = [
             (pair.first_id, pair.second_id)
             for pair in kept.pairs.values()
-            if pair.decision != "not-duplicate" and (pair.told or pair.decision == "duplicate")
+            if pair.decision != "not-duplicate" and (pair.recorded_at or pair.decision == "duplicate")
         ]
         parts = split(members, links)
         for image in members:

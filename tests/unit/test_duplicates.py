@@ -5,16 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from deeplens.domain import ImageRecord, Step, Thresholds
+from deeplens.duplicate_groups import Joined, join, split
 from deeplens.duplicates import (
     DuplicateVerdict,
     Evidence,
-    Joined,
     evidence_of,
     in_order,
-    join,
     merge_id_of,
     pair_id,
-    split,
     united,
     verdict_of,
 )

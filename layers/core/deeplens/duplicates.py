@@ -1,6 +1,5 @@
 """What makes two images duplicates, how duplicates form groups, and the ports that keep both."""
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,6 +21,8 @@ LEAST_SIDE = 16
 """Pixels; below that a pHash says nothing."""
 ASPECT_TOLERANCE = 0.02
 MAX_TAGS, MAX_METADATA_KEYS = 50, 50
+REPEATED_WITHIN = timedelta(days=7)
+"""As long as the topic keeps records; a notification that is repeated within it finds its delivery and is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Pair:
     first_id, second_id : the earlier and the later one.
     verdict : None for a pair that was only decided.
     model : name and version that ``score`` is of.
-    told : whether the consumer of ``deeplens.duplicates.found`` has recorded it.
+    recorded_at : when the consumer of ``deeplens.duplicates.found`` first did; None while nobody was told.
     """
 
     id: str
@@ -113,7 +114,7 @@ class Pair:
     evidence: Evidence
     model: str
     found_at: datetime
-    told: bool = False
+    recorded_at: datetime | None = None
     decision: Decision | None = None
     decided_at: datetime | None = None
     decided_by: str | None = None
@@ -160,7 +161,13 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of pairs: ``groups`` by pair id, and the merges that a policy made of them, now or before."""
+    """What became of pairs.
+
+    Attributes
+    ----------
+    groups : by pair id, of those that are to be told: recorded now, or so lately that this may be a repeat.
+    merges : that a policy made of them, now or before.
+    """
 
     groups: Mapping[str, str]
     merges: Sequence[Merge] = ()
@@ -177,61 +184,6 @@ def united(kept: ImageRecord, others: Iterable[ImageRecord]) -> tuple[tuple[str,
         tags[: max(MAX_TAGS, len(kept.tags))],
         dict(list(metadata.items())[: max(MAX_METADATA_KEYS, len(kept.metadata))]),
     )
-
-
-def components(links: Iterable[tuple[str, str]]) -> list[set[str]]:
-    """What hangs together, each component once."""
-    near: dict[str, set[str]] = defaultdict(set)
-    for one, other in links:
-        near[one].add(other)
-        near[other].add(one)
-    found, seen = [], set[str]()
-    for start in near:
-        waiting, component = [start], set[str]()
-        while waiting:
-            node = waiting.pop()
-            if node not in component:
-                component.add(node)
-                waiting += near[node]
-        if start not in seen:
-            found.append(component)
-            seen |= component
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """One component of what was linked: the oldest of its groups (None for a new one), the others, new members."""
-
-    group_id: str | None
-    absorbed: tuple[str, ...]
-    members: frozenset[str]
-
-
-def join(links: Sequence[tuple[str, str]], group_of: Mapping[str, str], born: Mapping[str, datetime]) -> list[Joined]:
-    """How links between images change groups, without looking at the groups' other members.
-
-    Parameters
-    ----------
-    group_of : groups of the linked images that have one.
-    born : when these groups were made; the oldest keeps its id.
-    """
-    own = [(image, f"\0{group_of[image]}") for link in links for image in link if image in group_of]
-    joined = []
-    for component in components([*links, *own]):
-        groups = sorted((node[1:] for node in component if node[0] == "\0"), key=lambda group: (born[group], group))
-        added = frozenset(node for node in component if node[0] != "\0" and node not in group_of)
-        joined.append(Joined(groups[0] if groups else None, tuple(groups[1:]), added))
-    return joined
-
-
-def split(members: Collection[str], links: Iterable[tuple[str, str]]) -> list[set[str]]:
-    """The parts that a group falls into, largest first, of equal ones that with the lowest id; single images are none.
-
-    The first keeps the group's id.
-    """
-    inside = [link for link in links if link[0] in members and link[1] in members]
-    return sorted(components(inside), key=lambda part: (-len(part), min(part)))
 
 
 class Duplicates(Protocol):

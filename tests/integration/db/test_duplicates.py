@@ -111,8 +111,8 @@ def test_a_pair_is_kept_once_with_its_newest_evidence(library: Library) -> None:
     assert (pair.first_id, pair.second_id) == (A, B)
     library.duplicates.record(library.tenant, [pair.id], NOON)
     again = replace(pair, verdict="re-encoded", evidence=Evidence(False, 0.99, 1), model="m 2", found_at=NOON + DAY)
-    assert library.duplicates.save(library.tenant, [again]) == [replace(again, found_at=NOON, told=True)]
-    assert library.duplicates.pair(library.tenant, B, A) == replace(again, found_at=NOON, told=True)
+    assert library.duplicates.save(library.tenant, [again]) == [replace(again, found_at=NOON, recorded_at=NOON)]
+    assert library.duplicates.pair(library.tenant, B, A) == replace(again, found_at=NOON, recorded_at=NOON)
 
 
 def test_pairs_with_deleted_images_are_neither_kept_nor_grouped(library: Library) -> None:
@@ -256,6 +256,23 @@ def test_a_policy_merges_exact_copies_into_the_earliest(library: Library) -> Non
     again = library.duplicates.record(library.tenant, [pair_id(A, B), pair_id(A, C), pair_id(B, C)], NOON + DAY)
     assert {merge.id for merge in again.merges} == {merge.id for merge in recorded.merges}
     assert len(recorded.merges) == 2
+
+
+def test_a_policy_that_comes_later_merges_what_was_recorded_and_tells_nothing_twice(library: Library) -> None:
+    library.add(A, B)
+    library.record((A, B), verdict="exact")
+    library.policy(DuplicatePolicy("auto-merge-exact", 60))
+    again = library.duplicates.record(library.tenant, [pair_id(A, B)], NOON + 8 * DAY)
+    assert [merge.merged_ids for merge in again.merges] == [(B,)]
+    assert again.groups == {}
+    assert library.duplicates.record(library.tenant, [], NOON) == Recorded({}, [])
+
+
+def test_a_pair_that_was_recorded_long_ago_is_not_told_again(library: Library) -> None:
+    library.add(A, B)
+    assert library.record((A, B)).groups
+    assert library.duplicates.record(library.tenant, [pair_id(A, B)], NOON + DAY).groups
+    assert library.duplicates.record(library.tenant, [pair_id(A, B)], NOON + 8 * DAY).groups == {}
 
 
 def test_a_policy_merges_nothing_that_was_decided_or_undone(library: Library) -> None:

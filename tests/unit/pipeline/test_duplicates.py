@@ -216,6 +216,15 @@ def test_exact_copies_are_merged_by_policy_and_removed_when_it_cannot_be_undone(
     assert flow.merge_deadlines.due == {}
 
 
+def test_a_policy_that_comes_later_merges_with_the_next_scan(flow: Flow) -> None:
+    flow.accept("img_a", scene(1))
+    flow.accept("img_b", scene(1))
+    flow.run()
+    policy(flow, "auto-merge-exact")
+    scan(flow)
+    assert live(flow, "img_a", "img_b") == ["img_a"]
+
+
 def test_a_merge_without_a_way_back_is_settled_at_once(flow: Flow) -> None:
     policy(flow, "auto-merge-exact", undo=timedelta())
     flow.accept("img_a", scene(1))

@@ -14,7 +14,7 @@ from deeplens.db.connections import Connection, Connections
 from deeplens.db.images import COLUMNS, LIVE, NAMES
 from deeplens.db.values import as_jsonb, as_text
 from deeplens.domain import Step, Tenant
-from deeplens.duplicates import Decision, Evidence, Group, Merge, Pair, Recorded, pair_id
+from deeplens.duplicates import REPEATED_WITHIN, Decision, Evidence, Group, Merge, Pair, Recorded, pair_id
 from deeplens.errors import TransientError
 
 MEMBERS_SHOWN = 100
@@ -58,6 +58,7 @@ UPDATE duplicate_pairs p SET recorded_at = coalesce(recorded_at, %s)
 WHERE id = ANY(%s) AND decision IS DISTINCT FROM 'not-duplicate' AND {BOTH_LIVE.format(pair="p")}
 RETURNING {PAIR}
 """  # noqa: S608
+LATELY = "SELECT id FROM duplicate_pairs WHERE id = ANY(%s) AND recorded_at > %s"
 FIND_PAIR = f"SELECT {PAIR} FROM duplicate_pairs WHERE id = %s"  # noqa: S608
 PAGE = """
 SELECT g.id, g.created_at, g.size FROM duplicate_groups g
@@ -136,10 +137,14 @@ class PostgresDuplicates:
     def save(self, tenant: Tenant, pairs: Sequence[Pair]) -> list[Pair]:
         if not pairs:
             return []
-        given = [asdict(pair) | {"found_at": pair.found_at.isoformat()} for pair in pairs]
-        shown = [{name: value for name, value in row.items() if not name.startswith("decided")} for row in given]
+        names = ("id", "first_id", "second_id", "verdict", "model")
+        given = [
+            {name: getattr(pair, name) for name in names}
+            | {"evidence": asdict(pair.evidence), "found_at": pair.found_at.isoformat()}
+            for pair in pairs
+        ]
         with self._opened(tenant) as connection:
-            return [_pair(row) for row in connection.execute(SAVE, [as_jsonb(shown)])]
+            return [_pair(row) for row in connection.execute(SAVE, [as_jsonb(given)])]
 
     def record(self, tenant: Tenant, pair_ids: Collection[str], now: datetime) -> Recorded:
         with self._locked(tenant) as connection:
@@ -150,8 +155,10 @@ class PostgresDuplicates:
             group_of = {row["image_id"]: row["group_id"] for row in known}
             # Pairs that were merged before are not live any more: their merges tell what became of them.
             merges = [*merging.merges_of(connection, pair_ids), *merging.merge_exact(connection, tenant, live, now)]
+            lately = [row["id"] for row in connection.execute(LATELY, [list(pair_ids), now - REPEATED_WITHIN])]
         groups = {merge.pair_id: merge.group_id for merge in merges if merge.pair_id and merge.group_id}
-        return Recorded(groups | {pair.id: group_of[pair.first_id] for pair in live}, merges)
+        groups |= {pair.id: group_of[pair.first_id] for pair in live}
+        return Recorded({pair: groups[pair] for pair in lately if pair in groups}, merges)
 
     def pair(self, tenant: Tenant, one: str, other: str) -> Pair | None:
         with self._opened(tenant) as connection:
@@ -271,9 +278,7 @@ def _filled(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Grou
 
 
 def _pair(row: dict[str, Any]) -> Pair:
-    values = {name: value for name, value in row.items() if name != "recorded_at"}
-    evidence = Evidence(**row["evidence"])
-    return Pair(**values | {"evidence": evidence, "told": row["recorded_at"] is not None})
+    return Pair(**row | {"evidence": Evidence(**row["evidence"])})
 
 
 def _signed(value: int) -> int:

@@ -9,7 +9,8 @@ from uuid import uuid4
 from deeplens.db.connections import Connection
 from deeplens.db.values import as_jsonb, as_text
 from deeplens.domain import ImageRecord, Tenant
-from deeplens.duplicates import Decision, in_order, join, pair_id, split
+from deeplens.duplicate_groups import join, split
+from deeplens.duplicates import Decision, in_order, pair_id
 
 LOCK_SPACE = 0x6475_7065
 """Of advisory locks; the other half of the key is the tenant's."""

@@ -66,9 +66,14 @@ def is_searchable(row: object) -> bool:
 
 
 def found_events(tenant: Tenant, pairs: Sequence[Pair]) -> Iterator[DuplicatesFound]:
-    """The event of each pair that nobody has recorded yet and that was not decided to be none."""
+    """The event of each pair that nobody has recorded yet, or that a policy which came later may merge.
+
+    None of those that were decided to be no duplicates.
+    """
+    merging = tenant.duplicates.action == "auto-merge-exact"
     for pair in pairs:
-        if pair.told or pair.verdict is None or pair.decision == "not-duplicate":
+        open_to_policy = merging and pair.verdict == "exact" and pair.decision is None
+        if pair.verdict is None or pair.decision == "not-duplicate" or (pair.recorded_at and not open_to_policy):
             continue
         evidence = pair.evidence
         match = DuplicateMatch(
