@@ -76,12 +76,6 @@ def link(connection: Connection, links: Sequence[tuple[str, str]], now: datetime
     connection.execute(RECOUNT, [[*(target for target, _ in targets), *(old for old, _ in moved)]])
 
 
-def place(connection: Connection, image_ids: Sequence[str], group_id: str) -> None:
-    """Put images into a group that is there."""
-    connection.execute(PLACE, _columns([(image_id, group_id) for image_id in image_ids]))
-    connection.execute(RECOUNT, [[group_id]])
-
-
 def decide(connection: Connection, images: Sequence[ImageRecord], decision: Decision, by: str, now: datetime) -> None:
     """Remember a decision on every pair of these images, and regroup."""
     pairs = [in_order(*pair) for pair in combinations(images, 2)]

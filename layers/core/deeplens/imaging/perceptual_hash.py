@@ -7,7 +7,6 @@ sums of products, so SciPy, which that library needs for it, is not worth its 10
 
 from io import BytesIO
 from math import cos, pi, sumprod
-from statistics import median
 
 from PIL import Image
 
@@ -22,7 +21,9 @@ def perceptual_hash(image: Image.Image) -> int:
     columns = [pixels[x::SIDE] for x in range(SIDE)]
     vertical = [[sumprod(cosine, column) for column in columns] for cosine in COSINES]
     frequencies = [sumprod(cosine, row) for row in vertical for cosine in COSINES]
-    middle = median(frequencies)
+    ordered = sorted(frequencies)
+    # Their median; the module of that name takes 10 ms to import.
+    middle = (ordered[KEPT * KEPT // 2 - 1] + ordered[KEPT * KEPT // 2]) / 2
     bits = 0
     for frequency in frequencies:
         bits = bits << 1 | (frequency > middle)
