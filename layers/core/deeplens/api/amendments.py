@@ -25,11 +25,11 @@ class Amend:
     def __call__(
         self, tenant: Tenant, image_id: str, *, tags: Sequence[str] | None, metadata: dict[str, Any] | None
     ) -> ImageRecord:
-        # Another image may answer for this one.
-        live_image(self._images, tenant, image_id)
         labels = None if tags is None else unique(tags)
         image = self._images.amend(tenant, image_id, tags=labels, metadata=metadata)
         if image is None:
+            # Unknown or deleted, unless another image answers for it.
+            live_image(self._images, tenant, image_id)
             raise image_not_found(image_id)
         if image.step >= Step.INDEXED:
             self._refresh_point(tenant, image)

@@ -60,14 +60,16 @@ RETURNING {PAIR}
 """  # noqa: S608
 LATELY = "SELECT id FROM duplicate_pairs WHERE id = ANY(%s) AND recorded_at > %s"
 FIND_PAIR = f"SELECT {PAIR} FROM duplicate_pairs WHERE id = %s"  # noqa: S608
-PAGE = """
+GROUPS = """
 SELECT g.id, g.created_at, g.size FROM duplicate_groups g
-WHERE g.size > 1 AND (%(at)s::timestamptz IS NULL OR (g.created_at, g.id) < (%(at)s, %(id)s))
+WHERE g.size > 1 {behind}
   AND 2 = (SELECT count(*) FROM (
         SELECT FROM duplicate_members m WHERE m.group_id = g.id
         AND NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = m.image_id) LIMIT 2) AS live)
-ORDER BY g.created_at DESC, g.id DESC LIMIT %(limit)s
+ORDER BY g.created_at DESC, g.id DESC LIMIT %s
 """
+# Two statements, as a condition that may be empty is no condition of an index in a prepared plan.
+PAGE, PAGE_BEHIND = GROUPS.format(behind=""), GROUPS.format(behind="AND (g.created_at, g.id) < (%s, %s)")
 GROUP = """
 WITH RECURSIVE followed AS (
     SELECT id, created_at, size, into_id FROM duplicate_groups WHERE id = %s
@@ -90,10 +92,9 @@ LAST_MERGE = f"""
 SELECT {merging.MERGE_COLUMNS} FROM merges WHERE group_id = %s AND kept_id = %s AND state <> 'undone'
 ORDER BY merged_at DESC, id DESC LIMIT 1
 """  # noqa: S608
-MERGES = f"""
-SELECT {merging.MERGE_COLUMNS} FROM merges
-WHERE (%(at)s::timestamptz IS NULL OR (merged_at, id) < (%(at)s, %(id)s)) ORDER BY merged_at DESC, id DESC
-LIMIT %(limit)s
+NEWEST_MERGES = f"SELECT {merging.MERGE_COLUMNS} FROM merges ORDER BY merged_at DESC, id DESC LIMIT %s"  # noqa: S608
+MERGES_BEHIND = f"""
+SELECT {merging.MERGE_COLUMNS} FROM merges WHERE (merged_at, id) < (%s, %s) ORDER BY merged_at DESC, id DESC LIMIT %s
 """  # noqa: S608
 
 
@@ -166,9 +167,8 @@ class PostgresDuplicates:
         return _pair(row) if row else None
 
     def page(self, tenant: Tenant, limit: int, after: tuple[datetime, str] | None) -> list[Group]:
-        at, own_id = after or (None, None)
         with self._opened(tenant) as connection:
-            found = connection.execute(PAGE, {"at": at, "id": own_id, "limit": limit}).fetchall()
+            found = connection.execute(PAGE_BEHIND if after else PAGE, [*(after or ()), limit]).fetchall()
             return _filled(connection, found)
 
     def group(self, tenant: Tenant, group_id: str) -> Group | None:
@@ -196,11 +196,9 @@ class PostgresDuplicates:
         return merging.merge_from(row) if row else None
 
     def merges(self, tenant: Tenant, limit: int, after: tuple[datetime, str] | None) -> list[Merge]:
-        at, own_id = after or (None, None)
         with self._opened(tenant) as connection:
-            return [
-                merging.merge_from(row) for row in connection.execute(MERGES, {"at": at, "id": own_id, "limit": limit})
-            ]
+            rows = connection.execute(MERGES_BEHIND if after else NEWEST_MERGES, [*(after or ()), limit]).fetchall()
+        return [merging.merge_from(row) for row in rows]
 
     def undo(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:
         with self._locked(tenant) as connection:

@@ -12,7 +12,7 @@ from deeplens.db.values import as_jsonb, as_text
 from deeplens.domain import ImageRecord, Step, Tenant
 from deeplens.duplicates import Merge, Pair, in_order, merge_id_of, pair_id, undo_until, united
 
-ROWS = f"SELECT {COLUMNS} FROM images WHERE id = ANY(%s) AND {LIVE} ORDER BY id FOR UPDATE"  # noqa: S608
+ROWS = f"SELECT {COLUMNS} FROM images WHERE id = ANY(%s) AND {LIVE} ORDER BY id FOR NO KEY UPDATE"  # noqa: S608
 DECIDED_AGAINST = "SELECT id FROM duplicate_pairs WHERE id = ANY(%s) AND decision = 'not-duplicate'"
 BURY = """
 INSERT INTO deleted_images (image_id, deleted_at, merged_into) SELECT unnest(%s::text[]), %s, %s
