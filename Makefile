@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a bare machine: Python 3.13, and for the real broker Java 17 with Maven.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test browser test-unit check bench bench-model bench-inference bench-tenants chaos build clean
+.PHONY: help demo up down test browser test-unit check bench bench-model bench-duplicates bench-inference bench-tenants chaos build clean
 
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
@@ -10,7 +10,7 @@ BIN := .venv/bin
 SAM := $(UV) tool run --python 3.13 --from aws-sam-cli==1.170.0 sam
 
 help: ## Show what each target does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  make demo PHOTOS=~/Pictures   your own folder;   make demo EXIT=1   stop at the end, exit 0 if all held"
 
 demo: $(BIN)/ready ## Upload photos and copies of them, wait until searchable, search, draw the result
@@ -50,6 +50,9 @@ bench: $(BIN)/ready ## Measure pipeline, search and cold start; writes .bench/*.
 bench-model: $(BIN)/ready ## Measure how well the built-in model finds copies, beside pHash, dHash and PDQ
 	$(UV) sync --frozen --quiet --inexact --group bench
 	$(BIN)/deeplens bench model
+
+bench-duplicates: $(BIN)/ready ## Measure precision and recall of the verdicts on duplicates
+	$(BIN)/deeplens bench duplicates
 
 bench-inference: $(BIN)/ready ## Measure the inference endpoint over HTTP beside bare onnxruntime
 	$(BIN)/deeplens bench inference

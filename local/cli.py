@@ -217,7 +217,7 @@ def demo(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="pipeline, search, cold_start (these: all), model, inference, neighbours")
+        str, typer.Argument(help="pipeline, search, cold_start (these: all), model, duplicates, inference, neighbours")
     ] = "all",
     images: Annotated[int, typer.Option(help="Images of the pipeline bench.")] = 500,
     vectors: Annotated[int, typer.Option(help="Vectors of the search bench.")] = 10_000,

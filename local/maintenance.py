@@ -12,7 +12,7 @@ from local.operate import current_parts
 from local.screen import console
 
 app = typer.Typer(no_args_is_help=True, help="Sweep a tenant for what contradicts, and show what was found.")
-TYPES = ("sweep", "storage-optimisation")
+TYPES = ("sweep", "storage-optimisation", "duplicate-scan")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from deeplens.pipeline.settle_tenants import SettleTenants
 from deeplens.pipeline.tell_operators import TellOperators
 from deeplens.pipeline.tick_budgets import TickBudgets
 from deeplens.pipeline.tick_maintenance import TickMaintenance
+from deeplens.pipeline.tick_merges import TickMerges
 from deeplens.pipeline.tick_rollouts import TickRollouts
 from deeplens.pipeline.tick_uploads import TickUploads
 from deeplens.pipeline.tick_usage import TickUsage
@@ -18,6 +19,7 @@ handler = schedule_handler(
     ResumeOverdue,
     TickRollouts,
     TickMaintenance,
+    TickMerges,
     TickWebhooks,
     TickWhatsApp,
     TickUploads,

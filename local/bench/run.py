@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from local.bench.cold_start import bench_cold_start
+from local.bench.duplicates import bench_duplicates
 from local.bench.figures import Figures, publish
 from local.bench.inference import bench_inference
 from local.bench.model import bench_model
@@ -11,7 +12,7 @@ from local.bench.pipeline import bench_pipeline
 from local.bench.search import bench_search
 from local.services import ServiceFailed
 
-APART = {"model", "inference", "neighbours"}
+APART = {"model", "duplicates", "inference", "neighbours"}
 """Benches that run by name only; they take minutes."""
 
 
@@ -22,6 +23,7 @@ def run_benches(name: str, images: int, vectors: int, seconds: float, flood: int
         "search": lambda: bench_search(vectors),
         "cold_start": bench_cold_start,
         "model": bench_model,
+        "duplicates": bench_duplicates,
         "inference": lambda: bench_inference(seconds),
         "neighbours": lambda: bench_neighbours(flood),
     }

@@ -45,11 +45,12 @@ ROUTES: dict[tuple[str, str], Handler] = {
     ("POST", "collections/*/points/delete"): lambda c, p, b: c.get(p[0]).delete(b),
     ("POST", "collections/*/points/scroll"): lambda c, p, b: c.get(p[0]).scroll(b),
     ("POST", "collections/*/points/query"): lambda c, p, b: c.get(p[0]).query(b),
+    ("POST", "collections/*/points/query/batch"): lambda c, p, b: c.get(p[0]).query_batch(b),
     ("POST", "collections/*/points/count"): lambda c, p, b: c.get(p[0]).count(b),
     ("POST", "collections/*/points/payload"): lambda c, p, b: c.get(p[0]).set_payload(b),
     ("PUT", "collections/*/points/payload"): lambda c, p, b: c.get(p[0]).overwrite_payload(b),
 }
-FIXED_SEGMENTS = {"exists", "index", "points", "delete", "scroll", "query", "count", "payload"}
+FIXED_SEGMENTS = {"exists", "index", "points", "delete", "scroll", "query", "batch", "count", "payload"}
 
 
 class VectorServer:

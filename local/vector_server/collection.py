@@ -148,6 +148,9 @@ class Collection:
         )
         return {"points": [translate.scored_json(point) for point in self._shard.query(request)]}
 
+    def query_batch(self, body: Json) -> list[Json]:
+        return [self.query(one) for one in body["searches"]]
+
     def scroll(self, body: Json) -> Json:
         request = edge.ScrollRequest(
             offset=body.get("offset"),

@@ -91,6 +91,7 @@ def test_the_eight_specified_topics_have_golden_payloads() -> None:
         ("deeplens.features.extraction", 3, 7),
         ("deeplens.vectors.indexing", 3, 7),
         ("deeplens.processing.completed", 3, 30),
+        ("deeplens.duplicates.found", 3, 7),
         ("deeplens.processing.failed", 3, 30),
         ("deeplens.images.maintenance", 3, 7),
         ("whatsapp-ready-messages", 3, 7),

@@ -35,6 +35,8 @@ ABSENT = {"/problems/operators-only"} | {
         "upload",
         "chat",
         "rule",
+        "duplicate",
+        "merge",
     )
 }
 OWN_LIST = "/v1/admin/maintenance"
@@ -84,8 +86,9 @@ class Victim:
 def victim(stack: Stack, parts: Parts) -> Victim:
     new_client(stack, parts, THIEF, "nfs")
     client = new_client(stack, parts, VICTIM, "nfs")
-    image_id = client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK)
+    image_id, other_id = (client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK) for _ in range(2))
     upload = client.http.post("/uploads", json={"fileName": f"{MARK}.jpg", "sizeBytes": 20 << 20}).json()
+    groups = eventually(lambda: client.http.get("/duplicates").json()["groups"])
     with operator(stack, parts) as http:
         base = f"/v1/admin/tenants/{VICTIM}"
         person = {"email": f"{MARK}@example.com", "name": MARK, "roles": ["editor"], "password": f"{MARK} password"}
@@ -106,6 +109,9 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         "tenant_id": VICTIM,
         "image_id": image_id,
         "upload_id": upload["uploadId"],
+        "other_id": other_id,
+        "duplicate_id": groups[0]["duplicateId"],
+        "merge_id": "mrg_none",
         "size": "small",
         "rollout_id": "rol_none",
         "run_id": run["runId"],

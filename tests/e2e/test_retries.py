@@ -10,7 +10,8 @@ from deeplens.auth.scopes import ADMIN
 from deeplens.aws import client
 from deeplens.bootstrap import Parts
 from deeplens.contracts.events import ImageUploaded
-from deeplens.domain import NewImage, OutgoingMessage
+from deeplens.domain import NewImage
+from deeplens.outgoing import OutgoingMessage
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, picture

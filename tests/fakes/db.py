@@ -137,10 +137,10 @@ class FakeImages:
             )
             return self._rows[tenant.id][image_id]
 
-    def bury(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
+    def bury(self, tenant: Tenant, image_id: str, at: datetime, into: str | None = None) -> bool:
         with self._lock:
             if image_id in self._rows[tenant.id]:
-                self._tombstones[tenant.id].setdefault(image_id, Tombstone(image_id, at))
+                self._tombstones[tenant.id].setdefault(image_id, Tombstone(image_id, at, merged_into=into))
             return image_id in self._tombstones[tenant.id]
 
     def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
@@ -154,7 +154,8 @@ class FakeImages:
     def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
         with self._lock:
             tombstones = self._tombstones[tenant.id]
-            old = [t for t in tombstones.values() if t.deleted_at < now - keep and t.receipt is not None]
+            ended = [t for t in tombstones.values() if t.receipt is not None and t.merged_into is None]
+            old = [t for t in ended if t.deleted_at < now - keep]
             for tombstone in old:
                 del tombstones[tombstone.image_id]
             return len(old)
@@ -171,6 +172,23 @@ class FakeImages:
         """Live images, for the fakes beside this one."""
         with self._lock:
             return self._live(tenant)
+
+    def known(self, tenant: Tenant) -> set[str]:
+        """Images that have a row, buried or not."""
+        return set(self._rows[tenant.id])
+
+    def revive(self, tenant: Tenant, image_id: str, merged_into: str) -> bool:
+        """Take back the tombstone of a merged image that still has its row."""
+        with self._lock:
+            tombstone = self._tombstones[tenant.id].get(image_id)
+            if tombstone is None or tombstone.merged_into != merged_into or image_id not in self._rows[tenant.id]:
+                return False
+            del self._tombstones[tenant.id][image_id]
+            return True
+
+    def forget(self, tenant: Tenant, image_id: str) -> None:
+        with self._lock:
+            self._rows[tenant.id].pop(image_id, None)
 
     def _live(self, tenant: Tenant) -> dict[str, ImageRecord]:
         buried = self._tombstones[tenant.id]

@@ -76,6 +76,18 @@ class FakeIndex:
         lowest = -2.0 if threshold is None else threshold - 1e-6
         return sorted((m for m in found if m.score >= lowest), key=lambda m: -m.score)[:limit]
 
+    def neighbours(
+        self, tenant: Tenant, image_ids: Sequence[str], *, limit: int, threshold: float
+    ) -> dict[str, list[Match]]:
+        known = {image_id: self.vector_of(tenant, image_id) for image_id in image_ids}
+        return {
+            image_id: self.search(
+                tenant, vector, limit=limit, threshold=threshold, where=SearchFilter(exclude_image_ids=(image_id,))
+            )
+            for image_id, vector in known.items()
+            if vector is not None
+        }
+
     def vector_of(self, tenant: Tenant, image_id: str) -> list[float] | None:
         found = self._collection(tenant).get(image_id)
         return list(found.vector) if found else None

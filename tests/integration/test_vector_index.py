@@ -330,6 +330,32 @@ def test_a_point_belongs_to_the_tenant_that_wrote_it_whatever_its_payload_says(
     assert [match.payload["tenant_id"] for match in index.search(tenant, vector(1), limit=1)] == [tenant.id]
 
 
+def test_neighbours_of_many_images_come_best_first_without_themselves(index: VectorIndex, tenant: Tenant) -> None:
+    turned = {f"img_{n}": (1.0, n / 100) for n in range(150)}
+    index.upsert(tenant, [point(tenant, image_id, *direction) for image_id, direction in turned.items()])
+    found = index.neighbours(tenant, [*turned, "img_unknown"], limit=3, threshold=0.9)
+    assert found.keys() == turned.keys()
+    assert [match.image_id for match in found["img_0"]] == ["img_1", "img_2", "img_3"]
+    assert {match.image_id for match in found["img_100"][:2]} == {"img_99", "img_101"}
+    assert all(image_id not in [match.image_id for match in matches] for image_id, matches in found.items())
+    assert all(0.9 <= match.score <= 1 for matches in found.values() for match in matches)
+    assert index.neighbours(tenant, ["img_0"], limit=200, threshold=0.99999)["img_0"] == []
+    assert index.neighbours(tenant, [], limit=3, threshold=0.9) == {}
+
+
+def test_many_equal_points_do_not_hide_behind_an_image_itself(index: VectorIndex, tenant: Tenant) -> None:
+    index.upsert(tenant, [point(tenant, f"img_{n}", 1) for n in range(6)])
+    found = index.neighbours(tenant, ["img_5"], limit=5, threshold=1)
+    assert {match.image_id for match in found["img_5"]} == {f"img_{n}" for n in range(5)}
+
+
+def test_another_tenants_points_are_no_neighbours(index: VectorIndex, new_tenant: NewTenant) -> None:
+    one, other = new_tenant(), new_tenant()
+    index.upsert(one, [point(one, "img_a", 1)])
+    index.upsert(other, [point(other, "img_b", 1)])
+    assert index.neighbours(one, ["img_a", "img_b"], limit=3, threshold=0.5) == {"img_a": []}
+
+
 def test_a_missing_collection_fails_its_tenant_only_and_is_never_made_by_a_write(
     index: VectorIndex, endpoint: str
 ) -> None:

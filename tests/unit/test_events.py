@@ -14,10 +14,10 @@ from deeplens.contracts.events import DeadLetter, Event, ProcessingFailed
 from deeplens.contracts.notifications import Notification
 from deeplens.contracts.retries import Retry
 from deeplens.direct_uploads import Place
-from deeplens.domain import OutgoingMessage
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import parse, records_of, value_of
+from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.topics import TOPICS, Topic
 from deeplens.whatsapp.secrets import WhatsAppSecrets

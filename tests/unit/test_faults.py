@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from deeplens import budgets, direct_uploads, ports, webhooks
+from deeplens import budgets, direct_uploads, duplicates, ports, webhooks
 from deeplens.bootstrap import parts
 from deeplens.faults import EFFECTS, FaultyParts, Watched, at_random, watched
 from deeplens.parts import Parts
@@ -23,9 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PORTS = {
     "budgets": budgets.Budgets,
     "dead_letters": ports.DeadLetters,
+    "duplicates": duplicates.Duplicates,
     "images": ports.ImageRepository,
     "index": ports.VectorIndex,
     "maintenance_runs": ports.MaintenanceRuns,
+    "merge_deadlines": duplicates.MergeDeadlines,
     "object_queue": direct_uploads.ObjectQueue,
     "pending": ports.PendingImages,
     "publisher": ports.EventPublisher,
@@ -40,9 +42,11 @@ PORTS = {
 READS = {
     "budgets": {"of_tenant", "untold"},
     "dead_letters": {"page", "groups"},
+    "duplicates": {"hashes", "twins", "pair", "page", "group", "merge_of", "last_merge", "merges"},
     "images": {"totals", "find", "page", "after", "timeline", "with_digests"},
-    "index": {"search", "vector_of", "existing", "scroll", "count", "ping"},
+    "index": {"search", "neighbours", "vector_of", "existing", "scroll", "count", "ping"},
     "maintenance_runs": {"find", "of_tenant", "sweeps_due"},
+    "merge_deadlines": set[str](),
     "pending": set[str](),
     "publisher": {"connect", "ping"},
     "retries": set[str](),

@@ -22,6 +22,7 @@ STAGES_KNOW = {
     "dead_letters",
     "direct_uploads",
     "domain",
+    "duplicates",
     "errors",
     "imaging",
     "limits",
@@ -83,6 +84,7 @@ ALLOWED_HEAVY = {
     "on_object_created": {"PIL"},
     "on_schedule": {"cryptography"},
     "on_indexing_requested": {"qdrant_client"},
+    "on_image_indexed": {"qdrant_client"},
     "on_image_maintenance": {"qdrant_client"},
 }
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from deeplens.bootstrap import _ran
 from deeplens.contracts.events import TenantUsage
-from deeplens.domain import OutgoingMessage
 from deeplens.metering import usage_event
+from deeplens.outgoing import OutgoingMessage
 
 from tests.unit.api.world import START, RecordingPublisher
 

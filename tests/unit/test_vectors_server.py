@@ -74,6 +74,8 @@ def ask(
         ("PUT", "/collections/some/points", {"points": [{"id": True, "vector": [1, 2]}]}, 400, "point ID"),
         ("PUT", "/collections/some/points", b" " * (MAX_BODY_BYTES + 1), 413, "exceeded"),
         ("POST", "/collections/some/points/query", {"query": [1]}, 400, "expected dim"),
+        ("POST", "/collections/some/points/query/batch", {"searches": [{"query": [1]}]}, 400, "expected dim"),
+        ("POST", "/collections/none/points/query/batch", {"searches": []}, 404, "Collection `none` doesn't exist!"),
         ("POST", "/collections/some/points/query", {"query": {"recommend": {}}}, 400, "vector"),
         (
             "POST",

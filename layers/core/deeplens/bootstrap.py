@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from deeplens.contracts.events import Event
-from deeplens.domain import OutgoingMessage
 from deeplens.errors import DeepLensError
 from deeplens.kafka.handler import BatchHandler, Parse, Response
 from deeplens.kafka.records import event_id_of
+from deeplens.outgoing import OutgoingMessage
 from deeplens.parts import Parts as Parts
 from deeplens.pipeline.outcome import Stage
 from deeplens.settings import settings

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
         Alerts,
         DeadLetters,
         DirectUploads,
+        Duplicates,
         ImageRepository,
         MaintenanceRuns,
+        MergeDeadlines,
         PendingImages,
         RequestCounters,
         Rollouts,
@@ -76,6 +78,18 @@ class DatabaseParts:
         from deeplens.db.vector_states import PostgresVectorStates
 
         return PostgresVectorStates(self.connections)
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        from deeplens.db.duplicates import PostgresDuplicates
+
+        return PostgresDuplicates(self.connections)
+
+    @cached_property
+    def merge_deadlines(self) -> MergeDeadlines:
+        from deeplens.db.duplicates import PostgresMergeDeadlines
+
+        return PostgresMergeDeadlines(self.connections)
 
     @cached_property
     def rollouts(self) -> Rollouts:

@@ -6,8 +6,9 @@ from enum import IntEnum
 from typing import Any, Literal
 
 from deeplens.budgets import IngestionPause
-from deeplens.contracts.events import Event, ImageUploaded
+from deeplens.contracts.events import ImageUploaded
 from deeplens.contracts.search import MatchLabel
+from deeplens.duplicate_policy import REPORT, DuplicatePolicy
 from deeplens.limits import UNLIMITED, ResourceLimits
 
 
@@ -69,6 +70,7 @@ class Tenant:
     limits : its own; the platform's defaults fill in.
     notified : of what its webhooks, or chats, want to be told.
     paused : until when its budget takes no more uploads.
+    duplicates : what it wants done about duplicates.
     """
 
     id: str
@@ -84,6 +86,7 @@ class Tenant:
     limits: ResourceLimits = UNLIMITED
     notified: frozenset[str] = frozenset()
     paused: IngestionPause | None = None
+    duplicates: DuplicatePolicy = REPORT
 
     @property
     def collection(self) -> str:
@@ -172,11 +175,15 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A deleted image: kept 37 days, longer than any retention, so that no late event revives it."""
+    """A deleted image: kept 37 days, longer than any retention, so that no late event revives it.
+
+    ``merged_into`` is the image that answers for it; such a tombstone stays.
+    """
 
     image_id: str
     deleted_at: datetime
     receipt: dict[str, Any] | None = None
+    merged_into: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,35 +285,6 @@ class ObjectInfo:
     content_type: str
     etag: str
     modified_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
-    """An event on its way to its topic, with the headers it travels with."""
-
-    event: Event
-    event_id: str
-    traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingRecord:
-    """A record as it stands on its topic, e.g. one that is sent again.
-
-    Attributes
-    ----------
-    event_id : the same as before, so that what follows from it has the same ids as well.
-    attempt : counted from 1; a failure tells it.
-    replays : how often an operator has sent it again.
-    """
-
-    topic: str
-    key: bytes | None
-    value: bytes
-    event_id: str
-    traceparent: str | None = None
-    attempt: int = 1
-    replays: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,12 @@ class StorageFull(PipelineError):
     code = "QUOTA_EXCEEDED"
 
 
+class DuplicateImage(PipelineError):
+    """The tenant takes no file twice, and has this one."""
+
+    code = "DUPLICATE_IMAGE"
+
+
 class ObjectNotFound(PipelineError):
     """No object stands at this key of the tenant's store."""
 
@@ -213,6 +219,14 @@ class QuotaExceeded(DeepLensError):
     def __init__(self, images: int, bytes: int) -> None:
         super().__init__(f"{images} images of {bytes} bytes are stored")
         self.images, self.bytes = images, bytes
+
+
+class ImageMerged(DeepLensError):
+    """Another image, ``into``, answers for ``image_id``."""
+
+    def __init__(self, image_id: str, into: str) -> None:
+        super().__init__(f"{image_id} was merged into {into}")
+        self.image_id, self.into = image_id, into
 
 
 class ApiError(DeepLensError):

@@ -18,11 +18,13 @@ from deeplens.telemetry import logger
 EFFECTS: dict[str, frozenset[str]] = {
     "budgets": frozenset(("save", "evaluate", "told")),
     "dead_letters": frozenset(("store", "mark_replayed", "settle_image", "discard")),
+    "duplicates": frozenset(("keep_hashes", "reserve", "save", "record", "decide", "merge", "undo", "settle")),
     "images": frozenset(("insert", "advance", "amend", "bury", "erase", "purge_tombstones")),
     "index": frozenset(
         ("create_collection", "drop_collection", "upsert", "delete", "replace_payload", "delete_points")
     ),
     "maintenance_runs": frozenset(("start", "move", "overdue", "forget", "changed")),
+    "merge_deadlines": frozenset(("add", "overdue", "done")),
     "object_queue": frozenset(("send",)),
     "pending": frozenset(("admit", "finish", "postpone", "overdue")),
     "publisher": frozenset(("publish", "resend")),

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from deeplens.domain import ImageRecord, ObjectInfo, Step, Tombstone
 
-type MaintenanceType = Literal["sweep", "storage-optimisation"]
+type MaintenanceType = Literal["sweep", "storage-optimisation", "duplicate-scan"]
 type Kind = Literal[
     "row-without-object",
     "row-without-derived",
@@ -174,7 +174,8 @@ def judge_row(
     lacking : models, as ``name version``, that a vector is recorded of but not there.
     """
     if isinstance(row, Tombstone):
-        waits = row.receipt is None and row.deleted_at < before
+        # What was merged can come back for a while; then its merge has it deleted.
+        waits = row.receipt is None and row.merged_into is None and row.deleted_at < before
         return [Finding("half-done-delete", row.image_id)] if waits else []
     if row.updated_at >= before or row.step is Step.FAILED or not expected:
         return []

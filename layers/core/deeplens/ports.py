@@ -22,8 +22,6 @@ from deeplens.domain import (
     ModelRef,
     NewImage,
     ObjectInfo,
-    OutgoingMessage,
-    OutgoingRecord,
     Point,
     SearchFilter,
     StageResult,
@@ -31,11 +29,14 @@ from deeplens.domain import (
     TimelineEntry,
     Tombstone,
 )
+from deeplens.duplicates import Duplicates as Duplicates
+from deeplens.duplicates import MergeDeadlines as MergeDeadlines
 from deeplens.limits import UNLIMITED, ResourceLimits, Storage
 from deeplens.maintenance import MaintenanceRuns as MaintenanceRuns
 from deeplens.maintenance import PointPage
 from deeplens.metering import RequestCounters as RequestCounters
 from deeplens.metering import UsageMeter as UsageMeter
+from deeplens.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.retries import RetryQueue as RetryQueue
 from deeplens.rollouts import Rollouts as Rollouts
 from deeplens.rollouts import VectorStates as VectorStates
@@ -133,6 +134,14 @@ class VectorIndex(Protocol):
         where: SearchFilter = SearchFilter(),
     ) -> list[Match]:
         """Nearest points, best first, scores at least ``threshold``."""
+
+    def neighbours(
+        self, tenant: Tenant, image_ids: Sequence[str], *, limit: int, threshold: float
+    ) -> dict[str, list[Match]]:
+        """Nearest other points of several images, best first, by image; without a point it is absent.
+
+        Two requests, however many images.
+        """
 
     def vector_of(self, tenant: Tenant, image_id: str) -> list[float] | None: ...
 
@@ -255,7 +264,10 @@ class ImageRepository(Protocol):
         """Remove the rows of tombstoned images, keep receipt per image id on the tombstone; safe to repeat."""
 
     def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
-        """Drop tombstones, with their receipts, that are older than any retention; returns how many."""
+        """Drop tombstones, with their receipts, that are older than any retention; returns how many.
+
+        Those of merged images stay: their ids go on answering.
+        """
 
 
 class PendingImages(Protocol):

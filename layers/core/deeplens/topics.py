@@ -73,7 +73,13 @@ VIDEOS_UPLOADED = Topic("deeplens.videos.uploaded", events.VideoUploaded)
 FEATURES_EXTRACTION = Topic(
     "deeplens.features.extraction",
     events.FeatureExtractionRequested,
-    producers=("on_image_uploaded", "on_indexing_requested", "on_image_maintenance"),
+    producers=(
+        "search_api",
+        "on_image_uploaded",
+        "on_indexing_requested",
+        "on_image_maintenance",
+        "on_duplicates_found",
+    ),
     consumers=("on_extraction_requested",),
     retry=WAITED_FOR,
 )
@@ -88,7 +94,7 @@ PROCESSING_COMPLETED = Topic(
     "deeplens.processing.completed",
     events.ProcessingCompleted,
     producers=("on_indexing_requested",),
-    consumers=("on_processing_completed",),
+    consumers=("on_processing_completed", "on_image_indexed"),
     retry=IN_THE_BACKGROUND,
     retention=MONTH,
 )
@@ -98,6 +104,8 @@ PROCESSING_FAILED = Topic(
     producers=(
         *STAGES,
         "on_processing_completed",
+        "on_image_indexed",
+        "on_duplicates_found",
         "on_image_maintenance",
         "on_object_created",
         "on_retry_due",
@@ -118,11 +126,17 @@ PROCESSING_DEADLETTER = Topic(
 IMAGES_MAINTENANCE = Topic(
     "deeplens.images.maintenance",
     events.ImageMaintenance,
-    producers=("search_api", "admin_api", "on_image_maintenance", "on_schedule"),
+    producers=("search_api", "admin_api", "on_image_maintenance", "on_duplicates_found", "on_schedule"),
     consumers=("on_image_maintenance",),
     retry=IN_THE_BACKGROUND,
 )
-DUPLICATES_FOUND = Topic("deeplens.duplicates.found", events.DuplicatesFound)
+DUPLICATES_FOUND = Topic(
+    "deeplens.duplicates.found",
+    events.DuplicatesFound,
+    producers=("on_image_indexed", "on_image_maintenance"),
+    consumers=("on_duplicates_found",),
+    retry=IN_THE_BACKGROUND,
+)
 TENANT_USAGE = Topic(
     "deeplens.tenant.usage",
     events.TenantUsage,
@@ -145,6 +159,7 @@ TENANT_NOTIFICATIONS = Topic(
         "admin_api",
         "on_processing_completed",
         "on_processing_failed",
+        "on_duplicates_found",
         "on_image_maintenance",
         "on_schedule",
         "on_whatsapp_message",

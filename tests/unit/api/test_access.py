@@ -1,10 +1,12 @@
 """Who may do what: keys, scopes, tenants. The routes are the application's, so that new ones enter by themselves."""
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from deeplens.direct_uploads import DirectUpload
+from deeplens.duplicates import Merge
 from deeplens.errors import DatabaseUnavailable
 
 from tests.unit.api.world import World, picture, tenant
@@ -18,18 +20,40 @@ WITHOUT_IMAGE = {
     "/v1/events",
     "/v1/uploads",
     "/v1/usage",
+    "/v1/duplicates",
+    "/v1/merges",
 }
 UPLOAD_BODIES: dict[str, dict[str, Any]] = {
     "/v1/uploads": {"fileName": "a.jpg", "sizeBytes": 5},
     "/v1/uploads/{upload_id}/parts": {"partNumbers": [1]},
     "/v1/images/check": {"sha256": [64 * "0"]},
 }
+IDS: dict[str, dict[str, str]] = {}
+"""What belongs to an image of ``prepared``, by the name of the path parameter that leads to it."""
 ROUTES = [
     (method.upper(), path)
     for path, operations in World().app.openapi()["paths"].items()
     for method in operations
     if path not in OPEN
 ]
+
+
+def prepared(world: World, **form: Any) -> str:
+    """An image of acme, in a group with another one, a merge of two more, and an upload."""
+    image_id, other, kept, merged = (world.searchable(seed, **form) for seed in (0, 1, 2, 3))
+    group, second = world.grouped(image_id, other), world.grouped(kept, merged)
+    now = world.clock.now()
+    merge = Merge("mrg_1", second, kept, (merged,), now, now + timedelta(days=1), "key:test")
+    assert world.duplicates.merge(world.acme, merge)
+    begin(world, image_id)
+    IDS[image_id] = {"other_id": other, "duplicate_id": group, "merge_id": merge.id}
+    return image_id
+
+
+def filled(path: str, image_id: str) -> str:
+    nobodys = {"other_id": image_id, "duplicate_id": "dup_none", "merge_id": "mrg_none"}
+    upload_id = image_id.replace("img_", "upl_")
+    return path.format(image_id=image_id, size="small", upload_id=upload_id, **IDS.get(image_id, nobodys))
 
 
 def call(world: World, client: httpx.Client, method: str, path: str, image_id: str) -> httpx.Response:
@@ -43,10 +67,13 @@ def call(world: World, client: httpx.Client, method: str, path: str, image_id: s
         extra = {"json": {"imageIds": [image_id]}}
     elif path == "/v1/search/text":
         extra = {"json": {"text": "red"}}
+    elif path.endswith("/decision"):
+        extra = {"json": {"decision": "not-duplicate"}}
+    elif path.endswith("/merge"):
+        extra = {"json": {"keep": image_id}}
     elif method == "POST":
         extra = {"files": {"file": ("a.jpg", picture(0))}}
-    upload_id = image_id.replace("img_", "upl_")
-    return client.request(method, path.format(image_id=image_id, size="small", upload_id=upload_id), **extra)
+    return client.request(method, filled(path, image_id), **extra)
 
 
 def begin(world: World, image_id: str) -> None:
@@ -59,7 +86,7 @@ def begin(world: World, image_id: str) -> None:
 
 
 def test_every_route_is_known_to_these_tests() -> None:
-    assert len(ROUTES) == 23
+    assert len(ROUTES) == 32
     assert ("GET", "/v1/images/{image_id}/similar") in ROUTES
 
 
@@ -75,8 +102,7 @@ def test_no_route_answers_without_a_key(world: World, method: str, path: str) ->
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_another_tenants_images_do_not_exist(world: World, method: str, path: str) -> None:
-    image_id = world.searchable(0, tags=["mine"])
-    begin(world, image_id)
+    image_id = prepared(world, tags=["mine"])
     objects, sent = world.stored(), list(world.publisher.sent)
     row = world.images.find(world.acme, [image_id])
     thief = world.client_of(world.other)
@@ -86,7 +112,7 @@ def test_another_tenants_images_do_not_exist(world: World, method: str, path: st
     if path not in WITHOUT_IMAGE:
         assert answer.status_code == 404
     assert image_id not in answer.text.replace(f"There is no image {image_id}", "").replace(path, "").replace(
-        f'"instance":"{path.format(image_id=image_id, size="small", upload_id="")}"', ""
+        f'"instance":"{filled(path, image_id)}"', ""
     )
     assert world.images.find(world.acme, [image_id]) == row
     assert world.stored() == objects
@@ -97,8 +123,7 @@ def test_another_tenants_images_do_not_exist(world: World, method: str, path: st
 def test_a_refusal_is_the_same_for_unknown_and_for_foreign_images(world: World, method: str, path: str) -> None:
     if path in WITHOUT_IMAGE:
         return
-    foreign = world.searchable(0)
-    begin(world, foreign)
+    foreign = prepared(world)
     thief = world.client_of(world.other)
 
     theirs, nobodys = (call(world, thief, method, path, image_id) for image_id in (foreign, "img_nobodys"))
@@ -109,8 +134,7 @@ def test_a_refusal_is_the_same_for_unknown_and_for_foreign_images(world: World, 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_a_key_needs_the_routes_scope(world: World, method: str, path: str) -> None:
-    image_id = world.searchable(0)
-    begin(world, image_id)
+    image_id = prepared(world)
     reading = method == "GET" or path.startswith(("/v1/search/", "/v1/images/check"))
     needed, other = ("deeplens.api.read", "deeplens.api.write")[:: 1 if reading else -1]
 

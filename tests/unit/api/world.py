@@ -12,9 +12,11 @@ import httpx
 from deeplens.api.admin_app import create_admin_app
 from deeplens.api.app import create_app
 from deeplens.db.audit import Deed
-from deeplens.domain import ModelRef, OutgoingMessage, OutgoingRecord, Point, StageResult, Step, Tenant
+from deeplens.domain import ModelRef, Point, StageResult, Step, Tenant
+from deeplens.duplicates import DuplicateVerdict, Evidence, Pair, in_order, pair_id
 from deeplens.egress.rules import EgressRules
 from deeplens.imaging import Limits
+from deeplens.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.pipeline.keys import processed_key
 from deeplens.settings import Settings
 from deeplens.vectors.payload import payload_of
@@ -24,6 +26,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeEventLog, FakeImages, FakePending, FakeRequestCounters
+from tests.fakes.duplicates import FakeDuplicates, FakeMergeDeadlines
 from tests.fakes.embedder import THRESHOLDS, FakeEmbedder
 from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.maintenance import FakeMaintenanceRuns
@@ -116,6 +119,7 @@ class World:
         self.usage = self.request_counters.usage
         self.budgets, self.event_log = FakeBudgets(self.usage, self.tenants), FakeEventLog(self.images)
         self.dead_letters = FakeDeadLetters()
+        self.duplicates, self.merge_deadlines = FakeDuplicates(self.images), FakeMergeDeadlines()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")
         self.chats, self.whatsapp_secrets = FakeChats(self.tenants), WhatsAppSecrets()
@@ -157,6 +161,19 @@ class World:
         image_id: str = answer.json()["imageId"]
         self.process(image_id, picture(seed), owner)
         return image_id
+
+    def grouped(self, *image_ids: str, verdict: DuplicateVerdict = "near", owner: Tenant | None = None) -> str:
+        """Have images found to be duplicates, each of the next; returns their group's id."""
+        owner, now = owner or self.acme, self.clock.now()
+        rows = [self.images.rows(owner)[image_id] for image_id in image_ids]
+        pairs = [in_order(*two) for two in itertools.pairwise(rows)]
+        found = [
+            Pair(pair_id(a.id, b.id), a.id, b.id, verdict, Evidence(a.sha256 == b.sha256, 0.9, 3), "m 1", now)
+            for a, b in pairs
+        ]
+        self.duplicates.save(owner, found)
+        recorded = self.duplicates.record(owner, [pair.id for pair in found], now)
+        return recorded.groups[found[0].id]
 
     def process(self, image_id: str, body: bytes, owner: Tenant | None = None, **changes: Any) -> None:
         """What the pipeline does; ``body`` stands for the standard image."""

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from deeplens.contracts.events import TenantUsage, WhatsAppMessage
-from deeplens.domain import OutgoingMessage, OutgoingRecord
 from deeplens.kafka import publisher as module
 from deeplens.kafka.publisher import KafkaPublisher
+from deeplens.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.settings import Settings
 
 from tests.unit.api.world import START
@@ -66,6 +66,7 @@ def test_an_event_goes_to_its_topic_with_its_id_and_nothing_else(publisher: Kafk
         ({}, {}),
         ({"attempt": 3}, {"deeplens-attempt": b"3"}),
         ({"replays": 2}, {"deeplens-replays": b"2"}),
+        ({"stage": "detect"}, {"deeplens-stage": b"detect"}),
         ({"attempt": 2, "replays": 1}, {"deeplens-attempt": b"2", "deeplens-replays": b"1"}),
         ({"traceparent": "00-t", "key": None}, {"traceparent": b"00-t"}),
     ],

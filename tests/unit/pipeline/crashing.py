@@ -8,13 +8,13 @@ from typing import Any
 
 from deeplens.api.uploads import AcceptUpload, Upload
 from deeplens.contracts.events import ImageMaintenance
-from deeplens.domain import OutgoingMessage
 from deeplens.faults import Fault, watched
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import upload_id
 from deeplens.limits import UNLIMITED
 from deeplens.maintenance import MaintenanceRun, Report
+from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.pipeline.sweep import Sweep
@@ -64,7 +64,7 @@ class CrashingFlow(Flow):
         image_id = f"img_{number}"
         digest = sha256(body).hexdigest()
         file = Upload(image_id, True, body, digest, "a.jpg", "image/jpeg", ".jpg", "JPEG", 64, 48)
-        parts = self.watched("stores", "images", "pending", "publisher")
+        parts = self.watched("stores", "images", "duplicates", "pending", "publisher")
         try:
             AcceptUpload(**parts, clock=self.clock, pending_due=self.pending_due)(self.acme, file, UNLIMITED)
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from random import Random
 from typing import Any
 
@@ -13,14 +14,16 @@ from deeplens.api.chat_collection import CollectionOfChats
 from deeplens.contracts.events import Event, ImageUploaded
 from deeplens.contracts.notifications import notification_of
 from deeplens.direct_uploads import Place
-from deeplens.domain import ModelRef, NewImage, OutgoingMessage, OutgoingRecord
+from deeplens.domain import ModelRef, NewImage
 from deeplens.imaging import Limits
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
-from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS
+from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, STAGE
 from deeplens.limits import UNLIMITED
+from deeplens.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.pipeline.complete import Complete
 from deeplens.pipeline.converse import Converse
+from deeplens.pipeline.detect_duplicates import DetectDuplicates
 from deeplens.pipeline.embed import Embed
 from deeplens.pipeline.fail import Fail
 from deeplens.pipeline.index import Index
@@ -29,6 +32,7 @@ from deeplens.pipeline.maintain import Maintain
 from deeplens.pipeline.meter import Meter
 from deeplens.pipeline.notify import Notify
 from deeplens.pipeline.preprocess import Preprocess
+from deeplens.pipeline.record_duplicates import RecordDuplicates
 from deeplens.pipeline.send_again import SendAgain
 from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.settings import Settings
@@ -37,6 +41,7 @@ from deeplens.webhooks import WebhookSigner
 
 from tests.fakes.alerts import FakeAlerts, RecordingChannel
 from tests.fakes.db import FakeDirectory, FakeImages, FakePending, FakeRequestCounters
+from tests.fakes.duplicates import FakeDuplicates, FakeMergeDeadlines
 from tests.fakes.embedder import FakeEmbedder
 from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.maintenance import FakeMaintenanceRuns
@@ -53,7 +58,20 @@ from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, pictur
 
 OBJECTS = "arn:aws:sqs:us-east-1:000000000000:ObjectQueue"
 TARGET = ModelRef("deeplens-visual", "2", 12)
-STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, Notify, Converse, StoreDeadLetters)
+STAGES = (
+    Preprocess,
+    Embed,
+    Index,
+    Complete,
+    DetectDuplicates,
+    RecordDuplicates,
+    Fail,
+    Maintain,
+    Meter,
+    Notify,
+    Converse,
+    StoreDeadLetters,
+)
 
 
 class SilentInvocation:
@@ -70,6 +88,8 @@ class Flow:
     window: int = 200
     records: dict[str, deque[dict[str, Any]]] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
+    event_ids: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, list[bytes | None]] = field(default_factory=dict)
     handled: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     workers: Executor = field(default_factory=lambda: ThreadPoolExecutor(2))
@@ -84,6 +104,7 @@ class Flow:
         self.usage = self.request_counters.usage
         self.budgets, self.measured_every = FakeBudgets(self.usage, self.tenants), timedelta(minutes=15)
         self.publisher, self.limits = RecordingPublisher(), Limits()
+        self.duplicates, self.merge_deadlines = FakeDuplicates(self.images), FakeMergeDeadlines()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.retries, self.retry_policies, self.rng = FakeRetryQueue(), RETRIES, Random(7)
         self.uploads, self.object_queue = FakeDirectUploads(), FakeObjectQueue()
@@ -105,7 +126,9 @@ class Flow:
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)
-        self.handlers = {topic_of_stage(stage): self.handler(stage) for stage in STAGES}
+        self.handlers: dict[str, list[BatchHandler]] = {}
+        for stage in STAGES:
+            self.handlers.setdefault(topic_of_stage(stage), []).append(self.handler(stage))
         self.on_retry_due = self.handler(SendAgain)
         self.on_object_created = self.handler(Ingest)
 
@@ -133,7 +156,9 @@ class Flow:
         )
         admission = self.pending.admit(event, now + self.pending_due)
         store.put(f"images/{image_id}.jpg", body, "image/jpeg")
-        self.images.insert(owner, NewImage(image_id, "a.jpg", path, "image/jpeg", len(body), "0" * 64, now))
+        self.images.insert(
+            owner, NewImage(image_id, "a.jpg", path, "image/jpeg", len(body), sha256(body).hexdigest(), now)
+        )
         if admission.released:
             self.send(event)
         return event
@@ -141,9 +166,12 @@ class Flow:
     def send(self, event: Event, event_id: str = "") -> None:
         self.put(topic_of(event).name, event.to_wire(), event_id)
 
-    def put(self, topic: str, value: bytes | None, event_id: str = "", **headers: int) -> None:
+    def put(self, topic: str, value: bytes | None, event_id: str = "", **headers: Any) -> None:
         """A record at the end of a topic's only partition."""
-        named = {EVENT_ID: event_id, ATTEMPT: headers.get("attempt"), REPLAYS: headers.get("replays")}
+        given = {"attempt": ATTEMPT, "replays": REPLAYS, "stage": STAGE}
+        named = {EVENT_ID: event_id} | {header: headers.get(name) for name, header in given.items()}
+        self.event_ids.setdefault(topic, []).append(event_id)
+        self.values.setdefault(topic, []).append(value)
         offset = self.offsets[topic] = self.offsets.get(topic, -1) + 1
         record = {
             "topic": topic,
@@ -172,10 +200,13 @@ class Flow:
         queue = self.records[topic]
         again = batch = [queue.popleft() for _ in range(min(len(queue), len(queue) if count is None else count))]
         event = {"records": {f"{topic}-0": batch}}
+        failed: list[int] = []
         try:
-            answer = self.handlers[topic](event, SilentInvocation())  # type: ignore[arg-type]
-            self.handled.append((topic, answer))
-            failed = [f["itemIdentifier"]["offset"] for f in answer["batchItemFailures"]]
+            for handler in self.handlers[topic]:
+                # Where one consumer waits all get the batch again: every stage may see its event twice.
+                answer = handler(event, SilentInvocation())  # type: ignore[arg-type]
+                self.handled.append((topic, answer))
+                failed += [f["itemIdentifier"]["offset"] for f in answer["batchItemFailures"]]
             again = [record for record in batch if failed and record["offset"] >= min(failed)]
         finally:
             queue.extendleft(reversed(again))
@@ -191,7 +222,8 @@ class Flow:
             self._resend(record)
 
     def _resend(self, record: OutgoingRecord) -> None:
-        self.put(record.topic, record.value, record.event_id, attempt=record.attempt, replays=record.replays)
+        counts = {"attempt": record.attempt, "replays": record.replays, "stage": record.stage}
+        self.put(record.topic, record.value, record.event_id, **counts)
 
     def retry(self, *, times: int = 1) -> dict[str, Any]:
         """What waits in the delay queue is received, each message ``times`` times, and put onto its topic."""

@@ -15,10 +15,11 @@ from deeplens.api.renewal import Renew, RetryImage
 from deeplens.api.replay import Replay
 from deeplens.api.uploads import AcceptUpload, Upload
 from deeplens.dead_letters import KeptLetter, LetterFilter
-from deeplens.domain import ImageRecord, OutgoingMessage, Tenant, Tombstone
+from deeplens.domain import ImageRecord, Tenant, Tombstone
 from deeplens.errors import ApiError, DependencyUnavailable, PipelineError
 from deeplens.kafka.records import follow_up_id
 from deeplens.limits import UNLIMITED
+from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.keys import derived_keys, image_of
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.pipeline.tick_maintenance import TickMaintenance

@@ -24,6 +24,8 @@ from deeplens.contracts.events import (
     WhatsAppMessage,
 )
 from deeplens.domain import Step, Tombstone
+from deeplens.duplicates import Evidence, Pair, in_order, pair_id
+from deeplens.pipeline.find_pairs import found_events
 from deeplens.topics import TOPICS
 from deeplens.webhooks import Webhook
 from deeplens.whatsapp.chats import Chat, reply_id
@@ -35,7 +37,8 @@ from tests.unit.api.world import MODEL, START, picture
 from tests.unit.pipeline.flow import Flow, SilentInvocation
 
 PAYLOADS = Path(__file__).resolve().parents[3] / "events" / "payloads"
-LIVE = [topic.name for topic in TOPICS if topic.consumers]
+CONSUMERS = {topic.name: topic.consumers for topic in TOPICS if topic.consumers}
+LIVE = list(CONSUMERS)
 GOOD, BAD = 12, 60
 IDS = [f"img_{number}" for number in range(GOOD)]
 
@@ -149,6 +152,15 @@ def chat_message(flow: Flow, image_id: str) -> Event:
     )
 
 
+def duplicates(flow: Flow, image_id: str) -> Event:
+    """Each image is found to be a copy of the next one."""
+    images = [flow.row(id_) for id_ in (image_id, IDS[(IDS.index(image_id) + 1) % GOOD])]
+    first, second = in_order(*images)
+    pair = Pair(pair_id(first.id, second.id), first.id, second.id, "exact", Evidence(True), "m 1", START)
+    (event,) = found_events(flow.acme, flow.duplicates.save(flow.acme, [pair]))
+    return event
+
+
 MAKE: dict[str, Callable[[Flow, str], Event]] = {
     "deeplens.features.extraction": extraction,
     "deeplens.vectors.indexing": indexing,
@@ -156,6 +168,7 @@ MAKE: dict[str, Callable[[Flow, str], Event]] = {
     "deeplens.processing.failed": failed,
     "deeplens.processing.deadletter": letter,
     "deeplens.images.maintenance": deletion,
+    "deeplens.duplicates.found": duplicates,
     "deeplens.tenant.usage": usage,
     "deeplens.tenant.notifications": notification,
     "whatsapp-ready-messages": chat_message,
@@ -168,6 +181,9 @@ WORKED: dict[str, Callable[[Flow, str], bool]] = {
     "deeplens.processing.failed": lambda flow, image_id: flow.row(image_id).step is Step.FAILED,
     "deeplens.processing.deadletter": lambda flow, image_id: f"dlq_{image_id}" in flow.dead_letters.letters,
     "deeplens.images.maintenance": lambda flow, image_id: isinstance(flow.row(image_id), Tombstone),
+    "deeplens.duplicates.found": lambda flow, _: (
+        [len(group.members) for group in flow.duplicates.page(flow.acme, 10, None)] == [GOOD]
+    ),
     "deeplens.tenant.usage": lambda flow, _: flow.usage.totals[flow.acme.id, "2026-11-20", "m"] == GOOD,
     "deeplens.tenant.notifications": lambda flow, image_id: any(
         json.loads(body)["data"]["imageId"] == image_id for _, _, body in flow.webhook_sender.sent
@@ -256,5 +272,5 @@ def test_whatever_bytes_a_record_holds_the_next_one_is_worked(value: bytes, topi
     flow.run()
 
     assert flow.row("img_1").step is Step.COMPLETED
-    assert len(flow.dead_letters.letters) == 1
+    assert len(flow.dead_letters.letters) == len(CONSUMERS[topic])
     flow.workers.shutdown()

@@ -133,7 +133,8 @@ def test_a_retried_event_twice_is_harmless(flow: Flow, stage: str) -> None:
     flow.images.find = break_once  # type: ignore[method-assign]
     flow.accept("img_1")
     flow.run(before=note)
-    assert len(flow.retries.messages) == 1
+    # Of a topic with two consumers each asks for another attempt of its own.
+    assert len(flow.retries.messages) == (2 if stage == "complete" else 1)
     failing = False
     flow.clock.skip(timedelta(hours=1))
     flow.retry(times=2)
@@ -401,7 +402,7 @@ def test_what_the_queue_gives_up_is_kept_with_its_record(flow: Flow) -> None:
     flow.run()
     arn = "arn:aws:sqs:us-east-1:000000000000:UndeliverableRetries"
     redriven = [one | {"eventSourceARN": arn} for one in flow.retries.receive()]
-    handler = flow.handlers["deeplens.processing.deadletter"]
+    (handler,) = flow.handlers["deeplens.processing.deadletter"]
     for _ in range(2):
         event = {"Records": [*redriven, message("no json", "poison", arn)]}
         assert handler(event, SilentInvocation()) == {"batchItemFailures": []}  # type: ignore[arg-type]

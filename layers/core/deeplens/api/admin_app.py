@@ -3,6 +3,7 @@
 from fastapi import Depends, FastAPI
 
 from deeplens.api import (
+    admin_duplicates,
     admin_keys,
     admin_letters,
     admin_maintenance,
@@ -39,6 +40,7 @@ TAGS = [
 ]
 ROUTERS = (
     admin_tenants.router,
+    admin_duplicates.router,
     *admin_people.routers,
     admin_keys.router,
     admin_models.router,

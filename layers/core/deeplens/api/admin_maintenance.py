@@ -49,6 +49,7 @@ def maintenance_detail(parts: Admin, principal: AuthenticatedAdministrator, run_
 
 
 def shown(run: MaintenanceRun) -> MaintenanceView:
+    checked = {name: count for name, count in run.report.checked.items() if name != "expected"}
     return MaintenanceView(
         run_id=run.id,
         tenant_id=run.tenant_id,
@@ -59,9 +60,18 @@ def shown(run: MaintenanceRun) -> MaintenanceView:
         created_at=run.created_at,
         ended_at=run.ended_at,
         slices=run.slices,
-        checked=run.report.checked,
+        checked=checked,
+        progress=progress_of(run),
         found=run.report.found,
         repaired=run.report.repaired,
         bytes_freed=run.report.bytes_freed,
         examples=list(run.report.examples),
     )
+
+
+def progress_of(run: MaintenanceRun) -> float | None:
+    """The share of images that a scan has done; images that came or went since it began may shift it a little."""
+    expected = run.report.checked.get("expected")
+    if run.ended_at is not None or expected is None:
+        return 1.0 if run.ended_at and not run.error else None
+    return round(min(1.0, run.report.checked.get("images", 0) / max(1, expected)), 4)

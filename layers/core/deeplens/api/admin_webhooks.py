@@ -19,10 +19,10 @@ from deeplens.contracts.webhooks import (
     WebhookRequest,
     WebhookView,
 )
-from deeplens.domain import OutgoingMessage
 from deeplens.egress.rules import check_endpoint
 from deeplens.errors import ApiError, EndpointRefused
 from deeplens.kafka.records import follow_up_id
+from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.tick_webhooks import try_of
 from deeplens.webhooks import OVERLAP, Delivery, Webhook, body_of, delivery_id
 

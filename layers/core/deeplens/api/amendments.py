@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deeplens.api.fields import unique
+from deeplens.api.lookup import live_image
 from deeplens.api.problems import image_not_found
 from deeplens.domain import ImageRecord, Step, Tenant
 from deeplens.ports import ImageRepository, VectorIndex
@@ -27,6 +28,8 @@ class Amend:
         labels = None if tags is None else unique(tags)
         image = self._images.amend(tenant, image_id, tags=labels, metadata=metadata)
         if image is None:
+            # Unknown or deleted, unless another image answers for it.
+            live_image(self._images, tenant, image_id)
             raise image_not_found(image_id)
         if image.step >= Step.INDEXED:
             self._refresh_point(tenant, image)

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from deeplens.api import content, direct_uploads, events, images, receipts, search, usage
+from deeplens.api import content, direct_uploads, duplicates, events, images, merges, receipts, search, usage
 from deeplens.api.application import application
 from deeplens.api.parts import ApiParts
 from deeplens.api.quotas import RATE_LIMITED
@@ -16,6 +16,7 @@ TAGS = [
     {"name": "uploads", "description": "Send large files to the store directly."},
     {"name": "search", "description": "Find images by similarity."},
     {"name": "events", "description": "What happened to images, stage by stage."},
+    {"name": "duplicates", "description": "Review, decide and merge duplicates."},
     {"name": "usage", "description": "What you use, and how much you may."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -24,7 +25,7 @@ TAGS = [
 def create_app(parts: ApiParts) -> FastAPI:
     """The search API over ``parts``; none of them is touched before a request needs it."""
     app = application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
-    routers = (images.router, receipts.router, content.router, events.router, search.router, usage.router)
-    for router in (*routers, direct_uploads.checks, direct_uploads.router):
+    modules = (images, receipts, content, events, search, duplicates, merges, usage)
+    for router in (*(module.router for module in modules), direct_uploads.checks, direct_uploads.router):
         app.include_router(router, responses=RATE_LIMITED)
     return app

@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deeplens.api.quotas import granted
+from deeplens.api.uploads import duplicate_image
 from deeplens.direct_uploads import OPEN_FOR, URLS_LAST, DirectUpload, FormPost, part_bytes_of
 from deeplens.domain import Tenant
 from deeplens.errors import ApiError, FileTooLarge
 from deeplens.limits import Allowance, ResourceLimits, Storage
-from deeplens.ports import Clock, DirectUploads, ImageRepository, StoreResolver
+from deeplens.ports import Clock, DirectUploads, Duplicates, ImageRepository, StoreResolver
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,16 @@ class Begun:
 class BeginUpload:
     """Every step may be repeated."""
 
-    def __init__(self, stores: StoreResolver, images: ImageRepository, uploads: DirectUploads, clock: Clock) -> None:
-        self._stores, self._images, self._uploads, self._clock = stores, images, uploads, clock
+    def __init__(
+        self,
+        stores: StoreResolver,
+        images: ImageRepository,
+        duplicates: Duplicates,
+        uploads: DirectUploads,
+        clock: Clock,
+    ) -> None:
+        self._stores, self._images, self._duplicates = stores, images, duplicates
+        self._uploads, self._clock = uploads, clock
 
     def __call__(
         self, tenant: Tenant, declared: dict[str, Any], upload_id: str, limits: ResourceLimits, largest: int
@@ -41,11 +50,14 @@ class BeginUpload:
         ------
         FileTooLarge
         ApiError
-            422 when the key came with another file before, 413 beyond a quota: uploads under way count.
+            422 when the key came with another file before, 413 beyond a quota: uploads under way count, 409 when the
+            tenant takes no file twice and has one of the declared digest.
         """
         found = self._uploads.find(tenant.id, upload_id)
         if found is None and declared["size_bytes"] > largest:
             raise FileTooLarge(f"{declared['size_bytes']} bytes are declared, {largest} are the most that you may send")
+        if found is None:
+            self._refuse_twin(tenant, declared["sha256"])
         wanted = Storage() if found else Storage(1, declared["size_bytes"])
         left = self._allowance(tenant, wanted, limits)
         upload = found or self._added(tenant, declared, upload_id)
@@ -54,6 +66,12 @@ class BeginUpload:
             return Begun(upload, None, True, left)
         upload, form = self._addressed(tenant, upload)
         return Begun(upload, form, found is not None, left)
+
+    def _refuse_twin(self, tenant: Tenant, sha256: str | None) -> None:
+        """Before anything is sent; the bytes themselves are asked again when they are there."""
+        if sha256 and tenant.duplicates.action == "reject":
+            for twins in self._duplicates.twins(tenant, [sha256], 1).values():
+                raise duplicate_image(twins[0])
 
     def _added(self, tenant: Tenant, declared: dict[str, Any], upload_id: str) -> DirectUpload:
         now = self._clock.now()

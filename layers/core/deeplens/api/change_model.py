@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from statistics import fmean
 
 from deeplens.api.ids import new_id
-from deeplens.domain import ImageQuery, ModelProfile, ModelRef, OutgoingMessage, SearchFilter, Tenant
+from deeplens.domain import ImageQuery, ModelProfile, ModelRef, SearchFilter, Tenant
 from deeplens.errors import ApiError, ModelNotFound, ObjectNotFound
 from deeplens.kafka.records import follow_up_id
+from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.continue_rollout import REMEMBERED
 from deeplens.pipeline.keys import processed_key
 from deeplens.pipeline.tick_rollouts import rollout_slice

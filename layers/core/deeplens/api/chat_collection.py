@@ -75,7 +75,9 @@ class CollectionOfChats:
 
     def _accept(self, outbox: Outbox) -> AcceptUpload:
         parts = self._parts
-        return AcceptUpload(parts.stores, parts.images, parts.pending, outbox, parts.clock, parts.pending_due)
+        return AcceptUpload(
+            parts.stores, parts.images, parts.duplicates, parts.pending, outbox, parts.clock, parts.pending_due
+        )
 
 
 def _uploaded(outbox: Outbox) -> tuple[ImageUploaded, ...]:

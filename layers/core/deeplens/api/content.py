@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from deeplens.api.auth import Reader
 from deeplens.api.fields import ImageIdInPath
-from deeplens.api.lookup import live_image
+from deeplens.api.lookup import MERGED, live_image
 from deeplens.api.metered import count_egress
 from deeplens.api.parts import Parts
 from deeplens.api.problems import responses
@@ -33,6 +33,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The copy 
     responses={
         200: {"content": {"image/*": BINARY}, "description": "The bytes as they were uploaded"},
         307: {"description": "Too large for one answer; follow Location, valid for five minutes"},
+        **MERGED,
         **NOT_MODIFIED,
         **responses(404),
     },
@@ -63,6 +64,7 @@ def get_content(caller: Reader, parts: Parts, image_id: ImageIdInPath, if_none_m
     response_class=Response,
     responses={
         200: {"content": {"image/jpeg": BINARY}, "description": "JPEG that fits 128 × 128 or 512 × 512"},
+        **MERGED,
         **NOT_MODIFIED,
         **responses(404),
     },

@@ -2,9 +2,10 @@
 
 from deeplens.api.problems import image_not_found
 from deeplens.contracts.events import ImageMaintenance
-from deeplens.domain import OutgoingMessage, Tenant
+from deeplens.domain import Tenant
 from deeplens.errors import BrokerUnavailable
 from deeplens.kafka.records import follow_up_id
+from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.delete_images import ACTIONS
 from deeplens.ports import Clock, EventPublisher, ImageRepository
 

@@ -41,7 +41,7 @@ CREATED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("", status_code=201, summary="Begin an upload", responses={**CREATED, **responses(400, 413)})
+@router.post("", status_code=201, summary="Begin an upload", responses={**CREATED, **responses(400, 409, 413)})
 def begin_upload(
     caller: Writer,
     parts: Parts,
@@ -55,7 +55,7 @@ def begin_upload(
     """Where the file is to be sent. Its processing starts when it is there; follow ``Location``."""
     named = idempotency_key(key)
     upload_id = keyed_upload_id(caller.tenant.id, named) if named else new_id("upl", parts.clock.now())
-    begun = BeginUpload(parts.stores, parts.images, parts.uploads, parts.clock)(
+    begun = BeginUpload(parts.stores, parts.images, parts.duplicates, parts.uploads, parts.clock)(
         caller.tenant, _declared(wanted), upload_id, caller.limits, largest_upload(caller.limits, parts.settings)
     )
     response.headers.update(quota_headers(begun.left))

@@ -12,7 +12,7 @@ from deeplens.api.deletions import Delete
 from deeplens.api.fields import ImageIdInPath, file_name_of, idempotency_key, metadata_of, tags_of
 from deeplens.api.files import body_of
 from deeplens.api.ids import keyed_image_id, new_image_id
-from deeplens.api.lookup import live_image
+from deeplens.api.lookup import MERGED, MERGED_CHANGE, live_image
 from deeplens.api.parts import ApiParts, Parts, Traceparent
 from deeplens.api.problems import responses
 from deeplens.api.quotas import QUOTA_HEADERS, largest_file, quota_headers
@@ -36,7 +36,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
                 **QUOTA_HEADERS,
             }
         },
-        **responses(400, 410, 413, 415),
+        **responses(400, 409, 410, 413, 415),
     },
 )
 def upload_image(
@@ -83,13 +83,13 @@ def list_images(caller: Reader, parts: Parts, query: Annotated[ListQuery, Query(
     )
 
 
-@router.get("/{image_id}", summary="Status and timeline of an image", responses=responses(404))
+@router.get("/{image_id}", summary="Status and timeline of an image", responses=MERGED | responses(404))
 def get_image(caller: Reader, parts: Parts, image_id: ImageIdInPath) -> ImageDetail:
     image = live_image(parts.images, caller.tenant, image_id)
     return views.detail(image, caller.tenant, parts.images.timeline(caller.tenant, image_id))
 
 
-@router.patch("/{image_id}", summary="Replace tags or metadata", responses=responses(400, 404))
+@router.patch("/{image_id}", summary="Replace tags or metadata", responses=MERGED_CHANGE | responses(400, 404))
 def amend_image(caller: Writer, parts: Parts, image_id: ImageIdInPath, patch: ImagePatch) -> ImageDetail:
     """Searches see the change when this answers; the image is not embedded again."""
     amend = Amend(parts.images, parts.index)
@@ -103,6 +103,7 @@ def amend_image(caller: Writer, parts: Parts, image_id: ImageIdInPath, patch: Im
     summary="Process a failed image again",
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the image"}}},
+        **MERGED_CHANGE,
         **responses(404, 409),
     },
 )
@@ -149,4 +150,12 @@ def _upload(
 
 
 def _accept(parts: ApiParts) -> AcceptUpload:
-    return AcceptUpload(parts.stores, parts.images, parts.pending, parts.publisher, parts.clock, parts.pending_due)
+    return AcceptUpload(
+        parts.stores,
+        parts.images,
+        parts.duplicates,
+        parts.pending,
+        parts.publisher,
+        parts.clock,
+        parts.pending_due,
+    )

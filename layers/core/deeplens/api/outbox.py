@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from deeplens.domain import OutgoingMessage, OutgoingRecord
+from deeplens.outgoing import OutgoingMessage, OutgoingRecord
 
 
 class Outbox:

@@ -14,10 +14,12 @@ from deeplens.ports import (
     Clock,
     DeadLetters,
     DirectUploads,
+    Duplicates,
     Embedder,
     EventPublisher,
     ImageRepository,
     MaintenanceRuns,
+    MergeDeadlines,
     ObjectQueue,
     PendingImages,
     RequestCounters,
@@ -58,6 +60,10 @@ class ApiParts(Protocol):
     def images(self) -> ImageRepository: ...
     @property
     def event_log(self) -> EventLog: ...
+    @property
+    def duplicates(self) -> Duplicates: ...
+    @property
+    def merge_deadlines(self) -> MergeDeadlines: ...
     @property
     def pending(self) -> PendingImages: ...
     @property

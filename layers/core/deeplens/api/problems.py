@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from deeplens import errors
 from deeplens.contracts.api import Fault, Problem
-from deeplens.errors import ApiError, DependencyUnavailable, PipelineError
+from deeplens.errors import ApiError, DependencyUnavailable, ImageMerged, PipelineError
 from deeplens.telemetry import logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -64,6 +64,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install(app: FastAPI) -> None:
     """Answer everything that goes wrong with a problem; the unforeseen is the middleware's."""
     app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(ImageMerged, _merged)
     app.add_exception_handler(PipelineError, _pipeline_error)
     app.add_exception_handler(DependencyUnavailable, _unavailable)
     app.add_exception_handler(RequestValidationError, _invalid_request)
@@ -111,6 +112,14 @@ def _fault(location: tuple[str | int, ...], message: str) -> Fault:
 
 async def _api_error(request: Request, error: Exception) -> Response:
     return problem_response(request, cast("ApiError", error))
+
+
+async def _merged(request: Request, error: Exception) -> Response:
+    """The same request about the image that answers now; a change keeps its method."""
+    merged = cast("ImageMerged", error)
+    path = request.url.path.replace(f"/{merged.image_id}", f"/{merged.into}", 1)
+    query = f"?{request.url.query}" if request.url.query else ""
+    return Response(None, 301 if request.method == "GET" else 308, {"Location": path + query})
 
 
 async def _pipeline_error(request: Request, error: Exception) -> Response:

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 from deeplens.api.uploads import event_of
 from deeplens.contracts.events import ImageUploaded
-from deeplens.domain import ImageRecord, OutgoingMessage, StageResult, Step, Tenant
+from deeplens.domain import ImageRecord, StageResult, Step, Tenant
 from deeplens.errors import ApiError, BrokerUnavailable
 from deeplens.kafka.records import upload_id
+from deeplens.outgoing import OutgoingMessage
 from deeplens.ports import Clock, DeadLetters, EventPublisher, ImageRepository, PendingImages
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from deeplens.api.renewal import Renew
 from deeplens.contracts.events import ImageEvent, SourceRecord
 from deeplens.dead_letters import KeptLetter, refusal
-from deeplens.domain import ImageRecord, OutgoingRecord, Step, Tenant, Tombstone
+from deeplens.domain import ImageRecord, Step, Tenant, Tombstone
 from deeplens.errors import TenantNotFound
+from deeplens.outgoing import OutgoingRecord
 from deeplens.pipeline.send_again import again
 from deeplens.ports import Clock, DeadLetters, EventPublisher, ImageRepository, TenantDirectory
 from deeplens.topics import PROCESSING_FAILED, RETRIES, TOPIC_OF

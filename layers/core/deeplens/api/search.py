@@ -12,7 +12,7 @@ from deeplens.api import views
 from deeplens.api.auth import Caller, Reader
 from deeplens.api.fields import ImageIdInPath, metadata_of, refusal
 from deeplens.api.files import body_of, form_of
-from deeplens.api.lookup import live_image
+from deeplens.api.lookup import MERGED, live_image
 from deeplens.api.matching import FindMatches
 from deeplens.api.metered import count_search
 from deeplens.api.parts import ApiParts, Parts
@@ -105,7 +105,10 @@ def search_by_text(
 
 
 @router.get(
-    "/images/{image_id}/similar", tags=["images"], summary="Search by an image's id", responses=responses(404, 409)
+    "/images/{image_id}/similar",
+    tags=["images"],
+    summary="Search by an image's id",
+    responses=MERGED | responses(404, 409),
 )
 def similar_images(
     caller: Reader, parts: Parts, image_id: ImageIdInPath, query: Annotated[RegionQuery, Query()]

@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 from deeplens.api.ids import new_id
-from deeplens.domain import OutgoingMessage, Tenant
+from deeplens.domain import Tenant
 from deeplens.errors import ApiError
 from deeplens.kafka.records import follow_up_id
 from deeplens.maintenance import MaintenanceRun, MaintenanceType
+from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.run_slices import LOST_AFTER, slice_of
 from deeplens.ports import Clock, EventPublisher, MaintenanceRuns
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from deeplens.api.quotas import check_ingestion, granted
 from deeplens.contracts.events import ImageUploaded
-from deeplens.domain import ImageRecord, NewImage, OutgoingMessage, Step, Tenant, Tombstone
+from deeplens.domain import ImageRecord, NewImage, Step, Tenant, Tombstone
 from deeplens.errors import ApiError, BrokerUnavailable, QuotaExceeded
 from deeplens.kafka.records import upload_id
 from deeplens.limits import Allowance, ResourceLimits, Storage
+from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.keys import original_key
-from deeplens.ports import Clock, EventPublisher, ImageRepository, PendingImages, StoreResolver
+from deeplens.ports import Clock, Duplicates, EventPublisher, ImageRepository, PendingImages, StoreResolver
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +68,13 @@ class AcceptUpload:
         self,
         stores: StoreResolver,
         images: ImageRepository,
+        duplicates: Duplicates,
         pending: PendingImages,
         publisher: EventPublisher,
         clock: Clock,
         pending_due: timedelta,
     ) -> None:
-        self._stores, self._images, self._pending = stores, images, pending
+        self._stores, self._images, self._duplicates, self._pending = stores, images, duplicates, pending
         self._publisher, self._clock, self._pending_due = publisher, clock, pending_due
 
     def __call__(
@@ -84,7 +86,7 @@ class AcceptUpload:
         ------
         ApiError
             422 when the key came with other bytes before, 410 when its image was deleted, 413 beyond a quota, 429 while
-            a budget is exhausted.
+            a budget is exhausted, 409 when the tenant wants no file twice and has this one.
         DependencyUnavailable
             Nothing is lost; the same key resumes.
         """
@@ -94,6 +96,10 @@ class AcceptUpload:
             return Accepted(known, True, self._allowance(tenant, Storage(), limits))
         check_ingestion(tenant, self._clock.now())
         # Asked first, so that what cannot be kept is not stored; the row's insertion decides.
+        if tenant.duplicates.action == "reject":
+            twins = self._duplicates.twins(tenant, [upload.sha256], 1)
+            if upload.sha256 in twins:
+                raise duplicate_image(twins[upload.sha256][0])
         left = self._allowance(tenant, upload.needs, limits)
         return Accepted(self._begin(tenant, upload, limits, traceparent), False, left)
 
@@ -134,12 +140,15 @@ class AcceptUpload:
             return self._begin(tenant, upload, limits, traceparent)
         # Another request with this key may have been faster, with other bytes or not.
         image = same_upload(inserted, upload)
+        if tenant.duplicates.action == "reject" and (twin := self._duplicates.reserve(tenant, image.id)):
+            self._withdraw(tenant, upload, key)
+            raise duplicate_image(twin)
         if admission.released:
             self._publish(event, traceparent)
         return image
 
     def _withdraw(self, tenant: Tenant, upload: Upload, key: str) -> None:
-        """Undo what was written for an image that came too late for the last place."""
+        """Undo what was written for an image that came too late: for the last place, or after its twin."""
         self._stores.for_tenant(tenant).delete([key])
         due = self._clock.now() + self._pending_due
         for released in self._pending.finish([(tenant.id, upload.image_id)], due):
@@ -171,6 +180,11 @@ def same_bytes(sha256: str | None, upload: Upload) -> None:
     if sha256 != upload.sha256:
         detail = "This Idempotency-Key was used for another file; every upload needs its own key."
         raise ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
+
+
+def duplicate_image(twin: str) -> ApiError:
+    detail = f"{twin} has the same bytes, and this tenant takes no file twice."
+    return ApiError(409, "duplicate-image", "Duplicate image", detail, {"Location": f"/v1/images/{twin}"})
 
 
 def _event(tenant: Tenant, upload: Upload, storage_path: str, now: datetime) -> ImageUploaded:

@@ -12,9 +12,9 @@ from deeplens.api.application import application
 from deeplens.api.parts import ApiParts, Parts, Traceparent
 from deeplens.api.problems import responses
 from deeplens.contracts.api import ApiModel, example
-from deeplens.domain import OutgoingMessage
 from deeplens.errors import ApiError, BrokerUnavailable
 from deeplens.kafka.records import follow_up_id
+from deeplens.outgoing import OutgoingMessage
 from deeplens.telemetry import logger
 from deeplens.whatsapp.incoming import is_signed, messages_of
 from deeplens.whatsapp.secrets import WhatsAppSecrets

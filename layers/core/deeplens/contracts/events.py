@@ -165,6 +165,7 @@ class SourceRecord(Wire):
     """The record that failed, whole enough to be sent again. ``key`` and ``value`` are base64.
 
     ``replays`` counts how often an operator has sent it again, so that a record that always fails is not sent for ever.
+    ``stage`` is which of its topic's consumers failed, where there are several: the others are not to work it again.
     """
 
     topic: str
@@ -175,6 +176,7 @@ class SourceRecord(Wire):
     event_id: str | None = None
     traceparent: str | None = None
     replays: int | None = Field(default=None, ge=1)
+    stage: str | None = None
 
 
 class ProcessingFailed(Event):
@@ -238,12 +240,20 @@ class DeadLetter(Event):
 
 
 class DuplicateMatch(Wire):
+    """The earlier image of a pair; ``score`` is the cosine, 1 for the same bytes."""
+
     image_id: ImageId
     score: float
     verdict: str
+    pair_id: str | None = None
+    hash_distance: int | None = Field(default=None, description="bits of 64 in which the pHashes differ")
+    aspect_ratio: float | None = None
+    pixel_ratio: float | None = None
 
 
 class DuplicatesFound(Event):
+    """The later image of a pair, and the earlier one."""
+
     tenant_id: TenantId
     image_id: ImageId
     duplicates: list[DuplicateMatch]

@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 from deeplens.contracts.api import ApiModel, example
 from deeplens.contracts.tenants import TenantId
 
-Type = Literal["sweep", "storage-optimisation"]
+Type = Literal["sweep", "storage-optimisation", "duplicate-scan"]
 RUN = {
     "runId": "mnt_01kd1v8q4w2m6n9r5t7x3z0abc",
     "tenantId": "tenant_acme",
@@ -29,7 +29,8 @@ RUN = {
 
 
 class MaintenanceRequest(ApiModel):
-    """``sweep`` finds and repairs what contradicts; ``storage-optimisation`` drops files that nobody needs."""
+    """``sweep`` finds and repairs what contradicts; ``storage-optimisation`` drops files that nobody needs,
+    ``duplicate-scan`` compares every image with all others."""
 
     model_config = ConfigDict(extra="forbid", **example({"tenantId": "tenant_acme", "type": "sweep", "dryRun": True}))
 
@@ -52,7 +53,8 @@ class MaintenanceView(ApiModel):
     created_at: AwareDatetime
     ended_at: AwareDatetime | None = None
     slices: int
-    checked: dict[str, int] = Field(description="rows, objects, vectors")
+    progress: float | None = Field(default=None, description="share of the work, 0 to 1, where it is known")
+    checked: dict[str, int] = Field(description="rows, objects, vectors, images")
     found: dict[str, int] = Field(description="by kind")
     repaired: dict[str, int]
     bytes_freed: int = Field(description="in a dry run, what would be")

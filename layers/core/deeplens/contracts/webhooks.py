@@ -30,8 +30,6 @@ DELIVERY = {
 
 
 class WebhookRequest(ApiModel):
-    """``duplicates.found`` may be chosen, but nothing sends it yet."""
-
     model_config = ConfigDict(
         extra="forbid", **example({"url": "https://example.com/hooks/deeplens", "events": ["image.failed"]})
     )

@@ -41,15 +41,17 @@ INSERT, INSERT_WITHIN = INSERT_WHERE.format(condition="true"), INSERT_WHERE.form
 LOCK_TOTALS = "SELECT FROM storage_totals FOR NO KEY UPDATE"
 TOTALS = "SELECT images, bytes FROM storage_totals"
 
+MERGED = "to_jsonb(d) ->> 'merged_into' AS merged_into"
+"""By way of JSON, as the schema before has no such column."""
 FIND = f"""
-SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + name for name in NAMES)}
+SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {", ".join("i." + name for name in NAMES)}
 FROM unnest(%s::text[]) AS wanted(image_id)
 LEFT JOIN images i ON i.id = wanted.image_id
 LEFT JOIN deleted_images d ON d.image_id = wanted.image_id
 """  # noqa: S608
 
 AFTER = f"""
-SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + name for name in NAMES)}
+SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {", ".join("i." + name for name in NAMES)}
 FROM images i LEFT JOIN deleted_images d ON d.image_id = i.id WHERE i.id > %s ORDER BY i.id LIMIT %s
 """  # noqa: S608
 
@@ -227,13 +229,16 @@ class PostgresImages:
     def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
         """Drop tombstones older than any retention; returns how many."""
         with self._connections.tenant(tenant) as connection:
-            statement = "DELETE FROM deleted_images WHERE deleted_at < %s AND receipt IS NOT NULL"
+            statement = (
+                "DELETE FROM deleted_images d WHERE deleted_at < %s AND receipt IS NOT NULL "
+                "AND to_jsonb(d) ->> 'merged_into' IS NULL"
+            )
             return connection.execute(statement, [now - keep]).rowcount
 
 
 def _found(row: dict[str, Any]) -> ImageRecord | Tombstone | None:
     if row["deleted_at"] is not None:
-        return Tombstone(row["wanted_id"], row["deleted_at"], row["receipt"])
+        return Tombstone(row["wanted_id"], row["deleted_at"], row["receipt"], row["merged_into"])
     return _record(row) if row["id"] is not None else None
 
 

@@ -1,6 +1,6 @@
 """Tenants as operators see them: every status, with what is done of their creation or deletion."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ from psycopg.types.json import Jsonb
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_text
 from deeplens.domain import ModelRef, TenantStatus
+from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.errors import TenantNotFound
 from deeplens.limits import ResourceLimits, limits_of
 
@@ -25,6 +26,7 @@ MOVE = """
 UPDATE tenants SET status = %s, status_since = %s, progress = '{}' WHERE id = %s AND status = ANY(%s)
 """
 LIMITS = "UPDATE tenants SET limits = %s WHERE id = %s AND status NOT IN ('deleting', 'deleted')"
+DUPLICATES = "UPDATE tenants SET duplicates = %s WHERE id = %s AND status NOT IN ('deleting', 'deleted')"
 STEP = "UPDATE tenants SET progress = progress || %s WHERE id = %s"
 DELETED = """
 UPDATE tenants SET status = 'deleted', status_since = %s, progress = progress - 'objectsSoFar' || %s
@@ -52,10 +54,14 @@ ERASED = {
     "whatsAppMessages": "DELETE FROM whatsapp_messages WHERE tenant_id = %s",
     "whatsAppRules": "DELETE FROM whatsapp_rules WHERE tenant_id = %s",
     "whatsAppChats": "DELETE FROM whatsapp_chats WHERE tenant_id = %s",
+    "mergeDeadlines": "DELETE FROM merge_deadlines WHERE tenant_id = %s",
     "sweeps": "DELETE FROM tenant_sweeps WHERE tenant_id = %s",
 }
 """What the platform database knows of a tenant beside its row and the audit log."""
-BLANK = "UPDATE tenants SET name = '', settings = '{}', limits = '{}', notified = '{}', chats = false WHERE id = %s"
+BLANK = (
+    "UPDATE tenants SET name = '', settings = '{}', limits = '{}', notified = '{}', chats = false, duplicates = '{}' "
+    "WHERE id = %s"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,15 @@ class PostgresTenantRecords:
         limits.check()
         with self._connections.platform() as connection:
             if not connection.execute(LIMITS, [Jsonb(limits.given()), tenant_id]).rowcount:
+                raise TenantNotFound(f"no tenant {tenant_id}")
+
+    def set_duplicates(self, tenant_id: str, policy: DuplicatePolicy) -> None:
+        """Set what a tenant wants done about duplicates; every process knows within ten seconds.
+
+        Raises ``TenantNotFound``.
+        """
+        with self._connections.platform() as connection:
+            if not connection.execute(DUPLICATES, [Jsonb(asdict(policy)), tenant_id]).rowcount:
                 raise TenantNotFound(f"no tenant {tenant_id}")
 
     def move(self, tenant_id: str, status: TenantStatus, now: datetime, *before: TenantStatus) -> bool:

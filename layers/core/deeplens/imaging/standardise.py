@@ -17,6 +17,7 @@ from deeplens.imaging.colour import resizable, to_srgb
 from deeplens.imaging.frames import gif_frames, jpeg_scans, tiff_pages
 from deeplens.imaging.limits import Limits
 from deeplens.imaging.memory import DECODING
+from deeplens.imaging.perceptual_hash import perceptual_hash
 from deeplens.imaging.region import WHOLE, Box, before_turning
 from deeplens.imaging.sniff import FileType, sniff
 
@@ -63,6 +64,7 @@ class Standardised:
     jpeg : short side 512, long side at most 2,048, never enlarged.
     small, medium : fit 128 × 128 and 512 × 512, never enlarged.
     width, height : of the original in pixels, orientation applied.
+    perceptual_hash : of the small one before it is compressed.
     """
 
     jpeg: bytes
@@ -72,6 +74,7 @@ class Standardised:
     height: int
     format: str
     mime_type: str
+    perceptual_hash: int
 
 
 def inspect(body: bytes, limits: Limits) -> Header:
@@ -99,14 +102,16 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
     with _opened(body, limits) as (image, header):
         standard = _standard_raster(image)
     medium = _within(standard, "medium")
+    small = _within(medium, "small")
     return Standardised(
         jpeg=_jpeg(standard, STANDARD_QUALITY),
-        small=_jpeg(_within(medium, "small"), THUMBNAIL_QUALITY),
+        small=_jpeg(small, THUMBNAIL_QUALITY),
         medium=_jpeg(medium, THUMBNAIL_QUALITY),
         width=header.width,
         height=header.height,
         format=header.type.format,
         mime_type=header.type.mime_type,
+        perceptual_hash=perceptual_hash(small),
     )
 
 

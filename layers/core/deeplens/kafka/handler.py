@@ -18,10 +18,10 @@ from deeplens.contracts.events import (
     Subject,
     WhatsAppMessage,
 )
-from deeplens.domain import OutgoingMessage
 from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError, TimeUp
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
 from deeplens.kafka.records import Record, event_id_of, follow_up_id, parse, records_of
+from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Stage, Waiting, attempt, location
 from deeplens.ports import Clock, EventPublisher
 from deeplens.telemetry import Invocation
@@ -61,6 +61,8 @@ class BatchHandler:
         self._stage, self._publisher, self._clock = stage, publisher, clock
         self._parse = parse_record or (lambda record: parse(record, stage.consumes))
         self._pace = Pace()
+        topic = TOPIC_OF.get(stage.consumes)
+        self._shared = topic is not None and len(topic.consumers) > 1
 
     def __call__(
         self, event: Mapping[str, Any], invocation: Invocation, remaining: RemainingMillis | None = None
@@ -84,6 +86,8 @@ class BatchHandler:
         return failures(finished)
 
     def _received(self, record: Record) -> Received:
+        if self._shared and record.stage not in (None, self._stage.name):
+            return Received(record, outcome=Done(dropped="sent again for another consumer"))
         try:
             return Received(record, self._parse(record))
         except PipelineError as error:
@@ -146,7 +150,8 @@ class BatchHandler:
             case Done(events):
                 return events
             case Failed(error):
-                return [failure_event(item, error, self._stage, self._clock.now())]
+                failure = failure_event(item, error, self._stage, self._clock.now())
+                return [for_this_stage(failure, self._stage) if self._shared else failure]
             case _:
                 return []
 
@@ -188,6 +193,12 @@ def _source(record: Record, stage: Stage[Any]) -> SourceRecord:
     """The record under its topic's registered name, whatever that is called on the broker."""
     source, topic = record.source(), TOPIC_OF.get(stage.consumes)
     return source if topic is None or record.message_id else source.model_copy(update={"topic": topic.name})
+
+
+def for_this_stage(failure: Event, stage: Stage[Any]) -> Event:
+    """A failure whose record is sent again for the stage that failed: the topic's other consumers have worked it."""
+    source = getattr(failure, "source", None)
+    return failure.model_copy(update={"source": source and source.model_copy(update={"stage": stage.name})})
 
 
 def _identity(event: Event | None) -> dict[str, Any]:

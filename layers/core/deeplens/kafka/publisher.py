@@ -7,10 +7,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from deeplens.domain import OutgoingMessage, OutgoingRecord
 from deeplens.errors import BrokerUnavailable
 from deeplens.kafka.connection import client_config
-from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, TRACEPARENT
+from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, STAGE, TRACEPARENT
+from deeplens.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.settings import Settings
 from deeplens.topics import name_here, topic_of
 
@@ -100,6 +100,7 @@ def _headers(record: OutgoingRecord) -> list[tuple[str, bytes]]:
         TRACEPARENT: record.traceparent,
         ATTEMPT: str(record.attempt) if record.attempt > 1 else None,
         REPLAYS: str(record.replays) if record.replays else None,
+        STAGE: record.stage,
     }
     return [(name, value.encode()) for name, value in given.items() if value]
 

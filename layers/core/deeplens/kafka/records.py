@@ -15,7 +15,7 @@ from deeplens.errors import InvalidEvent
 
 NAMESPACE = UUID("6f1f5d0e-8f0b-5d38-9f1a-5d1f3f0c7a11")
 EVENT_ID, ATTEMPT, TRACEPARENT = "deeplens-event-id", "deeplens-attempt", "traceparent"
-REPLAYS = "deeplens-replays"
+REPLAYS, STAGE = "deeplens-replays", "deeplens-stage"
 TRACEPARENT_FORMAT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 MAX_KEPT_BYTES = 512 * 1024
 """A failed record's value travels in its failure up to this size; base64 of it still fits a 1 MB message."""
@@ -53,6 +53,12 @@ class Record:
     @property
     def attempt(self) -> int:
         return max(1, self._count(ATTEMPT))
+
+    @property
+    def stage(self) -> str | None:
+        """The one consumer that it is sent again for; None for all of its topic's."""
+        given = self.headers.get(STAGE, b"")
+        return given.decode() if given and len(given) <= 64 and given.isascii() else None
 
     @property
     def replays(self) -> int:

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from deeplens.contracts.events import ImageUploaded
 from deeplens.direct_uploads import DirectUpload
 from deeplens.domain import ImageRecord, NewImage, Tenant, Tombstone
-from deeplens.errors import QuotaExceeded, StorageFull
+from deeplens.errors import DuplicateImage, QuotaExceeded, StorageFull
 from deeplens.limits import ResourceLimits
 from deeplens.pipeline.check_upload import Original
-from deeplens.ports import ImageRepository, ObjectStore, PendingImages
+from deeplens.ports import Duplicates, ImageRepository, ObjectStore, PendingImages
 
 
 class Accept:
@@ -22,23 +22,35 @@ class Accept:
     def __init__(
         self,
         images: ImageRepository,
+        duplicates: Duplicates,
         pending: PendingImages,
         default_limits: ResourceLimits,
         pending_due: timedelta,
     ) -> None:
-        self._images, self._pending = images, pending
+        self._images, self._duplicates, self._pending = images, duplicates, pending
         self._default_limits, self._pending_due = default_limits, pending_due
 
     def __call__(
         self, tenant: Tenant, upload: DirectUpload, original: Original, store: ObjectStore, now: datetime
     ) -> ImageRecord | Tombstone:
-        """The image's row. Raises ``StorageFull`` beyond the tenant's quota, with nothing left pending."""
+        """The image's row.
+
+        Raises
+        ------
+        StorageFull
+            Beyond the tenant's quota, with nothing left pending.
+        DuplicateImage
+            The tenant takes no file twice and has this one; the row is given up.
+        """
         event = self._admitted(_event(tenant, upload, original, store.uri(original.key), now), now)
         limits = tenant.limits.over(self._default_limits)
         try:
-            return self._images.insert(tenant, _row(upload, original, event), limits)
+            image = self._images.insert(tenant, _row(upload, original, event), limits)
         except QuotaExceeded as error:
             raise StorageFull(f"your tenant's quota has no room for this file: {error}") from error
+        if tenant.duplicates.action == "reject" and (twin := self._duplicates.reserve(tenant, upload.image_id)):
+            raise DuplicateImage(f"{twin} has the same bytes, and this tenant takes no file twice")
+        return image
 
     def events(self, tenant: Tenant, image: ImageRecord, now: datetime) -> tuple[ImageUploaded, ...]:
         """What processes an accepted image, if the tenant's window has a place for it; pending again if it was not."""

@@ -30,6 +30,7 @@ from deeplens.pipeline.outcome import Done, Failed, Outcome, Waiting, attempt, u
 from deeplens.ports import (
     Clock,
     DirectUploads,
+    Duplicates,
     ImageRepository,
     PendingImages,
     StoreOwners,
@@ -60,6 +61,7 @@ class Ingest:
         stores: StoreResolver,
         uploads: DirectUploads,
         images: ImageRepository,
+        duplicates: Duplicates,
         pending: PendingImages,
         workers: Executor,
         limits: Limits,
@@ -72,7 +74,7 @@ class Ingest:
         self._images, self._workers, self._rng, self._clock = images, workers, rng, clock
         self._pending, self._pending_due = pending, pending_due
         self._check = CheckUpload(limits)
-        self._accept = Accept(images, pending, default_limits, pending_due)
+        self._accept = Accept(images, duplicates, pending, default_limits, pending_due)
 
     def __call__(self, batch: Sequence[Notification]) -> list[Outcome]:
         places = [place for notification in batch for place in notification.places]

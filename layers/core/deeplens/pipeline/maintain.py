@@ -1,6 +1,7 @@
-"""deeplens.images.maintenance → images deleted, roll-outs and sweeps carried on, storage measured"""
+"""deeplens.images.maintenance → images deleted, roll-outs, sweeps and scans carried on, merges settled"""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from datetime import timedelta
 from typing import ClassVar
 
@@ -14,11 +15,15 @@ from deeplens.pipeline.measure_storage import MEASURE_STORAGE, MeasureStorage
 from deeplens.pipeline.optimise_storage import OptimiseStorage
 from deeplens.pipeline.outcome import Done, Failed, Outcome
 from deeplens.pipeline.run_slices import PagedWork, RunSlices
+from deeplens.pipeline.scan_duplicates import ScanDuplicates
+from deeplens.pipeline.settle_merges import SettleMerges
 from deeplens.pipeline.sweep import Sweep
 from deeplens.ports import (
     Clock,
+    Duplicates,
     ImageRepository,
     MaintenanceRuns,
+    MergeDeadlines,
     PendingImages,
     Rollouts,
     StoreResolver,
@@ -54,6 +59,9 @@ class Maintain:
         maintenance_runs: MaintenanceRuns,
         sweep_grace: timedelta,
         thumbnails_kept: timedelta | None,
+        duplicates: Duplicates,
+        merge_deadlines: MergeDeadlines,
+        workers: Executor,
         clock: Clock,
     ) -> None:
         self._tenants, self._pending, self._pending_due, self._clock = tenants, pending, pending_due, clock
@@ -61,10 +69,12 @@ class Maintain:
         works: dict[str, PagedWork] = {
             "sweep": Sweep(stores, images, index, vector_states, thumbnails_kept, clock),
             "storage-optimisation": OptimiseStorage(stores, images, thumbnails_kept, clock),
+            "duplicate-scan": ScanDuplicates(stores, images, index, duplicates, workers, clock),
         }
         slices = RunSlices(maintenance_runs, works, backfill_window, sweep_grace, clock)
         self._jobs: dict[str, Job] = {
             "delete": DeleteImages(stores, images, index, clock),
+            "merge": SettleMerges(duplicates, merge_deadlines, clock),
             "rollout": ContinueRollout(rollouts, vector_states, index, backfill_window, clock),
             MEASURE_STORAGE: MeasureStorage(images, clock),
             **dict.fromkeys(works, slices),

@@ -2,11 +2,18 @@
 
 from datetime import UTC, datetime
 
-from deeplens.contracts.events import Failure, ProcessingCompleted, TenantNotification, WhatsAppMessage
+from deeplens.contracts.events import (
+    DuplicateMatch,
+    DuplicatesFound,
+    Failure,
+    ProcessingCompleted,
+    TenantNotification,
+    WhatsAppMessage,
+)
 from deeplens.domain import Tenant
 from deeplens.pipeline.identity import event_id
 
-IMAGE_COMPLETED, IMAGE_FAILED = "image.completed", "image.failed"
+IMAGE_COMPLETED, IMAGE_FAILED, DUPLICATES_FOUND = "image.completed", "image.failed", "duplicates.found"
 MESSAGE_RECEIVED = "whatsapp.message"
 
 
@@ -63,3 +70,27 @@ def message_received(tenant: Tenant, message: WhatsAppMessage, image_id: str | N
             details={name: value for name, value in details.items() if value is not None},
         ),
     )
+
+
+def duplicates_found(
+    tenant: Tenant, event: DuplicatesFound, match: DuplicateMatch, group_id: str
+) -> tuple[TenantNotification, ...]:
+    """Once per pair, whichever record leads to it."""
+    if DUPLICATES_FOUND not in tenant.notified:
+        return ()
+    details = {
+        "duplicateId": group_id,
+        "pairId": match.pair_id,
+        "imageIds": [match.image_id, event.image_id],
+        "verdict": match.verdict,
+        "score": match.score,
+    }
+    told = TenantNotification(
+        event_id=event_id(DUPLICATES_FOUND, tenant.id, match.pair_id),
+        tenant_id=tenant.id,
+        type=DUPLICATES_FOUND,
+        occurred_at=event.found_at,
+        image_id=event.image_id,
+        details=details,
+    )
+    return (told,)

@@ -21,16 +21,24 @@ from deeplens.pipeline.batch import (
 from deeplens.pipeline.keys import derived_keys, processed_key, thumbnail_key
 from deeplens.pipeline.outcome import Done, Outcome, attempt
 from deeplens.pipeline.requests import extraction_request
-from deeplens.ports import Clock, ImageRepository, ObjectStore, PendingImages, StoreResolver, TenantDirectory
+from deeplens.ports import (
+    Clock,
+    Duplicates,
+    ImageRepository,
+    ObjectStore,
+    PendingImages,
+    StoreResolver,
+    TenantDirectory,
+)
 
 
 class Preprocess:
     """Turn uploaded originals into standard JPEGs and thumbnails.
 
     Consumes ``ImageUploaded``, emits ``FeatureExtractionRequested`` for each model of the tenant; writes ``processed/``
-    and ``thumbnails/`` objects. Safe to repeat: the same event writes the same objects and emits the same event. An
-    image that has ended is pending no longer, whatever sent it once more: its tenant's next waiting ``ImageUploaded``
-    is released.
+    and ``thumbnails/`` objects, and keeps the pHash while the pixels are at hand. Safe to repeat: the same event writes
+    the same objects and emits the same event. An image that has ended is pending no longer, whatever sent it once more:
+    its tenant's next waiting ``ImageUploaded`` is released.
     """
 
     name: ClassVar = "preprocess"
@@ -43,12 +51,13 @@ class Preprocess:
         images: ImageRepository,
         pending: PendingImages,
         pending_due: timedelta,
+        duplicates: Duplicates,
         workers: Executor,
         limits: Limits,
         clock: Clock,
     ) -> None:
         self._tenants, self._stores, self._images = tenants, stores, images
-        self._pending, self._pending_due = pending, pending_due
+        self._duplicates, self._pending, self._pending_due = duplicates, pending, pending_due
         self._workers, self._limits, self._clock = workers, limits, clock
 
     def __call__(self, batch: Sequence[ImageUploaded]) -> list[Outcome]:
@@ -60,11 +69,13 @@ class Preprocess:
         work, ended = split_current(batch, found)
         store = self._stores.for_tenant(tenant)
         results: list[StageResult] = []
+        hashes: dict[str, int] = {}
 
         def one(pair: tuple[ImageUploaded, ImageRecord]) -> Outcome:
-            return attempt(lambda: self._preprocess_one(tenant, store, pair[0], results))
+            return attempt(lambda: self._preprocess_one(tenant, store, pair[0], results, hashes))
 
         outcomes = merge(len(batch), ended, in_parallel(self._workers, one, work))
+        self._duplicates.keep_hashes(tenant, hashes)
         self._images.advance(tenant, results)
         gone = buried(self._images.find(tenant, [result.image_id for result in results]))
         store.delete(key for image_id in gone for key in derived_keys(image_id))
@@ -84,11 +95,17 @@ class Preprocess:
         return followed_by(outcomes, self._pending.finish([*over], due, [*over.values()]))
 
     def _preprocess_one(
-        self, tenant: Tenant, store: ObjectStore, event: ImageUploaded, results: list[StageResult]
+        self,
+        tenant: Tenant,
+        store: ObjectStore,
+        event: ImageUploaded,
+        results: list[StageResult],
+        hashes: dict[str, int],
     ) -> Outcome:
         started = time.perf_counter()
         image = standardise(store.get(store.key_of(event.storage_path)), self._limits)
         _write_derived(store, event.image_id, image)
+        hashes[event.image_id] = image.perceptual_hash
         seconds = round(time.perf_counter() - started, 6)
         now = self._clock.now()
         results.append(

@@ -23,11 +23,15 @@ REST = timedelta(seconds=50)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A piece of a run that was done, the events that follow from it, and where the next piece begins."""
+    """A piece of a run that was done, the events that follow from it, and where the next piece begins.
+
+    ``events`` ask other stages for work on images, ``told`` only says what was found: those fill no window.
+    """
 
     cursor: str
     report: Report
     events: tuple[Event, ...] = ()
+    told: tuple[Event, ...] = ()
 
 
 class PagedWork(Protocol):
@@ -72,7 +76,7 @@ class RunSlices:
             # The schedule carries it on when the tenant is active again.
             return Done(dropped=tenant.status)
         try:
-            done, asked, ended = self._work(tenant, run)
+            done, ended = self._work(tenant, run)
         except DependencyUnavailable:
             raise
         except PipelineError as error:
@@ -81,7 +85,7 @@ class RunSlices:
             failure = unforeseen(error)
             self._give_up(run, failure)
             return Failed(failure)
-        resting = len(asked) >= self._window and not ended
+        resting = len(done.events) >= self._window and not ended
         now = self._clock.now()
         moved = run.moved(done.cursor, done.report, now + (REST if resting else LOST_AFTER), now if ended else None)
         if not self._runs.move(moved, run.cursor):
@@ -89,6 +93,7 @@ class RunSlices:
         if ended and moved.report.repaired:
             # What was asked for may fail: the next sweep looks again.
             self._runs.changed([tenant.id], now)
+        asked = (*done.events, *done.told)
         return Done(asked if ended or resting else (*asked, slice_of(moved, now)))
 
     def _give_up(self, run: MaintenanceRun, error: PipelineError) -> Outcome:
@@ -99,15 +104,16 @@ class RunSlices:
         self._runs.changed([run.tenant_id], now)
         return Done(dropped=error.code)
 
-    def _work(self, tenant: Tenant, run: MaintenanceRun) -> tuple[Page, tuple[Event, ...], bool]:
+    def _work(self, tenant: Tenant, run: MaintenanceRun) -> tuple[Page, bool]:
         """Pages until the time or the window is used up; whether they came to their end."""
         deadline, before = self._monotonic() + SLICE_SECONDS, self._clock.now() - self._grace
         done = Page(run.cursor, Report())
         for page in self._works[run.type].pages(tenant, run, before):
-            done = Page(page.cursor, done.report + page.report, (*done.events, *page.events))
-            if self._monotonic() > deadline or len(done.events) >= self._window:
-                return done, done.events, False
-        return done, done.events, True
+            events, told = (*done.events, *page.events), (*done.told, *page.told)
+            done = Page(page.cursor, done.report + page.report, events, told)
+            if self._monotonic() > deadline or len(events) >= self._window:
+                return done, False
+        return done, True
 
 
 def slice_of(run: MaintenanceRun, now: datetime) -> ImageMaintenance:

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from deeplens.contracts.events import SourceRecord
 from deeplens.contracts.retries import Retry
-from deeplens.domain import OutgoingRecord
 from deeplens.errors import BrokerUnavailable, QueueUnavailable
+from deeplens.outgoing import OutgoingRecord
 from deeplens.pipeline.outcome import Done, Outcome, Waiting
 from deeplens.ports import Clock, EventPublisher, RetryQueue
 
@@ -62,4 +62,5 @@ def again(source: SourceRecord, attempt: int, replays: int) -> OutgoingRecord:
         source.traceparent,
         attempt,
         replays,
+        source.stage,
     )

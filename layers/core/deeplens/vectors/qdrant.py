@@ -20,6 +20,7 @@ EXACT_BELOW = 40_000
 """Kilobytes of vectors up to which a server scans: a filtered graph search loses recall, a scan is as fast."""
 POINTS_PER_REQUEST = 256
 IDS_PER_REQUEST = 1000
+QUERIES_PER_REQUEST = 100
 ROUNDING = 1e-6
 """float32 puts an image's similarity to itself at 0.9999999; a threshold of 1 must still find it."""
 LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=60)
@@ -105,14 +106,43 @@ class QdrantIndex:
             )
         return [_match(point) for point in found.points]
 
-    def vector_of(self, tenant: Tenant, image_id: str) -> list[float] | None:
+    def neighbours(
+        self, tenant: Tenant, image_ids: Sequence[str], *, limit: int, threshold: float
+    ) -> dict[str, list[Match]]:
+        found: dict[str, list[Match]] = {}
+        own = models.Filter.model_validate(filter_of(SearchFilter(), tenant.id))
+        for some in batched(image_ids, QUERIES_PER_REQUEST, strict=False):
+            known = self._vectors(tenant, some)
+            requests = [
+                models.QueryRequest(
+                    query=vector,
+                    filter=own,
+                    # One more: an image is its own nearest neighbour.
+                    limit=limit + 1,
+                    score_threshold=threshold - ROUNDING,
+                    with_payload=["image_id"],
+                )
+                for vector in known.values()
+            ]
+            with self._sized(tenant):
+                answers = self._client(tenant).query_batch_points(tenant.collection, requests) if requests else []
+            for image_id, answer in zip(known, answers, strict=True):
+                matches = [_match(point) for point in answer.points]
+                found[image_id] = [match for match in matches if match.image_id != image_id][:limit]
+        return found
+
+    def _vectors(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, list[float]]:
+        by_point = {point_id(image_id): image_id for image_id in image_ids}
         with _translated(tenant):
-            found = self._client(tenant).retrieve(
-                tenant.collection, [point_id(image_id)], with_payload=["tenant_id"], with_vectors=True
+            points = self._client(tenant).retrieve(
+                tenant.collection, list(by_point), with_payload=["tenant_id"], with_vectors=True
             )
-        own = [point for point in found if (point.payload or {}).get("tenant_id") == tenant.id]
-        vector: Any = own[0].vector if own else None
-        return [float(value) for value in vector] if vector is not None else None
+        own = [point for point in points if (point.payload or {}).get("tenant_id") == tenant.id]
+        vectors: dict[str, Any] = {by_point[str(point.id)]: point.vector for point in own}
+        return {image_id: list(map(float, vector)) for image_id, vector in vectors.items()}
+
+    def vector_of(self, tenant: Tenant, image_id: str) -> list[float] | None:
+        return self._vectors(tenant, [image_id]).get(image_id)
 
     def existing(self, tenant: Tenant, image_ids: Sequence[str]) -> set[str]:
         by_point = {point_id(image_id): image_id for image_id in image_ids}

@@ -43,6 +43,7 @@ class TenantRow(Base):
     notified: Mapped[list[str]] = mapped_column(server_default=text("'{}'::text[]"))
     ingestion_paused: Mapped[dict[str, Any] | None]
     chats: Mapped[bool] = mapped_column(server_default=text("false"))
+    duplicates: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
 
     __table_args__ = (
         Index("tenants_unsettled", "status_since", postgresql_where=text("status IN ('provisioning', 'deleting')")),
@@ -289,3 +290,13 @@ class OperatorAlertRow(Base):
         Index("operator_alerts_untold", "due", postgresql_where=text("told_at IS NULL")),
         Index("operator_alerts_raised", "raised_at"),
     )
+
+
+class MergeDeadlineRow(Base):
+    """When merges of images settle. The merge itself stands in its tenant's database."""
+
+    __tablename__ = "merge_deadlines"
+
+    merge_id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(primary_key=True, index=True)
+    due: Mapped[datetime] = mapped_column(index=True)

@@ -127,3 +127,72 @@ class DeletedImageRow(Base):
     image_id: Mapped[str] = mapped_column(primary_key=True)
     deleted_at: Mapped[datetime] = mapped_column(index=True)
     receipt: Mapped[dict[str, Any] | None]
+    merged_into: Mapped[str | None]
+
+
+class ImageHashRow(Base):
+    """An image's pHash; its 64 bits as a signed integer."""
+
+    __tablename__ = "image_hashes"
+
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    phash: Mapped[int] = mapped_column(BigInteger)
+
+
+class DuplicateGroupRow(Base):
+    """Images that are duplicates of one another; ``into_id`` is the group that this one went into."""
+
+    __tablename__ = "duplicate_groups"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    size: Mapped[int] = mapped_column(server_default="0")
+    into_id: Mapped[str | None]
+
+    __table_args__ = (Index("duplicate_groups_newest", "created_at", "id", postgresql_where=text("size > 1")),)
+
+
+class DuplicateMemberRow(Base):
+    """Which group an image is in. A trigger takes a member that goes off its group's size."""
+
+    __tablename__ = "duplicate_members"
+
+    image_id: Mapped[str] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), primary_key=True)
+    group_id: Mapped[str] = mapped_column(ForeignKey("duplicate_groups.id", ondelete="CASCADE"), index=True)
+
+
+class DuplicatePairRow(Base):
+    """Two images, the earlier one first, what speaks for them being duplicates, and what was decided."""
+
+    __tablename__ = "duplicate_pairs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    first_id: Mapped[str] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    second_id: Mapped[str] = mapped_column(ForeignKey("images.id", ondelete="CASCADE"), index=True)
+    verdict: Mapped[str | None]
+    evidence: Mapped[dict[str, Any]]
+    model: Mapped[str]
+    found_at: Mapped[datetime]
+    recorded_at: Mapped[datetime | None]
+    decision: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+
+
+class MergeRow(Base):
+    """Images that were merged into one; ``before`` is what an undo gives back to it."""
+
+    __tablename__ = "merges"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    group_id: Mapped[str | None]
+    kept_id: Mapped[str] = mapped_column(index=True)
+    merged_ids: Mapped[list[str]]
+    merged_at: Mapped[datetime]
+    undo_until: Mapped[datetime]
+    by: Mapped[str]
+    state: Mapped[str]
+    pair_id: Mapped[str | None] = mapped_column(index=True)
+    before: Mapped[dict[str, Any]]
+
+    __table_args__ = (Index("merges_newest", "merged_at", "id"),)
