@@ -154,7 +154,7 @@ def test_what_is_searchable_did_not_fail(machine: Machine) -> None:
     machine.tick()
     machine.flow.stores.for_tenant(machine.owner(image_id))._objects.clear()
     machine.flow.retry_policies = {}
-    machine.flow.handlers[PROCESSING_FAILED.name]._stage._policies = {}
+    machine.flow.handlers[PROCESSING_FAILED.name][0]._stage._policies = {}
     machine.deliver(IMAGES_UPLOADED.name)
     machine.deliver(PROCESSING_FAILED.name)
     assert step(machine, image_id) is Step.FAILED

@@ -26,7 +26,7 @@ def flow() -> Flow:
 
 def keep_thumbnails(flow: Flow, kept: timedelta | None) -> None:
     flow.thumbnails_kept = kept
-    flow.handlers["deeplens.images.maintenance"] = flow.handler(Maintain)
+    flow.handlers["deeplens.images.maintenance"] = [flow.handler(Maintain)]
 
 
 def run(flow: Flow, type: MaintenanceType = "storage-optimisation", *, dry_run: bool = False) -> MaintenanceRun:

@@ -9,7 +9,6 @@ from deeplens.domain import ImageRecord, Step, Tenant
 from deeplens.duplicates import Pair, evidence_of, in_order, pair_id, verdict_of
 from deeplens.pipeline.identity import event_id
 from deeplens.ports import Clock, Duplicates, ImageRepository, VectorIndex
-from deeplens.topics import DUPLICATES_FOUND
 
 NEIGHBOURS, TWINS = 32, 8
 """Looked at per image. A group of more hangs together all the same: each of its members is near some of the others."""
@@ -88,7 +87,7 @@ def found_events(tenant: Tenant, pairs: Sequence[Pair]) -> Iterator[DuplicatesFo
             pixel_ratio=evidence.pixel_ratio,
         )
         yield DuplicatesFound(
-            event_id=event_id(DUPLICATES_FOUND.name, tenant.id, pair.id),
+            event_id=event_id("duplicate-pair", tenant.id, pair.id),
             tenant_id=tenant.id,
             image_id=pair.second_id,
             duplicates=[match],
