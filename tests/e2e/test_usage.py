@@ -19,7 +19,7 @@ from deeplens.topics import TENANT_USAGE
 from local.runner.schedule_source import schedule_event
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
-from tests.e2e.test_webhooks import Endpoint, endpoint  # noqa: F401
+from tests.e2e.endpoint import Endpoint
 
 TENANT = "tenant_metered"
 
@@ -136,7 +136,7 @@ def test_an_exhausted_budget_pauses_uploads_and_tells_of_it(
     stack: Stack,
     parts: Parts,
     admin: httpx.Client,
-    endpoint: Endpoint,  # noqa: F811
+    endpoint: Endpoint,
 ) -> None:
     thrifty = new_client(stack, parts, "tenant_thrifty", "nfs")
     # Set before anybody has read the tenant: what is tried until the pause is known is refused, and makes no image.
