@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Message, Producer
 from deeplens.auth.scopes import ADMIN
 from deeplens.bootstrap import Parts
 from deeplens.limits import ResourceLimits
@@ -73,7 +73,8 @@ def replay(stack: Stack, tenant_id: str) -> int:
     consumer = Consumer({**settings, "auto.offset.reset": "earliest", "enable.partition.eof": True})
     producer = Producer({"bootstrap.servers": stack.environment["KAFKA_BROKERS"], "acks": "all"})
     consumer.subscribe([TENANT_USAGE.name])
-    sent, ended, deadline = 0, set[int](), time.monotonic() + 60
+    # All is read before any is sent: what is sent lies on the same topic.
+    records, ended, deadline = list[Message](), set[int](), time.monotonic() + 60
     while len(ended) < TENANT_USAGE.partitions:
         assert time.monotonic() < deadline
         message = consumer.poll(1)
@@ -82,11 +83,12 @@ def replay(stack: Stack, tenant_id: str) -> int:
         if message.error():
             ended.add(message.partition())
         elif message.value() and json.loads(message.value()).get("tenantId") == tenant_id:
-            producer.produce(TENANT_USAGE.name, message.value(), message.key(), headers=message.headers())
-            sent += 1
+            records.append(message)
     consumer.close()
+    for record in records:
+        producer.produce(TENANT_USAGE.name, record.value(), record.key(), headers=record.headers())
     assert producer.flush(20) == 0
-    return sent
+    return len(records)
 
 
 def test_what_was_done_is_metered_once_and_a_replay_changes_no_total(
