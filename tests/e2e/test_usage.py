@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Message, Producer
 from deeplens.auth.scopes import ADMIN
 from deeplens.bootstrap import Parts
 from deeplens.limits import ResourceLimits
@@ -19,7 +19,7 @@ from deeplens.topics import TENANT_USAGE
 from local.runner.schedule_source import schedule_event
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
-from tests.e2e.test_webhooks import Endpoint, endpoint  # noqa: F401
+from tests.e2e.endpoint import Endpoint
 
 TENANT = "tenant_metered"
 
@@ -73,7 +73,8 @@ def replay(stack: Stack, tenant_id: str) -> int:
     consumer = Consumer({**settings, "auto.offset.reset": "earliest", "enable.partition.eof": True})
     producer = Producer({"bootstrap.servers": stack.environment["KAFKA_BROKERS"], "acks": "all"})
     consumer.subscribe([TENANT_USAGE.name])
-    sent, ended, deadline = 0, set[int](), time.monotonic() + 60
+    # All is read before any is sent: what is sent lies on the same topic.
+    records, ended, deadline = list[Message](), set[int](), time.monotonic() + 60
     while len(ended) < TENANT_USAGE.partitions:
         assert time.monotonic() < deadline
         message = consumer.poll(1)
@@ -82,11 +83,12 @@ def replay(stack: Stack, tenant_id: str) -> int:
         if message.error():
             ended.add(message.partition())
         elif message.value() and json.loads(message.value()).get("tenantId") == tenant_id:
-            producer.produce(TENANT_USAGE.name, message.value(), message.key(), headers=message.headers())
-            sent += 1
+            records.append(message)
     consumer.close()
+    for record in records:
+        producer.produce(TENANT_USAGE.name, record.value(), record.key(), headers=record.headers())
     assert producer.flush(20) == 0
-    return sent
+    return len(records)
 
 
 def test_what_was_done_is_metered_once_and_a_replay_changes_no_total(
@@ -136,7 +138,7 @@ def test_an_exhausted_budget_pauses_uploads_and_tells_of_it(
     stack: Stack,
     parts: Parts,
     admin: httpx.Client,
-    endpoint: Endpoint,  # noqa: F811
+    endpoint: Endpoint,
 ) -> None:
     thrifty = new_client(stack, parts, "tenant_thrifty", "nfs")
     # Set before anybody has read the tenant: what is tried until the pause is known is refused, and makes no image.

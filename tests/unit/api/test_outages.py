@@ -45,7 +45,7 @@ def test_an_upload_that_a_part_leaves_half_done_is_not_accepted(
     with faults.at(call, "answer lost") if mode == "answer lost" else faults.from_call(call):
         first = world.upload(key="one")
     if first.status_code == 202:
-        assert call > faults.calls
+        assert call > faults.calls or faults.struck == "count"  # nobody is refused for want of counting
     else:
         assert_come_again(first)
     assert world.upload(key="one").status_code == 202

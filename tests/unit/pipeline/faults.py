@@ -59,11 +59,12 @@ class Faults:
     ----------
     away : parts that cannot be reached.
     calls : how many calls reached a part so far.
+    struck : the method that went wrong last.
     """
 
     def __init__(self, world: Any) -> None:
         self.away: set[Part] = set()
-        self.calls = 0
+        self.calls, self.struck = 0, ""
         self._within = False
         self._fault: tuple[int, Mode, Callable[[], None]] | None = None
         fakes: list[tuple[Part, Any]] = [(part, getattr(world, name, None)) for name, part in PART_OF.items()]
@@ -104,6 +105,7 @@ class Faults:
             if self._within:
                 return method(*args, **kwargs)
             fault = self._due()
+            self.struck = method.__name__ if fault else self.struck
             if fault == "dies before":
                 raise Crash
             if fault == "breaks":
