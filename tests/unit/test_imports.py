@@ -26,6 +26,7 @@ STAGES_KNOW = {
     "errors",
     "imaging",
     "limits",
+    "outgoing",
     "maintenance",
     "metering",
     "pipeline",

@@ -200,17 +200,21 @@ class Flow:
         queue = self.records[topic]
         again = batch = [queue.popleft() for _ in range(min(len(queue), len(queue) if count is None else count))]
         event = {"records": {f"{topic}-0": batch}}
-        failed: list[int] = []
         try:
-            for handler in self.handlers[topic]:
-                # Where one consumer waits all get the batch again: every stage may see its event twice.
-                answer = handler(event, SilentInvocation())  # type: ignore[arg-type]
-                self.handled.append((topic, answer))
-                failed += [f["itemIdentifier"]["offset"] for f in answer["batchItemFailures"]]
+            failed = [f["itemIdentifier"]["offset"] for f in self.invoke(topic, event)["batchItemFailures"]]
             again = [record for record in batch if failed and record["offset"] >= min(failed)]
         finally:
             queue.extendleft(reversed(again))
             self.forward()
+
+    def invoke(self, topic: str, event: dict[str, Any]) -> dict[str, Any]:
+        """Give a batch to every consumer. Where one waits all get it again: every stage may see its event twice."""
+        failures: list[Any] = []
+        for handler in self.handlers[topic]:
+            answer = handler(event, SilentInvocation())  # type: ignore[arg-type]
+            self.handled.append((topic, answer))
+            failures += [one for one in answer["batchItemFailures"] if one not in failures]
+        return {"batchItemFailures": failures}
 
     def forward(self) -> None:
         """Put what was published onto its topics."""

@@ -9,8 +9,8 @@ from deeplens.contracts.events import DuplicatesFound, ImageMaintenance, TenantN
 from deeplens.domain import ImageRecord, Step, Tombstone
 from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.duplicates import Merge, pair_id
-from deeplens.kafka.records import follow_up_id
 from deeplens.maintenance import MaintenanceRun
+from deeplens.pipeline.identity import event_id
 from deeplens.pipeline.tick_merges import TickMerges
 from deeplens.webhooks import Webhook
 

@@ -23,7 +23,6 @@ from deeplens.topics import (
 from local.runner.batches import Batch, Policy, backoff_seconds, decide
 from local.runner.template import KafkaEvent, load
 from tests.unit.pipeline.faults import PARTS, Part
-from tests.unit.pipeline.flow import SilentInvocation
 from tests.unit.pipeline.machine import Machine
 
 OUTAGE = timedelta(minutes=30)
@@ -65,7 +64,7 @@ class Poller:
             return
         batch = self._batches.pop(0) if self._batches else self._new_batch(now)
         event = {"records": {f"{self._topic}-0": [one.record for one in batch.records]}}
-        answer = self._machine.flow.handlers[self._topic](event, SilentInvocation())  # type: ignore[arg-type]
+        answer = self._machine.flow.invoke(self._topic, event)
         self._machine.flow.forward()
         decision = decide(batch, False, answer, self._policy, _ms(now))
         self.given_up += decision.given_up

@@ -25,6 +25,7 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.UnsupportedFormat: 415,
     errors.InvalidImage: 422,
     errors.StorageFull: 413,
+    errors.DuplicateImage: 409,
     errors.ObjectNotFound: 404,
     errors.TenantNotFound: 403,
     errors.ImageNotFound: 404,
