@@ -1,5 +1,6 @@
 """Uploads that go to the store directly, as their clients see them; and which files are known."""
 
+import hashlib
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,6 +9,7 @@ import httpx
 import pytest
 from deeplens.direct_uploads import MEBIBYTE, Place
 from deeplens.domain import Step
+from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.limits import ResourceLimits
 
 from tests.unit.api.world import World, picture
@@ -227,3 +229,17 @@ def test_known_files_are_told_from_new_ones(world: World) -> None:
 @pytest.mark.parametrize("asked", [[], ["x"], [64 * "A"], 1001 * [64 * "0"]])
 def test_only_digests_are_checked(world: World, asked: list[str]) -> None:
     assert problem(world.client.post("/v1/images/check", json={"sha256": asked})) == (422, "invalid-request")
+
+
+def test_where_no_file_is_taken_twice_a_declared_digest_that_is_there_is_refused_before_anything_is_sent(
+    world: World,
+) -> None:
+    world.acme = replace(world.acme, duplicates=DuplicatePolicy("reject"))
+    world.tenants.add(world.acme)
+    image_id = world.upload(picture(1)).json()["imageId"]
+    digest = hashlib.sha256(picture(1)).hexdigest()
+
+    refused = begin(world, sha256=digest)
+    assert problem(refused) == (409, "duplicate-image")
+    assert refused.headers["location"] == f"/v1/images/{image_id}"
+    assert begin(world, sha256=digest[::-1]).status_code == 201

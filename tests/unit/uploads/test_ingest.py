@@ -11,6 +11,7 @@ import pytest
 from deeplens.contracts.events import ProcessingFailed
 from deeplens.direct_uploads import CLAIMED_FOR, DirectUpload, Place
 from deeplens.domain import ImageQuery, Step
+from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.errors import StoreUnavailable, TenantStoreDenied
 from deeplens.limits import ResourceLimits
 from deeplens.pipeline.tick_uploads import TickUploads
@@ -173,6 +174,25 @@ def test_beyond_the_quota_nothing_stays(flow: Flow) -> None:
     assert (row.status, row.refusal.code) == ("failed", "QUOTA_EXCEEDED")
     assert flow.objects() == {"images/img_first.jpg"}
     assert [event.image_id for event in flow.pending.overdue(START + timedelta(days=9), START, 9)] == ["img_first"]
+
+
+def test_a_tenant_that_takes_no_file_twice_gives_up_the_second(flow: Flow) -> None:
+    flow.acme = replace(flow.acme, duplicates=DuplicatePolicy("reject"))
+    flow.tenants.add(flow.acme)
+    flow.accept("img_first", picture(1))
+    upload(flow, picture(1))
+
+    flow.notify(place())
+    flow.run()
+
+    row = found(flow)
+    assert row.refusal
+    assert (row.status, row.refusal.code) == ("failed", "DUPLICATE_IMAGE")
+    assert "img_first" in row.refusal.message
+    assert flow.images.find(flow.acme, ["img_a"]) == {}
+    assert not {key for key in flow.objects() if "img_a" in key or key.startswith("uploads/")}
+    assert flow.row("img_first").step is Step.COMPLETED
+    assert not flow.pending._rows
 
 
 def test_a_file_swapped_after_the_copy_changes_nothing(flow: Flow) -> None:
