@@ -123,15 +123,15 @@ class AdminParts(ApiParts, Protocol):
     def audit(self) -> "PostgresAudit": ...
 
 
-def parts_of(request: Request) -> ApiParts:
+async def parts_of(request: Request) -> ApiParts:
     return cast("ApiParts", request.app.state.parts)
 
 
-def admin_parts_of(request: Request) -> AdminParts:
+async def admin_parts_of(request: Request) -> AdminParts:
     return cast("AdminParts", request.app.state.parts)
 
 
-def traceparent_of(request: Request) -> str:
+async def traceparent_of(request: Request) -> str:
     return cast("str", request.state.traceparent)
 
 
