@@ -217,18 +217,22 @@ def demo(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="pipeline, search, cold_start (these: all), model, duplicates, inference, neighbours")
+        str,
+        typer.Argument(
+            help="pipeline, search, cold_start (these: all), model, duplicates, inference, neighbours, upload"
+        ),
     ] = "all",
     images: Annotated[int, typer.Option(help="Images of the pipeline bench.")] = 500,
     vectors: Annotated[int, typer.Option(help="Vectors of the search bench.")] = 10_000,
     seconds: Annotated[float, typer.Option(help="Of each cell of the inference bench.")] = 3,
     flood: Annotated[int, typer.Option(help="Images queued beside the quiet tenant of the neighbours bench.")] = 20_000,
+    files: Annotated[int, typer.Option(help="Files of the upload bench.")] = 5_000,
 ) -> None:
     """Measure, print tables and write .bench/NAME.json."""
     from local.bench.run import run_benches
 
     try:
-        run_benches(name, images, vectors, seconds, flood)
+        run_benches(name, images, vectors, seconds, flood, files)
     except ServiceFailed as error:
         raise fail(str(error)) from None
 

@@ -10,13 +10,14 @@ from local.bench.model import bench_model
 from local.bench.neighbours import bench_neighbours
 from local.bench.pipeline import bench_pipeline
 from local.bench.search import bench_search
+from local.bench.upload import bench_upload
 from local.services import ServiceFailed
 
-APART = {"model", "duplicates", "inference", "neighbours"}
+APART = {"model", "duplicates", "inference", "neighbours", "upload"}
 """Benches that run by name only; they take minutes."""
 
 
-def run_benches(name: str, images: int, vectors: int, seconds: float, flood: int) -> None:
+def run_benches(name: str, images: int, vectors: int, seconds: float, flood: int, files: int) -> None:
     """Run one bench, or all. Raises ``ServiceFailed`` for an unknown name."""
     benches: dict[str, Callable[[], Figures]] = {
         "pipeline": lambda: bench_pipeline(images),
@@ -26,6 +27,7 @@ def run_benches(name: str, images: int, vectors: int, seconds: float, flood: int
         "duplicates": bench_duplicates,
         "inference": lambda: bench_inference(seconds),
         "neighbours": lambda: bench_neighbours(flood),
+        "upload": lambda: bench_upload(files),
     }
     if name != "all" and name not in benches:
         raise ServiceFailed(f"no bench {name}; there are {', '.join(benches)} and all")
