@@ -106,6 +106,7 @@ class Stack:
             "INFERENCE_ENDPOINT_NAME": "",
             "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),
+            "TENANT_NFS_ROOT": str(self.state_dir / "tenants"),
             "PUBLIC_URL": self.api_url,
             "DEFAULT_STORAGE": self.config.storage,
             "IDENTITY_URL": self.identity_url,

@@ -24,8 +24,10 @@ STAGES_KNOW = {
     "maintenance",
     "pipeline",
     "ports",
+    "limits",
     "retries",
     "rollouts",
+    "tenant_stores",
     "webhooks",
 }
 PURE = {"deeplens.auth.ports", "deeplens.vectors.payload"}
@@ -34,6 +36,7 @@ OWNERS = {
     "alembic": {"db"},
     "argon2": {"auth"},
     "authlib": {"identity"},
+    "azure": {"storage"},
     "aws_lambda_powertools": {"kafka", "telemetry.py"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "boto3": {"aws.py"},
@@ -50,6 +53,7 @@ OWNERS = {
     "pillow_heif": {"imaging"},
     "psycopg": {"auth", "db", "tenants.py"},
     "pydantic": {"api", "contracts", "kafka", "settings.py"},
+    "requests": {"egress"},
     "pydantic_settings": {"settings.py"},
     "qdrant_client": {"vectors"},
     "sqlalchemy": {"db"},
@@ -58,6 +62,8 @@ OWNERS = {
 }
 """Where in shared code a third-party package may be imported; anywhere else it is behind a port."""
 HEAVY = {
+    "azure",
+    "requests",
     "qdrant_client",
     "sqlalchemy",
     "alembic",

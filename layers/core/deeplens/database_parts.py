@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         ImageRepository,
         MaintenanceRuns,
         PendingImages,
+        RegisteredStores,
         RequestCounters,
         Rollouts,
+        StoreObjects,
         TenantDirectory,
         UsageMeter,
         VectorStates,
@@ -76,6 +78,18 @@ class DatabaseParts:
         from deeplens.db.maintenance import PostgresMaintenanceRuns
 
         return PostgresMaintenanceRuns(self.connections)
+
+    @cached_property
+    def registered_stores(self) -> RegisteredStores:
+        from deeplens.db.tenant_stores import PostgresRegisteredStores
+
+        return PostgresRegisteredStores(self.connections)
+
+    @cached_property
+    def store_objects(self) -> StoreObjects:
+        from deeplens.db.store_objects import PostgresStoreObjects
+
+        return PostgresStoreObjects(self.connections)
 
     @cached_property
     def webhooks(self) -> Webhooks:

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     )
     egress_http: bool = Field(False, description="Whether endpoints of tenants may be http:// as well")
     nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory that nfs:// stores live in")
+    tenant_nfs_root: Path = Field(
+        Path("/mnt/tenants"), description="Directory whose folders, named by tenants' ids, hold what they may register"
+    )
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Secret of HMAC-signed URLs of directory stores")
     identity_url: str = Field("", description="Issuer of tokens: the URL that browsers reach the identity API at")
@@ -70,6 +73,8 @@ class Settings(BaseSettings):
     tenant_window: int = Field(200, ge=1, description="Images of one tenant in flight")
     tenant_window_shared: int = Field(200, ge=1, description="The same while another tenant uses the API")
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
+    store_events_queue_arn: str = Field("", description="SQS queue that tenants' own buckets send notifications to")
+    scan_window: int = Field(150, ge=1, description="Pending images of one tenant beyond which a scan accepts none")
     retry_queue_url: str = Field("", description="SQS queue that failed records wait in for their next attempt")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
 

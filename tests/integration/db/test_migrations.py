@@ -12,7 +12,7 @@ from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect
 from deeplens.db.directory import PostgresDirectory, database_url
 from deeplens.db.images import PostgresImages
-from deeplens.db.platform.identity_models import Base as PlatformBase
+from deeplens.db.platform.store_models import Base as PlatformBase
 from deeplens.db.tenant.models import Base as TenantBase
 from deeplens.domain import ImageRecord, Tenant
 from deeplens.tenants import Migrated

@@ -15,6 +15,7 @@ from deeplens.imaging import Limits
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS
+from deeplens.limits import ResourceLimits
 from deeplens.pipeline.complete import Complete
 from deeplens.pipeline.embed import Embed
 from deeplens.pipeline.fail import Fail
@@ -35,6 +36,7 @@ from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.retries import FakeRetryQueue
 from tests.fakes.storage import MemoryStores
+from tests.fakes.tenant_stores import FakeRegisteredStores, FakeStoreObjects
 from tests.fakes.vectors import FakeIndex
 from tests.fakes.webhooks import FakeWebhooks, RecordingSender
 from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
@@ -74,6 +76,9 @@ class Flow:
             timedelta(days=1),
             timedelta(days=1),
         )
+        self.registered_stores, self.store_objects = FakeRegisteredStores(self.tenants), FakeStoreObjects()
+        self.scan_window, self.default_limits, self.max_image_bytes = 3, ResourceLimits(), 1 << 20
+        self.maintenance_runs.pending_of = self.pending.count
         self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
         self.pending_due, self.workers = timedelta(minutes=10), ThreadPoolExecutor(2)

@@ -9,6 +9,7 @@ from deeplens.api import (
     admin_models,
     admin_people,
     admin_platform,
+    admin_stores,
     admin_tenants,
     admin_webhooks,
 )
@@ -29,6 +30,7 @@ TAGS = [
     {"name": "platform", "description": "What happened, and what answers."},
     {"name": "maintenance", "description": "Sweeps over what a tenant has, and their reports."},
     {"name": "webhooks", "description": "Endpoints that are told what happens, and what was sent to them."},
+    {"name": "stores", "description": "Where a tenant keeps its own objects."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -40,6 +42,7 @@ ROUTERS = (
     admin_letters.router,
     admin_maintenance.router,
     admin_webhooks.router,
+    admin_stores.router,
     admin_platform.router,
 )
 

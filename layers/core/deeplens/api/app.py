@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from deeplens.api import content, images, problems, receipts, search, usage
+from deeplens.api import content, images, problems, receipts, search, store_events, usage
 from deeplens.api.auth import OAUTH
 from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
@@ -20,6 +20,7 @@ TAGS = [
     {"name": "images", "description": "Upload, follow, list, amend and delete images."},
     {"name": "search", "description": "Find images by similarity."},
     {"name": "usage", "description": "What you use, and how much you may."},
+    {"name": "notifications", "description": "What stores of your own tell."},
     {"name": "service", "description": "About the API itself."},
 ]
 FORM_OVERHEAD_BYTES = 128 * 1024
@@ -31,6 +32,7 @@ def create_app(parts: ApiParts) -> FastAPI:
     app = application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
     for router in (images.router, receipts.router, content.router, search.router, usage.router):
         app.include_router(router, responses=RATE_LIMITED)
+    app.include_router(store_events.router)
     return app
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
-from deeplens.auth.ports import BearerTokens
+from deeplens.auth.ports import BearerTokens, SecretStore
 from deeplens.egress.rules import EgressRules
 from deeplens.ports import (
     ApiKeys,
@@ -16,8 +16,10 @@ from deeplens.ports import (
     ImageRepository,
     MaintenanceRuns,
     PendingImages,
+    RegisteredStores,
     RequestCounters,
     Rollouts,
+    StoreObjects,
     StoreResolver,
     TenantDirectory,
     UsageMeter,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from deeplens.db.identity.accounts import PostgresAccounts
     from deeplens.db.tenant_records import PostgresTenantRecords
     from deeplens.imaging import Limits
+    from deeplens.storage.registered import OpenStores
     from deeplens.tenants import Provisioning
 
 
@@ -69,6 +72,8 @@ class ApiParts(Protocol):
     def request_counters(self) -> RequestCounters: ...
     @property
     def usage(self) -> UsageMeter: ...
+    @property
+    def registered_stores(self) -> RegisteredStores: ...
 
 
 class AdminParts(ApiParts, Protocol):
@@ -84,6 +89,12 @@ class AdminParts(ApiParts, Protocol):
     def webhook_signer(self) -> WebhookSigner: ...
     @property
     def egress(self) -> EgressRules: ...
+    @property
+    def store_objects(self) -> StoreObjects: ...
+    @property
+    def open_stores(self) -> "OpenStores": ...
+    @property
+    def secret_store(self) -> SecretStore: ...
     @property
     def sweep_grace(self) -> timedelta: ...
     @property

@@ -43,6 +43,7 @@ ERASED = {
     "requestMinutes": "DELETE FROM request_counters WHERE tenant_id = %s",
     "rollouts": "DELETE FROM model_rollouts WHERE tenant_id = %s",
     "maintenanceRuns": "DELETE FROM maintenance_runs WHERE tenant_id = %s",
+    "stores": "DELETE FROM tenant_stores WHERE tenant_id = %s",
     "webhooks": "DELETE FROM webhooks WHERE tenant_id = %s",
     "sweeps": "DELETE FROM tenant_sweeps WHERE tenant_id = %s",
 }

@@ -4,19 +4,20 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from deeplens.contracts.events import ProcessingCompleted, TenantUsage
+from deeplens.contracts.events import ImageMaintenance, ProcessingCompleted, TenantUsage
 from deeplens.domain import StageResult, Step, Tenant
 from deeplens.pipeline.batch import by_tenant, followed_by, merge, split_current
 from deeplens.pipeline.notifications import image_completed
 from deeplens.pipeline.outcome import Done, Outcome
-from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory
+from deeplens.pipeline.run_slices import LOST_AFTER, REST, slice_of
+from deeplens.ports import Clock, ImageRepository, MaintenanceRuns, PendingImages, TenantDirectory
 
 
 class Complete:
     """Mark images completed, meter them, and release the tenant's next waiting ones.
 
     Consumes ``ProcessingCompleted``, emits ``TenantUsage``, a ``TenantNotification`` where a webhook wants it, and the
-    released ``ImageUploaded``.
+    released ``ImageUploaded``; a slice of a scan that waited for room.
     """
 
     name: ClassVar = "complete"
@@ -28,10 +29,13 @@ class Complete:
         images: ImageRepository,
         pending: PendingImages,
         pending_due: timedelta,
+        maintenance_runs: MaintenanceRuns,
+        scan_window: int,
         clock: Clock,
     ) -> None:
         self._tenants, self._images, self._pending = tenants, images, pending
         self._pending_due, self._clock = pending_due, clock
+        self._runs, self._scan_window = maintenance_runs, scan_window
 
     def __call__(self, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
         outcomes = by_tenant(batch, self._tenants, self._complete_tenant)
@@ -40,7 +44,14 @@ class Complete:
             for event, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, Done) and outcome.dropped != "older generation"
         ]
-        return followed_by(outcomes, self._pending.finish(ended, self._clock.now() + self._pending_due))
+        released = self._pending.finish(ended, self._clock.now() + self._pending_due)
+        return followed_by(outcomes, [*released, *self._scans({tenant_id for tenant_id, _ in ended})])
+
+    def _scans(self, tenant_ids: set[str]) -> list[ImageMaintenance]:
+        """Scans of tenants' own stores that have rested for want of room, and have it now."""
+        now = self._clock.now()
+        woken = self._runs.wake(tenant_ids, self._scan_window // 2, now + REST, now + LOST_AFTER) if tenant_ids else []
+        return [slice_of(run, now) for run in woken]
 
     def _complete_tenant(self, tenant: Tenant, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
         work, ended = split_current(batch, self._images.find(tenant, [event.image_id for event in batch]))
