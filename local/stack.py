@@ -17,6 +17,7 @@ from deeplens.tenants import migrate_platform, migrate_tenants
 from local.config import LocalConfig
 from local.development import seed
 from local.runner import Runner
+from local.runner.queues import ACCOUNT
 from local.services import (
     ChildService,
     InferenceService,
@@ -108,6 +109,8 @@ class Stack:
             "NFS_ROOT": str(self.state_dir / "objects"),
             "TENANT_NFS_ROOT": str(self.state_dir / "tenants"),
             "PUBLIC_URL": self.api_url,
+            # Where a new bucket on LocalStack sends its notifications, whoever makes it.
+            "OBJECT_QUEUE_ARN": f"arn:aws:sqs:{AWS_DEFAULTS['AWS_REGION']}:{ACCOUNT}:ObjectQueue",
             "DEFAULT_STORAGE": self.config.storage,
             "IDENTITY_URL": self.identity_url,
             "URL_SIGNING_KEY": self._kept_secret("signing.key"),

@@ -7,8 +7,16 @@ from deeplens.pipeline.rotate_keys import RotateSigningKeys
 from deeplens.pipeline.settle_tenants import SettleTenants
 from deeplens.pipeline.tick_maintenance import TickMaintenance
 from deeplens.pipeline.tick_rollouts import TickRollouts
+from deeplens.pipeline.tick_uploads import TickUploads
 from deeplens.pipeline.tick_webhooks import TickWebhooks
 
 handler = schedule_handler(
-    ResumeOverdue, TickRollouts, TickMaintenance, TickWebhooks, RotateSigningKeys, SettleTenants, FoldRequests
+    ResumeOverdue,
+    TickRollouts,
+    TickMaintenance,
+    TickWebhooks,
+    TickUploads,
+    RotateSigningKeys,
+    SettleTenants,
+    FoldRequests,
 )

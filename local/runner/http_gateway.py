@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -87,8 +86,7 @@ class HttpGateway:
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         path = scope["raw_path"].decode("latin-1").split("?")[0]
         if self._objects is not None and path.startswith(self._objects.prefix):
-            query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-            return await asyncio.to_thread(self._objects.answer, scope["method"], path, query)
+            return await self._objects.respond(scope, receive)
         chosen = choose(self._pools, scope["method"], path)
         if chosen is None:
             return message(404, "Not Found")

@@ -15,6 +15,7 @@ from local.runner.destination import FailureDestination
 from local.runner.http_gateway import HttpGateway, Route
 from local.runner.kafka_source import KafkaSource
 from local.runner.logs import rotate
+from local.runner.object_notices import ObjectNotices
 from local.runner.object_urls import ObjectUrls
 from local.runner.queues import create_queues, load_with_queues
 from local.runner.schedule_source import ScheduleSource
@@ -68,7 +69,8 @@ class Runner:
             for event in pool.spec.events
             if isinstance(event, HttpEvent)
         ]
-        objects = ObjectUrls(Path(environment.get("NFS_ROOT", "")), environment.get("URL_SIGNING_KEY", ""))
+        notices = ObjectNotices(self._sqs, self.template.environment("OBJECT_QUEUE_URL"), self._log)
+        objects = ObjectUrls(Path(environment.get("NFS_ROOT", "")), environment.get("URL_SIGNING_KEY", ""), notices)
         self._gateway = HttpGateway(routes, host, ports, objects)
 
     def start(self, progress: Callable[[str], None] = lambda _: None) -> None:

@@ -88,6 +88,10 @@ class Template:
                 return spec
         raise TemplateError(f"no function {name!r}; there are {', '.join(sorted(s.name for s in self.functions))}")
 
+    def environment(self, name: str) -> str:
+        """A variable that some function is given; empty where none is."""
+        return next((spec.environment[name] for spec in self.functions if name in spec.environment), "")
+
 
 def load(path: Path, parameters: Mapping[str, str], resources: Mapping[str, str]) -> Template:
     """Read a SAM template.

@@ -99,6 +99,13 @@ class FakeImages:
             ids = sorted(known for known in self._rows[tenant.id] if known > image_id)[:limit]
             return [self.find(tenant, [one])[one] for one in ids]
 
+    def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
+        with self._lock:
+            rows = [row for row in self._live(tenant).values() if row.sha256 in sha256s]
+        # The best one last, so that it is the one that stays.
+        ranked = sorted(sorted(rows, key=lambda row: row.id, reverse=True), key=lambda row: row.step is not Step.FAILED)
+        return {row.sha256: row for row in ranked}
+
     def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
         with self._lock:
             return sorted(self._timelines[tenant.id, image_id], key=lambda e: (e.generation, e.occurred_at))

@@ -10,6 +10,8 @@ from deeplens.errors import InvalidEvent, ObjectNotFound
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
 from deeplens.tenant_stores import TenantStore, store_id_of
 
+from tests.fakes.uploads import MemoryUploads
+
 
 class MemoryStore:
     """``ObjectStore``; ``failure`` makes every access fail with it, ``now`` is when objects are written."""
@@ -17,6 +19,7 @@ class MemoryStore:
     def __init__(self, root: str) -> None:
         self._root = root
         self._objects: dict[str, tuple[bytes, str, datetime]] = {}
+        self._uploads = MemoryUploads(self)
         self.failure: Exception | None = None
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -51,15 +54,18 @@ class MemoryStore:
             if key.startswith(prefix) and key > after:
                 yield self.head(key)
 
-    def copy(self, source: str, target: str) -> None:
-        body, content_type, _ = self._object(source)
-        self.put(target, body, content_type)
+    def copy(self, source: str, target: str, content_type: str = "") -> None:
+        body, own_type, _ = self._object(source)
+        self.put(target, body, content_type or own_type)
 
     def presign_get(self, key: str, expires: timedelta) -> str:
         return f"https://store.example/{checked(key)}?expires={int(expires.total_seconds())}"
 
     def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
         return f"{self.presign_get(key, expires)}&type={content_type}"
+
+    def uploads(self) -> MemoryUploads:
+        return self._uploads
 
     def uri(self, key: str) -> str:
         return uri_of(self._root, key)

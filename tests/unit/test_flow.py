@@ -23,7 +23,7 @@ KAFKA = [(spec, event) for spec in TEMPLATE.functions for event in spec.events i
 QUEUES = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, SqsEvent)]
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
 HTTP_PARTS = {
-    "search_api": {"stores", "embedder"},
+    "search_api": {"stores", "embedder", "object_queue"},
     "admin_api": {"stores", "embedder", "lifecycle", "store_secrets"},
     "identity_api": {"signing_keys"},
 }
@@ -194,6 +194,7 @@ def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
     expected |= {"StoreSecretsPolicy"} if used & {"lifecycle", "store_secrets"} else set()
     expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
     expected |= {"RetryQueuePolicy"} if "retries" in used else set()
+    expected |= {"ObjectQueuePolicy"} if "object_queue" in used else set()
     expected |= {"InferencePolicy"} if "embedder" in used else set()
     assert set(policies) - {"own"} == expected
 
@@ -246,4 +247,5 @@ def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
     # What nobody could deliver goes to a bucket of the platform, so OnDeadLetter may write to that.
     elsewhere = {name: str(one) for name, one in RESOURCES.items() if name != "TenantStorageRole"}
     assert {name for name, one in elsewhere.items() if "'s3:" in one} == {"OnDeadLetter"}
-    assert not [name for name, one in elsewhere.items() if "TenantBucketPrefix" in one]
+    # Buckets speak to the queue, and to them nobody.
+    assert [name for name, one in elsewhere.items() if "TenantBucketPrefix" in one] == ["BucketsMayNotify"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deeplens.db.tenant_records import PostgresTenantRecords
     from deeplens.ports import (
         DeadLetters,
+        DirectUploads,
         ImageRepository,
         MaintenanceRuns,
         PendingImages,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         RequestCounters,
         Rollouts,
         StoreObjects,
+        StoreOwners,
         TenantDirectory,
         UsageMeter,
         VectorStates,
@@ -90,6 +92,18 @@ class DatabaseParts:
         from deeplens.db.store_objects import PostgresStoreObjects
 
         return PostgresStoreObjects(self.connections)
+
+    @cached_property
+    def uploads(self) -> DirectUploads:
+        from deeplens.db.direct_uploads import PostgresDirectUploads
+
+        return PostgresDirectUploads(self.connections)
+
+    @cached_property
+    def store_owners(self) -> StoreOwners:
+        from deeplens.db.direct_uploads import PostgresDirectUploads
+
+        return PostgresDirectUploads(self.connections)
 
     @cached_property
     def webhooks(self) -> Webhooks:

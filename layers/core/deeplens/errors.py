@@ -56,6 +56,18 @@ class TooManyFrames(InvalidImage):
     code = "TOO_MANY_FRAMES"
 
 
+class ChecksumMismatch(InvalidImage):
+    """The bytes that arrived are not those that were declared."""
+
+    code = "CHECKSUM_MISMATCH"
+
+
+class StorageFull(PipelineError):
+    """The tenant's quota has no room for a file that arrived."""
+
+    code = "QUOTA_EXCEEDED"
+
+
 class ObjectNotFound(PipelineError):
     """No object stands at this key of the tenant's store."""
 
@@ -113,12 +125,6 @@ class TenantStoreAway(TransientError):
     """A store that the tenant registered does not answer; no other tenant has to wait for it."""
 
     code = "TENANT_STORE_UNAVAILABLE"
-
-
-class StorageQuotaExceeded(TransientError):
-    """An object of the tenant's own store finds no room in what the tenant may store."""
-
-    code = "QUOTA_EXCEEDED"
 
 
 class StoreNotReady(PipelineError):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deeplens.imaging.limits import Limits
     from deeplens.lifecycle import TenantLifecycle
     from deeplens.limits import ResourceLimits
-    from deeplens.ports import Clock, Embedder, EventPublisher, RetryQueue, StoreResolver, VectorIndex
+    from deeplens.ports import Clock, Embedder, EventPublisher, ObjectQueue, RetryQueue, StoreResolver, VectorIndex
     from deeplens.retries import Backoff
     from deeplens.storage.registered import OpenStores
     from deeplens.tenants import Provisioning
@@ -53,6 +53,21 @@ class Parts(DatabaseParts):
 
         own = self.settings
         return Limits(own.max_image_bytes, own.max_image_pixels, own.max_image_frames)
+
+    @cached_property
+    def default_limits(self) -> ResourceLimits:
+        return self.settings.default_limits
+
+    @cached_property
+    def object_queue(self) -> ObjectQueue:
+        from deeplens.sqs.object_queue import SqsObjectQueue
+
+        def sqs() -> Any:
+            from deeplens.aws import client
+
+            return client("sqs")
+
+        return SqsObjectQueue(sqs, self.settings.object_queue_url)
 
     @cached_property
     def sweep_grace(self) -> timedelta:
@@ -153,10 +168,6 @@ class Parts(DatabaseParts):
     def scan_window(self) -> int:
         """Smaller than the tenant's own window, so that uploads find a place beside a scan."""
         return min(self.settings.scan_window, max(1, self.settings.tenant_window * 3 // 4))
-
-    @cached_property
-    def default_limits(self) -> ResourceLimits:
-        return self.settings.default_limits
 
     @cached_property
     def max_image_bytes(self) -> int:

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from deeplens.auth.principal import Principal
 from deeplens.contracts.events import ImageUploaded
 from deeplens.dead_letters import DeadLetters as DeadLetters
+from deeplens.direct_uploads import ClientUploads as ClientUploads
+from deeplens.direct_uploads import DirectUploads as DirectUploads
+from deeplens.direct_uploads import ObjectQueue as ObjectQueue
+from deeplens.direct_uploads import StoreOwners as StoreOwners
 from deeplens.domain import (
     Admission,
     ImageQuery,
@@ -79,12 +83,15 @@ class ObjectStore(Protocol):
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         """Objects in the order of their keys' bytes, those behind ``after`` only."""
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy within the bucket, content type included."""
+    def copy(self, source: str, target: str, content_type: str = "") -> None:
+        """Copy within the bucket; with the content type of the source unless another is given."""
 
     def presign_get(self, key: str, expires: timedelta) -> str: ...
 
     def presign_put(self, key: str, expires: timedelta, content_type: str) -> str: ...
+
+    def uploads(self) -> ClientUploads:
+        """How clients write to this store by themselves."""
 
     def uri(self, key: str) -> str:
         """``scheme://bucket/key``."""
@@ -240,6 +247,9 @@ class ImageRepository(Protocol):
 
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
         """At most ``limit`` rows behind ``image_id``, by id; a tombstone in place of a row that is yet to be erased."""
+
+    def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
+        """A live image by the digest of its file, one that did not fail where there are several; others are absent."""
 
     def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
         """Oldest first."""

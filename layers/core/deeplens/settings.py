@@ -73,9 +73,10 @@ class Settings(BaseSettings):
     tenant_window: int = Field(200, ge=1, description="Images of one tenant in flight")
     tenant_window_shared: int = Field(200, ge=1, description="The same while another tenant uses the API")
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
-    store_events_queue_arn: str = Field("", description="SQS queue that tenants' own buckets send notifications to")
     scan_window: int = Field(150, ge=1, description="Pending images of one tenant beyond which a scan accepts none")
     retry_queue_url: str = Field("", description="SQS queue that failed records wait in for their next attempt")
+    object_queue_url: str = Field("", description="SQS queue that buckets notify of uploads")
+    object_queue_arn: str = Field("", description="Its ARN, which new buckets are given; empty: they notify nobody")
     pending_due_seconds: float = Field(600, description="Age after which an unfinished image is sent again")
 
     sweep_grace_seconds: float = Field(86_400, ge=0, description="What is younger is left alone by maintenance")

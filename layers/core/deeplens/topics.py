@@ -61,6 +61,7 @@ IMAGES_UPLOADED = Topic(
         "on_processing_completed",
         "on_processing_failed",
         "on_image_maintenance",
+        "on_object_created",
         "on_schedule",
     ),
     consumers=("on_image_uploaded",),
@@ -96,6 +97,7 @@ PROCESSING_FAILED = Topic(
         *STAGES,
         "on_processing_completed",
         "on_image_maintenance",
+        "on_object_created",
         "on_retry_due",
         "on_tenant_usage",
         "on_tenant_notification",
@@ -113,7 +115,14 @@ PROCESSING_DEADLETTER = Topic(
 IMAGES_MAINTENANCE = Topic(
     "deeplens.images.maintenance",
     events.ImageMaintenance,
-    producers=("search_api", "admin_api", "on_image_maintenance", "on_processing_completed", "on_schedule"),
+    producers=(
+        "search_api",
+        "admin_api",
+        "on_image_maintenance",
+        "on_object_created",
+        "on_processing_completed",
+        "on_schedule",
+    ),
     consumers=("on_image_maintenance",),
     retry=IN_THE_BACKGROUND,
 )

@@ -4,12 +4,18 @@ from typing import Any
 
 import httpx
 import pytest
+from deeplens.direct_uploads import DirectUpload
 from deeplens.errors import DatabaseUnavailable
 
 from tests.unit.api.world import World, picture, tenant
 
 OPEN = {"/v1/health"}
-WITHOUT_IMAGE = {"/v1/images", "/v1/search/image", "/v1/search/text", "/v1/usage"}
+WITHOUT_IMAGE = {"/v1/images", "/v1/images/check", "/v1/search/image", "/v1/search/text", "/v1/uploads", "/v1/usage"}
+UPLOAD_BODIES: dict[str, dict[str, Any]] = {
+    "/v1/uploads": {"fileName": "a.jpg", "sizeBytes": 5},
+    "/v1/uploads/{upload_id}/parts": {"partNumbers": [1]},
+    "/v1/images/check": {"sha256": [64 * "0"]},
+}
 ROUTES = [
     (method.upper(), path)
     for path, operations in World().app.openapi()["paths"].items()
@@ -23,17 +29,29 @@ def call(world: World, client: httpx.Client, method: str, path: str, image_id: s
     extra: dict[str, Any] = {}
     if method == "PATCH":
         extra = {"json": {"tags": ["stolen"]}}
+    elif path in UPLOAD_BODIES:
+        extra = {"json": UPLOAD_BODIES[path]}
     elif path == "/v1/search/similar":
         extra = {"json": {"imageIds": [image_id]}}
     elif path == "/v1/search/text":
         extra = {"json": {"text": "red"}}
     elif method == "POST":
         extra = {"files": {"file": ("a.jpg", picture(0))}}
-    return client.request(method, path.format(image_id=image_id, size="small"), **extra)
+    upload_id = image_id.replace("img_", "upl_")
+    return client.request(method, path.format(image_id=image_id, size="small", upload_id=upload_id), **extra)
+
+
+def begin(world: World, image_id: str) -> None:
+    """An upload in parts that an image of this id would come of."""
+    now = world.clock.now()
+    upload = DirectUpload(
+        "tenant_acme", image_id.replace("img_", "upl_"), "a.jpg", 20, now, now, now, part_bytes=10, multipart_id="m"
+    )
+    world.uploads.add(upload)
 
 
 def test_every_route_is_known_to_these_tests() -> None:
-    assert len(ROUTES) == 14
+    assert len(ROUTES) == 21
     assert ("GET", "/v1/images/{image_id}/similar") in ROUTES
 
 
@@ -50,6 +68,7 @@ def test_no_route_answers_without_a_key(world: World, method: str, path: str) ->
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_another_tenants_images_do_not_exist(world: World, method: str, path: str) -> None:
     image_id = world.searchable(0, tags=["mine"])
+    begin(world, image_id)
     objects, sent = world.stored(), list(world.publisher.sent)
     row = world.images.find(world.acme, [image_id])
     thief = world.client_of(world.other)
@@ -59,7 +78,7 @@ def test_another_tenants_images_do_not_exist(world: World, method: str, path: st
     if path not in WITHOUT_IMAGE:
         assert answer.status_code == 404
     assert image_id not in answer.text.replace(f"There is no image {image_id}", "").replace(path, "").replace(
-        f'"instance":"{path.format(image_id=image_id, size="small")}"', ""
+        f'"instance":"{path.format(image_id=image_id, size="small", upload_id="")}"', ""
     )
     assert world.images.find(world.acme, [image_id]) == row
     assert world.stored() == objects
@@ -71,6 +90,7 @@ def test_a_refusal_is_the_same_for_unknown_and_for_foreign_images(world: World, 
     if path in WITHOUT_IMAGE:
         return
     foreign = world.searchable(0)
+    begin(world, foreign)
     thief = world.client_of(world.other)
 
     theirs, nobodys = (call(world, thief, method, path, image_id) for image_id in (foreign, "img_nobodys"))
@@ -82,7 +102,8 @@ def test_a_refusal_is_the_same_for_unknown_and_for_foreign_images(world: World, 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_a_key_needs_the_routes_scope(world: World, method: str, path: str) -> None:
     image_id = world.searchable(0)
-    reading = method == "GET" or path.startswith("/v1/search/")
+    begin(world, image_id)
+    reading = method == "GET" or path.startswith(("/v1/search/", "/v1/images/check"))
     needed, other = ("deeplens.api.read", "deeplens.api.write")[:: 1 if reading else -1]
 
     refused = call(world, world.client_of(world.acme, other), method, path, image_id)
@@ -90,9 +111,9 @@ def test_a_key_needs_the_routes_scope(world: World, method: str, path: str) -> N
 
     assert (refused.status_code, refused.json()["type"]) == (403, "/problems/insufficient-scope")
     assert needed in refused.json()["detail"]
-    # The default model embeds no texts, what is searchable has not failed, and a live image has no receipt.
-    by_state = {"/problems/text-unsupported", "/problems/image-not-failed", "/problems/image-not-deleted"}
-    assert allowed.status_code < 300 or allowed.json()["type"] in by_state
+    # The default model embeds no texts, what is searchable has not failed, a live image no receipt; parts are missing.
+    by_state = {"text-unsupported", "image-not-failed", "image-not-deleted", "upload-incomplete"}
+    assert allowed.status_code < 300 or allowed.json()["type"].removeprefix("/problems/") in by_state
 
 
 @pytest.mark.parametrize("name", ["suspended", "deleting", "unknown"])

@@ -30,6 +30,7 @@ from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.tenant_stores import FakeRegisteredStores, FakeSecrets, FakeStoreObjects
+from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue
 from tests.fakes.vectors import FakeIndex
 from tests.fakes.webhooks import FakeWebhooks
 
@@ -108,6 +109,7 @@ class World:
         self.clock, self.images, self.pending = TickingClock(), FakeImages(), FakePending(window=200)
         self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL)
         self.publisher, self.api_keys = RecordingPublisher(), FakeApiKeys()
+        self.uploads, self.object_queue = FakeDirectUploads(), FakeObjectQueue()
         self.audit = RecordingAudit()
         self.request_counters = FakeRequestCounters()
         self.usage = self.request_counters.usage

@@ -10,16 +10,19 @@ from random import Random
 from typing import Any
 
 from deeplens.contracts.events import Event, ImageUploaded
+from deeplens.contracts.notifications import notification_of
+from deeplens.direct_uploads import Place
 from deeplens.domain import ModelRef, NewImage, OutgoingMessage, OutgoingRecord
 from deeplens.imaging import Limits
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS
-from deeplens.limits import ResourceLimits
+from deeplens.limits import UNLIMITED
 from deeplens.pipeline.complete import Complete
 from deeplens.pipeline.embed import Embed
 from deeplens.pipeline.fail import Fail
 from deeplens.pipeline.index import Index
+from deeplens.pipeline.ingest import Ingest
 from deeplens.pipeline.maintain import Maintain
 from deeplens.pipeline.meter import Meter
 from deeplens.pipeline.notify import Notify
@@ -35,12 +38,15 @@ from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.retries import FakeRetryQueue
+from tests.fakes.retries import message as sqs_message
 from tests.fakes.storage import MemoryStores
 from tests.fakes.tenant_stores import FakeRegisteredStores, FakeStoreObjects
+from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue, FakeStoreOwners
 from tests.fakes.vectors import FakeIndex
 from tests.fakes.webhooks import FakeWebhooks, RecordingSender
 from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
 
+OBJECTS = "arn:aws:sqs:us-east-1:000000000000:ObjectQueue"
 TARGET = ModelRef("deeplens-visual", "2", 12)
 STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, Notify, StoreDeadLetters)
 
@@ -70,6 +76,8 @@ class Flow:
         self.publisher, self.limits = RecordingPublisher(), Limits()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.retries, self.retry_policies, self.rng = FakeRetryQueue(), RETRIES, Random(7)
+        self.uploads, self.object_queue = FakeDirectUploads(), FakeObjectQueue()
+        self.store_owners, self.default_limits = FakeStoreOwners(self.acme, self.other), UNLIMITED
         self.backfill_window = 3
         self.maintenance_runs, self.sweep_grace, self.sweep_every = (
             FakeMaintenanceRuns(),
@@ -77,7 +85,7 @@ class Flow:
             timedelta(days=1),
         )
         self.registered_stores, self.store_objects = FakeRegisteredStores(self.tenants), FakeStoreObjects()
-        self.scan_window, self.default_limits, self.max_image_bytes = 3, ResourceLimits(), 1 << 20
+        self.scan_window, self.max_image_bytes = 3, 1 << 20
         self.maintenance_runs.pending_of = self.pending.count
         self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
@@ -87,6 +95,7 @@ class Flow:
             self.index.create_collection(owner)
         self.handlers = {topic_of_stage(stage): self.handler(stage) for stage in STAGES}
         self.on_retry_due = self.handler(SendAgain)
+        self.on_object_created = self.handler(Ingest)
 
     def handler(self, stage: Any) -> BatchHandler:
         names = stage.__init__.__annotations__.keys() - {"return"}
@@ -170,6 +179,15 @@ class Flow:
         event = {"Records": self.retries.receive() * times}
         answer = self.on_retry_due(event, SilentInvocation())  # type: ignore[arg-type]
         self.retries.answer(event["Records"], answer)
+        self.forward()
+        return answer
+
+    def notify(self, *places: Place) -> dict[str, Any]:
+        """Messages of the object queue, about these objects or what was sent to it, reach their function."""
+        places = places or tuple(self.object_queue.received())
+        bodies = [notification_of(place).to_wire().decode() for place in places]
+        event = {"Records": [sqs_message(body, str(n), OBJECTS) for n, body in enumerate(bodies)]}
+        answer = self.on_object_created(event, SilentInvocation())  # type: ignore[arg-type]
         self.forward()
         return answer
 

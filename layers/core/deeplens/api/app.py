@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from deeplens.api import content, images, problems, receipts, search, store_events, usage
+from deeplens.api import content, direct_uploads, images, problems, receipts, search, store_events, usage
 from deeplens.api.auth import OAUTH
 from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
@@ -18,6 +18,7 @@ Every request carries a bearer token or `X-API-Key`; these decide the tenant. Er
 (RFC 9457)."""
 TAGS = [
     {"name": "images", "description": "Upload, follow, list, amend and delete images."},
+    {"name": "uploads", "description": "Send large files to the store directly."},
     {"name": "search", "description": "Find images by similarity."},
     {"name": "usage", "description": "What you use, and how much you may."},
     {"name": "notifications", "description": "What stores of your own tell."},
@@ -30,7 +31,8 @@ FORM_OVERHEAD_BYTES = 128 * 1024
 def create_app(parts: ApiParts) -> FastAPI:
     """The search API over ``parts``; none of them is touched before a request needs it."""
     app = application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
-    for router in (images.router, receipts.router, content.router, search.router, usage.router):
+    routers = (images.router, receipts.router, content.router, search.router, usage.router)
+    for router in (*routers, direct_uploads.checks, direct_uploads.router):
         app.include_router(router, responses=RATE_LIMITED)
     app.include_router(store_events.router)
     return app

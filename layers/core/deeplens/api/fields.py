@@ -9,11 +9,13 @@ from fastapi import Depends, Path
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
-from deeplens.api.problems import image_not_found
+from deeplens.api.problems import image_not_found, upload_not_found
 from deeplens.contracts.api import ID, Metadata, Tags
+from deeplens.contracts.uploads import UPLOAD_ID
 from deeplens.errors import ApiError
 
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
+NAMED_UPLOAD = re.compile(r"upl_[a-z0-9]{1,40}")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 MAX_FILE_NAME = 200
@@ -30,6 +32,16 @@ def image_id_in_path(image_id: Annotated[str, Path(examples=[ID])]) -> str:
 
 
 ImageIdInPath = Annotated[str, Depends(image_id_in_path)]
+
+
+def upload_id_in_path(upload_id: Annotated[str, Path(examples=[UPLOAD_ID])]) -> str:
+    """What cannot be an id is no upload either."""
+    if not NAMED_UPLOAD.fullmatch(upload_id):
+        raise upload_not_found("of this id")
+    return upload_id
+
+
+UploadIdInPath = Annotated[str, Depends(upload_id_in_path)]
 
 
 def tags_of(form: Sequence[str]) -> tuple[str, ...]:

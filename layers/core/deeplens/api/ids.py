@@ -21,5 +21,13 @@ def new_image_id(at: datetime) -> str:
 
 def keyed_image_id(tenant_id: str, idempotency_key: str) -> str:
     """The same id for the same key of the same tenant, so that a repeat resumes without any look-up."""
-    digest = hashlib.sha256(f"{tenant_id}\0{idempotency_key}".encode()).digest()
-    return "img_" + b32encode(digest).decode().lower()[:LENGTH]
+    return "img_" + _derived(tenant_id, idempotency_key)
+
+
+def keyed_upload_id(tenant_id: str, idempotency_key: str) -> str:
+    """The same for a direct upload; its image's id is another than that of ``POST /v1/images`` with this key."""
+    return "upl_" + _derived("upload", tenant_id, idempotency_key)
+
+
+def _derived(*parts: str) -> str:
+    return b32encode(hashlib.sha256("\0".join(parts).encode()).digest()).decode().lower()[:LENGTH]

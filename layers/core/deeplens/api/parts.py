@@ -11,10 +11,12 @@ from deeplens.ports import (
     ApiKeys,
     Clock,
     DeadLetters,
+    DirectUploads,
     Embedder,
     EventPublisher,
     ImageRepository,
     MaintenanceRuns,
+    ObjectQueue,
     PendingImages,
     RegisteredStores,
     RequestCounters,
@@ -56,6 +58,10 @@ class ApiParts(Protocol):
     def images(self) -> ImageRepository: ...
     @property
     def pending(self) -> PendingImages: ...
+    @property
+    def uploads(self) -> DirectUploads: ...
+    @property
+    def object_queue(self) -> ObjectQueue: ...
     @property
     def stores(self) -> StoreResolver: ...
     @property

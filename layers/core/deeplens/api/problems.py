@@ -24,6 +24,7 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.FileTooLarge: 413,
     errors.UnsupportedFormat: 415,
     errors.InvalidImage: 422,
+    errors.StorageFull: 413,
     errors.ObjectNotFound: 404,
     errors.TenantNotFound: 403,
     errors.ImageNotFound: 404,
@@ -46,6 +47,10 @@ CODE_OF = {
 
 def image_not_found(image_id: str) -> ApiError:
     return ApiError(404, "image-not-found", "Image not found", f"There is no image {image_id}.")
+
+
+def upload_not_found(upload_id: str) -> ApiError:
+    return ApiError(404, "upload-not-found", "Upload not found", f"There is no upload {upload_id}.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from typing import Any
 from deeplens.contracts.api import Problem
 from deeplens.domain import Tenant
 from deeplens.errors import ApiError
-from deeplens.limits import WINDOW_SECONDS, Allowance, RequestRate, ResourceLimits, Storage
+from deeplens.limits import WINDOW_SECONDS, Allowance, RequestRate, ResourceLimits, Storage, allowance
 from deeplens.settings import Settings
 
 HEADER: dict[str, Any] = {"schema": {"type": "string"}}
@@ -38,6 +38,19 @@ def effective_limits(tenant: Tenant, settings: Settings) -> ResourceLimits:
 def largest_file(limits: ResourceLimits, settings: Settings) -> int:
     """Bytes of the largest file the tenant may upload: its own limit, or what a request can carry."""
     return min(limits.max_file_bytes or settings.max_upload_bytes, settings.max_upload_bytes)
+
+
+def largest_upload(limits: ResourceLimits, settings: Settings) -> int:
+    """The same for a file that goes to the store directly."""
+    return min(limits.max_file_bytes or settings.max_image_bytes, settings.max_image_bytes)
+
+
+def granted(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:
+    """What remains, after ``wanted``. Raises 413 where that does not fit."""
+    allowed = allowance(limits, used, wanted)
+    if allowed.exceeded:
+        raise quota_exceeded(limits, used, wanted, allowed)
+    return allowed
 
 
 def rate_headers(rate: RequestRate) -> dict[str, str]:

@@ -116,12 +116,12 @@ class RegisterStores:
 
     def platform(self, store: TenantStore) -> Platform:
         own = self._parts.settings
-        return Platform(_account(own), own.store_events_queue_arn, event_url(own, store))
+        return Platform(_account(own), own.object_queue_arn, event_url(own, store))
 
     def _probed(self, store: TenantStore, credentials: Credentials) -> TenantStore:
         from deeplens.storage.probe import Probe
 
-        checks = Probe(self._parts.open_stores, self._parts.settings.store_events_queue_arn)(store, credentials)
+        checks = Probe(self._parts.open_stores, self._parts.settings.object_queue_arn)(store, credentials)
         ready = is_ready(store, checks)
         return replace(
             store, state="ready" if ready else "incomplete", checks=_told(checks, store, self.platform(store))

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from deeplens.api.quotas import quota_exceeded
+from deeplens.api.quotas import granted
 from deeplens.contracts.events import ImageUploaded
 from deeplens.domain import ImageRecord, NewImage, OutgoingMessage, Step, Tenant, Tombstone
 from deeplens.errors import ApiError, BrokerUnavailable, QuotaExceeded
 from deeplens.kafka.records import follow_up_id
-from deeplens.limits import Allowance, ResourceLimits, Storage, allowance
+from deeplens.limits import Allowance, ResourceLimits, Storage
 from deeplens.pipeline.keys import original_key
 from deeplens.ports import Clock, EventPublisher, ImageRepository, PendingImages, StoreResolver
 
@@ -99,7 +99,7 @@ class AcceptUpload:
         """What remains, after ``wanted``. Raises 413 where that does not fit."""
         limited = limits.max_images is not None or limits.max_bytes is not None
         used = self._images.totals(tenant) if limited else Storage()
-        return _granted(limits, used, wanted)
+        return granted(limits, used, wanted)
 
     def _known(self, tenant: Tenant, upload: Upload) -> ImageRecord | None:
         if not upload.keyed:
@@ -121,7 +121,7 @@ class AcceptUpload:
         except QuotaExceeded as error:
             self._withdraw(tenant, upload, key)
             if self._known(tenant, upload) is None:
-                _granted(limits, Storage(error.images, error.bytes), upload.needs)
+                granted(limits, Storage(error.images, error.bytes), upload.needs)
             # The same key was sent twice at once, and the other request was in time: give back what was taken from it.
             return self._begin(tenant, upload, limits, traceparent)
         # Another request with this key may have been faster, with other bytes or not.
@@ -164,13 +164,6 @@ def same_bytes(sha256: str | None, upload: Upload) -> None:
     if sha256 != upload.sha256:
         detail = "This Idempotency-Key was used for another file; every upload needs its own key."
         raise ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
-
-
-def _granted(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:
-    allowed = allowance(limits, used, wanted)
-    if allowed.exceeded:
-        raise quota_exceeded(limits, used, wanted, allowed)
-    return allowed
 
 
 def _event(tenant: Tenant, upload: Upload, storage_path: str, now: datetime) -> ImageUploaded:

@@ -53,6 +53,11 @@ SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + name for na
 FROM images i LEFT JOIN deleted_images d ON d.image_id = i.id WHERE i.id > %s ORDER BY i.id LIMIT %s
 """  # noqa: S608
 
+WITH_DIGESTS = f"""
+SELECT DISTINCT ON (sha256) {COLUMNS} FROM images WHERE sha256 = ANY(%s) AND {LIVE}
+ORDER BY sha256, step = {int(Step.FAILED)}, id
+"""  # noqa: S608
+
 ADVANCE = """
 WITH result AS (
     SELECT DISTINCT ON (image_id, generation, step, stage) *
@@ -158,6 +163,11 @@ class PostgresImages:
         with self._connections.tenant(tenant) as connection:
             rows = connection.execute(AFTER, [image_id, limit]).fetchall()
         return [found for row in rows if (found := _found(row)) is not None]
+
+    def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
+        with self._connections.tenant(tenant) as connection:
+            rows = connection.execute(WITH_DIGESTS, [list(sha256s)]).fetchall()
+        return {row["sha256"]: _record(row) for row in rows}
 
     @staticmethod
     def page_statement(query: ImageQuery) -> tuple[str, list[Any]]:

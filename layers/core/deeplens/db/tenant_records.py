@@ -44,6 +44,7 @@ ERASED = {
     "rollouts": "DELETE FROM model_rollouts WHERE tenant_id = %s",
     "maintenanceRuns": "DELETE FROM maintenance_runs WHERE tenant_id = %s",
     "stores": "DELETE FROM tenant_stores WHERE tenant_id = %s",
+    "uploads": "DELETE FROM direct_uploads WHERE tenant_id = %s",
     "webhooks": "DELETE FROM webhooks WHERE tenant_id = %s",
     "sweeps": "DELETE FROM tenant_sweeps WHERE tenant_id = %s",
 }

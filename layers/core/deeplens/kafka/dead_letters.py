@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deeplens.contracts.events import DeadLetter, Event, Failure
+from deeplens.contracts.notifications import Notification
 from deeplens.contracts.retries import Retry
 from deeplens.errors import InvalidEvent
 from deeplens.kafka.records import Record, follow_up_id, parse, value_of
@@ -80,7 +81,7 @@ def _undeliverable(record: Record) -> DeadLetter:
     try:
         retry = parse(record, Retry)
     except InvalidEvent as error:
-        failure = Failure(code="UNREADABLE_DEAD_LETTER", message=str(error), retryable=False)
+        failure = _undelivered(record) or Failure(code="UNREADABLE_DEAD_LETTER", message=str(error), retryable=False)
         return DeadLetter(error=failure, attempt_number=1, source=record.source(), **_common(record))
     return DeadLetter(
         error=Failure(code="RETRY_UNDELIVERABLE", message="its next attempt could not be sent", retryable=True),
@@ -91,6 +92,15 @@ def _undeliverable(record: Record) -> DeadLetter:
         stage=retry.stage,
         **_common(record),
     )
+
+
+def _undelivered(record: Record) -> Failure | None:
+    """A bucket's notification; the schedule asks again for the upload that it was about."""
+    try:
+        parse(record, Notification)
+    except InvalidEvent:
+        return None
+    return Failure(code="OBJECT_NOT_INGESTED", message="its object could not be taken in", retryable=False)
 
 
 def _lambda_failure(record: Record) -> tuple[str, str] | None:

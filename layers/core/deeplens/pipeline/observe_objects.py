@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from deeplens.contracts.events import Event, ImageMaintenance, ImageUploaded
 from deeplens.domain import ImageRecord, NewImage, ObjectInfo, Step, Tenant, Tombstone
-from deeplens.errors import ObjectNotFound, QuotaExceeded, StorageQuotaExceeded
+from deeplens.errors import ObjectNotFound, QuotaExceeded, StorageFull
 from deeplens.limits import ResourceLimits
 from deeplens.pipeline.delete_images import ACTIONS
 from deeplens.ports import Clock, ImageRepository, ObjectStore, PendingImages, StoreResolver
@@ -39,7 +39,7 @@ class Observed:
     counts: dict[str, int] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     accepted: int = 0
-    full: StorageQuotaExceeded | None = None
+    full: StorageFull | None = None
 
 
 class ObserveObjects:
@@ -92,14 +92,14 @@ class ObserveObjects:
 
     def _accepted(
         self, tenant: Tenant, source: ObjectStore, changes: list[ObjectChange]
-    ) -> tuple[list[Event], list[ObjectChange], StorageQuotaExceeded | None]:
+    ) -> tuple[list[Event], list[ObjectChange], StorageFull | None]:
         """Accept what is new, up to the first one that finds no room; what was worked, and why not the rest."""
         wanted = [one.known.image_id for one in changes if one.known and one.adds]
         rows, events = self._images.find(tenant, wanted), list[Event]()
         for position, change in enumerate(changes):
             try:
                 events += self._accept(tenant, source, change, rows) if change.adds else []
-            except StorageQuotaExceeded as error:
+            except StorageFull as error:
                 return events, changes[:position], error
         return events, changes, None
 
@@ -155,7 +155,7 @@ class ObserveObjects:
             self._images.insert(tenant, _new_image(event), tenant.limits.over(self._defaults))
         except QuotaExceeded as error:
             self._pending.finish([(tenant.id, event.image_id)], now + self._pending_due)
-            raise StorageQuotaExceeded(str(error)) from error
+            raise StorageFull(f"your tenant's quota has no room for more: {error}") from error
         return [event] if admission.released else []
 
 

@@ -9,10 +9,18 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobSasPermissions, ContainerClient, ContentSettings, generate_blob_sas
 
+from deeplens.direct_uploads import ClientUploads
 from deeplens.domain import ObjectInfo
 from deeplens.egress.requests import guarded_session
 from deeplens.egress.rules import EgressRules
-from deeplens.errors import DeepLensError, EndpointRefused, ObjectNotFound, StoreUnavailable, TenantStoreDenied
+from deeplens.errors import (
+    DeepLensError,
+    EndpointRefused,
+    NotServed,
+    ObjectNotFound,
+    StoreUnavailable,
+    TenantStoreDenied,
+)
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
 
 PASSING = {408, 429}
@@ -97,11 +105,11 @@ class AzureStore:
                 if blob.name > after:
                     yield _info(blob)
 
-    def copy(self, source: str, target: str) -> None:
+    def copy(self, source: str, target: str, content_type: str = "") -> None:
         # By way of here: the server would need a SAS of its own for the source.
         with _translated(source):
             download = self._blob(source).download_blob()
-            kind = download.properties.content_settings.content_type
+            kind = content_type or download.properties.content_settings.content_type
             self.put(target, bytes(download.readall()), kind or "application/octet-stream")
 
     def presign_get(self, key: str, expires: timedelta) -> str:
@@ -109,6 +117,9 @@ class AzureStore:
 
     def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:  # noqa: ARG002 - sent by the client
         return self._signed(key, expires, BlobSasPermissions(create=True, write=True))
+
+    def uploads(self) -> ClientUploads:
+        raise NotServed("containers take no direct uploads")
 
     def uri(self, key: str) -> str:
         return uri_of(self._root, key)

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from deeplens.domain import ObjectInfo
 from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
+from deeplens.storage.directory_uploads import DirectoryUploads
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
 from deeplens.storage.signing import signed_url
 
@@ -94,15 +95,18 @@ class DirectoryStore:
             with suppress(FileNotFoundError):
                 yield _info(key, self._folder / (key + self._suffix))
 
-    def copy(self, source: str, target: str) -> None:
+    def copy(self, source: str, target: str, content_type: str = "") -> None:
         with self._translated(source), self._path(source).open("rb") as file:
-            self.put(target, file, _content_type(source, self._path(source)))
+            self.put(target, file, content_type or _content_type(source, self._path(source)))
 
     def presign_get(self, key: str, expires: timedelta) -> str:
         return signed_url(self._public_url, self._signing_key, "GET", self._bucket, checked(key), expires)
 
     def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:  # noqa: ARG002 - sent by the client
         return signed_url(self._public_url, self._signing_key, "PUT", self._bucket, checked(key), expires)
+
+    def uploads(self) -> DirectoryUploads:
+        return DirectoryUploads(self, self._bucket, self._public_url, self._signing_key)
 
     def uri(self, key: str) -> str:
         return uri_of(self._root, key)

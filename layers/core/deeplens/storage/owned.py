@@ -1,11 +1,12 @@
 """A store that a tenant registered, seen through the prefix that it gave, with errors that are the tenant's own."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import BinaryIO
 
+from deeplens.direct_uploads import ClientUploads, FormPost, Part, PartUrl
 from deeplens.domain import ObjectInfo
 from deeplens.errors import NotServed, StoreUnavailable, TenantStoreAway, TenantStoreDenied
 from deeplens.ports import ObjectStore
@@ -62,10 +63,10 @@ class OwnedStore:
         for entry in _guarded(self._inner.list(self._prefix + checked_prefix(prefix), start)):
             yield replace(entry, key=entry.key.removeprefix(self._prefix))
 
-    def copy(self, source: str, target: str) -> None:
+    def copy(self, source: str, target: str, content_type: str = "") -> None:
         self._check_writable()
         with owned():
-            self._inner.copy(self._full(source), self._full(target))
+            self._inner.copy(self._full(source), self._full(target), content_type)
 
     def presign_get(self, key: str, expires: timedelta) -> str:
         if self._root.startswith("nfs://"):
@@ -77,6 +78,12 @@ class OwnedStore:
         self._check_writable()
         with owned():
             return self._inner.presign_put(self._full(key), expires, content_type)
+
+    def uploads(self) -> ClientUploads:
+        self._check_writable()
+        if not self._root.startswith(("s3://", "minio://")):
+            raise NotServed("files are sent to POST /v1/images: this tenant's own store takes none by itself")
+        return OwnedUploads(self._inner.uploads(), self._full)
 
     def uri(self, key: str) -> str:
         return uri_of(self._root, key)
@@ -91,6 +98,37 @@ class OwnedStore:
     def _full(self, key: str) -> str:
         # The key by itself: with a prefix before it, dots could climb out of that.
         return checked(self._prefix + checked(key))
+
+
+class OwnedUploads:
+    """``ClientUploads`` below the prefix."""
+
+    def __init__(self, inner: ClientUploads, full: Callable[[str], str]) -> None:
+        self._inner, self._full = inner, full
+
+    def form(self, key: str, max_bytes: int, expires: timedelta) -> FormPost:
+        with owned():
+            return self._inner.form(self._full(key), max_bytes, expires)
+
+    def begin(self, key: str) -> str:
+        with owned():
+            return self._inner.begin(self._full(key))
+
+    def part_url(self, key: str, multipart_id: str, number: int, size_bytes: int, expires: timedelta) -> PartUrl:
+        with owned():
+            return self._inner.part_url(self._full(key), multipart_id, number, size_bytes, expires)
+
+    def parts(self, key: str, multipart_id: str) -> list[Part]:
+        with owned():
+            return self._inner.parts(self._full(key), multipart_id)
+
+    def join(self, key: str, multipart_id: str, parts: Sequence[Part]) -> None:
+        with owned():
+            self._inner.join(self._full(key), multipart_id, parts)
+
+    def abort(self, key: str, multipart_id: str) -> None:
+        with owned():
+            self._inner.abort(self._full(key), multipart_id)
 
 
 @contextmanager

@@ -97,4 +97,4 @@ class Stores:
             raise StoreUnavailable("TENANT_STORAGE_ROLE_ARN is not set")
         credentials = BucketCredentials(client("sts"), own.tenant_storage_role_arn, tenant_id, bucket)
         s3 = scoped_client("s3", credentials, own.s3_endpoint_url)
-        return S3Store(s3, root, own.aws_region, credentials.seconds_left)
+        return S3Store(s3, root, own.aws_region, credentials.seconds_left, own.object_queue_arn)

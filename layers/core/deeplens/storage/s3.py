@@ -2,31 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from itertools import batched
 from typing import Any, BinaryIO
 
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+from botocore.exceptions import ClientError
 
 from deeplens.domain import ObjectInfo
-from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
-
-MISSING = {"404", "NoSuchKey", "NotFound"}
-PASSING = {
-    "429",
-    "ExpiredToken",
-    "InternalError",
-    "OperationAborted",
-    "RequestTimeout",
-    "RequestTimeTooSkewed",
-    "ServiceUnavailable",
-    "SlowDown",
-    "Throttling",
-    "TooManyRequests",
-}
-"""Refusals with a status below 500, or none, that say nothing against the tenant's configuration."""
+from deeplens.storage.s3_errors import meaning, translated
+from deeplens.storage.s3_uploads import S3Uploads, watch_uploads
 
 
 class S3Store:
@@ -41,26 +26,35 @@ class S3Store:
     root : ``s3://bucket`` or ``minio://bucket``.
     region : where ``ensure`` creates the bucket.
     seconds_left : of the client's credentials, where they end: no URL lives longer than what it is signed with.
+    queue_arn : the queue that ``ensure`` has the bucket notify of uploads; None where buckets are not told anything.
     """
 
     def __init__(
-        self, client: Any, root: str, region: str, seconds_left: Callable[[], float] = lambda: math.inf
+        self,
+        client: Any,
+        root: str,
+        region: str,
+        seconds_left: Callable[[], float] = lambda: math.inf,
+        queue_arn: str | None = None,
     ) -> None:
         self._client, self._root, self._region, self._seconds_left = client, root, region, seconds_left
+        self._queue_arn = queue_arn
         self._bucket = root.partition("://")[2]
 
     def ensure(self) -> None:
         location = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
         extra = {"CreateBucketConfiguration": location} if location else {}
-        with _translated(self._bucket):
+        with translated(self._bucket):
             try:
                 self._client.create_bucket(Bucket=self._bucket, **extra)
             except ClientError as error:
                 if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
                     raise
+            if self._queue_arn is not None:
+                watch_uploads(self._client, self._bucket, self._queue_arn)
 
     def remove(self) -> None:
-        with _translated(self._bucket):
+        with translated(self._bucket):
             try:
                 self._client.delete_bucket(Bucket=self._bucket)
             except ClientError as error:
@@ -69,7 +63,7 @@ class S3Store:
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         where = {"Bucket": self._bucket, "Key": checked(key)}
-        with _translated(key):
+        with translated(key):
             if isinstance(body, bytes):
                 self._client.put_object(**where, Body=body, ContentType=content_type)
             else:
@@ -77,17 +71,17 @@ class S3Store:
                 self._client.upload_fileobj(body, **where, ExtraArgs={"ContentType": content_type})
 
     def get(self, key: str) -> bytes:
-        with _translated(key):
+        with translated(key):
             answer = self._client.get_object(Bucket=self._bucket, Key=checked(key))
             return bytes(answer["Body"].read())
 
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        with _translated(key):
+        with translated(key):
             body = self._client.get_object(Bucket=self._bucket, Key=checked(key))["Body"]
         return _chunks(body, chunk_bytes, key)
 
     def head(self, key: str) -> ObjectInfo:
-        with _translated(key):
+        with translated(key):
             answer = self._client.head_object(Bucket=self._bucket, Key=checked(key))
         return ObjectInfo(
             key, answer["ContentLength"], answer["ContentType"], answer["ETag"].strip('"'), answer["LastModified"]
@@ -95,27 +89,29 @@ class S3Store:
 
     def delete(self, keys: Iterable[str]) -> None:
         for group in batched((checked(key) for key in keys), 1000, strict=False):
-            with _translated(group[0]):
+            with translated(group[0]):
                 answer = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in group], "Quiet": True}
                 )
             if refused := answer.get("Errors"):
-                raise _meaning(str(refused[0].get("Code")), 200, group[0])
+                raise meaning(str(refused[0].get("Code")), 200, group[0])
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         """Objects in key order; S3 does not list content types, so they are empty."""
         wanted = {"Bucket": self._bucket, "Prefix": checked_prefix(prefix)} | ({"StartAfter": after} if after else {})
-        with _translated(prefix):
+        with translated(prefix):
             for page in self._client.get_paginator("list_objects_v2").paginate(**wanted):
                 for entry in page.get("Contents", []):
                     yield ObjectInfo(entry["Key"], entry["Size"], "", entry["ETag"].strip('"'), entry["LastModified"])
 
-    def copy(self, source: str, target: str) -> None:
-        with _translated(source):
+    def copy(self, source: str, target: str, content_type: str = "") -> None:
+        typed = {"ContentType": content_type, "MetadataDirective": "REPLACE"} if content_type else {}
+        with translated(source):
             self._client.copy_object(
                 Bucket=self._bucket,
                 Key=checked(target),
                 CopySource={"Bucket": self._bucket, "Key": checked(source)},
+                **typed,
             )
 
     def presign_get(self, key: str, expires: timedelta) -> str:
@@ -123,6 +119,9 @@ class S3Store:
 
     def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
         return self._presign("put_object", expires, Key=checked(key), ContentType=content_type)
+
+    def uploads(self) -> S3Uploads:
+        return S3Uploads(self._client, self._bucket, self._seconds_left)
 
     def uri(self, key: str) -> str:
         return uri_of(self._root, key)
@@ -140,29 +139,5 @@ class S3Store:
 
 
 def _chunks(body: Any, chunk_bytes: int, key: str) -> Iterator[bytes]:
-    with _translated(key):
+    with translated(key):
         yield from body.iter_chunks(chunk_bytes)
-
-
-@contextmanager
-def _translated(key: str) -> Iterator[None]:
-    """S3's errors as ours."""
-    try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        raise _meaning(code, status, key) from error
-    except ParamValidationError as error:
-        raise TenantStoreDenied("the bucket's name is not one that S3 allows") from error
-    except BotoCoreError as error:
-        raise StoreUnavailable(type(error).__name__) from error
-
-
-def _meaning(code: str, status: int, key: str) -> DeepLensError:
-    """What an error code says: only what will pass may hold up a whole partition."""
-    if code in MISSING:
-        return ObjectNotFound(f"no object {key}")
-    if status >= 500 or code in PASSING:
-        return StoreUnavailable(code)
-    return TenantStoreDenied(f"the store refused: {code}", code)

@@ -12,8 +12,20 @@ from deeplens.storage.keys import BUCKET
 
 SECONDS = 3600
 """The most that a role assumed with another role's credentials may have."""
-ON_BUCKET = ("s3:CreateBucket", "s3:DeleteBucket", "s3:ListBucket")
-ON_OBJECTS = ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject")
+ON_BUCKET = (
+    "s3:CreateBucket",
+    "s3:DeleteBucket",
+    "s3:ListBucket",
+    "s3:PutBucketNotification",
+    "s3:PutLifecycleConfiguration",
+)
+ON_OBJECTS = (
+    "s3:AbortMultipartUpload",
+    "s3:DeleteObject",
+    "s3:GetObject",
+    "s3:ListMultipartUploadParts",
+    "s3:PutObject",
+)
 
 
 def bucket_policy(bucket: str, partition: str = "aws") -> dict[str, Any]:

@@ -10,20 +10,32 @@ from urllib.parse import quote, unquote, urlencode
 PREFIX = "/_objects"
 
 
-def signed_url(base_url: str, secret: str, method: str, bucket: str, key: str, expires: timedelta) -> str:
+def signed_url(
+    base_url: str, secret: str, method: str, bucket: str, key: str, expires: timedelta, max_bytes: int | None = None
+) -> str:
     """``{base_url}/_objects/{bucket}/{key}?expires=…&signature=…``, good for ``method`` only.
+
+    Parameters
+    ----------
+    max_bytes : of the body; where one is given it is signed as well, and stands in the query.
 
     Raises
     ------
     ValueError
         There is no secret.
     """
+    path = f"{PREFIX}/{bucket}/{key}"
+    return f"{base_url.rstrip('/')}{quote(path)}?{urlencode(signed(secret, method, path, expires, max_bytes))}"
+
+
+def signed(secret: str, method: str, path: str, expires: timedelta, max_bytes: int | None = None) -> dict[str, str]:
+    """What a request for ``path`` carries in its query, or a form in its fields. Raises ``ValueError`` as above."""
     if not secret:
         raise ValueError("URLs of directory stores are signed with URL_SIGNING_KEY, which is not set")
-    path = f"{PREFIX}/{bucket}/{key}"
     until = str(int(time.time() + expires.total_seconds()))
-    query = urlencode({"expires": until, "signature": _signature(secret, method, path, until)})
-    return f"{base_url.rstrip('/')}{quote(path)}?{query}"
+    limit = "" if max_bytes is None else str(max_bytes)
+    given = {"expires": until, "limit": limit, "signature": _signature(secret, method, path, until, limit)}
+    return {name: value for name, value in given.items() if value}
 
 
 def verify(secret: str, method: str, path: str, query: Mapping[str, str], now: float) -> bool:
@@ -35,11 +47,12 @@ def verify(secret: str, method: str, path: str, query: Mapping[str, str], now: f
     now : seconds since 1970.
     """
     until = query.get("expires", "")
-    expected = _signature(secret, method, unquote(path), until)
+    expected = _signature(secret, method, unquote(path), until, query.get("limit", ""))
     genuine = hmac.compare_digest(expected.encode(), query.get("signature", "").encode())
     # Only what we signed is known to be a number.
     return bool(secret) and genuine and int(until) >= now
 
 
-def _signature(secret: str, method: str, path: str, until: str) -> str:
-    return hmac.new(secret.encode(), f"{method}\n{path}\n{until}".encode(), hashlib.sha256).hexdigest()
+def _signature(secret: str, method: str, path: str, until: str, limit: str) -> str:
+    said = f"{method}\n{path}\n{until}" + (f"\n{limit}" if limit else "")
+    return hmac.new(secret.encode(), said.encode(), hashlib.sha256).hexdigest()

@@ -1,0 +1,91 @@
+"""Beginning a direct upload: a row, then where the file goes. The same key gives the same upload, with fresh URLs."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deeplens.api.quotas import granted
+from deeplens.direct_uploads import OPEN_FOR, URLS_LAST, DirectUpload, FormPost, part_bytes_of
+from deeplens.domain import Tenant
+from deeplens.errors import ApiError, FileTooLarge
+from deeplens.limits import Allowance, ResourceLimits, Storage
+from deeplens.ports import Clock, DirectUploads, ImageRepository, StoreResolver
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """``form`` is where a single file goes; ``replayed`` when the upload was there before; ``left`` what still fits."""
+
+    upload: DirectUpload
+    form: FormPost | None
+    replayed: bool
+    left: Allowance
+
+
+class BeginUpload:
+    """Every step may be repeated."""
+
+    def __init__(self, stores: StoreResolver, images: ImageRepository, uploads: DirectUploads, clock: Clock) -> None:
+        self._stores, self._images, self._uploads, self._clock = stores, images, uploads, clock
+
+    def __call__(
+        self, tenant: Tenant, declared: dict[str, Any], upload_id: str, limits: ResourceLimits, largest: int
+    ) -> Begun:
+        """Begin or resume an upload.
+
+        Parameters
+        ----------
+        declared : name, size, digest, tags and metadata.
+        largest : bytes of a file that the tenant may send.
+
+        Raises
+        ------
+        FileTooLarge
+        ApiError
+            422 when the key came with another file before, 413 beyond a quota: uploads under way count.
+        """
+        found = self._uploads.find(tenant.id, upload_id)
+        if found is None and declared["size_bytes"] > largest:
+            raise FileTooLarge(f"{declared['size_bytes']} bytes are declared, {largest} are the most that you may send")
+        wanted = Storage() if found else Storage(1, declared["size_bytes"])
+        left = self._allowance(tenant, wanted, limits)
+        upload = found or self._added(tenant, declared, upload_id)
+        _same_file(upload, declared)
+        if upload.status != "open":
+            return Begun(upload, None, True, left)
+        upload, form = self._addressed(tenant, upload)
+        return Begun(upload, form, found is not None, left)
+
+    def _added(self, tenant: Tenant, declared: dict[str, Any], upload_id: str) -> DirectUpload:
+        now = self._clock.now()
+        until = now + OPEN_FOR
+        part_bytes = part_bytes_of(declared["size_bytes"])
+        return self._uploads.add(
+            DirectUpload(
+                tenant.id, upload_id, **declared, created_at=now, expires_at=until, due=until, part_bytes=part_bytes
+            )
+        )
+
+    def _addressed(self, tenant: Tenant, upload: DirectUpload) -> tuple[DirectUpload, FormPost | None]:
+        uploads = self._stores.for_tenant(tenant).uploads()
+        if upload.part_bytes is None:
+            return upload, uploads.form(upload.key, upload.size_bytes, URLS_LAST)
+        if upload.multipart_id is None:
+            begun = uploads.begin(upload.key)
+            kept = self._uploads.keep_multipart(tenant.id, upload.id, begun)
+            if kept != begun:
+                # The same key twice at once: the other request was faster.
+                uploads.abort(upload.key, begun)
+            upload = replace(upload, multipart_id=kept)
+        return upload, None
+
+    def _allowance(self, tenant: Tenant, wanted: Storage, limits: ResourceLimits) -> Allowance:
+        if limits.max_images is None and limits.max_bytes is None:
+            return granted(limits, Storage(), wanted)
+        used, coming = self._images.totals(tenant), self._uploads.reserved(tenant.id)
+        return granted(limits, Storage(used.images + coming.images, used.bytes + coming.bytes), wanted)
+
+
+def _same_file(upload: DirectUpload, declared: dict[str, Any]) -> None:
+    if any(getattr(upload, name) != declared[name] for name in ("file_name", "size_bytes", "sha256")):
+        detail = "This Idempotency-Key was used for another file; every upload needs its own key."
+        raise ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)

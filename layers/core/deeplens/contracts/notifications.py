@@ -1,0 +1,73 @@
+"""What a bucket says of a new object, as S3 sends it to a queue."""
+
+from typing import Self
+from urllib.parse import quote, unquote_plus
+
+from pydantic import AliasGenerator, ConfigDict, Field, model_validator
+
+from deeplens.contracts.events import Event, Wire
+from deeplens.direct_uploads import Place
+
+CREATED = "ObjectCreated:"
+REMOVED = "ObjectRemoved:"
+TEST = "s3:TestEvent"
+
+
+class NamedBucket(Wire):
+    name: str = Field(min_length=1, max_length=255)
+
+
+class NamedObject(Wire):
+    """``key`` is URL-encoded, a blank as ``+``."""
+
+    key: str = Field(min_length=1, max_length=4096)
+
+
+class Entity(Wire):
+    bucket: NamedBucket
+    object: NamedObject
+
+
+class ObjectRecord(Wire):
+    event_source: str
+    event_name: str
+    s3: Entity
+
+
+class Notification(Event):
+    """One message of the queue: objects that were created, or S3's word that it may write to the queue."""
+
+    model_config = ConfigDict(alias_generator=AliasGenerator(alias=str.capitalize))
+
+    records: list[ObjectRecord] | None = Field(default=None, min_length=1, max_length=1000)
+    event: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.records is None and self.event != TEST:
+            raise ValueError("neither records nor a test event")
+        return self
+
+    @property
+    def places(self) -> list[Place]:
+        """Where the new objects are."""
+        return self._named(CREATED)
+
+    @property
+    def changed(self) -> list[Place]:
+        """Where objects came or went."""
+        return self._named(CREATED, REMOVED)
+
+    def _named(self, *events: str) -> list[Place]:
+        """Objects of these events. What is no Unicode in a key becomes U+FFFD, which no key of ours has."""
+        return [
+            Place(one.event_source, one.s3.bucket.name, unquote_plus(one.s3.object.key))
+            for one in self.records or []
+            if one.event_name.removeprefix("s3:").startswith(events)
+        ]
+
+
+def notification_of(place: Place) -> Notification:
+    """As a bucket would notify of an object."""
+    entity = Entity(bucket=NamedBucket(name=place.bucket), object=NamedObject(key=quote(place.key)))
+    return Notification(records=[ObjectRecord(event_source=place.source, event_name=f"{CREATED}Put", s3=entity)])

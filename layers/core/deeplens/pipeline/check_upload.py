@@ -1,0 +1,71 @@
+"""Copying an uploaded file to where no client can write, and checking the copy."""
+
+import hashlib
+from dataclasses import dataclass
+
+from deeplens.direct_uploads import DirectUpload
+from deeplens.errors import ChecksumMismatch, FileTooLarge, TransientError, UnsupportedFormat
+from deeplens.imaging import HEAD_BYTES, FileType, Limits, inspect, kind_of, sniff
+from deeplens.pipeline.keys import original_key
+from deeplens.ports import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A checked file at ``key``, where it stays; ``width`` and ``height`` in pixels, by its header."""
+
+    key: str
+    type: FileType
+    size_bytes: int
+    sha256: str
+    width: int
+    height: int
+
+
+class CheckUpload:
+    """Copy first, check the copy: whatever a client writes in the meantime, what was checked is what is kept."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def __call__(self, store: ObjectStore, upload: DirectUpload) -> Original:
+        """The copy of an upload, below ``images/``.
+
+        Raises
+        ------
+        ObjectNotFound
+            There is no such object (any more).
+        InvalidImage
+            The file is larger than declared, has another digest, or is none that is taken.
+        TransientError
+            Another file took its place meanwhile.
+        """
+        _within(store.head(upload.key).size_bytes, upload)
+        found = image_type(_head(store, upload.key))
+        key = original_key(upload.image_id, found.extension)
+        store.copy(upload.key, key, found.mime_type)
+        body = store.get(key)
+        _within(len(body), upload)
+        digest = hashlib.sha256(body).hexdigest()
+        if upload.sha256 not in (None, digest):
+            raise ChecksumMismatch(f"the SHA-256 of what arrived is {digest}, not {upload.sha256}")
+        header = inspect(body, self._limits)
+        if header.type != found:
+            raise TransientError("another file took its place while it was read")
+        return Original(key, header.type, len(body), digest, header.width, header.height)
+
+
+def image_type(head: bytes) -> FileType:
+    """The type of an image by its first bytes; videos, which could be told here, are not taken yet."""
+    if kind_of(head) == "video":
+        raise UnsupportedFormat("this is a video; only images are taken here")
+    return sniff(head)
+
+
+def _within(size_bytes: int, upload: DirectUpload) -> None:
+    if size_bytes > upload.size_bytes:
+        raise FileTooLarge(f"{size_bytes} bytes arrived, {upload.size_bytes} were declared")
+
+
+def _head(store: ObjectStore, key: str) -> bytes:
+    return next(iter(store.stream(key, HEAD_BYTES)), b"")

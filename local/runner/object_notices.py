@@ -1,0 +1,33 @@
+"""What a bucket would say of an object in a directory: a message to the template's object queue."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from deeplens.direct_uploads import Place
+from deeplens.errors import QueueUnavailable
+from deeplens.sqs.object_queue import SqsObjectQueue
+
+
+class ObjectNotices:
+    """Notifies of new objects. One that cannot be sent is logged: the schedule finds its object.
+
+    Parameters
+    ----------
+    client : makes a client of SQS.
+    url : of the object queue; empty where the template has none.
+    """
+
+    def __init__(self, client: Callable[[], Any], url: str, log: Callable[[str], None]) -> None:
+        self._client, self._url, self._log = client, url, log
+
+    def __call__(self, place: Place) -> None:
+        try:
+            self._queue.send([place])
+        except QueueUnavailable as error:
+            self._log(f"not notified of {place.bucket}/{place.key}: {error}")
+
+    @cached_property
+    def _queue(self) -> SqsObjectQueue:
+        client = self._client()
+        return SqsObjectQueue(lambda: client, self._url)
