@@ -9,7 +9,7 @@ from deeplens.errors import DatabaseUnavailable
 
 from tests.unit.api.world import World, picture, tenant
 
-OPEN = {"/v1/health"}
+OPEN = {"/v1/health", "/v1/notifications/{tenant_id}/{store_id}"}
 WITHOUT_IMAGE = {"/v1/images", "/v1/images/check", "/v1/search/image", "/v1/search/text", "/v1/uploads", "/v1/usage"}
 UPLOAD_BODIES: dict[str, dict[str, Any]] = {
     "/v1/uploads": {"fileName": "a.jpg", "sizeBytes": 5},
