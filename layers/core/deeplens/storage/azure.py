@@ -171,7 +171,8 @@ def _translated(key: str) -> Iterator[None]:
 
 
 def _code(error: HttpResponseError) -> str:
-    return str(getattr(error, "error_code", None) or "")
+    code = getattr(error, "error_code", None) or ""
+    return str(getattr(code, "value", code))
 
 
 def _refusal(error: BaseException | None) -> EndpointRefused | None:
