@@ -56,7 +56,7 @@ def test_a_backfill_that_is_killed_loses_and_doubles_nothing(stack: Stack, parts
         rows = connection.execute("SELECT step, count(*) AS n FROM images GROUP BY step").fetchall()
         paths = connection.execute("SELECT count(DISTINCT storage_path) AS n FROM images").fetchall()
     figures = f"{OBJECTS} objects, {killed} kills, {took:.0f} s, {OBJECTS / took:.1f}/s, {most} pending at most"
-    print(figures, run)
+    print(figures, run)  # noqa: T201 - the measurement
     assert run["error"] is None, run
     assert run["found"] == {"object-new": OBJECTS}
     assert [(row["step"], row["n"]) for row in rows] == [(5, OBJECTS)]

@@ -22,7 +22,7 @@ MARK = "sunflower7731"
 VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
-    for kind in ("tenant", "image", "user", "client", "key", "rollout", "maintenance", "webhook", "delivery")
+    for kind in ("tenant", "image", "user", "client", "key", "rollout", "maintenance", "webhook", "delivery", "store")
 }
 OWN_LIST = "/v1/admin/maintenance"
 """Answers everybody, with what is theirs."""
@@ -79,6 +79,8 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         app = http.post(f"{base}/clients", json=machine).json()
         endpoint = {"url": f"https://93.184.215.14/{MARK}", "events": ["duplicates.found"]}
         hook = http.post(f"{base}/webhooks", json=endpoint).json()
+        share = {"kind": "nfs", "container": MARK}
+        store = http.post(f"{base}/stores", json=share).json()
         run = http.post(OWN_LIST, json={"tenantId": VICTIM, "type": "sweep", "dryRun": True}).json()
         http.patch(base, json={"settings": {"secret plan": MARK}})
     ids = {
@@ -89,6 +91,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         "run_id": run["runId"],
         "webhook_id": hook["webhookId"],
         "delivery_id": "whd_none",
+        "store_id": store["storeId"],
     }
     return Victim({**ids, "user_id": user["userId"], "prefix": key["prefix"], "client_id": app["clientId"]})
 

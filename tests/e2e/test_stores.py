@@ -146,9 +146,8 @@ def test_a_store_of_a_tenants_own_is_read_where_it_is_and_followed(owned: Owned)
     eventually(lambda: owned.client.parts.index.count(owned.client.tenant) == 4)
 
     owned.remove("a b/0.jpg")
-    blob = {
-        "Records": [{"s3": {"bucket": {"name": owned.store["container"]}, "object": {"key": told(owned, "0.jpg")}}}]
-    }
+    named = {"bucket": {"name": owned.store["container"]}, "object": {"key": told(owned, "0.jpg")}}
+    blob = {"Records": [{"s3": named}]}
     url = f"/notifications/{owned.client.tenant.id}/{owned.store['storeId']}"
     secret = owned.store["eventSecret"]
     assert owned.client.http.post(f"{url}?secret=x", json=blob).status_code == 404
@@ -224,9 +223,7 @@ def test_credentials_are_rotated_and_never_seen(stack: Stack, parts: Parts, admi
     told = [json.dumps(store), refused.text, rotated.text, admin.get(path).text, admin.get("/audit").text]
     with parts.connections.platform() as connection:
         told += [str(row) for row in connection.execute("SELECT * FROM tenant_stores")]
-        told += [
-            str(row) for row in connection.execute("SELECT * FROM audit_log WHERE tenant_id = %s", [client.tenant.id])
-        ]
+        told += [str(row) for row in connection.execute("SELECT * FROM audit_log")]
     assert admin.delete(path).status_code == 204
     logs = [file.read_text(errors="replace") for file in stack.log_dir.rglob("*") if file.is_file()]
     assert len(logs) > 5
