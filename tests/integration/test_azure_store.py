@@ -9,7 +9,7 @@ import httpx
 import pytest
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from deeplens.egress.rules import EgressRules
-from deeplens.errors import EndpointRefused, StoreUnavailable, TenantStoreDenied
+from deeplens.errors import EndpointRefused, NotServed, StoreUnavailable, TenantStoreDenied
 from deeplens.ports import ObjectStore
 from deeplens.settings import Settings
 from deeplens.storage.azure import AzureStore, container_client
@@ -75,6 +75,12 @@ def test_a_wrong_key_is_the_tenants_fault(endpoint: str) -> None:
         list(wrong.list())
     assert caught.value.reason in ("AuthorizationFailure", "AuthenticationFailed")
     assert "c3VuZmxvd2Vy" not in str(caught.value)
+
+
+def test_a_sas_is_never_part_of_an_address_that_is_given_away(endpoint: str) -> None:
+    store = opened(endpoint, "photos", sas("photos", read=True))
+    with pytest.raises(NotServed):
+        store.presign_get("a", timedelta(minutes=1))
 
 
 def test_an_account_inside_is_never_reached(endpoint: str) -> None:

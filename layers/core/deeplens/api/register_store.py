@@ -173,7 +173,7 @@ class RegisterStores:
 
 
 def event_url(own: Settings, store: TenantStore) -> str:
-    return f"{own.public_url.rstrip('/')}/v1/notifications/{store.tenant_id}/{store.id}"
+    return f"{(own.public_url or own.identity_url).rstrip('/')}/v1/notifications/{store.tenant_id}/{store.id}"
 
 
 def _told(checks: list[Check], store: TenantStore, platform: Platform) -> tuple[dict[str, str | None], ...]:
