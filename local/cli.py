@@ -21,6 +21,7 @@ from local.models.commands import app as models
 from local.screen import console, status_view
 from local.services import ServiceFailed
 from local.stack import Stack, running
+from local.upload.commands import upload
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(operate.tenants, name="tenants")
@@ -29,6 +30,7 @@ app.add_typer(operate.topics, name="topics")
 app.add_typer(letters, name="dlq")
 app.add_typer(models, name="models")
 app.add_typer(maintenance, name="maintenance")
+app.command()(upload)
 
 Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directory) or s3 (LocalStack).")]
 

@@ -22,7 +22,8 @@ MARK = "sunflower7731"
 VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
-    for kind in ("tenant", "image", "user", "client", "key", "rollout", "maintenance", "webhook", "delivery", "store")
+    for kind in ("tenant", "image", "user", "client", "key", "rollout", "maintenance")
+    + ("webhook", "delivery", "upload", "store")
 }
 OWN_LIST = "/v1/admin/maintenance"
 """Answers everybody, with what is theirs."""
@@ -70,6 +71,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
     new_client(stack, parts, THIEF, "nfs")
     client = new_client(stack, parts, VICTIM, "nfs")
     image_id = client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK)
+    upload = client.http.post("/uploads", json={"fileName": f"{MARK}.jpg", "sizeBytes": 20 << 20}).json()
     with operator(stack, parts) as http:
         base = f"/v1/admin/tenants/{VICTIM}"
         person = {"email": f"{MARK}@example.com", "name": MARK, "roles": ["editor"], "password": f"{MARK} password"}
@@ -86,6 +88,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
     ids = {
         "tenant_id": VICTIM,
         "image_id": image_id,
+        "upload_id": upload["uploadId"],
         "size": "small",
         "rollout_id": "rol_none",
         "run_id": run["runId"],

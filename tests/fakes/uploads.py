@@ -140,6 +140,7 @@ class MemoryUploads:
         return PartUrl(number, url, size_bytes, _after(expires))
 
     def parts(self, key: str, multipart_id: str) -> list[Part]:
+        checked(key)
         return [Part(n, len(body), str(n)) for n, body in sorted(self._parts.get(multipart_id, {}).items())]
 
     def join(self, key: str, multipart_id: str, parts: Sequence[Part]) -> None:

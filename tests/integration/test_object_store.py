@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import httpx
 import pytest
 from botocore.config import Config
 from deeplens import aws
+from deeplens.contracts.notifications import Notification
+from deeplens.direct_uploads import FormPost, PartUrl
 from deeplens.domain import ModelRef, Tenant
 from deeplens.errors import ObjectNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.ports import ObjectStore
@@ -23,6 +25,7 @@ from deeplens.storage.scope import BucketCredentials
 from local.services.localstack import LocalStackService
 from local.stack import LOCAL_STORAGE_ROLE
 from tests.unit.test_storage import ObjectStoreSuite
+from tests.unit.uploads.test_client_uploads import ClientUploadsSuite
 
 ROOT = Path(__file__).resolve().parents[2]
 _numbers = itertools.count(1)
@@ -134,6 +137,60 @@ class TestS3Store(ObjectStoreSuite):
         for key in expected:
             store.put(key, b"", "text/plain")
         assert [info.key for info in store.list("n/")] == expected
+
+
+class TestS3Uploads(ClientUploadsSuite):
+    @pytest.fixture
+    def store(self, client: Any) -> ObjectStore:
+        stores = Stores(Settings(tenant_storage_role_arn=LOCAL_STORAGE_ROLE))
+        store = stores.for_tenant(tenant(f"s3://uploads-{os.getpid()}-{next(_numbers)}"))
+        store.ensure()
+        return store
+
+    def send_form(self, store: Any, form: FormPost, body: bytes) -> bool:
+        return httpx.post(form.url, data=dict(form.fields), files={"file": ("a", body)}).is_success
+
+    def send_part(self, store: Any, multipart_id: str, part: PartUrl, body: bytes) -> bool:
+        return httpx.put(part.url, content=body).is_success
+
+    def test_no_url_outlives_the_credentials_that_sign_it(self, client: Any) -> None:
+        store = S3Store(client, "s3://acme", "us-east-1", lambda: 120.5)
+        form = store.uploads().form("uploads/upl_a", 1, timedelta(hours=1))
+        part = store.uploads().part_url("uploads/upl_a", "m", 1, 1, timedelta(hours=1))
+        for until in (form.expires_at, part.expires_at):
+            assert timedelta() < until - datetime.now(UTC) <= timedelta(seconds=121)
+        assert httpx.URL(part.url).params["X-Amz-Expires"] == "120"
+
+    def test_a_new_bucket_notifies_of_uploads_alone_and_forgets_abandoned_ones(self, client: Any) -> None:
+        queue = aws.client("sqs").create_queue(QueueName="ObjectQueue")["QueueUrl"]
+        arn = "arn:aws:sqs:us-east-1:000000000000:ObjectQueue"
+        bucket = f"notified-{os.getpid()}"
+        store = S3Store(client, f"s3://{bucket}", "us-east-1", queue_arn=arn)
+        for _ in range(2):
+            store.ensure()
+        for key in ("images/img_a.jpg", "uploads/upl a+b", "processed/img_a.jpg"):
+            store.put(key, b"1", "image/jpeg")
+
+        found = [place for message in received(queue) for place in notification(message).places]
+
+        assert {(place.source, place.bucket, place.key) for place in found} == {("aws:s3", bucket, "uploads/upl a+b")}
+        (rule,) = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+        assert rule["Filter"] == {"Prefix": "uploads/"}
+        assert rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == rule["Expiration"]["Days"] == 2
+
+
+def received(queue: str) -> list[str]:
+    """Messages, until none comes for a second."""
+    sqs, bodies = aws.client("sqs"), list[str]()
+    while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=2).get("Messages"):
+        bodies += [message["Body"] for message in messages]
+        for message in messages:
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return bodies
+
+
+def notification(body: str) -> Notification:
+    return Notification.model_validate_json(body)
 
 
 def test_a_missing_bucket_is_the_tenants_fault(client: Any) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from deeplens.contracts.events import DeadLetter, Event, ProcessingFailed
+from deeplens.contracts.notifications import Notification
 from deeplens.contracts.retries import Retry
+from deeplens.direct_uploads import Place
 from deeplens.domain import OutgoingMessage
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
@@ -26,6 +28,9 @@ from tests.unit.api.world import World
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 KAFKA = [(name, topic) for topic in TOPICS for name in topic.consumers]
+
+
+QUEUED = {"on_retry_due": (Retry, "RetryQueue"), "on_object_created": (Notification, "ObjectQueue")}
 
 
 def read(name: str) -> dict[str, Any]:
@@ -67,7 +72,7 @@ def run(topic: Topic, event: dict[str, Any]) -> tuple[Listening, list[Event], An
 def test_every_function_has_events_and_every_topic_a_payload() -> None:
     kafka = {f"{name}{kind}" for name, _ in KAFKA for kind in ("", ".poison")}
     http = {f"{name}{kind}" for name in ("search_api", "admin_api") for kind in ("", ".poison")}
-    queue = {"on_retry_due", "on_retry_due.poison"}
+    queue = {f"{name}{kind}" for name in QUEUED for kind in ("", ".poison")}
     assert {path.stem for path in EVENTS.glob("*.json")} == kafka | http | queue | {"on_schedule"}
     assert {path.stem for path in (EVENTS / "payloads").glob("*.json")} == {topic.name for topic in TOPICS}
 
@@ -111,32 +116,48 @@ def test_poison_becomes_failures_and_lets_the_partition_go_on(name: str, topic: 
     assert len(stage.heard) + len(published) == 4
 
 
-def test_a_queues_valid_event_reaches_the_stage_and_its_poison_becomes_failures() -> None:
-    stage, publisher = Listening(Retry), Publishing()
+@pytest.mark.parametrize("name", QUEUED)
+def test_a_queues_valid_event_reaches_the_stage_and_its_poison_becomes_failures(name: str) -> None:
+    contract, queue = QUEUED[name]
+    stage, publisher = Listening(contract), Publishing()
     clock, silent = (
         SimpleNamespace(now=lambda: datetime(2026, 1, 14, tzinfo=UTC)),
         SimpleNamespace(report=lambda *_: None),
     )
     handler = BatchHandler(stage, publisher, clock)  # type: ignore[arg-type]
 
-    for name in ("on_retry_due", "on_retry_due.poison"):
-        assert handler(read(name), silent) == {"batchItemFailures": []}  # type: ignore[arg-type]
-    (heard,) = stage.heard
-    assert isinstance(heard, Retry)
-    assert b64decode(heard.record.value or "") == (EVENTS / "payloads" / "deeplens.images.uploaded.json").read_bytes()
+    for kind in ("", ".poison"):
+        assert handler(read(f"{name}{kind}"), silent) == {"batchItemFailures": []}  # type: ignore[arg-type]
+    assert [type(event) for event in stage.heard] == [contract]
     failed = [event for event in publisher.events if isinstance(event, ProcessingFailed)]
-    assert [event.source and event.source.topic for event in failed] == ["RetryQueue"] * 4
+    assert [event.source and event.source.topic for event in failed] == [queue] * 4
 
 
-def test_a_message_is_built_as_the_runner_builds_it() -> None:
-    (written,) = read("on_retry_due")["Records"]
+def test_a_retry_carries_its_record_and_a_notification_its_object() -> None:
+    (retry,), (notified,) = ([parse(record, QUEUED[name][0]) for record in records_of(read(name))] for name in QUEUED)
+    assert isinstance(retry, Retry)
+    assert b64decode(retry.record.value or "") == (EVENTS / "payloads" / "deeplens.images.uploaded.json").read_bytes()
+    assert isinstance(notified, Notification)
+    assert notified.places == [Place("aws:s3", "tenant-abc", "uploads/upl_01kd1v8q4w2m6n9r5t7x3z0abc")]
+
+
+@pytest.mark.parametrize("name", QUEUED)
+def test_a_message_is_built_as_the_runner_builds_it(name: str) -> None:
+    (written,) = read(name)["Records"]
     message = {
         "MessageId": written["messageId"],
         "ReceiptHandle": written["receiptHandle"],
         "Body": written["body"],
         "Attributes": written["attributes"],
+        "MD5OfBody": written["md5OfBody"],
     }
-    assert sqs_record(message, "RetryQueue", "us-east-1") == written
+    assert sqs_record(message, QUEUED[name][1], "us-east-1") == written
+
+
+def test_a_notification_that_nobody_took_in_is_kept_as_a_dead_letter() -> None:
+    (record,) = records_of(read("on_object_created"))
+    letter = read_dead_letter(record)
+    assert (letter.error.code, letter.source and letter.source.topic) == ("OBJECT_NOT_INGESTED", "ObjectQueue")
 
 
 def test_a_schedule_event_is_built_as_the_runner_builds_it() -> None:

@@ -158,6 +158,12 @@ class ObjectStoreSuite:
         store.put("a/b", b"new", "text/plain")
         assert store.get("a/b") == b"new"
 
+    def test_a_copy_takes_the_type_it_is_given(self, store: ObjectStore) -> None:
+        store.put("a", b"1", "text/html")
+        store.copy("a", "b", "image/png")
+        store.copy("a", "c")
+        assert [store.head(key).content_type for key in ("a", "b", "c")] == ["text/html", "image/png", "text/html"]
+
     @pytest.mark.parametrize("key", ODD_KEYS)
     def test_odd_keys_are_kept_exactly(self, store: ObjectStore, key: str) -> None:
         store.put(key, key.encode(), "text/plain")

@@ -12,7 +12,9 @@ from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect
 from deeplens.db.directory import PostgresDirectory, database_url
 from deeplens.db.images import PostgresImages
-from deeplens.db.platform.store_models import Base as PlatformBase
+from deeplens.db.platform import store_models as _with_stores  # noqa: F401 - its table counts as well
+from deeplens.db.platform import upload_models as _with_uploads  # noqa: F401 - its tables count as well
+from deeplens.db.platform.identity_models import Base as PlatformBase
 from deeplens.db.tenant.models import Base as TenantBase
 from deeplens.domain import ImageRecord, Tenant
 from deeplens.tenants import Migrated

@@ -53,6 +53,6 @@ def verify(secret: str, method: str, path: str, query: Mapping[str, str], now: f
     return bool(secret) and genuine and int(until) >= now
 
 
-def _signature(secret: str, method: str, path: str, until: str, limit: str) -> str:
+def _signature(secret: str, method: str, path: str, until: str, limit: str = "") -> str:
     said = f"{method}\n{path}\n{until}" + (f"\n{limit}" if limit else "")
     return hmac.new(secret.encode(), said.encode(), hashlib.sha256).hexdigest()

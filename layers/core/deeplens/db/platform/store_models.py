@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from deeplens.db.platform.upload_models import Base as Base
+from deeplens.db.platform.models import Base as Base
 
 
 class TenantStoreRow(Base):

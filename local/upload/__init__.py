@@ -1,0 +1,1 @@
+"""`deeplens upload`: sending folders of files over HTTP, from any machine."""

@@ -1,0 +1,151 @@
+"""``deeplens upload``: options, progress, the summary and the exit status."""
+
+import hashlib
+import math
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from local.config import LocalConfig
+from local.screen import console
+from local.upload.client import Api, ClientCredentials
+from local.upload.files import found, total
+from local.upload.journal import Entry, Journal
+from local.upload.run import BATCH_FILES, Run, tally
+from local.upload.sender import Sender
+
+INTERRUPTED = 130
+SHOWN_FAILURES = 20
+WORDS = {
+    "sent": "sent",
+    "sending": "would be sent",
+    "known": "known to the server",
+    "same": "same bytes as another file",
+    "done before": "done in an earlier run",
+    "skipped": "left out",
+    "failed": "failed",
+}
+
+
+def upload(
+    paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, and folders of files.")],
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders in folders.")] = False,
+    tag: Annotated[list[str] | None, typer.Option(help="Of every image; repeat for several.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Batches of files under way at once.")] = 8,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
+    url: Annotated[
+        str, typer.Option(envvar="DEEPLENS_URL", help="Of the API; the stack of this machine if absent.")
+    ] = "",
+    key: Annotated[str, typer.Option(envvar="DEEPLENS_KEY", help="API key.", show_default=False)] = "",
+    client_id: Annotated[str, typer.Option(envvar="DEEPLENS_CLIENT_ID", help="Instead of a key.")] = "",
+    client_secret: Annotated[str, typer.Option(envvar="DEEPLENS_CLIENT_SECRET", show_default=False)] = "",
+    journal: Annotated[Path | None, typer.Option(help="Where the run is noted; one per API and key if absent.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also what the journal has as done.")] = False,
+) -> None:
+    """Send images to an API. Interrupt it with Ctrl-C; the same command goes on where it stopped.
+
+    Files are hashed once, the server is asked which it has, and only the others are sent. Exit status: 0 when
+    everything is there, 1 when a file failed, 2 when nothing could be asked, 130 after Ctrl-C.
+    """
+    if not key and not (client_id and client_secret):
+        raise typer.BadParameter("give --key or DEEPLENS_KEY, or --client-id with --client-secret")
+    base = (url or f"http://{LocalConfig().host}:{LocalConfig().api_port}").rstrip("/").removesuffix("/v1")
+    stopping = threading.Event()
+    auth = None if key else ClientCredentials(base, client_id, client_secret)
+    api = Api(base, stopping, {"X-API-Key": key} if key else {}, auth, workers + 1)
+    place = journal or default_journal(base, key.split("_")[1] if key.count("_") > 1 else client_id)
+    with opened(place, dry_run=dry_run) as notes:
+        sender = Sender(api, notes, tag or [], dry_run=dry_run)
+        try:
+            code = _run(paths, recursive, sender, notes, stopping, workers, again)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        finally:
+            api.close()
+    raise typer.Exit(code)
+
+
+def default_journal(base: str, who: str) -> Path:
+    """One per API and caller: what one tenant has is news to another."""
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "deeplens" / f"upload-{hashlib.sha256(f'{base} {who}'.encode()).hexdigest()[:16]}.sqlite"
+
+
+@contextmanager
+def opened(path: Path, *, dry_run: bool) -> Iterator[Journal]:
+    """The journal; that of a dry run is forgotten."""
+    with tempfile.TemporaryDirectory(prefix="deeplens-upload-") as folder:
+        journal = Journal(Path(folder) / "journal.sqlite" if dry_run else path)
+        try:
+            yield journal
+        finally:
+            journal.close()
+
+
+def _run(
+    paths: list[Path],
+    recursive: bool,
+    sender: Sender,
+    journal: Journal,
+    stopping: threading.Event,
+    workers: int,
+    again: bool,
+) -> int:
+    files, size = total(paths, recursive=recursive)
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")),
+        *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
+    )
+    interrupted = False
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("files", total=files, rate="")
+
+        def advance(_: Entry) -> None:
+            progress.advance(task)
+            speed = progress.tasks[0].speed
+            progress.update(task, rate=f"{speed:.1f}/s" if speed else "")
+
+        run = Run(sender, journal, advance, stopping, workers=workers, resume=not again)
+        try:
+            run(found(paths, recursive=recursive), batch_files=max(1, min(BATCH_FILES, math.ceil(files / workers))))
+        except KeyboardInterrupt:
+            interrupted = True
+        seconds = progress.tasks[0].elapsed or 0.0
+    return report(run, journal, files, size, seconds, interrupted=interrupted)
+
+
+def report(run: Run, journal: Journal, files: int, size: int, seconds: float, *, interrupted: bool) -> int:
+    """Print the summary; returns the exit status."""
+    counts = tally(journal.counts(), run.done_before)
+    pending = counts.pop("sending", 0) if interrupted or run.fatal else 0
+    table = Table("files", "", title=f"{files} files, {size / 1e6:,.1f} MB, {seconds:.1f} s", title_justify="left")
+    for state, word in WORDS.items():
+        if counts[state]:
+            table.add_row(str(counts[state]), word)
+    if left := files - sum(counts.values()):
+        table.add_row(str(left), "not done yet" + (f", {pending} of them under way" if pending else ""))
+    console.print(table)
+    _print_reasons(journal)
+    if run.fatal:
+        console.print(f"[bold red]error:[/] {run.fatal.code}: {run.fatal.reason}", highlight=False)
+        return 2
+    if interrupted:
+        console.print(f"interrupted; the same command goes on (journal: {journal.path})", highlight=False)
+        return INTERRUPTED
+    return 1 if counts["failed"] else 0
+
+
+def _print_reasons(journal: Journal) -> None:
+    for state in ("skipped", "failed"):
+        for code, count, reason in journal.reasons(state):
+            console.print(f"{WORDS[state]}: {count} × {code}, e.g. {reason}", highlight=False, markup=False)
+    for entry in journal.failures(SHOWN_FAILURES):
+        console.print(f"  {entry.path}: {entry.code}: {entry.reason}", highlight=False, markup=False, soft_wrap=True)
