@@ -22,8 +22,10 @@ MARK = "sunflower7731"
 VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
-    for kind in ("tenant", "image", "user", "client", "key", "rollout", "maintenance")
-    + ("webhook", "delivery", "upload", "store")
+    for kind in (
+        *("tenant", "image", "user", "client", "key", "rollout"),
+        *("maintenance", "webhook", "delivery", "upload", "store"),
+    )
 }
 OWN_LIST = "/v1/admin/maintenance"
 """Answers everybody, with what is theirs."""
