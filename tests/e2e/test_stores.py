@@ -194,14 +194,11 @@ def test_everything_of_a_managed_tenant_stands_in_its_own_store(
     placed = parts.tenants.get(client.tenant.id, fresh=True)
     assert placed.storage_uri == f"s3://{store['storeId']}"
 
-    def upload() -> str | None:
-        """Once every function knows where the tenant's objects stand."""
-        image_id = client.upload(picture(7300))
-        return image_id if client.image(image_id)["status"] != "failed" else None
-
-    eventually(lambda: len(s3.list_objects_v2(Bucket="acme-vault").get("Contents", [])) >= 4 or not upload())
+    image_id = client.completed(picture(7300))
+    assert client.http.get(f"/images/{image_id}/content").content == picture(7300)
     keys_there = [entry["Key"] for entry in s3.list_objects_v2(Bucket="acme-vault")["Contents"]]
-    assert all(key.startswith("deeplens/") for key in keys_there)
+    assert len(keys_there) == 4
+    assert all(key.startswith("deeplens/") and image_id in key for key in keys_there)
     assert client.search(picture(7300))
 
 
