@@ -43,6 +43,7 @@ NFS = replace(S3, kind="nfs", container="scans", role_arn=None)
         ("AuthenticationFailed", "credentials"),
         ("PermanentRedirect", "region"),
         ("AssumeRole", "role"),
+        ("InvalidObjectState", "archived"),
         ("SomethingNew", "denied"),
     ],
 )
@@ -60,6 +61,7 @@ def test_what_a_refusals_code_says(reason: str, expected: str) -> None:
         (S3, "notification", "not-configured", QUEUE, "s3:ObjectRemoved:*"),
         (S3, "list", "role", "external id deeplens:tenant_acme", '"sts:ExternalId": "deeplens:tenant_acme"'),
         (S3, "list", "missing", "bucket photos", None),
+        (S3, "read", "archived", "readable objects", None),
         (S3, "list", "region", "the bucket's region", None),
         (MINIO, "list", "credentials", "accessKeyId and secretAccessKey", None),
         (MINIO, "list", "endpoint", "a public https endpoint", None),

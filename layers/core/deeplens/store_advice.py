@@ -19,6 +19,7 @@ type Outcome = Literal[
     "endpoint",
     "unreachable",
     "outside",
+    "archived",
     "not-configured",
     "waiting",
 ]
@@ -39,6 +40,8 @@ OUTCOMES: dict[str, Outcome] = {
     "301": "region",
     "AssumeRole": "role",
     "Outside": "outside",
+    "InvalidObjectState": "archived",
+    "BlobArchived": "archived",
 }
 """By the store's own code; every other refusal is ``denied``."""
 ACTIONS: dict[CheckName, tuple[str, ...]] = {
@@ -118,6 +121,7 @@ def advise(store: TenantStore, check: Check, platform: Platform) -> Advice | Non
         "endpoint": _endpoint,
         "unreachable": _unreachable,
         "outside": _outside,
+        "archived": _archived,
         "not-configured": _notification,
         "waiting": _notification,
     }
@@ -223,6 +227,10 @@ def _unreachable(store: TenantStore, _: Check, __: Platform) -> Advice:
 
 def _outside(store: TenantStore, _: Check, __: Platform) -> Advice:
     return Advice("a directory of your own", f"{store.container} leads out of the folder that is shared with DeepLens.")
+
+
+def _archived(_: TenantStore, __: Check, ___: Platform) -> Advice:
+    return Advice("readable objects", "An object is archived: restore it, or register a prefix that holds none.")
 
 
 def _notification(store: TenantStore, _: Check, platform: Platform) -> Advice:
