@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,14 +29,17 @@ def azurite(folder: Path) -> Iterator[str]:
     port = free_port()
     command = [COMMANDS / "node", packages / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"]
     options = ["--blobPort", str(port), "--location", str(folder), "--silent", "--skipApiVersionCheck"]
-    process = subprocess.Popen([*command, *options, "--disableTelemetry"], stdout=subprocess.DEVNULL)
+    # ``node`` here starts the real one: only their group as a whole ends both.
+    process = subprocess.Popen(
+        [*command, *options, "--disableTelemetry"], stdout=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         retrying = httpx.HTTPTransport(retries=8)
         with httpx.Client(transport=retrying, trust_env=False, timeout=30) as client:
             assert client.get(f"http://127.0.0.1:{port}/{ACCOUNT}?comp=list").status_code in (400, 403)
         yield f"http://127.0.0.1:{port}/{ACCOUNT}"
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(10)
 
 
