@@ -23,18 +23,8 @@ VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
     for kind in (
-        "tenant",
-        "image",
-        "user",
-        "client",
-        "key",
-        "rollout",
-        "maintenance",
-        "webhook",
-        "delivery",
-        "upload",
-        "chat",
-        "rule",
+        *("tenant", "image", "user", "client", "key", "rollout"),
+        *("maintenance", "webhook", "delivery", "upload", "chat", "rule", "store"),
     )
 }
 OWN_LIST = "/v1/admin/maintenance"
@@ -97,6 +87,8 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         hook = http.post(f"{base}/webhooks", json=endpoint).json()
         chat = http.post(f"{base}/whatsapp/chats", json={"chatJid": f"{MARK}@g.us", "name": MARK}).json()
         rule = http.post(f"{base}/whatsapp/rules", json={"text": MARK, "actions": ["ignore"]}).json()
+        share = {"kind": "nfs", "container": MARK}
+        store = http.post(f"{base}/stores", json=share).json()
         run = http.post(OWN_LIST, json={"tenantId": VICTIM, "type": "sweep", "dryRun": True}).json()
         http.patch(base, json={"settings": {"secret plan": MARK}})
         client.upload(picture(7732)[:-400], name=f"{MARK}.jpg")
@@ -114,6 +106,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         "dead_letter_id": letters[0]["deadLetterId"],
         "chat_id": chat["chatId"],
         "rule_id": rule["ruleId"],
+        "store_id": store["storeId"],
     }
     return Victim({**ids, "user_id": user["userId"], "prefix": key["prefix"], "client_id": app["clientId"]})
 

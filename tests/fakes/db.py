@@ -252,6 +252,10 @@ class FakePending:
                     event, due, released = row
                     self._rows[tenant_id, image_id] = (event, max(due, later), released)
 
+    def count(self, tenant_id: str) -> int:
+        with self._lock:
+            return sum(tenant == tenant_id for tenant, _ in self._rows)
+
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
         with self._lock:
             late = [(key, row) for key, row in self._rows.items() if row[2] and row[1] < now]

@@ -29,9 +29,11 @@ PORTS = {
     "object_queue": direct_uploads.ObjectQueue,
     "pending": ports.PendingImages,
     "publisher": ports.EventPublisher,
+    "registered_stores": ports.RegisteredStores,
     "retries": ports.RetryQueue,
     "rollouts": ports.Rollouts,
     "store": ports.ObjectStore,
+    "store_objects": ports.StoreObjects,
     "uploads": direct_uploads.DirectUploads,
     "usage": ports.UsageMeter,
     "vector_states": ports.VectorStates,
@@ -43,12 +45,14 @@ READS = {
     "images": {"totals", "find", "page", "after", "timeline", "with_digests"},
     "index": {"search", "vector_of", "existing", "scroll", "count", "ping"},
     "maintenance_runs": {"find", "of_tenant", "sweeps_due"},
-    "pending": set[str](),
+    "pending": {"count"},
     "publisher": {"connect", "ping"},
+    "registered_stores": {"find", "of_tenant", "of_container"},
     "retries": set[str](),
     "rollouts": {"find", "of_tenant", "unfinished"},
     "object_queue": set[str](),
     "store": {"get", "stream", "head", "list", "presign_get", "presign_put", "uploads", "uri", "key_of"},
+    "store_objects": {"find", "unseen", "in_state", "counts"},
     "uploads": {"find", "reserved"},
     "usage": {"days", "overview", "rows", "unmeasured"},
     "vector_states": {"indexed", "counts", "sample"},
@@ -76,6 +80,13 @@ def test_a_side_effect_has_a_point_before_and_one_after() -> None:
     store.put("a", b"1", "text/plain")
     assert (store.get("a"), store.uri("a")) == (b"1", "s3://tenant-acme/a")
     assert seen == ["store.put:before", "store.put:after"]
+
+
+def test_whichever_way_a_store_is_reached_its_side_effects_are_fault_points() -> None:
+    seen: list[str] = []
+    acme, stores = tenant("acme"), watched("stores", MemoryStores(), lambda point: bool(seen.append(point)))
+    stores.holding(acme, "s3://tenant-acme/a").delete(["a"])
+    assert seen == ["store.delete:before", "store.delete:after"]
 
 
 @pytest.mark.parametrize(("when", "stored"), [("before", []), ("after", ["a"])])

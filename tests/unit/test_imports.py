@@ -31,6 +31,8 @@ STAGES_KNOW = {
     "ports",
     "retries",
     "rollouts",
+    "store_messages",
+    "tenant_stores",
     "webhooks",
     "whatsapp",
 }
@@ -40,6 +42,7 @@ OWNERS = {
     "alembic": {"db"},
     "argon2": {"auth"},
     "authlib": {"identity"},
+    "azure": {"storage"},
     "aws_lambda_powertools": {"kafka", "telemetry.py"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "boto3": {"aws.py"},
@@ -56,6 +59,7 @@ OWNERS = {
     "pillow_heif": {"imaging"},
     "psycopg": {"auth", "db", "tenants.py"},
     "pydantic": {"api", "contracts", "kafka", "settings.py"},
+    "requests": {"egress"},
     "pydantic_settings": {"settings.py"},
     "qdrant_client": {"vectors"},
     "sqlalchemy": {"db"},
@@ -64,6 +68,8 @@ OWNERS = {
 }
 """Where in shared code a third-party package may be imported; anywhere else it is behind a port."""
 HEAVY = {
+    "azure",
+    "requests",
     "qdrant_client",
     "sqlalchemy",
     "alembic",

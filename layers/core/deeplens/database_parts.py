@@ -25,8 +25,10 @@ if TYPE_CHECKING:
         ImageRepository,
         MaintenanceRuns,
         PendingImages,
+        RegisteredStores,
         RequestCounters,
         Rollouts,
+        StoreObjects,
         StoreOwners,
         TenantDirectory,
         UsageMeter,
@@ -88,6 +90,18 @@ class DatabaseParts:
         from deeplens.db.maintenance import PostgresMaintenanceRuns
 
         return PostgresMaintenanceRuns(self.connections)
+
+    @cached_property
+    def registered_stores(self) -> RegisteredStores:
+        from deeplens.db.tenant_stores import PostgresRegisteredStores
+
+        return PostgresRegisteredStores(self.connections)
+
+    @cached_property
+    def store_objects(self) -> StoreObjects:
+        from deeplens.db.store_objects import PostgresStoreObjects
+
+        return PostgresStoreObjects(self.connections)
 
     @cached_property
     def uploads(self) -> DirectUploads:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         VectorIndex,
     )
     from deeplens.retries import Backoff
+    from deeplens.storage.registered import OpenStores
     from deeplens.tenants import Provisioning
     from deeplens.webhooks import WebhookSender, WebhookSigner
     from deeplens.whatsapp.chats import ChatCollection
@@ -208,7 +209,22 @@ class Parts(DatabaseParts):
     def stores(self) -> StoreResolver:
         from deeplens.storage.resolver import Stores
 
-        return Stores(self.settings)
+        return Stores(self.settings, self.open_stores)
+
+    @cached_property
+    def open_stores(self) -> OpenStores:
+        from deeplens.storage.registered import OpenStores
+
+        return OpenStores(self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress)
+
+    @cached_property
+    def scan_window(self) -> int:
+        """Smaller than the tenant's own window, so that uploads find a place beside a scan."""
+        return min(self.settings.scan_window, max(1, self.settings.tenant_window * 3 // 4))
+
+    @cached_property
+    def max_image_bytes(self) -> int:
+        return self.settings.max_image_bytes
 
     @cached_property
     def egress(self) -> EgressRules:

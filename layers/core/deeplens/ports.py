@@ -39,6 +39,9 @@ from deeplens.metering import UsageMeter as UsageMeter
 from deeplens.retries import RetryQueue as RetryQueue
 from deeplens.rollouts import Rollouts as Rollouts
 from deeplens.rollouts import VectorStates as VectorStates
+from deeplens.tenant_stores import RegisteredStores as RegisteredStores
+from deeplens.tenant_stores import StoreObjects as StoreObjects
+from deeplens.tenant_stores import TenantStore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +103,17 @@ class ObjectStore(Protocol):
 
 
 class StoreResolver(Protocol):
-    def for_tenant(self, tenant: Tenant) -> ObjectStore: ...
+    def for_tenant(self, tenant: Tenant) -> ObjectStore:
+        """Where DeepLens writes all that it has of a tenant."""
+
+    def holding(self, tenant: Tenant, uri: str) -> ObjectStore:
+        """The store of the tenant's that a URI lies in: the one above, or one that the tenant registered.
+
+        ``InvalidEvent`` for any other.
+        """
+
+    def registered(self, tenant: Tenant, store: TenantStore) -> ObjectStore:
+        """A store that the tenant registered. Raises only what is the tenant's own fault: ``TransientError``."""
 
 
 class VectorIndex(Protocol):
@@ -284,6 +297,9 @@ class PendingImages(Protocol):
 
     def postpone(self, images: Sequence[tuple[str, str, datetime]]) -> None:
         """Give (tenant_id, image_id, due) until ``due`` at least: something else will send them before."""
+
+    def count(self, tenant_id: str) -> int:
+        """How many images of a tenant are pending, released or waiting."""
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
         """Released images whose time is up, oldest first; they get a new due time. One query over all tenants."""

@@ -118,7 +118,14 @@ PROCESSING_DEADLETTER = Topic(
 IMAGES_MAINTENANCE = Topic(
     "deeplens.images.maintenance",
     events.ImageMaintenance,
-    producers=("search_api", "admin_api", "on_image_maintenance", "on_schedule"),
+    producers=(
+        "search_api",
+        "admin_api",
+        "on_image_maintenance",
+        "on_object_created",
+        "on_processing_completed",
+        "on_schedule",
+    ),
     consumers=("on_image_maintenance",),
     retry=IN_THE_BACKGROUND,
 )

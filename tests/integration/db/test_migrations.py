@@ -12,6 +12,7 @@ from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect
 from deeplens.db.directory import PostgresDirectory, database_url
 from deeplens.db.images import PostgresImages
+from deeplens.db.platform import store_models as _with_stores  # noqa: F401 - its table counts as well
 from deeplens.db.platform import upload_models as _with_uploads  # noqa: F401 - its tables count as well
 from deeplens.db.platform import usage_models as _with_usage  # noqa: F401 - the same
 from deeplens.db.platform.whatsapp_models import Base as PlatformBase
@@ -81,7 +82,7 @@ def test_migrating_twice_or_twice_at_once_is_fine(platform_url: str) -> None:
     with ThreadPoolExecutor(4) as workers:
         versions = list(workers.map(lambda _: migrate.upgrade(url, "tenant"), range(8)))
     assert set(versions) == {migrate.head("tenant")}
-    kept = {"images", "image_events", "image_models", "deleted_images", "storage_totals"}
+    kept = {"images", "image_events", "image_models", "deleted_images", "storage_totals", "store_objects"}
     assert tables(url) == {*kept, "alembic_version"}
 
 

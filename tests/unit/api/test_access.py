@@ -9,7 +9,7 @@ from deeplens.errors import DatabaseUnavailable
 
 from tests.unit.api.world import World, picture, tenant
 
-OPEN = {"/v1/health"}
+OPEN = {"/v1/health", "/v1/notifications/{tenant_id}/{store_id}"}
 WITHOUT_IMAGE = {
     "/v1/images",
     "/v1/images/check",

@@ -10,6 +10,8 @@ from tests.unit.pipeline.faults import PARTS, Faults, Part
 
 NEEDED: tuple[Part, ...] = ("store", "tenant database", "broker")
 UNNEEDED = tuple(part for part in PARTS if part not in (*NEEDED, "platform database"))
+COUNTING = 3
+"""The call that counts a request: nobody is refused because that failed."""
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_an_upload_that_a_part_leaves_half_done_is_not_accepted(
     with faults.at(call, "answer lost") if mode == "answer lost" else faults.from_call(call):
         first = world.upload(key="one")
     if first.status_code == 202:
-        assert call > faults.calls
+        assert call > faults.calls or (mode, call) == ("answer lost", COUNTING)
     else:
         assert_come_again(first)
     assert world.upload(key="one").status_code == 202

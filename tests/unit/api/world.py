@@ -17,6 +17,7 @@ from deeplens.egress.rules import EgressRules
 from deeplens.imaging import Limits
 from deeplens.pipeline.keys import processed_key
 from deeplens.settings import Settings
+from deeplens.storage.registered import OpenStores
 from deeplens.vectors.payload import payload_of
 from deeplens.webhooks import WebhookSigner
 from deeplens.whatsapp.secrets import WhatsAppSecrets
@@ -29,6 +30,7 @@ from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
+from tests.fakes.tenant_stores import FakeRegisteredStores, FakeSecrets, FakeStoreObjects
 from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue
 from tests.fakes.usage import FakeBudgets
 from tests.fakes.vectors import FakeIndex
@@ -120,6 +122,11 @@ class World:
         self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")
         self.chats, self.whatsapp_secrets = FakeChats(self.tenants), WhatsAppSecrets()
         self.egress = EgressRules()
+        self.registered_stores, self.store_objects = FakeRegisteredStores(self.tenants), FakeStoreObjects()
+        self.secret_store = FakeSecrets()
+        self.open_stores = OpenStores(
+            self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress
+        )
         self.maintenance_runs, self.sweep_grace = FakeMaintenanceRuns(), timedelta(days=1)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

@@ -44,6 +44,7 @@ from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.retries import FakeRetryQueue
 from tests.fakes.retries import message as sqs_message
 from tests.fakes.storage import MemoryStores
+from tests.fakes.tenant_stores import FakeRegisteredStores, FakeStoreObjects
 from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue, FakeStoreOwners
 from tests.fakes.usage import FakeBudgets
 from tests.fakes.vectors import FakeIndex
@@ -96,6 +97,9 @@ class Flow:
         )
         self.thumbnails_kept: timedelta | None = None
         self.alerts, self.alert_channel = FakeAlerts(self.dead_letters, self.maintenance_runs), RecordingChannel()
+        self.registered_stores, self.store_objects = FakeRegisteredStores(self.tenants), FakeStoreObjects()
+        self.scan_window, self.max_image_bytes = 3, 1 << 20
+        self.maintenance_runs.pending_of = self.pending.count
         self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
         self.chats, self.whatsapp = FakeChats(self.tenants), FakeWhatsApp()

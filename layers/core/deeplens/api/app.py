@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from deeplens.api import content, direct_uploads, events, images, receipts, search, usage
+from deeplens.api import content, direct_uploads, events, images, receipts, search, store_events, usage
 from deeplens.api.application import application
 from deeplens.api.parts import ApiParts
 from deeplens.api.quotas import RATE_LIMITED
@@ -17,6 +17,7 @@ TAGS = [
     {"name": "search", "description": "Find images by similarity."},
     {"name": "events", "description": "What happened to images, stage by stage."},
     {"name": "usage", "description": "What you use, and how much you may."},
+    {"name": "notifications", "description": "What stores of your own tell."},
     {"name": "service", "description": "About the API itself."},
 ]
 
@@ -27,4 +28,5 @@ def create_app(parts: ApiParts) -> FastAPI:
     routers = (images.router, receipts.router, content.router, events.router, search.router, usage.router)
     for router in (*routers, direct_uploads.checks, direct_uploads.router):
         app.include_router(router, responses=RATE_LIMITED)
+    app.include_router(store_events.router)
     return app

@@ -32,6 +32,9 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.ModelNotFound: 503,
     errors.ModelMismatch: 409,
     errors.TextUnsupported: 409,
+    errors.NotServed: 409,
+    errors.StoreNotReady: 409,
+    errors.ObjectChanged: 409,
     errors.TransientError: 503,
 }
 """The nearest class in the error's ancestry counts; what is not here is a fault of ours."""

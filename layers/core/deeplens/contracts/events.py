@@ -211,6 +211,7 @@ class ImageMaintenance(Event):
     subject: Subject | None = None
     job: str | None = Field(default=None, description="what a slice of longer work belongs to, e.g. a rollout")
     cursor: str | None = Field(default=None, description="where that slice begins")
+    keys: list[str] | None = Field(default=None, description="of objects in the store that job names")
 
     @model_validator(mode="after")
     def _an_image_has_its_id(self) -> Self:

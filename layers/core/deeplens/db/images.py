@@ -64,6 +64,7 @@ WITH result AS (
     FROM jsonb_to_recordset(%s) AS r(
         image_id text, generation int, step smallint, stage text, occurred_at timestamptz, duration_seconds float8,
         width int, height int, format text, mime_type text, completed_at timestamptz, processing_seconds float8,
+        sha256 text,
         model text, model_version text, error_code text, error_message text, error_retryable bool, attempt int)
     WHERE NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = r.image_id)
 ), present AS (  -- locked in the order of their ids, so that two batches never wait for each other
@@ -76,7 +77,7 @@ WITH result AS (
         generation = r.generation, step = r.step, updated_at = now(),
         width = coalesce(r.width, i.width), height = coalesce(r.height, i.height),
         format = coalesce(r.format, i.format), mime_type = coalesce(r.mime_type, i.mime_type),
-        completed_at = coalesce(r.completed_at, i.completed_at),
+        sha256 = coalesce(r.sha256, i.sha256), completed_at = coalesce(r.completed_at, i.completed_at),
         processing_seconds = coalesce(r.processing_seconds, i.processing_seconds),
         model = coalesce(r.model, i.model), model_version = coalesce(r.model_version, i.model_version),
         error_code = r.error_code, error_message = r.error_message, error_retryable = r.error_retryable,
@@ -91,7 +92,7 @@ FROM result r JOIN present p ON p.id = r.image_id AND p.generation <= r.generati
 ON CONFLICT DO NOTHING
 """
 CHANGES = frozenset(
-    ("width", "height", "format", "mime_type", "completed_at", "processing_seconds", "model", "model_version")
+    ("width", "height", "format", "mime_type", "sha256", "completed_at", "processing_seconds", "model", "model_version")
 )
 
 

@@ -129,6 +129,11 @@ class PostgresPending:
             connection.execute(LOCK, [sorted({tenant_id for tenant_id, _ in latest})])
             connection.execute(POSTPONE, columns)
 
+    def count(self, tenant_id: str) -> int:
+        with self.connections.platform() as connection:
+            row = connection.execute("SELECT count(*) AS n FROM pending_images WHERE tenant_id = %s", [tenant_id])
+            return int(row.fetchall()[0]["n"])
+
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
         with self.connections.platform() as connection:
             cursor = connection.execute(OVERDUE, {"now": now, "due": due, "limit": limit})

@@ -46,6 +46,7 @@ ERASED = {
     "budgetWarnings": "DELETE FROM usage_budget_warnings WHERE tenant_id = %s",
     "rollouts": "DELETE FROM model_rollouts WHERE tenant_id = %s",
     "maintenanceRuns": "DELETE FROM maintenance_runs WHERE tenant_id = %s",
+    "stores": "DELETE FROM tenant_stores WHERE tenant_id = %s",
     "uploads": "DELETE FROM direct_uploads WHERE tenant_id = %s",
     "webhooks": "DELETE FROM webhooks WHERE tenant_id = %s",
     "whatsAppReplies": "DELETE FROM whatsapp_replies WHERE tenant_id = %s",

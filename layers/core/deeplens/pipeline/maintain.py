@@ -7,20 +7,25 @@ from typing import ClassVar
 from deeplens.contracts.events import ImageMaintenance
 from deeplens.domain import Tenant
 from deeplens.errors import InvalidEvent
+from deeplens.limits import ResourceLimits
 from deeplens.pipeline.batch import by_tenant, followed_by
 from deeplens.pipeline.continue_rollout import ContinueRollout
 from deeplens.pipeline.delete_images import DeleteImages
 from deeplens.pipeline.measure_storage import MEASURE_STORAGE, MeasureStorage
+from deeplens.pipeline.observe_objects import ObserveObjects
 from deeplens.pipeline.optimise_storage import OptimiseStorage
 from deeplens.pipeline.outcome import Done, Failed, Outcome
 from deeplens.pipeline.run_slices import PagedWork, RunSlices
+from deeplens.pipeline.scan_store import LookAtObjects, ScanStore
 from deeplens.pipeline.sweep import Sweep
 from deeplens.ports import (
     Clock,
     ImageRepository,
     MaintenanceRuns,
     PendingImages,
+    RegisteredStores,
     Rollouts,
+    StoreObjects,
     StoreResolver,
     TenantDirectory,
     VectorIndex,
@@ -54,19 +59,29 @@ class Maintain:
         maintenance_runs: MaintenanceRuns,
         sweep_grace: timedelta,
         thumbnails_kept: timedelta | None,
+        registered_stores: RegisteredStores,
+        store_objects: StoreObjects,
+        scan_window: int,
+        default_limits: ResourceLimits,
+        max_image_bytes: int,
         clock: Clock,
     ) -> None:
         self._tenants, self._pending, self._pending_due, self._clock = tenants, pending, pending_due, clock
         self._runs = maintenance_runs
+        observe = ObserveObjects(
+            stores, images, pending, store_objects, pending_due, default_limits, max_image_bytes, clock
+        )
         works: dict[str, PagedWork] = {
             "sweep": Sweep(stores, images, index, vector_states, thumbnails_kept, clock),
             "storage-optimisation": OptimiseStorage(stores, images, thumbnails_kept, clock),
+            "store-scan": ScanStore(observe, stores, registered_stores, store_objects, pending, scan_window),
         }
         slices = RunSlices(maintenance_runs, works, backfill_window, sweep_grace, clock)
         self._jobs: dict[str, Job] = {
             "delete": DeleteImages(stores, images, index, clock),
             "rollout": ContinueRollout(rollouts, vector_states, index, backfill_window, clock),
             MEASURE_STORAGE: MeasureStorage(images, clock),
+            "store-objects": LookAtObjects(observe, registered_stores),
             **dict.fromkeys(works, slices),
         }
 

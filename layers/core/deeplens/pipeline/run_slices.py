@@ -23,11 +23,15 @@ REST = timedelta(seconds=50)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A piece of a run that was done, the events that follow from it, and where the next piece begins."""
+    """A piece of a run that was done, the events that follow from it, and where the next piece begins.
+
+    ``rest`` when it found no room for more: the run rests until somebody, or the schedule, carries it on.
+    """
 
     cursor: str
     report: Report
     events: tuple[Event, ...] = ()
+    rest: bool = False
 
 
 class PagedWork(Protocol):
@@ -72,17 +76,17 @@ class RunSlices:
             # The schedule carries it on when the tenant is active again.
             return Done(dropped=tenant.status)
         try:
-            done, asked, ended = self._work(tenant, run)
+            done, asked, ended, error = self._work(tenant, run)
         except DependencyUnavailable:
             raise
-        except PipelineError as error:
-            return self._give_up(run, error)
-        except Exception as error:
-            failure = unforeseen(error)
-            self._give_up(run, failure)
+        except Exception as fault:
+            failure = unforeseen(fault)
+            self._give_up(run, failure, Page(run.cursor, Report()))
             return Failed(failure)
-        resting = len(asked) >= self._window and not ended
+        resting = (done.rest or len(asked) >= self._window) and not ended
         now = self._clock.now()
+        if error is not None:
+            return self._give_up(run, error, done)
         moved = run.moved(done.cursor, done.report, now + (REST if resting else LOST_AFTER), now if ended else None)
         if not self._runs.move(moved, run.cursor):
             return Done(dropped="done by another")
@@ -91,23 +95,27 @@ class RunSlices:
             self._runs.changed([tenant.id], now)
         return Done(asked if ended or resting else (*asked, slice_of(moved, now)))
 
-    def _give_up(self, run: MaintenanceRun, error: PipelineError) -> Outcome:
+    def _give_up(self, run: MaintenanceRun, error: PipelineError, done: Page) -> Outcome:
         """End a run that its tenant's own store, say, does not let go on; the next sweep tries again."""
         now = self._clock.now()
-        ended = run.moved(run.cursor, Report(), now, now)
+        ended = run.moved(done.cursor, done.report, now, now)
         self._runs.move(replace(ended, error=f"{error.code}: {error}"), run.cursor)
         self._runs.changed([run.tenant_id], now)
-        return Done(dropped=error.code)
+        return Done(done.events, dropped=error.code)
 
-    def _work(self, tenant: Tenant, run: MaintenanceRun) -> tuple[Page, tuple[Event, ...], bool]:
-        """Pages until the time or the window is used up; whether they came to their end."""
+    def _work(self, tenant: Tenant, run: MaintenanceRun) -> tuple[Page, tuple[Event, ...], bool, PipelineError | None]:
+        """Pages until the time or the window is used up; whether they came to their end, or to an error."""
         deadline, before = self._monotonic() + SLICE_SECONDS, self._clock.now() - self._grace
         done = Page(run.cursor, Report())
-        for page in self._works[run.type].pages(tenant, run, before):
-            done = Page(page.cursor, done.report + page.report, (*done.events, *page.events))
-            if self._monotonic() > deadline or len(done.events) >= self._window:
-                return done, done.events, False
-        return done, done.events, True
+        try:
+            for page in self._works[run.type].pages(tenant, run, before):
+                done = Page(page.cursor, done.report + page.report, (*done.events, *page.events), page.rest)
+                if page.rest or self._monotonic() > deadline or len(done.events) >= self._window:
+                    return done, done.events, False, None
+        except PipelineError as error:
+            # What the pages before it asked for is asked for all the same.
+            return done, done.events, True, error
+        return done, done.events, True, None
 
 
 def slice_of(run: MaintenanceRun, now: datetime) -> ImageMaintenance:

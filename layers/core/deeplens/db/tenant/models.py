@@ -119,6 +119,20 @@ class StorageTotalsRow(Base):
     __table_args__ = (CheckConstraint("one", name="storage_totals_one"),)
 
 
+class StoreObjectRow(Base):
+    """Objects of the tenant's own stores as they were last seen; keys are in the order of their bytes."""
+
+    __tablename__ = "store_objects"
+
+    store_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    etag: Mapped[str]
+    image_id: Mapped[str]
+    version: Mapped[int]
+    state: Mapped[str]
+    run_id: Mapped[str | None]
+
+
 class DeletedImageRow(Base):
     """Tombstones, kept 37 days so that no late event revives an image."""
 
