@@ -8,6 +8,7 @@ from typing import Any, Literal
 from deeplens.contracts.events import Event, ImageUploaded
 from deeplens.contracts.search import MatchLabel
 from deeplens.limits import UNLIMITED, ResourceLimits
+from deeplens.videos import DEFAULT_SETTINGS, VideoSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Tenant:
     target : a second model that every image is embedded with, while one is rolled out or may be rolled back to.
     limits : its own; the platform's defaults fill in.
     notified : of what its webhooks want to be told.
+    video : how its videos become frames.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Tenant:
     target: ModelRef | None = None
     limits: ResourceLimits = UNLIMITED
     notified: frozenset[str] = frozenset()
+    video: VideoSettings = DEFAULT_SETTINGS
 
     @property
     def collection(self) -> str:
@@ -114,7 +117,7 @@ class Step(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """What is known when an upload is accepted."""
+    """What is known when an upload is accepted; of a frame also its video and its offset there."""
 
     id: str
     file_name: str
@@ -125,6 +128,8 @@ class NewImage:
     uploaded_at: datetime
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    video_id: str | None = None
+    frame_offset_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,8 @@ class ImageRecord:
     error_message: str | None = None
     error_retryable: bool | None = None
     attempt: int = 1
+    video_id: str | None = None
+    frame_offset_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +236,17 @@ class ImageQuery:
 
 @dataclass(frozen=True, slots=True)
 class SearchFilter:
-    """Payload filter of a search. ``metadata`` compares scalar values by equality; ``tags`` must all be present."""
+    """Payload filter of a search. ``metadata`` compares scalar values by equality; ``tags`` must all be present.
+
+    ``exclude_video_ids`` leaves out the frames of these videos.
+    """
 
     tags: tuple[str, ...] = ()
     metadata: dict[str, str | int | float | bool] = field(default_factory=dict)
     uploaded_from: datetime | None = None
     uploaded_before: datetime | None = None
     exclude_image_ids: tuple[str, ...] = ()
+    exclude_video_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

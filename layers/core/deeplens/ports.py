@@ -65,6 +65,9 @@ class ObjectStore(Protocol):
 
     def get(self, key: str) -> bytes: ...
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` on, fewer where the object ends before; none from behind its end."""
+
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         """Chunks in order; a missing key raises at the call, not at the first chunk."""
 
