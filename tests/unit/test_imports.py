@@ -26,6 +26,8 @@ STAGES_KNOW = {
     "ports",
     "retries",
     "rollouts",
+    "video",
+    "videos",
     "webhooks",
 }
 PURE = {"deeplens.auth.ports", "deeplens.vectors.payload"}
@@ -34,6 +36,7 @@ OWNERS = {
     "alembic": {"db"},
     "argon2": {"auth"},
     "authlib": {"identity"},
+    "av": {"video"},
     "aws_lambda_powertools": {"kafka", "telemetry.py"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "boto3": {"aws.py"},
@@ -65,6 +68,7 @@ HEAVY = {
     "cryptography",
     "fastapi",
     "PIL",
+    "av",
     "onnxruntime",
     "skimage",
 }
@@ -73,6 +77,7 @@ ALLOWED_HEAVY = {
     "admin_api": {"fastapi"},
     "identity_api": {"authlib", "cryptography", "fastapi"},
     "on_image_uploaded": {"PIL"},
+    "on_video_uploaded": {"PIL", "av"},
     "on_schedule": {"cryptography"},
     "on_indexing_requested": {"qdrant_client"},
     "on_image_maintenance": {"qdrant_client"},

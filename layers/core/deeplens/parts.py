@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deeplens.ports import Clock, Embedder, EventPublisher, RetryQueue, StoreResolver, VectorIndex
     from deeplens.retries import Backoff
     from deeplens.tenants import Provisioning
+    from deeplens.video.limits import VideoLimits
     from deeplens.webhooks import WebhookSender, WebhookSigner
 
 
@@ -51,6 +52,17 @@ class Parts(DatabaseParts):
 
         own = self.settings
         return Limits(own.max_image_bytes, own.max_image_pixels, own.max_image_frames)
+
+    @cached_property
+    def pending_videos_due(self) -> timedelta:
+        return timedelta(seconds=self.settings.pending_videos_due_seconds)
+
+    @cached_property
+    def video_limits(self) -> VideoLimits:
+        from deeplens.video.limits import VideoLimits
+
+        own = self.settings
+        return VideoLimits(own.max_video_bytes, own.max_video_seconds, segment_seconds=own.video_segment_seconds)
 
     @cached_property
     def sweep_grace(self) -> timedelta:

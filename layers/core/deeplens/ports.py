@@ -259,6 +259,11 @@ class PendingImages(Protocol):
         An image already pending keeps its event and its answer.
         """
 
+    def admit_frames(self, tenant_id: str, events: Sequence[ImageUploaded], due: datetime) -> list[ImageUploaded]:
+        """The same for frames of one tenant's videos, which have a smaller window within the tenant's, and wait behind
+        its other images. Returns the released ones, those of earlier calls included; the same frame is named once.
+        """
+
     def finish(self, images: Sequence[tuple[str, str]], due: datetime) -> list[ImageUploaded]:
         """Forget ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants."""
 

@@ -1,9 +1,9 @@
 """Videos: their nouns, and what the pipeline needs of a database to keep them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
 
 from deeplens.contracts.events import VideoUploaded
 from deeplens.limits import UNLIMITED, ResourceLimits
@@ -33,6 +33,20 @@ class VideoSettings:
 
 
 DEFAULT_SETTINGS = VideoSettings()
+
+
+def video_settings_of(row: Mapping[str, Any]) -> VideoSettings:
+    """The ``video`` of a tenant's row, by the names of the fields; what makes no sense there is left out."""
+    every, most = row.get("frame_every_seconds"), row.get("max_frames")
+    return VideoSettings(
+        float(every) if _positive(every) else DEFAULT_SETTINGS.frame_every_seconds,
+        int(most) if _positive(most) else DEFAULT_SETTINGS.max_frames,
+        row.get("in_duplicate_review") is True,
+    )
+
+
+def _positive(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +201,9 @@ class VideoRepository(Protocol):
     ) -> "list[ImageRecord]":
         """Live frames by offset, ``begin <= offset < end``."""
 
+    def frame_ids(self, tenant: "Tenant", video_id: str) -> list[str]:
+        """Ids of all its frames' rows, those of deleted ones included."""
+
     def finish_segment(self, tenant: "Tenant", video_id: str, segment: int) -> bool:
         """Note that all of a segment's frames are rows. True when that holds for all segments.
 
@@ -206,8 +223,8 @@ class VideoRepository(Protocol):
 class PendingVideos(Protocol):
     """Accepted videos whose segments are not all done, over all tenants. Raises ``DatabaseUnavailable``."""
 
-    def admit(self, event: VideoUploaded, due: datetime) -> None:
-        """Remember an accepted video before anything else is written; a repeat keeps its event."""
+    def admit(self, event: VideoUploaded, due: datetime) -> VideoUploaded:
+        """Remember an accepted video before anything else is written; returns the event that came first."""
 
     def postpone(self, tenant_id: str, video_id: str, due: datetime) -> None:
         """Something is under way: it need not be sent again before ``due``."""

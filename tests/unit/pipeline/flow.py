@@ -17,6 +17,7 @@ from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS
 from deeplens.pipeline.complete import Complete
 from deeplens.pipeline.embed import Embed
+from deeplens.pipeline.extract_frames import ExtractFrames
 from deeplens.pipeline.fail import Fail
 from deeplens.pipeline.index import Index
 from deeplens.pipeline.maintain import Maintain
@@ -26,6 +27,7 @@ from deeplens.pipeline.preprocess import Preprocess
 from deeplens.pipeline.send_again import SendAgain
 from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.topics import RETRIES, TOPIC_OF, topic_of
+from deeplens.video.limits import VideoLimits
 from deeplens.webhooks import WebhookSigner
 
 from tests.fakes.db import FakeDirectory, FakeImages, FakePending, FakeUsage
@@ -36,11 +38,12 @@ from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.retries import FakeRetryQueue
 from tests.fakes.storage import MemoryStores
 from tests.fakes.vectors import FakeIndex
+from tests.fakes.videos import FakePendingVideos, FakeVideos
 from tests.fakes.webhooks import FakeWebhooks, RecordingSender
 from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
 
 TARGET = ModelRef("deeplens-visual", "2", 12)
-STAGES = (Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, Notify, StoreDeadLetters)
+STAGES = (ExtractFrames, Preprocess, Embed, Index, Complete, Fail, Maintain, Meter, Notify, StoreDeadLetters)
 
 
 class SilentInvocation:
@@ -55,6 +58,7 @@ class Flow:
     """Topics are queues; ``run`` hands every record to its consumer until all are quiet."""
 
     window: int = 200
+    frames_window: int | None = None
     records: dict[str, deque[dict[str, Any]]] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     handled: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
@@ -62,7 +66,9 @@ class Flow:
     def __post_init__(self) -> None:
         self.acme, self.other = tenant("acme"), tenant("other")
         self.tenants = FakeDirectory(self.acme, self.other)
-        self.images, self.pending = FakeImages(), FakePending(self.window)
+        self.images, self.pending = FakeImages(), FakePending(self.window, self.frames_window)
+        self.videos, self.pending_videos = FakeVideos(self.images), FakePendingVideos()
+        self.video_limits, self.pending_videos_due = VideoLimits(segment_seconds=4), timedelta(minutes=30)
         self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL, TARGET)
         self.dead_letters, self.usage, self.clock = FakeDeadLetters(), FakeUsage(), TickingClock()
         self.publisher, self.limits = RecordingPublisher(), Limits()

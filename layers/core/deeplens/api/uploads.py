@@ -203,6 +203,8 @@ def event_of(tenant: Tenant, image: ImageRecord) -> ImageUploaded:
         uploaded_at=image.uploaded_at,
         metadata={"sha256": image.sha256},
         generation=image.generation if image.generation > 1 else None,
+        video_id=image.video_id,
+        frame_offset_seconds=image.frame_offset_seconds,
     )
 
 

@@ -10,15 +10,16 @@ from deeplens.db.credentials import tenant_url
 from deeplens.domain import ModelRef, Tenant, Thresholds
 from deeplens.errors import TenantNotFound
 from deeplens.limits import limits_of
+from deeplens.videos import video_settings_of
 
 CACHE_SECONDS = 10.0
 MOST_KNOWN = 5000
 COLUMNS = """
 t.id, t.name, t.status, t.database_server, t.database_name, t.schema_version, t.storage_uri, t.qdrant_url,
 t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
-m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified
+m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified, coalesce(to_jsonb(t) -> 'video', '{}') AS video
 """
-"""``notified`` by way of JSON, as the schema before has no such column."""
+"""``notified`` and ``video`` by way of JSON, as the schema before has no such columns."""
 TENANTS = f"""
 SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
 """  # noqa: S608
@@ -76,6 +77,7 @@ def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) ->
         else None,
         limits=limits_of(row["limits"]),
         notified=frozenset(row["notified"]),
+        video=video_settings_of(row["video"]),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from deeplens.contracts.events import DeadLetter, Event, Failure, ImageEvent, ProcessingFailed, Subject
+from deeplens.contracts.events import DeadLetter, Event, Failure, ImageEvent, ProcessingFailed, Subject, VideoUploaded
 from deeplens.domain import OutgoingMessage
 from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError, TimeUp
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
@@ -178,6 +178,8 @@ def _identity(event: Event | None) -> dict[str, Any]:
     subject: Subject = "record"
     if isinstance(event, ImageEvent) and image_id:
         subject = "image"
+    elif isinstance(event, VideoUploaded):
+        return {"image_id": None, "video_id": event.video_id, "tenant_id": tenant_id, "subject": "video"}
     elif tenant_id:
         subject = "tenant"
     return {"image_id": image_id, "tenant_id": tenant_id, "subject": subject}

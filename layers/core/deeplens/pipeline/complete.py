@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from deeplens.contracts.events import ProcessingCompleted, TenantUsage
-from deeplens.domain import StageResult, Step, Tenant
+from deeplens.contracts.events import ProcessingCompleted, TenantNotification, TenantUsage
+from deeplens.domain import ImageRecord, StageResult, Step, Tenant
 from deeplens.pipeline.batch import by_tenant, followed_by, merge, split_current
 from deeplens.pipeline.notifications import image_completed
 from deeplens.pipeline.outcome import Done, Outcome
@@ -45,7 +45,7 @@ class Complete:
     def _complete_tenant(self, tenant: Tenant, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
         work, ended = split_current(batch, self._images.find(tenant, [event.image_id for event in batch]))
         self._images.advance(tenant, [self._result(event) for event, _ in work])
-        return merge(len(batch), ended, [Done((_usage(event), *image_completed(tenant, event))) for event, _ in work])
+        return merge(len(batch), ended, [Done((_usage(event), *_told(tenant, event, row))) for event, row in work])
 
     def _result(self, event: ProcessingCompleted) -> StageResult:
         return StageResult(
@@ -56,6 +56,11 @@ class Complete:
             event.completed_at,
             changes={"completed_at": event.completed_at, "processing_seconds": event.processing_time},
         )
+
+
+def _told(tenant: Tenant, event: ProcessingCompleted, row: ImageRecord) -> tuple[TenantNotification, ...]:
+    """Nothing of frames: a film would be told of a thousand times."""
+    return () if row.video_id else image_completed(tenant, event)
 
 
 def _usage(event: ProcessingCompleted) -> TenantUsage:

@@ -10,6 +10,7 @@ from deeplens.errors import InvalidEvent
 from deeplens.pipeline.batch import by_tenant, followed_by
 from deeplens.pipeline.continue_rollout import ContinueRollout
 from deeplens.pipeline.delete_images import DeleteImages
+from deeplens.pipeline.delete_videos import DeleteVideos
 from deeplens.pipeline.optimise_storage import OptimiseStorage
 from deeplens.pipeline.outcome import Done, Failed, Outcome
 from deeplens.pipeline.run_slices import PagedWork, RunSlices
@@ -25,6 +26,7 @@ from deeplens.ports import (
     VectorIndex,
     VectorStates,
 )
+from deeplens.videos import PendingVideos, VideoRepository
 
 type Job = Callable[[Tenant, Sequence[ImageMaintenance]], list[Outcome]]
 
@@ -45,6 +47,8 @@ class Maintain:
         stores: StoreResolver,
         images: ImageRepository,
         index: VectorIndex,
+        videos: VideoRepository,
+        pending_videos: PendingVideos,
         vector_states: VectorStates,
         rollouts: Rollouts,
         backfill_window: int,
@@ -63,6 +67,7 @@ class Maintain:
         slices = RunSlices(maintenance_runs, works, backfill_window, sweep_grace, clock)
         self._jobs: dict[str, Job] = {
             "delete": DeleteImages(stores, images, index, clock),
+            "delete-video": DeleteVideos(stores, videos, pending_videos, clock),
             "rollout": ContinueRollout(rollouts, vector_states, index, backfill_window, clock),
             **dict.fromkeys(works, slices),
         }
@@ -80,10 +85,15 @@ class Maintain:
 
     def _maintain_tenant(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
-        for kind in dict.fromkeys(event.maintenance_type for event in batch):
-            mine = [event for event in batch if event.maintenance_type == kind]
+        for kind in dict.fromkeys(map(kind_of, batch)):
+            mine = [event for event in batch if kind_of(event) == kind]
             outcomes.update(zip(map(id, mine), self._jobs.get(kind, unknown)(tenant, mine), strict=True))
         return [outcomes[id(event)] for event in batch]
+
+
+def kind_of(event: ImageMaintenance) -> str:
+    """The job's name; deletions of videos are other work than those of images."""
+    return f"{event.maintenance_type}-video" if event.subject == "video" else event.maintenance_type
 
 
 def unknown(_: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:

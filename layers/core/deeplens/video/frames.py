@@ -19,8 +19,8 @@ from deeplens.videos import Segment
 CUT = 0.2
 """FFmpeg's scene score, 0 to 1, from which two frames are of two scenes."""
 COMPARED_WIDTH = 160
-LEAST_STEP_SECONDS = 1 / 13
-"""Between frames that are compared: of 60 a second every fifth."""
+COMPARED_PER_SECOND = 12
+"""At least, where there are so many frames: of 60 a second every fifth is compared."""
 MISSING_SECONDS = 2.0
 """A segment whose pictures begin so late, or not at all, is cut off."""
 
@@ -40,20 +40,19 @@ class SceneCuts:
     """
 
     def __init__(self, stream: VideoStream) -> None:
-        self._time_base = stream.time_base
-        self._graph, self._format = self._made(None), ()
-        self._seen = -math.inf
+        self._time_base, self._number = stream.time_base, -1
+        self._step = max(1, int((stream.average_rate or 0) / COMPARED_PER_SECOND))
+        self._graph: Graph | None = None
+        self._format = (0, 0, "")
 
-    def __call__(self, offset: float, frame: av.VideoFrame) -> bool:
-        if offset - self._seen < LEAST_STEP_SECONDS:
+    def __call__(self, frame: av.VideoFrame) -> bool:
+        self._number += 1
+        if self._number % self._step:
             return False
-        self._seen = offset
-        changed = self._format != (frame.width, frame.height, frame.format.name)
-        if changed or self._graph is None:
-            # FFmpeg cannot compare pictures of two sizes; who changes the size begins anew.
-            self._format = (frame.width, frame.height, frame.format.name)
-            self._graph = self._made(frame)
-        assert self._graph is not None
+        shape = frame.width, frame.height, frame.format.name
+        if self._graph is None or shape != self._format:
+            # Pictures of two shapes cannot be compared; a stream that changes it begins anew.
+            self._graph, self._format = self._compared(frame), shape
         self._graph.push(frame)
         try:
             self._graph.pull()
@@ -61,9 +60,7 @@ class SceneCuts:
             return False
         return True
 
-    def _made(self, frame: av.VideoFrame | None) -> Graph | None:
-        if frame is None:
-            return None
+    def _compared(self, frame: av.VideoFrame) -> Graph:
         graph = Graph()
         nodes = [
             graph.add_buffer(
@@ -91,7 +88,7 @@ def frames_of(file: RangedFile, segment: Segment, patience: Patience) -> Iterato
             if offset >= segment.end_seconds and not segment.last:
                 break
             first = min(first, offset)
-            if picker.wants(offset, cut=cuts(offset, frame)):
+            if picker.wants(offset, cut=cuts(frame)):
                 yield Frame(offset, jpeg_of(stream, frame))
         if first >= min(segment.end_seconds, segment.begin_seconds + MISSING_SECONDS + segment.every_seconds):
             raise VideoTruncated(f"no pictures from second {segment.begin_seconds:.0f} on: the file ends before")

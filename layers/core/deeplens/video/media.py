@@ -48,9 +48,7 @@ def opened(file: RangedFile, kind: VideoType) -> Iterator[tuple[InputContainer, 
     """A container and its video stream. Raises ``VideoCorrupt`` for what FFmpeg makes nothing of."""
     try:
         file.seek(0)
-        with av.open(
-            file, format=kind.demuxer, io_open=_no_other_file, buffer_size=BUFFER_BYTES
-        ) as container:
+        with av.open(file, "r", format=kind.demuxer, io_open=_no_other_file, buffer_size=BUFFER_BYTES) as container:
             yield container, _video_stream(container)
     except DeepLensError:
         raise

@@ -8,6 +8,8 @@ from deeplens.videos import Segment, VideoFacts, VideoSettings
 PIXELS_PER_SEGMENT = 24e9
 """Four minutes of decoding at 100 megapixels a second, which two slow cores reach with any codec."""
 ASSUMED_FPS = 30.0
+ROUNDING = 0.002
+"""Seconds; times in files are whole numbers of small units."""
 LEAST_GAP_SECONDS = 0.5
 """Between a frame and a cut: flashes and fast editing give no frame each."""
 
@@ -47,7 +49,7 @@ class FramePicker:
     def wants(self, offset: float, *, cut: bool) -> bool:
         """Whether to keep the frame at ``offset`` seconds; called in their order."""
         since = offset - self._last
-        due = since >= self._segment.every_seconds
+        due = since >= self._segment.every_seconds - ROUNDING
         spare = cut and since >= LEAST_GAP_SECONDS and self._left > self._due_after(offset)
         if not self._left or not (due or spare):
             return False

@@ -10,7 +10,6 @@ from deeplens.errors import (
     VideoTooLarge,
     VideoTooLong,
 )
-from deeplens.imaging.upright import upright_jpeg
 from deeplens.video.containers import check_container
 from deeplens.video.limits import VideoLimits
 from deeplens.video.media import Patience, duration_of, frames_from, opened
@@ -63,7 +62,9 @@ def _checked_codec(stream: VideoStream, limits: VideoLimits) -> str:
         raise VideoCodecUnsupported("the video's codec is unknown")
     codec = context.codec.canonical_name
     if codec not in limits.codecs:
-        raise VideoCodecUnsupported(f"videos in {codec} are not accepted; accepted are {', '.join(sorted(limits.codecs))}")
+        raise VideoCodecUnsupported(
+            f"videos in {codec} are not accepted; accepted are {', '.join(sorted(limits.codecs))}"
+        )
     if context.width * context.height > limits.max_pixels:
         detail = f"{context.width} × {context.height} pixels; at most {limits.max_pixels} are accepted"
         raise VideoTooLarge(detail)

@@ -20,7 +20,8 @@ def jpeg_of(stream: VideoStream, frame: VideoFrame, side: int = FRAME_SIDE) -> b
     width, height = _square(stream, frame)
     scale = min(1.0, side / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return upright_jpeg(frame.to_image(width=size[0], height=size[1]), frame.rotation, side)
+    image = frame.to_image(width=size[0], height=size[1])  # type: ignore[no-untyped-call]
+    return upright_jpeg(image, frame.rotation, side)
 
 
 def _square(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
