@@ -21,6 +21,7 @@ STAGES_KNOW = {
     "domain",
     "errors",
     "imaging",
+    "limits",
     "maintenance",
     "pipeline",
     "ports",

@@ -236,10 +236,7 @@ class ImageQuery:
 
 @dataclass(frozen=True, slots=True)
 class SearchFilter:
-    """Payload filter of a search. ``metadata`` compares scalar values by equality; ``tags`` must all be present.
-
-    ``exclude_video_ids`` leaves out the frames of these videos.
-    """
+    """Payload filter of a search. ``metadata`` compares scalar values by equality; ``tags`` must all be present."""
 
     tags: tuple[str, ...] = ()
     metadata: dict[str, str | int | float | bool] = field(default_factory=dict)

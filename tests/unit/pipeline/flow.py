@@ -9,12 +9,13 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from deeplens.contracts.events import Event, ImageUploaded
+from deeplens.contracts.events import Event, ImageUploaded, VideoUploaded
 from deeplens.domain import ModelRef, NewImage, OutgoingMessage, OutgoingRecord
 from deeplens.imaging import Limits
 from deeplens.kafka.dead_letters import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS
+from deeplens.pipeline.accept_video import AcceptVideo
 from deeplens.pipeline.complete import Complete
 from deeplens.pipeline.embed import Embed
 from deeplens.pipeline.extract_frames import ExtractFrames
@@ -28,6 +29,7 @@ from deeplens.pipeline.send_again import SendAgain
 from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.topics import RETRIES, TOPIC_OF, topic_of
 from deeplens.video.limits import VideoLimits
+from deeplens.videos import NewVideo
 from deeplens.webhooks import WebhookSigner
 
 from tests.fakes.db import FakeDirectory, FakeImages, FakePending, FakeUsage
@@ -115,6 +117,22 @@ class Flow:
         if admission.released:
             self.send(event)
         return event
+
+    def accept_video(self, body: bytes, video_id: str = "vid_1", owner: Any = None) -> VideoUploaded | None:
+        """What the API leaves behind when it accepts a video."""
+        owner = owner or self.acme
+        store, key = self.stores.for_tenant(owner), f"videos/{video_id}.mp4"
+        video = NewVideo(
+            video_id, "film.mp4", store.uri(key), "video/mp4", len(body), self.clock.now(), None, ("film",)
+        )
+        accept = AcceptVideo(self.videos, self.pending_videos, self.pending_videos_due, self.clock)
+        _, event = accept(owner, video, store=lambda: store.put(key, body, "video/mp4"))
+        if event:
+            self.send(event)
+        return event
+
+    def video(self, video_id: str = "vid_1") -> Any:
+        return self.videos.find(self.acme, video_id)
 
     def send(self, event: Event, event_id: str = "") -> None:
         self.put(topic_of(event).name, event.to_wire(), event_id)
