@@ -6,10 +6,10 @@ import httpx
 import pytest
 from deeplens.errors import DatabaseUnavailable
 
-from tests.unit.api.world import World, picture, tenant
+from tests.unit.api.world import MP4_HEAD, World, picture, tenant, video_beside
 
 OPEN = {"/v1/health"}
-WITHOUT_IMAGE = {"/v1/images", "/v1/search/image", "/v1/search/text", "/v1/usage"}
+WITHOUT_IMAGE = {"/v1/images", "/v1/videos", "/v1/search/image", "/v1/search/text", "/v1/usage"}
 ROUTES = [
     (method.upper(), path)
     for path, operations in World().app.openapi()["paths"].items()
@@ -29,11 +29,18 @@ def call(world: World, client: httpx.Client, method: str, path: str, image_id: s
         extra = {"json": {"text": "red"}}
     elif method == "POST":
         extra = {"files": {"file": ("a.jpg", picture(0))}}
-    return client.request(method, path.format(image_id=image_id, size="small"), **extra)
+    if path == "/v1/videos" and method == "POST":
+        extra = {"files": {"file": ("a.mp4", MP4_HEAD)}}
+    return client.request(method, filled(path, image_id), **extra)
+
+
+def filled(path: str, image_id: str) -> str:
+    """The path of a route about an image, or about the video beside it."""
+    return path.format(image_id=image_id, video_id=video_beside(image_id), size="small")
 
 
 def test_every_route_is_known_to_these_tests() -> None:
-    assert len(ROUTES) == 14
+    assert len(ROUTES) == 21
     assert ("GET", "/v1/images/{image_id}/similar") in ROUTES
 
 
@@ -50,6 +57,7 @@ def test_no_route_answers_without_a_key(world: World, method: str, path: str) ->
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_another_tenants_images_do_not_exist(world: World, method: str, path: str) -> None:
     image_id = world.searchable(0, tags=["mine"])
+    world.video(video_beside(image_id))
     objects, sent = world.stored(), list(world.publisher.sent)
     row = world.images.find(world.acme, [image_id])
     thief = world.client_of(world.other)
@@ -58,9 +66,9 @@ def test_another_tenants_images_do_not_exist(world: World, method: str, path: st
 
     if path not in WITHOUT_IMAGE:
         assert answer.status_code == 404
-    assert image_id not in answer.text.replace(f"There is no image {image_id}", "").replace(path, "").replace(
-        f'"instance":"{path.format(image_id=image_id, size="small")}"', ""
-    )
+    told = answer.text.replace(f'"instance":"{filled(path, image_id)}"', "")
+    for kind, one in (("image", image_id), ("video", video_beside(image_id))):
+        assert one not in told.replace(f"There is no {kind} {one}", "")
     assert world.images.find(world.acme, [image_id]) == row
     assert world.stored() == objects
     assert [m for m in world.publisher.sent[len(sent) :] if getattr(m.event, "tenant_id", "") == "tenant_acme"] == []
@@ -71,6 +79,7 @@ def test_a_refusal_is_the_same_for_unknown_and_for_foreign_images(world: World, 
     if path in WITHOUT_IMAGE:
         return
     foreign = world.searchable(0)
+    world.video(video_beside(foreign))
     thief = world.client_of(world.other)
 
     theirs, nobodys = (call(world, thief, method, path, image_id) for image_id in (foreign, "img_nobodys"))
@@ -82,6 +91,7 @@ def test_a_refusal_is_the_same_for_unknown_and_for_foreign_images(world: World, 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_a_key_needs_the_routes_scope(world: World, method: str, path: str) -> None:
     image_id = world.searchable(0)
+    world.video(video_beside(image_id))
     reading = method == "GET" or path.startswith("/v1/search/")
     needed, other = ("deeplens.api.read", "deeplens.api.write")[:: 1 if reading else -1]
 
@@ -92,7 +102,7 @@ def test_a_key_needs_the_routes_scope(world: World, method: str, path: str) -> N
     assert needed in refused.json()["detail"]
     # The default model embeds no texts, what is searchable has not failed, and a live image has no receipt.
     by_state = {"/problems/text-unsupported", "/problems/image-not-failed", "/problems/image-not-deleted"}
-    assert allowed.status_code < 300 or allowed.json()["type"] in by_state
+    assert allowed.status_code in (*range(300), 307) or allowed.json()["type"] in by_state
 
 
 @pytest.mark.parametrize("name", ["suspended", "deleting", "unknown"])

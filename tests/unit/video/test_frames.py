@@ -2,6 +2,7 @@
 
 import math
 from io import BytesIO
+from itertools import pairwise
 
 import pytest
 from deeplens.errors import VideoTooSlow, VideoTruncated
@@ -42,7 +43,7 @@ def test_segments_meet_without_a_gap_and_without_a_frame_twice(codec: str, conta
 
     assert offsets == sorted(set(offsets))
     assert {round(cut) for cut in offsets} >= {0, 3, 6, 9}
-    assert max(after - before for before, after in zip(offsets, offsets[1:], strict=False)) <= 1.01
+    assert max(after - before for before, after in pairwise(offsets)) <= 1.01
 
 
 def test_a_variable_rate_is_told_by_times_not_by_counting() -> None:
@@ -138,7 +139,7 @@ def test_a_plan_covers_the_film_within_its_frames(
     assert sum(one.max_frames for one in segments) == frames
     assert [one.number for one in segments] == list(range(count))
     assert [one.last for one in segments] == [*[False] * (count - 1), True]
-    assert all(before.end_seconds <= after.begin_seconds for before, after in zip(segments, segments[1:], strict=False))
+    assert all(before.end_seconds <= after.begin_seconds for before, after in pairwise(segments))
     assert all(math.ceil((s.end_seconds - s.begin_seconds) / s.every_seconds) <= s.max_frames + 1 for s in segments)
 
 

@@ -1,5 +1,6 @@
 """/v1/admin/tenants: create, look at, suspend, resume, delete."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -12,6 +13,7 @@ from deeplens.api.usage import usage_of
 from deeplens.built_in import BUILT_IN_MODEL
 from deeplens.contracts.api import ModelVersion, Usage, UsageQuery
 from deeplens.contracts.tenants import LimitsView, Placed, Status, TenantChange, TenantPage, TenantRequest, TenantView
+from deeplens.contracts.videos import VideoSettingsView
 from deeplens.db.tenant_records import TenantRecord
 from deeplens.domain import ModelRef, TenantStatus
 from deeplens.errors import ApiError
@@ -64,6 +66,8 @@ def tenant_detail(record: AdministeredRecord) -> TenantView:
 def change_tenant(parts: Admin, record: AdministeredRecord, wanted: TenantChange) -> TenantView:
     _require(record, "provisioning", "active", "suspended")
     parts.tenant_records.change(record.id, wanted.name, wanted.settings)
+    if wanted.video:
+        parts.tenant_records.change_video(record.id, wanted.video.model_dump(exclude_none=True))
     return view_of(parts, record.id)
 
 
@@ -132,6 +136,7 @@ def shown(record: TenantRecord) -> TenantView:
         ),
         limits=LimitsView(**record.limits.given()),
         settings=record.settings,
+        video=VideoSettingsView(**asdict(record.video)),
         progress=record.progress,
     )
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from deeplens.api import content, images, problems, receipts, search, usage
+from deeplens.api import content, images, problems, receipts, search, usage, videos
 from deeplens.api.auth import OAUTH
 from deeplens.api.files import form_of
 from deeplens.api.middleware import BodyLimit, RequestContext
@@ -12,12 +12,13 @@ from deeplens.api.parts import ApiParts
 from deeplens.api.quotas import RATE_LIMITED
 from deeplens.contracts.api import Health
 
-DESCRIPTION = """Upload images and find similar ones.
+DESCRIPTION = """Upload images and videos and find similar ones.
 
 Every request carries a bearer token or `X-API-Key`; these decide the tenant. Errors are `application/problem+json`
 (RFC 9457)."""
 TAGS = [
     {"name": "images", "description": "Upload, follow, list, amend and delete images."},
+    {"name": "videos", "description": "Upload, follow, list and delete videos; searches find their frames."},
     {"name": "search", "description": "Find images by similarity."},
     {"name": "usage", "description": "What you use, and how much you may."},
     {"name": "service", "description": "About the API itself."},
@@ -29,7 +30,7 @@ FORM_OVERHEAD_BYTES = 128 * 1024
 def create_app(parts: ApiParts) -> FastAPI:
     """The search API over ``parts``; none of them is touched before a request needs it."""
     app = application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
-    for router in (images.router, receipts.router, content.router, search.router, usage.router):
+    for router in (images.router, receipts.router, content.router, videos.router, search.router, usage.router):
         app.include_router(router, responses=RATE_LIMITED)
     return app
 

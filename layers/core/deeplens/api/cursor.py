@@ -1,4 +1,4 @@
-"""Where a page ended, as an opaque string: (time, id) of its last image or dead letter.
+"""Where a page ended, as an opaque string: (time, id) of its last image, video or dead letter.
 
 It needs no signature: it only ever narrows what the caller may list.
 """
@@ -11,6 +11,7 @@ from datetime import datetime
 from fastapi.exceptions import RequestValidationError
 
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
+VIDEO_ID = re.compile(r"vid_[a-z0-9]{1,40}")
 LETTER_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 

@@ -9,11 +9,13 @@ from fastapi import Depends, Path
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
-from deeplens.api.problems import image_not_found
+from deeplens.api.problems import image_not_found, video_not_found
 from deeplens.contracts.api import ID, Metadata, Tags
+from deeplens.contracts.videos import VIDEO_ID as VIDEO
 from deeplens.errors import ApiError
 
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
+VIDEO_ID = re.compile(r"vid_[a-z0-9]{1,40}")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 MAX_FILE_NAME = 200
@@ -29,7 +31,15 @@ def image_id_in_path(image_id: Annotated[str, Path(examples=[ID])]) -> str:
     return image_id
 
 
+def video_id_in_path(video_id: Annotated[str, Path(examples=[VIDEO])]) -> str:
+    """What cannot be an id is no video either."""
+    if not VIDEO_ID.fullmatch(video_id):
+        raise video_not_found("of this id")
+    return video_id
+
+
 ImageIdInPath = Annotated[str, Depends(image_id_in_path)]
+VideoIdInPath = Annotated[str, Depends(video_id_in_path)]
 
 
 def tags_of(form: Sequence[str]) -> tuple[str, ...]:
@@ -61,11 +71,11 @@ def idempotency_key(given: str | None) -> str | None:
     raise ApiError(400, "invalid-idempotency-key", "Invalid Idempotency-Key", detail)
 
 
-def file_name_of(given: str | None, extension: str) -> str:
+def file_name_of(given: str | None, extension: str, kind: str = "image") -> str:
     """The last part of what the client calls the file, without anything that could mislead a terminal or a header."""
     last = re.split(r"[/\\]", given or "")[-1]
     name = UNPRINTABLE.sub("", last).strip().strip(".")
-    return name[-MAX_FILE_NAME:] or f"image{extension}"
+    return name[-MAX_FILE_NAME:] or f"{kind}{extension}"
 
 
 def refusal(place: str, path: Sequence[str | int], message: str) -> RequestValidationError:

@@ -20,6 +20,10 @@ def new_image_id(at: datetime) -> str:
 
 
 def keyed_image_id(tenant_id: str, idempotency_key: str) -> str:
+    return keyed_id("img", tenant_id, idempotency_key)
+
+
+def keyed_id(prefix: str, tenant_id: str, idempotency_key: str) -> str:
     """The same id for the same key of the same tenant, so that a repeat resumes without any look-up."""
     digest = hashlib.sha256(f"{tenant_id}\0{idempotency_key}".encode()).digest()
-    return "img_" + b32encode(digest).decode().lower()[:LENGTH]
+    return f"{prefix}_" + b32encode(digest).decode().lower()[:LENGTH]

@@ -25,6 +25,7 @@ from deeplens.ports import (
     VectorStates,
 )
 from deeplens.settings import Settings
+from deeplens.videos import PendingVideos, VideoRepository
 from deeplens.webhooks import Webhooks, WebhookSigner
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ class ApiParts(Protocol):
     def request_counters(self) -> RequestCounters: ...
     @property
     def usage(self) -> UsageMeter: ...
+    @property
+    def videos(self) -> VideoRepository: ...
+    @property
+    def pending_videos(self) -> PendingVideos: ...
+    @property
+    def pending_videos_due(self) -> timedelta: ...
 
 
 class AdminParts(ApiParts, Protocol):

@@ -24,6 +24,9 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.FileTooLarge: 413,
     errors.UnsupportedFormat: 415,
     errors.InvalidImage: 422,
+    errors.VideoFormatUnsupported: 415,
+    errors.InvalidVideo: 422,
+    errors.VideoNotFound: 404,
     errors.ObjectNotFound: 404,
     errors.TenantNotFound: 403,
     errors.ImageNotFound: 404,
@@ -45,6 +48,10 @@ CODE_OF = {
 
 def image_not_found(image_id: str) -> ApiError:
     return ApiError(404, "image-not-found", "Image not found", f"There is no image {image_id}.")
+
+
+def video_not_found(video_id: str) -> ApiError:
+    return ApiError(404, "video-not-found", "Video not found", f"There is no video {video_id}.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -162,8 +162,12 @@ def same_upload(found: ImageRecord | Tombstone, upload: Upload) -> ImageRecord:
 def same_bytes(sha256: str | None, upload: Upload) -> None:
     """Refuse an idempotency key that came with another file before."""
     if sha256 != upload.sha256:
-        detail = "This Idempotency-Key was used for another file; every upload needs its own key."
-        raise ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
+        raise reused_key()
+
+
+def reused_key() -> ApiError:
+    detail = "This Idempotency-Key was used for another file; every upload needs its own key."
+    return ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
 
 
 def _granted(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from deeplens.contracts.events import Event, ImageUploaded, VideoUploaded
 from deeplens.domain import NewImage, Step, Tenant
-from deeplens.errors import InvalidEvent, VideoNotFound, VideoTooSlow
+from deeplens.errors import VideoNotFound, VideoTooSlow
 from deeplens.pipeline.batch import by_tenant, in_parallel
 from deeplens.pipeline.frames import frame_event, new_frame
 from deeplens.pipeline.keys import original_key, poster_key
@@ -98,7 +98,8 @@ class ExtractFrames:
             return self._split(tenant, video, event, segments or self._planned(tenant, store, video))
         segment = next((one for one in segments if one.number == event.segment), None)
         if segment is None:
-            raise InvalidEvent(f"{video.id} has no segment {event.segment}")
+            # Not of this video's plan, so nobody waits for it.
+            return ()
         if not segment.done:
             self._write_frames(tenant, store, video, segment, written)
         return (

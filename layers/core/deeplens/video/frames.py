@@ -41,7 +41,7 @@ class SceneCuts:
 
     def __init__(self, stream: VideoStream) -> None:
         self._time_base, self._number = stream.time_base, -1
-        self._step = max(1, int((stream.average_rate or 0) / COMPARED_PER_SECOND))
+        self._step = max(1, int(float(stream.average_rate or 0) / COMPARED_PER_SECOND))
         self._graph: Graph | None = None
         self._format = (0, 0, "")
 
