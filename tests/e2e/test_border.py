@@ -15,6 +15,7 @@ from deeplens.bootstrap import Parts
 
 from local.stack import Stack
 from tests.e2e.conftest import new_client, picture
+from tests.unit.video.films import film
 
 DOCUMENTS = ("/v1/openapi.json", "/v1/admin/openapi.json", "/connect/openapi.json")
 MARK = "sunflower7731"
@@ -22,7 +23,7 @@ MARK = "sunflower7731"
 VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
-    for kind in ("tenant", "image", "user", "client", "key", "rollout", "maintenance", "webhook", "delivery")
+    for kind in ("tenant", "image", "video", "user", "client", "key", "rollout", "maintenance", "webhook", "delivery")
 }
 OWN_LIST = "/v1/admin/maintenance"
 """Answers everybody, with what is theirs."""
@@ -70,6 +71,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
     new_client(stack, parts, THIEF, "nfs")
     client = new_client(stack, parts, VICTIM, "nfs")
     image_id = client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK)
+    film_id = client.http.post("/videos", files={"file": (f"{MARK}.mp4", film())}).json()["videoId"]
     with operator(stack, parts) as http:
         base = f"/v1/admin/tenants/{VICTIM}"
         person = {"email": f"{MARK}@example.com", "name": MARK, "roles": ["editor"], "password": f"{MARK} password"}
@@ -84,6 +86,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
     ids = {
         "tenant_id": VICTIM,
         "image_id": image_id,
+        "video_id": film_id,
         "size": "small",
         "rollout_id": "rol_none",
         "run_id": run["runId"],

@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 from deeplens.video.ranged import RangedFile
+from PIL import Image
 
 from tests.fakes.storage import MemoryStore
 
@@ -129,3 +130,20 @@ def in_store(body: bytes, chunk_bytes: int = 1 << 16) -> RangedFile:
     store = MemoryStore("s3://tenant-acme")
     store.put("videos/film", body, "video/mp4")
     return RangedFile(store, "videos/film", len(body), chunk_bytes)
+
+
+def film_of(
+    views: Sequence[Image.Image], seconds: float, *, codec: str = "libx264", container: str = "mp4", fps: int = 10
+) -> bytes:
+    """A film that shows each picture for so many seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "film")
+        with av.open(str(path), "w", format=container) as output:
+            stream = output.add_stream(codec, rate=fps, width=views[0].width, height=views[0].height)
+            stream.pix_fmt, stream.codec_context.bit_rate = "yuv420p", 2_000_000
+            for number in range(round(len(views) * seconds * fps)):
+                frame = av.VideoFrame.from_image(views[int(number / fps / seconds)]).reformat(format="yuv420p")
+                frame.pts, frame.time_base = number, Fraction(1, fps)
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        return path.read_bytes()
