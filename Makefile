@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a bare machine: Python 3.13, and for the real broker Java 17 with Maven.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test browser test-unit check bench bench-model bench-inference bench-tenants build clean
+.PHONY: help demo up down test browser test-unit check bench bench-model bench-inference bench-tenants bench-video build clean
 
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
@@ -56,6 +56,9 @@ bench-inference: $(BIN)/ready ## Measure the inference endpoint over HTTP beside
 
 bench-tenants: $(BIN)/ready ## Measure a quiet tenant beside one that has queued 20,000 images
 	$(BIN)/deeplens bench neighbours
+
+bench-video: $(BIN)/ready ## Measure frames out of videos beside bare decoding, and a film of two hours
+	$(BIN)/deeplens bench video
 
 build: $(BIN)/ready ## Package the functions and layers for AWS
 	$(SAM) build

@@ -14,7 +14,7 @@ from deeplens.auth.scopes import ADMIN, READ, WRITE
 from deeplens.bootstrap import Parts
 
 from local.stack import Stack
-from tests.e2e.conftest import new_client, picture
+from tests.e2e.conftest import eventually, new_client, picture
 from tests.unit.video.films import film
 
 DOCUMENTS = ("/v1/openapi.json", "/v1/admin/openapi.json", "/connect/openapi.json")
@@ -72,6 +72,8 @@ def victim(stack: Stack, parts: Parts) -> Victim:
     client = new_client(stack, parts, VICTIM, "nfs")
     image_id = client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK)
     film_id = client.http.post("/videos", files={"file": (f"{MARK}.mp4", film())}).json()["videoId"]
+    shown = eventually(lambda: client.http.get(f"/videos/{film_id}").json(), lambda one: one["completedAt"] is not None)
+    assert shown["status"] == "completed"
     with operator(stack, parts) as http:
         base = f"/v1/admin/tenants/{VICTIM}"
         person = {"email": f"{MARK}@example.com", "name": MARK, "roles": ["editor"], "password": f"{MARK} password"}
