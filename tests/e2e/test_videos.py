@@ -3,7 +3,9 @@
 from io import BytesIO
 from typing import Any
 
+import httpx
 import pytest
+from deeplens.auth.scopes import ADMIN
 from deeplens.bootstrap import Parts
 from deeplens.contracts.events import VideoUploaded
 from deeplens.domain import OutgoingMessage
@@ -134,7 +136,13 @@ def test_an_object_that_lies_in_the_store_already_becomes_a_video(client: Tenant
 
 def test_a_tenant_decides_how_densely_its_videos_are_taken(stack: Stack, parts: Parts) -> None:
     client = new_client(stack, parts, "tenant_dense", "nfs")
-    parts.tenant_records.change_video(client.tenant.id, {"frame_every_seconds": 1.0, "max_frames": 6})
+    key = parts.api_keys.create(None, "operator", (ADMIN,))
+    with httpx.Client(base_url=stack.api_url, headers={"X-API-Key": key}, trust_env=False) as operator:
+        wanted = {"video": {"frameEverySeconds": 1, "maxFrames": 6}}
+        shown = operator.patch(f"/v1/admin/tenants/{client.tenant.id}", json=wanted).json()
+        refused = operator.patch(f"/v1/admin/tenants/{client.tenant.id}", json={"video": {"maxFrames": 0}})
+    assert shown["video"] == {"frameEverySeconds": 1, "maxFrames": 6, "inDuplicateReview": False}
+    assert refused.status_code == 422
     done = ended(client, upload(client, movie(8)))
     assert (done["status"], done["progress"]["frames"]) == ("completed", 6)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from deeplens.contracts.events import ImageMaintenance, VideoUploaded
 from deeplens.domain import Step
+from deeplens.errors import StoreUnavailable
 from deeplens.limits import ResourceLimits
 
 from tests.unit.api.world import MP4_HEAD, World, picture
@@ -51,6 +52,17 @@ def test_a_key_is_good_for_one_file_and_not_after_deletion(world: World) -> None
     assert world.stores.for_tenant(world.acme).get(f"videos/{video_id}.mp4") == MP4_HEAD
     world.client.delete(f"/v1/videos/{video_id}")
     assert upload(world, key="k").json()["type"] == "/problems/video-deleted"
+
+
+def test_another_file_under_a_key_that_is_being_accepted_replaces_nothing(world: World) -> None:
+    store, put = world.stores.for_tenant(world.acme), world.stores.for_tenant(world.acme).put
+    store.put = lambda *_: (_ for _ in ()).throw(StoreUnavailable("away"))  # type: ignore[method-assign]
+    assert upload(world, key="k").status_code == 503
+    store.put = put  # type: ignore[method-assign]
+    assert upload(world, MP4_HEAD + b"x", key="k").json()["type"] == "/problems/idempotency-key-reused"
+    assert world.stored() == []
+    video_id = upload(world, key="k").json()["videoId"]
+    assert store.get(f"videos/{video_id}.mp4") == MP4_HEAD
 
 
 def test_a_broker_that_is_away_is_told_and_the_same_key_resumes(world: World) -> None:

@@ -127,11 +127,11 @@ def publish(publisher: EventPublisher, event: Event, event_id: str, traceparent:
         raise BrokerUnavailable("the video's event was not delivered", retry_after_seconds=2)
 
 
-def _same(found: VideoRecord | VideoTombstone, video: NewVideo) -> VideoRecord:
+def _same(found: VideoRecord | VideoTombstone | None, video: NewVideo) -> VideoRecord:
     """The row of an idempotency key, if it is of these bytes and still there."""
     if isinstance(found, VideoTombstone):
         detail = "The video of this Idempotency-Key was deleted; upload it again under a new key."
         raise ApiError(410, "video-deleted", "Video deleted", detail)
-    if found.sha256 != video.sha256:
+    if found is None or found.sha256 != video.sha256:
         raise reused_key()
     return found

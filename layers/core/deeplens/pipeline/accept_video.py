@@ -34,18 +34,19 @@ class AcceptVideo:
         video: NewVideo,
         limits: ResourceLimits = UNLIMITED,
         store: Callable[[], None] = stored_already,
-    ) -> tuple[VideoRecord | VideoTombstone, VideoUploaded | None]:
+    ) -> tuple[VideoRecord | VideoTombstone | None, VideoUploaded | None]:
         """Accept a video.
 
         Parameters
         ----------
         video : its id is derived from what makes it the same video: an idempotency key, an object's key and version.
         limits : that a new row has to fit into.
-        store : writes the object; not called where another file of this id came first.
+        store : writes the object.
 
         Returns
         -------
-        The row, and the event to publish; None of a deleted one, of one with other bytes, and of one that has ended.
+        The row, and the event to publish: none of a deleted video, and of one that has ended. Where another file of
+        this id came first, its row, if it has one by now, and no event.
 
         Raises
         ------
@@ -53,8 +54,10 @@ class AcceptVideo:
             Nothing is left of it but the object.
         """
         event = self._pending.admit(video_uploaded(tenant, video), self._clock.now() + self._due)
-        if event.metadata.get("sha256") == video.sha256:
-            store()
+        if event.metadata.get("sha256") != video.sha256:
+            # Before the object: other bytes must not replace one that was accepted.
+            return self._videos.find(tenant, video.id), None
+        store()
         try:
             found = self._videos.insert(tenant, video, limits)
         except QuotaExceeded:
@@ -63,7 +66,7 @@ class AcceptVideo:
         if isinstance(found, VideoTombstone) or found.status in ("completed", "failed"):
             self._pending.finish(tenant.id, video.id)
             return found, None
-        return found, event if found.sha256 == video.sha256 else None
+        return found, event
 
 
 def video_uploaded(tenant: Tenant, video: NewVideo) -> VideoUploaded:

@@ -139,8 +139,9 @@ class ExtractFrames:
         """Events of the segment's frames that nobody has begun, within the window."""
         end = None if segment.last else segment.end_seconds
         rows = self._videos.frames(tenant, video.id, segment.begin_seconds, end)
-        waiting = {row.id: frame_event(tenant, row) for row in rows if row.step is Step.ACCEPTED}
-        due = self._clock.now() + self._pending_due
+        now = self._clock.now()
+        waiting = {row.id: frame_event(tenant, row, now) for row in rows if row.step is Step.ACCEPTED}
+        due = now + self._pending_due
         released = self._pending.admit_frames(tenant.id, list(waiting.values()), due)
         # What came to its end while it was admitted must not stay pending.
         rows = self._videos.frames(tenant, video.id, segment.begin_seconds, end) if waiting else []

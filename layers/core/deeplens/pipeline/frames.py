@@ -1,6 +1,7 @@
 """Frames as images: their ids, rows and events."""
 
 import hashlib
+from datetime import datetime
 from uuid import UUID, uuid5
 
 from deeplens.contracts.events import ImageUploaded
@@ -35,8 +36,8 @@ def new_frame(video: VideoRecord, frame: Frame, store: ObjectStore) -> NewImage:
     )
 
 
-def frame_event(tenant: Tenant, row: ImageRecord) -> ImageUploaded:
-    """The event that processes a frame, made from its row."""
+def frame_event(tenant: Tenant, row: ImageRecord, now: datetime) -> ImageUploaded:
+    """The event that processes a frame, made from its row. Its time counts from now, not from its video's upload."""
     return ImageUploaded(
         image_id=row.id,
         tenant_id=tenant.id,
@@ -44,7 +45,7 @@ def frame_event(tenant: Tenant, row: ImageRecord) -> ImageUploaded:
         storage_path=row.storage_path,
         mime_type=row.mime_type,
         size_bytes=row.size_bytes,
-        uploaded_at=row.uploaded_at,
+        uploaded_at=now,
         metadata={"sha256": row.sha256},
         generation=row.generation if row.generation > 1 else None,
         video_id=row.video_id,

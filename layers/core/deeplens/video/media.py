@@ -128,7 +128,7 @@ def _decoded(container: InputContainer, stream: VideoStream, patience: Patience)
             continue
 
 
-def duration_of(container: InputContainer, stream: VideoStream, most: float) -> float:
+def duration_of(container: InputContainer, stream: VideoStream, most: float, patience: Patience) -> float:
     """Seconds of the stream, by the header, or else by its packets, of which no more is read than ``most``."""
     time_base = stream.time_base or Fraction(1, 1000)
     if stream.duration and stream.duration > 0:
@@ -137,7 +137,7 @@ def duration_of(container: InputContainer, stream: VideoStream, most: float) -> 
         return container.duration / av.time_base
     first, last, count = None, 0.0, 0
     for packet in container.demux(stream):
-        if packet.pts is None:
+        if packet.pts is None or patience.hurried:
             continue
         count += 1
         at = float(packet.pts * time_base)

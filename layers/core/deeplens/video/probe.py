@@ -41,7 +41,7 @@ def probe(file: RangedFile, limits: VideoLimits) -> VideoFacts:
     check_container(file, kind)
     with opened(file, kind) as (container, stream):
         codec = _checked_codec(stream, limits)
-        duration = duration_of(container, stream, limits.max_seconds)
+        duration = duration_of(container, stream, limits.max_seconds, Patience(600, 600))
     if duration > limits.max_seconds:
         raise VideoTooLong(f"{duration:.0f} s; at most {limits.max_seconds:.0f} s are accepted")
     with opened(file, kind) as (container, stream):
