@@ -196,7 +196,7 @@ class PostgresVideos:
             with connection.pipeline():
                 connection.execute(BURY, values)
                 connection.execute(BURY_FRAMES, values)
-                cursor = connection.execute("SELECT FROM deleted_videos WHERE video_id = %(id)s", values)
+                cursor = connection.execute("SELECT 1 FROM deleted_videos WHERE video_id = %(id)s", values)
             return cursor.fetchone() is not None
 
     def erase(self, tenant: Tenant, video_id: str, receipt: dict[str, Any]) -> None:
