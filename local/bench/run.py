@@ -9,9 +9,10 @@ from local.bench.model import bench_model
 from local.bench.neighbours import bench_neighbours
 from local.bench.pipeline import bench_pipeline
 from local.bench.search import bench_search
+from local.bench.video import bench_video
 from local.services import ServiceFailed
 
-APART = {"model", "inference", "neighbours"}
+APART = {"model", "inference", "neighbours", "video"}
 """Benches that run by name only; they take minutes."""
 
 
@@ -24,6 +25,7 @@ def run_benches(name: str, images: int, vectors: int, seconds: float, flood: int
         "model": bench_model,
         "inference": lambda: bench_inference(seconds),
         "neighbours": lambda: bench_neighbours(flood),
+        "video": bench_video,
     }
     if name != "all" and name not in benches:
         raise ServiceFailed(f"no bench {name}; there are {', '.join(benches)} and all")

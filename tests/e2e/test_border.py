@@ -15,6 +15,7 @@ from deeplens.bootstrap import Parts
 
 from local.stack import Stack
 from tests.e2e.conftest import eventually, new_client, picture
+from tests.unit.video.films import film
 
 DOCUMENTS = ("/v1/openapi.json", "/v1/admin/openapi.json", "/connect/openapi.json")
 MARK = "sunflower7731"
@@ -23,7 +24,7 @@ VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
     for kind in (
-        *("tenant", "image", "user", "client", "key", "rollout"),
+        *("tenant", "image", "video", "user", "client", "key", "rollout"),
         *("maintenance", "webhook", "delivery", "upload", "chat", "rule", "store"),
     )
 }
@@ -76,6 +77,9 @@ def victim(stack: Stack, parts: Parts) -> Victim:
     client = new_client(stack, parts, VICTIM, "nfs")
     image_id = client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK)
     upload = client.http.post("/uploads", json={"fileName": f"{MARK}.jpg", "sizeBytes": 20 << 20}).json()
+    film_id = client.http.post("/videos", files={"file": (f"{MARK}.mp4", film())}).json()["videoId"]
+    shown = eventually(lambda: client.http.get(f"/videos/{film_id}").json(), lambda one: one["completedAt"] is not None)
+    assert shown["status"] == "completed"
     with operator(stack, parts) as http:
         base = f"/v1/admin/tenants/{VICTIM}"
         person = {"email": f"{MARK}@example.com", "name": MARK, "roles": ["editor"], "password": f"{MARK} password"}
@@ -98,6 +102,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         "tenant_id": VICTIM,
         "image_id": image_id,
         "upload_id": upload["uploadId"],
+        "video_id": film_id,
         "size": "small",
         "rollout_id": "rol_none",
         "run_id": run["runId"],

@@ -34,6 +34,9 @@ class MemoryStore:
     def get(self, key: str) -> bytes:
         return self._object(key)[0]
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        return self.get(key)[start : start + length]
+
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         body = self.get(key)
         return (body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes))

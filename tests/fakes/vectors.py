@@ -133,6 +133,7 @@ def _passes(point: Point, where: SearchFilter) -> bool:
         and all(key in metadata and _equal(metadata[key], value) for key, value in where.metadata.items())
         and _within(uploaded_at, where.uploaded_from, where.uploaded_before)
         and point.image_id not in where.exclude_image_ids
+        and point.payload.get("video_id", "") not in where.exclude_video_ids
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from deeplens import budgets, direct_uploads, ports, webhooks
+from deeplens import budgets, direct_uploads, ports, videos, webhooks
 from deeplens.bootstrap import parts
 from deeplens.faults import EFFECTS, FaultyParts, Watched, at_random, watched
 from deeplens.parts import Parts
@@ -28,6 +28,7 @@ PORTS = {
     "maintenance_runs": ports.MaintenanceRuns,
     "object_queue": direct_uploads.ObjectQueue,
     "pending": ports.PendingImages,
+    "pending_videos": videos.PendingVideos,
     "publisher": ports.EventPublisher,
     "registered_stores": ports.RegisteredStores,
     "retries": ports.RetryQueue,
@@ -37,6 +38,7 @@ PORTS = {
     "uploads": direct_uploads.DirectUploads,
     "usage": ports.UsageMeter,
     "vector_states": ports.VectorStates,
+    "videos": videos.VideoRepository,
     "webhooks": webhooks.Webhooks,
 }
 READS = {
@@ -46,16 +48,18 @@ READS = {
     "index": {"search", "vector_of", "existing", "scroll", "count", "ping"},
     "maintenance_runs": {"find", "of_tenant", "sweeps_due"},
     "pending": {"count"},
+    "pending_videos": set[str](),
     "publisher": {"connect", "ping"},
     "registered_stores": {"find", "of_tenant", "of_container"},
     "retries": set[str](),
     "rollouts": {"find", "of_tenant", "unfinished"},
     "object_queue": set[str](),
-    "store": {"get", "stream", "head", "list", "presign_get", "presign_put", "uploads", "uri", "key_of"},
+    "store": {"get", "get_range", "stream", "head", "list", "presign_get", "presign_put", "uploads", "uri", "key_of"},
     "store_objects": {"find", "unseen", "in_state", "counts"},
     "uploads": {"find", "reserved"},
     "usage": {"days", "overview", "rows", "unmeasured"},
     "vector_states": {"indexed", "counts", "sample"},
+    "videos": {"find", "page", "names", "segments", "frames", "frame_ids"},
     "webhooks": {"of_tenant", "find", "overdue", "deliveries"},
 }
 """Methods that change nothing; every other one of a port is a fault point."""

@@ -33,6 +33,8 @@ STAGES_KNOW = {
     "rollouts",
     "store_messages",
     "tenant_stores",
+    "video",
+    "videos",
     "webhooks",
     "whatsapp",
 }
@@ -43,6 +45,7 @@ OWNERS = {
     "argon2": {"auth"},
     "authlib": {"identity"},
     "azure": {"storage"},
+    "av": {"video"},
     "aws_lambda_powertools": {"kafka", "telemetry.py"},
     "aws_msk_iam_sasl_signer": {"kafka"},
     "boto3": {"aws.py"},
@@ -77,6 +80,7 @@ HEAVY = {
     "cryptography",
     "fastapi",
     "PIL",
+    "av",
     "onnxruntime",
     "skimage",
 }
@@ -87,6 +91,7 @@ ALLOWED_HEAVY = {
     "identity_api": {"authlib", "cryptography", "fastapi"},
     "on_image_uploaded": {"PIL"},
     "on_object_created": {"PIL"},
+    "on_video_uploaded": {"PIL", "av"},
     "on_schedule": {"cryptography"},
     "on_indexing_requested": {"qdrant_client"},
     "on_image_maintenance": {"qdrant_client"},

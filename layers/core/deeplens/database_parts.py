@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         UsageMeter,
         VectorStates,
     )
+    from deeplens.videos import PendingVideos, VideoRepository
     from deeplens.webhooks import Webhooks
     from deeplens.whatsapp.chats import Chats, Replies
 
@@ -137,7 +138,20 @@ class DatabaseParts:
     def pending(self) -> PendingImages:
         from deeplens.db.pending import PostgresPending
 
-        return PostgresPending(self.connections, self.settings.tenant_window, self.settings.tenant_window_shared)
+        own = self.settings
+        return PostgresPending(self.connections, own.tenant_window, own.tenant_window_shared, own.frames_window)
+
+    @cached_property
+    def videos(self) -> VideoRepository:
+        from deeplens.db.videos import PostgresVideos
+
+        return PostgresVideos(self.connections)
+
+    @cached_property
+    def pending_videos(self) -> PendingVideos:
+        from deeplens.db.pending_videos import PostgresPendingVideos
+
+        return PostgresPendingVideos(self.connections)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:

@@ -6,9 +6,12 @@ from enum import IntEnum
 from typing import Any, Literal
 
 from deeplens.budgets import IngestionPause
-from deeplens.contracts.events import Event, ImageUploaded
 from deeplens.contracts.search import MatchLabel
 from deeplens.limits import UNLIMITED, ResourceLimits
+from deeplens.outgoing import Admission as Admission
+from deeplens.outgoing import OutgoingMessage as OutgoingMessage
+from deeplens.outgoing import OutgoingRecord as OutgoingRecord
+from deeplens.videos import DEFAULT_SETTINGS, VideoSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Tenant:
     limits : its own; the platform's defaults fill in.
     notified : of what its webhooks, or chats, want to be told.
     paused : until when its budget takes no more uploads.
+    video : how its videos become frames.
     """
 
     id: str
@@ -84,6 +88,7 @@ class Tenant:
     limits: ResourceLimits = UNLIMITED
     notified: frozenset[str] = frozenset()
     paused: IngestionPause | None = None
+    video: VideoSettings = DEFAULT_SETTINGS
 
     @property
     def collection(self) -> str:
@@ -121,7 +126,7 @@ LAST_GENERATION = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """What is known when an upload is accepted."""
+    """What is known when an upload is accepted; of a frame also its video and its offset there."""
 
     id: str
     file_name: str
@@ -132,6 +137,8 @@ class NewImage:
     uploaded_at: datetime
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    video_id: str | None = None
+    frame_offset_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +175,8 @@ class ImageRecord:
     error_message: str | None = None
     error_retryable: bool | None = None
     attempt: int = 1
+    video_id: str | None = None
+    frame_offset_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +252,7 @@ class SearchFilter:
     uploaded_from: datetime | None = None
     uploaded_before: datetime | None = None
     exclude_image_ids: tuple[str, ...] = ()
+    exclude_video_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,40 +288,3 @@ class ObjectInfo:
     content_type: str
     etag: str
     modified_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingMessage:
-    """An event on its way to its topic, with the headers it travels with."""
-
-    event: Event
-    event_id: str
-    traceparent: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingRecord:
-    """A record as it stands on its topic, e.g. one that is sent again.
-
-    Attributes
-    ----------
-    event_id : the same as before, so that what follows from it has the same ids as well.
-    attempt : counted from 1; a failure tells it.
-    replays : how often an operator has sent it again.
-    """
-
-    topic: str
-    key: bytes | None
-    value: bytes
-    event_id: str
-    traceparent: str | None = None
-    attempt: int = 1
-    replays: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What is remembered of a pending image: the event that came first, and whether it may be published."""
-
-    event: ImageUploaded
-    released: bool

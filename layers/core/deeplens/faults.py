@@ -25,7 +25,8 @@ EFFECTS: dict[str, frozenset[str]] = {
     ),
     "maintenance_runs": frozenset(("start", "move", "overdue", "wake", "forget", "changed")),
     "object_queue": frozenset(("send",)),
-    "pending": frozenset(("admit", "finish", "postpone", "overdue")),
+    "pending": frozenset(("admit", "admit_frames", "finish", "postpone", "overdue")),
+    "pending_videos": frozenset(("admit", "postpone", "finish", "overdue")),
     "publisher": frozenset(("publish", "resend")),
     "retries": frozenset(("send",)),
     "rollouts": frozenset(("register", "start", "swap", "end", "dropped")),
@@ -34,6 +35,7 @@ EFFECTS: dict[str, frozenset[str]] = {
     "store_objects": frozenset(("save", "forget")),
     "uploads": frozenset(("add", "keep_multipart", "claim", "put_off", "end", "expect", "overdue", "forget")),
     "usage": frozenset(("record", "roll_up", "measured", "forget")),
+    "videos": frozenset(("insert", "plan", "start", "stop", "add_frames", "finish_segment", "fail", "bury", "erase")),
     "vector_states": frozenset(("record", "plan", "release", "forget")),
     "webhooks": frozenset(("save", "remove", "record", "add", "claim", "settle", "release", "again", "forget")),
 }

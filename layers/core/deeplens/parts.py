@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deeplens.imaging.limits import Limits
     from deeplens.lifecycle import TenantLifecycle
     from deeplens.limits import ResourceLimits
+    from deeplens.pipeline.observe_objects import ObserveObjects
     from deeplens.ports import (
         AlertChannel,
         Clock,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from deeplens.retries import Backoff
     from deeplens.storage.registered import OpenStores
     from deeplens.tenants import Provisioning
+    from deeplens.video.limits import VideoLimits
     from deeplens.webhooks import WebhookSender, WebhookSigner
     from deeplens.whatsapp.chats import ChatCollection
     from deeplens.whatsapp.delivery import WhatsApp
@@ -80,6 +82,17 @@ class Parts(DatabaseParts):
             return client("sqs")
 
         return SqsObjectQueue(sqs, self.settings.object_queue_url)
+
+    @cached_property
+    def pending_videos_due(self) -> timedelta:
+        return timedelta(seconds=self.settings.pending_videos_due_seconds)
+
+    @cached_property
+    def video_limits(self) -> VideoLimits:
+        from deeplens.video.limits import VideoLimits
+
+        own = self.settings
+        return VideoLimits(own.max_video_bytes, own.max_video_seconds, segment_seconds=own.video_segment_seconds)
 
     @cached_property
     def sweep_grace(self) -> timedelta:
@@ -221,6 +234,12 @@ class Parts(DatabaseParts):
     def scan_window(self) -> int:
         """Smaller than the tenant's own window, so that uploads find a place beside a scan."""
         return min(self.settings.scan_window, max(1, self.settings.tenant_window * 3 // 4))
+
+    @cached_property
+    def observe_objects(self) -> ObserveObjects:
+        from deeplens.pipeline.observe_objects import ObserveObjects
+
+        return self.build(ObserveObjects)
 
     @cached_property
     def max_image_bytes(self) -> int:

@@ -1,8 +1,8 @@
 """What the pipeline and the APIs need from the world. Every port has one behaviour suite, run on each adapter."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from deeplens.alerts import AlertChannel as AlertChannel
 from deeplens.alerts import Alerts as Alerts
@@ -21,7 +21,6 @@ from deeplens.domain import (
     ModelProfile,
     ModelRef,
     NewImage,
-    ObjectInfo,
     OutgoingMessage,
     OutgoingRecord,
     Point,
@@ -36,12 +35,13 @@ from deeplens.maintenance import MaintenanceRuns as MaintenanceRuns
 from deeplens.maintenance import PointPage
 from deeplens.metering import RequestCounters as RequestCounters
 from deeplens.metering import UsageMeter as UsageMeter
+from deeplens.object_stores import ObjectStore as ObjectStore
+from deeplens.object_stores import StoreResolver as StoreResolver
 from deeplens.retries import RetryQueue as RetryQueue
 from deeplens.rollouts import Rollouts as Rollouts
 from deeplens.rollouts import VectorStates as VectorStates
 from deeplens.tenant_stores import RegisteredStores as RegisteredStores
 from deeplens.tenant_stores import StoreObjects as StoreObjects
-from deeplens.tenant_stores import TenantStore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,67 +53,6 @@ type Vectors = npt.NDArray[np.float32]
 class Clock(Protocol):
     def now(self) -> datetime:
         """The current time, UTC and aware."""
-
-
-class ObjectStore(Protocol):
-    """One tenant's bucket. Keys are POSIX-like, at most 1,024 UTF-8 bytes, without a leading slash or dot segments.
-
-    Every method raises ``StoreUnavailable`` when the store cannot be reached and ``TenantStoreDenied`` when it
-    refuses us; reads of a missing key raise ``ObjectNotFound``; a key that could leave the bucket
-    raises ``ValueError``.
-    """
-
-    def ensure(self) -> None:
-        """Create the bucket; safe to repeat."""
-
-    def remove(self) -> None:
-        """Remove the emptied store itself; a missing one is fine."""
-
-    def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
-        """Write or replace an object; readers see the old or the new one, never a part."""
-
-    def get(self, key: str) -> bytes: ...
-
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        """Chunks in order; a missing key raises at the call, not at the first chunk."""
-
-    def head(self, key: str) -> ObjectInfo: ...
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; missing ones are fine."""
-
-    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
-        """Objects in the order of their keys' bytes, those behind ``after`` only."""
-
-    def copy(self, source: str, target: str, content_type: str = "") -> None:
-        """Copy within the bucket; with the content type of the source unless another is given."""
-
-    def presign_get(self, key: str, expires: timedelta) -> str: ...
-
-    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str: ...
-
-    def uploads(self) -> ClientUploads:
-        """How clients write to this store by themselves."""
-
-    def uri(self, key: str) -> str:
-        """``scheme://bucket/key``."""
-
-    def key_of(self, uri: str) -> str:
-        """The key of a URI in this bucket; ``InvalidEvent`` for any other bucket, scheme or a climbing path."""
-
-
-class StoreResolver(Protocol):
-    def for_tenant(self, tenant: Tenant) -> ObjectStore:
-        """Where DeepLens writes all that it has of a tenant."""
-
-    def holding(self, tenant: Tenant, uri: str) -> ObjectStore:
-        """The store of the tenant's that a URI lies in: the one above, or one that the tenant registered.
-
-        ``InvalidEvent`` for any other.
-        """
-
-    def registered(self, tenant: Tenant, store: TenantStore) -> ObjectStore:
-        """A store that the tenant registered. Raises only what is the tenant's own fault: ``TransientError``."""
 
 
 class VectorIndex(Protocol):
@@ -279,6 +218,11 @@ class PendingImages(Protocol):
 
         Released: within the tenant's window, publish now. Otherwise it waits; ``finish`` will release it.
         An image already pending keeps its event, unless that is of an older generation, and its answer.
+        """
+
+    def admit_frames(self, tenant_id: str, events: Sequence[ImageUploaded], due: datetime) -> list[ImageUploaded]:
+        """The same for frames of one tenant's videos, which have a smaller window within the tenant's, and wait behind
+        its other images. Returns the released ones, those of earlier calls included; the same frame is named once.
         """
 
     def finish(

@@ -83,6 +83,7 @@ def test_migrating_twice_or_twice_at_once_is_fine(platform_url: str) -> None:
         versions = list(workers.map(lambda _: migrate.upgrade(url, "tenant"), range(8)))
     assert set(versions) == {migrate.head("tenant")}
     kept = {"images", "image_events", "image_models", "deleted_images", "storage_totals", "store_objects"}
+    kept |= {"videos", "video_segments", "deleted_videos"}
     assert tables(url) == {*kept, "alembic_version"}
 
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from deeplens.contracts import admin, api, search, timeline, uploads, usage
+from deeplens.contracts import admin, api, search, timeline, uploads, usage, videos
 from jsonschema import Draft202012Validator
 
 from tests.unit.api.world import World
@@ -47,7 +47,7 @@ def test_examples_are_valid(world: World) -> None:
     for name, schema in schemas.items():
         for example in schema.get("examples", []):
             Draft202012Validator({**schema, "components": {"schemas": schemas}}).validate(example)
-            known = (api, search, admin, timeline, uploads, usage)
+            known = (api, search, admin, timeline, uploads, usage, videos)
             model = next(getattr(part, name) for part in known if hasattr(part, name))
             assert model.model_validate(example).model_dump(mode="json", by_alias=True, exclude_unset=True) == example
             checked += 1

@@ -1,4 +1,4 @@
-"""Where a page ended, as an opaque string: (time, id) of its last image, dead letter or event, or a row of usage.
+"""Where a page ended, as an opaque string: (time, id) of its last image, video, dead letter or event, or a usage row.
 
 It needs no signature: it only ever narrows what the caller may list.
 """
@@ -12,6 +12,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
+VIDEO_ID = re.compile(r"vid_[a-z0-9]{1,40}")
 LETTER_ID = re.compile(r"[\x21-\x7e]{1,128}")
 EVENT_ID = re.compile(r"[0-9]{1,18}")
 

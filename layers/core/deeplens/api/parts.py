@@ -31,6 +31,7 @@ from deeplens.ports import (
     VectorStates,
 )
 from deeplens.settings import Settings
+from deeplens.videos import PendingVideos, VideoRepository
 from deeplens.webhooks import Webhooks, WebhookSigner
 from deeplens.whatsapp.chats import Chats
 
@@ -89,6 +90,12 @@ class ApiParts(Protocol):
     def budgets(self) -> Budgets: ...
     @property
     def registered_stores(self) -> RegisteredStores: ...
+    @property
+    def videos(self) -> VideoRepository: ...
+    @property
+    def pending_videos(self) -> PendingVideos: ...
+    @property
+    def pending_videos_due(self) -> timedelta: ...
 
 
 class AdminParts(ApiParts, Protocol):

@@ -25,6 +25,9 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.UnsupportedFormat: 415,
     errors.InvalidImage: 422,
     errors.StorageFull: 413,
+    errors.VideoFormatUnsupported: 415,
+    errors.InvalidVideo: 422,
+    errors.VideoNotFound: 404,
     errors.ObjectNotFound: 404,
     errors.TenantNotFound: 403,
     errors.ImageNotFound: 404,
@@ -54,6 +57,10 @@ def image_not_found(image_id: str) -> ApiError:
 
 def upload_not_found(upload_id: str) -> ApiError:
     return ApiError(404, "upload-not-found", "Upload not found", f"There is no upload {upload_id}.")
+
+
+def video_not_found(video_id: str) -> ApiError:
+    return ApiError(404, "video-not-found", "Video not found", f"There is no video {video_id}.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

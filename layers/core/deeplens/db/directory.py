@@ -12,6 +12,7 @@ from deeplens.db.credentials import tenant_url
 from deeplens.domain import ModelRef, Tenant, Thresholds
 from deeplens.errors import TenantNotFound
 from deeplens.limits import limits_of
+from deeplens.videos import video_settings_of
 
 CACHE_SECONDS = 10.0
 MOST_KNOWN = 5000
@@ -19,9 +20,9 @@ COLUMNS = """
 t.id, t.name, t.status, t.database_server, t.database_name, t.schema_version, t.storage_uri, t.qdrant_url,
 t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
 m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified, to_jsonb(t) -> 'ingestion_paused' AS paused,
-to_jsonb(t) -> 'chats' AS chats
+to_jsonb(t) -> 'chats' AS chats, coalesce(to_jsonb(t) -> 'video', '{}') AS video
 """
-"""``notified``, ``ingestion_paused`` and ``chats`` by way of JSON, as schemas before have no such columns."""
+"""``notified``, ``ingestion_paused``, ``chats``, ``video`` by way of JSON, as schemas before have no such columns."""
 WANTED_BY_CHATS = frozenset({"image.completed", "image.failed"})
 TENANTS = f"""
 SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
@@ -81,6 +82,7 @@ def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) ->
         limits=limits_of(row["limits"]),
         notified=frozenset(row["notified"]) | (WANTED_BY_CHATS if row["chats"] else frozenset()),
         paused=pause_of(row["paused"]),
+        video=video_settings_of(row["video"]),
     )
 
 

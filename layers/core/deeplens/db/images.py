@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from psycopg.errors import UndefinedColumn
+
 from deeplens.db.connections import Connections
+from deeplens.db.filters import conditions_of
 from deeplens.db.values import as_jsonb, as_text
 from deeplens.domain import ImageQuery, ImageRecord, NewImage, StageResult, Step, Tenant, TimelineEntry, Tombstone
 from deeplens.errors import QuotaExceeded
@@ -15,9 +18,17 @@ COLUMNS = (
     "tags, metadata, width, height, format, completed_at, processing_seconds, model, model_version, "
     "error_code, error_message, error_retryable, attempt"
 )
+FRAMES = (
+    "to_jsonb({0}) ->> 'video_id' AS video_id, "
+    "(to_jsonb({0}) ->> 'frame_offset_seconds')::float8 AS frame_offset_seconds"
+)
+"""By way of JSON, as the schema before has no such columns."""
 LIVE = "NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = images.id)"
 NAMES = COLUMNS.split(", ")
+WITH_FRAMES = ", ".join("i." + name for name in NAMES) + ", " + FRAMES.format("i")
 STATUSES = {step.name.lower(): int(step) for step in Step}
+
+STILL, NO_FRAMES_YET = "images.video_id IS NULL", "true"
 
 WITHIN = """EXISTS (
         SELECT FROM storage_totals
@@ -42,14 +53,14 @@ LOCK_TOTALS = "SELECT FROM storage_totals FOR NO KEY UPDATE"
 TOTALS = "SELECT images, bytes FROM storage_totals"
 
 FIND = f"""
-SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + name for name in NAMES)}
+SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {WITH_FRAMES}
 FROM unnest(%s::text[]) AS wanted(image_id)
 LEFT JOIN images i ON i.id = wanted.image_id
 LEFT JOIN deleted_images d ON d.image_id = wanted.image_id
 """  # noqa: S608
 
 AFTER = f"""
-SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {", ".join("i." + name for name in NAMES)}
+SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {WITH_FRAMES}
 FROM images i LEFT JOIN deleted_images d ON d.image_id = i.id WHERE i.id > %s ORDER BY i.id LIMIT %s
 """  # noqa: S608
 
@@ -155,9 +166,15 @@ class PostgresImages:
             connection.execute(ADVANCE, [as_jsonb([_result_row(result) for result in results])])
 
     def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
-        statement, values = self.page_statement(query)
         with self._connections.tenant(tenant) as connection:
-            return [_record(row) for row in connection.execute(statement, values)]
+            try:
+                statement, values = self.page_statement(query)
+                rows = connection.execute(statement, values)
+            except UndefinedColumn:
+                # The schema before has no frames either.
+                statement, values = self.page_statement(query, NO_FRAMES_YET)
+                rows = connection.execute(statement, values)
+            return [record_of(row) for row in rows]
 
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
         with self._connections.tenant(tenant) as connection:
@@ -167,13 +184,13 @@ class PostgresImages:
     def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
         with self._connections.tenant(tenant) as connection:
             rows = connection.execute(WITH_DIGESTS, [list(sha256s)]).fetchall()
-        return {row["sha256"]: _record(row) for row in rows}
+        return {row["sha256"]: record_of(row) for row in rows}
 
     @staticmethod
-    def page_statement(query: ImageQuery) -> tuple[str, list[Any]]:
+    def page_statement(query: ImageQuery, still: str = STILL) -> tuple[str, list[Any]]:
         """SQL and its values; what a caller chose stands only in the values."""
-        where, values = _conditions(query)
-        conditions = " AND ".join(where)
+        where, values = conditions_of(query, STATUSES)
+        conditions = " AND ".join([LIVE, still, *where])
         statement = f"SELECT {COLUMNS} FROM images WHERE {conditions} ORDER BY uploaded_at DESC, id DESC LIMIT %s"  # noqa: S608
         return statement, [*values, query.limit]
 
@@ -192,7 +209,7 @@ class PostgresImages:
         statement = f"""
             UPDATE images SET tags = coalesce(%s::text[], tags), metadata = coalesce(%s, metadata),
                    revision = revision + 1, updated_at = now()
-            WHERE id = %s AND {LIVE} RETURNING {COLUMNS}"""  # noqa: S608
+            WHERE id = %s AND {LIVE} RETURNING {COLUMNS}, {FRAMES.format("images")}"""  # noqa: S608
         values = [
             None if tags is None else [as_text(tag) for tag in tags],
             None if metadata is None else as_jsonb(metadata),
@@ -200,7 +217,7 @@ class PostgresImages:
         ]
         with self._connections.tenant(tenant) as connection:
             row = connection.execute(statement, values).fetchone()
-        return _record(row) if row else None
+        return record_of(row) if row else None
 
     def bury(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
         statement = """
@@ -235,11 +252,13 @@ class PostgresImages:
 def _found(row: dict[str, Any]) -> ImageRecord | Tombstone | None:
     if row["deleted_at"] is not None:
         return Tombstone(row["wanted_id"], row["deleted_at"], row["receipt"])
-    return _record(row) if row["id"] is not None else None
+    return record_of(row) if row["id"] is not None else None
 
 
-def _record(row: dict[str, Any]) -> ImageRecord:
-    columns = {name: row[name] for name in NAMES}
+def record_of(row: dict[str, Any]) -> ImageRecord:
+    columns = {name: row[name] for name in NAMES} | {
+        name: row.get(name) for name in ("video_id", "frame_offset_seconds")
+    }
     return ImageRecord(**{**columns, "step": Step(row["step"]), "tags": tuple(row["tags"])})
 
 
@@ -261,21 +280,3 @@ def _result_row(result: StageResult) -> dict[str, Any]:
         "error_retryable": result.error_retryable,
         "attempt": result.attempt,
     }
-
-
-def _conditions(query: ImageQuery) -> tuple[list[str], list[Any]]:
-    """WHERE parts and their values; parts are constants, values are parameters."""
-    given: list[tuple[str, Any]] = [
-        ("step = ANY(%s)", [STATUSES[status] for status in query.statuses] or None),
-        ("tags @> %s::text[]", [as_text(tag) for tag in query.tags] or None),
-        ("uploaded_at >= %s", query.uploaded_from),
-        ("uploaded_at < %s", query.uploaded_before),
-        ("(uploaded_at, id) < (%s, %s)", query.after),
-    ]
-    where = [LIVE]
-    values: list[Any] = []
-    for part, value in given:
-        if value is not None:
-            where.append(part)
-            values.extend(value if isinstance(value, tuple) else [value])
-    return where, values

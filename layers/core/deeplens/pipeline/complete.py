@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from deeplens.contracts.events import Event, ImageMaintenance, ProcessingCompleted
+from deeplens.contracts.events import Event, ImageMaintenance, ProcessingCompleted, TenantNotification
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant
 from deeplens.metering import upload_event, usage_event, usage_id
 from deeplens.pipeline.batch import by_tenant, followed_by, merge, split_current
@@ -63,7 +63,7 @@ class Complete:
         found = self._images.find(tenant, [event.image_id for event in batch])
         work, ended = split_current(batch, found, revives=True)
         self._images.advance(tenant, [self._result(event) for event, _ in work])
-        done = [Done((*_usage(event, row), *image_completed(tenant, event))) for event, row in work]
+        done = [Done((*_usage(event, row), *_told(tenant, event, row))) for event, row in work]
         return merge(len(batch), ended, done)
 
     def _result(self, event: ProcessingCompleted) -> StageResult:
@@ -77,8 +77,18 @@ class Complete:
         )
 
 
+def _told(tenant: Tenant, event: ProcessingCompleted, row: ImageRecord) -> tuple[TenantNotification, ...]:
+    """Nothing of frames: a film would be told of a thousand times."""
+    return () if row.video_id else image_completed(tenant, event)
+
+
 def _usage(event: ProcessingCompleted, row: ImageRecord) -> tuple[Event, ...]:
-    """The upload, and that it is searchable: once per generation, from whichever of its events that came."""
+    """The upload, and that it is searchable: once per generation, from whichever of its events that came.
+
+    A frame was not uploaded: its video was.
+    """
     event_id = usage_id("completed", event.tenant_id, event.image_id, event.effective_generation)
     completed = usage_event(event.tenant_id, {"images.completed": 1}, event.completed_at, event_id, event.image_id)
+    if row.video_id:
+        return (completed,)
     return completed, upload_event(event.tenant_id, row.id, row.size_bytes, row.uploaded_at)

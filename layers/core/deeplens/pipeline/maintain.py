@@ -7,10 +7,10 @@ from typing import ClassVar
 from deeplens.contracts.events import ImageMaintenance
 from deeplens.domain import Tenant
 from deeplens.errors import InvalidEvent
-from deeplens.limits import ResourceLimits
 from deeplens.pipeline.batch import by_tenant, followed_by
 from deeplens.pipeline.continue_rollout import ContinueRollout
 from deeplens.pipeline.delete_images import DeleteImages
+from deeplens.pipeline.delete_videos import DeleteVideos
 from deeplens.pipeline.measure_storage import MEASURE_STORAGE, MeasureStorage
 from deeplens.pipeline.observe_objects import ObserveObjects
 from deeplens.pipeline.optimise_storage import OptimiseStorage
@@ -31,6 +31,7 @@ from deeplens.ports import (
     VectorIndex,
     VectorStates,
 )
+from deeplens.videos import PendingVideos, VideoRepository
 
 type Job = Callable[[Tenant, Sequence[ImageMaintenance]], list[Outcome]]
 
@@ -51,6 +52,8 @@ class Maintain:
         stores: StoreResolver,
         images: ImageRepository,
         index: VectorIndex,
+        videos: VideoRepository,
+        pending_videos: PendingVideos,
         vector_states: VectorStates,
         rollouts: Rollouts,
         backfill_window: int,
@@ -61,27 +64,24 @@ class Maintain:
         thumbnails_kept: timedelta | None,
         registered_stores: RegisteredStores,
         store_objects: StoreObjects,
+        observe_objects: ObserveObjects,
         scan_window: int,
-        default_limits: ResourceLimits,
-        max_image_bytes: int,
         clock: Clock,
     ) -> None:
         self._tenants, self._pending, self._pending_due, self._clock = tenants, pending, pending_due, clock
         self._runs = maintenance_runs
-        observe = ObserveObjects(
-            stores, images, pending, store_objects, pending_due, default_limits, max_image_bytes, clock
-        )
         works: dict[str, PagedWork] = {
             "sweep": Sweep(stores, images, index, vector_states, thumbnails_kept, clock),
             "storage-optimisation": OptimiseStorage(stores, images, thumbnails_kept, clock),
-            "store-scan": ScanStore(observe, stores, registered_stores, store_objects, pending, scan_window),
+            "store-scan": ScanStore(observe_objects, stores, registered_stores, store_objects, pending, scan_window),
         }
         slices = RunSlices(maintenance_runs, works, backfill_window, sweep_grace, clock)
         self._jobs: dict[str, Job] = {
             "delete": DeleteImages(stores, images, index, clock),
+            "delete-video": DeleteVideos(stores, videos, pending_videos, clock),
             "rollout": ContinueRollout(rollouts, vector_states, index, backfill_window, clock),
             MEASURE_STORAGE: MeasureStorage(images, clock),
-            "store-objects": LookAtObjects(observe, registered_stores),
+            "store-objects": LookAtObjects(observe_objects, registered_stores),
             **dict.fromkeys(works, slices),
         }
 
@@ -98,10 +98,15 @@ class Maintain:
 
     def _maintain_tenant(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
-        for kind in dict.fromkeys(event.maintenance_type for event in batch):
-            mine = [event for event in batch if event.maintenance_type == kind]
+        for kind in dict.fromkeys(map(kind_of, batch)):
+            mine = [event for event in batch if kind_of(event) == kind]
             outcomes.update(zip(map(id, mine), self._jobs.get(kind, unknown)(tenant, mine), strict=True))
         return [outcomes[id(event)] for event in batch]
+
+
+def kind_of(event: ImageMaintenance) -> str:
+    """The job's name; deletions of videos are other work than those of images."""
+    return f"{event.maintenance_type}-video" if event.subject == "video" else event.maintenance_type
 
 
 def unknown(_: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:

@@ -77,6 +77,15 @@ class AzureStore:
         with _translated(key):
             return bytes(self._blob(key).download_blob().readall())
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        with _translated(key):
+            try:
+                return bytes(self._blob(key).download_blob(start, length).readall())
+            except HttpResponseError as error:
+                if _code(error) != "InvalidRange":
+                    raise
+                return b""
+
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         with _translated(key):
             download = self._blob(key).download_blob()

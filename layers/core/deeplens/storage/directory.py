@@ -72,6 +72,11 @@ class DirectoryStore:
         with self._translated(key):
             return self._path(key).read_bytes()
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        with self._translated(key), self._path(key).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         with self._translated(key):
             file = self._path(key).open("rb")

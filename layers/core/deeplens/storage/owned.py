@@ -44,6 +44,10 @@ class OwnedStore:
         with owned():
             return self._inner.get(self._full(key))
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        with owned():
+            return self._inner.get_range(self._full(key), start, length)
+
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         with owned():
             chunks = self._inner.stream(self._full(key), chunk_bytes)
