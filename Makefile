@@ -1,7 +1,8 @@
 # Every target sets up what it needs on a bare machine: Python 3.13, and for the real broker Java 17 with Maven.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test browser test-unit check bench bench-model bench-duplicates bench-inference bench-tenants bench-upload chaos build clean
+.PHONY: help demo up down test browser test-unit check bench bench-model bench-duplicates bench-inference bench-tenants \
+  bench-upload bench-video chaos build clean
 
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
@@ -62,6 +63,9 @@ bench-tenants: $(BIN)/ready ## Measure a quiet tenant beside one that has queued
 
 bench-upload: $(BIN)/ready ## Measure `deeplens upload` of 5,000 files, interrupted and resumed, and the memory it takes
 	$(BIN)/deeplens bench upload
+
+bench-video: $(BIN)/ready ## Measure frames out of videos beside bare decoding, and a film of two hours
+	$(BIN)/deeplens bench video
 
 chaos: $(BIN)/ready ## Kill and freeze parts and functions while 1,000 photos are uploaded; none may be lost (SEED=7)
 	$(BIN)/deeplens chaos $(if $(SEED),--seed $(SEED)) $(ARGS)

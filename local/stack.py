@@ -124,6 +124,7 @@ class Stack:
             "INFERENCE_ENDPOINT_NAME": "",
             "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),
+            "TENANT_NFS_ROOT": str(self.state_dir / "tenants"),
             "PUBLIC_URL": self.api_url,
             # Where a new bucket on LocalStack sends its notifications, whoever makes it.
             "OBJECT_QUEUE_ARN": f"arn:aws:sqs:{AWS_DEFAULTS['AWS_REGION']}:{ACCOUNT}:ObjectQueue",

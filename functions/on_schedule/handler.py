@@ -1,8 +1,9 @@
-"""every minute → what nothing else wakes: images, maintenance, notifications, usage, replies"""
+"""every minute → what nothing else wakes: images, videos, maintenance, notifications, usage, replies"""
 
 from deeplens.bootstrap import schedule_handler
 from deeplens.pipeline.fold_requests import FoldRequests
 from deeplens.pipeline.resume import ResumeOverdue
+from deeplens.pipeline.resume_videos import ResumeVideos
 from deeplens.pipeline.rotate_keys import RotateSigningKeys
 from deeplens.pipeline.settle_tenants import SettleTenants
 from deeplens.pipeline.tell_operators import TellOperators
@@ -17,6 +18,7 @@ from deeplens.pipeline.tick_whatsapp import TickWhatsApp
 
 handler = schedule_handler(
     ResumeOverdue,
+    ResumeVideos,
     TickRollouts,
     TickMaintenance,
     TickMerges,

@@ -11,9 +11,10 @@ from local.bench.neighbours import bench_neighbours
 from local.bench.pipeline import bench_pipeline
 from local.bench.search import bench_search
 from local.bench.upload import bench_upload
+from local.bench.video import bench_video
 from local.services import ServiceFailed
 
-APART = {"model", "duplicates", "inference", "neighbours", "upload"}
+APART = {"model", "duplicates", "inference", "neighbours", "upload", "video"}
 """Benches that run by name only; they take minutes."""
 
 
@@ -28,6 +29,7 @@ def run_benches(name: str, images: int, vectors: int, seconds: float, flood: int
         "inference": lambda: bench_inference(seconds),
         "neighbours": lambda: bench_neighbours(flood),
         "upload": lambda: bench_upload(files),
+        "video": bench_video,
     }
     if name != "all" and name not in benches:
         raise ServiceFailed(f"no bench {name}; there are {', '.join(benches)} and all")

@@ -129,7 +129,10 @@ def running_stack(graph: GraphDouble | None = None) -> Iterator[Stack]:
     # Webhooks of these tests are received on this machine.
     egress = {"EGRESS_ALLOWED_NETWORKS": "127.0.0.1/32", "EGRESS_HTTP": "true"}
     running = Stack(config, environment=egress | (whatsapp_at(graph) if graph else {}))
-    running.start()
+    with pytest.MonkeyPatch.context() as patch:
+        # LocalStack looks at signatures only when told to.
+        patch.setenv("S3_SKIP_SIGNATURE_VALIDATION", "0")
+        running.start()
     try:
         yield running
     finally:

@@ -15,6 +15,7 @@ from deeplens.bootstrap import Parts
 
 from local.stack import Stack
 from tests.e2e.conftest import eventually, new_client, picture
+from tests.unit.video.films import film
 
 DOCUMENTS = ("/v1/openapi.json", "/v1/admin/openapi.json", "/connect/openapi.json")
 MARK = "sunflower7731"
@@ -23,20 +24,8 @@ VICTIM, THIEF, ASLEEP = "tenant_victim", "tenant_thief", "tenant_asleep"
 ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
     for kind in (
-        "tenant",
-        "image",
-        "user",
-        "client",
-        "key",
-        "rollout",
-        "maintenance",
-        "webhook",
-        "delivery",
-        "upload",
-        "chat",
-        "rule",
-        "duplicate",
-        "merge",
+        *("tenant", "image", "video", "user", "client", "key", "rollout", "duplicate", "merge"),
+        *("maintenance", "webhook", "delivery", "upload", "chat", "rule", "store"),
     )
 }
 OWN_LIST = "/v1/admin/maintenance"
@@ -89,6 +78,9 @@ def victim(stack: Stack, parts: Parts) -> Victim:
     image_id, other_id = (client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK) for _ in range(2))
     upload = client.http.post("/uploads", json={"fileName": f"{MARK}.jpg", "sizeBytes": 20 << 20}).json()
     groups = eventually(lambda: client.http.get("/duplicates").json()["groups"])
+    film_id = client.http.post("/videos", files={"file": (f"{MARK}.mp4", film())}).json()["videoId"]
+    shown = eventually(lambda: client.http.get(f"/videos/{film_id}").json(), lambda one: one["completedAt"] is not None)
+    assert shown["status"] == "completed"
     with operator(stack, parts) as http:
         base = f"/v1/admin/tenants/{VICTIM}"
         person = {"email": f"{MARK}@example.com", "name": MARK, "roles": ["editor"], "password": f"{MARK} password"}
@@ -100,6 +92,8 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         hook = http.post(f"{base}/webhooks", json=endpoint).json()
         chat = http.post(f"{base}/whatsapp/chats", json={"chatJid": f"{MARK}@g.us", "name": MARK}).json()
         rule = http.post(f"{base}/whatsapp/rules", json={"text": MARK, "actions": ["ignore"]}).json()
+        share = {"kind": "nfs", "container": MARK}
+        store = http.post(f"{base}/stores", json=share).json()
         run = http.post(OWN_LIST, json={"tenantId": VICTIM, "type": "sweep", "dryRun": True}).json()
         http.patch(base, json={"settings": {"secret plan": MARK}})
         client.upload(picture(7732)[:-400], name=f"{MARK}.jpg")
@@ -112,6 +106,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         "other_id": other_id,
         "duplicate_id": groups[0]["duplicateId"],
         "merge_id": "mrg_none",
+        "video_id": film_id,
         "size": "small",
         "rollout_id": "rol_none",
         "run_id": run["runId"],
@@ -120,6 +115,7 @@ def victim(stack: Stack, parts: Parts) -> Victim:
         "dead_letter_id": letters[0]["deadLetterId"],
         "chat_id": chat["chatId"],
         "rule_id": rule["ruleId"],
+        "store_id": store["storeId"],
     }
     return Victim({**ids, "user_id": user["userId"], "prefix": key["prefix"], "client_id": app["clientId"]})
 

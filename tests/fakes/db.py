@@ -14,7 +14,6 @@ from deeplens.contracts.events import ImageUploaded
 from deeplens.db.directory import WANTED_BY_CHATS
 from deeplens.domain import (
     LAST_GENERATION,
-    Admission,
     ImageQuery,
     ImageRecord,
     NewImage,
@@ -27,6 +26,7 @@ from deeplens.domain import (
 from deeplens.errors import QuotaExceeded, TenantNotFound
 from deeplens.event_log import LoggedEvent, LogPosition, LogQuery
 from deeplens.limits import UNLIMITED, ResourceLimits, Storage, allowance
+from deeplens.outgoing import Admission
 
 from tests.fakes.usage import FakeRequestCounters as FakeRequestCounters
 from tests.fakes.usage import FakeUsage as FakeUsage
@@ -102,7 +102,7 @@ class FakeImages:
 
     def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
         with self._lock:
-            rows = [row for row in self._live(tenant).values() if _matches(row, query)]
+            rows = [row for row in self._live(tenant).values() if row.video_id is None and _matches(row, query)]
         return sorted(rows, key=lambda row: (row.uploaded_at, row.id), reverse=True)[: query.limit]
 
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
@@ -190,6 +190,11 @@ class FakeImages:
         with self._lock:
             self._rows[tenant.id].pop(image_id, None)
 
+    def all_rows(self, tenant: Tenant) -> dict[str, ImageRecord]:
+        """Rows that are not erased, those of deleted images included."""
+        with self._lock:
+            return dict(self._rows[tenant.id])
+
     def _live(self, tenant: Tenant) -> dict[str, ImageRecord]:
         buried = self._tombstones[tenant.id]
         return {image_id: row for image_id, row in self._rows[tenant.id].items() if image_id not in buried}
@@ -232,8 +237,8 @@ def _logged(line: LoggedEvent, query: LogQuery) -> bool:
 class FakePending:
     """``PendingImages`` in a dictionary, in the order of admission."""
 
-    def __init__(self, window: int) -> None:
-        self._window = window
+    def __init__(self, window: int, frames: int | None = None) -> None:
+        self._window, self._frames = window, frames or window
         self._lock = threading.RLock()
         self._rows: dict[tuple[str, str], tuple[ImageUploaded, datetime, bool]] = {}
 
@@ -245,6 +250,19 @@ class FakePending:
             newer = event.effective_generation > known.effective_generation
             self._rows[key] = (event if newer else known, due, released)
             return Admission(self._rows[key][0], released)
+
+    def admit_frames(self, tenant_id: str, events: Sequence[ImageUploaded], due: datetime) -> list[ImageUploaded]:
+        with self._lock:
+            room = min(
+                self._window - self._in_flight(tenant_id), self._frames - self._in_flight(tenant_id, frames=True)
+            )
+            released = []
+            for number, event in enumerate(events):
+                key = (tenant_id, event.image_id)
+                first, _, free = self._rows.get(key, (event, due, number < room))
+                self._rows[key] = (first, due, free)
+                released += [first] if free else []
+            return released
 
     def finish(
         self,
@@ -261,7 +279,13 @@ class FakePending:
                     del self._rows[key]
             tenants = {tenant_id for tenant_id, _ in images}
             waiting = [key for key, row in self._rows.items() if key[0] in tenants and not row[2]]
-            return [self._release(key, due) for key in waiting if self._in_flight(key[0]) < self._window]
+            waiting.sort(key=lambda key: self._rows[key][0].video_id is not None)
+            return [self._release(key, due) for key in waiting if self._has_room(key)]
+
+    def _has_room(self, key: tuple[str, str]) -> bool:
+        frame = self._rows[key][0].video_id is not None
+        within = not frame or self._in_flight(key[0], frames=True) < self._frames
+        return within and self._in_flight(key[0]) < self._window
 
     def postpone(self, images: Sequence[tuple[str, str, datetime]]) -> None:
         with self._lock:
@@ -269,6 +293,10 @@ class FakePending:
                 if row := self._rows.get((tenant_id, image_id)):
                     event, due, released = row
                     self._rows[tenant_id, image_id] = (event, max(due, later), released)
+
+    def count(self, tenant_id: str) -> int:
+        with self._lock:
+            return sum(tenant == tenant_id for tenant, _ in self._rows)
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
         with self._lock:
@@ -285,8 +313,9 @@ class FakePending:
         self._rows[key] = (self._rows[key][0], due, True)
         return self._rows[key][0]
 
-    def _in_flight(self, tenant_id: str) -> int:
-        return sum(released for (tenant, _), (_, _, released) in self._rows.items() if tenant == tenant_id)
+    def _in_flight(self, tenant_id: str, *, frames: bool = False) -> int:
+        rows = [row for (tenant, _), row in self._rows.items() if tenant == tenant_id and row[2]]
+        return sum(not frames or event.video_id is not None for event, _, _ in rows)
 
 
 class FakeApiKeys:
@@ -332,6 +361,8 @@ def _accepted(image: NewImage) -> ImageRecord:
         revision=1,
         tags=tuple(image.tags),
         metadata=dict(image.metadata),
+        video_id=image.video_id,
+        frame_offset_seconds=image.frame_offset_seconds,
     )
 
 

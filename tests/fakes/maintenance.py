@@ -1,6 +1,6 @@
 """Runs of maintenance in a dictionary: the same promises as PostgreSQL, held to them by ``tests/integration/db``."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -10,11 +10,12 @@ NOTED_EVERY = timedelta(minutes=10)
 
 
 class FakeMaintenanceRuns:
-    """``MaintenanceRuns``; ``sweeps`` holds (changed_at, swept_at, due) by tenant."""
+    """``MaintenanceRuns``; ``sweeps`` holds (changed_at, swept_at, due) by tenant, ``pending_of`` counts images."""
 
     def __init__(self) -> None:
         self.runs: dict[str, MaintenanceRun] = {}
         self.sweeps: dict[str, tuple[datetime, datetime, bool]] = {}
+        self.pending_of: Callable[[str], int] = lambda _: 0
 
     def start(self, run: MaintenanceRun, grace: timedelta) -> bool:
         if run.id in self.runs or any(self._is_live(one, run.tenant_id, run.type) for one in self.runs.values()):
@@ -44,6 +45,19 @@ class FakeMaintenanceRuns:
         for run in sorted(late, key=lambda run: run.due)[:limit]:
             self.runs[run.id] = replace(run, due=due)
         return [self.runs[run.id] for run in late[:limit]]
+
+    def wake(self, tenant_ids: Collection[str], pending: int, rest: datetime, due: datetime) -> list[MaintenanceRun]:
+        woken = [
+            run
+            for run in self.runs.values()
+            if self._is_live(run, run.tenant_id, "store-scan")
+            and run.tenant_id in tenant_ids
+            and run.due <= rest
+            and self.pending_of(run.tenant_id) < pending
+        ]
+        for run in woken:
+            self.runs[run.id] = replace(run, due=due)
+        return woken
 
     def sweeps_due(self, now: datetime, every: timedelta, limit: int) -> list[str]:
         waiting = {

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deeplens.domain import ObjectInfo, Tenant
-from deeplens.errors import ObjectNotFound
+from deeplens.errors import InvalidEvent, ObjectNotFound
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
+from deeplens.tenant_stores import TenantStore, store_id_of
 
 from tests.fakes.uploads import MemoryUploads
 
@@ -32,6 +33,9 @@ class MemoryStore:
 
     def get(self, key: str) -> bytes:
         return self._object(key)[0]
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        return self.get(key)[start : start + length]
 
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         body = self.get(key)
@@ -84,10 +88,25 @@ class MemoryStore:
 
 
 class MemoryStores:
-    """``StoreResolver``: one store per tenant."""
+    """``StoreResolver``: one store per tenant, and those that ``add`` registered."""
 
     def __init__(self) -> None:
         self._stores: dict[str, MemoryStore] = {}
+        self._registered: dict[tuple[str, str], MemoryStore] = {}
+
+    def add(self, store: TenantStore) -> MemoryStore:
+        return self._registered.setdefault((store.tenant_id, store.root), MemoryStore(store.root))
+
+    def holding(self, tenant: Tenant, uri: str) -> MemoryStore:
+        if store_id_of(uri) is None:
+            return self.for_tenant(tenant)
+        root = uri[: uri.index("/", uri.index("://") + 3)]
+        if (tenant.id, root) not in self._registered:
+            raise InvalidEvent("the storage path lies outside the tenant's stores")
+        return self._registered[tenant.id, root]
+
+    def registered(self, tenant: Tenant, store: TenantStore) -> MemoryStore:
+        return self.holding(tenant, f"{store.root}/")
 
     def for_tenant(self, tenant: Tenant) -> MemoryStore:
         return self._stores.setdefault(tenant.id, MemoryStore(tenant.storage_uri))

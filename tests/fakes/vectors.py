@@ -1,6 +1,7 @@
 """A vector index in memory: the same promises as Qdrant, held to them by ``tests/integration/test_vector_index.py``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -77,12 +78,16 @@ class FakeIndex:
         return sorted((m for m in found if m.score >= lowest), key=lambda m: -m.score)[:limit]
 
     def neighbours(
-        self, tenant: Tenant, image_ids: Sequence[str], *, limit: int, threshold: float
+        self, tenant: Tenant, wanted: Mapping[str, SearchFilter], *, limit: int, threshold: float
     ) -> dict[str, list[Match]]:
-        known = {image_id: self.vector_of(tenant, image_id) for image_id in image_ids}
+        known = {image_id: self.vector_of(tenant, image_id) for image_id in wanted}
         return {
             image_id: self.search(
-                tenant, vector, limit=limit, threshold=threshold, where=SearchFilter(exclude_image_ids=(image_id,))
+                tenant,
+                vector,
+                limit=limit,
+                threshold=threshold,
+                where=replace(wanted[image_id], exclude_image_ids=(image_id,)),
             )
             for image_id, vector in known.items()
             if vector is not None
@@ -145,6 +150,8 @@ def _passes(point: Point, where: SearchFilter) -> bool:
         and all(key in metadata and _equal(metadata[key], value) for key, value in where.metadata.items())
         and _within(uploaded_at, where.uploaded_from, where.uploaded_before)
         and point.image_id not in where.exclude_image_ids
+        and point.payload.get("video_id", "") not in where.exclude_video_ids
+        and not (where.without_frames and "video_id" in point.payload)
     )
 
 

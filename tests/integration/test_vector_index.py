@@ -333,27 +333,44 @@ def test_a_point_belongs_to_the_tenant_that_wrote_it_whatever_its_payload_says(
 def test_neighbours_of_many_images_come_best_first_without_themselves(index: VectorIndex, tenant: Tenant) -> None:
     turned = {f"img_{n}": (1.0, n / 100) for n in range(150)}
     index.upsert(tenant, [point(tenant, image_id, *direction) for image_id, direction in turned.items()])
-    found = index.neighbours(tenant, [*turned, "img_unknown"], limit=3, threshold=0.9)
+    found = index.neighbours(tenant, dict.fromkeys([*turned, "img_unknown"], SearchFilter()), limit=3, threshold=0.9)
     assert found.keys() == turned.keys()
     assert [match.image_id for match in found["img_0"]] == ["img_1", "img_2", "img_3"]
     assert {match.image_id for match in found["img_100"][:2]} == {"img_99", "img_101"}
     assert all(image_id not in [match.image_id for match in matches] for image_id, matches in found.items())
     assert all(0.9 <= match.score <= 1 for matches in found.values() for match in matches)
-    assert index.neighbours(tenant, ["img_0"], limit=200, threshold=0.99999)["img_0"] == []
-    assert index.neighbours(tenant, [], limit=3, threshold=0.9) == {}
+    assert index.neighbours(tenant, {"img_0": SearchFilter()}, limit=200, threshold=0.99999)["img_0"] == []
+    assert index.neighbours(tenant, {}, limit=3, threshold=0.9) == {}
 
 
 def test_many_equal_points_do_not_hide_behind_an_image_itself(index: VectorIndex, tenant: Tenant) -> None:
     index.upsert(tenant, [point(tenant, f"img_{n}", 1) for n in range(6)])
-    found = index.neighbours(tenant, ["img_5"], limit=5, threshold=1)
+    found = index.neighbours(tenant, {"img_5": SearchFilter()}, limit=5, threshold=1)
     assert {match.image_id for match in found["img_5"]} == {f"img_{n}" for n in range(5)}
+
+
+def test_frames_are_neighbours_where_they_are_wanted_and_never_of_their_own_video(
+    index: VectorIndex, tenant: Tenant
+) -> None:
+    def frame(image_id: str, video_id: str) -> Point:
+        made = point(tenant, image_id, 1)
+        return replace(made, payload={**made.payload, "video_id": video_id})
+
+    index.upsert(tenant, [point(tenant, "img_a", 1), point(tenant, "img_b", 1)])
+    index.upsert(tenant, [frame("img_c", "vid_1"), frame("img_d", "vid_1"), frame("img_e", "vid_2")])
+    filters = {"img_a": SearchFilter(without_frames=True), "img_c": SearchFilter(exclude_video_ids=("vid_1",))}
+    found = index.neighbours(tenant, filters, limit=9, threshold=0.9)
+    assert {match.image_id for match in found["img_a"]} == {"img_b"}
+    assert {match.image_id for match in found["img_c"]} == {"img_a", "img_b", "img_e"}
 
 
 def test_another_tenants_points_are_no_neighbours(index: VectorIndex, new_tenant: NewTenant) -> None:
     one, other = new_tenant(), new_tenant()
     index.upsert(one, [point(one, "img_a", 1)])
     index.upsert(other, [point(other, "img_b", 1)])
-    assert index.neighbours(one, ["img_a", "img_b"], limit=3, threshold=0.5) == {"img_a": []}
+    assert index.neighbours(one, dict.fromkeys(["img_a", "img_b"], SearchFilter()), limit=3, threshold=0.5) == {
+        "img_a": []
+    }
 
 
 def test_a_missing_collection_fails_its_tenant_only_and_is_never_made_by_a_write(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from deeplens import budgets, direct_uploads, duplicates, ports, webhooks
+from deeplens import budgets, direct_uploads, duplicates, ports, videos, webhooks
 from deeplens.bootstrap import parts
 from deeplens.faults import EFFECTS, FaultyParts, Watched, at_random, watched
 from deeplens.parts import Parts
@@ -30,13 +30,17 @@ PORTS = {
     "merge_deadlines": duplicates.MergeDeadlines,
     "object_queue": direct_uploads.ObjectQueue,
     "pending": ports.PendingImages,
+    "pending_videos": videos.PendingVideos,
     "publisher": ports.EventPublisher,
+    "registered_stores": ports.RegisteredStores,
     "retries": ports.RetryQueue,
     "rollouts": ports.Rollouts,
     "store": ports.ObjectStore,
+    "store_objects": ports.StoreObjects,
     "uploads": direct_uploads.DirectUploads,
     "usage": ports.UsageMeter,
     "vector_states": ports.VectorStates,
+    "videos": videos.VideoRepository,
     "webhooks": webhooks.Webhooks,
 }
 READS = {
@@ -47,15 +51,19 @@ READS = {
     "index": {"search", "neighbours", "vector_of", "existing", "scroll", "count", "ping"},
     "maintenance_runs": {"find", "of_tenant", "sweeps_due"},
     "merge_deadlines": set[str](),
-    "pending": set[str](),
+    "pending": {"count"},
+    "pending_videos": set[str](),
     "publisher": {"connect", "ping"},
+    "registered_stores": {"find", "of_tenant", "of_container"},
     "retries": set[str](),
     "rollouts": {"find", "of_tenant", "unfinished"},
     "object_queue": set[str](),
-    "store": {"get", "stream", "head", "list", "presign_get", "presign_put", "uploads", "uri", "key_of"},
+    "store": {"get", "get_range", "stream", "head", "list", "presign_get", "presign_put", "uploads", "uri", "key_of"},
+    "store_objects": {"find", "unseen", "in_state", "counts"},
     "uploads": {"find", "reserved"},
     "usage": {"days", "overview", "rows", "unmeasured"},
     "vector_states": {"indexed", "counts", "sample"},
+    "videos": {"find", "page", "names", "segments", "frames", "frame_ids"},
     "webhooks": {"of_tenant", "find", "overdue", "deliveries"},
 }
 """Methods that change nothing; every other one of a port is a fault point."""
@@ -80,6 +88,13 @@ def test_a_side_effect_has_a_point_before_and_one_after() -> None:
     store.put("a", b"1", "text/plain")
     assert (store.get("a"), store.uri("a")) == (b"1", "s3://tenant-acme/a")
     assert seen == ["store.put:before", "store.put:after"]
+
+
+def test_whichever_way_a_store_is_reached_its_side_effects_are_fault_points() -> None:
+    seen: list[str] = []
+    acme, stores = tenant("acme"), watched("stores", MemoryStores(), lambda point: bool(seen.append(point)))
+    stores.holding(acme, "s3://tenant-acme/a").delete(["a"])
+    assert seen == ["store.delete:before", "store.delete:after"]
 
 
 @pytest.mark.parametrize(("when", "stored"), [("before", []), ("after", ["a"])])

@@ -24,7 +24,7 @@ QUEUES = [(spec, event) for spec in TEMPLATE.functions for event in spec.events 
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
 HTTP_PARTS = {
     "search_api": {"stores", "embedder", "object_queue"},
-    "admin_api": {"stores", "embedder", "lifecycle"},
+    "admin_api": {"stores", "embedder", "lifecycle", "store_secrets"},
     "identity_api": {"signing_keys"},
     "whatsapp_webhook": {"whatsapp_secrets"},
 }
@@ -112,11 +112,8 @@ def test_the_flow_table_lists_every_function_and_its_stage() -> None:
     }
 
 
-def test_the_flow_table_lists_reserved_topics() -> None:
-    paragraph = re.search(r"^Reserved topics.+?\n\n", (ROOT / "functions" / "README.md").read_text(), re.M | re.S)
-    assert paragraph
-    reserved = {topic.name for topic in TOPICS if not topic.producers}
-    assert set(re.findall(r"`([^`]+)`", paragraph[0])) == reserved
+def test_every_topic_has_a_producer_and_a_consumer() -> None:
+    assert [topic.name for topic in TOPICS if not (topic.producers and topic.consumers)] == []
 
 
 @pytest.mark.parametrize(("spec", "event"), KAFKA, ids=named)
@@ -195,6 +192,7 @@ def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
     expected = {"PlatformPolicy"}
     expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
     expected |= {"StoragePolicy"} if used & {"lifecycle", "stores", "chat_collection"} else set()
+    expected |= {"StoreSecretsPolicy"} if used & {"lifecycle", "store_secrets"} else set()
     expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
     expected |= {"RetryQueuePolicy"} if "retries" in used else set()
     expected |= {"ObjectQueuePolicy"} if "object_queue" in used else set()
@@ -239,9 +237,15 @@ def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
     assert allowed == {*ON_BUCKET, *ON_OBJECTS}
     assert role["MaxSessionDuration"] == SECONDS
     storage = RESOURCES["StoragePolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    assert storage == [
-        {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": {"Fn::GetAtt": ["TenantStorageRole", "Arn"]}}
+    own = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/*"
+    assert storage[:2] == [
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": {"Fn::GetAtt": ["TenantStorageRole", "Arn"]}},
+        # Roles of tenants' own accounts, never another one of this account.
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "NotResource": {"Fn::Sub": own}},
     ]
+    (secrets,) = storage[2:]
+    assert secrets["Action"] == "secretsmanager:GetSecretValue"
+    assert secrets["Resource"]["Fn::Sub"].endswith(":secret:deeplens/stores/*")
     # What nobody could deliver goes to a bucket of the platform, so OnDeadLetter may write to that.
     elsewhere = {name: str(one) for name, one in RESOURCES.items() if name != "TenantStorageRole"}
     assert {name for name, one in elsewhere.items() if "'s3:" in one} == {"OnDeadLetter"}

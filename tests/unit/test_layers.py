@@ -108,7 +108,7 @@ def test_a_functions_layers_hold_what_it_imports(spec: FunctionSpec) -> None:
 @pytest.mark.parametrize("spec", FUNCTIONS, ids=lambda spec: spec.name)
 def test_a_functions_layers_fit_into_lambda(spec: FunctionSpec) -> None:
     assert len(spec.layers) <= 5
-    assert sum(size(name) for layer in spec.layers for name in contents(layer)) < 0.9 * MAX_BYTES
+    assert sum(size(name) for layer in spec.layers for name in contents(layer)) < 0.92 * MAX_BYTES
 
 
 def test_layers_hold_only_what_the_project_locks() -> None:

@@ -120,6 +120,19 @@ class ObjectStoreSuite:
         assert b"".join(chunks) == body
         assert max(map(len, chunks)) == 1000
 
+    @pytest.mark.parametrize(
+        ("start", "length", "found"),
+        [(0, 10, slice(0, 10)), (995, 10, slice(995, 1000)), (500, 1, slice(500, 501)), (1000, 10, slice(0, 0))],
+    )
+    def test_a_range_is_what_stands_there(self, store: ObjectStore, start: int, length: int, found: slice) -> None:
+        body = bytes(number % 251 for number in range(1000))
+        store.put("a", body, "text/plain")
+        assert store.get_range("a", start, length) == body[found]
+
+    def test_a_range_of_a_missing_object_says_so(self, store: ObjectStore) -> None:
+        with pytest.raises(ObjectNotFound):
+            store.get_range("missing", 0, 10)
+
     @pytest.mark.parametrize("read", ["get", "head", "stream"])
     def test_reading_a_missing_object_says_so_at_once(self, store: ObjectStore, read: str) -> None:
         store.put("images/there", b"", "text/plain")
@@ -239,7 +252,7 @@ class ObjectStoreSuite:
 
     def test_a_uri_names_scheme_bucket_and_key(self, store: ObjectStore) -> None:
         root = store.uri("x").removesuffix("/x")
-        assert root.startswith(("s3://tenant-acme", "nfs://tenant-acme"))
+        assert root.startswith(("s3://tenant-acme", "nfs://tenant-acme", "azure://tenant-acme"))
         assert store.uri("images/a b?.jpg") == f"{root}/images/a%20b%3F.jpg"
         assert (
             store.key_of(f"{root}/images/a%20b%3f.jpg") == store.key_of(f"{root}/images/a b?.jpg") == "images/a b?.jpg"

@@ -38,12 +38,13 @@ def _client(service: str, endpoint_url: str) -> Any:
     return boto3.client(service, endpoint_url=endpoint, region_name=own.aws_region, config=config)  # type: ignore[call-overload]
 
 
-def scoped_client(service: str, credentials: Credentials, endpoint_url: str = "") -> Any:
+def scoped_client(service: str, credentials: Credentials, endpoint_url: str = "", region: str = "") -> Any:
     """A new client that signs with these credentials and no others; the caller keeps it.
 
     Parameters
     ----------
     endpoint_url : overrides ``AWS_ENDPOINT_URL``.
+    region : overrides ``AWS_REGION``.
     """
     own = settings()
     endpoint = endpoint_url or own.aws_endpoint_url or None
@@ -53,7 +54,9 @@ def scoped_client(service: str, credentials: Credentials, endpoint_url: str = ""
         # A session hands its credentials to each client that it makes. One session for all, as it holds the service's
         # model: a client of its own session takes 30 times as long to make.
         session._session._credentials = credentials  # type: ignore[attr-defined]
-        return session.client(service, endpoint_url=endpoint, region_name=own.aws_region, config=config)  # type: ignore[call-overload]
+        return session.client(  # type: ignore[call-overload]
+            service, endpoint_url=endpoint, region_name=region or own.aws_region, config=config
+        )
 
 
 @cache

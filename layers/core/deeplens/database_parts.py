@@ -27,13 +27,16 @@ if TYPE_CHECKING:
         MaintenanceRuns,
         MergeDeadlines,
         PendingImages,
+        RegisteredStores,
         RequestCounters,
         Rollouts,
+        StoreObjects,
         StoreOwners,
         TenantDirectory,
         UsageMeter,
         VectorStates,
     )
+    from deeplens.videos import PendingVideos, VideoRepository
     from deeplens.webhooks import Webhooks
     from deeplens.whatsapp.chats import Chats, Replies
 
@@ -104,6 +107,18 @@ class DatabaseParts:
         return PostgresMaintenanceRuns(self.connections)
 
     @cached_property
+    def registered_stores(self) -> RegisteredStores:
+        from deeplens.db.tenant_stores import PostgresRegisteredStores
+
+        return PostgresRegisteredStores(self.connections)
+
+    @cached_property
+    def store_objects(self) -> StoreObjects:
+        from deeplens.db.store_objects import PostgresStoreObjects
+
+        return PostgresStoreObjects(self.connections)
+
+    @cached_property
     def uploads(self) -> DirectUploads:
         from deeplens.db.direct_uploads import PostgresDirectUploads
 
@@ -137,7 +152,20 @@ class DatabaseParts:
     def pending(self) -> PendingImages:
         from deeplens.db.pending import PostgresPending
 
-        return PostgresPending(self.connections, self.settings.tenant_window, self.settings.tenant_window_shared)
+        own = self.settings
+        return PostgresPending(self.connections, own.tenant_window, own.tenant_window_shared, own.frames_window)
+
+    @cached_property
+    def videos(self) -> VideoRepository:
+        from deeplens.db.videos import PostgresVideos
+
+        return PostgresVideos(self.connections)
+
+    @cached_property
+    def pending_videos(self) -> PendingVideos:
+        from deeplens.db.pending_videos import PostgresPendingVideos
+
+        return PostgresPendingVideos(self.connections)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:

@@ -6,10 +6,10 @@ from enum import IntEnum
 from typing import Any, Literal
 
 from deeplens.budgets import IngestionPause
-from deeplens.contracts.events import ImageUploaded
 from deeplens.contracts.search import MatchLabel
 from deeplens.duplicate_policy import REPORT, DuplicatePolicy
 from deeplens.limits import UNLIMITED, ResourceLimits
+from deeplens.videos import DEFAULT_SETTINGS, VideoSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Tenant:
     notified : of what its webhooks, or chats, want to be told.
     paused : until when its budget takes no more uploads.
     duplicates : what it wants done about duplicates.
+    video : how its videos become frames.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Tenant:
     notified: frozenset[str] = frozenset()
     paused: IngestionPause | None = None
     duplicates: DuplicatePolicy = REPORT
+    video: VideoSettings = DEFAULT_SETTINGS
 
     @property
     def collection(self) -> str:
@@ -124,7 +126,7 @@ LAST_GENERATION = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """What is known when an upload is accepted."""
+    """What is known when an upload is accepted; of a frame also its video and its offset there."""
 
     id: str
     file_name: str
@@ -135,6 +137,8 @@ class NewImage:
     uploaded_at: datetime
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+    video_id: str | None = None
+    frame_offset_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,8 @@ class ImageRecord:
     error_message: str | None = None
     error_retryable: bool | None = None
     attempt: int = 1
+    video_id: str | None = None
+    frame_offset_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +256,8 @@ class SearchFilter:
     uploaded_from: datetime | None = None
     uploaded_before: datetime | None = None
     exclude_image_ids: tuple[str, ...] = ()
+    exclude_video_ids: tuple[str, ...] = ()
+    without_frames: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,11 +293,3 @@ class ObjectInfo:
     content_type: str
     etag: str
     modified_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """What is remembered of a pending image: the event that came first, and whether it may be published."""
-
-    event: ImageUploaded
-    released: bool

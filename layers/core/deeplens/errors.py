@@ -91,6 +91,10 @@ class ImageNotFound(PipelineError):
     code = "IMAGE_NOT_FOUND"
 
 
+class VideoNotFound(PipelineError):
+    code = "VIDEO_NOT_FOUND"
+
+
 class TextUnsupported(PipelineError):
     """The model embeds images only."""
 
@@ -118,9 +122,37 @@ class TransientError(PipelineError):
 
 
 class TenantStoreDenied(TransientError):
-    """The tenant's own store refused us: credentials or policy."""
+    """The tenant's own store refused us: credentials or policy. ``reason`` is the store's own code for it."""
 
     code = "TENANT_STORE_DENIED"
+
+    def __init__(self, detail: str = "", reason: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class TenantStoreAway(TransientError):
+    """A store that the tenant registered does not answer; no other tenant has to wait for it."""
+
+    code = "TENANT_STORE_UNAVAILABLE"
+
+
+class StoreNotReady(PipelineError):
+    """A registered store that is gone, or that lacks what its mode needs."""
+
+    code = "STORE_NOT_READY"
+
+
+class NotServed(PipelineError):
+    """A file that is too large for an answer, in a store that serves none itself."""
+
+    code = "CONTENT_NOT_SERVED"
+
+
+class ObjectChanged(PipelineError):
+    """Another object stands under this key than the one that the image was made of."""
+
+    code = "OBJECT_CHANGED"
 
 
 class MediaExpired(PipelineError):

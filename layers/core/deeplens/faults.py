@@ -14,6 +14,7 @@ from deeplens.domain import Tenant
 from deeplens.parts import Parts
 from deeplens.settings import Settings
 from deeplens.telemetry import logger
+from deeplens.tenant_stores import TenantStore
 
 EFFECTS: dict[str, frozenset[str]] = {
     "budgets": frozenset(("save", "evaluate", "told")),
@@ -23,20 +24,24 @@ EFFECTS: dict[str, frozenset[str]] = {
     "index": frozenset(
         ("create_collection", "drop_collection", "upsert", "delete", "replace_payload", "delete_points")
     ),
-    "maintenance_runs": frozenset(("start", "move", "overdue", "forget", "changed")),
+    "maintenance_runs": frozenset(("start", "move", "overdue", "wake", "forget", "changed")),
     "merge_deadlines": frozenset(("add", "overdue", "done")),
     "object_queue": frozenset(("send",)),
-    "pending": frozenset(("admit", "finish", "postpone", "overdue")),
+    "pending": frozenset(("admit", "admit_frames", "finish", "postpone", "overdue")),
+    "pending_videos": frozenset(("admit", "postpone", "finish", "overdue")),
     "publisher": frozenset(("publish", "resend")),
     "retries": frozenset(("send",)),
     "rollouts": frozenset(("register", "start", "swap", "end", "dropped")),
+    "registered_stores": frozenset(("save", "adopt", "release", "remove", "notified")),
     "store": frozenset(("ensure", "remove", "put", "delete", "copy")),
+    "store_objects": frozenset(("save", "forget")),
     "uploads": frozenset(("add", "keep_multipart", "claim", "put_off", "end", "expect", "overdue", "forget")),
     "usage": frozenset(("record", "roll_up", "measured", "forget")),
+    "videos": frozenset(("insert", "plan", "start", "stop", "add_frames", "finish_segment", "fail", "bury", "erase")),
     "vector_states": frozenset(("record", "plan", "release", "forget")),
     "webhooks": frozenset(("save", "remove", "record", "add", "claim", "settle", "release", "again", "forget")),
 }
-"""Methods with side effects by port. ``store`` is what ``stores`` gives for a tenant."""
+"""Methods with side effects by port. ``store`` is what ``stores`` gives."""
 
 type Fault = Callable[[str], bool]
 """Whether to die at a point, which is named e.g. ``images.advance:before``."""
@@ -85,7 +90,16 @@ class WatchedStores:
         self._stores, self._fault, self._die = stores, fault, die
 
     def for_tenant(self, tenant: Tenant) -> Any:
-        return Watched("store", self._stores.for_tenant(tenant), self._fault, self._die)
+        return self._watched(self._stores.for_tenant(tenant))
+
+    def holding(self, tenant: Tenant, uri: str) -> Any:
+        return self._watched(self._stores.holding(tenant, uri))
+
+    def registered(self, tenant: Tenant, store: TenantStore) -> Any:
+        return self._watched(self._stores.registered(tenant, store))
+
+    def _watched(self, store: Any) -> Watched:
+        return Watched("store", store, self._fault, self._die)
 
 
 def watched(name: str, part: Any, fault: Fault, die: Callable[[str], None] = die) -> Any:

@@ -6,11 +6,13 @@ from datetime import timedelta
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Protocol
 
+from deeplens.auth.ports import SecretStore
 from deeplens.db.tenant_records import PostgresTenantRecords, TenantRecord
 from deeplens.domain import Tenant
 from deeplens.errors import DeepLensError, TenantStoreDenied
-from deeplens.ports import Clock, Rollouts, StoreResolver, VectorIndex
+from deeplens.ports import Clock, RegisteredStores, Rollouts, StoreResolver, VectorIndex
 from deeplens.telemetry import logger
+from deeplens.tenant_stores import secret_name
 
 if TYPE_CHECKING:
     from deeplens.tenants import Provisioning
@@ -37,6 +39,10 @@ class LifecycleParts(Protocol):
     def index(self) -> VectorIndex: ...
     @property
     def rollouts(self) -> Rollouts: ...
+    @property
+    def registered_stores(self) -> RegisteredStores: ...
+    @property
+    def secret_store(self) -> SecretStore: ...
 
 
 class OutOfTime(DeepLensError):
@@ -76,6 +82,7 @@ class TenantLifecycle:
         steps: dict[str, Callable[[], Any]] = {
             "vectors": lambda: self._drop_vectors(tenant),
             "objects": lambda: self._delete_objects(tenant, record, deadline),
+            "storeCredentials": lambda: self._forget_credentials(tenant),
             "database": lambda: self._parts.provisioning.drop_database(tenant.id),
             "records": lambda: self._parts.tenant_records.erase(tenant.id),
         }
@@ -83,6 +90,14 @@ class TenantLifecycle:
             if name not in record.progress:
                 self._parts.tenant_records.done(record.id, name, step() or {})
         self._parts.tenant_records.finish_deletion(record.id, self._parts.clock.now())
+
+    def _forget_credentials(self, tenant: Tenant) -> dict[str, Any]:
+        """Of the stores that the tenant registered; nothing is removed from these."""
+        stores = self._parts.registered_stores.of_tenant(tenant.id)
+        for store in stores:
+            for version in range(1, store.credentials_version + 1):
+                self._parts.secret_store.delete(secret_name(store, version))
+        return {"stores": len(stores)}
 
     def _drop_vectors(self, tenant: Tenant) -> dict[str, Any]:
         rollouts = self._parts.rollouts.of_tenant(tenant.id)

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from deeplens.domain import ImageRecord, ObjectInfo, Step, Tombstone
 
-type MaintenanceType = Literal["sweep", "storage-optimisation", "duplicate-scan"]
+type MaintenanceType = Literal["sweep", "storage-optimisation", "duplicate-scan", "store-scan"]
 type Kind = Literal[
     "row-without-object",
     "row-without-derived",
@@ -148,6 +148,12 @@ class MaintenanceRuns(Protocol):
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[MaintenanceRun]:
         """Runs whose time is up; they get a new due time. One query over all tenants."""
 
+    def wake(self, tenant_ids: Collection[str], pending: int, rest: datetime, due: datetime) -> list[MaintenanceRun]:
+        """Scans of these tenants that rest, due before ``rest``, and may go on as fewer images are pending.
+
+        They get a new due time, so that each is returned once.
+        """
+
     def sweeps_due(self, now: datetime, every: timedelta, limit: int) -> list[str]:
         """Tenants that changed since their last sweep, which began before ``now - every``; none that is swept now."""
 
@@ -169,7 +175,7 @@ def judge_row(
 
     Parameters
     ----------
-    expected : keys of its original and, behind it, of what is made of it.
+    expected : keys of its original, empty where it is not ours to keep, and behind it of what is made of it.
     standing : keys that are there, among others.
     lacking : models, as ``name version``, that a vector is recorded of but not there.
     """
@@ -180,7 +186,7 @@ def judge_row(
     if row.updated_at >= before or row.step is Step.FAILED or not expected:
         return []
     original, *derived = expected
-    if original not in standing:
+    if original and original not in standing:
         return [Finding("row-without-object", row.id, original)]
     if row.step is not Step.COMPLETED:
         # Unfinished images are in ``pending_images``, which sends them again.

@@ -1,8 +1,8 @@
-"""What is on its way to a topic."""
+"""Events on their way: to their topic, or held back until their tenant has room for them."""
 
 from dataclasses import dataclass
 
-from deeplens.contracts.events import Event
+from deeplens.contracts.events import Event, ImageUploaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +34,11 @@ class OutgoingRecord:
     attempt: int = 1
     replays: int = 0
     stage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What is remembered of a pending image: the event that came first, and whether it may be published."""
+
+    event: ImageUploaded
+    released: bool

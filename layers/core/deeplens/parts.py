@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from deeplens.imaging.limits import Limits
     from deeplens.lifecycle import TenantLifecycle
     from deeplens.limits import ResourceLimits
+    from deeplens.pipeline.observe_objects import ObserveObjects
+    from deeplens.pipeline.paged_works import PagedWorks
     from deeplens.ports import (
         AlertChannel,
         Clock,
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
         VectorIndex,
     )
     from deeplens.retries import Backoff
+    from deeplens.storage.registered import OpenStores
     from deeplens.tenants import Provisioning
+    from deeplens.video.limits import VideoLimits
     from deeplens.webhooks import WebhookSender, WebhookSigner
     from deeplens.whatsapp.chats import ChatCollection
     from deeplens.whatsapp.delivery import WhatsApp
@@ -79,6 +83,17 @@ class Parts(DatabaseParts):
             return client("sqs")
 
         return SqsObjectQueue(sqs, self.settings.object_queue_url)
+
+    @cached_property
+    def pending_videos_due(self) -> timedelta:
+        return timedelta(seconds=self.settings.pending_videos_due_seconds)
+
+    @cached_property
+    def video_limits(self) -> VideoLimits:
+        from deeplens.video.limits import VideoLimits
+
+        own = self.settings
+        return VideoLimits(own.max_video_bytes, own.max_video_seconds, segment_seconds=own.video_segment_seconds)
 
     @cached_property
     def sweep_grace(self) -> timedelta:
@@ -208,7 +223,34 @@ class Parts(DatabaseParts):
     def stores(self) -> StoreResolver:
         from deeplens.storage.resolver import Stores
 
-        return Stores(self.settings)
+        return Stores(self.settings, self.open_stores)
+
+    @cached_property
+    def open_stores(self) -> OpenStores:
+        from deeplens.storage.registered import OpenStores
+
+        return OpenStores(self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress)
+
+    @cached_property
+    def scan_window(self) -> int:
+        """Smaller than the tenant's own window, so that uploads find a place beside a scan."""
+        return min(self.settings.scan_window, max(1, self.settings.tenant_window * 3 // 4))
+
+    @cached_property
+    def observe_objects(self) -> ObserveObjects:
+        from deeplens.pipeline.observe_objects import ObserveObjects
+
+        return self.build(ObserveObjects)
+
+    @cached_property
+    def paged_works(self) -> PagedWorks:
+        from deeplens.pipeline.paged_works import PagedWorks
+
+        return self.build(PagedWorks)
+
+    @cached_property
+    def max_image_bytes(self) -> int:
+        return self.settings.max_image_bytes
 
     @cached_property
     def egress(self) -> EgressRules:

@@ -1,8 +1,8 @@
 """What the pipeline and the APIs need from the world. Every port has one behaviour suite, run on each adapter."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from deeplens.alerts import AlertChannel as AlertChannel
 from deeplens.alerts import Alerts as Alerts
@@ -14,14 +14,12 @@ from deeplens.direct_uploads import DirectUploads as DirectUploads
 from deeplens.direct_uploads import ObjectQueue as ObjectQueue
 from deeplens.direct_uploads import StoreOwners as StoreOwners
 from deeplens.domain import (
-    Admission,
     ImageQuery,
     ImageRecord,
     Match,
     ModelProfile,
     ModelRef,
     NewImage,
-    ObjectInfo,
     Point,
     SearchFilter,
     StageResult,
@@ -36,10 +34,14 @@ from deeplens.maintenance import MaintenanceRuns as MaintenanceRuns
 from deeplens.maintenance import PointPage
 from deeplens.metering import RequestCounters as RequestCounters
 from deeplens.metering import UsageMeter as UsageMeter
-from deeplens.outgoing import OutgoingMessage, OutgoingRecord
+from deeplens.object_stores import ObjectStore as ObjectStore
+from deeplens.object_stores import StoreResolver as StoreResolver
+from deeplens.outgoing import Admission, OutgoingMessage, OutgoingRecord
 from deeplens.retries import RetryQueue as RetryQueue
 from deeplens.rollouts import Rollouts as Rollouts
 from deeplens.rollouts import VectorStates as VectorStates
+from deeplens.tenant_stores import RegisteredStores as RegisteredStores
+from deeplens.tenant_stores import StoreObjects as StoreObjects
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,57 +53,6 @@ type Vectors = npt.NDArray[np.float32]
 class Clock(Protocol):
     def now(self) -> datetime:
         """The current time, UTC and aware."""
-
-
-class ObjectStore(Protocol):
-    """One tenant's bucket. Keys are POSIX-like, at most 1,024 UTF-8 bytes, without a leading slash or dot segments.
-
-    Every method raises ``StoreUnavailable`` when the store cannot be reached and ``TenantStoreDenied`` when it
-    refuses us; reads of a missing key raise ``ObjectNotFound``; a key that could leave the bucket
-    raises ``ValueError``.
-    """
-
-    def ensure(self) -> None:
-        """Create the bucket; safe to repeat."""
-
-    def remove(self) -> None:
-        """Remove the emptied store itself; a missing one is fine."""
-
-    def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
-        """Write or replace an object; readers see the old or the new one, never a part."""
-
-    def get(self, key: str) -> bytes: ...
-
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        """Chunks in order; a missing key raises at the call, not at the first chunk."""
-
-    def head(self, key: str) -> ObjectInfo: ...
-
-    def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; missing ones are fine."""
-
-    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
-        """Objects in the order of their keys' bytes, those behind ``after`` only."""
-
-    def copy(self, source: str, target: str, content_type: str = "") -> None:
-        """Copy within the bucket; with the content type of the source unless another is given."""
-
-    def presign_get(self, key: str, expires: timedelta) -> str: ...
-
-    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str: ...
-
-    def uploads(self) -> ClientUploads:
-        """How clients write to this store by themselves."""
-
-    def uri(self, key: str) -> str:
-        """``scheme://bucket/key``."""
-
-    def key_of(self, uri: str) -> str:
-        """The key of a URI in this bucket; ``InvalidEvent`` for any other bucket, scheme or a climbing path."""
-
-
-class StoreResolver(Protocol):
-    def for_tenant(self, tenant: Tenant) -> ObjectStore: ...
 
 
 class VectorIndex(Protocol):
@@ -136,9 +87,11 @@ class VectorIndex(Protocol):
         """Nearest points, best first, scores at least ``threshold``."""
 
     def neighbours(
-        self, tenant: Tenant, image_ids: Sequence[str], *, limit: int, threshold: float
+        self, tenant: Tenant, wanted: Mapping[str, SearchFilter], *, limit: int, threshold: float
     ) -> dict[str, list[Match]]:
-        """Nearest other points of several images, best first, by image; without a point it is absent.
+        """Nearest other points of several images, each within its filter, best first, by image id.
+
+        One without a point is absent.
 
         Two requests, however many images.
         """
@@ -280,6 +233,11 @@ class PendingImages(Protocol):
         An image already pending keeps its event, unless that is of an older generation, and its answer.
         """
 
+    def admit_frames(self, tenant_id: str, events: Sequence[ImageUploaded], due: datetime) -> list[ImageUploaded]:
+        """The same for frames of one tenant's videos, which have a smaller window within the tenant's, and wait behind
+        its other images. Returns the released ones, those of earlier calls included; the same frame is named once.
+        """
+
     def finish(
         self,
         images: Sequence[tuple[str, str]],
@@ -296,6 +254,9 @@ class PendingImages(Protocol):
 
     def postpone(self, images: Sequence[tuple[str, str, datetime]]) -> None:
         """Give (tenant_id, image_id, due) until ``due`` at least: something else will send them before."""
+
+    def count(self, tenant_id: str) -> int:
+        """How many images of a tenant are pending, released or waiting."""
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
         """Released images whose time is up, oldest first; they get a new due time. One query over all tenants."""

@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     )
     egress_http: bool = Field(False, description="Whether endpoints of tenants may be http:// as well")
     nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory that nfs:// stores live in")
+    tenant_nfs_root: Path = Field(
+        Path("/mnt/tenants"), description="Directory whose folders, named by tenants' ids, hold what they may register"
+    )
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Secret of HMAC-signed URLs of directory stores")
     identity_url: str = Field("", description="Issuer of tokens: the URL that browsers reach the identity API at")
@@ -81,6 +84,14 @@ class Settings(BaseSettings):
     tenant_window: int = Field(200, ge=1, description="Images of one tenant in flight")
     tenant_window_shared: int = Field(200, ge=1, description="The same while another tenant uses the API")
     backfill_window: int = Field(50, ge=1, description="Images of one tenant in flight to a model that is rolled out")
+    scan_window: int = Field(150, ge=1, description="Pending images of one tenant beyond which a scan accepts none")
+    frames_window: int = Field(
+        50, ge=1, description="Of one tenant's images in flight, those that are frames of videos"
+    )
+    max_video_bytes: int = Field(10 * 1024**3, ge=1)
+    max_video_seconds: float = Field(4 * 3600, gt=0)
+    video_segment_seconds: float = Field(300, gt=0, description="Of a video that one event is about, at most")
+    pending_videos_due_seconds: float = Field(1800, description="Age after which an unfinished video is sent again")
     retry_queue_url: str = Field("", description="SQS queue that failed records wait in for their next attempt")
     alert_topic_arn: str = Field("", description="SNS topic that operators are told on; empty means by the log only")
     object_queue_url: str = Field("", description="SQS queue that buckets notify of uploads")

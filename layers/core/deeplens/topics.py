@@ -51,7 +51,7 @@ class Topic:
         return 3 if production else 1
 
 
-STAGES = ("on_image_uploaded", "on_extraction_requested", "on_indexing_requested")
+STAGES = ("on_image_uploaded", "on_video_uploaded", "on_extraction_requested", "on_indexing_requested")
 
 IMAGES_UPLOADED = Topic(
     "deeplens.images.uploaded",
@@ -65,11 +65,18 @@ IMAGES_UPLOADED = Topic(
         "on_object_created",
         "on_schedule",
         "on_whatsapp_message",
+        "on_video_uploaded",
     ),
     consumers=("on_image_uploaded",),
     retry=WAITED_FOR,
 )
-VIDEOS_UPLOADED = Topic("deeplens.videos.uploaded", events.VideoUploaded)
+VIDEOS_UPLOADED = Topic(
+    "deeplens.videos.uploaded",
+    events.VideoUploaded,
+    producers=("search_api", "on_video_uploaded", "on_schedule"),
+    consumers=("on_video_uploaded",),
+    retry=WAITED_FOR,
+)
 FEATURES_EXTRACTION = Topic(
     "deeplens.features.extraction",
     events.FeatureExtractionRequested,
@@ -126,7 +133,16 @@ PROCESSING_DEADLETTER = Topic(
 IMAGES_MAINTENANCE = Topic(
     "deeplens.images.maintenance",
     events.ImageMaintenance,
-    producers=("search_api", "admin_api", "on_image_maintenance", "on_duplicates_found", "on_schedule"),
+    producers=(
+        "search_api",
+        "admin_api",
+        "on_image_maintenance",
+        "on_duplicates_found",
+        "on_object_created",
+        "on_processing_completed",
+        "on_schedule",
+        "on_video_uploaded",
+    ),
     consumers=("on_image_maintenance",),
     retry=IN_THE_BACKGROUND,
 )

@@ -12,6 +12,7 @@ from deeplens.db import migrate
 from deeplens.db.connections import Connections, connect
 from deeplens.db.directory import PostgresDirectory, database_url
 from deeplens.db.images import PostgresImages
+from deeplens.db.platform import store_models as _with_stores  # noqa: F401 - its table counts as well
 from deeplens.db.platform import upload_models as _with_uploads  # noqa: F401 - its tables count as well
 from deeplens.db.platform import usage_models as _with_usage  # noqa: F401 - the same
 from deeplens.db.platform.whatsapp_models import Base as PlatformBase

@@ -10,6 +10,8 @@ from tests.unit.pipeline.faults import PARTS, Faults, Part
 
 NEEDED: tuple[Part, ...] = ("store", "tenant database", "broker")
 UNNEEDED = tuple(part for part in PARTS if part not in (*NEEDED, "platform database"))
+COUNTING = 3
+"""The call that counts a request: nobody is refused because that failed."""
 
 
 @pytest.fixture

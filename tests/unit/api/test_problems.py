@@ -65,7 +65,7 @@ def pipeline_errors() -> list[type[errors.PipelineError]]:
     found = [errors.PipelineError]
     for cls in found:
         found += cls.__subclasses__()
-    return [cls for cls in found if cls.__module__ == "deeplens.errors"]
+    return [cls for cls in found if cls.__module__ in ("deeplens.errors", "deeplens.video_errors")]
 
 
 @pytest.mark.parametrize("cls", pipeline_errors())

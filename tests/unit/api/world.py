@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
@@ -12,14 +12,16 @@ import httpx
 from deeplens.api.admin_app import create_admin_app
 from deeplens.api.app import create_app
 from deeplens.db.audit import Deed
-from deeplens.domain import ModelRef, Point, StageResult, Step, Tenant
+from deeplens.domain import ModelRef, NewImage, Point, StageResult, Step, Tenant
 from deeplens.duplicates import DuplicateVerdict, Evidence, Pair, in_order, pair_id
 from deeplens.egress.rules import EgressRules
 from deeplens.imaging import Limits
 from deeplens.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.pipeline.keys import processed_key
 from deeplens.settings import Settings
+from deeplens.storage.registered import OpenStores
 from deeplens.vectors.payload import payload_of
+from deeplens.videos import NewVideo, Segment, VideoFacts
 from deeplens.webhooks import WebhookSigner
 from deeplens.whatsapp.secrets import WhatsAppSecrets
 from PIL import Image
@@ -32,9 +34,11 @@ from tests.fakes.letters import FakeDeadLetters
 from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
+from tests.fakes.tenant_stores import FakeRegisteredStores, FakeSecrets, FakeStoreObjects
 from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue
 from tests.fakes.usage import FakeBudgets
 from tests.fakes.vectors import FakeIndex
+from tests.fakes.videos import FakePendingVideos, FakeVideos
 from tests.fakes.webhooks import FakeWebhooks
 from tests.fakes.whatsapp import FakeChats
 
@@ -52,6 +56,13 @@ def picture(seed: int = 0, size: tuple[int, int] = (64, 48), format: str = "JPEG
     out = BytesIO()
     Image.new("RGB", size, colour).save(out, format)
     return out.getvalue()
+
+
+MP4_HEAD = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1" + bytes(200)
+
+
+def video_beside(image_id: str) -> str:
+    return f"vid_{image_id[4:]}"
 
 
 class TickingClock:
@@ -112,6 +123,8 @@ class World:
         self.tenants = FakeDirectory(self.acme, self.other)
         self.clock, self.images, self.pending = TickingClock(), FakeImages(), FakePending(window=200)
         self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL)
+        self.videos, self.pending_videos = FakeVideos(self.images), FakePendingVideos()
+        self.pending_videos_due = timedelta(minutes=30)
         self.publisher, self.api_keys = RecordingPublisher(), FakeApiKeys()
         self.uploads, self.object_queue = FakeDirectUploads(), FakeObjectQueue()
         self.audit = RecordingAudit()
@@ -124,6 +137,11 @@ class World:
         self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")
         self.chats, self.whatsapp_secrets = FakeChats(self.tenants), WhatsAppSecrets()
         self.egress = EgressRules()
+        self.registered_stores, self.store_objects = FakeRegisteredStores(self.tenants), FakeStoreObjects()
+        self.secret_store = FakeSecrets()
+        self.open_stores = OpenStores(
+            self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress
+        )
         self.maintenance_runs, self.sweep_grace = FakeMaintenanceRuns(), timedelta(days=1)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
@@ -174,6 +192,26 @@ class World:
         self.duplicates.save(owner, found)
         recorded = self.duplicates.record(owner, [pair.id for pair in found], now)
         return recorded.groups[found[0].id]
+
+    def video(self, video_id: str, owner: Tenant | None = None, frames: Sequence[tuple[float, int]] = ()) -> None:
+        """A video that has been probed, with searchable frames: offset, and the seed of the picture there."""
+        owner = owner or self.acme
+        store, now = self.stores.for_tenant(owner), self.clock.now()
+        path = store.uri(f"videos/{video_id}.mp4")
+        video = NewVideo(video_id, f"{video_id}.mp4", path, "video/mp4", 8, now, "0" * 64, ("film",))
+        self.videos.insert(owner, video)
+        store.put(f"videos/{video_id}.mp4", MP4_HEAD, "video/mp4")
+        store.put(f"posters/{video_id}.jpg", picture(1), "image/jpeg")
+        facts, segment = VideoFacts(60, 64, 48, 25, "h264", "mp4"), Segment(0, 0, 60, 100, 5, last=True)
+        self.videos.plan(owner, video_id, facts, [segment])
+        for offset, seed in frames:
+            image_id = f"img_{video_id[4:]}{round(offset * 1000)}"
+            body, path = picture(seed), store.uri(f"images/{image_id}.jpg")
+            new = NewImage(image_id, "", path, "image/jpeg", len(body), hashlib.sha256(body).hexdigest(), now)
+            store.put(f"images/{image_id}.jpg", body, "image/jpeg")
+            self.videos.add_frames(owner, video_id, [replace(new, frame_offset_seconds=offset)])
+            self.process(image_id, body, owner)
+        self.videos.finish_segment(owner, video_id, 0)
 
     def process(self, image_id: str, body: bytes, owner: Tenant | None = None, **changes: Any) -> None:
         """What the pipeline does; ``body`` stands for the standard image."""

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from deeplens.api.chat_collection import CollectionOfChats
-from deeplens.contracts.events import Event, ImageUploaded
+from deeplens.contracts.events import Event, ImageUploaded, VideoUploaded
 from deeplens.contracts.notifications import notification_of
 from deeplens.direct_uploads import Place
 from deeplens.domain import ModelRef, NewImage
@@ -21,22 +21,28 @@ from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, STAGE
 from deeplens.limits import UNLIMITED
 from deeplens.outgoing import OutgoingMessage, OutgoingRecord
+from deeplens.pipeline.accept_video import AcceptVideo
 from deeplens.pipeline.complete import Complete
 from deeplens.pipeline.converse import Converse
 from deeplens.pipeline.detect_duplicates import DetectDuplicates
 from deeplens.pipeline.embed import Embed
+from deeplens.pipeline.extract_frames import ExtractFrames
 from deeplens.pipeline.fail import Fail
 from deeplens.pipeline.index import Index
 from deeplens.pipeline.ingest import Ingest
 from deeplens.pipeline.maintain import Maintain
 from deeplens.pipeline.meter import Meter
 from deeplens.pipeline.notify import Notify
+from deeplens.pipeline.observe_objects import ObserveObjects
+from deeplens.pipeline.paged_works import PagedWorks
 from deeplens.pipeline.preprocess import Preprocess
 from deeplens.pipeline.record_duplicates import RecordDuplicates
 from deeplens.pipeline.send_again import SendAgain
 from deeplens.pipeline.store_dead_letters import StoreDeadLetters
 from deeplens.settings import Settings
 from deeplens.topics import RETRIES, TOPIC_OF, topic_of
+from deeplens.video.limits import VideoLimits
+from deeplens.videos import NewVideo
 from deeplens.webhooks import WebhookSigner
 
 from tests.fakes.alerts import FakeAlerts, RecordingChannel
@@ -49,9 +55,11 @@ from tests.fakes.models import FakeRollouts, FakeVectorStates
 from tests.fakes.retries import FakeRetryQueue
 from tests.fakes.retries import message as sqs_message
 from tests.fakes.storage import MemoryStores
+from tests.fakes.tenant_stores import FakeRegisteredStores, FakeStoreObjects
 from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue, FakeStoreOwners
 from tests.fakes.usage import FakeBudgets
 from tests.fakes.vectors import FakeIndex
+from tests.fakes.videos import FakePendingVideos, FakeVideos
 from tests.fakes.webhooks import FakeWebhooks, RecordingSender
 from tests.fakes.whatsapp import FakeChats, FakeWhatsApp
 from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, picture, tenant
@@ -59,6 +67,7 @@ from tests.unit.api.world import MODEL, RecordingPublisher, TickingClock, pictur
 OBJECTS = "arn:aws:sqs:us-east-1:000000000000:ObjectQueue"
 TARGET = ModelRef("deeplens-visual", "2", 12)
 STAGES = (
+    ExtractFrames,
     Preprocess,
     Embed,
     Index,
@@ -86,6 +95,7 @@ class Flow:
     """Topics are queues; ``run`` hands every record to its consumer until all are quiet."""
 
     window: int = 200
+    frames_window: int | None = None
     records: dict[str, deque[dict[str, Any]]] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     event_ids: dict[str, list[str]] = field(default_factory=dict)
@@ -97,7 +107,9 @@ class Flow:
     def __post_init__(self) -> None:
         self.acme, self.other = tenant("acme"), tenant("other")
         self.tenants = FakeDirectory(self.acme, self.other)
-        self.images, self.pending = FakeImages(), FakePending(self.window)
+        self.images, self.pending = FakeImages(), FakePending(self.window, self.frames_window)
+        self.videos, self.pending_videos = FakeVideos(self.images), FakePendingVideos()
+        self.video_limits, self.pending_videos_due = VideoLimits(segment_seconds=4), timedelta(minutes=30)
         self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL, TARGET)
         self.dead_letters, self.clock = FakeDeadLetters(), TickingClock()
         self.request_counters = FakeRequestCounters()
@@ -117,12 +129,17 @@ class Flow:
         )
         self.thumbnails_kept: timedelta | None = None
         self.alerts, self.alert_channel = FakeAlerts(self.dead_letters, self.maintenance_runs), RecordingChannel()
+        self.registered_stores, self.store_objects = FakeRegisteredStores(self.tenants), FakeStoreObjects()
+        self.scan_window, self.max_image_bytes = 3, 1 << 20
         self.webhooks, self.webhook_sender = FakeWebhooks(self.tenants), RecordingSender()
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
         self.chats, self.whatsapp = FakeChats(self.tenants), FakeWhatsApp()
         self.replies, self.settings = self.chats.replies, Settings()
         self.chat_collection = CollectionOfChats(self)  # type: ignore[arg-type]
         self.pending_due = timedelta(minutes=10)
+        self.maintenance_runs.pending_of = self.pending.count
+        self.observe_objects = self.build(ObserveObjects)
+        self.paged_works = self.build(PagedWorks)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)
@@ -162,6 +179,22 @@ class Flow:
         if admission.released:
             self.send(event)
         return event
+
+    def accept_video(self, body: bytes, video_id: str = "vid_1", owner: Any = None) -> VideoUploaded | None:
+        """What the API leaves behind when it accepts a video."""
+        owner = owner or self.acme
+        store, key = self.stores.for_tenant(owner), f"videos/{video_id}.mp4"
+        video = NewVideo(
+            video_id, "film.mp4", store.uri(key), "video/mp4", len(body), self.clock.now(), None, ("film",)
+        )
+        accept = AcceptVideo(self.videos, self.pending_videos, self.pending_videos_due, self.clock)
+        _, event = accept(owner, video, store=lambda: store.put(key, body, "video/mp4"))
+        if event:
+            self.send(event)
+        return event
+
+    def video(self, video_id: str = "vid_1") -> Any:
+        return self.videos.find(self.acme, video_id)
 
     def send(self, event: Event, event_id: str = "") -> None:
         self.put(topic_of(event).name, event.to_wire(), event_id)

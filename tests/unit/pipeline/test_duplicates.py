@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from deeplens.contracts.events import DuplicatesFound, ImageMaintenance, TenantNotification
-from deeplens.domain import ImageRecord, Step, Tombstone
+from deeplens.domain import ImageRecord, SearchFilter, Step, Tombstone
 from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.duplicates import Merge, pair_id
 from deeplens.maintenance import MaintenanceRun
@@ -62,7 +62,7 @@ def test_a_picture_that_is_only_similar_is_no_duplicate(flow: Flow) -> None:
     flow.accept("img_a", scene(1))
     flow.accept("img_b", scene(1, mirrored=True))
     flow.run()
-    assert flow.index.neighbours(flow.acme, ["img_a"], limit=9, threshold=0.8)["img_a"]
+    assert flow.index.neighbours(flow.acme, {"img_a": SearchFilter()}, limit=9, threshold=0.8)["img_a"]
     assert groups(flow) == []
 
 

@@ -35,11 +35,13 @@ from hypothesis import strategies as st
 from tests.fakes.retries import message
 from tests.unit.api.world import MODEL, START, picture
 from tests.unit.pipeline.flow import Flow, SilentInvocation
+from tests.unit.video.films import RED, film
 
 PAYLOADS = Path(__file__).resolve().parents[3] / "events" / "payloads"
 CONSUMERS = {topic.name: topic.consumers for topic in TOPICS if topic.consumers}
 LIVE = list(CONSUMERS)
 GOOD, BAD = 12, 60
+FILM = film((RED,), 0.5)
 IDS = [f"img_{number}" for number in range(GOOD)]
 
 
@@ -161,7 +163,16 @@ def duplicates(flow: Flow, image_id: str) -> Event:
     return event
 
 
+def film_event(flow: Flow, image_id: str) -> Event:
+    event = flow.accept_video(FILM, image_id.replace("img", "vid"))
+    flow.records.pop("deeplens.videos.uploaded")
+    flow.offsets.clear()
+    assert event
+    return event
+
+
 MAKE: dict[str, Callable[[Flow, str], Event]] = {
+    "deeplens.videos.uploaded": film_event,
     "deeplens.features.extraction": extraction,
     "deeplens.vectors.indexing": indexing,
     "deeplens.processing.completed": completed,
@@ -174,6 +185,7 @@ MAKE: dict[str, Callable[[Flow, str], Event]] = {
     "whatsapp-ready-messages": chat_message,
 }
 WORKED: dict[str, Callable[[Flow, str], bool]] = {
+    "deeplens.videos.uploaded": lambda flow, image_id: flow.video(image_id.replace("img", "vid")).status == "completed",
     "deeplens.images.uploaded": lambda flow, image_id: flow.row(image_id).step is Step.COMPLETED,
     "deeplens.features.extraction": lambda flow, image_id: flow.row(image_id).step is Step.COMPLETED,
     "deeplens.vectors.indexing": lambda flow, image_id: flow.row(image_id).step is Step.COMPLETED,

@@ -10,6 +10,7 @@ from deeplens.api import (
     admin_models,
     admin_people,
     admin_platform,
+    admin_stores,
     admin_tenants,
     admin_usage,
     admin_webhooks,
@@ -35,6 +36,7 @@ TAGS = [
     {"name": "webhooks", "description": "Endpoints that are told what happens, and what was sent to them."},
     {"name": "usage", "description": "What tenants used, to look at and to bill; budgets."},
     {"name": "whatsapp", "description": "Chats that belong to a tenant, and rules for their messages."},
+    {"name": "stores", "description": "Where a tenant keeps its own objects."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -50,6 +52,7 @@ ROUTERS = (
     admin_usage.router,
     budgets.router,
     admin_whatsapp.router,
+    admin_stores.router,
     admin_platform.router,
 )
 

@@ -54,6 +54,7 @@ def shown(run: MaintenanceRun) -> MaintenanceView:
         run_id=run.id,
         tenant_id=run.tenant_id,
         type=run.type,
+        store_id=run.cursor.partition(":")[0] if run.type == "store-scan" else None,
         dry_run=run.dry_run,
         state="running" if run.ended_at is None else "failed" if run.error else "ended",
         error=run.error,

@@ -1,5 +1,6 @@
 """/v1/admin/tenants: create, look at, suspend, resume, delete."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -13,6 +14,7 @@ from deeplens.built_in import BUILT_IN_MODEL
 from deeplens.contracts.api import ModelVersion, UsageQuery
 from deeplens.contracts.tenants import LimitsView, Placed, Status, TenantChange, TenantPage, TenantRequest, TenantView
 from deeplens.contracts.usage import Usage
+from deeplens.contracts.videos import VideoSettingsView
 from deeplens.db.tenant_records import TenantRecord
 from deeplens.domain import ModelRef, TenantStatus
 from deeplens.errors import ApiError
@@ -65,6 +67,8 @@ def tenant_detail(record: AdministeredRecord) -> TenantView:
 def change_tenant(parts: Admin, record: AdministeredRecord, wanted: TenantChange) -> TenantView:
     _require(record, "provisioning", "active", "suspended")
     parts.tenant_records.change(record.id, wanted.name, wanted.settings)
+    if wanted.video:
+        parts.tenant_records.change_video(record.id, wanted.video.model_dump(exclude_none=True))
     return view_of(parts, record.id)
 
 
@@ -133,6 +137,7 @@ def shown(record: TenantRecord) -> TenantView:
         ),
         limits=LimitsView(**record.limits.given()),
         settings=record.settings,
+        video=VideoSettingsView(**asdict(record.video)),
         progress=record.progress,
     )
 

@@ -13,7 +13,7 @@ from deeplens.db.audit import Deed
 from deeplens.errors import ApiError, PipelineError
 
 READS = {"GET", "HEAD", "OPTIONS"}
-SECRET = ("password", "secret", "server")
+SECRET = ("password", "secret", "server", "credential")
 MAX_DETAIL_BYTES = 16 * 1024
 
 
@@ -70,6 +70,9 @@ def without_secrets(value: Any) -> Any:
             return {name: "…" if name in hidden else without_secrets(item) for name, item in value.items()}
         case list():
             return [without_secrets(item) for item in value]
+        case str() if "sig=" in value.lower():
+            # A URL with a signature, pasted where none belongs.
+            return "…"
     return value
 
 

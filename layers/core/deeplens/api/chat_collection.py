@@ -65,8 +65,9 @@ class CollectionOfChats:
         parts = self._parts
         vectors = parts.embedder.embed([standard_jpeg(body, parts.limits, WHOLE)], tenant.model).tolist()
         found = FindMatches(parts.index, parts.images)(tenant, vectors, limit, None, SearchFilter())
+        best = [matches[0] for matches in found]
         label = tenant.thresholds.label if tenant.thresholds else lambda _: ""
-        return [Found(row.id, row.file_name, match.score, label(match.score)) for match, row in found]
+        return [Found(row.id, row.file_name, match.score, label(match.score)) for match, row in best]
 
     def occupancy(self, tenant: Tenant) -> Occupancy:
         stored = self._parts.images.totals(tenant)

@@ -12,9 +12,11 @@ from deeplens.api.auth import Reader
 from deeplens.api.fields import ImageIdInPath
 from deeplens.api.lookup import MERGED, live_image
 from deeplens.api.metered import count_egress
-from deeplens.api.parts import Parts
+from deeplens.api.parts import ApiParts, Parts
 from deeplens.api.problems import responses
-from deeplens.errors import ApiError, ObjectNotFound
+from deeplens.domain import ImageRecord, Tenant
+from deeplens.errors import ApiError, InvalidEvent, ObjectNotFound
+from deeplens.ports import ObjectStore
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 PRESIGNED_FOR = timedelta(minutes=5)
@@ -35,7 +37,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The copy 
         307: {"description": "Too large for one answer; follow Location, valid for five minutes"},
         **MERGED,
         **NOT_MODIFIED,
-        **responses(404),
+        **responses(404, 409),
     },
 )
 def get_content(caller: Reader, parts: Parts, image_id: ImageIdInPath, if_none_match: IfNoneMatch = None) -> Response:
@@ -43,15 +45,14 @@ def get_content(caller: Reader, parts: Parts, image_id: ImageIdInPath, if_none_m
     headers = {"ETag": f'"{image.sha256}"', "Cache-Control": REVALIDATE, **SAFE}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    store = parts.stores.for_tenant(caller.tenant)
-    key = store.key_of(image.storage_path)
+    store, key = _located(parts, caller.tenant, image)
     if image.size_bytes > parts.settings.max_upload_bytes:
         count_egress(parts, caller, image.size_bytes)
         return RedirectResponse(store.presign_get(key, PRESIGNED_FOR), 307, {"Cache-Control": "no-store"})
     try:
         body = store.get(key)
     except ObjectNotFound:
-        raise ApiError(404, "content-not-found", "Content not found", f"The file of {image_id} is missing.") from None
+        raise content_not_found(image_id) from None
     count_egress(parts, caller, len(body))
     return Response(
         body, headers=headers | {"Content-Disposition": disposition(image.file_name)}, media_type=image.mime_type
@@ -87,6 +88,20 @@ def get_thumbnail(
     body = thumbnails(caller.tenant, image, size)
     count_egress(parts, caller, len(body))
     return Response(body, headers=headers, media_type="image/jpeg")
+
+
+def _located(parts: ApiParts, tenant: Tenant, image: ImageRecord) -> tuple[ObjectStore, str]:
+    """The store of the tenant's that holds an original, and its key there."""
+    try:
+        store = parts.stores.holding(tenant, image.storage_path)
+        return store, store.key_of(image.storage_path)
+    except InvalidEvent:
+        # The tenant has taken its own store away again.
+        raise content_not_found(image.id) from None
+
+
+def content_not_found(image_id: str) -> ApiError:
+    return ApiError(404, "content-not-found", "Content not found", f"The file of {image_id} is missing.")
 
 
 def matches(if_none_match: str | None, etag: str) -> bool:

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
 GROUP_ID, MERGE_ID = re.compile(r"dup_[0-9a-f]{32}"), re.compile(r"mrg_[0-9a-z]{1,40}")
+VIDEO_ID = re.compile(r"vid_[a-z0-9]{1,40}")
 LETTER_ID = re.compile(r"[\x21-\x7e]{1,128}")
 EVENT_ID = re.compile(r"[0-9]{1,18}")
 

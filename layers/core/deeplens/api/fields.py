@@ -10,13 +10,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
 from deeplens.api.file_names import file_name_of as file_name_of
-from deeplens.api.problems import image_not_found, upload_not_found
+from deeplens.api.problems import image_not_found, upload_not_found, video_not_found
 from deeplens.contracts.api import ID, Metadata, Tags
 from deeplens.contracts.uploads import UPLOAD_ID
+from deeplens.contracts.videos import VIDEO_ID as VIDEO
 from deeplens.errors import ApiError
 
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
 NAMED_UPLOAD = re.compile(r"upl_[a-z0-9]{1,40}")
+VIDEO_ID = re.compile(r"vid_[a-z0-9]{1,40}")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 MAX_METADATA_BYTES = 16 * 1024
 TAGS: TypeAdapter[list[str]] = TypeAdapter(Tags)
@@ -30,7 +32,15 @@ def image_id_in_path(image_id: Annotated[str, Path(examples=[ID])]) -> str:
     return image_id
 
 
+def video_id_in_path(video_id: Annotated[str, Path(examples=[VIDEO])]) -> str:
+    """What cannot be an id is no video either."""
+    if not VIDEO_ID.fullmatch(video_id):
+        raise video_not_found("of this id")
+    return video_id
+
+
 ImageIdInPath = Annotated[str, Depends(image_id_in_path)]
+VideoIdInPath = Annotated[str, Depends(video_id_in_path)]
 
 
 def upload_id_in_path(upload_id: Annotated[str, Path(examples=[UPLOAD_ID])]) -> str:

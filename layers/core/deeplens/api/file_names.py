@@ -6,8 +6,8 @@ UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u
 MAX_FILE_NAME = 200
 
 
-def file_name_of(given: str | None, extension: str) -> str:
+def file_name_of(given: str | None, extension: str, kind: str = "image") -> str:
     """The last part of what the client calls the file, without anything that could mislead a terminal or a header."""
     last = re.split(r"[/\\]", given or "")[-1]
     name = UNPRINTABLE.sub("", last).strip().strip(".")
-    return name[-MAX_FILE_NAME:] or f"image{extension}"
+    return name[-MAX_FILE_NAME:] or f"{kind}{extension}"

@@ -22,12 +22,16 @@ def new_image_id(at: datetime) -> str:
 
 
 def keyed_image_id(tenant_id: str, idempotency_key: str) -> str:
+    return keyed_id("img", tenant_id, idempotency_key)
+
+
+def keyed_id(prefix: str, tenant_id: str, idempotency_key: str) -> str:
     """The same id for the same key of the same tenant, so that a repeat resumes without any look-up."""
-    return "img_" + _derived(tenant_id, idempotency_key)
+    return f"{prefix}_" + _derived(tenant_id, idempotency_key)
 
 
 def keyed_upload_id(tenant_id: str, idempotency_key: str) -> str:
-    """The same for a direct upload; its image's id is another than that of ``POST /v1/images`` with this key."""
+    """The same for a direct upload; its file's id is another than that of ``POST /v1/images`` with this key."""
     return "upl_" + _derived("upload", tenant_id, idempotency_key)
 
 

@@ -1,11 +1,12 @@
-"""A tenant's live image, or the one answer to all others: unknown, deleted, or of another tenant."""
+"""A tenant's live image or video, or the one answer to all others: unknown, deleted, or of another tenant."""
 
 from typing import Any
 
-from deeplens.api.problems import image_not_found
+from deeplens.api.problems import image_not_found, video_not_found
 from deeplens.domain import ImageRecord, Tenant, Tombstone
 from deeplens.errors import ImageMerged
 from deeplens.ports import ImageRepository
+from deeplens.videos import VideoRecord, VideoRepository
 
 MERGED: dict[int | str, dict[str, Any]] = {301: {"description": "Merged into another image; follow Location"}}
 MERGED_CHANGE: dict[int | str, dict[str, Any]] = {308: {"description": "Merged into another image; repeat at Location"}}
@@ -18,4 +19,11 @@ def live_image(images: ImageRepository, tenant: Tenant, image_id: str) -> ImageR
         raise ImageMerged(image_id, found.merged_into)
     if not isinstance(found, ImageRecord):
         raise image_not_found(image_id)
+    return found
+
+
+def live_video(videos: VideoRepository, tenant: Tenant, video_id: str) -> VideoRecord:
+    found = videos.find(tenant, video_id)
+    if not isinstance(found, VideoRecord):
+        raise video_not_found(video_id)
     return found

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
-from deeplens.auth.ports import BearerTokens
+from deeplens.auth.ports import BearerTokens, SecretStore
 from deeplens.budgets import Budgets
 from deeplens.egress.rules import EgressRules
 from deeplens.event_log import EventLog
@@ -22,8 +22,10 @@ from deeplens.ports import (
     MergeDeadlines,
     ObjectQueue,
     PendingImages,
+    RegisteredStores,
     RequestCounters,
     Rollouts,
+    StoreObjects,
     StoreResolver,
     TenantDirectory,
     UsageMeter,
@@ -31,6 +33,7 @@ from deeplens.ports import (
     VectorStates,
 )
 from deeplens.settings import Settings
+from deeplens.videos import PendingVideos, VideoRepository
 from deeplens.webhooks import Webhooks, WebhookSigner
 from deeplens.whatsapp.chats import Chats
 
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from deeplens.db.identity.accounts import PostgresAccounts
     from deeplens.db.tenant_records import PostgresTenantRecords
     from deeplens.imaging import Limits
+    from deeplens.storage.registered import OpenStores
     from deeplens.tenants import Provisioning
 
 
@@ -90,6 +94,14 @@ class ApiParts(Protocol):
     def usage(self) -> UsageMeter: ...
     @property
     def budgets(self) -> Budgets: ...
+    @property
+    def registered_stores(self) -> RegisteredStores: ...
+    @property
+    def videos(self) -> VideoRepository: ...
+    @property
+    def pending_videos(self) -> PendingVideos: ...
+    @property
+    def pending_videos_due(self) -> timedelta: ...
 
 
 class AdminParts(ApiParts, Protocol):
@@ -107,6 +119,12 @@ class AdminParts(ApiParts, Protocol):
     def webhook_signer(self) -> WebhookSigner: ...
     @property
     def egress(self) -> EgressRules: ...
+    @property
+    def store_objects(self) -> StoreObjects: ...
+    @property
+    def open_stores(self) -> "OpenStores": ...
+    @property
+    def secret_store(self) -> SecretStore: ...
     @property
     def sweep_grace(self) -> timedelta: ...
     @property

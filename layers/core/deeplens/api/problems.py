@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from deeplens import errors
+from deeplens import errors, video_errors
 from deeplens.contracts.api import Fault, Problem
 from deeplens.errors import ApiError, DependencyUnavailable, ImageMerged, PipelineError
 from deeplens.telemetry import logger
@@ -26,6 +26,9 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.InvalidImage: 422,
     errors.StorageFull: 413,
     errors.DuplicateImage: 409,
+    video_errors.VideoFormatUnsupported: 415,
+    video_errors.InvalidVideo: 422,
+    errors.VideoNotFound: 404,
     errors.ObjectNotFound: 404,
     errors.TenantNotFound: 403,
     errors.ImageNotFound: 404,
@@ -33,6 +36,9 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.ModelNotFound: 503,
     errors.ModelMismatch: 409,
     errors.TextUnsupported: 409,
+    errors.NotServed: 409,
+    errors.StoreNotReady: 409,
+    errors.ObjectChanged: 409,
     errors.TransientError: 503,
 }
 """The nearest class in the error's ancestry counts; what is not here is a fault of ours."""
@@ -52,6 +58,10 @@ def image_not_found(image_id: str) -> ApiError:
 
 def upload_not_found(upload_id: str) -> ApiError:
     return ApiError(404, "upload-not-found", "Upload not found", f"There is no upload {upload_id}.")
+
+
+def video_not_found(video_id: str) -> ApiError:
+    return ApiError(404, "video-not-found", "Video not found", f"There is no video {video_id}.")
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

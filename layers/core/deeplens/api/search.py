@@ -4,11 +4,12 @@ import hashlib
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, File, Query, UploadFile
 
-from deeplens.api import views
+from deeplens.api import video_views, views
 from deeplens.api.auth import Caller, Reader
 from deeplens.api.fields import ImageIdInPath, metadata_of, refusal
 from deeplens.api.files import body_of, form_of
@@ -85,9 +86,10 @@ def search_by_ids(
     caller: Reader, parts: Parts, query: Annotated[CombinedQuery, Query()], wanted: SimilarToIds
 ) -> SearchResponse:
     """Images nearest to those named, which are left out themselves."""
-    watch, where = Stopwatch(), filter_of(query, exclude=tuple(wanted.image_ids))
+    watch, where = Stopwatch(), filter_of(query)
     with watch.lap("fetch"):
-        vectors = [_vector_of(parts, caller.tenant, image_id) for image_id in dict.fromkeys(wanted.image_ids)]
+        known = [_searched_by(parts, caller.tenant, image_id) for image_id in dict.fromkeys(wanted.image_ids)]
+    vectors, where = [vector for _, vector in known], without(where, [image for image, _ in known])
     return found(parts, caller, combined(vectors, query), query, where, watch)
 
 
@@ -114,24 +116,31 @@ def similar_images(
     caller: Reader, parts: Parts, image_id: ImageIdInPath, query: Annotated[RegionQuery, Query()]
 ) -> SearchResponse:
     """Images nearest to one that is already searchable, or to parts of it; itself is left out."""
-    watch, where = Stopwatch(), filter_of(query, exclude=(image_id,))
+    watch, where = Stopwatch(), filter_of(query)
     with watch.lap("fetch"):
-        vectors = [_vector_of(parts, caller.tenant, image_id)]
+        image, vector = _searched_by(parts, caller.tenant, image_id)
+    vectors, where = [vector], without(where, [image])
     if query.region:
         with watch.lap("embed"):
-            image = live_image(parts.images, caller.tenant, image_id)
             crops = crops_of([stored_jpeg(parts.stores, caller.tenant, image)], query.region, parts.limits, image)
             vectors = parts.embedder.embed(crops, caller.tenant.model).tolist()
     return found(parts, caller, combined(vectors, query), query, where, watch)
 
 
-def filter_of(query: SearchQuery, exclude: tuple[str, ...] = ()) -> SearchFilter:
+def filter_of(query: SearchQuery) -> SearchFilter:
     return SearchFilter(
         tags=tuple(query.tag),
         metadata=metadata_of(query.metadata, "query"),
         uploaded_from=query.uploaded_from,
         uploaded_before=query.uploaded_before,
-        exclude_image_ids=exclude,
+    )
+
+
+def without(where: SearchFilter, images: Sequence[ImageRecord]) -> SearchFilter:
+    """An image never finds itself, and a frame no other of its video."""
+    videos = {image.video_id for image in images if image.video_id}
+    return replace(
+        where, exclude_image_ids=tuple(image.id for image in images), exclude_video_ids=tuple(sorted(videos))
     )
 
 
@@ -161,18 +170,21 @@ def found(
         matches = find(tenant, vectors, query.limit, query.threshold, where, unlike)
     count_search(parts, caller)
     return SearchResponse(
-        results=[views.result(rank, *match, tenant.thresholds) for rank, match in enumerate(matches, start=1)],
+        results=[
+            views.result(rank, *one[0], tenant.thresholds, video_views.match(one))
+            for rank, one in enumerate(matches, 1)
+        ],
         model=ModelVersion(name=tenant.model.name, version=tenant.model.version),
         timings_ms=watch.laps,
     )
 
 
-def _vector_of(parts: ApiParts, tenant: Tenant, image_id: str) -> Vector:
+def _searched_by(parts: ApiParts, tenant: Tenant, image_id: str) -> tuple[ImageRecord, Vector]:
     image = live_image(parts.images, tenant, image_id)
     vector = parts.index.vector_of(tenant, image_id)
     if vector is None:
         raise _not_searchable(image)
-    return vector
+    return image, vector
 
 
 def _images_only(tenant: Tenant) -> ApiError:

@@ -18,10 +18,10 @@ class StartMaintenance:
     def __init__(self, runs: MaintenanceRuns, publisher: EventPublisher, grace: timedelta, clock: Clock) -> None:
         self._runs, self._publisher, self._grace, self._clock = runs, publisher, grace, clock
 
-    def __call__(self, tenant: Tenant, type: MaintenanceType, *, dry_run: bool) -> MaintenanceRun:
+    def __call__(self, tenant: Tenant, type: MaintenanceType, *, dry_run: bool, cursor: str = "") -> MaintenanceRun:
         """The new run. ``ApiError`` 409 while another one of the tenant and type has not ended."""
         now = self._clock.now()
-        run = MaintenanceRun(new_id("mnt", now), tenant.id, type, dry_run, created_at=now, due=now + LOST_AFTER)
+        run = MaintenanceRun(new_id("mnt", now), tenant.id, type, dry_run, now, now + LOST_AFTER, cursor)
         if not self._runs.start(run, self._grace):
             detail = f"A {type} of {tenant.id} has not ended; GET /v1/admin/maintenance?tenant_id={tenant.id} shows it."
             raise ApiError(409, "maintenance-running", "Maintenance running", detail)

@@ -2,7 +2,7 @@
 
 from deeplens.api.problems import image_not_found
 from deeplens.domain import ImageRecord, Tenant
-from deeplens.errors import ApiError, InvalidImage, ObjectNotFound
+from deeplens.errors import ApiError, InvalidEvent, InvalidImage, ObjectNotFound
 from deeplens.imaging import Limits, thumbnail
 from deeplens.pipeline.keys import processed_key, thumbnail_key
 from deeplens.ports import ImageRepository, ObjectStore, StoreResolver
@@ -24,8 +24,8 @@ class Thumbnails:
 
     def _make(self, tenant: Tenant, store: ObjectStore, image: ImageRecord, size: str) -> bytes:
         try:
-            made = thumbnail(_source(store, image), size, self._limits)
-        except (InvalidImage, ObjectNotFound) as error:
+            made = thumbnail(self._source(tenant, store, image), size, self._limits)
+        except (InvalidEvent, InvalidImage, ObjectNotFound) as error:
             detail = f"No thumbnail can be made of {image.id}: {error}."
             raise ApiError(404, "thumbnail-unavailable", "Thumbnail unavailable", detail) from None
         key = thumbnail_key(image.id, size)
@@ -36,9 +36,9 @@ class Thumbnails:
             raise image_not_found(image.id)
         return made
 
-
-def _source(store: ObjectStore, image: ImageRecord) -> bytes:
-    try:
-        return store.get(processed_key(image.id))
-    except ObjectNotFound:
-        return store.get(store.key_of(image.storage_path))
+    def _source(self, tenant: Tenant, store: ObjectStore, image: ImageRecord) -> bytes:
+        try:
+            return store.get(processed_key(image.id))
+        except ObjectNotFound:
+            holding = self._stores.holding(tenant, image.storage_path)
+            return holding.get(holding.key_of(image.storage_path))

@@ -178,8 +178,12 @@ def same_upload(found: ImageRecord | Tombstone, upload: Upload) -> ImageRecord:
 def same_bytes(sha256: str | None, upload: Upload) -> None:
     """Refuse an idempotency key that came with another file before."""
     if sha256 != upload.sha256:
-        detail = "This Idempotency-Key was used for another file; every upload needs its own key."
-        raise ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
+        raise reused_key()
+
+
+def reused_key() -> ApiError:
+    detail = "This Idempotency-Key was used for another file; every upload needs its own key."
+    return ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
 
 
 def duplicate_image(twin: str) -> ApiError:
@@ -217,6 +221,8 @@ def event_of(tenant: Tenant, image: ImageRecord) -> ImageUploaded:
         uploaded_at=image.uploaded_at,
         metadata={"sha256": image.sha256},
         generation=image.generation if image.generation > 1 else None,
+        video_id=image.video_id,
+        frame_offset_seconds=image.frame_offset_seconds,
     )
 
 

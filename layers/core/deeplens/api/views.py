@@ -14,6 +14,7 @@ from deeplens.contracts.api import (
     TimelineStage,
 )
 from deeplens.contracts.search import SearchResult
+from deeplens.contracts.videos import VideoMatch
 from deeplens.domain import ImageRecord, Match, Step, Tenant, Thresholds, TimelineEntry
 
 STATUS: dict[Step, Status] = {
@@ -75,6 +76,8 @@ def summary(image: ImageRecord, tenant: Tenant) -> ImageSummary:
         processing_seconds=image.processing_seconds,
         model=ModelVersion(name=tenant.model.name, version=tenant.model.version) if image.model else None,
         error=_error(image),
+        video_id=image.video_id,
+        offset_seconds=image.frame_offset_seconds,
         links=links(image.id),
     )
 
@@ -83,7 +86,9 @@ def detail(image: ImageRecord, tenant: Tenant, timeline: Sequence[TimelineEntry]
     return ImageDetail(**dict(summary(image, tenant)), timeline=[stage(entry) for entry in timeline])
 
 
-def result(rank: int, match: Match, image: ImageRecord, thresholds: Thresholds | None) -> SearchResult:
+def result(
+    rank: int, match: Match, image: ImageRecord, thresholds: Thresholds | None, video: VideoMatch | None
+) -> SearchResult:
     """Everything but the score and its label comes from the row: it is what the tenant last said."""
     return SearchResult(
         rank=rank,
@@ -95,6 +100,7 @@ def result(rank: int, match: Match, image: ImageRecord, thresholds: Thresholds |
         tags=list(image.tags),
         metadata=image.metadata,
         uploaded_at=image.uploaded_at,
+        video=video,
     )
 
 

@@ -139,6 +139,8 @@ class ImageSummary(ApiModel):
     processing_seconds: float | None = Field(default=None, description="from acceptance to searchable")
     model: ModelVersion | None = None
     error: ImageError | None = None
+    video_id: str | None = Field(default=None, description="of a frame; frames are in no list of images")
+    offset_seconds: float | None = None
     links: ImageLinks
 
 

@@ -83,13 +83,15 @@ class VideoUploaded(Event):
     storage_path: StorageUri
     mime_type: str
     size_bytes: int = Field(ge=0)
-    duration: float = Field(ge=0, description="seconds")
+    duration: float = Field(ge=0, description="seconds; 0 before the file has been looked into")
     uploaded_at: AwareDatetime
     metadata: dict[str, Any] = {}
+    segment: int | None = Field(default=None, ge=0, description="the part that it is about; absent: how to split it")
 
     @property
     def key(self) -> str:
-        return f"{self.tenant_id}:{self.video_id}"
+        """Parts of one video spread over the partitions."""
+        return ":".join([self.tenant_id, self.video_id, *([] if self.segment is None else [str(self.segment)])])
 
 
 class ExtractionParams(Wire):
@@ -192,6 +194,7 @@ class ProcessingFailed(Event):
     generation: int | None = Field(default=None, ge=1)
     model: str | None = None
     model_version: str | None = None
+    video_id: VideoId | None = None
 
     @model_validator(mode="after")
     def _an_image_has_its_ids(self) -> Self:
@@ -213,6 +216,8 @@ class ImageMaintenance(Event):
     subject: Subject | None = None
     job: str | None = Field(default=None, description="what a slice of longer work belongs to, e.g. a rollout")
     cursor: str | None = Field(default=None, description="where that slice begins")
+    keys: list[str] | None = Field(default=None, description="of objects in the store that job names")
+    video_id: VideoId | None = None
 
     @model_validator(mode="after")
     def _an_image_has_its_id(self) -> Self:
@@ -233,6 +238,7 @@ class DeadLetter(Event):
     attempt_number: int = Field(ge=1)
     failed_at: AwareDatetime
     source: SourceRecord | None = None
+    video_id: VideoId | None = None
 
     @property
     def key(self) -> str:

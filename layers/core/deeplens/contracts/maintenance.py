@@ -8,6 +8,7 @@ from deeplens.contracts.api import ApiModel, example
 from deeplens.contracts.tenants import TenantId
 
 Type = Literal["sweep", "storage-optimisation", "duplicate-scan"]
+KnownType = Type | Literal["store-scan"]
 RUN = {
     "runId": "mnt_01kd1v8q4w2m6n9r5t7x3z0abc",
     "tenantId": "tenant_acme",
@@ -46,7 +47,8 @@ class MaintenanceView(ApiModel):
 
     run_id: str
     tenant_id: str
-    type: Type
+    type: KnownType
+    store_id: str | None = Field(default=None, description="that a store-scan is of")
     dry_run: bool
     state: Literal["running", "ended", "failed"]
     error: str | None = Field(default=None, description="why it failed; a sweep is tried again the next day")

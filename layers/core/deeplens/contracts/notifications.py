@@ -9,6 +9,7 @@ from deeplens.contracts.events import Event, Wire
 from deeplens.direct_uploads import Place
 
 CREATED = "ObjectCreated:"
+REMOVED = "ObjectRemoved:"
 TEST = "s3:TestEvent"
 
 
@@ -49,11 +50,20 @@ class Notification(Event):
 
     @property
     def places(self) -> list[Place]:
-        """Where the new objects are. What is no Unicode in a key becomes U+FFFD, which no key of ours has."""
+        """Where the new objects are."""
+        return self._named(CREATED)
+
+    @property
+    def changed(self) -> list[Place]:
+        """Where objects came or went."""
+        return self._named(CREATED, REMOVED)
+
+    def _named(self, *events: str) -> list[Place]:
+        """Objects of these events. What is no Unicode in a key becomes U+FFFD, which no key of ours has."""
         return [
             Place(one.event_source, one.s3.bucket.name, unquote_plus(one.s3.object.key))
             for one in self.records or []
-            if one.event_name.removeprefix("s3:").startswith(CREATED)
+            if one.event_name.removeprefix("s3:").startswith(events)
         ]
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 
 from deeplens.contracts.api import AT, ID, ApiModel, Filters, ModelVersion, example
+from deeplens.contracts.videos import VideoMatch
 
 MAX_QUERY_IMAGES = 8
 """Vectors that one search compares with: files × regions, or ids."""
@@ -90,6 +91,9 @@ class SearchResult(ApiModel):
     tags: list[str]
     metadata: dict[str, Any]
     uploaded_at: AwareDatetime
+    video: VideoMatch | None = Field(
+        default=None, description="where the result is a video, found by this frame; each video is one result"
+    )
 
 
 class SearchResponse(ApiModel):

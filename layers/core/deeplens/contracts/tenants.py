@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, SecretStr, StrictInt, Str
 
 from deeplens.contracts.admin import ModelName, Version
 from deeplens.contracts.api import PRINTABLE, ApiModel, ModelVersion, example
+from deeplens.contracts.videos import VideoSettingsView
 
 TenantId = Annotated[str, StringConstraints(pattern=r"^tenant_[a-z0-9_]{0,39}[a-z0-9]$")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PRINTABLE)]
@@ -40,6 +41,7 @@ TENANT = {
     "placement": {"storageUri": "s3://tenant-acme", "ownDatabaseServer": False},
     "limits": {"maxImages": 100000},
     "settings": {"region": "emea"},
+    "video": {"frameEverySeconds": 5, "maxFrames": 1000, "inDuplicateReview": False},
     "progress": {"database": AT, "store": AT, "collection": AT},
 }
 USER = {
@@ -131,6 +133,7 @@ class TenantChange(Request):
     settings: Annotated[dict[str, Any], Field(max_length=50)] | None = Field(
         default=None, description="replaces all settings"
     )
+    video: VideoSettingsView | None = Field(default=None, description="what is absent or null stays")
 
 
 class Placed(ApiModel):
@@ -153,6 +156,7 @@ class TenantView(ApiModel):
     placement: Placed
     limits: LimitsView
     settings: dict[str, Any]
+    video: VideoSettingsView
     progress: dict[str, Any] = Field(description="steps of creation or deletion that are done")
 
 

@@ -13,6 +13,7 @@ from deeplens.domain import ModelRef, Tenant, Thresholds
 from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.errors import TenantNotFound
 from deeplens.limits import limits_of
+from deeplens.videos import video_settings_of
 
 CACHE_SECONDS = 10.0
 MOST_KNOWN = 5000
@@ -20,7 +21,8 @@ COLUMNS = """
 t.id, t.name, t.status, t.database_server, t.database_name, t.schema_version, t.storage_uri, t.qdrant_url,
 t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
 m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified, to_jsonb(t) -> 'ingestion_paused' AS paused,
-to_jsonb(t) -> 'chats' AS chats, coalesce(to_jsonb(t) -> 'duplicates', '{}') AS duplicates
+to_jsonb(t) -> 'chats' AS chats, coalesce(to_jsonb(t) -> 'duplicates', '{}') AS duplicates,
+coalesce(to_jsonb(t) -> 'video', '{}') AS video
 """
 """The younger columns by way of JSON, as schemas before have none of them."""
 WANTED_BY_CHATS = frozenset({"image.completed", "image.failed"})
@@ -83,6 +85,7 @@ def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) ->
         notified=frozenset(row["notified"]) | (WANTED_BY_CHATS if row["chats"] else frozenset()),
         paused=pause_of(row["paused"]),
         duplicates=DuplicatePolicy(**row["duplicates"]),
+        video=video_settings_of(row["video"]),
     )
 
 

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from psycopg.errors import UndefinedColumn
+
 from deeplens.db.connections import Connections
+from deeplens.db.filters import conditions_of
 from deeplens.db.values import as_jsonb, as_text
 from deeplens.domain import ImageQuery, ImageRecord, NewImage, StageResult, Step, Tenant, TimelineEntry, Tombstone
 from deeplens.errors import QuotaExceeded
@@ -15,9 +18,17 @@ COLUMNS = (
     "tags, metadata, width, height, format, completed_at, processing_seconds, model, model_version, "
     "error_code, error_message, error_retryable, attempt"
 )
+FRAMES = (
+    "to_jsonb({0}) ->> 'video_id' AS video_id, "
+    "(to_jsonb({0}) ->> 'frame_offset_seconds')::float8 AS frame_offset_seconds"
+)
+"""By way of JSON, as the schema before has no such columns."""
 LIVE = "NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = images.id)"
 NAMES = COLUMNS.split(", ")
+WITH_FRAMES = ", ".join("i." + name for name in NAMES) + ", " + FRAMES.format("i")
 STATUSES = {step.name.lower(): int(step) for step in Step}
+
+STILL, NO_FRAMES_YET = "images.video_id IS NULL", "true"
 
 WITHIN = """EXISTS (
         SELECT FROM storage_totals
@@ -44,14 +55,14 @@ TOTALS = "SELECT images, bytes FROM storage_totals"
 MERGED = "to_jsonb(d) ->> 'merged_into' AS merged_into"
 """By way of JSON, as the schema before has no such column."""
 FIND = f"""
-SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {", ".join("i." + name for name in NAMES)}
+SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
 FROM unnest(%s::text[]) AS wanted(image_id)
 LEFT JOIN images i ON i.id = wanted.image_id
 LEFT JOIN deleted_images d ON d.image_id = wanted.image_id
 """  # noqa: S608
 
 AFTER = f"""
-SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {", ".join("i." + name for name in NAMES)}
+SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
 FROM images i LEFT JOIN deleted_images d ON d.image_id = i.id WHERE i.id > %s ORDER BY i.id LIMIT %s
 """  # noqa: S608
 
@@ -66,6 +77,7 @@ WITH result AS (
     FROM jsonb_to_recordset(%s) AS r(
         image_id text, generation int, step smallint, stage text, occurred_at timestamptz, duration_seconds float8,
         width int, height int, format text, mime_type text, completed_at timestamptz, processing_seconds float8,
+        sha256 text,
         model text, model_version text, error_code text, error_message text, error_retryable bool, attempt int)
     WHERE NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = r.image_id)
 ), present AS (  -- locked in the order of their ids, so that two batches never wait for each other
@@ -78,7 +90,7 @@ WITH result AS (
         generation = r.generation, step = r.step, updated_at = now(),
         width = coalesce(r.width, i.width), height = coalesce(r.height, i.height),
         format = coalesce(r.format, i.format), mime_type = coalesce(r.mime_type, i.mime_type),
-        completed_at = coalesce(r.completed_at, i.completed_at),
+        sha256 = coalesce(r.sha256, i.sha256), completed_at = coalesce(r.completed_at, i.completed_at),
         processing_seconds = coalesce(r.processing_seconds, i.processing_seconds),
         model = coalesce(r.model, i.model), model_version = coalesce(r.model_version, i.model_version),
         error_code = r.error_code, error_message = r.error_message, error_retryable = r.error_retryable,
@@ -93,7 +105,7 @@ FROM result r JOIN present p ON p.id = r.image_id AND p.generation <= r.generati
 ON CONFLICT DO NOTHING
 """
 CHANGES = frozenset(
-    ("width", "height", "format", "mime_type", "completed_at", "processing_seconds", "model", "model_version")
+    ("width", "height", "format", "mime_type", "sha256", "completed_at", "processing_seconds", "model", "model_version")
 )
 
 
@@ -156,9 +168,15 @@ class PostgresImages:
             connection.execute(ADVANCE, [as_jsonb([_result_row(result) for result in results])])
 
     def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
-        statement, values = self.page_statement(query)
         with self._connections.tenant(tenant) as connection:
-            return [_record(row) for row in connection.execute(statement, values)]
+            try:
+                statement, values = self.page_statement(query)
+                rows = connection.execute(statement, values)
+            except UndefinedColumn:
+                # The schema before has no frames either.
+                statement, values = self.page_statement(query, NO_FRAMES_YET)
+                rows = connection.execute(statement, values)
+            return [record_of(row) for row in rows]
 
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
         with self._connections.tenant(tenant) as connection:
@@ -168,13 +186,13 @@ class PostgresImages:
     def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
         with self._connections.tenant(tenant) as connection:
             rows = connection.execute(WITH_DIGESTS, [list(sha256s)]).fetchall()
-        return {row["sha256"]: _record(row) for row in rows}
+        return {row["sha256"]: record_of(row) for row in rows}
 
     @staticmethod
-    def page_statement(query: ImageQuery) -> tuple[str, list[Any]]:
+    def page_statement(query: ImageQuery, still: str = STILL) -> tuple[str, list[Any]]:
         """SQL and its values; what a caller chose stands only in the values."""
-        where, values = _conditions(query)
-        conditions = " AND ".join(where)
+        where, values = conditions_of(query, STATUSES)
+        conditions = " AND ".join([LIVE, still, *where])
         statement = f"SELECT {COLUMNS} FROM images WHERE {conditions} ORDER BY uploaded_at DESC, id DESC LIMIT %s"  # noqa: S608
         return statement, [*values, query.limit]
 
@@ -193,7 +211,7 @@ class PostgresImages:
         statement = f"""
             UPDATE images SET tags = coalesce(%s::text[], tags), metadata = coalesce(%s, metadata),
                    revision = revision + 1, updated_at = now()
-            WHERE id = %s AND {LIVE} RETURNING {COLUMNS}"""  # noqa: S608
+            WHERE id = %s AND {LIVE} RETURNING {COLUMNS}, {FRAMES.format("images")}"""  # noqa: S608
         values = [
             None if tags is None else [as_text(tag) for tag in tags],
             None if metadata is None else as_jsonb(metadata),
@@ -201,7 +219,7 @@ class PostgresImages:
         ]
         with self._connections.tenant(tenant) as connection:
             row = connection.execute(statement, values).fetchone()
-        return _record(row) if row else None
+        return record_of(row) if row else None
 
     def bury(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
         statement = """
@@ -239,11 +257,13 @@ class PostgresImages:
 def _found(row: dict[str, Any]) -> ImageRecord | Tombstone | None:
     if row["deleted_at"] is not None:
         return Tombstone(row["wanted_id"], row["deleted_at"], row["receipt"], row["merged_into"])
-    return _record(row) if row["id"] is not None else None
+    return record_of(row) if row["id"] is not None else None
 
 
-def _record(row: dict[str, Any]) -> ImageRecord:
-    columns = {name: row[name] for name in NAMES}
+def record_of(row: dict[str, Any]) -> ImageRecord:
+    columns = {name: row[name] for name in NAMES} | {
+        name: row.get(name) for name in ("video_id", "frame_offset_seconds")
+    }
     return ImageRecord(**{**columns, "step": Step(row["step"]), "tags": tuple(row["tags"])})
 
 
@@ -265,21 +285,3 @@ def _result_row(result: StageResult) -> dict[str, Any]:
         "error_retryable": result.error_retryable,
         "attempt": result.attempt,
     }
-
-
-def _conditions(query: ImageQuery) -> tuple[list[str], list[Any]]:
-    """WHERE parts and their values; parts are constants, values are parameters."""
-    given: list[tuple[str, Any]] = [
-        ("step = ANY(%s)", [STATUSES[status] for status in query.statuses] or None),
-        ("tags @> %s::text[]", [as_text(tag) for tag in query.tags] or None),
-        ("uploaded_at >= %s", query.uploaded_from),
-        ("uploaded_at < %s", query.uploaded_before),
-        ("(uploaded_at, id) < (%s, %s)", query.after),
-    ]
-    where = [LIVE]
-    values: list[Any] = []
-    for part, value in given:
-        if value is not None:
-            where.append(part)
-            values.extend(value if isinstance(value, tuple) else [value])
-    return where, values

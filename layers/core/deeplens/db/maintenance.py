@@ -39,6 +39,12 @@ UPDATE maintenance_runs r SET due = %s FROM (
 WHERE r.id = late.late_id
 RETURNING {COLUMNS}
 """  # noqa: S608
+WAKE = f"""
+UPDATE maintenance_runs SET due = %s
+WHERE tenant_id = ANY(%s) AND type = 'store-scan' AND ended_at IS NULL AND due <= %s AND (
+    SELECT count(*) FROM pending_images p WHERE p.tenant_id = maintenance_runs.tenant_id) < %s
+RETURNING {COLUMNS}
+"""  # noqa: S608
 SWEEPS_DUE = """
 SELECT s.tenant_id FROM tenant_sweeps s JOIN tenants t ON t.id = s.tenant_id AND t.status = 'active'
 WHERE s.due AND s.swept_at < %s AND NOT EXISTS (
@@ -86,6 +92,10 @@ class PostgresMaintenanceRuns:
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[MaintenanceRun]:
         with self._connections.platform() as connection:
             return [_run(row) for row in connection.execute(OVERDUE, [due, now, limit])]
+
+    def wake(self, tenant_ids: Collection[str], pending: int, rest: datetime, due: datetime) -> list[MaintenanceRun]:
+        with self._connections.platform() as connection:
+            return [_run(row) for row in connection.execute(WAKE, [due, list(tenant_ids), rest, pending])]
 
     def sweeps_due(self, now: datetime, every: timedelta, limit: int) -> list[str]:
         with self._connections.platform() as connection:

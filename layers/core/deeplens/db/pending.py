@@ -8,7 +8,8 @@ from typing import Any
 from deeplens.contracts.events import ImageUploaded
 from deeplens.db.connections import Connections
 from deeplens.db.values import as_jsonb
-from deeplens.domain import LAST_GENERATION, Admission
+from deeplens.domain import LAST_GENERATION
+from deeplens.outgoing import Admission
 
 WINDOW = """
 CASE WHEN %(shared)s < %(window)s AND EXISTS (
@@ -28,6 +29,18 @@ ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due,
                  THEN excluded.event ELSE pending_images.event END
 RETURNING released, event
 """  # noqa: S608
+ADMIT_FRAMES = f"""
+WITH flying AS (
+    SELECT count(*) AS images, count(*) FILTER (WHERE event ? 'videoId') AS frames
+    FROM pending_images WHERE tenant_id = %(tenant)s AND released
+)
+INSERT INTO pending_images (tenant_id, image_id, event, due, released)
+SELECT %(tenant)s, wanted.event ->> 'imageId', wanted.event, %(due)s,
+       wanted.number <= least({WINDOW.format(tenant="%(tenant)s")} - flying.images, %(frames)s - flying.frames)
+FROM flying, jsonb_array_elements(%(events)s) WITH ORDINALITY AS wanted(event, number)
+ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due
+RETURNING released, event
+"""  # noqa: S608
 FORGET = f"""
 DELETE FROM pending_images p
 USING unnest(%(owners)s::text[], %(images)s::text[], %(until)s::int[]) AS ended(tenant_id, image_id, generation)
@@ -36,13 +49,21 @@ WHERE p.tenant_id = ended.tenant_id AND p.image_id = ended.image_id AND {GENERAT
 """  # noqa: S608
 RELEASE = f"""
 WITH room AS (
-    SELECT t.tenant_id, greatest(0, {WINDOW.format(tenant="t.tenant_id")} - (
-        SELECT count(*) FROM pending_images p WHERE p.tenant_id = t.tenant_id AND p.released)) AS places
-    FROM unnest(%(tenants)s::text[]) AS t(tenant_id)
-), next AS (
+    SELECT t.tenant_id, greatest(0, {WINDOW.format(tenant="t.tenant_id")} - flying.images) AS places,
+           greatest(0, %(frames)s - flying.frames) AS for_frames
+    FROM unnest(%(tenants)s::text[]) AS t(tenant_id) CROSS JOIN LATERAL (
+        SELECT count(*) AS images, count(*) FILTER (WHERE p.event ? 'videoId') AS frames
+        FROM pending_images p WHERE p.tenant_id = t.tenant_id AND p.released) AS flying
+), next AS (  -- frames last: a photo does not wait behind a film
     SELECT waiting.tenant_id, waiting.image_id FROM room CROSS JOIN LATERAL (
-        SELECT p.tenant_id, p.image_id FROM pending_images p
-        WHERE p.tenant_id = room.tenant_id AND NOT p.released ORDER BY p.accepted_at LIMIT room.places) AS waiting
+        (SELECT p.tenant_id, p.image_id, false AS frame, p.accepted_at FROM pending_images p
+         WHERE p.tenant_id = room.tenant_id AND NOT p.released AND NOT p.event ? 'videoId'
+         ORDER BY p.accepted_at LIMIT room.places)
+        UNION ALL
+        (SELECT p.tenant_id, p.image_id, true, p.accepted_at FROM pending_images p
+         WHERE p.tenant_id = room.tenant_id AND NOT p.released AND p.event ? 'videoId'
+         ORDER BY p.accepted_at LIMIT least(room.places, room.for_frames))
+        ORDER BY frame, accepted_at LIMIT room.places) AS waiting
 )
 UPDATE pending_images p SET released = true, due = %(due)s FROM next
 WHERE p.tenant_id = next.tenant_id AND p.image_id = next.image_id
@@ -74,17 +95,20 @@ class PostgresPending:
     ----------
     window : images of one tenant in flight.
     shared : the same while another tenant uses the API; never more than ``window``.
+    frames : of these, those that are frames of videos.
     """
 
-    def __init__(self, connections: Connections, window: int, shared: int | None = None) -> None:
+    def __init__(
+        self, connections: Connections, window: int, shared: int | None = None, frames: int | None = None
+    ) -> None:
         self.connections = connections
-        self._windows = {"window": window, "shared": min(window, shared or window)}
+        self._windows = {"window": window, "shared": min(window, shared or window), "frames": frames or window}
 
     def admit(self, event: ImageUploaded, due: datetime) -> Admission:
         values = {
             "tenant": event.tenant_id,
             "image": event.image_id,
-            "event": as_jsonb(event.model_dump(mode="json", by_alias=True, exclude_none=True)),
+            "event": as_jsonb(_json(event)),
             "due": due,
             **self._windows,
         }
@@ -94,6 +118,16 @@ class PostgresPending:
                 cursor = connection.execute(ADMIT, values)
             row = cursor.fetchall()[0]
         return Admission(ImageUploaded.model_validate(row["event"]), row["released"])
+
+    def admit_frames(self, tenant_id: str, events: Sequence[ImageUploaded], due: datetime) -> list[ImageUploaded]:
+        if not events:
+            return []
+        values = {**self._windows, "tenant": tenant_id, "due": due, "events": as_jsonb([_json(one) for one in events])}
+        with self.connections.platform() as connection:
+            with connection.pipeline():
+                connection.execute(LOCK, [[tenant_id]])
+                cursor = connection.execute(ADMIT_FRAMES, values)
+            return [ImageUploaded.model_validate(row["event"]) for row in cursor.fetchall() if row["released"]]
 
     def finish(
         self,
@@ -129,10 +163,19 @@ class PostgresPending:
             connection.execute(LOCK, [sorted({tenant_id for tenant_id, _ in latest})])
             connection.execute(POSTPONE, columns)
 
+    def count(self, tenant_id: str) -> int:
+        with self.connections.platform() as connection:
+            row = connection.execute("SELECT count(*) AS n FROM pending_images WHERE tenant_id = %s", [tenant_id])
+            return int(row.fetchall()[0]["n"])
+
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
         with self.connections.platform() as connection:
             cursor = connection.execute(OVERDUE, {"now": now, "due": due, "limit": limit})
             return _events(cursor.fetchall())
+
+
+def _json(event: ImageUploaded) -> dict[str, Any]:
+    return event.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _events(rows: list[dict[str, Any]]) -> list[ImageUploaded]:

@@ -12,10 +12,12 @@ from deeplens.domain import ModelRef, TenantStatus
 from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.errors import TenantNotFound
 from deeplens.limits import ResourceLimits, limits_of
+from deeplens.videos import VideoSettings, video_settings_of
 
 COLUMNS = (
     "id, name, status, database_server IS NOT NULL AS own_database_server, storage_uri, qdrant_url, model_name, "
-    "model_version, model_dimensions, limits, settings, progress, status_since, created_at"
+    "model_version, model_dimensions, limits, settings, progress, status_since, created_at, "
+    "coalesce(to_jsonb(tenants) -> 'video', '{}') AS video"
 )
 FIND = f"SELECT {COLUMNS} FROM tenants WHERE id = %s"  # noqa: S608
 PAGE = f"""
@@ -27,6 +29,7 @@ UPDATE tenants SET status = %s, status_since = %s, progress = '{}' WHERE id = %s
 """
 LIMITS = "UPDATE tenants SET limits = %s WHERE id = %s AND status NOT IN ('deleting', 'deleted')"
 DUPLICATES = "UPDATE tenants SET duplicates = %s WHERE id = %s AND status NOT IN ('deleting', 'deleted')"
+VIDEO = "UPDATE tenants SET video = video || %s WHERE id = %s"
 STEP = "UPDATE tenants SET progress = progress || %s WHERE id = %s"
 DELETED = """
 UPDATE tenants SET status = 'deleted', status_since = %s, progress = progress - 'objectsSoFar' || %s
@@ -40,6 +43,7 @@ ERASED = {
     "users": "DELETE FROM nextgen_identity.users WHERE tenant_id = %s",
     "clients": "DELETE FROM nextgen_identity.clients WHERE tenant_id = %s",
     "pendingImages": "DELETE FROM pending_images WHERE tenant_id = %s",
+    "pendingVideos": "DELETE FROM pending_videos WHERE tenant_id = %s",
     "deadLetters": "DELETE FROM dead_letters WHERE tenant_id = %s",
     "usageDays": "DELETE FROM usage_daily WHERE tenant_id = %s",
     "requestMinutes": "DELETE FROM request_counters WHERE tenant_id = %s",
@@ -48,6 +52,7 @@ ERASED = {
     "budgetWarnings": "DELETE FROM usage_budget_warnings WHERE tenant_id = %s",
     "rollouts": "DELETE FROM model_rollouts WHERE tenant_id = %s",
     "maintenanceRuns": "DELETE FROM maintenance_runs WHERE tenant_id = %s",
+    "stores": "DELETE FROM tenant_stores WHERE tenant_id = %s",
     "uploads": "DELETE FROM direct_uploads WHERE tenant_id = %s",
     "webhooks": "DELETE FROM webhooks WHERE tenant_id = %s",
     "whatsAppReplies": "DELETE FROM whatsapp_replies WHERE tenant_id = %s",
@@ -58,10 +63,10 @@ ERASED = {
     "sweeps": "DELETE FROM tenant_sweeps WHERE tenant_id = %s",
 }
 """What the platform database knows of a tenant beside its row and the audit log."""
-BLANK = (
-    "UPDATE tenants SET name = '', settings = '{}', limits = '{}', notified = '{}', chats = false, duplicates = '{}' "
-    "WHERE id = %s"
-)
+BLANK = """
+UPDATE tenants SET name = '', settings = '{}', limits = '{}', notified = '{}', chats = false, duplicates = '{}',
+    video = '{}' WHERE id = %s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class TenantRecord:
     model: ModelRef
     limits: ResourceLimits
     settings: dict[str, Any]
+    video: VideoSettings
     progress: dict[str, Any]
     status_since: datetime
     created_at: datetime
@@ -107,6 +113,11 @@ class PostgresTenantRecords:
     def change(self, tenant_id: str, name: str | None, settings: dict[str, Any] | None) -> None:
         with self._connections.platform() as connection:
             connection.execute(CHANGE, [name, None if settings is None else Jsonb(settings), tenant_id])
+
+    def change_video(self, tenant_id: str, changes: dict[str, Any]) -> None:
+        """Change some of a tenant's ``VideoSettings``, by their names; videos that are split from then on follow."""
+        with self._connections.platform() as connection:
+            connection.execute(VIDEO, [Jsonb(changes), tenant_id])
 
     def set_limits(self, tenant_id: str, limits: ResourceLimits) -> None:
         """Replace a tenant's own limits; every process knows within ten seconds. What is stored already stays.
@@ -161,4 +172,5 @@ class PostgresTenantRecords:
 
 def _record(row: dict[str, Any]) -> TenantRecord:
     model = ModelRef(row.pop("model_name"), row.pop("model_version"), row.pop("model_dimensions"))
-    return TenantRecord(model=model, **row | {"limits": limits_of(row["limits"])})
+    read = {"limits": limits_of(row["limits"]), "video": video_settings_of(row["video"])}
+    return TenantRecord(model=model, **row | read)

@@ -78,10 +78,7 @@ class EgressPool(PoolManager):
         timeout = Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
         super().__init__(**{"timeout": timeout, **options})
         self._rules = rules
-        self.pool_classes_by_scheme = {
-            "http": _pool(HTTPConnectionPool, HTTPConnection, rules, resolve),
-            "https": _pool(HTTPSConnectionPool, HTTPSConnection, rules, resolve),
-        }
+        self.pool_classes_by_scheme = checked_pools(rules, resolve)
 
     def urlopen(self, method: str, url: str, *_: Any, **options: Any) -> BaseHTTPResponse:
         check_spelling(url, self._rules)
@@ -127,6 +124,14 @@ def guard(client: Any, rules: EgressRules, resolve: Resolve = resolved) -> Any:
         max_pool_connections=config.max_pool_connections,
     )
     return client
+
+
+def checked_pools(rules: EgressRules, resolve: Resolve = resolved) -> dict[str, type[Any]]:
+    """urllib3's pool classes by scheme, their connections checked."""
+    return {
+        "http": _pool(HTTPConnectionPool, HTTPConnection, rules, resolve),
+        "https": _pool(HTTPSConnectionPool, HTTPSConnection, rules, resolve),
+    }
 
 
 def _pool(pool: type[Any], connection: type[Any], rules: EgressRules, resolve: Resolve) -> type[Any]:

@@ -59,6 +59,7 @@ def _given_up(record: Record) -> DeadLetter | None:
         source=record.source().model_copy(update={"topic": topic.name, **_place(record)}),
         tenant_id=getattr(event, "tenant_id", None),
         image_id=getattr(event, "image_id", None),
+        video_id=getattr(event, "video_id", None),
         **_common(record),
     )
 

@@ -16,6 +16,7 @@ from deeplens.contracts.events import (
     ProcessingFailed,
     SourceRecord,
     Subject,
+    VideoUploaded,
     WhatsAppMessage,
 )
 from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError, TimeUp
@@ -208,6 +209,8 @@ def _identity(event: Event | None) -> dict[str, Any]:
         subject = "image"
     elif isinstance(event, WhatsAppMessage):
         subject = "message"
+    elif isinstance(event, VideoUploaded):
+        return {"image_id": None, "video_id": event.video_id, "tenant_id": tenant_id, "subject": "video"}
     elif tenant_id:
         subject = "tenant"
     return {"image_id": image_id, "tenant_id": tenant_id, "subject": subject}

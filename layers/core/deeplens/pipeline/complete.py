@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from deeplens.contracts.events import Event, ProcessingCompleted
+from deeplens.contracts.events import Event, ImageMaintenance, ProcessingCompleted, TenantNotification
 from deeplens.domain import ImageRecord, StageResult, Step, Tenant
 from deeplens.metering import upload_event, usage_event, usage_id
 from deeplens.pipeline.batch import by_tenant, followed_by, merge, split_current
 from deeplens.pipeline.notifications import image_completed
 from deeplens.pipeline.outcome import Done, Outcome
-from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory
+from deeplens.pipeline.run_slices import LOST_AFTER, REST, slice_of
+from deeplens.ports import Clock, ImageRepository, MaintenanceRuns, PendingImages, TenantDirectory
 
 
 class Complete:
     """Mark images completed, meter them, and release the tenant's next waiting ones.
 
     Consumes ``ProcessingCompleted``, emits ``TenantUsage``, a ``TenantNotification`` where a webhook wants it, and the
-    released ``ImageUploaded``.
+    released ``ImageUploaded``; a slice of a scan that waited for room.
     """
 
     name: ClassVar = "complete"
@@ -29,10 +30,13 @@ class Complete:
         images: ImageRepository,
         pending: PendingImages,
         pending_due: timedelta,
+        maintenance_runs: MaintenanceRuns,
+        scan_window: int,
         clock: Clock,
     ) -> None:
         self._tenants, self._images, self._pending = tenants, images, pending
         self._pending_due, self._clock = pending_due, clock
+        self._runs, self._scan_window = maintenance_runs, scan_window
 
     def __call__(self, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
         outcomes = by_tenant(batch, self._tenants, self._complete_tenant)
@@ -46,14 +50,20 @@ class Complete:
             self._clock.now() + self._pending_due,
             [event.effective_generation for event in ended],
         )
-        return followed_by(outcomes, released)
+        return followed_by(outcomes, [*released, *self._scans({event.tenant_id for event in ended})])
+
+    def _scans(self, tenant_ids: set[str]) -> list[ImageMaintenance]:
+        """Scans of tenants' own stores that have rested for want of room, and have it now."""
+        now = self._clock.now()
+        woken = self._runs.wake(tenant_ids, self._scan_window // 2, now + REST, now + LOST_AFTER) if tenant_ids else []
+        return [slice_of(run, now) for run in woken]
 
     def _complete_tenant(self, tenant: Tenant, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
         # What is searchable did not fail.
         found = self._images.find(tenant, [event.image_id for event in batch])
         work, ended = split_current(batch, found, revives=True)
         self._images.advance(tenant, [self._result(event) for event, _ in work])
-        done = [Done((*_usage(event, row), *image_completed(tenant, event))) for event, row in work]
+        done = [Done((*_usage(event, row), *_told(tenant, event, row))) for event, row in work]
         return merge(len(batch), ended, done)
 
     def _result(self, event: ProcessingCompleted) -> StageResult:
@@ -67,8 +77,18 @@ class Complete:
         )
 
 
+def _told(tenant: Tenant, event: ProcessingCompleted, row: ImageRecord) -> tuple[TenantNotification, ...]:
+    """Nothing of frames: a film would be told of a thousand times."""
+    return () if row.video_id else image_completed(tenant, event)
+
+
 def _usage(event: ProcessingCompleted, row: ImageRecord) -> tuple[Event, ...]:
-    """The upload, and that it is searchable: once per generation, from whichever of its events that came."""
+    """The upload, and that it is searchable: once per generation, from whichever of its events that came.
+
+    A frame was not uploaded: its video was.
+    """
     event_id = usage_id("completed", event.tenant_id, event.image_id, event.effective_generation)
     completed = usage_event(event.tenant_id, {"images.completed": 1}, event.completed_at, event_id, event.image_id)
+    if row.video_id:
+        return (completed,)
     return completed, upload_event(event.tenant_id, row.id, row.size_bytes, row.uploaded_at)

@@ -13,11 +13,13 @@ from deeplens.domain import ImageRecord, StageResult, Step, Tenant, Tombstone
 from deeplens.errors import DependencyUnavailable, ImageNotFound, QueueUnavailable, TenantNotFound
 from deeplens.metering import upload_event
 from deeplens.pipeline.batch import followed_by
+from deeplens.pipeline.fail_videos import FailVideos
 from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.outcome import Done, Outcome, Waiting
 from deeplens.ports import Clock, ImageRepository, PendingImages, RetryQueue, TenantDirectory, VectorStates
 from deeplens.retries import MAX_RETRIED_BYTES, Backoff, GiveUp, RetryAfter, RetryPlan, plan_retry
 from deeplens.rollouts import VectorState, VectorStep
+from deeplens.videos import PendingVideos, VideoRepository
 
 type Plans = Mapping[int, RetryPlan]
 """By the failure's ``id()``."""
@@ -55,8 +57,12 @@ class Fail:
         retries: RetryQueue,
         retry_policies: Mapping[str, Backoff],
         rng: Random,
+        videos: VideoRepository,
+        pending_videos: PendingVideos,
+        pending_videos_due: timedelta,
         clock: Clock,
     ) -> None:
+        self._fail_videos = FailVideos(tenants, videos, pending_videos, pending_videos_due, clock)
         self._tenants, self._images, self._states, self._pending = tenants, images, vector_states, pending
         self._retries, self._policies, self._rng = retries, retry_policies, rng
         self._pending_due, self._clock = pending_due, clock
@@ -67,6 +73,7 @@ class Fail:
         failed: dict[int, Failed] = {}
         for tenant_id, events in _images_by_tenant(batch).items():
             ended |= self._note(tenant_id, events, plans, failed)
+        ended |= self._fail_videos(batch, plans)
         ended |= self._queue([event for event in batch if id(event) not in ended], plans)
         outcomes = [ended.get(id(event)) or _given_up(event, failed.get(id(event))) for event in batch]
         images, generations = [one.image for one in failed.values()], [one.generation for one in failed.values()]
@@ -207,9 +214,13 @@ def _superseded(event: ProcessingFailed, found: dict[str, ImageRecord | Tombston
 
 
 def _told(tenant: Tenant, event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> tuple[Event, ...]:
-    """Nothing of an image that is searchable all the same, or newer, or gone."""
+    """Nothing of an image that is searchable all the same, or newer, or gone, nor of a frame."""
     row = found.get(event.image_id or "")
-    if not isinstance(row, ImageRecord) or (row.generation, row.step) > (event.generation or 1, Step.FAILED):
+    if (
+        not isinstance(row, ImageRecord)
+        or row.video_id
+        or (row.generation, row.step) > (event.generation or 1, Step.FAILED)
+    ):
         return ()
     upload = upload_event(tenant.id, row.id, row.size_bytes, row.uploaded_at)
     return (upload, *image_failed(tenant, row.id, event.generation or 1, event.error, event.failed_at))
@@ -225,6 +236,7 @@ def dead_letter(event: ProcessingFailed) -> DeadLetter:
         dead_letter_id=f"dlq_{uuid5(NAMESPACE_URL, _identity(event, event.source)).hex}",
         tenant_id=event.tenant_id,
         image_id=event.image_id,
+        video_id=event.video_id,
         subject=event.subject or "image",
         stage=event.stage,
         error=event.error,

@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any
 
 from deeplens.contracts.events import DuplicateMatch, DuplicatesFound
-from deeplens.domain import ImageRecord, Step, Tenant
+from deeplens.domain import ImageRecord, SearchFilter, Step, Tenant
 from deeplens.duplicates import Pair, evidence_of, in_order, pair_id, verdict_of
 from deeplens.pipeline.identity import event_id
 from deeplens.ports import Clock, Duplicates, ImageRepository, VectorIndex
@@ -25,6 +25,7 @@ class FindPairs:
 
     def __call__(self, tenant: Tenant, rows: Sequence[ImageRecord]) -> list[Pair]:
         """Each unordered pair once; nothing is stored."""
+        rows = [row for row in rows if is_compared(row, tenant)]
         if not rows:
             return []
         scores = self._scores(tenant, rows)
@@ -44,14 +45,19 @@ class FindPairs:
         """Cosines of pairs that the model finds similar at least."""
         if tenant.thresholds is None:
             return {}
-        ids = [row.id for row in rows]
-        near = self._index.neighbours(tenant, ids, limit=NEIGHBOURS, threshold=tenant.thresholds.similar)
+        # A frame's nearest neighbours are those beside it in its video.
+        shown = tenant.video.in_duplicate_review
+        wanted = {
+            row.id: SearchFilter(exclude_video_ids=tuple(filter(None, [row.video_id])), without_frames=not shown)
+            for row in rows
+        }
+        near = self._index.neighbours(tenant, wanted, limit=NEIGHBOURS, threshold=tenant.thresholds.similar)
         return {frozenset((one, match.image_id)): match.score for one, found in near.items() for match in found}
 
     def _judged(
         self, tenant: Tenant, one: Any, other: Any, scores: dict[frozenset[str], float], hashes: dict[str, int]
     ) -> Pair | None:
-        if not (is_searchable(one) and is_searchable(other)):
+        if not (is_compared(one, tenant) and is_compared(other, tenant)) or of_one_video(one, other):
             return None
         first, second = in_order(one, other)
         evidence, comparable = evidence_of(first, second, scores.get(frozenset((one.id, other.id))), hashes)
@@ -64,6 +70,15 @@ class FindPairs:
 
 def is_searchable(row: object) -> bool:
     return isinstance(row, ImageRecord) and row.step in (Step.INDEXED, Step.COMPLETED)
+
+
+def is_compared(row: object, tenant: Tenant) -> bool:
+    """Frames of videos are, if the tenant wants to see them in its review."""
+    return is_searchable(row) and (getattr(row, "video_id", None) is None or tenant.video.in_duplicate_review)
+
+
+def of_one_video(one: ImageRecord, other: ImageRecord) -> bool:
+    return one.video_id is not None and one.video_id == other.video_id
 
 
 def found_events(tenant: Tenant, pairs: Sequence[Pair]) -> Iterator[DuplicatesFound]:

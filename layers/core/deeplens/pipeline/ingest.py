@@ -23,16 +23,18 @@ from deeplens.errors import DependencyUnavailable, ObjectNotFound, PipelineError
 from deeplens.imaging import Limits
 from deeplens.limits import ResourceLimits
 from deeplens.pipeline.accept import Accept
-from deeplens.pipeline.batch import in_parallel
+from deeplens.pipeline.batch import followed_by, in_parallel
 from deeplens.pipeline.check_upload import CheckUpload
 from deeplens.pipeline.keys import original_prefix
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Waiting, attempt, unforeseen
+from deeplens.pipeline.store_notices import StoreNotices
 from deeplens.ports import (
     Clock,
     DirectUploads,
     Duplicates,
     ImageRepository,
     PendingImages,
+    RegisteredStores,
     StoreOwners,
     StoreResolver,
     TenantDirectory,
@@ -45,10 +47,10 @@ UNKNOWN = "not an upload of ours"
 class Ingest:
     """Turn what clients wrote to ``uploads/`` into accepted images.
 
-    Consumes ``Notification``, emits ``ImageUploaded``. Safe to repeat and to stop anywhere: the image's id follows from
-    the upload's, the file is copied before it is checked, and one worker at a time has an upload. What fails for good
-    ends as ``failed`` with its reason in the upload's row; what fails for the time being is looked after by the
-    schedule, so no message is given up for a tenant's fault.
+    Consumes ``Notification``, emits ``ImageUploaded``, and ``ImageMaintenance`` about tenants' own buckets. Safe to
+    repeat and to stop anywhere: the image's id follows from the upload's, the file is copied before it is checked, and
+    one worker at a time has an upload. What fails for good ends as ``failed`` with its reason in the upload's row; what
+    fails for the time being is looked after by the schedule, so no message is given up for a tenant's fault.
     """
 
     name: ClassVar = "ingest"
@@ -67,6 +69,7 @@ class Ingest:
         limits: Limits,
         default_limits: ResourceLimits,
         pending_due: timedelta,
+        registered_stores: RegisteredStores,
         rng: Random,
         clock: Clock,
     ) -> None:
@@ -75,12 +78,15 @@ class Ingest:
         self._pending, self._pending_due = pending, pending_due
         self._check = CheckUpload(limits)
         self._accept = Accept(images, duplicates, pending, default_limits, pending_due)
+        self._notices = StoreNotices(registered_stores, clock)
 
     def __call__(self, batch: Sequence[Notification]) -> list[Outcome]:
         places = [place for notification in batch for place in notification.places]
         owners = self._owners.owners([root for place in places for root in roots_of(place)]) if places else {}
         ended = iter(in_parallel(self._workers, lambda place: attempt(lambda: self._object(place, owners)), places))
-        return [together([next(ended) for _ in notification.places]) for notification in batch]
+        outcomes = [together([next(ended) for _ in notification.places]) for notification in batch]
+        looks = self._notices(batch)
+        return [followed_by([outcome], events)[0] for outcome, events in zip(outcomes, looks, strict=True)]
 
     def _object(self, place: Place, owners: dict[str, str]) -> Outcome:
         """One new object. Whose it is, the bucket says; a client never does."""

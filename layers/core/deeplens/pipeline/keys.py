@@ -20,6 +20,19 @@ def original_prefix(image_id: str) -> str:
     return f"images/{image_id}."
 
 
+def video_key(video_id: str, extension: str) -> str:
+    """``extension`` with its dot, e.g. ``".mp4"``."""
+    return f"videos/{video_id}{extension}"
+
+
+def video_prefix(video_id: str) -> str:
+    return f"videos/{video_id}."
+
+
+def poster_key(video_id: str) -> str:
+    return f"posters/{video_id}.jpg"
+
+
 def processed_key(image_id: str) -> str:
     return f"processed/{image_id}.jpg"
 

@@ -1,7 +1,6 @@
 """deeplens.images.maintenance → images deleted, roll-outs, sweeps and scans carried on, merges settled"""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from datetime import timedelta
 from typing import ClassVar
 
@@ -11,13 +10,14 @@ from deeplens.errors import InvalidEvent
 from deeplens.pipeline.batch import by_tenant, followed_by
 from deeplens.pipeline.continue_rollout import ContinueRollout
 from deeplens.pipeline.delete_images import DeleteImages
+from deeplens.pipeline.delete_videos import DeleteVideos
 from deeplens.pipeline.measure_storage import MEASURE_STORAGE, MeasureStorage
-from deeplens.pipeline.optimise_storage import OptimiseStorage
+from deeplens.pipeline.observe_objects import ObserveObjects
 from deeplens.pipeline.outcome import Done, Failed, Outcome
-from deeplens.pipeline.run_slices import PagedWork, RunSlices
-from deeplens.pipeline.scan_duplicates import ScanDuplicates
+from deeplens.pipeline.paged_works import PagedWorks
+from deeplens.pipeline.run_slices import RunSlices
+from deeplens.pipeline.scan_store import LookAtObjects
 from deeplens.pipeline.settle_merges import SettleMerges
-from deeplens.pipeline.sweep import Sweep
 from deeplens.ports import (
     Clock,
     Duplicates,
@@ -25,12 +25,14 @@ from deeplens.ports import (
     MaintenanceRuns,
     MergeDeadlines,
     PendingImages,
+    RegisteredStores,
     Rollouts,
     StoreResolver,
     TenantDirectory,
     VectorIndex,
     VectorStates,
 )
+from deeplens.videos import PendingVideos, VideoRepository
 
 type Job = Callable[[Tenant, Sequence[ImageMaintenance]], list[Outcome]]
 
@@ -51,6 +53,8 @@ class Maintain:
         stores: StoreResolver,
         images: ImageRepository,
         index: VectorIndex,
+        videos: VideoRepository,
+        pending_videos: PendingVideos,
         vector_states: VectorStates,
         rollouts: Rollouts,
         backfill_window: int,
@@ -58,26 +62,24 @@ class Maintain:
         pending_due: timedelta,
         maintenance_runs: MaintenanceRuns,
         sweep_grace: timedelta,
-        thumbnails_kept: timedelta | None,
         duplicates: Duplicates,
         merge_deadlines: MergeDeadlines,
-        workers: Executor,
+        registered_stores: RegisteredStores,
+        observe_objects: ObserveObjects,
+        paged_works: PagedWorks,
         clock: Clock,
     ) -> None:
         self._tenants, self._pending, self._pending_due, self._clock = tenants, pending, pending_due, clock
         self._runs = maintenance_runs
-        works: dict[str, PagedWork] = {
-            "sweep": Sweep(stores, images, index, vector_states, thumbnails_kept, clock),
-            "storage-optimisation": OptimiseStorage(stores, images, thumbnails_kept, clock),
-            "duplicate-scan": ScanDuplicates(stores, images, index, duplicates, workers, clock),
-        }
-        slices = RunSlices(maintenance_runs, works, backfill_window, sweep_grace, clock)
+        slices = RunSlices(maintenance_runs, paged_works.by_type, backfill_window, sweep_grace, clock)
         self._jobs: dict[str, Job] = {
             "delete": DeleteImages(stores, images, index, clock),
             "merge": SettleMerges(duplicates, merge_deadlines, clock),
+            "delete-video": DeleteVideos(stores, videos, pending_videos, clock),
             "rollout": ContinueRollout(rollouts, vector_states, index, backfill_window, clock),
             MEASURE_STORAGE: MeasureStorage(images, clock),
-            **dict.fromkeys(works, slices),
+            "store-objects": LookAtObjects(observe_objects, registered_stores),
+            **dict.fromkeys(paged_works.by_type, slices),
         }
 
     def __call__(self, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
@@ -93,10 +95,15 @@ class Maintain:
 
     def _maintain_tenant(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
-        for kind in dict.fromkeys(event.maintenance_type for event in batch):
-            mine = [event for event in batch if event.maintenance_type == kind]
+        for kind in dict.fromkeys(map(kind_of, batch)):
+            mine = [event for event in batch if kind_of(event) == kind]
             outcomes.update(zip(map(id, mine), self._jobs.get(kind, unknown)(tenant, mine), strict=True))
         return [outcomes[id(event)] for event in batch]
+
+
+def kind_of(event: ImageMaintenance) -> str:
+    """The job's name; deletions of videos are other work than those of images."""
+    return f"{event.maintenance_type}-video" if event.subject == "video" else event.maintenance_type
 
 
 def unknown(_: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:

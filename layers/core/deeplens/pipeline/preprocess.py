@@ -1,5 +1,6 @@
 """deeplens.images.uploaded → standard JPEG and thumbnails → deeplens.features.extraction"""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -8,6 +9,7 @@ from typing import ClassVar
 
 from deeplens.contracts.events import ImageUploaded, StageTimes
 from deeplens.domain import LAST_GENERATION, ImageRecord, StageResult, Step, Tenant, Tombstone
+from deeplens.errors import FileTooLarge, ObjectChanged
 from deeplens.imaging import Limits, Standardised, standardise
 from deeplens.pipeline.batch import (
     buried,
@@ -103,7 +105,8 @@ class Preprocess:
         hashes: dict[str, int],
     ) -> Outcome:
         started = time.perf_counter()
-        image = standardise(store.get(store.key_of(event.storage_path)), self._limits)
+        original = self._original(tenant, event)
+        image = standardise(original, self._limits)
         _write_derived(store, event.image_id, image)
         hashes[event.image_id] = image.perceptual_hash
         seconds = round(time.perf_counter() - started, 6)
@@ -121,6 +124,8 @@ class Preprocess:
                     "height": image.height,
                     "format": image.format,
                     "mime_type": image.mime_type,
+                    # Of an object that nobody has read before.
+                    "sha256": hashlib.sha256(original).hexdigest(),
                 },
             )
         )
@@ -131,6 +136,18 @@ class Preprocess:
                 for model in tenant.models
             )
         )
+
+    def _original(self, tenant: Tenant, event: ImageUploaded) -> bytes:
+        """The file, of the tenant's own store or of one that it registered, where it may have become another one."""
+        source = self._stores.holding(tenant, event.storage_path)
+        key = source.key_of(event.storage_path)
+        if not event.storage_path.startswith(f"{tenant.storage_uri}/"):
+            info, expected = source.head(key), event.metadata.get("etag")
+            if expected is not None and info.etag != expected:
+                raise ObjectChanged(f"{key} was replaced; what stands there now is another image")
+            if info.size_bytes > self._limits.max_bytes:
+                raise FileTooLarge(f"the file has {info.size_bytes} bytes; at most {self._limits.max_bytes}")
+        return source.get(key)
 
 
 def has_ended(row: ImageRecord | Tombstone | None) -> bool:

@@ -2,8 +2,15 @@
 
 from datetime import datetime
 
-from deeplens.contracts.events import ExtractionParams, FeatureExtractionRequested, ImageUploaded, StageTimes
+from deeplens.contracts.events import (
+    ExtractionParams,
+    FeatureExtractionRequested,
+    ImageMaintenance,
+    ImageUploaded,
+    StageTimes,
+)
 from deeplens.domain import ImageRecord, ModelRef, Tenant
+from deeplens.pipeline.delete_images import ACTIONS
 from deeplens.pipeline.keys import processed_key
 
 
@@ -27,6 +34,20 @@ def extraction_request(
     )
 
 
+def image_deletion(tenant_id: str, image_id: str, now: datetime) -> ImageMaintenance:
+    """The event that has everything removed of a buried image."""
+    return ImageMaintenance(
+        maintenance_type="delete", image_id=image_id, tenant_id=tenant_id, actions=list(ACTIONS), requested_at=now
+    )
+
+
+def video_deletion(tenant_id: str, video_id: str, now: datetime) -> ImageMaintenance:
+    """The event that has everything removed of a buried video."""
+    return ImageMaintenance(
+        maintenance_type="delete", subject="video", video_id=video_id, tenant_id=tenant_id, requested_at=now
+    )
+
+
 def uploaded_again(tenant: Tenant, row: ImageRecord) -> ImageUploaded:
     """The event that has everything made again that is made from an image's original."""
     return ImageUploaded(
@@ -38,4 +59,6 @@ def uploaded_again(tenant: Tenant, row: ImageRecord) -> ImageUploaded:
         mime_type=row.mime_type,
         size_bytes=row.size_bytes,
         uploaded_at=row.uploaded_at,
+        video_id=row.video_id,
+        frame_offset_seconds=row.frame_offset_seconds,
     )

@@ -25,13 +25,15 @@ REST = timedelta(seconds=50)
 class Page:
     """A piece of a run that was done, the events that follow from it, and where the next piece begins.
 
-    ``events`` ask other stages for work on images, ``told`` only says what was found: those fill no window.
+    ``events`` ask other stages for work on images, ``told`` only says what was found: those fill no window. ``rest``
+    when it found no room for more: the run rests until somebody, or the schedule, carries it on.
     """
 
     cursor: str
     report: Report
     events: tuple[Event, ...] = ()
     told: tuple[Event, ...] = ()
+    rest: bool = False
 
 
 class PagedWork(Protocol):
@@ -76,17 +78,17 @@ class RunSlices:
             # The schedule carries it on when the tenant is active again.
             return Done(dropped=tenant.status)
         try:
-            done, ended = self._work(tenant, run)
+            done, ended, error = self._work(tenant, run)
         except DependencyUnavailable:
             raise
-        except PipelineError as error:
-            return self._give_up(run, error)
-        except Exception as error:
-            failure = unforeseen(error)
-            self._give_up(run, failure)
+        except Exception as fault:
+            failure = unforeseen(fault)
+            self._give_up(run, failure, Page(run.cursor, Report()))
             return Failed(failure)
-        resting = len(done.events) >= self._window and not ended
+        resting = (done.rest or len(done.events) >= self._window) and not ended
         now = self._clock.now()
+        if error is not None:
+            return self._give_up(run, error, done)
         moved = run.moved(done.cursor, done.report, now + (REST if resting else LOST_AFTER), now if ended else None)
         if not self._runs.move(moved, run.cursor):
             return Done(dropped="done by another")
@@ -96,24 +98,28 @@ class RunSlices:
         asked = (*done.events, *done.told)
         return Done(asked if ended or resting else (*asked, slice_of(moved, now)))
 
-    def _give_up(self, run: MaintenanceRun, error: PipelineError) -> Outcome:
+    def _give_up(self, run: MaintenanceRun, error: PipelineError, done: Page) -> Outcome:
         """End a run that its tenant's own store, say, does not let go on; the next sweep tries again."""
         now = self._clock.now()
-        ended = run.moved(run.cursor, Report(), now, now)
+        ended = run.moved(done.cursor, done.report, now, now)
         self._runs.move(replace(ended, error=f"{error.code}: {error}"), run.cursor)
         self._runs.changed([run.tenant_id], now)
-        return Done(dropped=error.code)
+        return Done((*done.events, *done.told), dropped=error.code)
 
-    def _work(self, tenant: Tenant, run: MaintenanceRun) -> tuple[Page, bool]:
-        """Pages until the time or the window is used up; whether they came to their end."""
+    def _work(self, tenant: Tenant, run: MaintenanceRun) -> tuple[Page, bool, PipelineError | None]:
+        """Pages until the time or the window is used up; whether they came to their end, or to an error."""
         deadline, before = self._monotonic() + SLICE_SECONDS, self._clock.now() - self._grace
         done = Page(run.cursor, Report())
-        for page in self._works[run.type].pages(tenant, run, before):
-            events, told = (*done.events, *page.events), (*done.told, *page.told)
-            done = Page(page.cursor, done.report + page.report, events, told)
-            if self._monotonic() > deadline or len(events) >= self._window:
-                return done, False
-        return done, True
+        try:
+            for page in self._works[run.type].pages(tenant, run, before):
+                events, told = (*done.events, *page.events), (*done.told, *page.told)
+                done = Page(page.cursor, done.report + page.report, events, told, page.rest)
+                if page.rest or self._monotonic() > deadline or len(events) >= self._window:
+                    return done, False, None
+        except PipelineError as error:
+            # What the pages before it asked for is asked for all the same.
+            return done, True, error
+        return done, True, None
 
 
 def slice_of(run: MaintenanceRun, now: datetime) -> ImageMaintenance:

@@ -14,6 +14,7 @@ from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.requests import extraction_request, uploaded_again
 from deeplens.pipeline.run_slices import Page
 from deeplens.ports import Clock, ImageRepository, ObjectStore, StoreResolver, VectorIndex, VectorStates
+from deeplens.tenant_stores import store_id_of
 
 ROWS_AT_ONCE = 500
 LOST = "The original is no longer in the tenant's store; upload it again."
@@ -121,7 +122,7 @@ def id_of(row: Row) -> str:
 
 
 def expected(store: ObjectStore, row: Row, until: datetime | None = None) -> list[str]:
-    """Keys that belong to a live row, the original's first; none where that stands outside the tenant's store.
+    """Keys that belong to a live row, the original's first; it is empty where that stands in another store.
 
     ``until`` is when images completed whose thumbnails may have been dropped by now.
     """
@@ -131,7 +132,8 @@ def expected(store: ObjectStore, row: Row, until: datetime | None = None) -> lis
     try:
         return [store.key_of(row.storage_path), *derived]
     except InvalidEvent:
-        return []
+        # Scans look after originals in stores that the tenant registered.
+        return ["", *derived] if store_id_of(row.storage_path) else []
 
 
 def dropped_before(kept: timedelta | None, now: datetime, before: datetime) -> datetime | None:
@@ -165,7 +167,7 @@ def entries_of(store: ObjectStore, rows: Sequence[Row], prefixes: Sequence[str])
 
 def asked_for(store: ObjectStore, rows: Sequence[Row]) -> set[str]:
     """Those of the rows' keys that stand, each asked for by itself."""
-    return {key for row in rows for key in expected(store, row) if stands(store, key)}
+    return {key for row in rows for key in expected(store, row) if key and stands(store, key)}
 
 
 def stands(store: ObjectStore, key: str) -> bool:

@@ -37,12 +37,13 @@ class DirectoryStore:
     folder : the bucket.
     root : ``nfs://bucket``.
     public_url, signing_key : for signed URLs, which the API's host serves.
+    suffix : of every object's file; empty for files that somebody else put there.
     """
 
-    def __init__(self, folder: Path, root: str, public_url: str, signing_key: str) -> None:
+    def __init__(self, folder: Path, root: str, public_url: str, signing_key: str, suffix: str = SUFFIX) -> None:
         self._folder, self._root = folder, root
         self._public_url, self._signing_key = public_url, signing_key
-        self._bucket = root.partition("://")[2]
+        self._bucket, self._suffix = root.partition("://")[2], suffix
 
     def ensure(self) -> None:
         with self._translated(self._bucket):
@@ -71,6 +72,11 @@ class DirectoryStore:
         with self._translated(key):
             return self._path(key).read_bytes()
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        with self._translated(key), self._path(key).open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         with self._translated(key):
             file = self._path(key).open("rb")
@@ -91,11 +97,10 @@ class DirectoryStore:
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         with self._translated(prefix):
             self._require_bucket()
-            found = self._keys(checked_prefix(prefix))
-            keys = sorted(key for key in found if key.startswith(prefix) and key > after)
+            keys = self._sorted(checked_prefix(prefix), after)
         for key in keys:
             with suppress(FileNotFoundError):
-                yield _info(key, self._folder / (key + SUFFIX))
+                yield _info(key, self._folder / (key + self._suffix))
 
     def copy(self, source: str, target: str, content_type: str = "") -> None:
         with self._translated(source), self._path(source).open("rb") as file:
@@ -118,7 +123,7 @@ class DirectoryStore:
 
     def _path(self, key: str) -> Path:
         """The object's file, which no link on the way may put elsewhere."""
-        path = self._folder / (checked(key) + SUFFIX)
+        path = self._folder / (checked(key) + self._suffix)
         if path.is_symlink() or not self._holds(path.parent):
             raise ValueError(f"{key!r} leads out of its bucket")
         return path
@@ -138,6 +143,12 @@ class DirectoryStore:
         if root.is_dir() and any(root.iterdir()):
             return TenantStoreDenied(f"no bucket {self._bucket}")
         return StoreUnavailable(f"nothing in {root}: is the share mounted?")
+
+    def _sorted(self, prefix: str, after: str) -> Iterable[str]:
+        """Keys in the order of their bytes. Files of others, of which there may be very many, are not read ahead."""
+        if not self._suffix:
+            return (key for key in _plain(self._folder, "", after) if key.startswith(prefix) and key > after)
+        return sorted(key for key in self._keys(prefix) if key.startswith(prefix) and key > after)
 
     def _keys(self, prefix: str) -> Iterator[str]:
         """Keys below the deepest folder that ``prefix`` names."""
@@ -194,6 +205,20 @@ def _make_folders(folder: Path) -> None:
     for one in reversed(missing):
         one.mkdir(exist_ok=True)
         _sync_folder(one.parent)
+
+
+def _plain(folder: Path, base: str, after: str) -> Iterator[str]:
+    """Files below a folder by key, past folders that lie before ``after`` as a whole; links are not followed."""
+    with suppress(FileNotFoundError), os.scandir(folder) as found:
+        entries = sorted((one.name + "/" * one.is_dir(follow_symlinks=False), one) for one in found)
+        for name, entry in entries:
+            key = base + name
+            if entry.is_symlink() or name.startswith(WRITING):
+                continue
+            if not name.endswith("/"):
+                yield key
+            elif key > after or after.startswith(key):
+                yield from _plain(folder / entry.name, key, after)
 
 
 def _unless_missing(error: OSError) -> None:

@@ -2,13 +2,19 @@
 
 from functools import lru_cache
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from deeplens.domain import Tenant
-from deeplens.errors import StoreUnavailable, TenantStoreDenied
+from deeplens.errors import InvalidEvent, StoreUnavailable, TenantStoreDenied
 from deeplens.ports import ObjectStore
 from deeplens.settings import Settings
 from deeplens.storage.keys import BUCKET
+from deeplens.tenant_stores import TenantStore, store_id_of
 
+if TYPE_CHECKING:
+    from deeplens.storage.registered import OpenStores
+
+SCHEMES = ("s3", "minio", "nfs")
 MOST_OPEN = 64
 """Each S3 store has connections of its own, and Lambda allows 1,024 open files."""
 
@@ -17,8 +23,8 @@ class Stores:
     """``StoreResolver``: ``s3://`` with credentials for that bucket alone, ``minio://`` with the function's own,
     ``nfs://`` as a directory."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings, self._opening = settings, Lock()
+    def __init__(self, settings: Settings, registered: "OpenStores | None" = None) -> None:
+        self._settings, self._opening, self._registered = settings, Lock(), registered
         self._store = lru_cache(maxsize=MOST_OPEN)(self._open)
 
     def for_tenant(self, tenant: Tenant) -> ObjectStore:
@@ -31,9 +37,35 @@ class Stores:
         StoreUnavailable
             ``s3://`` without ``TENANT_STORAGE_ROLE_ARN``.
         """
+        if store_id_of(tenant.storage_uri):
+            return self.holding(tenant, f"{tenant.storage_uri}/")
         # One thread opens it: a second one would ask STS as well.
         with self._opening:
             return self._store(tenant.id, tenant.storage_uri)
+
+    def holding(self, tenant: Tenant, uri: str) -> ObjectStore:
+        """The store of this tenant's that a URI lies in. Raises ``InvalidEvent`` for any other."""
+        store_id = store_id_of(uri)
+        if store_id is None:
+            return self._platform(tenant, uri)
+        store = self._registered.find(tenant.id, store_id) if self._registered else None
+        if store is None or not uri.startswith(f"{store.root}/"):
+            raise InvalidEvent("the storage path lies outside the tenant's stores")
+        return self.registered(tenant, store)
+
+    def registered(self, tenant: Tenant, store: TenantStore) -> ObjectStore:
+        if self._registered is None or store.tenant_id != tenant.id:
+            raise InvalidEvent("no such store is registered")
+        return self._registered.open(store)
+
+    def _platform(self, tenant: Tenant, uri: str) -> ObjectStore:
+        """The tenant's own bucket, also for what was written before it gave a store of its own to be managed."""
+        scheme, _, rest = uri.partition("://")
+        bucket = tenant.id.replace("_", "-")
+        if store_id_of(tenant.storage_uri) and scheme in SCHEMES and rest.startswith(f"{bucket}/"):
+            with self._opening:
+                return self._store(tenant.id, f"{scheme}://{bucket}")
+        return self.for_tenant(tenant)
 
     def _open(self, tenant_id: str, root: str) -> ObjectStore:
         scheme, _, bucket = root.partition("://")

@@ -75,6 +75,17 @@ class S3Store:
             answer = self._client.get_object(Bucket=self._bucket, Key=checked(key))
             return bytes(answer["Body"].read())
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        span = f"bytes={start}-{start + length - 1}"
+        with translated(key):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=checked(key), Range=span)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "InvalidRange":
+                    raise
+                return b""
+            return bytes(answer["Body"].read())
+
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         with translated(key):
             body = self._client.get_object(Bucket=self._bucket, Key=checked(key))["Body"]

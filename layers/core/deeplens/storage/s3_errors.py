@@ -44,4 +44,4 @@ def meaning(code: str, status: int, key: str) -> DeepLensError:
         return ObjectNotFound(f"no object {key}")
     if status >= 500 or code in PASSING:
         return StoreUnavailable(code)
-    return TenantStoreDenied(f"the store refused: {code}")
+    return TenantStoreDenied(f"the store refused: {code}", code)

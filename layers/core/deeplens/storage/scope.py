@@ -52,25 +52,19 @@ def bucket_policy(bucket: str, partition: str = "aws") -> dict[str, Any]:
     }
 
 
-class BucketCredentials(DeferredRefreshableCredentials):
-    """Credentials of a role for one bucket, asked for when first used and renewed before they end, by one thread.
+class AssumedRole(DeferredRefreshableCredentials):
+    """Credentials of a role, asked for when first used and renewed before they end, by one thread.
 
     Parameters
     ----------
     sts : boto3 STS client with the function's own credentials.
-    role_arn : the role that may use every tenant's bucket.
-    session_name : the tenant's id, for the bucket's access log and CloudTrail.
+    request : of ``AssumeRole``.
     """
 
-    def __init__(self, sts: Any, role_arn: str, session_name: str, bucket: str) -> None:
+    def __init__(self, sts: Any, request: dict[str, Any]) -> None:
         super().__init__(self._assume, "assume-role")
         self._sts, self._ends = sts, datetime.min.replace(tzinfo=UTC)
-        self._request = {
-            "RoleArn": role_arn,
-            "RoleSessionName": session_name,
-            "Policy": json.dumps(bucket_policy(bucket, role_arn.split(":")[1])),
-            "DurationSeconds": SECONDS,
-        }
+        self._request = {**request, "DurationSeconds": SECONDS}
 
     def seconds_left(self) -> float:
         """How long the present credentials are good for, and everything signed with them. Raises as a call would."""
@@ -81,10 +75,9 @@ class BucketCredentials(DeferredRefreshableCredentials):
         try:
             given = self._sts.assume_role(**self._request)["Credentials"]
         except ClientError as error:
-            # Also a refusal: the role is the platform's, and no tenant's record may fail for it.
-            raise StoreUnavailable(f"STS refused: {error.response['Error']['Code']}") from error
+            raise self.refused(error) from error
         except BotoCoreError as error:
-            raise StoreUnavailable(f"STS: {type(error).__name__}") from error
+            raise self.away(error) from error
         self._ends = given["Expiration"]
         return {
             "access_key": given["AccessKeyId"],
@@ -92,3 +85,24 @@ class BucketCredentials(DeferredRefreshableCredentials):
             "token": given["SessionToken"],
             "expiry_time": self._ends.isoformat(),
         }
+
+    def refused(self, error: ClientError) -> Exception:
+        # Also a refusal: the role is the platform's, and no tenant's record may fail for it.
+        return StoreUnavailable(f"STS refused: {error.response['Error']['Code']}")
+
+    def away(self, error: BotoCoreError) -> Exception:
+        return StoreUnavailable(f"STS: {type(error).__name__}")
+
+
+class BucketCredentials(AssumedRole):
+    """Credentials of the platform's role for one tenant's bucket.
+
+    Parameters
+    ----------
+    role_arn : the role that may use every tenant's bucket.
+    session_name : the tenant's id, for the bucket's access log and CloudTrail.
+    """
+
+    def __init__(self, sts: Any, role_arn: str, session_name: str, bucket: str) -> None:
+        policy = json.dumps(bucket_policy(bucket, role_arn.split(":")[1]))
+        super().__init__(sts, {"RoleArn": role_arn, "RoleSessionName": session_name, "Policy": policy})

@@ -12,6 +12,7 @@ NAMESPACE = UUID("0a5e3b0c-6a0e-5c6e-9d1f-3b8a52b8f7d4")
 INDEXED_FIELDS = {
     "tenant_id": "keyword",
     "image_id": "keyword",
+    "video_id": "keyword",
     "tags": "keyword",
     "metadata_terms": "keyword",
     "uploaded_at": "datetime",
@@ -30,7 +31,9 @@ def payload_of(record: ImageRecord, tenant: Tenant) -> dict[str, Any]:
     ``metadata`` holds the scalar values for readers, ``metadata_terms`` the same as keywords for filters.
     """
     scalars = {key: value for key, value in record.metadata.items() if _is_scalar(value)}
+    frame = {"video_id": record.video_id, "frame_offset_seconds": record.frame_offset_seconds}
     return {
+        **(frame if record.video_id else {}),
         "tenant_id": tenant.id,
         "image_id": record.id,
         "file_name": record.file_name,
@@ -57,9 +60,14 @@ def filter_of(where: SearchFilter, tenant_id: str) -> dict[str, Any]:
     period = {bound: _rfc3339(moment) for bound, moment in bounds.items() if moment}
     if period:
         must.append({"key": "uploaded_at", "range": period})
-    if not where.exclude_image_ids:
-        return {"must": must}
-    return {"must": must, "must_not": [{"has_id": [point_id(image_id) for image_id in where.exclude_image_ids]}]}
+    if where.without_frames:
+        must.append({"is_empty": {"key": "video_id"}})
+    must_not: list[dict[str, Any]] = []
+    if where.exclude_image_ids:
+        must_not.append({"has_id": [point_id(image_id) for image_id in where.exclude_image_ids]})
+    if where.exclude_video_ids:
+        must_not.append({"key": "video_id", "match": {"any": list(where.exclude_video_ids)}})
+    return {"must": must, "must_not": must_not} if must_not else {"must": must}
 
 
 def metadata_term(key: str, value: str | int | float | bool) -> str:

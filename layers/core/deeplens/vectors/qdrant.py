@@ -1,7 +1,7 @@
 """Qdrant over HTTP: a server, the cloud, or the local stack's process. Importing it costs 0.6 s."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import batched
 from typing import Any
@@ -107,22 +107,21 @@ class QdrantIndex:
         return [_match(point) for point in found.points]
 
     def neighbours(
-        self, tenant: Tenant, image_ids: Sequence[str], *, limit: int, threshold: float
+        self, tenant: Tenant, wanted: Mapping[str, SearchFilter], *, limit: int, threshold: float
     ) -> dict[str, list[Match]]:
         found: dict[str, list[Match]] = {}
-        own = models.Filter.model_validate(filter_of(SearchFilter(), tenant.id))
-        for some in batched(image_ids, QUERIES_PER_REQUEST, strict=False):
+        for some in batched(wanted, QUERIES_PER_REQUEST, strict=False):
             known = self._vectors(tenant, some)
             requests = [
                 models.QueryRequest(
                     query=vector,
-                    filter=own,
+                    filter=models.Filter.model_validate(filter_of(wanted[image_id], tenant.id)),
                     # One more: an image is its own nearest neighbour.
                     limit=limit + 1,
                     score_threshold=threshold - ROUNDING,
                     with_payload=["image_id"],
                 )
-                for vector in known.values()
+                for image_id, vector in known.items()
             ]
             with self._sized(tenant):
                 answers = self._client(tenant).query_batch_points(tenant.collection, requests) if requests else []

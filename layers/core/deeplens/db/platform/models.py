@@ -44,6 +44,7 @@ class TenantRow(Base):
     ingestion_paused: Mapped[dict[str, Any] | None]
     chats: Mapped[bool] = mapped_column(server_default=text("false"))
     duplicates: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    video: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
 
     __table_args__ = (
         Index("tenants_unsettled", "status_since", postgresql_where=text("status IN ('provisioning', 'deleting')")),
@@ -122,6 +123,19 @@ class PendingImageRow(Base):
         Index("pending_images_waiting", "tenant_id", "accepted_at", postgresql_where=text("NOT released")),
         Index("pending_images_in_flight", "tenant_id", postgresql_where=text("released")),
     )
+
+
+class PendingVideoRow(Base):
+    """Accepted videos whose segments are not all done."""
+
+    __tablename__ = "pending_videos"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    event: Mapped[dict[str, Any]]
+    due: Mapped[datetime]
+
+    __table_args__ = (Index("pending_videos_due", "due"),)
 
 
 class AuditRow(Base):

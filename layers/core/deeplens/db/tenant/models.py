@@ -55,12 +55,18 @@ class ImageRow(Base):
     error_message: Mapped[str | None]
     error_retryable: Mapped[bool | None]
     attempt: Mapped[int] = mapped_column(server_default="1")
+    video_id: Mapped[str | None]
+    frame_offset_seconds: Mapped[float | None]
 
     __table_args__ = (
         Index("images_newest", "uploaded_at", "id"),
         Index("images_step", "step", "uploaded_at"),
         Index("images_tags", "tags", postgresql_using="gin"),
         Index("images_sha256", "sha256"),
+        Index(
+            "images_frames", "video_id", "frame_offset_seconds", "step", postgresql_where=text("video_id IS NOT NULL")
+        ),
+        Index("images_newest_stills", "uploaded_at", "id", postgresql_where=text("video_id IS NULL")),
     )
 
 
@@ -117,6 +123,20 @@ class StorageTotalsRow(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (CheckConstraint("one", name="storage_totals_one"),)
+
+
+class StoreObjectRow(Base):
+    """Objects of the tenant's own stores as they were last seen; keys are in the order of their bytes."""
+
+    __tablename__ = "store_objects"
+
+    store_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    etag: Mapped[str]
+    image_id: Mapped[str]
+    version: Mapped[int]
+    state: Mapped[str]
+    run_id: Mapped[str | None]
 
 
 class DeletedImageRow(Base):
@@ -196,3 +216,64 @@ class MergeRow(Base):
     before: Mapped[dict[str, Any]]
 
     __table_args__ = (Index("merges_newest", "merged_at", "id"),)
+
+
+class VideoRow(Base):
+    """Counts and status follow from segments and frames, by triggers. ``starts`` did not come to an end so far."""
+
+    __tablename__ = "videos"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    file_name: Mapped[str]
+    storage_path: Mapped[str]
+    mime_type: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str | None]
+    uploaded_at: Mapped[datetime]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    status: Mapped[str] = mapped_column(server_default="accepted")
+    tags: Mapped[list[str]] = mapped_column(server_default=text("'{}'::text[]"))
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'::jsonb"))
+    duration_seconds: Mapped[float | None]
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    fps: Mapped[float | None]
+    codec: Mapped[str | None]
+    container: Mapped[str | None]
+    segments: Mapped[int | None]
+    starts: Mapped[int] = mapped_column(server_default=text("0"))
+    frames: Mapped[int] = mapped_column(server_default=text("0"))
+    frames_completed: Mapped[int] = mapped_column(server_default=text("0"))
+    frames_failed: Mapped[int] = mapped_column(server_default=text("0"))
+    completed_at: Mapped[datetime | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    error_retryable: Mapped[bool | None]
+
+    __table_args__ = (Index("videos_newest", "uploaded_at", "id"),)
+
+
+class VideoSegmentRow(Base):
+    """Parts of a video, each the work of one event."""
+
+    __tablename__ = "video_segments"
+
+    video_id: Mapped[str] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    begin_seconds: Mapped[float]
+    end_seconds: Mapped[float]
+    max_frames: Mapped[int]
+    every_seconds: Mapped[float]
+    last: Mapped[bool]
+    done: Mapped[bool] = mapped_column(server_default=text("false"))
+    starts: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class DeletedVideoRow(Base):
+    """Tombstones of videos, kept as those of images."""
+
+    __tablename__ = "deleted_videos"
+
+    video_id: Mapped[str] = mapped_column(primary_key=True)
+    deleted_at: Mapped[datetime] = mapped_column(index=True)
+    receipt: Mapped[dict[str, Any] | None]

@@ -1,0 +1,48 @@
+"""What a failure means for a video: it ends, or goes on after a wait."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from deeplens.contracts.events import ProcessingFailed
+from deeplens.errors import DependencyUnavailable, TenantNotFound
+from deeplens.pipeline.outcome import Outcome, Waiting
+from deeplens.ports import Clock, TenantDirectory
+from deeplens.retries import RetryAfter, RetryPlan
+from deeplens.videos import PendingVideos, VideoRepository
+
+
+class FailVideos:
+    """Note failures of videos with them. One failed segment ends its video; frames that were found before stay."""
+
+    def __init__(
+        self,
+        tenants: TenantDirectory,
+        videos: VideoRepository,
+        pending_videos: PendingVideos,
+        pending_videos_due: timedelta,
+        clock: Clock,
+    ) -> None:
+        self._tenants, self._videos, self._pending = tenants, videos, pending_videos
+        self._due, self._clock = pending_videos_due, clock
+
+    def __call__(self, batch: Sequence[ProcessingFailed], plans: Mapping[int, RetryPlan]) -> dict[int, Outcome]:
+        """Returns the outcomes of those that have to wait."""
+        waiting: dict[int, Outcome] = {}
+        for event in batch:
+            if event.subject == "video" and event.tenant_id and event.video_id:
+                try:
+                    self._note(event, event.tenant_id, event.video_id, plans[id(event)])
+                except TenantNotFound:
+                    continue
+                except DependencyUnavailable as error:
+                    waiting[id(event)] = Waiting(error)
+        return waiting
+
+    def _note(self, event: ProcessingFailed, tenant_id: str, video_id: str, plan: RetryPlan) -> None:
+        if isinstance(plan, RetryAfter):
+            due = self._clock.now() + timedelta(seconds=plan.seconds) + self._due
+            self._pending.postpone(tenant_id, video_id, due)
+            return
+        error = event.error
+        self._videos.fail(self._tenants.get(tenant_id), video_id, error.code, error.message, error.retryable)
+        self._pending.finish(tenant_id, video_id)

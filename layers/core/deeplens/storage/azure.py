@@ -1,0 +1,200 @@
+"""An Azure Blob container, through connections that lead to public addresses only."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO
+
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.blob import BlobSasPermissions, ContainerClient, ContentSettings, generate_blob_sas
+
+from deeplens.direct_uploads import ClientUploads
+from deeplens.domain import ObjectInfo
+from deeplens.egress.requests import guarded_session
+from deeplens.egress.rules import EgressRules
+from deeplens.errors import (
+    DeepLensError,
+    EndpointRefused,
+    NotServed,
+    ObjectNotFound,
+    StoreUnavailable,
+    TenantStoreDenied,
+)
+from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
+
+PASSING = {408, 429}
+MISSING = {"BlobNotFound", "ResourceNotFound"}
+SECONDS: dict[str, Any] = {
+    "connection_timeout": 3,
+    "read_timeout": 20,
+    "retry_total": 2,
+    "retry_connect": 1,
+    "retry_backoff_factor": 0.2,
+}
+
+
+def container_client(endpoint: str, container: str, credential: Any, rules: EgressRules) -> ContainerClient:
+    """A client that signs with an account's key or a SAS, and connects where ``rules`` allow.
+
+    Parameters
+    ----------
+    endpoint : of the account, e.g. ``https://acme.blob.core.windows.net``.
+    credential : ``{"account_name": …, "account_key": …}`` or a SAS token.
+    """
+    transport = RequestsTransport(session=guarded_session(rules), session_owner=False)
+    return ContainerClient(endpoint, container, credential=credential, transport=transport, **SECONDS)
+
+
+class AzureStore:
+    """``ObjectStore`` on one container.
+
+    Parameters
+    ----------
+    root : ``azure://container``.
+    account_key : signs URLs; with a SAS alone there are none, as they would show it.
+    """
+
+    def __init__(self, client: ContainerClient, root: str, account_key: str | None = None) -> None:
+        self._client, self._root, self._account_key = client, root, account_key
+
+    def ensure(self) -> None:
+        with _translated(self._root):
+            if not self._client.exists():
+                self._client.create_container()
+
+    def remove(self) -> None:
+        with _translated(self._root):
+            if self._client.exists():
+                self._client.delete_container()
+
+    def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
+        settings = ContentSettings(content_type=content_type)
+        with _translated(key):
+            self._blob(key).upload_blob(body, overwrite=True, content_settings=settings)
+
+    def get(self, key: str) -> bytes:
+        with _translated(key):
+            return bytes(self._blob(key).download_blob().readall())
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        with _translated(key):
+            try:
+                return bytes(self._blob(key).download_blob(start, length).readall())
+            except HttpResponseError as error:
+                if _code(error) != "InvalidRange":
+                    raise
+                return b""
+
+    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
+        with _translated(key):
+            download = self._blob(key).download_blob()
+        return _chunks(download, chunk_bytes, key)
+
+    def head(self, key: str) -> ObjectInfo:
+        with _translated(key):
+            return _info(self._blob(key).get_blob_properties())
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with _translated(key):
+                try:
+                    self._blob(key).delete_blob(delete_snapshots="include")
+                except HttpResponseError as error:
+                    if _code(error) not in MISSING:
+                        raise
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        wanted: dict[str, Any] = {"name_starts_with": checked_prefix(prefix) or None} | (
+            {"start_from": after} if after else {}
+        )
+        with _translated(prefix):
+            for blob in self._client.list_blobs(**wanted):
+                # ``start_from`` includes its own key, and servers that do not know it begin at the beginning.
+                if blob.name > after:
+                    yield _info(blob)
+
+    def copy(self, source: str, target: str, content_type: str = "") -> None:
+        # By way of here: the server would need a SAS of its own for the source.
+        with _translated(source):
+            download = self._blob(source).download_blob()
+            kind = content_type or download.properties.content_settings.content_type
+            self.put(target, bytes(download.readall()), kind or "application/octet-stream")
+
+    def presign_get(self, key: str, expires: timedelta) -> str:
+        return self._signed(key, expires, BlobSasPermissions(read=True))
+
+    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:  # noqa: ARG002 - sent by the client
+        return self._signed(key, expires, BlobSasPermissions(create=True, write=True))
+
+    def uploads(self) -> ClientUploads:
+        raise NotServed("containers take no direct uploads")
+
+    def uri(self, key: str) -> str:
+        return uri_of(self._root, key)
+
+    def key_of(self, uri: str) -> str:
+        return key_in(self._root, uri)
+
+    def _blob(self, key: str) -> Any:
+        return self._client.get_blob_client(checked(key))
+
+    def _signed(self, key: str, expires: timedelta, permission: BlobSasPermissions) -> str:
+        blob = self._blob(key)
+        if self._account_key is None:
+            # The client's own URL would carry the tenant's SAS.
+            raise NotServed("files of this size are read from the container itself: it was given with a SAS")
+        sas = generate_blob_sas(
+            str(self._client.account_name),
+            self._client.container_name,
+            key,
+            account_key=self._account_key,
+            permission=permission,
+            expiry=datetime.now(UTC) + expires,
+        )
+        return f"{blob.url}?{sas}"
+
+
+def _info(blob: Any) -> ObjectInfo:
+    kind = blob.content_settings.content_type or "application/octet-stream"
+    return ObjectInfo(blob.name, blob.size, kind, str(blob.etag).strip('"'), blob.last_modified)
+
+
+def _chunks(download: Any, chunk_bytes: int, key: str) -> Iterator[bytes]:
+    with _translated(key):
+        while chunk := download.read(chunk_bytes):
+            yield chunk
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """Azure's errors as ours."""
+    try:
+        yield
+    except HttpResponseError as error:
+        raise _meaning(_code(error), error.status_code or 500, key) from error
+    except AzureError as error:
+        refused = _refusal(error)
+        if refused is not None:
+            raise refused from None
+        raise StoreUnavailable(type(error).__name__) from error
+
+
+def _code(error: HttpResponseError) -> str:
+    code = getattr(error, "error_code", None) or ""
+    return str(getattr(code, "value", code))
+
+
+def _refusal(error: BaseException | None) -> EndpointRefused | None:
+    """The refusal that an error was made of, if it was."""
+    while error is not None and not isinstance(error, EndpointRefused):
+        error = getattr(error, "inner_exception", None) or error.__cause__ or error.__context__
+    return error
+
+
+def _meaning(code: str, status: int, key: str) -> DeepLensError:
+    if code in MISSING or (status == 404 and not code):
+        return ObjectNotFound(f"no object {key}")
+    if status >= 500 or status in PASSING:
+        return StoreUnavailable(code or str(status))
+    return TenantStoreDenied(f"the store refused: {code or status}", code or str(status))

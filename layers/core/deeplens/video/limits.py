@@ -1,0 +1,25 @@
+"""How much of a video DeepLens takes on."""
+
+from dataclasses import dataclass
+
+CODECS = frozenset(
+    ("av1", "dnxhd", "h263", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vp8", "vp9")
+)
+"""FFmpeg's names. Others it could decode as well, but what nobody sends is only a way in."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLimits:
+    """Refused before more than the first frame is decoded.
+
+    Attributes
+    ----------
+    max_pixels : of one frame.
+    segment_seconds : of work that one event is about, at most; shorter for large pictures.
+    """
+
+    max_bytes: int = 10 * 1024**3
+    max_seconds: float = 4 * 3600
+    max_pixels: int = 8192 * 4320
+    segment_seconds: float = 300
+    codecs: frozenset[str] = CODECS
