@@ -1,16 +1,16 @@
 """A supervised child process: started, awaited, stopped, never left behind."""
 
-import ctypes
 import errno
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -18,8 +18,6 @@ from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None, use_errno=True)
 # Below the range of outgoing connections: a client that keeps asking for a broker that is away could otherwise be given
 # the broker's port as its own, reach itself, and keep the broker from starting again.
 FREE_PORTS = range(15_000, 32_000)
@@ -207,34 +205,41 @@ def spawn_child(
 
     ``inherit`` says whether ``env`` adds to this process's environment or replaces it; ``nice`` lowers its priority.
     """
-    parent = os.getpid()
+    if shutil.which(str(command[0])) is None:
+        raise FileNotFoundError(errno.ENOENT, "no such program")
     return subprocess.Popen(
-        [str(part) for part in command],
+        [*_niced(nice), *_ending_with_parent(), *map(str, command)],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         env=(dict(os.environ) if inherit else {}) | dict(env or {}),
         cwd=cwd,
         start_new_session=True,
-        preexec_fn=_child_setup(parent, user, nice),
+        user=user,
+        group=user,
+        extra_groups=None if user is None else [],
     )
 
 
-def _child_setup(parent: int, user: int | None, nice: int) -> Callable[[], None]:
-    def setup() -> None:
-        if nice:
-            os.nice(nice)
-        if user is not None:
-            os.setgroups([])
-            os.setgid(user)
-            os.setuid(user)
-        if sys.platform == "linux":
-            # After setuid: changing credentials clears the death signal.
-            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+def _niced(nice: int) -> list[str]:
+    return [_tool("nice"), "-n", str(nice)] if nice else []
 
-    return setup
+
+def _ending_with_parent() -> list[str]:
+    """A program that asks for the signal and becomes the command.
+
+    Not a ``preexec_fn``: Python between fork and exec may wait for ever for a lock that another thread held.
+    """
+    if sys.platform != "linux":
+        return []
+    return [_tool("setpriv"), "--pdeathsig", "KILL", "--"]
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), os.defpath)))
+    if found is None:
+        raise ServiceFailed(f"{name} is missing; it comes with coreutils or util-linux. Install it and start again.")
+    return found
 
 
 def end_group(process: subprocess.Popen[bytes], with_signal: int, seconds: float) -> None:
