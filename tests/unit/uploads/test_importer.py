@@ -243,7 +243,7 @@ def test_the_summary_says_what_became_of_each_and_why(cli: Callable[..., Any], f
     done = cli(str(folder), str(named), "--tag", "sea")
     assert done.exit_code == 1
     assert "sent" in done.output
-    assert f"{named}: not-an-image: no image that is taken" in done.output
+    assert f"{named}: not-an-image: neither image nor video" in done.output
 
 
 def test_all_well_is_exit_status_0_and_bad_credentials_2(cli: Callable[..., Any], server: Server, folder: Path) -> None:

@@ -286,6 +286,7 @@ class TenantNotification(Event):
     type: str
     occurred_at: AwareDatetime
     image_id: ImageId | None = None
+    video_id: VideoId | None = None
     details: dict[str, Any] = {}
     delivery_id: str | None = None
 

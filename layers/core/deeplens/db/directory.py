@@ -23,7 +23,7 @@ m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified, to_json
 to_jsonb(t) -> 'chats' AS chats, coalesce(to_jsonb(t) -> 'video', '{}') AS video
 """
 """``notified``, ``ingestion_paused``, ``chats``, ``video`` by way of JSON, as schemas before have no such columns."""
-WANTED_BY_CHATS = frozenset({"image.completed", "image.failed"})
+WANTED_BY_CHATS = frozenset({"image.completed", "image.failed", "video.completed", "video.failed"})
 TENANTS = f"""
 SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
 """  # noqa: S608
