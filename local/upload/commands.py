@@ -50,7 +50,7 @@ def upload(
     journal: Annotated[Path | None, typer.Option(help="Where the run is noted; one per API and key if absent.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Also what the journal has as done.")] = False,
 ) -> None:
-    """Send images to an API. Interrupt it with Ctrl-C; the same command goes on where it stopped.
+    """Send images and videos to an API. Interrupt it with Ctrl-C; the same command goes on where it stopped.
 
     Files are hashed once, the server is asked which it has, and only the others are sent. Exit status: 0 when
     everything is there, 1 when a file failed, 2 when nothing could be asked, 130 after Ctrl-C.

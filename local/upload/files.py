@@ -56,3 +56,9 @@ def digest_and_kind(path: str) -> tuple[str, Kind]:
             head = head or chunk[:HEAD_BYTES]
             digest.update(chunk)
     return digest.hexdigest(), kind_of(head)
+
+
+def kind_at(path: str) -> Kind:
+    """What a file is. Raises ``OSError``."""
+    with Path(path).open("rb") as file:
+        return kind_of(file.read(HEAD_BYTES))

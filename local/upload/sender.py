@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from deeplens.imaging.kinds import Kind
 
 from local.upload.client import Api, Refused
-from local.upload.files import digest_and_kind
+from local.upload.files import digest_and_kind, kind_at
 from local.upload.journal import Entry, Journal
 
 SMALL_BYTES = 4_000_000
@@ -34,16 +33,18 @@ class Sender:
         self._claiming = threading.Lock()
 
     def hashed(self, entry: Entry, *, named: bool) -> Entry:
-        """The entry with its digest; settled where it is no image. What was left out on the way through a folder is no
-        failure, unlike what the user named."""
+        """The entry with its digest; settled where it is no image or video. What was left out on the way through a
+        folder is no failure, unlike what the user named."""
         try:
             digest, kind = digest_and_kind(entry.path)
         except OSError as error:
             return replace(entry, state="failed", code="unreadable", reason=error.strerror or str(error))
         entry = replace(entry, sha256=digest)
-        if kind == "image":
+        if kind in ("image", "video"):
             return entry
-        return replace(entry, state="failed" if named else "skipped", code="not-an-image", reason=_what(kind))
+        return replace(
+            entry, state="failed" if named else "skipped", code="not-an-image", reason="neither image nor video"
+        )
 
     def known(self, digests: Sequence[str]) -> dict[str, str]:
         """Images by the digests that the server has an image of."""
@@ -58,7 +59,7 @@ class Sender:
         if self._dry_run or entry.state != "sending":
             return entry
         try:
-            sent = self._small(entry) if entry.size <= SMALL_BYTES else self._large(entry)
+            sent = self._small(entry) if is_small_image(entry) else self._large(entry)
         except Refused as error:
             if error.status in CREDENTIALS:
                 raise
@@ -115,12 +116,12 @@ class Sender:
             self._api.send(lambda store, to=part["url"], body=chunk: store.put(to, content=body))  # type: ignore[misc]
 
     def _followed(self, path: str) -> str:
-        """The image that an upload became; empty where that takes longer than anybody waits. Raises ``Refused``."""
+        """What an upload became; empty where that takes longer than anybody waits. Raises ``Refused``."""
         waited, pause = 0.0, POLL_SECONDS
         while waited < PATIENCE_SECONDS:
             found = self._api.call("GET", path)
             if found["status"] == "ingested":
-                return str(found["imageId"])
+                return str(found["imageId"] or found["videoId"])
             if found["status"] != "open":
                 error = found["error"] or {"code": found["status"], "message": f"the upload is {found['status']}"}
                 raise Refused(error["code"], error["message"])
@@ -129,13 +130,14 @@ class Sender:
         return ""
 
 
+def is_small_image(entry: Entry) -> bool:
+    """Whether it fits into one request, as an image; videos always go to the store directly."""
+    return entry.size <= SMALL_BYTES and kind_at(entry.path) != "video"
+
+
 def entry_of(path: str) -> Entry:
     """A file as it is now; what cannot be looked at has failed."""
     with suppress(OSError):
         found = Path(path).stat()
         return Entry(path, found.st_size, found.st_mtime_ns)
     return Entry(path, 0, 0, state="failed", code="unreadable", reason="no such file, or it may not be read")
-
-
-def _what(kind: Kind) -> str:
-    return "a video; only images are taken" if kind == "video" else "no image that is taken"

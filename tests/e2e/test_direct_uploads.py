@@ -13,6 +13,7 @@ from PIL import Image
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
+from tests.unit.video.films import BLUE, GREEN, RED, film
 
 ENDED = ("ingested", "failed")
 
@@ -94,11 +95,12 @@ def test_a_large_file_is_sent_in_parts_resumed_and_completed(client: TenantClien
     ("body", "code"),
     [
         (b"just a text", "FORMAT_UNSUPPORTED"),
-        (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(50), "FORMAT_UNSUPPORTED"),
+        (b"FLV\x01" + bytes(50), "VIDEO_FORMAT_UNSUPPORTED"),
+        (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2" + bytes(50), "VIDEO_CORRUPT"),
         (picture(4003)[:40], "IMAGE_CORRUPT"),
         (picture(4004)[:3000], "IMAGE_CORRUPT"),
     ],
-    ids=["text", "video", "header", "data"],
+    ids=["text", "flash", "video", "header", "data"],
 )
 def test_a_file_that_is_no_good_image_fails_with_its_reason(client: TenantClient, body: bytes, code: str) -> None:
     upload = begin(client, body)
@@ -109,6 +111,35 @@ def test_a_file_that_is_no_good_image_fails_with_its_reason(client: TenantClient
 
     assert found["error"]["code"] == code
     assert found["error"]["message"]
+
+
+@pytest.mark.parametrize("seconds", [3, 60], ids=["one form", "parts"])
+def test_a_video_is_searchable_by_its_frames(client: TenantClient, seconds: int) -> None:
+    body = film((RED, GREEN, BLUE), seconds / 3, size=(640, 480), fps=24, noise=seconds > 3)
+    wanted = {"fileName": "party.mp4", "sha256": hashlib.sha256(body).hexdigest(), "tags": ["sea"]}
+    upload = begin(client, body, **wanted)
+    path = upload["links"]["self"].removeprefix("/v1")
+    if upload["multipart"]:
+        assert len(body) > 16 << 20
+        for one in client.http.post(f"{path}/parts", json={"partNumbers": [1, 2, 3]}).json()["parts"]:
+            start = (one["partNumber"] - 1) * upload["multipart"]["partBytes"]
+            httpx.put(one["url"], content=body[start : start + one["sizeBytes"]], trust_env=False, timeout=60)
+        assert client.http.post(f"{path}/complete").status_code == 202
+    else:
+        assert send(upload, body).status_code in (200, 204)
+
+    found = ended(client, upload)
+    assert (found["status"], found["imageId"]) == ("ingested", None)
+    video = eventually(
+        lambda: client.http.get(found["links"]["video"].removeprefix("/v1")).json(), lambda one: one["completedAt"]
+    )
+    assert (video["status"], video["tags"], video["sizeBytes"]) == ("completed", ["sea"], len(body))
+    assert video["videoId"] == found["videoId"]
+    frames = client.http.get(f"/videos/{found['videoId']}/frames").json()["frames"]
+    assert len(frames) >= 3
+    similar = client.http.get(f"/images/{frames[0]['imageId']}/similar").json()["results"]
+    assert found["videoId"] not in [one.get("video", {}).get("videoId") for one in similar]
+    eventually(lambda: left_over(client), lambda keys: not keys)
 
 
 def test_more_bytes_than_declared_are_refused(client: TenantClient) -> None:

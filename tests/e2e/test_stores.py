@@ -16,6 +16,7 @@ from deeplens.bootstrap import Parts
 from local.stack import Stack
 from tests.azurite import ACCOUNT, KEY, azurite
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
+from tests.unit.video.films import film
 
 SECRET = "sunflower7731sunflower7731"
 
@@ -50,6 +51,14 @@ class Owned:
     def images(self) -> dict[str, dict[str, Any]]:
         found = self.client.http.get("/images", params={"limit": 100}).json()["images"]
         return {image["fileName"]: image for image in found}
+
+    def until_video(self) -> dict[str, Any]:
+        """The only video, once it completed."""
+        (video,) = eventually(
+            lambda: self.client.http.get("/videos").json()["videos"],
+            lambda found: [one["status"] for one in found] == ["completed"],
+        )
+        return dict(video)
 
     def until(self, *names: str) -> dict[str, dict[str, Any]]:
         """The images once they are these, and all completed."""
@@ -127,14 +136,21 @@ def test_a_store_of_a_tenants_own_is_read_where_it_is_and_followed(owned: Owned)
     for name, body in bodies.items():
         owned.write(f"a b/{name}", body)
     owned.write("a b/notes.txt", b"no picture")
+    owned.write("a b/party.mp4", film())
 
-    assert owned.scan()["found"] == {"object-new": 5, "object-ignored": 1}
-    images = owned.until(*bodies)
+    assert owned.scan()["found"] == {"object-new": 6, "object-ignored": 1}
+    images, video = owned.until(*bodies), owned.until_video()
 
     assert owned.client.search(bodies["3.jpg"])[0]["imageId"] == images["3.jpg"]["imageId"]
     content = owned.client.http.get(f"/images/{images['3.jpg']['imageId']}/content")
     assert content.content == bodies["3.jpg"]
-    assert not [key for key in owned.client.objects() if key.startswith("images/")]
+    frames_of_it = {
+        one["imageId"] for one in owned.client.http.get(f"/videos/{video['videoId']}/frames").json()["frames"]
+    }
+    own = [key for key in owned.client.objects() if key.startswith(("images/", "videos/"))]
+    assert {key.removeprefix("images/").removesuffix(".jpg") for key in own} == frames_of_it
+    shown = owned.client.http.get(f"/videos/{video['videoId']}/content")
+    assert shown.status_code == (409 if owned.store["kind"] == "nfs" else 307)
     assert owned.scan()["found"] == {"object-ignored": 1}
 
     owned.write("a b/3.jpg", picture(7100))
@@ -143,6 +159,11 @@ def test_a_store_of_a_tenants_own_is_read_where_it_is_and_followed(owned: Owned)
     changed = owned.until("0.jpg", "1.jpg", "2.jpg", "3.jpg")
     assert changed["3.jpg"]["imageId"] != images["3.jpg"]["imageId"]
     assert owned.client.search(picture(7100))[0]["imageId"] == changed["3.jpg"]["imageId"]
+    frames = video["progress"]["frames"]
+    assert frames >= 3
+    eventually(lambda: owned.client.parts.index.count(owned.client.tenant) == 4 + frames)
+    owned.remove("a b/party.mp4")
+    assert owned.scan()["found"] == {"object-removed": 1, "object-ignored": 1}
     eventually(lambda: owned.client.parts.index.count(owned.client.tenant) == 4)
 
     owned.remove("a b/0.jpg")

@@ -12,6 +12,7 @@ from deeplens.bootstrap import Parts
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.fakes.graph import VERIFY_TOKEN, GraphDouble, signed
+from tests.unit.video.films import film
 
 TENANT, NEIGHBOUR = "tenant_chatting", "tenant_chatting_too"
 WEBHOOK = "/v1/whatsapp/webhook"
@@ -67,6 +68,9 @@ class Meta:
     def photo(self, person: str, media_id: str, caption: str | None = None, **post: Any) -> str:
         about = {"id": media_id, "mime_type": "image/jpeg"} | ({"caption": caption} if caption else {})
         return self._sent(self.message(person, "image", **about), **post)
+
+    def video(self, person: str, media_id: str, caption: str, **post: Any) -> str:
+        return self._sent(self.message(person, "video", id=media_id, mime_type="video/mp4", caption=caption), **post)
 
     def _sent(self, message: dict[str, Any], **post: Any) -> str:
         answer = self.post(message, **post)
@@ -135,6 +139,18 @@ def test_a_photo_posted_three_times_is_one_image_and_one_answer(
     assert len([one for one in graph.sent if one["context"]["message_id"] == message_id]) == 1
     assert graph.looked_up.count("media-harbour") == 1
     assert chatting.http.get("/images").json()["images"][0]["imageId"] == known["imageId"]
+
+
+def test_a_video_becomes_searchable_and_its_sender_is_told(
+    meta: Meta, graph: GraphDouble, admin: httpx.Client, chatting: TenantClient
+) -> None:
+    graph.files["media-party"] = film()
+    message_id = meta.video(PERSON, "media-party", "The party", times=2)
+    assert replied(graph, message_id) == "whatsapp-20261120-103000.mp4 is searchable now."
+    known = entry(admin, message_id)
+    assert (known["outcome"], known["imageId"]) == ("ingested", None)
+    video = chatting.http.get(f"/videos/{known['videoId']}").json()
+    assert (video["status"], video["metadata"]["caption"]) == ("completed", "The party")
 
 
 def test_find_answers_with_the_sender_tenants_own_images_only(

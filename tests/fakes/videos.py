@@ -56,6 +56,10 @@ class FakeVideos:
             row = self._rows[tenant.id].get(video_id)
             return row and self._settled(tenant, row)
 
+    def ended(self, tenant: Tenant, video_ids: Sequence[str]) -> list[VideoRecord]:
+        rows = [self.find(tenant, video_id) for video_id in sorted(set(video_ids))]
+        return [row for row in rows if isinstance(row, VideoRecord) and row.status in ("completed", "failed")]
+
     def page(self, tenant: Tenant, query: VideoQuery) -> list[VideoRecord]:
         live = [row for row in (self.find(tenant, one) for one in self._rows[tenant.id]) if _live(row)]
         wanted = [row for row in live if isinstance(row, VideoRecord) and _matches(row, query)]

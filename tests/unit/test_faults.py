@@ -63,7 +63,7 @@ READS = {
     "uploads": {"find", "reserved"},
     "usage": {"days", "overview", "rows", "unmeasured"},
     "vector_states": {"indexed", "counts", "sample"},
-    "videos": {"find", "page", "names", "segments", "frames", "frame_ids"},
+    "videos": {"find", "ended", "page", "names", "segments", "frames", "frame_ids"},
     "webhooks": {"of_tenant", "find", "overdue", "deliveries"},
 }
 """Methods that change nothing; every other one of a port is a fault point."""

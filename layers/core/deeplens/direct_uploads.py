@@ -80,6 +80,11 @@ class DirectUpload:
         """The image that it becomes: the same however often its notification comes."""
         return f"img_{self.id.removeprefix('upl_')}"
 
+    @property
+    def video_id(self) -> str:
+        """The same of a video: what it is, the file says when it has arrived."""
+        return f"vid_{self.id.removeprefix('upl_')}"
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

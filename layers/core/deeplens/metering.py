@@ -34,6 +34,7 @@ METRICS = {
     SEARCHES: Metric("searches"),
     EGRESS: Metric("bytes"),
     "images.uploaded": Metric("images"),
+    "videos.uploaded": Metric("videos"),
     "bytes.uploaded": Metric("bytes"),
     "images.completed": Metric("images"),
     "embeddings": Metric("embeddings"),
@@ -166,6 +167,12 @@ def upload_event(tenant_id: str, image_id: str, size_bytes: int, uploaded_at: da
     quantities = {"images.uploaded": 1, "bytes.uploaded": size_bytes}
     event_id = usage_id("upload", tenant_id, image_id)
     return usage_event(tenant_id, quantities, uploaded_at, event_id, image_id)
+
+
+def video_upload_event(tenant_id: str, video_id: str, size_bytes: int, uploaded_at: datetime) -> TenantUsage:
+    """The same of a video, whose frames are no uploads."""
+    quantities = {"videos.uploaded": 1, "bytes.uploaded": size_bytes}
+    return usage_event(tenant_id, quantities, uploaded_at, usage_id("upload", tenant_id, video_id))
 
 
 def month_of(now: datetime) -> date:

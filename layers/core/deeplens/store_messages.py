@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from deeplens.contracts.events import ImageMaintenance
-from deeplens.tenant_stores import MOST_KEYS, TenantStore, is_usable
+from deeplens.tenant_stores import MOST_KEYS, TenantStore, media_of
 
 VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"
 BLOBS = {"Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobDeleted", "Microsoft.Storage.BlobRenamed"}
@@ -30,7 +30,7 @@ def objects_in(payload: Any) -> list[tuple[str, str]]:
 def keys_of(store: TenantStore, objects: Sequence[tuple[str, str]]) -> list[str]:
     """Keys below the store's prefix, each once; what lies elsewhere is nobody's."""
     mine = [key for container, key in objects if container == store.container and key.startswith(store.prefix)]
-    return [key for key in dict.fromkeys(key.removeprefix(store.prefix) for key in mine) if is_usable(key)]
+    return [key for key in dict.fromkeys(key.removeprefix(store.prefix) for key in mine) if media_of(key)]
 
 
 def looks_at(store: TenantStore, keys: Sequence[str], now: datetime) -> list[ImageMaintenance]:

@@ -9,11 +9,13 @@ from typing import Any, Literal, Protocol
 
 from deeplens.domain import ObjectInfo, Tenant
 from deeplens.storage.keys import checked
+from deeplens.video.sniff import type_by_name
 
 type StoreKind = Literal["s3", "minio", "azure", "nfs"]
 type StoreMode = Literal["reference", "managed"]
 type Removal = Literal["delete", "keep", "ask"]
 type ObjectState = Literal["present", "removing", "removed", "kept", "asked"]
+type Media = Literal["image", "video"]
 type Change = Literal["same", "new", "changed", "ignored"]
 
 STORE_PREFIX = "sto_"
@@ -131,7 +133,7 @@ class ObjectChange:
     Attributes
     ----------
     known : what is to be remembered; None for what is ignored.
-    retired : image of the object that stood under this key before, which is to be deleted.
+    retired : image, or video, of the object that stood under this key before, which is to be deleted.
     """
 
     kind: Change
@@ -141,13 +143,16 @@ class ObjectChange:
 
     @property
     def adds(self) -> bool:
-        """Whether it makes an image."""
+        """Whether it makes an image or a video."""
         return self.kind in ("new", "changed")
 
 
-def judge_present(store: TenantStore, entry: ObjectInfo, known: KnownObject | None, max_bytes: int) -> ObjectChange:
-    """What it means that ``entry`` stands in the store."""
-    if not is_usable(entry.key) or not 0 < entry.size_bytes <= max_bytes:
+def judge_present(
+    store: TenantStore, entry: ObjectInfo, known: KnownObject | None, max_bytes: Mapping[Media, int]
+) -> ObjectChange:
+    """What it means that ``entry`` stands in the store; ``max_bytes`` of an image, and of a video."""
+    media = media_of(entry.key)
+    if media is None or not 0 < entry.size_bytes <= max_bytes[media]:
         return ObjectChange("ignored", entry)
     gone = known is not None and known.state in ("removing", "removed")
     if known is not None and not gone and known.etag == entry.etag:
@@ -161,17 +166,21 @@ def judge_present(store: TenantStore, entry: ObjectInfo, known: KnownObject | No
 
 
 def image_id_of(store: TenantStore, key: str, etag: str, version: int = 0) -> str:
-    """The same for the same bytes under the same key: notification, scan and redelivery make one image."""
+    """The same for the same bytes under the same key: notification, scan and redelivery make one image, or video."""
     told = "\0".join((store.tenant_id, store.id, key, etag, str(version)))
-    return "img_" + b32encode(hashlib.sha256(told.encode()).digest()).decode().lower()[:26]
+    prefix = "vid_" if type_by_name(key) else "img_"
+    return prefix + b32encode(hashlib.sha256(told.encode()).digest()).decode().lower()[:26]
 
 
-def is_usable(key: str) -> bool:
-    """Whether an object may be an image, and its key one that DeepLens can name: others stay where they are."""
+def media_of(key: str) -> Media | None:
+    """What an object may be; None also where DeepLens cannot name its key: such objects stay where they are."""
     try:
-        return image_type(checked(key)) is not None
+        named = checked(key)
     except ValueError:
-        return False
+        return None
+    if type_by_name(named.rpartition("/")[2]):
+        return "video"
+    return "image" if image_type(named) else None
 
 
 def image_type(key: str) -> str | None:

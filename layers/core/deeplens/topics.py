@@ -73,7 +73,14 @@ IMAGES_UPLOADED = Topic(
 VIDEOS_UPLOADED = Topic(
     "deeplens.videos.uploaded",
     events.VideoUploaded,
-    producers=("search_api", "on_video_uploaded", "on_schedule"),
+    producers=(
+        "search_api",
+        "on_video_uploaded",
+        "on_object_created",
+        "on_image_maintenance",
+        "on_schedule",
+        "on_whatsapp_message",
+    ),
     consumers=("on_video_uploaded",),
     retry=WAITED_FOR,
 )
@@ -162,6 +169,7 @@ TENANT_USAGE = Topic(
         "on_processing_failed",
         "on_image_maintenance",
         "on_schedule",
+        "on_video_uploaded",
     ),
     consumers=("on_tenant_usage",),
     retry=IN_THE_BACKGROUND,
@@ -178,6 +186,7 @@ TENANT_NOTIFICATIONS = Topic(
         "on_duplicates_found",
         "on_image_maintenance",
         "on_schedule",
+        "on_video_uploaded",
         "on_whatsapp_message",
     ),
     consumers=("on_tenant_notification",),

@@ -35,6 +35,11 @@ class VideoSettings:
 DEFAULT_SETTINGS = VideoSettings()
 
 
+def is_video(media_id: str) -> bool:
+    """Whether an id is that of a video, where images may stand as well."""
+    return media_id.startswith("vid_")
+
+
 def video_settings_of(row: Mapping[str, Any]) -> VideoSettings:
     """The ``video`` of a tenant's row, by the names of the fields; what makes no sense there is left out."""
     every, most = row.get("frame_every_seconds"), row.get("max_frames")
@@ -172,6 +177,9 @@ class VideoRepository(Protocol):
         """Create the row (accepted) or return what already has this id. ``QuotaExceeded`` beyond ``max_bytes``."""
 
     def find(self, tenant: "Tenant", video_id: str) -> VideoRecord | VideoTombstone | None: ...
+
+    def ended(self, tenant: "Tenant", video_ids: Sequence[str]) -> list[VideoRecord]:
+        """Those of them that completed or failed, by id."""
 
     def page(self, tenant: "Tenant", query: VideoQuery) -> list[VideoRecord]:
         """At most ``query.limit`` videos, newest first; tombstoned ones never."""

@@ -161,7 +161,7 @@ def delivery_id(webhook_id: str, event_id: str) -> str:
 
 def body_of(notification: TenantNotification) -> str:
     """The message: its type, when it happened, and about what."""
-    about = {"tenantId": notification.tenant_id, "imageId": notification.image_id}
+    about = {"tenantId": notification.tenant_id, "imageId": notification.image_id, "videoId": notification.video_id}
     known = {name: value for name, value in about.items() if value is not None}
     stamp = notification.occurred_at.isoformat().replace("+00:00", "Z")
     return json.dumps({"type": notification.type, "timestamp": stamp, "data": known | notification.details})

@@ -154,6 +154,21 @@ def test_more_than_a_fifth_of_failed_frames_is_too_much(rows: Rows, failed: int,
     assert video.error_code == ("VIDEO_FRAMES_FAILED" if status == "failed" else None)
 
 
+def test_those_that_have_ended_are_told_from_others(rows: Rows) -> None:
+    frames = rows.planned(0)
+    rows.insert("vid_b")
+    rows.insert("vid_c")
+    asked = ["vid_c", "vid_a", "vid_b", "vid_a", "vid_x"]
+    assert rows.videos.ended(rows.tenant, asked) == []
+    rows.finish()
+    rows.reach(Step.COMPLETED, *frames)
+    rows.videos.fail(rows.tenant, "vid_c", "VIDEO_CORRUPT", "broken", False)
+    assert rows.videos.ended(rows.tenant, asked) == [rows.video, rows.videos.find(rows.tenant, "vid_c")]
+    rows.videos.bury(rows.tenant, "vid_a", NOON)
+    assert [one.id for one in rows.videos.ended(rows.tenant, asked)] == ["vid_c"]
+    assert rows.videos.ended(rows.tenant, []) == []
+
+
 def test_a_retried_frame_makes_a_failed_video_good(rows: Rows) -> None:
     (frame,) = rows.planned(0)
     rows.finish()

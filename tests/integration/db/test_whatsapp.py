@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from deeplens.db.connections import Connections, connect
-from deeplens.db.directory import PostgresDirectory
+from deeplens.db.directory import WANTED_BY_CHATS, PostgresDirectory
 from deeplens.db.tenant_records import PostgresTenantRecords
 from deeplens.db.whatsapp import PostgresChats
 from deeplens.db.whatsapp_replies import PostgresReplies
@@ -222,9 +222,9 @@ def test_the_tenants_row_says_whether_a_chat_waits_to_hear(connections: Connecti
 
     assert notified() == frozenset()
     first, second = linked(both, tenant), linked(both, tenant)
-    assert notified() == {"image.completed", "image.failed"}
+    assert notified() == WANTED_BY_CHATS
     both.chats.unlink(tenant.id, first.id)
-    assert notified() == {"image.completed", "image.failed"}
+    assert notified() == WANTED_BY_CHATS
     both.chats.unlink(tenant.id, second.id)
     assert notified() == frozenset()
 

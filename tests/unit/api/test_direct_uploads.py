@@ -7,12 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
+from deeplens.budgets import IngestionPause
 from deeplens.direct_uploads import MEBIBYTE, Place
 from deeplens.domain import Step
 from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.limits import ResourceLimits
+from deeplens.videos import NewVideo
 
-from tests.unit.api.world import World, picture
+from tests.unit.api.world import MP4_HEAD, World, picture
 
 LARGE = 20 * MEBIBYTE
 
@@ -132,6 +134,38 @@ def test_a_file_beyond_the_tenants_limit_is_refused(world: World) -> None:
 
 def test_a_file_beyond_what_anybody_may_send_is_refused(world: World) -> None:
     assert problem(begin(world, world.settings.max_image_bytes + 1)) == (413, "file-too-large")
+
+
+def test_what_is_called_a_video_may_be_larger(world: World) -> None:
+    most = world.settings.max_video_bytes
+    assert begin(world, most, fileName="party.MP4").status_code == 201
+    assert problem(begin(world, most + 1, fileName="party.mp4")) == (413, "file-too-large")
+    world.tenants.add(replace(world.acme, limits=ResourceLimits(max_file_bytes=999)))
+    assert problem(begin(world, 1000, fileName="party.mp4")) == (413, "file-too-large")
+
+
+def test_a_budget_pauses_uploads_but_those_that_have_begun(world: World) -> None:
+    begun = begin(world, key="a")
+    pause = IngestionPause("bytes.uploaded", world.clock.now() + timedelta(days=1))
+    world.tenants.add(replace(world.acme, paused=pause))
+    assert problem(begin(world, key="b")) == (429, "budget-exhausted")
+    assert begin(world, key="a").json()["uploadId"] == begun.json()["uploadId"]
+    video = world.client.post("/v1/videos", files={"file": ("a.mp4", MP4_HEAD)})
+    assert problem(video) == (429, "budget-exhausted")
+
+
+def test_an_upload_that_is_a_video_is_shown_as_one(world: World) -> None:
+    upload_id = begin(world).json()["uploadId"]
+    video_id, path = upload_id.replace("upl_", "vid_"), "s3://tenant-acme/videos/a.mp4"
+    world.videos.insert(world.acme, NewVideo(video_id, "a.mp4", path, "video/mp4", 8, world.clock.now()))
+    world.uploads.end("tenant_acme", upload_id, "ingested", world.clock.now())
+    shown = world.client.get(f"/v1/uploads/{upload_id}").json()
+    assert (shown["status"], shown["imageId"], shown["videoId"]) == ("ingested", None, video_id)
+    assert shown["links"] | {"self": ""} == {"self": "", "image": None, "video": f"/v1/videos/{video_id}"}
+
+    world.videos.fail(world.acme, video_id, "VIDEO_CORRUPT", "broken", False)
+    shown = world.client.get(f"/v1/uploads/{upload_id}").json()
+    assert (shown["status"], shown["error"]["code"], shown["videoId"]) == ("failed", "VIDEO_CORRUPT", video_id)
 
 
 def test_uploads_under_way_count_towards_the_quota(world: World) -> None:

@@ -9,6 +9,7 @@ from deeplens.whatsapp.rules import Rule
 
 from tests.unit.api.world import START, World
 
+ENDS = {"image.completed", "image.failed", "video.completed", "video.failed"}
 PATH = "/v1/admin/tenants/tenant_acme/whatsapp"
 JID = "491511234567@s.whatsapp.net"
 WANTED = {"types": ["image"], "inGroup": True, "text": "invoice", "actions": ["ingest", "webhook"], "tags": ["bills"]}
@@ -35,7 +36,7 @@ def test_a_chat_is_linked_listed_and_unlinked(world: World) -> None:
     assert linked(world) == made
     own = world.administrator("tenant_acme")
     assert own.get(f"{PATH}/chats").json() == {"chats": [made]}
-    assert world.tenants.get("tenant_acme").notified == {"image.completed", "image.failed"}
+    assert world.tenants.get("tenant_acme").notified == ENDS
     assert own.delete(f"{PATH}/chats/{made['chatId']}").status_code == 204
     assert problem(own.delete(f"{PATH}/chats/{made['chatId']}")) == (404, "chat-not-found")
 

@@ -14,13 +14,14 @@ from deeplens.limits import ResourceLimits
 from deeplens.pipeline.deliver_replies import LEASE
 from deeplens.pipeline.tick_whatsapp import KEPT, TickWhatsApp
 from deeplens.webhooks import Webhook
-from deeplens.whatsapp.answers import EXPIRED, FIND_WHAT, HELP, HINT, NOTHING_FOUND
+from deeplens.whatsapp.answers import EXPIRED, FIND_WHAT, HELP, HINT, NOTHING_FOUND, UNSUPPORTED
 from deeplens.whatsapp.chats import Chat, chat_id
 from deeplens.whatsapp.delivery import RETRIES, Sent
 from deeplens.whatsapp.rules import Rule
 
-from tests.unit.api.world import START, picture
+from tests.unit.api.world import MP4_HEAD, START, picture
 from tests.unit.pipeline.flow import Flow
+from tests.unit.video.films import film
 
 TOPIC = "whatsapp-ready-messages"
 CHAT, OTHERS_CHAT, GROUP = "491511234567@s.whatsapp.net", "491519999999@s.whatsapp.net", "Y2Fw=@g.us"
@@ -256,12 +257,50 @@ def test_other_messages_are_answered_only_where_somebody_talks_to_us(
     assert told(flow, chat) == ([answer] if answer else [])
 
 
-def test_videos_are_refused_with_a_text_and_stickers_without(flow: Flow) -> None:
+def test_documents_are_refused_with_a_text_and_stickers_without(flow: Flow) -> None:
+    post(flow, message(id="wamid.1", media={"id": "media-1", "mimeType": "application/pdf"}, message_type="document"))
+    post(flow, message(id="wamid.2", media={"id": "media-1"}, message_type="sticker"))
+    assert told(flow) == [UNSUPPORTED["document"]]
+    assert {flow.chats.done[one].outcome for one in ("wamid.1", "wamid.2")} == {"refused"}
+    assert flow.whatsapp.fetched == []
+
+
+@pytest.mark.parametrize(("kind", "mime"), [("video", None), ("document", "video/mp4")])
+def test_a_video_becomes_searchable_and_the_chat_is_told(flow: Flow, kind: str, mime: str | None) -> None:
+    flow.whatsapp.files["media-1"] = film()
+    media = {"id": "media-1"} | ({"mimeType": mime, "fileName": "party.mp4"} if mime else {})
+    for _ in range(2):
+        post(flow, message("At sea", media=media, message_type=kind))
+    video_id = flow.chats.done["wamid.1"].image_id or ""
+    video = flow.video(video_id)
+    assert (video.status, video.metadata["caption"]) == ("completed", "At sea")
+    assert told(flow) == [f"{video.file_name} is searchable now."]
+    assert flow.chats.tally("tenant_acme", CHAT).searchable == 1
+
+
+def test_a_video_that_cannot_be_read_is_refused_or_told_of(flow: Flow) -> None:
+    flow.whatsapp.files |= {"media-1": b"FLV\x01", "media-2": MP4_HEAD}
     post(flow, message(id="wamid.1", media={"id": "media-1"}, message_type="video"))
-    post(flow, message(id="wamid.2", media={"id": "media-1", "mimeType": "video/mp4"}, message_type="document"))
-    post(flow, message(id="wamid.3", media={"id": "media-1"}, message_type="sticker"))
-    assert [text.split()[0] for text in told(flow)] == ["Videos", "Videos"]
-    assert flow.chats.done["wamid.3"].outcome == "refused"
+    post(flow, message(id="wamid.2", media={"id": "media-2"}, message_type="video"))
+    assert flow.chats.done["wamid.1"].code == "VIDEO_FORMAT_UNSUPPORTED"
+    refused, failed = told(flow)
+    assert refused.startswith("This file was not added: ")
+    assert "could not be processed" in failed
+
+
+def test_a_video_nobody_tells_of_is_looked_at(flow: Flow) -> None:
+    flow.whatsapp.files["media-1"] = film()
+    flow.tenants.chats.clear()
+    post(flow, message(media={"id": "media-1"}, message_type="video"))
+    assert told(flow) == []
+    flow.clock.skip(timedelta(minutes=30))
+    tick(flow)
+    assert [text.endswith("is searchable now.") for text in told(flow)] == [True]
+
+
+def test_the_words_find_beside_a_video_ask_for_a_photo(flow: Flow) -> None:
+    post(flow, message("find", media={"id": "media-1"}, message_type="video"))
+    assert told(flow) == [FIND_WHAT]
     assert flow.whatsapp.fetched == []
 
 

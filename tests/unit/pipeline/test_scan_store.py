@@ -4,15 +4,17 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from deeplens.contracts.events import ImageMaintenance
+from deeplens.contracts.events import ImageMaintenance, VideoUploaded
 from deeplens.domain import ImageRecord, Step, Tombstone
 from deeplens.maintenance import MaintenanceRun
 from deeplens.pipeline.run_slices import slice_of
 from deeplens.tenant_stores import TenantStore
+from deeplens.videos import VideoTombstone
 
 from tests.fakes.storage import MemoryStore
 from tests.unit.api.world import START, picture
 from tests.unit.pipeline.flow import Flow
+from tests.unit.video.films import BLUE, WHITE, film
 
 
 def registered(flow: Flow, **changes: object) -> tuple[TenantStore, MemoryStore]:
@@ -207,3 +209,41 @@ def test_a_full_quota_ends_the_scan_with_that_reason() -> None:
     assert (scan(flow, store).error or "").startswith("QUOTA_EXCEEDED")
     assert len(live(flow)) == 2
     assert flow.pending.count("tenant_acme") == 0
+
+
+def test_videos_of_a_store_are_read_where_they_are_and_go_with_their_object() -> None:
+    flow = Flow()
+    store, source = registered(flow)
+    source.put("2026/party.mp4", film(), "video/mp4")
+    source.put("programs/main.ts", b"let x = 1", "text/plain")
+
+    assert scan(flow, store).report.found == {"object-new": 1, "object-ignored": 1}
+    (known,) = flow.store_objects.find(flow.acme, store.id, ["2026/party.mp4"]).values()
+    video = flow.video(known.image_id)
+    assert (video.status, video.storage_path) == ("completed", "s3://sto_a/2026/party.mp4")
+    assert flow.index.count(flow.acme) == video.frames > 0
+    assert not list(flow.stores.for_tenant(flow.acme).list("videos/"))
+    assert scan(flow, store, 2).report.found == {"object-ignored": 1}
+
+    source.delete(["2026/party.mp4"])
+    look(flow, store, "2026/party.mp4")
+    assert isinstance(flow.video(known.image_id), VideoTombstone)
+    assert flow.index.count(flow.acme) == 0
+
+
+def test_a_video_that_was_replaced_before_it_was_read_gives_way_to_the_new_one() -> None:
+    flow = Flow()
+    store, source = registered(flow)
+    source.put("party.mp4", film(), "video/mp4")
+    old = flow.observe_objects.present(flow.acme, store, list(source.list()))
+    source.put("party.mp4", film((WHITE, BLUE)), "video/mp4")
+    for event in old.events:
+        flow.send(event)
+    flow.run()
+    (late,) = [event for event in old.events if isinstance(event, VideoUploaded)]
+    assert (flow.video(late.video_id).status, flow.video(late.video_id).error_code) == ("failed", "OBJECT_CHANGED")
+
+    look(flow, store, "party.mp4")
+    (known,) = flow.store_objects.find(flow.acme, store.id, ["party.mp4"]).values()
+    assert flow.video(known.image_id).status == "completed"
+    assert isinstance(flow.video(late.video_id), VideoTombstone)

@@ -1,5 +1,6 @@
 """Videos through the whole flow: what happens twice, too late, out of order, or not to the end."""
 
+import json
 from base64 import b64decode
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,9 @@ from deeplens.pipeline import extract_frames
 from deeplens.pipeline.requests import video_deletion
 from deeplens.pipeline.resume_videos import ResumeVideos
 from deeplens.videos import VideoTombstone
+from deeplens.webhooks import Webhook
 
+from tests.unit.api.world import MP4_HEAD, START
 from tests.unit.pipeline.flow import Flow
 from tests.unit.video.films import BLUE, GREEN, RED, WHITE, encrypted, film, sound
 
@@ -329,3 +332,19 @@ def _value(record: dict[str, Any]) -> bytes:
 
 def _decoded(value: Any) -> bytes:
     return b64decode(value)
+
+
+@pytest.mark.parametrize(("body", "kind"), [(FILM, "video.completed"), (MP4_HEAD, "video.failed")])
+def test_webhooks_and_the_meter_hear_of_a_video_once(body: bytes, kind: str) -> None:
+    flow = Flow()
+    wanted = ("image.completed", "video.completed", "video.failed")
+    flow.webhooks.save(Webhook("whk_1", "tenant_acme", "https://acme.example/h", wanted, START))
+    for _ in range(2):
+        event = flow.accept_video(body)
+        flow.run_with_retries()
+    assert event is None  # it had ended
+    (sent,) = [json.loads(body) for _, _, body in flow.webhook_sender.sent]
+    assert (sent["type"], sent["data"]["videoId"]) == (kind, "vid_1")
+    totals = {metric: quantity for (_, _, metric), quantity in flow.usage.totals.items()}
+    assert (totals["videos.uploaded"], totals["bytes.uploaded"]) == (1, len(body))
+    assert "images.uploaded" not in totals

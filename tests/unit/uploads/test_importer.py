@@ -19,7 +19,7 @@ from local.upload.files import found, total
 from local.upload.journal import Journal
 from local.upload.run import Run
 from local.upload.sender import Sender
-from tests.unit.api.world import picture
+from tests.unit.api.world import MP4_HEAD, picture
 
 
 class Server:
@@ -243,7 +243,7 @@ def test_the_summary_says_what_became_of_each_and_why(cli: Callable[..., Any], f
     done = cli(str(folder), str(named), "--tag", "sea")
     assert done.exit_code == 1
     assert "sent" in done.output
-    assert f"{named}: not-an-image: no image that is taken" in done.output
+    assert f"{named}: not-an-image: neither image nor video" in done.output
 
 
 def test_all_well_is_exit_status_0_and_bad_credentials_2(cli: Callable[..., Any], server: Server, folder: Path) -> None:
@@ -260,11 +260,28 @@ def test_callers_have_journals_of_their_own() -> None:
     assert len(places) == 4
 
 
-def test_a_large_file_goes_to_the_store(server: Server, importer: Importer, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(sender, "SMALL_BYTES", 100)
+@pytest.mark.parametrize(
+    ("name", "body", "small", "became"),
+    [
+        ("a.jpg", picture(1), 100, {"imageId": "img_1"}),
+        ("a", MP4_HEAD * 9, 1 << 20, {"imageId": None, "videoId": "vid_1"}),
+    ],
+    ids=["large", "video"],
+)
+def test_a_large_file_and_any_video_goes_to_the_store(
+    server: Server,
+    importer: Importer,
+    tmp_path: Path,
+    monkeypatch: Any,
+    name: str,
+    body: bytes,
+    small: int,
+    became: Any,
+) -> None:
+    monkeypatch.setattr(sender, "SMALL_BYTES", small)
     monkeypatch.setattr(sender, "POLL_SECONDS", 0.001)
-    body, parts = picture(1), dict[str, bytes]()
-    polls = [{"status": "open"}, {"status": "ingested", "imageId": "img_1"}]
+    parts = dict[str, bytes]()
+    polls = [{"status": "open"}, {"status": "ingested"} | became]
     size = 64
 
     def answer(request: httpx.Request) -> httpx.Response | None:
@@ -291,7 +308,7 @@ def test_a_large_file_goes_to_the_store(server: Server, importer: Importer, tmp_
     server.refuse = answer
     folder = tmp_path / "large"
     folder.mkdir()
-    (folder / "a.jpg").write_bytes(body)
+    (folder / name).write_bytes(body)
 
     _, counts = importer(folder)
 

@@ -18,8 +18,9 @@ from deeplens.pipeline.tick_uploads import TickUploads
 from deeplens.topics import IMAGES_UPLOADED
 
 from tests.fakes.retries import message
-from tests.unit.api.world import START, picture
+from tests.unit.api.world import MP4_HEAD, START, picture
 from tests.unit.pipeline.flow import OBJECTS, Flow, SilentInvocation
+from tests.unit.video.films import film
 
 KEY = "uploads/upl_a"
 
@@ -85,6 +86,19 @@ def test_a_notification_that_comes_again_and_again_is_one_image(flow: Flow) -> N
     assert not flow.records[IMAGES_UPLOADED.name]
 
 
+def crash_once(owner: Any, method: str, when: str) -> None:
+    """End the process just before or after the next call of a method."""
+    genuine = getattr(owner, method)
+
+    def crash(*arguments: Any, **named: Any) -> Any:
+        if when == "after":
+            genuine(*arguments, **named)
+        setattr(owner, method, genuine)
+        raise Crash
+
+    setattr(owner, method, crash)
+
+
 STEPS: list[tuple[str, Callable[[Flow], Any], str]] = [
     ("claim", lambda flow: flow.uploads, "claim"),
     ("head", lambda flow: flow.stores.for_tenant(flow.acme), "head"),
@@ -102,16 +116,7 @@ STEPS: list[tuple[str, Callable[[Flow], Any], str]] = [
 @pytest.mark.parametrize(("part", "method"), [pytest.param(p, m, id=name) for name, p, m in STEPS])
 def test_a_crash_anywhere_is_harmless(flow: Flow, part: Callable[[Flow], Any], method: str, when: str) -> None:
     upload(flow)
-    owner = part(flow)
-    genuine = getattr(owner, method)
-
-    def crash(*arguments: Any, **named: Any) -> Any:
-        if when == "after":
-            genuine(*arguments, **named)
-        setattr(owner, method, genuine)
-        raise Crash
-
-    setattr(owner, method, crash)
+    crash_once(part(flow), method, when)
     with pytest.raises(Crash):
         flow.notify(place())
     flow.publisher.sent.clear()
@@ -130,7 +135,9 @@ def test_a_crash_anywhere_is_harmless(flow: Flow, part: Callable[[Flow], Any], m
     [
         (b"just a text", {}, "FORMAT_UNSUPPORTED"),
         (b"%PDF-1.7", {}, "FORMAT_UNSUPPORTED"),
-        (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2", {}, "FORMAT_UNSUPPORTED"),
+        (b"FLV\x01" + 60 * b"\x00", {}, "VIDEO_FORMAT_UNSUPPORTED"),
+        (MP4_HEAD, {"size_bytes": 10}, "FILE_TOO_LARGE"),
+        (MP4_HEAD, {"sha256": 64 * "0"}, "CHECKSUM_MISMATCH"),
         (picture(1)[:40], {}, "IMAGE_CORRUPT"),
         (b"", {"size_bytes": 10}, "FILE_EMPTY"),
         (picture(1), {"size_bytes": 10}, "FILE_TOO_LARGE"),
@@ -153,13 +160,65 @@ def test_a_file_that_cannot_be_taken_fails_with_its_reason(
     assert flow.records == {}
 
 
-def test_a_video_is_told_as_one(flow: Flow) -> None:
-    upload(flow, b"\x1aE\xdf\xa3" + 60 * b"\x00")
+def test_an_uploaded_video_becomes_searchable_by_its_frames(flow: Flow) -> None:
+    body = film()
+    upload(flow, body, sha256=hashlib.sha256(body).hexdigest())
+    for _ in range(2):
+        flow.notify(place())
+    flow.run()
+    flow.notify(place())
+
+    video = flow.video("vid_a")
+    assert (video.status, video.size_bytes) == ("completed", len(body))
+    assert (video.tags, video.metadata) == (("sea",), {"iso": 200})
+    assert flow.index.count(flow.acme) == video.frames > 0
+    assert found(flow).status == "ingested"
+    assert {key for key in flow.objects() if key.startswith(("uploads/", "videos/"))} == {"videos/vid_a.mp4"}
+    assert flow.usage.totals["tenant_acme", "2026-11-20", "videos.uploaded"] == 1
+    assert flow.usage.totals["tenant_acme", "2026-11-20", "bytes.uploaded"] == len(body)
+    assert ("tenant_acme", "2026-11-20", "images.uploaded") not in flow.usage.totals
+    assert flow.pending_videos.rows == {}
+
+
+VIDEO_STEPS: list[tuple[str, Callable[[Flow], Any], str]] = [
+    ("copy", lambda flow: flow.stores.for_tenant(flow.acme), "copy"),
+    ("pending", lambda flow: flow.pending_videos, "admit"),
+    ("row", lambda flow: flow.videos, "insert"),
+    ("end", lambda flow: flow.uploads, "end"),
+    ("delete", lambda flow: flow.stores.for_tenant(flow.acme), "delete"),
+    ("publish", lambda flow: flow.publisher, "publish"),
+]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("part", "method"), [pytest.param(p, m, id=name) for name, p, m in VIDEO_STEPS])
+def test_a_crash_anywhere_is_harmless_to_a_video(
+    flow: Flow, part: Callable[[Flow], Any], method: str, when: str
+) -> None:
+    upload(flow, film())
+    crash_once(part(flow), method, when)
+    with pytest.raises(Crash):
+        flow.notify(place())
+    flow.publisher.sent.clear()
+    flow.clock.skip(CLAIMED_FOR)
+    flow.notify(place())
+    flow.run()
+
+    assert flow.video("vid_a").status == "completed"
+    assert found(flow).status == "ingested"
+    assert {key for key in flow.objects() if key.startswith(("uploads/", "videos/"))} == {"videos/vid_a.mp4"}
+
+
+def test_a_video_beyond_the_quota_leaves_nothing(flow: Flow) -> None:
+    flow.tenants.add(replace(flow.acme, limits=ResourceLimits(max_bytes=100)))
+    upload(flow, film())
     flow.notify(place())
 
     row = found(flow)
     assert row.refusal
-    assert "video" in row.refusal.message
+    assert (row.status, row.refusal.code) == ("failed", "QUOTA_EXCEEDED")
+    assert flow.objects() == set()
+    assert flow.pending_videos.rows == {}
 
 
 def test_beyond_the_quota_nothing_stays(flow: Flow) -> None:

@@ -24,6 +24,7 @@ from deeplens.contracts.stores import (
 from deeplens.domain import Tenant
 from deeplens.errors import ApiError
 from deeplens.tenant_stores import TenantStore
+from deeplens.videos import is_video
 
 MOST_REMOVALS = 200
 
@@ -88,7 +89,8 @@ def scan_store(parts: Admin, tenant: Administrator, store: InPath) -> Maintenanc
 def list_removals(parts: Admin, tenant: Administrator, store: InPath) -> RemovalsView:
     """The first 200 by key."""
     found = parts.store_objects.in_state(tenant, store.id, "asked", MOST_REMOVALS)
-    return RemovalsView(removals=[{"key": one.key, "imageId": one.image_id} for one in found])
+    named = [("videoId" if is_video(one.image_id) else "imageId", one) for one in found]
+    return RemovalsView(removals=[{"key": one.key, name: one.image_id} for name, one in named])
 
 
 @router.post("/{store_id}/removals", summary="Decide about removed objects", responses=responses(404))
@@ -102,15 +104,20 @@ def decide(parts: AdminParts, tenant: Tenant, store: TenantStore, decision: str)
     from dataclasses import replace
 
     from deeplens.api.deletions import Delete
+    from deeplens.api.video_deletions import DeleteVideo
 
     found = parts.store_objects.in_state(tenant, store.id, "asked", MOST_REMOVALS)
     if decision == "keep":
         parts.store_objects.save(tenant, store.id, [replace(one, state="kept") for one in found])
         return
     delete = Delete(parts.images, parts.publisher, parts.clock)
+    delete_video = DeleteVideo(parts.videos, parts.publisher, parts.clock)
     for one in found:
         parts.store_objects.save(tenant, store.id, [replace(one, state="removing")])
-        delete(tenant, one.image_id)
+        if is_video(one.image_id):
+            delete_video(tenant, one.image_id, None)
+        else:
+            delete(tenant, one.image_id)
         parts.store_objects.save(tenant, store.id, [replace(one, state="removed")])
 
 

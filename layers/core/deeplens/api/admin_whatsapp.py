@@ -20,6 +20,7 @@ from deeplens.contracts.whatsapp import (
     RuleView,
 )
 from deeplens.errors import ApiError
+from deeplens.pipeline.notifications import about_media
 from deeplens.whatsapp.chats import Chat, Handled, Reply
 from deeplens.whatsapp.rules import Rule
 
@@ -157,9 +158,10 @@ def _shown(rule: Rule) -> RuleView:
 
 
 def _message(handled: Handled, reply: Reply | None) -> MessageView:
-    same = ("message_id", "chat_jid", "type", "outcome", "received_at", "reason", "code", "rule_id", "image_id")
+    same = ("message_id", "chat_jid", "type", "outcome", "received_at", "reason", "code", "rule_id")
     return MessageView(
         **{name: getattr(handled, name) for name in same},
+        **about_media(handled.image_id),
         forwarded=handled.forwarded,
         reply=None if reply is None else _reply(reply),
     )

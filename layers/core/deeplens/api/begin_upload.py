@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deeplens.api.quotas import granted
+from deeplens.api.quotas import check_ingestion, granted
 from deeplens.api.uploads import duplicate_image
 from deeplens.direct_uploads import OPEN_FOR, URLS_LAST, DirectUpload, FormPost, part_bytes_of
 from deeplens.domain import Tenant
@@ -50,13 +50,14 @@ class BeginUpload:
         ------
         FileTooLarge
         ApiError
-            422 when the key came with another file before, 413 beyond a quota: uploads under way count, 409 when the
-            tenant takes no file twice and has one of the declared digest.
+            422 when the key came with another file before, 413 beyond a quota: uploads under way count, 429 while a
+            budget is exhausted, 409 when the tenant takes no file twice and has one of the declared digest.
         """
         found = self._uploads.find(tenant.id, upload_id)
         if found is None and declared["size_bytes"] > largest:
             raise FileTooLarge(f"{declared['size_bytes']} bytes are declared, {largest} are the most that you may send")
         if found is None:
+            check_ingestion(tenant, self._clock.now())
             self._refuse_twin(tenant, declared["sha256"])
         wanted = Storage() if found else Storage(1, declared["size_bytes"])
         left = self._allowance(tenant, wanted, limits)

@@ -4,16 +4,19 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from deeplens.api.file_names import file_name_of
-from deeplens.api.ids import keyed_image_id
+from deeplens.api.ids import keyed_id, keyed_image_id
 from deeplens.api.matching import FindMatches
 from deeplens.api.outbox import Outbox
 from deeplens.api.quotas import effective_limits
 from deeplens.api.uploads import AcceptUpload, Upload
-from deeplens.contracts.events import ImageUploaded
+from deeplens.api.video_uploads import AcceptVideoUpload, VideoUpload
+from deeplens.contracts.events import ImageUploaded, VideoUploaded
 from deeplens.domain import SearchFilter, Tenant
 from deeplens.limits import Storage, allowance
+from deeplens.pipeline.accept_video import AcceptVideo
+from deeplens.videos import VideoRecord, is_video
 from deeplens.whatsapp.answers import Found
-from deeplens.whatsapp.chats import Ingested, Occupancy, Post
+from deeplens.whatsapp.chats import Ingested, Occupancy, Post, Uploaded
 
 if TYPE_CHECKING:
     from deeplens.api.parts import ApiParts
@@ -54,7 +57,28 @@ class CollectionOfChats:
         done = self._accept(outbox)(tenant, upload, effective_limits(tenant, self._parts.settings))
         return Ingested(done.image.id, done.image.file_name, _uploaded(outbox))
 
-    def resume(self, tenant: Tenant, image_id: str) -> tuple[ImageUploaded, ...]:
+    def ingest_video(self, tenant: Tenant, post: Post) -> Ingested:
+        from deeplens.video.sniff import HEAD_BYTES, sniff_video
+
+        parts, kind, outbox = self._parts, sniff_video(post.body[:HEAD_BYTES]), Outbox()
+        upload = VideoUpload(
+            video_id=keyed_id("vid", tenant.id, KEY + post.message_id),
+            keyed=True,
+            body=post.body,
+            file_name=file_name_of(post.file_name, kind.extension, "video"),
+            mime_type=kind.mime_type,
+            extension=kind.extension,
+            tags=post.tags,
+            metadata=dict(post.metadata),
+        )
+        accept = AcceptVideoUpload(self._accept_video(), parts.stores, parts.videos, parts.images, outbox, parts.clock)
+        video, _ = accept(tenant, upload, effective_limits(tenant, parts.settings), None)
+        return Ingested(video.id, video.file_name, _uploaded(outbox))
+
+    def resume(self, tenant: Tenant, image_id: str) -> tuple[Uploaded, ...]:
+        if is_video(image_id):
+            video = self._parts.videos.find(tenant, image_id)
+            return self._accept_video().again(tenant, video) if isinstance(video, VideoRecord) else ()
         outbox = Outbox()
         self._accept(outbox).resume(tenant, image_id)
         return _uploaded(outbox)
@@ -80,6 +104,10 @@ class CollectionOfChats:
             parts.stores, parts.images, parts.duplicates, parts.pending, outbox, parts.clock, parts.pending_due
         )
 
+    def _accept_video(self) -> AcceptVideo:
+        parts = self._parts
+        return AcceptVideo(parts.videos, parts.pending_videos, parts.pending_videos_due, parts.clock)
 
-def _uploaded(outbox: Outbox) -> tuple[ImageUploaded, ...]:
-    return tuple(one.event for one in outbox.messages if isinstance(one.event, ImageUploaded))
+
+def _uploaded(outbox: Outbox) -> tuple[Uploaded, ...]:
+    return tuple(one.event for one in outbox.messages if isinstance(one.event, ImageUploaded | VideoUploaded))

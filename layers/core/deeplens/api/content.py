@@ -17,6 +17,7 @@ from deeplens.api.problems import responses
 from deeplens.domain import ImageRecord, Tenant
 from deeplens.errors import ApiError, InvalidEvent, ObjectNotFound
 from deeplens.ports import ObjectStore
+from deeplens.videos import VideoRecord
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 PRESIGNED_FOR = timedelta(minutes=5)
@@ -45,7 +46,7 @@ def get_content(caller: Reader, parts: Parts, image_id: ImageIdInPath, if_none_m
     headers = {"ETag": f'"{image.sha256}"', "Cache-Control": REVALIDATE, **SAFE}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    store, key = _located(parts, caller.tenant, image)
+    store, key = located(parts, caller.tenant, image)
     if image.size_bytes > parts.settings.max_upload_bytes:
         count_egress(parts, caller, image.size_bytes)
         return RedirectResponse(store.presign_get(key, PRESIGNED_FOR), 307, {"Cache-Control": "no-store"})
@@ -90,7 +91,7 @@ def get_thumbnail(
     return Response(body, headers=headers, media_type="image/jpeg")
 
 
-def _located(parts: ApiParts, tenant: Tenant, image: ImageRecord) -> tuple[ObjectStore, str]:
+def located(parts: ApiParts, tenant: Tenant, image: ImageRecord | VideoRecord) -> tuple[ObjectStore, str]:
     """The store of the tenant's that holds an original, and its key there."""
     try:
         store = parts.stores.holding(tenant, image.storage_path)

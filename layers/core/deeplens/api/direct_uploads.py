@@ -55,21 +55,23 @@ def begin_upload(
     """Where the file is to be sent. Its processing starts when it is there; follow ``Location``."""
     named = idempotency_key(key)
     upload_id = keyed_upload_id(caller.tenant.id, named) if named else new_id("upl", parts.clock.now())
+    declared = _declared(wanted)
+    largest = largest_upload(caller.limits, parts.settings, declared["file_name"])
     begun = BeginUpload(parts.stores, parts.images, parts.duplicates, parts.uploads, parts.clock)(
-        caller.tenant, _declared(wanted), upload_id, caller.limits, largest_upload(caller.limits, parts.settings)
+        caller.tenant, declared, upload_id, caller.limits, largest
     )
     response.headers.update(quota_headers(begun.left))
     response.headers["Location"] = path_of(upload_id)
     if begun.replayed:
         response.headers["Idempotency-Replayed"] = "true"
-    return detail(begun.upload, _image(parts, caller, begun.upload), begun.form)
+    return detail(begun.upload, _become(parts, caller, begun.upload), begun.form)
 
 
 @router.get("/{upload_id}", summary="Status of an upload", responses=responses(404))
 def get_upload(caller: Reader, parts: Parts, upload_id: UploadIdInPath) -> UploadDetail:
-    """``ingested`` once it is an image; ``failed``, with the reason, also where the image failed."""
+    """``ingested`` once it is an image or video; ``failed``, with the reason, also where that failed."""
     upload = upload_of_tenant(parts.uploads, caller.tenant, upload_id)
-    return detail(upload, _image(parts, caller, upload))
+    return detail(upload, _become(parts, caller, upload))
 
 
 @router.get("/{upload_id}/parts", summary="Parts that have arrived", responses=responses(404, 409))
@@ -99,12 +101,12 @@ def complete_upload(caller: Writer, parts: Parts, upload_id: UploadIdInPath) -> 
     """Joins the parts. A file that was sent as one is processed without it, too. Safe to repeat."""
     upload = upload_of_tenant(parts.uploads, caller.tenant, upload_id)
     CompleteUpload(parts.stores, parts.uploads, parts.object_queue, parts.clock)(caller.tenant, upload)
-    return detail(upload, _image(parts, caller, upload))
+    return detail(upload, _become(parts, caller, upload))
 
 
 @router.delete("/{upload_id}", status_code=202, summary="Abort an upload", responses=responses(404, 409))
 def abort_upload(caller: Writer, parts: Parts, upload_id: UploadIdInPath) -> UploadDetail:
-    """What has arrived is removed. 409 once it is an image, which is deleted as one. Safe to repeat."""
+    """What has arrived is removed. 409 once it is an image or video, which is deleted as one. Safe to repeat."""
     upload = upload_of_tenant(parts.uploads, caller.tenant, upload_id)
     return detail(AbortUpload(parts.stores, parts.uploads, parts.clock)(caller.tenant, upload), None)
 
@@ -132,8 +134,9 @@ def _declared(wanted: NewUpload) -> dict[str, Any]:
     }
 
 
-def _image(parts: ApiParts, caller: Caller, upload: DirectUpload) -> Any:
-    """The image that an upload has become, a tombstone, or None."""
+def _become(parts: ApiParts, caller: Caller, upload: DirectUpload) -> Any:
+    """The image or video that an upload has become, a tombstone, or None."""
     if upload.status != "ingested":
         return None
-    return parts.images.find(caller.tenant, [upload.image_id]).get(upload.image_id)
+    image = parts.images.find(caller.tenant, [upload.image_id]).get(upload.image_id)
+    return image or parts.videos.find(caller.tenant, upload.video_id)

@@ -9,6 +9,7 @@ from deeplens.domain import Tenant
 from deeplens.errors import ApiError
 from deeplens.limits import WINDOW_SECONDS, Allowance, RequestRate, ResourceLimits, Storage, allowance
 from deeplens.settings import Settings
+from deeplens.video.sniff import type_by_name
 
 HEADER: dict[str, Any] = {"schema": {"type": "string"}}
 RATE_HEADERS: dict[str, Any] = {
@@ -42,9 +43,10 @@ def largest_file(limits: ResourceLimits, settings: Settings) -> int:
     return min(limits.max_file_bytes or settings.max_upload_bytes, settings.max_upload_bytes)
 
 
-def largest_upload(limits: ResourceLimits, settings: Settings) -> int:
-    """The same for a file that goes to the store directly."""
-    return min(limits.max_file_bytes or settings.max_image_bytes, settings.max_image_bytes)
+def largest_upload(limits: ResourceLimits, settings: Settings, file_name: str) -> int:
+    """The same for a file that goes to the store directly; what it is called says whether it may be a video."""
+    most = settings.max_video_bytes if type_by_name(file_name) else settings.max_image_bytes
+    return min(limits.max_file_bytes or most, most)
 
 
 def granted(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:

@@ -1,40 +1,55 @@
 """Uploads as the API shows them."""
 
-from deeplens.api import views
+from deeplens.api import video_views, views
 from deeplens.contracts.uploads import MultipartPlan, UploadDetail, UploadFailure, UploadForm, UploadLinks
 from deeplens.direct_uploads import DirectUpload, FormPost, part_sizes
 from deeplens.domain import ImageRecord, Step, Tombstone
+from deeplens.videos import VideoRecord, VideoTombstone
+
+type Become = ImageRecord | Tombstone | VideoRecord | VideoTombstone | None
 
 
 def path_of(upload_id: str) -> str:
     return f"/v1/uploads/{upload_id}"
 
 
-def detail(upload: DirectUpload, image: ImageRecord | Tombstone | None, form: FormPost | None = None) -> UploadDetail:
-    """An upload; once it is an image, that image's failure is its own."""
-    failed = isinstance(image, ImageRecord) and image.step is Step.FAILED
-    image_id = upload.image_id if upload.status == "ingested" else None
+def detail(upload: DirectUpload, found: Become, form: FormPost | None = None) -> UploadDetail:
+    """An upload; once it is an image or a video, that one's failure is its own."""
+    error = _failure_of(found)
+    video = isinstance(found, VideoRecord | VideoTombstone)
+    image_id = upload.image_id if upload.status == "ingested" and not video else None
+    video_id = upload.video_id if video else None
     return UploadDetail(
         upload_id=upload.id,
-        status="failed" if failed else upload.status,
+        status="failed" if error else upload.status,
         file_name=upload.file_name,
         size_bytes=upload.size_bytes,
         sha256=upload.sha256,
         created_at=upload.created_at,
         expires_at=upload.expires_at,
         image_id=image_id,
-        error=_image_failure(image) if isinstance(image, ImageRecord) and failed else _failure(upload),
+        video_id=video_id,
+        error=error or _failure(upload),
         form=UploadForm(url=form.url, fields=dict(form.fields), expires_at=form.expires_at) if form else None,
         multipart=_plan(upload),
-        links=UploadLinks(this=path_of(upload.id), image=views.path_of(image_id) if image_id else None),
+        links=UploadLinks(
+            this=path_of(upload.id),
+            image=views.path_of(image_id) if image_id else None,
+            video=video_views.path_of(video_id) if video_id else None,
+        ),
     )
 
 
-def _image_failure(image: ImageRecord) -> UploadFailure:
+def _failure_of(found: Become) -> UploadFailure | None:
+    """Why what an upload has become failed, if it did."""
+    failed_image = isinstance(found, ImageRecord) and found.step is Step.FAILED
+    if not failed_image and not (isinstance(found, VideoRecord) and found.status == "failed"):
+        return None
+    assert isinstance(found, ImageRecord | VideoRecord)
     return UploadFailure(
-        code=image.error_code or "PROCESSING_FAILED",
-        message=image.error_message or "processing failed",
-        retryable=bool(image.error_retryable),
+        code=found.error_code or "PROCESSING_FAILED",
+        message=found.error_message or "processing failed",
+        retryable=bool(found.error_retryable),
     )
 
 

@@ -1,11 +1,10 @@
-"""Accepting a video that comes in a request, and deleting one."""
+"""Accepting a video that comes in a request."""
 
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from deeplens.api.problems import video_not_found
-from deeplens.api.quotas import quota_exceeded
+from deeplens.api.quotas import check_ingestion, quota_exceeded
 from deeplens.api.uploads import reused_key
 from deeplens.contracts.events import Event
 from deeplens.domain import Tenant
@@ -15,7 +14,6 @@ from deeplens.limits import ResourceLimits, Storage, allowance
 from deeplens.outgoing import OutgoingMessage
 from deeplens.pipeline.accept_video import AcceptVideo
 from deeplens.pipeline.keys import video_key
-from deeplens.pipeline.requests import video_deletion
 from deeplens.ports import Clock, EventPublisher, ImageRepository, StoreResolver
 from deeplens.videos import NewVideo, VideoRecord, VideoRepository, VideoTombstone
 
@@ -62,7 +60,8 @@ class AcceptVideoUpload:
         Raises
         ------
         ApiError
-            422 when the key came with other bytes before, 410 when its video was deleted, 413 beyond a quota.
+            422 when the key came with other bytes before, 410 when its video was deleted, 413 beyond a quota, 429 while
+            a budget is exhausted.
         DependencyUnavailable
             Nothing is lost; the same key resumes.
         """
@@ -70,6 +69,7 @@ class AcceptVideoUpload:
         video = self._new_video(upload, store.uri(key))
         known = self._videos.find(tenant, video.id) if upload.keyed else None
         if known is None:
+            check_ingestion(tenant, self._clock.now())
             self._check_quota(tenant, limits, len(upload.body))
         else:
             _same(known, video)
@@ -107,20 +107,6 @@ class AcceptVideoUpload:
         allowed = allowance(limits, used, wanted)
         if allowed.exceeded:
             raise quota_exceeded(limits, used, wanted, allowed)
-
-
-class DeleteVideo:
-    """Bury a video with its frames and ask for their removal. A repeat asks again."""
-
-    def __init__(self, videos: VideoRepository, publisher: EventPublisher, clock: Clock) -> None:
-        self._videos, self._publisher, self._clock = videos, publisher, clock
-
-    def __call__(self, tenant: Tenant, video_id: str, traceparent: str | None) -> None:
-        now = self._clock.now()
-        if not self._videos.bury(tenant, video_id, now):
-            raise video_not_found(video_id)
-        event = video_deletion(tenant.id, video_id, now)
-        publish(self._publisher, event, follow_up_id("delete", video_id, 0), traceparent)
 
 
 def publish(publisher: EventPublisher, event: Event, event_id: str, traceparent: str | None) -> None:

@@ -7,15 +7,17 @@ from starlette.responses import RedirectResponse
 
 from deeplens.api import cursor, video_views
 from deeplens.api.auth import Caller, Reader, Writer
-from deeplens.api.content import AN_HOUR, BINARY, PRESIGNED_FOR, SAFE
+from deeplens.api.content import AN_HOUR, BINARY, PRESIGNED_FOR, SAFE, located
 from deeplens.api.fields import VideoIdInPath, file_name_of, idempotency_key, metadata_of, tags_of
 from deeplens.api.files import body_of
 from deeplens.api.ids import keyed_id, new_id
 from deeplens.api.lookup import live_video
+from deeplens.api.metered import count_egress
 from deeplens.api.parts import ApiParts, Parts, Traceparent
 from deeplens.api.problems import responses
 from deeplens.api.quotas import largest_file
-from deeplens.api.video_uploads import AcceptVideoUpload, DeleteVideo, VideoUpload
+from deeplens.api.video_deletions import DeleteVideo
+from deeplens.api.video_uploads import AcceptVideoUpload, VideoUpload
 from deeplens.contracts.videos import AcceptedVideo, DeletedVideo, FrameList, VideoListQuery, VideoPage, VideoView
 from deeplens.errors import ApiError, ObjectNotFound
 from deeplens.pipeline.accept_video import AcceptVideo
@@ -116,6 +118,7 @@ def get_poster(caller: Reader, parts: Parts, video_id: VideoIdInPath) -> Respons
     except ObjectNotFound:
         detail = f"{video_id} has no poster, or not yet."
         raise ApiError(404, "content-not-found", "Content not found", detail) from None
+    count_egress(parts, caller, len(body))
     return Response(body, headers={"Cache-Control": AN_HOUR, **SAFE}, media_type="image/jpeg")
 
 
@@ -124,13 +127,14 @@ def get_poster(caller: Reader, parts: Parts, video_id: VideoIdInPath) -> Respons
     status_code=307,
     summary="The original file",
     response_class=Response,
-    responses={307: {"description": "Follow Location, valid for five minutes"}, **responses(404)},
+    responses={307: {"description": "Follow Location, valid for five minutes"}, **responses(404, 409)},
 )
 def get_video_content(caller: Reader, parts: Parts, video_id: VideoIdInPath) -> Response:
     """A URL that takes ranges, so that a player can start at a frame's offset."""
     video = live_video(parts.videos, caller.tenant, video_id)
-    store = parts.stores.for_tenant(caller.tenant)
-    url = store.presign_get(store.key_of(video.storage_path), PRESIGNED_FOR)
+    store, key = located(parts, caller.tenant, video)
+    count_egress(parts, caller, video.size_bytes)
+    url = store.presign_get(key, PRESIGNED_FOR)
     return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
 
 

@@ -29,10 +29,7 @@ class Wire(BaseModel):
 
 
 class Event(Wire):
-    """A record's value. ``event_id`` travels as a header, not in the value.
-
-    A stage may give an event its id; otherwise that follows from the record that the event follows from.
-    """
+    """A record's value. ``event_id`` travels as a header; what a stage gives none follows from the record before it."""
 
     event_id: str = Field(default="", exclude=True)
 
@@ -296,6 +293,7 @@ class TenantNotification(Event):
     type: str
     occurred_at: AwareDatetime
     image_id: ImageId | None = None
+    video_id: VideoId | None = None
     details: dict[str, Any] = {}
     delivery_id: str | None = None
 

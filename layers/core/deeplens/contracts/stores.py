@@ -190,7 +190,7 @@ class RemovalsRequest(ApiModel):
 
 
 class RemovalsView(ApiModel):
-    """Images whose objects were removed while the policy was ``ask``."""
+    """Images and videos whose objects were removed while the policy was ``ask``."""
 
     model_config = example({"removals": [{"key": "2026/a.jpg", "imageId": "img_abc"}]})
 

@@ -49,6 +49,7 @@ class UploadFailure(ApiModel):
 class UploadLinks(ApiModel):
     this: str = Field(alias="self")
     image: str | None = Field(default=None, description="once it was ingested")
+    video: str | None = Field(default=None, description="in its place, where the file is a video")
 
 
 class UploadDetail(ApiModel):
@@ -62,6 +63,7 @@ class UploadDetail(ApiModel):
     created_at: AwareDatetime
     expires_at: AwareDatetime = Field(description="what has not arrived by then is forgotten")
     image_id: str | None = Field(default=None, description="once it was ingested")
+    video_id: str | None = Field(default=None, description="in its place, where the file is a video")
     error: UploadFailure | None = Field(default=None, description="why it failed; of an open one, its last attempt")
     form: UploadForm | None = None
     multipart: MultipartPlan | None = None

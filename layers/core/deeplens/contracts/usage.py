@@ -13,6 +13,7 @@ MetricName = Literal[
     "searches",
     "egress.bytes",
     "images.uploaded",
+    "videos.uploaded",
     "bytes.uploaded",
     "images.completed",
     "embeddings",

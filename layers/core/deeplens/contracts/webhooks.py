@@ -6,8 +6,16 @@ from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 
 from deeplens.contracts.api import ApiModel, example
 
-EventType = Literal["image.completed", "image.failed", "duplicates.found", "usage.budget", "whatsapp.message"]
-EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=5)]
+EventType = Literal[
+    "image.completed",
+    "image.failed",
+    "video.completed",
+    "video.failed",
+    "duplicates.found",
+    "usage.budget",
+    "whatsapp.message",
+]
+EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=7)]
 Url = Annotated[str, StringConstraints(min_length=8, max_length=2000, pattern=r"^https?://[!-~]+$")]
 AT = "2026-11-20T10:30:00Z"
 WEBHOOK = {

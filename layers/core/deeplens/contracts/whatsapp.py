@@ -124,6 +124,7 @@ class MessageView(ApiModel):
     code: str | None = None
     rule_id: str | None = None
     image_id: str | None = None
+    video_id: str | None = None
     forwarded: bool = Field(default=False, description="whether webhooks were told")
     reply: ReplyView | None = None
 

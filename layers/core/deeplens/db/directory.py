@@ -25,7 +25,7 @@ to_jsonb(t) -> 'chats' AS chats, coalesce(to_jsonb(t) -> 'duplicates', '{}') AS 
 coalesce(to_jsonb(t) -> 'video', '{}') AS video
 """
 """The younger columns by way of JSON, as schemas before have none of them."""
-WANTED_BY_CHATS = frozenset({"image.completed", "image.failed"})
+WANTED_BY_CHATS = frozenset({"image.completed", "image.failed", "video.completed", "video.failed"})
 TENANTS = f"""
 SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
 """  # noqa: S608

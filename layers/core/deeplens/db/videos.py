@@ -31,6 +31,9 @@ FIND = f"""
 SELECT w.id AS wanted_id, d.deleted_at, d.receipt, v.* FROM (SELECT %s::text AS id) w
 LEFT JOIN (SELECT {COLUMNS}, {DONE} FROM videos) v ON v.id = w.id LEFT JOIN deleted_videos d ON d.video_id = w.id
 """  # noqa: S608
+ENDED = f"""
+SELECT {COLUMNS}, {DONE} FROM videos WHERE id = ANY(%s) AND status IN ('completed', 'failed') AND {LIVE} ORDER BY id
+"""  # noqa: S608
 KEEP_FACTS = """
 UPDATE videos SET duration_seconds = %(duration_seconds)s, width = %(width)s, height = %(height)s, fps = %(fps)s,
     codec = %(codec)s, container = %(container)s, segments = %(segments)s, updated_at = now(),
@@ -123,6 +126,12 @@ class PostgresVideos:
     def find(self, tenant: Tenant, video_id: str) -> VideoRecord | VideoTombstone | None:
         with self._connections.tenant(tenant) as connection:
             return _found(connection.execute(FIND, [video_id]).fetchall()[0])
+
+    def ended(self, tenant: Tenant, video_ids: Sequence[str]) -> list[VideoRecord]:
+        if not video_ids:
+            return []
+        with self._connections.tenant(tenant) as connection:
+            return [_record(row) for row in connection.execute(ENDED, [list(video_ids)])]
 
     def page(self, tenant: Tenant, query: VideoQuery) -> list[VideoRecord]:
         where, values = conditions_of(query)

@@ -34,6 +34,7 @@ class AcceptVideo:
         video: NewVideo,
         limits: ResourceLimits = UNLIMITED,
         store: Callable[[], None] = stored_already,
+        etag: str | None = None,
     ) -> tuple[VideoRecord | VideoTombstone | None, VideoUploaded | None]:
         """Accept a video.
 
@@ -41,7 +42,7 @@ class AcceptVideo:
         ----------
         video : its id is derived from what makes it the same video: an idempotency key, an object's key and version.
         limits : that a new row has to fit into.
-        store : writes the object.
+        store, etag : writes the object; or names the one that stands in a store of the tenant's own.
 
         Returns
         -------
@@ -53,7 +54,7 @@ class AcceptVideo:
         QuotaExceeded
             Nothing is left of it but the object.
         """
-        event = self._pending.admit(video_uploaded(tenant, video), self._clock.now() + self._due)
+        event = self._pending.admit(video_uploaded(tenant, video, etag), self._clock.now() + self._due)
         if event.metadata.get("sha256") != video.sha256:
             # Before the object: other bytes must not replace one that was accepted.
             return self._videos.find(tenant, video.id), None
@@ -68,9 +69,16 @@ class AcceptVideo:
             return found, None
         return found, event
 
+    def again(self, tenant: Tenant, video: VideoRecord) -> tuple[VideoUploaded, ...]:
+        """The event of an accepted video, which may not have got out; none once the first stage has run."""
+        if video.status != "accepted":
+            return ()
+        return (self._pending.admit(video_uploaded(tenant, video), self._clock.now() + self._due),)
 
-def video_uploaded(tenant: Tenant, video: NewVideo) -> VideoUploaded:
-    metadata: dict[str, Any] = {} if video.sha256 is None else {"sha256": video.sha256}
+
+def video_uploaded(tenant: Tenant, video: NewVideo | VideoRecord, etag: str | None = None) -> VideoUploaded:
+    known = {"sha256": video.sha256, "etag": etag}
+    metadata: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
     return VideoUploaded(
         video_id=video.id,
         tenant_id=tenant.id,

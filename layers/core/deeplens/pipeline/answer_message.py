@@ -1,16 +1,17 @@
-"""What one message of a linked chat leads to: an image, an answer, or nothing, with the reason."""
+"""What one message of a linked chat leads to: an image, a video, an answer, or nothing, with the reason."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from mimetypes import guess_extension
 
-from deeplens.contracts.events import ImageUploaded, WhatsAppMessage
+from deeplens.contracts.events import WhatsAppMessage
 from deeplens.domain import Tenant
 from deeplens.errors import ApiError, FileTooLarge, InvalidImage, MediaExpired
+from deeplens.video_errors import InvalidVideo
 from deeplens.whatsapp import answers
 from deeplens.whatsapp.answers import Command, command_of
-from deeplens.whatsapp.chats import ChatCollection, Chats, Outcome, Post
+from deeplens.whatsapp.chats import ChatCollection, Chats, Ingested, Outcome, Post, Uploaded
 from deeplens.whatsapp.delivery import WhatsApp
 from deeplens.whatsapp.incoming import Media, media_of, said
 from deeplens.whatsapp.rules import DEFAULT, Rule
@@ -18,7 +19,7 @@ from deeplens.whatsapp.rules import DEFAULT, Rule
 BEST_MATCHES = 5
 MAX_CAPTION = 1024
 
-type Ingest = Callable[[Tenant, WhatsAppMessage, Media, Rule], "Effect"]
+type Ingest = Callable[[Tenant, Post], Ingested]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Effect:
     ----------
     reason, code : why it was ignored or refused.
     text : the answer; None where there is none, or where it has to wait for ``image_id``.
-    events : to be published for the image.
+    image_id : the image, or video, that it became.
+    events : to be published for that.
     """
 
     outcome: Outcome
@@ -38,7 +40,7 @@ class Effect:
     text: str | None = None
     image_id: str | None = None
     file_name: str | None = None
-    events: tuple[ImageUploaded, ...] = ()
+    events: tuple[Uploaded, ...] = ()
 
 
 class AnswerMessage:
@@ -46,7 +48,7 @@ class AnswerMessage:
 
     def __init__(self, chats: Chats, collection: ChatCollection, whatsapp: WhatsApp) -> None:
         self._chats, self._collection, self._whatsapp = chats, collection, whatsapp
-        self._ingesters: dict[str, Ingest] = {"image": self._ingest_image}
+        self._ingesters: dict[str, Ingest] = {"image": collection.ingest, "video": collection.ingest_video}
 
     def __call__(self, tenant: Tenant, message: WhatsAppMessage, rule: Rule) -> Effect:
         """Raises ``DependencyUnavailable``, ``TransientError`` when the message has to come again."""
@@ -61,7 +63,7 @@ class AnswerMessage:
             return self._taken(tenant, message, rule, media, command)
         except MediaExpired as error:
             return Effect("refused", str(error), error.code, answers.EXPIRED)
-        except InvalidImage as error:
+        except (InvalidImage, InvalidVideo) as error:
             return Effect("refused", str(error), error.code, answers.refused(str(error)))
         except ApiError as error:
             return Effect("refused", error.detail, error.code, answers.refused(error.detail))
@@ -94,23 +96,27 @@ class AnswerMessage:
         kind = kind_of(message, media)
         if command == "find" and kind == "image":
             return self._found(tenant, media)
+        if command == "find" and kind == "video":
+            return Effect("answered", text=answers.FIND_WHAT)
         if "ingest" not in rule.actions:
             return Effect("forwarded")
         ingest = self._ingesters.get(kind)
         if ingest is None:
             code = f"{kind.upper()}_UNSUPPORTED"
             return Effect("refused", f"{kind} is not taken", code, answers.UNSUPPORTED.get(kind))
-        return ingest(tenant, message, media, rule)
+        post = Post(
+            message.message_id,
+            self._fetched(tenant, media),
+            file_name_of(message, media),
+            rule.tags,
+            metadata_of(message),
+        )
+        done = ingest(tenant, post)
+        return Effect("ingested", image_id=done.image_id, file_name=done.file_name, events=done.events)
 
     def _found(self, tenant: Tenant, media: Media) -> Effect:
         body = self._whatsapp.fetch(media.id, self._collection.largest_file(tenant))
         return Effect("answered", text=answers.matches(self._collection.similar(tenant, body, BEST_MATCHES)))
-
-    def _ingest_image(self, tenant: Tenant, message: WhatsAppMessage, media: Media, rule: Rule) -> Effect:
-        body = self._fetched(tenant, media)
-        post = Post(message.message_id, body, file_name_of(message, media), rule.tags, metadata_of(message))
-        done = self._collection.ingest(tenant, post)
-        return Effect("ingested", image_id=done.image_id, file_name=done.file_name, events=done.events)
 
     def _fetched(self, tenant: Tenant, media: Media) -> bytes:
         most = self._collection.largest_file(tenant)

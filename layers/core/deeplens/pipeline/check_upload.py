@@ -4,8 +4,8 @@ import hashlib
 from dataclasses import dataclass
 
 from deeplens.direct_uploads import DirectUpload
-from deeplens.errors import ChecksumMismatch, FileTooLarge, TransientError, UnsupportedFormat
-from deeplens.imaging import HEAD_BYTES, FileType, Limits, inspect, kind_of, sniff
+from deeplens.errors import ChecksumMismatch, FileTooLarge, TransientError
+from deeplens.imaging import HEAD_BYTES, FileType, Limits, inspect, sniff
 from deeplens.pipeline.keys import original_key
 from deeplens.ports import ObjectStore
 
@@ -40,12 +40,14 @@ class CheckUpload:
         TransientError
             Another file took its place meanwhile.
         """
-        _within(store.head(upload.key).size_bytes, upload)
-        found = image_type(_head(store, upload.key))
+        within(size := store.head(upload.key).size_bytes, upload)
+        if size > self._limits.max_bytes:
+            raise FileTooLarge(f"{size} bytes arrived; at most {self._limits.max_bytes} are taken of an image")
+        found = sniff(head_of(store, upload.key))
         key = original_key(upload.image_id, found.extension)
         store.copy(upload.key, key, found.mime_type)
         body = store.get(key)
-        _within(len(body), upload)
+        within(len(body), upload)
         digest = hashlib.sha256(body).hexdigest()
         if upload.sha256 not in (None, digest):
             raise ChecksumMismatch(f"the SHA-256 of what arrived is {digest}, not {upload.sha256}")
@@ -55,17 +57,12 @@ class CheckUpload:
         return Original(key, header.type, len(body), digest, header.width, header.height)
 
 
-def image_type(head: bytes) -> FileType:
-    """The type of an image by its first bytes; videos, which could be told here, are not taken yet."""
-    if kind_of(head) == "video":
-        raise UnsupportedFormat("this is a video; only images are taken here")
-    return sniff(head)
-
-
-def _within(size_bytes: int, upload: DirectUpload) -> None:
+def within(size_bytes: int, upload: DirectUpload) -> None:
+    """Raise ``FileTooLarge`` where more arrived than was declared."""
     if size_bytes > upload.size_bytes:
         raise FileTooLarge(f"{size_bytes} bytes arrived, {upload.size_bytes} were declared")
 
 
-def _head(store: ObjectStore, key: str) -> bytes:
+def head_of(store: ObjectStore, key: str) -> bytes:
+    """Enough of an object to tell what it is."""
     return next(iter(store.stream(key, HEAD_BYTES)), b"")

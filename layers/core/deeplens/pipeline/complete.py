@@ -11,14 +11,16 @@ from deeplens.pipeline.batch import by_tenant, followed_by, merge, split_current
 from deeplens.pipeline.notifications import image_completed
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.pipeline.run_slices import LOST_AFTER, REST, slice_of
+from deeplens.pipeline.video_ends import ends_of
 from deeplens.ports import Clock, ImageRepository, MaintenanceRuns, PendingImages, TenantDirectory
+from deeplens.videos import VideoRepository
 
 
 class Complete:
     """Mark images completed, meter them, and release the tenant's next waiting ones.
 
     Consumes ``ProcessingCompleted``, emits ``TenantUsage``, a ``TenantNotification`` where a webhook wants it, and the
-    released ``ImageUploaded``; a slice of a scan that waited for room.
+    released ``ImageUploaded``; a slice of a scan that waited for room; what follows from the last frame of a video.
     """
 
     name: ClassVar = "complete"
@@ -30,11 +32,12 @@ class Complete:
         images: ImageRepository,
         pending: PendingImages,
         pending_due: timedelta,
+        videos: VideoRepository,
         maintenance_runs: MaintenanceRuns,
         scan_window: int,
         clock: Clock,
     ) -> None:
-        self._tenants, self._images, self._pending = tenants, images, pending
+        self._tenants, self._images, self._pending, self._videos = tenants, images, pending, videos
         self._pending_due, self._clock = pending_due, clock
         self._runs, self._scan_window = maintenance_runs, scan_window
 
@@ -64,7 +67,8 @@ class Complete:
         work, ended = split_current(batch, found, revives=True)
         self._images.advance(tenant, [self._result(event) for event, _ in work])
         done = [Done((*_usage(event, row), *_told(tenant, event, row))) for event, row in work]
-        return merge(len(batch), ended, done)
+        ends = ends_of(self._videos, tenant, [row.video_id for _, row in work])
+        return followed_by(merge(len(batch), ended, done), ends)
 
     def _result(self, event: ProcessingCompleted) -> StageResult:
         return StageResult(

@@ -1,4 +1,4 @@
-"""whatsapp-ready-messages → images, answers, webhooks; and replies that are ready, to their chats"""
+"""whatsapp-ready-messages → images, videos, answers, webhooks; and replies that are ready, to their chats"""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -13,6 +13,7 @@ from deeplens.pipeline.deliver_replies import DeliverReplies
 from deeplens.pipeline.notifications import message_received
 from deeplens.pipeline.outcome import Done, Outcome, attempt
 from deeplens.ports import Clock, ImageRepository, TenantDirectory
+from deeplens.videos import VideoRepository
 from deeplens.whatsapp.chats import Chat, ChatCollection, Chats, Handled, Replies, Reply, reply_id, sending
 from deeplens.whatsapp.delivery import FIRST_LOOK, WhatsApp
 from deeplens.whatsapp.incoming import said
@@ -22,10 +23,11 @@ from deeplens.whatsapp.rules import Rule, rule_for
 class Converse:
     """Do what messages of linked chats ask for, once each, and send the replies that are ready.
 
-    Consumes ``WhatsAppMessage``. Emits ``ImageUploaded`` for pictures, ``TenantNotification`` where a rule tells the
-    tenant's webhooks, and ``WhatsAppMessage`` of its own for each reply. What became of a message is recorded, with its
-    reply, before anything of it is published or sent; a message that comes again finds it, and only emits the same
-    events. Messages of chats that are linked to no tenant leave no trace.
+    Consumes ``WhatsAppMessage``. Emits ``ImageUploaded`` for pictures, ``VideoUploaded`` for videos,
+    ``TenantNotification`` where a rule tells the tenant's webhooks, and ``WhatsAppMessage`` of its own for each
+    reply. What became of a message is recorded, with its reply, before anything of it is published or sent; a message
+    that comes again finds it, and only emits the same events. Messages of chats that are linked to no tenant leave no
+    trace.
     """
 
     name: ClassVar = "converse"
@@ -39,13 +41,14 @@ class Converse:
         whatsapp: WhatsApp,
         tenants: TenantDirectory,
         images: ImageRepository,
+        videos: VideoRepository,
         workers: Executor,
         clock: Clock,
     ) -> None:
         self._chats, self._collection, self._tenants = chats, chat_collection, tenants
         self._workers, self._clock = workers, clock
         self._answer = AnswerMessage(chats, chat_collection, whatsapp)
-        self._deliver = DeliverReplies(replies, whatsapp, tenants, images, workers, clock)
+        self._deliver = DeliverReplies(replies, whatsapp, tenants, images, videos, workers, clock)
 
     def __call__(self, batch: Sequence[WhatsAppMessage]) -> list[Outcome]:
         # A webhook that was sent twice may stand twice in a batch: only the first of a message's records is worked.

@@ -6,10 +6,11 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from itertools import groupby
 
-from deeplens.domain import ImageRecord, Step, Tombstone
+from deeplens.domain import ImageRecord, Step, Tenant, Tombstone
 from deeplens.errors import TenantNotFound
 from deeplens.pipeline.batch import in_parallel
 from deeplens.ports import Clock, ImageRepository, TenantDirectory
+from deeplens.videos import VideoRecord, VideoRepository, VideoTombstone, is_video
 from deeplens.whatsapp.answers import DELETED
 from deeplens.whatsapp.chats import ImageEnd, Replies, Reply
 from deeplens.whatsapp.delivery import Verdict, WhatsApp, judge, next_look
@@ -32,11 +33,12 @@ class DeliverReplies:
         whatsapp: WhatsApp,
         tenants: TenantDirectory,
         images: ImageRepository,
+        videos: VideoRepository,
         workers: Executor,
         clock: Clock,
     ) -> None:
         self._replies, self._whatsapp, self._tenants, self._images = replies, whatsapp, tenants, images
-        self._workers, self._clock = workers, clock
+        self._videos, self._workers, self._clock = videos, workers, clock
 
     def __call__(self, reply_ids: Sequence[str]) -> None:
         """Raises ``DependencyUnavailable``. Ids that are unknown, sent, or not due are passed over."""
@@ -51,17 +53,21 @@ class DeliverReplies:
         in_parallel(self._workers, self._send_all, chats)
 
     def _look(self, reply: Reply) -> None:
-        """See for ourselves whether an image has ended: word of it may have got lost, or nobody was to give it."""
+        """See for ourselves whether an image or video has ended: word may have got lost, or nobody was to give it."""
         image_id, now = reply.image_id or "", self._clock.now()
         try:
-            row = self._images.find(self._tenants.get(reply.tenant_id), [image_id]).get(image_id)
+            end = self._end(self._tenants.get(reply.tenant_id), image_id)
         except TenantNotFound:
-            row = None
-        end = end_of(reply.tenant_id, image_id, row)
+            end = ImageEnd(reply.tenant_id, image_id, DELETED)
         if end is None:
             self._replies.put_off([reply.id], next_look(reply.created_at, now))
         else:
             self._replies.end([end], now)
+
+    def _end(self, tenant: Tenant, media_id: str) -> ImageEnd | None:
+        if is_video(media_id):
+            return end_of_video(tenant.id, media_id, self._videos.find(tenant, media_id))
+        return end_of(tenant.id, media_id, self._images.find(tenant, [media_id]).get(media_id))
 
     def _send_all(self, replies: Sequence[Reply]) -> None:
         deadline = time.monotonic() + SECONDS_PER_CHAT
@@ -88,4 +94,15 @@ def end_of(tenant_id: str, image_id: str, row: ImageRecord | Tombstone | None) -
         return ImageEnd(tenant_id, image_id)
     if row.step is Step.FAILED:
         return ImageEnd(tenant_id, image_id, row.error_message or row.error_code or "it failed")
+    return None
+
+
+def end_of_video(tenant_id: str, video_id: str, row: VideoRecord | VideoTombstone | None) -> ImageEnd | None:
+    """The same of a video."""
+    if not isinstance(row, VideoRecord):
+        return ImageEnd(tenant_id, video_id, DELETED)
+    if row.status == "completed":
+        return ImageEnd(tenant_id, video_id)
+    if row.status == "failed":
+        return ImageEnd(tenant_id, video_id, row.error_message or row.error_code or "it failed")
     return None

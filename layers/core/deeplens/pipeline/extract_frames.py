@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from deeplens.contracts.events import Event, ImageUploaded, VideoUploaded
 from deeplens.domain import NewImage, Step, Tenant
-from deeplens.errors import VideoNotFound
+from deeplens.errors import ObjectChanged, VideoNotFound
 from deeplens.pipeline.batch import by_tenant, in_parallel
 from deeplens.pipeline.frames import frame_event, new_frame
 from deeplens.pipeline.keys import original_key, poster_key
 from deeplens.pipeline.outcome import Done, Failed, Outcome, attempt
 from deeplens.pipeline.requests import video_deletion
+from deeplens.pipeline.video_ends import ends_of
 from deeplens.ports import Clock, ObjectStore, PendingImages, StoreResolver, TenantDirectory
 from deeplens.video.frames import Frame, frames_of
 from deeplens.video.limits import VideoLimits
@@ -71,7 +72,7 @@ class ExtractFrames:
 
     def _extract(self, tenant: Tenant, event: VideoUploaded) -> Outcome:
         store = self._stores.for_tenant(tenant)
-        store.key_of(event.storage_path)
+        self._stores.holding(tenant, event.storage_path).key_of(event.storage_path)
         video = self._videos.find(tenant, event.video_id)
         if video is None:
             return Failed(VideoNotFound(f"no video {event.video_id}"))
@@ -79,7 +80,7 @@ class ExtractFrames:
             return self._gone(tenant, store, event.video_id, [])
         if video.status in ("completed", "failed"):
             self._pending_videos.finish(tenant.id, video.id)
-            return Done(dropped=video.status)
+            return Done(ends_of(self._videos, tenant, [video.id]), dropped=video.status)
         written: list[str] = []
         if self._videos.start(tenant, video.id, event.segment) > MOST_STARTS:
             raise VideoTooSlow(f"decoding it ended the process {MOST_STARTS} times, or took longer than it may")
@@ -96,20 +97,22 @@ class ExtractFrames:
     ) -> tuple[Event, ...]:
         segments = self._videos.segments(tenant, video.id)
         if event.segment is None:
-            return self._split(tenant, video, event, segments or self._planned(tenant, store, video))
+            return self._split(tenant, video, event, segments or self._planned(tenant, store, video, event))
         segment = next((one for one in segments if one.number == event.segment), None)
         if segment is None:
             # Not of this video's plan, so nobody waits for it.
             return ()
         if not segment.done:
-            self._write_frames(tenant, store, video, segment, written)
+            self._write_frames(tenant, store, video, segment, self._file(tenant, video, event), written)
         return (
             *self._released(tenant, video, segment),
             *self._next(tenant, video, event, segments),
         )
 
-    def _planned(self, tenant: Tenant, store: ObjectStore, video: VideoRecord) -> tuple[Segment, ...]:
-        file = ranged(store, video)
+    def _planned(
+        self, tenant: Tenant, store: ObjectStore, video: VideoRecord, event: VideoUploaded
+    ) -> tuple[Segment, ...]:
+        file = self._file(tenant, video, event)
         facts = probe(file, self._limits)
         store.put(poster_key(video.id), poster(file, facts), "image/jpeg")
         return self._videos.plan(tenant, video.id, facts, plan_segments(facts, tenant.video, self._limits))
@@ -123,13 +126,28 @@ class ExtractFrames:
         return tuple(part_of(event, one, segments) for one in left[:ABREAST])
 
     def _write_frames(
-        self, tenant: Tenant, store: ObjectStore, video: VideoRecord, segment: Segment, written: list[str]
+        self,
+        tenant: Tenant,
+        store: ObjectStore,
+        video: VideoRecord,
+        segment: Segment,
+        file: RangedFile,
+        written: list[str],
     ) -> None:
-        found = frames_of(ranged(store, video), segment, Patience())
+        found = frames_of(file, segment, Patience())
         for group in batched(found, AT_ONCE, strict=False):
             rows = in_parallel(self._workers, lambda frame: self._put(store, video, frame), group)
             written += [row.id for row in rows]
             self._videos.add_frames(tenant, video.id, rows)
+
+    def _file(self, tenant: Tenant, video: VideoRecord, event: VideoUploaded) -> RangedFile:
+        """The file, of the tenant's own store or of one that it registered, where it may have become another one."""
+        source = self._stores.holding(tenant, video.storage_path)
+        key, expected = source.key_of(video.storage_path), event.metadata.get("etag")
+        info = source.head(key)
+        if expected is not None and info.etag != expected:
+            raise ObjectChanged(f"{key} was replaced; what stands there now is another video")
+        return RangedFile(source, key, info.size_bytes)
 
     def _put(self, store: ObjectStore, video: VideoRecord, frame: Frame) -> NewImage:
         row = new_frame(video, frame, store)
@@ -151,11 +169,13 @@ class ExtractFrames:
 
     def _next(
         self, tenant: Tenant, video: VideoRecord, event: VideoUploaded, segments: Sequence[Segment]
-    ) -> tuple[VideoUploaded, ...]:
+    ) -> tuple[Event, ...]:
         number = event.segment or 0
-        self._note(tenant, video, ended=self._videos.finish_segment(tenant, video.id, number))
+        all_done = self._videos.finish_segment(tenant, video.id, number)
+        self._note(tenant, video, ended=all_done)
         following = [one for one in segments if one.number == number + ABREAST and not one.done]
-        return tuple(part_of(event, one, segments) for one in following)
+        ends = ends_of(self._videos, tenant, [video.id]) if all_done else ()
+        return (*(part_of(event, one, segments) for one in following), *ends)
 
     def _note(self, tenant: Tenant, video: VideoRecord, *, ended: bool) -> None:
         if ended:
@@ -170,11 +190,6 @@ class ExtractFrames:
         self._videos.bury(tenant, video_id, now)
         self._pending_videos.finish(tenant.id, video_id)
         return Done((video_deletion(tenant.id, video_id, now),), dropped="deleted")
-
-
-def ranged(store: ObjectStore, video: VideoRecord) -> RangedFile:
-    key = store.key_of(video.storage_path)
-    return RangedFile(store, key, store.head(key).size_bytes)
 
 
 def part_of(event: VideoUploaded, segment: Segment, segments: Sequence[Segment]) -> VideoUploaded:

@@ -16,6 +16,7 @@ from deeplens.pipeline.batch import followed_by
 from deeplens.pipeline.fail_videos import FailVideos
 from deeplens.pipeline.notifications import image_failed
 from deeplens.pipeline.outcome import Done, Outcome, Waiting
+from deeplens.pipeline.video_ends import ends_of
 from deeplens.ports import Clock, ImageRepository, PendingImages, RetryQueue, TenantDirectory, VectorStates
 from deeplens.retries import MAX_RETRIED_BYTES, Backoff, GiveUp, RetryAfter, RetryPlan, plan_retry
 from deeplens.rollouts import VectorState, VectorStep
@@ -64,6 +65,7 @@ class Fail:
     ) -> None:
         self._fail_videos = FailVideos(tenants, videos, pending_videos, pending_videos_due, clock)
         self._tenants, self._images, self._states, self._pending = tenants, images, vector_states, pending
+        self._videos = videos
         self._retries, self._policies, self._rng = retries, retry_policies, rng
         self._pending_due, self._clock = pending_due, clock
 
@@ -73,12 +75,13 @@ class Fail:
         failed: dict[int, Failed] = {}
         for tenant_id, events in _images_by_tenant(batch).items():
             ended |= self._note(tenant_id, events, plans, failed)
-        ended |= self._fail_videos(batch, plans)
+        waiting, ends = self._fail_videos(batch, plans)
+        ended |= waiting
         ended |= self._queue([event for event in batch if id(event) not in ended], plans)
         outcomes = [ended.get(id(event)) or _given_up(event, failed.get(id(event))) for event in batch]
         images, generations = [one.image for one in failed.values()], [one.generation for one in failed.values()]
         due = self._clock.now() + self._pending_due
-        return followed_by(outcomes, self._pending.finish(images, due, generations))
+        return followed_by(outcomes, [*self._pending.finish(images, due, generations), *ends])
 
     def _plan(self, event: ProcessingFailed) -> RetryPlan:
         source = event.source
@@ -130,6 +133,8 @@ class Fail:
             self._images.advance(tenant, [r for e in holding if (r := self._result(e, tenant, found, plans))])
             given_up = [event for event in given_up if not _of_target(event, tenant)]
             told = {id(event): _told(tenant, event, found) for event in given_up}
+            for event in given_up[:1]:
+                told[id(event)] += ends_of(self._videos, tenant, _videos_of(given_up, found))
         except TenantNotFound:
             old, told = set(), {}
         except DependencyUnavailable as error:
@@ -224,6 +229,12 @@ def _told(tenant: Tenant, event: ProcessingFailed, found: dict[str, ImageRecord 
         return ()
     upload = upload_event(tenant.id, row.id, row.size_bytes, row.uploaded_at)
     return (upload, *image_failed(tenant, row.id, event.generation or 1, event.error, event.failed_at))
+
+
+def _videos_of(events: Sequence[ProcessingFailed], found: dict[str, ImageRecord | Tombstone]) -> list[str | None]:
+    """Videos whose frames they are about."""
+    rows = [found.get(event.image_id or "") for event in events]
+    return [row.video_id for row in rows if isinstance(row, ImageRecord)]
 
 
 def _given_up(event: ProcessingFailed, failed: Failed | None) -> Done:

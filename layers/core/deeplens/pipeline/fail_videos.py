@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from deeplens.contracts.events import ProcessingFailed
+from deeplens.contracts.events import Event, ProcessingFailed
 from deeplens.errors import DependencyUnavailable, TenantNotFound
 from deeplens.pipeline.outcome import Outcome, Waiting
+from deeplens.pipeline.video_ends import ends_of
 from deeplens.ports import Clock, TenantDirectory
 from deeplens.retries import RetryAfter, RetryPlan
 from deeplens.videos import PendingVideos, VideoRepository
@@ -25,24 +26,27 @@ class FailVideos:
         self._tenants, self._videos, self._pending = tenants, videos, pending_videos
         self._due, self._clock = pending_videos_due, clock
 
-    def __call__(self, batch: Sequence[ProcessingFailed], plans: Mapping[int, RetryPlan]) -> dict[int, Outcome]:
-        """Returns the outcomes of those that have to wait."""
-        waiting: dict[int, Outcome] = {}
+    def __call__(
+        self, batch: Sequence[ProcessingFailed], plans: Mapping[int, RetryPlan]
+    ) -> tuple[dict[int, Outcome], list[Event]]:
+        """Returns the outcomes of those that have to wait, and what follows from the ends of the others."""
+        waiting, ends = dict[int, Outcome](), list[Event]()
         for event in batch:
             if event.subject == "video" and event.tenant_id and event.video_id:
                 try:
-                    self._note(event, event.tenant_id, event.video_id, plans[id(event)])
+                    ends += self._note(event, event.tenant_id, event.video_id, plans[id(event)])
                 except TenantNotFound:
                     continue
                 except DependencyUnavailable as error:
                     waiting[id(event)] = Waiting(error)
-        return waiting
+        return waiting, ends
 
-    def _note(self, event: ProcessingFailed, tenant_id: str, video_id: str, plan: RetryPlan) -> None:
+    def _note(self, event: ProcessingFailed, tenant_id: str, video_id: str, plan: RetryPlan) -> tuple[Event, ...]:
         if isinstance(plan, RetryAfter):
             due = self._clock.now() + timedelta(seconds=plan.seconds) + self._due
             self._pending.postpone(tenant_id, video_id, due)
-            return
-        error = event.error
-        self._videos.fail(self._tenants.get(tenant_id), video_id, error.code, error.message, error.retryable)
+            return ()
+        error, tenant = event.error, self._tenants.get(tenant_id)
+        self._videos.fail(tenant, video_id, error.code, error.message, error.retryable)
         self._pending.finish(tenant_id, video_id)
+        return ends_of(self._videos, tenant, [video_id])

@@ -1,4 +1,4 @@
-"""a bucket's notification → the uploaded file, checked, as images/{imageId} → deeplens.images.uploaded"""
+"""a bucket's notification → the uploaded file, checked, as an image or a video → images. or videos.uploaded"""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -20,12 +20,14 @@ from deeplens.direct_uploads import (
 )
 from deeplens.domain import ImageRecord, Step, Tenant, Tombstone
 from deeplens.errors import DependencyUnavailable, ObjectNotFound, PipelineError, TenantNotFound
-from deeplens.imaging import Limits
+from deeplens.imaging import Limits, kind_of
 from deeplens.limits import ResourceLimits
 from deeplens.pipeline.accept import Accept
+from deeplens.pipeline.accept_video import AcceptVideo
 from deeplens.pipeline.batch import followed_by, in_parallel
-from deeplens.pipeline.check_upload import CheckUpload
-from deeplens.pipeline.keys import original_prefix
+from deeplens.pipeline.check_upload import CheckUpload, head_of
+from deeplens.pipeline.ingest_video import IngestVideo
+from deeplens.pipeline.keys import original_prefix, video_prefix
 from deeplens.pipeline.outcome import Done, Failed, Outcome, Waiting, attempt, unforeseen
 from deeplens.pipeline.store_notices import StoreNotices
 from deeplens.ports import (
@@ -33,6 +35,7 @@ from deeplens.ports import (
     DirectUploads,
     Duplicates,
     ImageRepository,
+    ObjectStore,
     PendingImages,
     RegisteredStores,
     StoreOwners,
@@ -40,17 +43,22 @@ from deeplens.ports import (
     TenantDirectory,
 )
 from deeplens.retries import RetryAfter, plan_retry
+from deeplens.video.limits import VideoLimits
+from deeplens.videos import PendingVideos, VideoRecord, VideoRepository, VideoTombstone
 
 UNKNOWN = "not an upload of ours"
 
+type Taken = ImageRecord | Tombstone | VideoRecord | VideoTombstone
+
 
 class Ingest:
-    """Turn what clients wrote to ``uploads/`` into accepted images.
+    """Turn what clients wrote to ``uploads/`` into accepted images and videos.
 
-    Consumes ``Notification``, emits ``ImageUploaded``, and ``ImageMaintenance`` about tenants' own buckets. Safe to
-    repeat and to stop anywhere: the image's id follows from the upload's, the file is copied before it is checked, and
-    one worker at a time has an upload. What fails for good ends as ``failed`` with its reason in the upload's row; what
-    fails for the time being is looked after by the schedule, so no message is given up for a tenant's fault.
+    Consumes ``Notification``, emits ``ImageUploaded``, ``VideoUploaded``, and ``ImageMaintenance`` about tenants' own
+    buckets. Safe to repeat and to stop anywhere: the ids follow from the upload's, the file is copied before it is
+    checked, and one worker at a time has an upload. What fails for good ends as ``failed`` with its reason in the
+    upload's row; what fails for the time being is looked after by the schedule, so no message is given up for a
+    tenant's fault.
     """
 
     name: ClassVar = "ingest"
@@ -65,6 +73,10 @@ class Ingest:
         images: ImageRepository,
         duplicates: Duplicates,
         pending: PendingImages,
+        videos: VideoRepository,
+        pending_videos: PendingVideos,
+        pending_videos_due: timedelta,
+        video_limits: VideoLimits,
         workers: Executor,
         limits: Limits,
         default_limits: ResourceLimits,
@@ -76,7 +88,9 @@ class Ingest:
         self._tenants, self._owners, self._stores, self._uploads = tenants, store_owners, stores, uploads
         self._images, self._workers, self._rng, self._clock = images, workers, rng, clock
         self._pending, self._pending_due = pending, pending_due
-        self._check = CheckUpload(limits)
+        self._videos, self._check = videos, CheckUpload(limits)
+        self._accept_video = AcceptVideo(videos, pending_videos, pending_videos_due, clock)
+        self._ingest_video = IngestVideo(self._accept_video, video_limits, default_limits, clock)
         self._accept = Accept(images, duplicates, pending, default_limits, pending_due)
         self._notices = StoreNotices(registered_stores, clock)
 
@@ -121,10 +135,10 @@ class Ingest:
 
     def _ingested(self, tenant: Tenant, upload: DirectUpload) -> Outcome:
         store = self._stores.for_tenant(tenant)
-        found = self._images.find(tenant, [upload.image_id]).get(upload.image_id)
+        found = self._known(tenant, upload)
         if found is None:
             try:
-                found = self._accept(tenant, upload, self._check(store, upload), store, self._clock.now())
+                found = self._taken(tenant, upload, store)
             except ObjectNotFound:
                 # A late message, or the file was replaced by nothing; the schedule decides when its time is up.
                 self._uploads.put_off(tenant.id, upload.id, upload.due)
@@ -134,14 +148,27 @@ class Ingest:
         store.delete([upload.key])
         return self._followed(tenant, found)
 
+    def _known(self, tenant: Tenant, upload: DirectUpload) -> Taken | None:
+        """What the upload has become."""
+        image = self._images.find(tenant, [upload.image_id]).get(upload.image_id)
+        return image or self._videos.find(tenant, upload.video_id)
+
+    def _taken(self, tenant: Tenant, upload: DirectUpload, store: ObjectStore) -> Taken | None:
+        """What the upload becomes, which the file itself says."""
+        if kind_of(head_of(store, upload.key)) == "video":
+            return self._ingest_video(tenant, upload, store)
+        return self._accept(tenant, upload, self._check(store, upload), store, self._clock.now())
+
     def _repeated(self, tenant: Tenant, upload: DirectUpload) -> Outcome:
         """The same notification once more, or a file that was sent after the end: it is never looked at."""
         self._stores.for_tenant(tenant).delete([upload.key])
-        found = self._images.find(tenant, [upload.image_id]).get(upload.image_id)
+        found = self._known(tenant, upload)
         return self._followed(tenant, found) if upload.status == "ingested" else Done(dropped=upload.status)
 
-    def _followed(self, tenant: Tenant, image: ImageRecord | Tombstone | None) -> Done:
-        """What follows from an accepted image, again and again until the first stage has run."""
+    def _followed(self, tenant: Tenant, image: Taken | None) -> Done:
+        """What follows from an accepted image or video, again and again until the first stage has run."""
+        if isinstance(image, VideoRecord) and image.status == "accepted":
+            return Done(self._accept_video.again(tenant, image))
         if not isinstance(image, ImageRecord) or image.step is not Step.ACCEPTED:
             return Done(dropped="ingested before")
         return Done(self._accept.events(tenant, image, self._clock.now()))
@@ -154,8 +181,9 @@ class Ingest:
             self._uploads.put_off(tenant.id, upload.id, now + timedelta(seconds=plan.seconds), refusal)
             return Done(dropped=f"waits: {error.code}")
         store = self._stores.for_tenant(tenant)
-        if not self._images.find(tenant, [upload.image_id]):
-            copies = [entry.key for entry in store.list(original_prefix(upload.image_id))]
+        if self._known(tenant, upload) is None:
+            prefixes = (original_prefix(upload.image_id), video_prefix(upload.video_id))
+            copies = [entry.key for prefix in prefixes for entry in store.list(prefix)]
             store.delete([*copies, upload_key(upload.id)])
         released = self._pending.finish([(tenant.id, upload.image_id)], now + self._pending_due)
         self._uploads.end(tenant.id, upload.id, "failed", now, refusal)

@@ -12,8 +12,10 @@ from deeplens.contracts.events import (
 )
 from deeplens.domain import Tenant
 from deeplens.pipeline.identity import event_id
+from deeplens.videos import VideoRecord, is_video
 
 IMAGE_COMPLETED, IMAGE_FAILED, DUPLICATES_FOUND = "image.completed", "image.failed", "duplicates.found"
+VIDEO_COMPLETED, VIDEO_FAILED = "video.completed", "video.failed"
 MESSAGE_RECEIVED = "whatsapp.message"
 
 
@@ -49,8 +51,26 @@ def image_failed(
     return (told,)
 
 
-def message_received(tenant: Tenant, message: WhatsAppMessage, image_id: str | None) -> tuple[TenantNotification, ...]:
-    """Of a message that a rule forwards; ``image_id`` is the image that it became."""
+def video_ended(tenant: Tenant, video: VideoRecord) -> tuple[TenantNotification, ...]:
+    """Of a video that completed or failed, however often that is looked at: once for each."""
+    completed = video.status == "completed"
+    kind = VIDEO_COMPLETED if completed else VIDEO_FAILED
+    if kind not in tenant.notified:
+        return ()
+    error = {"code": video.error_code, "message": video.error_message, "retryable": video.error_retryable}
+    told = TenantNotification(
+        event_id=event_id(kind, tenant.id, video.id),
+        tenant_id=tenant.id,
+        type=kind,
+        occurred_at=video.completed_at or video.updated_at,
+        video_id=video.id,
+        details={"durationSeconds": video.duration_seconds, "frames": video.frames} if completed else {"error": error},
+    )
+    return (told,)
+
+
+def message_received(tenant: Tenant, message: WhatsAppMessage, media_id: str | None) -> tuple[TenantNotification, ...]:
+    """Of a message that a rule forwards; ``media_id`` is the image, or video, that it became."""
     if MESSAGE_RECEIVED not in tenant.notified:
         return ()
     about = {name: message.metadata.get(name) for name in ("sender", "senderName", "isGroup")}
@@ -66,7 +86,7 @@ def message_received(tenant: Tenant, message: WhatsAppMessage, image_id: str | N
             tenant_id=tenant.id,
             type=MESSAGE_RECEIVED,
             occurred_at=datetime.fromtimestamp(message.timestamp, UTC),
-            image_id=image_id,
+            **about_media(media_id),
             details={name: value for name, value in details.items() if value is not None},
         ),
     )
@@ -94,3 +114,10 @@ def duplicates_found(
         details=details,
     )
     return (told,)
+
+
+def about_media(media_id: str | None) -> dict[str, str]:
+    """What an event about an image, or about a video, is given."""
+    if media_id is None:
+        return {}
+    return {"video_id" if is_video(media_id) else "image_id": media_id}

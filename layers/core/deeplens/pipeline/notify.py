@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from deeplens.contracts.events import TenantNotification
 from deeplens.pipeline.batch import in_parallel
-from deeplens.pipeline.notifications import IMAGE_COMPLETED, IMAGE_FAILED
+from deeplens.pipeline.notifications import IMAGE_COMPLETED, IMAGE_FAILED, VIDEO_COMPLETED, VIDEO_FAILED
 from deeplens.pipeline.outcome import Done, Outcome
 from deeplens.ports import Clock
 from deeplens.webhooks import Delivery, Verdict, Webhook, Webhooks, WebhookSender, WebhookSigner, judge
@@ -19,6 +19,8 @@ LEASE = timedelta(minutes=6)
 """Longer than the function may run: what it claimed and did not settle by then was lost with it."""
 SECONDS_PER_WEBHOOK = 15.0
 """Of one batch; what is left is sent by a later one, so that a slow endpoint holds up the others that long at most."""
+
+ENDS = (IMAGE_COMPLETED, IMAGE_FAILED, VIDEO_COMPLETED, VIDEO_FAILED)
 
 type Claimed = tuple[Webhook, Delivery]
 
@@ -56,7 +58,7 @@ class Notify:
         in_parallel(self._workers, self._deliver, groups)
         ready = self._replies.end([end for event in batch if (end := _end(event))], now)
         by_image = {(reply.tenant_id, reply.image_id): reply for reply in ready}
-        return [self._done(by_image.get((event.tenant_id, event.image_id))) for event in batch]
+        return [self._done(by_image.get((event.tenant_id, event.image_id or event.video_id))) for event in batch]
 
     def _done(self, reply: Reply | None) -> Done:
         return Done((sending(reply.id, reply.chat_jid, reply.text, self._clock.now()),)) if reply else Done()
@@ -81,9 +83,11 @@ class Notify:
 
 
 def _end(event: TenantNotification) -> ImageEnd | None:
-    """The end of an image, if that is what it tells."""
-    if event.delivery_id or not event.image_id or event.type not in (IMAGE_COMPLETED, IMAGE_FAILED):
+    """The end of an image or video, if that is what it tells."""
+    media_id = event.image_id or event.video_id
+    if event.delivery_id or not media_id or event.type not in ENDS:
         return None
     error = event.details.get("error")
     reason = str(error.get("message", "")) if isinstance(error, dict) else ""
-    return ImageEnd(event.tenant_id, event.image_id, None if event.type == IMAGE_COMPLETED else reason or "it failed")
+    completed = event.type in (IMAGE_COMPLETED, VIDEO_COMPLETED)
+    return ImageEnd(event.tenant_id, media_id, None if completed else reason or "it failed")

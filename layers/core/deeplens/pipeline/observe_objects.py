@@ -1,17 +1,19 @@
-"""Objects of a tenant's own store → images accepted, replaced and deleted."""
+"""Objects of a tenant's own store → images and videos accepted, replaced and deleted."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from deeplens.contracts.events import Event, ImageMaintenance, ImageUploaded
+from deeplens.contracts.events import Event, ImageUploaded
 from deeplens.domain import ImageRecord, NewImage, ObjectInfo, Step, Tenant, Tombstone
 from deeplens.errors import ObjectNotFound, QuotaExceeded, StorageFull
 from deeplens.limits import ResourceLimits
-from deeplens.pipeline.delete_images import ACTIONS
+from deeplens.pipeline.accept_video import AcceptVideo
+from deeplens.pipeline.requests import image_deletion, video_deletion
 from deeplens.ports import Clock, ImageRepository, ObjectStore, PendingImages, StoreResolver
 from deeplens.tenant_stores import (
     KnownObject,
+    Media,
     ObjectChange,
     ObjectState,
     StoreObjects,
@@ -19,6 +21,9 @@ from deeplens.tenant_stores import (
     image_type,
     judge_present,
 )
+from deeplens.video.limits import VideoLimits
+from deeplens.video.sniff import type_by_name
+from deeplens.videos import NewVideo, PendingVideos, VideoRepository, VideoTombstone, is_video
 
 STATE_OF: dict[str, ObjectState] = {"delete": "removed", "keep": "kept", "ask": "asked"}
 
@@ -58,11 +63,17 @@ class ObserveObjects:
         pending_due: timedelta,
         default_limits: ResourceLimits,
         max_image_bytes: int,
+        videos: VideoRepository,
+        pending_videos: PendingVideos,
+        pending_videos_due: timedelta,
+        video_limits: VideoLimits,
         clock: Clock,
     ) -> None:
         self._stores, self._images, self._pending, self._objects = stores, images, pending, store_objects
         self._pending_due, self._defaults, self._clock = pending_due, default_limits, clock
-        self._max_bytes = max_image_bytes
+        self._max_bytes: dict[Media, int] = {"image": max_image_bytes, "video": video_limits.max_bytes}
+        self._videos = videos
+        self._take_video = AcceptVideo(videos, pending_videos, pending_videos_due, clock)
 
     def present(
         self,
@@ -94,11 +105,17 @@ class ObserveObjects:
         self, tenant: Tenant, source: ObjectStore, changes: list[ObjectChange]
     ) -> tuple[list[Event], list[ObjectChange], StorageFull | None]:
         """Accept what is new, up to the first one that finds no room; what was worked, and why not the rest."""
-        wanted = [one.known.image_id for one in changes if one.known and one.adds]
+        wanted = [one.known.image_id for one in changes if one.known and one.adds and not is_video(one.known.image_id)]
         rows, events = self._images.find(tenant, wanted), list[Event]()
         for position, change in enumerate(changes):
             try:
-                events += self._accept(tenant, source, change, rows) if change.adds else []
+                if change.known and change.adds:
+                    video = is_video(change.known.image_id)
+                    events += (
+                        self._accept_video(tenant, source, change.entry, change.known.image_id)
+                        if video
+                        else self._accept(tenant, source, change, rows)
+                    )
             except StorageFull as error:
                 return events, changes[:position], error
         return events, changes, None
@@ -127,19 +144,35 @@ class ObserveObjects:
         return (*there.events, *self.gone(tenant, store, lost))
 
     def retire(self, tenant: Tenant, image_ids: Sequence[str]) -> tuple[Event, ...]:
-        """Bury images; a lost event is made good by the next sweep, which knows tombstones without a receipt."""
+        """Bury images and videos; a lost event of an image is made good by the next sweep, which knows tombstones
+        without a receipt.
+        """
         now = self._clock.now()
-        buried = [image_id for image_id in image_ids if self._images.bury(tenant, image_id, now)]
-        return tuple(
-            ImageMaintenance(
-                maintenance_type="delete",
-                image_id=image_id,
-                tenant_id=tenant.id,
-                actions=list(ACTIONS),
-                requested_at=now,
-            )
-            for image_id in buried
+        events = list[Event]()
+        for one in image_ids:
+            if is_video(one):
+                events += [video_deletion(tenant.id, one, now)] if self._videos.bury(tenant, one, now) else []
+            else:
+                events += [image_deletion(tenant.id, one, now)] if self._images.bury(tenant, one, now) else []
+        return tuple(events)
+
+    def _accept_video(self, tenant: Tenant, source: ObjectStore, entry: ObjectInfo, video_id: str) -> list[Event]:
+        row, kind = self._videos.find(tenant, video_id), type_by_name(entry.key.rpartition("/")[2])
+        if kind is None or isinstance(row, VideoTombstone) or (row is not None and row.status != "accepted"):
+            return []
+        video = NewVideo(
+            id=video_id,
+            file_name=entry.key.rpartition("/")[2],
+            storage_path=source.uri(entry.key),
+            mime_type=kind.mime_type,
+            size_bytes=entry.size_bytes,
+            uploaded_at=self._clock.now(),
         )
+        try:
+            _, event = self._take_video(tenant, video, tenant.limits.over(self._defaults), etag=entry.etag)
+        except QuotaExceeded as error:
+            raise StorageFull(f"your tenant's quota has no room for more: {error}") from error
+        return [event] if event else []
 
     def _accept(
         self, tenant: Tenant, source: ObjectStore, change: ObjectChange, rows: dict[str, ImageRecord | Tombstone]

@@ -117,13 +117,16 @@ class S3Store:
 
     def copy(self, source: str, target: str, content_type: str = "") -> None:
         typed = {"ContentType": content_type, "MetadataDirective": "REPLACE"} if content_type else {}
+        place = {"Bucket": self._bucket, "Key": checked(target)}
+        origin = {"Bucket": self._bucket, "Key": checked(source)}
         with translated(source):
-            self._client.copy_object(
-                Bucket=self._bucket,
-                Key=checked(target),
-                CopySource={"Bucket": self._bucket, "Key": checked(source)},
-                **typed,
-            )
+            try:
+                self._client.copy_object(**place, CopySource=origin, **typed)
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "InvalidRequest":
+                    raise
+                # More than 5 GB go in parts.
+                self._client.copy(origin, **place, ExtraArgs=typed)
 
     def presign_get(self, key: str, expires: timedelta) -> str:
         return self._presign("get_object", expires, Key=checked(key))

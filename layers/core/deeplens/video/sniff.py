@@ -27,12 +27,25 @@ AVI = VideoType("avi", "avi", "video/x-msvideo", ".avi")
 MPEG_TS = VideoType("ts", "mpegts", "video/mp2t", ".ts")
 BY_CONTAINER = {kind.container: kind for kind in (MP4, QUICKTIME, WEBM, MATROSKA, AVI, MPEG_TS)}
 
+BY_EXTENSION = {
+    **{kind.extension: kind for kind in (MP4, QUICKTIME, WEBM, MATROSKA, AVI)},
+    ".m4v": MP4,
+    ".m2ts": MPEG_TS,
+    ".mts": MPEG_TS,
+}
+"""``.ts`` is missing, as most files of that name are programs."""
+
 STILLS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"}
 """Brands of ISO files that are images."""
 BEFORE_BRANDS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 """What QuickTime files began with before they named a brand."""
 EBML, TS_PACKET = b"\x1aE\xdf\xa3", 188
 ACCEPTED = "MP4, QuickTime, WebM, Matroska, AVI and MPEG-TS"
+
+
+def type_by_name(name: str) -> VideoType | None:
+    """The type that a file's name promises."""
+    return BY_EXTENSION.get("." + name.rpartition(".")[2].lower())
 
 
 def sniff_video(head: bytes) -> VideoType:

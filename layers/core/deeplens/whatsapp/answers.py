@@ -8,20 +8,19 @@ from deeplens.contracts.events import WhatsAppMessage
 
 type Command = Literal["find", "help", "status"]
 HELP = (
-    "Send a photo and it is added to the collection; you are told when it can be found.\n"
+    "Send a photo or a video and it is added to the collection; you are told when it can be found.\n"
     "Send a photo with the caption *find* to see what it resembles; that photo is not kept.\n"
     "*status* says what is stored and what is in work, *help* shows this text."
 )
-HINT = "I take photos, and the words *find*, *help* and *status*. Write *help* for more."
+HINT = "I take photos, videos, and the words *find*, *help* and *status*. Write *help* for more."
 UNSUPPORTED = {
-    "video": "Videos cannot be added here yet; send a photo instead.",
-    "document": "This file cannot be added: only pictures are taken.",
+    "document": "This file cannot be added: only pictures and videos are taken.",
 }
 """By kind of media. Nobody who sends a sticker or a voice message expects an answer about it."""
 FIND_WHAT = "Send *find* as the caption of a photo, so that I know what to look for."
 EXPIRED = "WhatsApp no longer has this file, so it could not be added. Please send it again."
 NOTHING_FOUND = "Nothing in the collection resembles this photo."
-DELETED = "The image was deleted before it could be found."
+DELETED = "It was deleted before it could be found."
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from deeplens.contracts.events import ImageUploaded, WhatsAppMessage
+from deeplens.contracts.events import ImageUploaded, VideoUploaded, WhatsAppMessage
 from deeplens.domain import Tenant
 from deeplens.limits import Storage
 from deeplens.whatsapp.answers import ChatTally, Found, failed, searchable
@@ -14,6 +14,7 @@ from deeplens.whatsapp.delivery import Verdict
 from deeplens.whatsapp.rules import Rule
 
 type Outcome = Literal["ingested", "answered", "forwarded", "ignored", "refused"]
+type Uploaded = ImageUploaded | VideoUploaded
 type ReplyState = Literal["awaiting", "waiting", "sent", "failed"]
 
 
@@ -38,6 +39,7 @@ class Handled:
     Attributes
     ----------
     outcome : ``refused`` media got a reason instead of a place in the collection.
+    image_id : the image, or video, that it became.
     reason : why it was ignored or refused; also the code of the refusal.
     forwarded : whether the tenant's webhooks were told.
     """
@@ -83,7 +85,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ImageEnd:
-    """An image that has ended; ``error`` is None when it is searchable."""
+    """An image, or video, that has ended; ``error`` is None when it is searchable."""
 
     tenant_id: str
     image_id: str
@@ -92,7 +94,7 @@ class ImageEnd:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A picture as a chat sent it."""
+    """A picture or video as a chat sent it."""
 
     message_id: str
     body: bytes
@@ -103,11 +105,11 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """An accepted image, and the events that have to be published for it to be processed."""
+    """An accepted image, or video, and the events that have to be published for it to be processed."""
 
     image_id: str
     file_name: str
-    events: tuple[ImageUploaded, ...]
+    events: tuple[Uploaded, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,7 @@ class ChatCollection(Protocol):
     """The collection as chats use it: the same way in as the API's, under the same limits."""
 
     def largest_file(self, tenant: Tenant) -> int:
-        """Bytes of the largest picture that the tenant may send."""
+        """Bytes of the largest file that the tenant may send."""
 
     def ingest(self, tenant: Tenant, post: Post) -> Ingested:
         """Accept a picture; the same message is the same image.
@@ -225,8 +227,11 @@ class ChatCollection(Protocol):
         DependencyUnavailable
         """
 
-    def resume(self, tenant: Tenant, image_id: str) -> tuple[ImageUploaded, ...]:
-        """The events of an accepted image that may not have got out."""
+    def ingest_video(self, tenant: Tenant, post: Post) -> Ingested:
+        """The same of a video. Raises ``InvalidVideo`` in place of ``InvalidImage``."""
+
+    def resume(self, tenant: Tenant, image_id: str) -> tuple[Uploaded, ...]:
+        """The events of an accepted image, or video, that may not have got out."""
 
     def similar(self, tenant: Tenant, body: bytes, limit: int) -> list[Found]:
         """Best matches of a picture that is not kept. Raises ``InvalidImage``, ``DependencyUnavailable``."""
