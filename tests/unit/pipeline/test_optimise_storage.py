@@ -8,6 +8,7 @@ from deeplens.domain import Step
 from deeplens.maintenance import MaintenanceRun, MaintenanceType
 from deeplens.pipeline.keys import thumbnail_key
 from deeplens.pipeline.maintain import Maintain
+from deeplens.pipeline.paged_works import PagedWorks
 from deeplens.pipeline.run_slices import slice_of
 
 from tests.unit.pipeline.flow import Flow
@@ -26,6 +27,7 @@ def flow() -> Flow:
 
 def keep_thumbnails(flow: Flow, kept: timedelta | None) -> None:
     flow.thumbnails_kept = kept
+    flow.paged_works = flow.build(PagedWorks)
     flow.handlers["deeplens.images.maintenance"] = [flow.handler(Maintain)]
 
 
