@@ -2,8 +2,10 @@
 
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,18 @@ KINDS = [
 """Encoder and container."""
 
 
+def apart[**P](make: Callable[P, bytes]) -> Callable[P, bytes]:
+    """In a thread of its own: PyAV keeps a scaler per thread, whose own threads a forked child waits for in vain."""
+
+    @wraps(make)
+    def made(*given: P.args, **named: P.kwargs) -> bytes:
+        with ThreadPoolExecutor(1) as other:
+            return other.submit(make, *given, **named).result()
+
+    return made
+
+
+@apart
 def film(
     scenes: Sequence[Colour] = (RED, GREEN, BLUE),
     seconds: float = 2,
@@ -132,6 +146,7 @@ def in_store(body: bytes, chunk_bytes: int = 1 << 16) -> RangedFile:
     return RangedFile(store, "videos/film", len(body), chunk_bytes)
 
 
+@apart
 def film_of(
     views: Sequence[Image.Image], seconds: float, *, codec: str = "libx264", container: str = "mp4", fps: int = 10
 ) -> bytes:
