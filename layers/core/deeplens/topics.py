@@ -22,8 +22,7 @@ class Topic:
     ----------
     partitions : the ceiling of parallel batches per consumer; production raises it by a template parameter.
     retention : how long the broker keeps a record.
-    producers, consumers : function folders. Both are empty while a topic is reserved: created, with its contract, but
-        with no flow yet. Commands and tests rely on no topic having one without the other.
+    producers, consumers : function folders; every topic has both.
     compression : what the broker stores; ``producer`` keeps the producer's lz4.
     retry : when a record that failed for the time being is tried again; None, never.
     """
