@@ -1,6 +1,7 @@
-"""What a bucket says of a new object, as S3 sends it to a queue."""
+"""What a bucket says of a new object, as S3 sends it to a queue, itself or by way of EventBridge."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 from urllib.parse import quote, unquote_plus
 
 from pydantic import AliasGenerator, ConfigDict, Field, model_validator
@@ -11,6 +12,7 @@ from deeplens.direct_uploads import Place
 CREATED = "ObjectCreated:"
 REMOVED = "ObjectRemoved:"
 TEST = "s3:TestEvent"
+BY_EVENT_BRIDGE = {"Object Created": CREATED, "Object Deleted": REMOVED}
 
 
 class NamedBucket(Wire):
@@ -41,6 +43,19 @@ class Notification(Event):
 
     records: list[ObjectRecord] | None = Field(default=None, min_length=1, max_length=1000)
     event: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_event_bridge(cls, given: Any) -> Any:
+        """An event of EventBridge as the record that S3 would have sent; its key is as it is, not URL-encoded."""
+        if not isinstance(given, Mapping) or given.get("source") != "aws.s3" or "detail-type" not in given:
+            return given
+        match given.get("detail"):
+            case {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}:
+                name = BY_EVENT_BRIDGE.get(str(given["detail-type"]), str(given["detail-type"]))
+                entity = {"bucket": {"name": bucket}, "object": {"key": quote(key)}}
+                return {"Records": [{"eventSource": "aws:s3", "eventName": name, "s3": entity}]}
+        return given
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

@@ -96,7 +96,12 @@ def probe_key() -> str:
 
 
 def is_told(configuration: dict[str, Any], queue_arn: str) -> bool:
-    """Whether a bucket's notifications of creations and removals reach our queue."""
+    """Whether a bucket's notifications of creations and removals reach our queue, or EventBridge.
+
+    What rules EventBridge has is not ours to see.
+    """
+    if "EventBridgeConfiguration" in configuration:
+        return True
     events = {
         event
         for one in configuration.get("QueueConfigurations", [])
