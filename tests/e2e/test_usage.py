@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -82,7 +81,7 @@ def replay(stack: Stack, tenant_id: str) -> int:
             continue
         if message.error():
             ended.add(message.partition())
-        elif message.value() and json.loads(message.value()).get("tenantId") == tenant_id:
+        elif message.value() and message.key() == tenant_id.encode():
             records.append(message)
     consumer.close()
     for record in records:
