@@ -46,10 +46,10 @@ def up(
 ) -> None:
     """Start brokers, databases, LocalStack, vector index, inference endpoint and functions, and show their status.
 
-    Ports and folders are environment variables: DEEPLENS_API_PORT, DEEPLENS_KAFKA_PORT, DEEPLENS_POSTGRES_PORT,
-    DEEPLENS_AWS_PORT, DEEPLENS_QDRANT_PORT, DEEPLENS_INFERENCE_PORT (0 means any free one), DEEPLENS_STATE_DIR,
-    DEEPLENS_STORAGE. A part whose address is set (KAFKA_BROKERS, DATABASE_URL, AWS_ENDPOINT_URL, QDRANT_URL,
-    INFERENCE_URL) is used where it is and not started.
+    Ports and folders are environment variables: DEEPLENS_API_PORT, DEEPLENS_IDENTITY_PORT, DEEPLENS_KAFKA_PORT,
+    DEEPLENS_POSTGRES_PORT, DEEPLENS_AWS_PORT, DEEPLENS_QDRANT_PORT, DEEPLENS_INFERENCE_PORT (0 means any free one),
+    DEEPLENS_STATE_DIR, DEEPLENS_STORAGE. A part whose address is set (KAFKA_BROKERS, DATABASE_URL, AWS_ENDPOINT_URL,
+    QDRANT_URL, INFERENCE_URL) is used where it is and not started.
     """
     config = LocalConfig()
     if state := running(config.state_dir):

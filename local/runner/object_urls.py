@@ -1,6 +1,7 @@
 """Signed URLs of directory stores: what S3 does for its own presigned ones, its notifications included."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from deeplens.direct_uploads import Place
 from deeplens.errors import DependencyUnavailable, PipelineError
 from deeplens.storage.directory import DirectoryStore
 from deeplens.storage.signing import PREFIX, verify
+from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope
@@ -65,6 +67,19 @@ class SignedForm(MultiPartParser):
         super().on_part_data(data, start, end)
 
 
+def range_of(wanted: str, size: int) -> range | None:
+    """Bytes of one range of a ``Range`` header; empty where it lies outside, None for all (RFC 9110, 14.1.2)."""
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", wanted)
+    if match is None or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    if not first:
+        return range(max(size - int(last), 0), size)
+    if last and int(last) < int(first):
+        return None
+    return range(int(first), min(int(last) + 1 if last else size, size))
+
+
 class ObjectUrls:
     """Answers below ``/_objects/{bucket}``: ``GET`` and ``PUT`` of a key with a signed query, ``POST`` of a form.
 
@@ -91,7 +106,7 @@ class ObjectUrls:
             self._require(scope["method"], path, query)
             if scope["method"] == "PUT":
                 return await self._put(Request(scope, receive), path, query)
-            return await asyncio.to_thread(self._get, path)
+            return await asyncio.to_thread(self._get, path, Headers(scope=scope).get("range", ""))
         except Forbidden:
             return message(403, "Forbidden")
         except TooLarge:
@@ -108,9 +123,18 @@ class ObjectUrls:
         if method not in ("GET", "PUT", "POST") or not verify(self._secret, method, path, given, time.time()):
             raise Forbidden
 
-    def _get(self, path: str) -> Response:
+    def _get(self, path: str, wanted: str) -> Response:
         store, key = self._place(path)
-        return Response(200, [(b"content-type", store.head(key).content_type.encode())], store.get(key))
+        found = store.head(key)
+        headers = [(b"content-type", found.content_type.encode()), (b"accept-ranges", b"bytes")]
+        part = range_of(wanted, found.size_bytes)
+        if part is None:
+            return Response(200, headers, store.get(key))
+        shown = f"{part.start}-{part.stop - 1}" if part else "*"
+        headers.append((b"content-range", f"bytes {shown}/{found.size_bytes}".encode()))
+        return (
+            Response(206, headers, store.get_range(key, part.start, len(part))) if part else Response(416, headers, b"")
+        )
 
     async def _put(self, request: Request, path: str, query: Mapping[str, str]) -> Response:
         with SpooledTemporaryFile(IN_MEMORY_BYTES) as file:

@@ -231,3 +231,35 @@ def test_the_parts_are_asked_for_their_health(admin: httpx.Client) -> None:
     found = admin.get("/parts").json()
     assert found["healthy"]
     assert {one["part"] for one in found["parts"]} == {"database", "index", "broker", "inference"}
+
+
+NUL = "a\u0000b"
+ODD: dict[str, dict[str, Any]] = {
+    "/tenants": {"tenantId": "tenant_odd_characters", "name": NUL},
+    "/tenants/{}/stores": {"kind": "nfs", "container": NUL},
+    "/tenants/{}/stores ": {"kind": "nfs", "container": "photos", "prefix": NUL},
+    "/tenants/{}/webhooks": {"url": f"https://hooks.example/{NUL}", "events": ["image.completed"]},
+    "/tenants/{}/whatsapp/chats": {"chatJid": "491511234567@s.whatsapp.net", "name": NUL},
+    "/tenants/{}/whatsapp/rules": {"name": NUL, "action": "ingest", "tags": [NUL], "text": NUL},
+    "/tenants/{}/keys": {"name": NUL},
+    "/tenants/{}/clients": {"name": NUL, "redirectUris": []},
+    "/tenants/{}/users": {"email": "odd@example.com", "name": NUL, "roles": ["viewer"], "password": f"{NUL} password"},
+    "/dead-letters/dlq_none/discard": {"reason": NUL},
+}
+
+
+@pytest.fixture(scope="module")
+def odd(admin: httpx.Client) -> str:
+    return str(created(admin, "tenant_odd")["tenantId"])
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_characters_that_no_database_takes_are_never_our_fault(admin: httpx.Client, odd: str, path: str) -> None:
+    answer = admin.post(path.strip().format(odd), json=ODD[path])
+    assert answer.status_code < 500, answer.text
+    assert answer.is_success or answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_notification_for_no_tenant_at_all_is_refused(stack: Stack) -> None:
+    answer = httpx.post(f"{stack.api_url}/v1/notifications/%00/sto_x?secret=a", json={}, trust_env=False)
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/store-not-found")

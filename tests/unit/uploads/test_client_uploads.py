@@ -132,6 +132,29 @@ class Gateway:
         return self.request("POST", form.url, data=fields, files={"file": ("a", body)}).status_code
 
 
+@pytest.mark.parametrize(
+    ("wanted", "status", "body", "shown"),
+    [
+        ("", 200, b"0123456789", None),
+        ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
+        ("bytes=4-", 206, b"456789", "bytes 4-9/10"),
+        ("bytes=-3", 206, b"789", "bytes 7-9/10"),
+        ("bytes=8-99", 206, b"89", "bytes 8-9/10"),
+        ("bytes=10-", 416, b"", "bytes */10"),
+        ("bytes=5-2", 200, b"0123456789", None),
+        ("bytes=0-1,3-4", 200, b"0123456789", None),
+        ("lines=1-2", 200, b"0123456789", None),
+    ],
+)
+def test_a_signed_url_takes_ranges(tmp_path: Path, wanted: str, status: int, body: bytes, shown: str | None) -> None:
+    store = DirectoryStore(tmp_path / "acme", "nfs://acme", "http://api.example", "secret")
+    store.ensure()
+    store.put("images/a.jpg", b"0123456789", "image/jpeg")
+    url = store.presign_get("images/a.jpg", AN_HOUR)
+    answer = Gateway(tmp_path).request("GET", url, headers={"Range": wanted} if wanted else {})
+    assert (answer.status_code, answer.content, answer.headers.get("content-range")) == (status, body, shown)
+
+
 class TestDirectoryUploads(ClientUploadsSuite):
     @pytest.fixture
     def gateway(self, tmp_path: Path) -> Gateway:

@@ -12,6 +12,14 @@ MERGED: dict[int | str, dict[str, Any]] = {301: {"description": "Merged into ano
 MERGED_CHANGE: dict[int | str, dict[str, Any]] = {308: {"description": "Merged into another image; repeat at Location"}}
 
 
+def answering_image(images: ImageRepository, tenant: Tenant, image_id: str) -> ImageRecord:
+    """The image, or the one that it was merged into. 404 for all others."""
+    try:
+        return live_image(images, tenant, image_id)
+    except ImageMerged as merged:
+        return answering_image(images, tenant, merged.into)
+
+
 def live_image(images: ImageRepository, tenant: Tenant, image_id: str) -> ImageRecord:
     """The image. ``ImageMerged`` where another one answers for it, 404 for all others."""
     found = images.find(tenant, [image_id]).get(image_id)

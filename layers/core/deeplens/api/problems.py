@@ -128,6 +128,8 @@ async def _api_error(request: Request, error: Exception) -> Response:
 async def _merged(request: Request, error: Exception) -> Response:
     """The same request about the image that answers now; a change keeps its method."""
     merged = cast("ImageMerged", error)
+    if f"/{merged.image_id}" not in request.url.path:
+        return problem_response(request, image_not_found(merged.image_id))
     path = request.url.path.replace(f"/{merged.image_id}", f"/{merged.into}", 1)
     query = f"?{request.url.query}" if request.url.query else ""
     return Response(None, 301 if request.method == "GET" else 308, {"Location": path + query})

@@ -13,7 +13,7 @@ from deeplens.api import video_views, views
 from deeplens.api.auth import Caller, Reader
 from deeplens.api.fields import ImageIdInPath, metadata_of, refusal
 from deeplens.api.files import body_of, form_of
-from deeplens.api.lookup import MERGED, live_image
+from deeplens.api.lookup import MERGED, answering_image, live_image
 from deeplens.api.matching import FindMatches
 from deeplens.api.metered import count_search
 from deeplens.api.parts import ApiParts, Parts
@@ -88,7 +88,8 @@ def search_by_ids(
     """Images nearest to those named, which are left out themselves."""
     watch, where = Stopwatch(), filter_of(query)
     with watch.lap("fetch"):
-        known = [_searched_by(parts, caller.tenant, image_id) for image_id in dict.fromkeys(wanted.image_ids)]
+        images = {one.id: one for one in (answering_image(parts.images, caller.tenant, i) for i in wanted.image_ids)}
+        known = [_searched_by(parts, caller.tenant, image) for image in images.values()]
     vectors, where = [vector for _, vector in known], without(where, [image for image, _ in known])
     return found(parts, caller, combined(vectors, query), query, where, watch)
 
@@ -118,7 +119,7 @@ def similar_images(
     """Images nearest to one that is already searchable, or to parts of it; itself is left out."""
     watch, where = Stopwatch(), filter_of(query)
     with watch.lap("fetch"):
-        image, vector = _searched_by(parts, caller.tenant, image_id)
+        image, vector = _searched_by(parts, caller.tenant, live_image(parts.images, caller.tenant, image_id))
     vectors, where = [vector], without(where, [image])
     if query.region:
         with watch.lap("embed"):
@@ -179,9 +180,8 @@ def found(
     )
 
 
-def _searched_by(parts: ApiParts, tenant: Tenant, image_id: str) -> tuple[ImageRecord, Vector]:
-    image = live_image(parts.images, tenant, image_id)
-    vector = parts.index.vector_of(tenant, image_id)
+def _searched_by(parts: ApiParts, tenant: Tenant, image: ImageRecord) -> tuple[ImageRecord, Vector]:
+    vector = parts.index.vector_of(tenant, image.id)
     if vector is None:
         raise _not_searchable(image)
     return image, vector

@@ -149,7 +149,6 @@ class PolicyView(ApiModel):
     model_config = ConfigDict(extra="forbid", **example({"action": "auto-merge-exact", "undoSeconds": 604800}))
 
     action: Literal["report", "reject", "auto-merge-exact"] = Field(
-        default="report",
         description="list them, and beside that refuse uploads of the same bytes, or merge copies of the same bytes",
     )
     undo_seconds: int = Field(default=7 * 86_400, ge=0, le=90 * 86_400, description="how long a merge can be undone")

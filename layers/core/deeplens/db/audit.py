@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg.types.json import Jsonb
-
 from deeplens.auth.principal import Principal
 from deeplens.db.connections import Connections
-from deeplens.db.values import as_text
+from deeplens.db.values import as_jsonb, as_text
 
 APPEND = """
 INSERT INTO audit_log (actor, client_id, actor_tenant_id, tenant_id, action, target, outcome, detail, request_id)
@@ -63,7 +61,7 @@ class PostgresAudit:
     def append(self, deed: Deed, outcome: str) -> None:
         """Note ``begun`` before a write, so that none goes unseen, and afterwards how it ended."""
         who = deed.principal
-        detail = None if deed.detail is None or outcome != "begun" else Jsonb(deed.detail)
+        detail = None if deed.detail is None or outcome != "begun" else as_jsonb(deed.detail)
         values = [
             *(who.subject, who.client_id, who.tenant_id, deed.tenant_id),
             *(deed.action, as_text(deed.target), outcome, detail, deed.request_id),

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from deeplens.db.connections import Connections
-from deeplens.db.values import as_text
+from deeplens.db.values import as_jsonb, as_text
 from deeplens.domain import ModelRef, TenantStatus
 from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.errors import TenantNotFound
@@ -112,7 +112,9 @@ class PostgresTenantRecords:
 
     def change(self, tenant_id: str, name: str | None, settings: dict[str, Any] | None) -> None:
         with self._connections.platform() as connection:
-            connection.execute(CHANGE, [name, None if settings is None else Jsonb(settings), tenant_id])
+            connection.execute(
+                CHANGE, [name and as_text(name), None if settings is None else as_jsonb(settings), tenant_id]
+            )
 
     def change_video(self, tenant_id: str, changes: dict[str, Any]) -> None:
         """Change some of a tenant's ``VideoSettings``, by their names; videos that are split from then on follow."""

@@ -31,7 +31,7 @@ class PostgresRegisteredStores:
         self._connections = connections
 
     def find(self, tenant_id: str, store_id: str) -> TenantStore | None:
-        found = self._read(FIND, [tenant_id, as_text(store_id)])
+        found = self._read(FIND, [as_text(tenant_id), as_text(store_id)])
         return found[0] if found else None
 
     def of_tenant(self, tenant_id: str) -> list[TenantStore]:

@@ -38,6 +38,15 @@ def checked_prefix(prefix: str) -> str:
     return prefix
 
 
+def is_key(key: str) -> bool:
+    """Whether ``checked`` lets it pass; a tenant's own store may have others."""
+    try:
+        checked(key)
+    except ValueError:
+        return False
+    return True
+
+
 def uri_of(root: str, key: str) -> str:
     """``s3://bucket`` and ``a b`` give ``s3://bucket/a%20b``."""
     return f"{root}/{quote(checked(key))}"

@@ -8,6 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deeplens.errors import EndpointRefused, ObjectNotFound, StoreUnavailable, TenantStoreAway, TenantStoreDenied
 from deeplens.ports import ObjectStore
+from deeplens.storage.keys import is_key
 from deeplens.storage.registered import OpenStores
 from deeplens.store_advice import Check, CheckName, Outcome, outcome_of
 from deeplens.tenant_stores import Credentials, TenantStore
@@ -61,6 +62,8 @@ def tried(attempt: Callable[[], Outcome]) -> Outcome:
         return outcome_of(error.reason)
     except EndpointRefused:
         return "endpoint"
+    except ObjectNotFound:
+        return outcome_of("NoSuchBucket")
     except (TenantStoreAway, StoreUnavailable):
         return "unreachable"
 
@@ -73,7 +76,7 @@ def listed(store: ObjectStore) -> Outcome:
 def read(store: ObjectStore) -> Outcome:
     """The first object's first bytes; in an empty store, that a key is called missing and not forbidden."""
     try:
-        key = next((entry.key for entry in _first(store) if entry.size_bytes), None)
+        key = next((entry.key for entry in _first(store) if entry.size_bytes and is_key(entry.key)), None)
     except TenantStoreDenied:
         key = None
     try:
