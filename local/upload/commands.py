@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -17,13 +18,14 @@ from rich.table import Table
 from local.config import LocalConfig
 from local.screen import console
 from local.upload.client import Api, ClientCredentials
-from local.upload.files import found, total
+from local.upload.files import found, printable, total
 from local.upload.journal import Entry, Journal
 from local.upload.run import BATCH_FILES, Run, tally
 from local.upload.sender import Sender
 
 INTERRUPTED = 130
 SHOWN_FAILURES = 20
+ACCEPTED = "accepted; what fails in processing stands in GET /v1/images?status=failed (videos: /v1/videos)"
 WORDS = {
     "sent": "sent",
     "sending": "would be sent",
@@ -54,15 +56,17 @@ def upload(
 
     Files are hashed once, the server is asked which it has, and only the others are sent. Exit status: 0 when
     everything is there, 1 when a file failed, 2 when nothing could be asked, 130 after Ctrl-C.
+
+    Sent means accepted: small images are processed afterwards; `GET /v1/images?status=failed` lists what then fails.
     """
     if not key and not (client_id and client_secret):
         raise typer.BadParameter("give --key or DEEPLENS_KEY, or --client-id with --client-secret")
     base = (url or f"http://{LocalConfig().host}:{LocalConfig().api_port}").rstrip("/").removesuffix("/v1")
     stopping = threading.Event()
     auth = None if key else ClientCredentials(base, client_id, client_secret)
-    api = Api(base, stopping, {"X-API-Key": key} if key else {}, auth, workers + 1)
     place = journal or default_journal(base, key.split("_")[1] if key.count("_") > 1 else client_id)
     with opened(place, dry_run=dry_run) as notes:
+        api = Api(base, stopping, {"X-API-Key": key} if key else {}, auth, workers + 1)
         sender = Sender(api, notes, tag or [], dry_run=dry_run)
         try:
             code = _run(paths, recursive, sender, notes, stopping, workers, again)
@@ -83,7 +87,12 @@ def default_journal(base: str, who: str) -> Path:
 def opened(path: Path, *, dry_run: bool) -> Iterator[Journal]:
     """The journal; that of a dry run is forgotten."""
     with tempfile.TemporaryDirectory(prefix="deeplens-upload-") as folder:
-        journal = Journal(Path(folder) / "journal.sqlite" if dry_run else path)
+        try:
+            journal = Journal(Path(folder) / "journal.sqlite" if dry_run else path)
+        except (OSError, sqlite3.Error) as error:
+            raise typer.BadParameter(
+                printable(f"cannot keep the journal {path}: {error}"), param_hint="--journal"
+            ) from None
         try:
             yield journal
         finally:
@@ -133,12 +142,15 @@ def report(run: Run, journal: Journal, files: int, size: int, seconds: float, *,
     if left := files - sum(counts.values()):
         table.add_row(str(left), "not done yet" + (f", {pending} of them under way" if pending else ""))
     console.print(table)
+    if counts["sent"]:
+        console.print(f"sent: {ACCEPTED}", highlight=False, markup=False, soft_wrap=True)
     _print_reasons(journal)
     if run.fatal:
         console.print(f"[bold red]error:[/] {run.fatal.code}: {run.fatal.reason}", highlight=False)
         return 2
     if interrupted:
-        console.print(f"interrupted; the same command goes on (journal: {journal.path})", highlight=False)
+        place = printable(str(journal.path))
+        console.print(f"interrupted; the same command goes on (journal: {place})", highlight=False)
         return INTERRUPTED
     return 1 if counts["failed"] else 0
 
@@ -148,4 +160,5 @@ def _print_reasons(journal: Journal) -> None:
         for code, count, reason in journal.reasons(state):
             console.print(f"{WORDS[state]}: {count} × {code}, e.g. {reason}", highlight=False, markup=False)
     for entry in journal.failures(SHOWN_FAILURES):
-        console.print(f"  {entry.path}: {entry.code}: {entry.reason}", highlight=False, markup=False, soft_wrap=True)
+        line = f"  {printable(entry.path)}: {entry.code}: {entry.reason}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

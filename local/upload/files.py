@@ -48,6 +48,11 @@ def total(paths: Sequence[Path], *, recursive: bool) -> tuple[int, int]:
     return count, size
 
 
+def printable(text: str) -> str:
+    """A name as text: bytes that are no UTF-8 become question marks. Only the system knows a file by them."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def digest_and_kind(path: str) -> tuple[str, Kind]:
     """SHA-256 of the file in hex, and what it is. Raises ``OSError``."""
     digest, head = hashlib.sha256(), b""

@@ -1,11 +1,14 @@
 """What became of each file, in one SQLite file: memory stays small, and an interrupted run is taken up again."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from local.upload.files import printable
 
 type State = Literal["sending", "sent", "known", "same", "failed", "skipped"]
 SETTLED = ("sent", "known", "same", "skipped")
@@ -55,6 +58,15 @@ class Entry:
 FIELDS = ", ".join(Entry.__slots__)
 
 
+def stored(path: str) -> str | bytes:
+    """A path as SQLite takes it: text, or its bytes where they are no UTF-8."""
+    return path if path == printable(path) else os.fsencode(path)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    return Entry(os.fsdecode(row[0]), *row[1:])
+
+
 class Journal:
     """The journal of one target. Every method may be called by several threads."""
 
@@ -70,17 +82,19 @@ class Journal:
         self._database.close()
 
     def find(self, path: str) -> Entry | None:
-        row = self._one(f"SELECT {FIELDS} FROM files WHERE path = ?", path)  # noqa: S608
-        return Entry(*row) if row else None
+        row = self._one(f"SELECT {FIELDS} FROM files WHERE path = ?", stored(path))  # noqa: S608
+        return _entry(row) if row else None
 
     def twin(self, sha256: str, path: str) -> str | None:
         """Another file of the same bytes that was sent, or is being sent, in this run."""
         statement = "SELECT path FROM files WHERE sha256 = ? AND path <> ? AND run = ? AND state IN ('sent', 'sending')"
-        found = self._one(statement, sha256, path, self._run)
-        return str(found[0]) if found else None
+        found = self._one(statement, sha256, stored(path), self._run)
+        return os.fsdecode(found[0]) if found else None
 
     def note(self, entry: Entry) -> None:
-        self._one(NOTE, *(getattr(entry, name) for name in Entry.__slots__), self._run)
+        reason = entry.reason and printable(entry.reason)
+        row = (getattr(entry, name) for name in Entry.__slots__[1:-1])
+        self._one(NOTE, stored(entry.path), *row, reason, self._run)
 
     def counts(self) -> dict[str, int]:
         """Files of this run by state."""
@@ -97,7 +111,7 @@ class Journal:
             self._run,
             limit,
         )
-        return (Entry(*row) for row in rows)
+        return (_entry(row) for row in rows)
 
     def _one(self, statement: str, *values: object) -> tuple[Any, ...]:
         return next(iter(self._all(statement, *values)), ())

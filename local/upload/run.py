@@ -68,11 +68,13 @@ class Run:
         for path, named in files:
             entry, noted = entry_of(path), self._journal.find(path)
             if self._resume and noted is not None and noted.is_of(entry):
-                if noted.state in SETTLED:
+                # Sent, but of what it became nothing was heard yet.
+                unheard = noted.state == "sent" and not noted.image_id
+                if noted.state in SETTLED and not unheard:
                     self.done_before += 1
                     self._progress(noted)
                     continue
-                if noted.state == "sending":
+                if unheard or noted.state == "sending":
                     entry = Entry(path, entry.size, entry.modified_ns, key=noted.key)
             yield entry, named
 

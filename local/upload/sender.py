@@ -1,8 +1,9 @@
 """One file on its way: known already, sent as it is, or through the store where it is large."""
 
+import stat
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 import httpx
 
 from local.upload.client import Api, Refused
-from local.upload.files import digest_and_kind, kind_at
+from local.upload.files import digest_and_kind, kind_at, printable
 from local.upload.journal import Entry, Journal
 
 SMALL_BYTES = 4_000_000
 """What a request to the API carries in any case."""
 POLL_SECONDS, LONGEST_POLL_SECONDS, PATIENCE_SECONDS = 0.5, 5.0, 300.0
+PROCESSING_SECONDS = 30.0
+"""How long a worker waits for processing: others wait for the worker."""
+PROCESSED = ("completed", "failed")
 CREDENTIALS = {401, 403}
 
 
@@ -81,13 +85,13 @@ class Sender:
     def _small(self, entry: Entry) -> str:
         path = Path(entry.path)
         # Read once: a file that is repeated must not have changed.
-        files = {"file": (path.name, path.read_bytes())}
+        files = {"file": (printable(path.name), path.read_bytes())}
         headers = {"Idempotency-Key": entry.key or ""}
         answer = self._api.call("POST", "/images", files=files, data={"tags": self._tags}, headers=headers)
         return str(answer["imageId"])
 
     def _large(self, entry: Entry) -> str:
-        wanted = {"fileName": Path(entry.path).name, "sizeBytes": entry.size, "sha256": entry.sha256}
+        wanted = {"fileName": printable(Path(entry.path).name), "sizeBytes": entry.size, "sha256": entry.sha256}
         headers = {"Idempotency-Key": entry.key or ""}
         upload = self._api.call("POST", "/uploads", json={**wanted, "tags": self._tags}, headers=headers)
         path = upload["links"]["self"].removeprefix("/v1")
@@ -116,18 +120,31 @@ class Sender:
             self._api.send(lambda store, to=part["url"], body=chunk: store.put(to, content=body))  # type: ignore[misc]
 
     def _followed(self, path: str) -> str:
-        """What an upload became; empty where that takes longer than anybody waits. Raises ``Refused``."""
+        """The image or video once its processing is over; empty where that takes longer than anybody waits, and the
+        next run asks again. Raises ``Refused``, also where processing failed."""
+        upload = self._until(path, lambda status: status != "open", PATIENCE_SECONDS)
+        if upload["status"] == "open":
+            return ""
+        if upload["status"] != "ingested":
+            raise _failure(upload, "upload")
+        became = str(upload["links"].get("image") or upload["links"]["video"]).removeprefix("/v1")
+        file = self._until(became, lambda status: status in PROCESSED, PROCESSING_SECONDS)
+        if file["status"] == "failed":
+            raise _failure(file, "file")
+        return str(upload["imageId"] or upload["videoId"]) if file["status"] in PROCESSED else ""
+
+    def _until(self, path: str, over: Callable[[str], bool], patience: float) -> dict[str, Any]:
+        """What is at a path once that is over, or patience is."""
         waited, pause = 0.0, POLL_SECONDS
-        while waited < PATIENCE_SECONDS:
-            found = self._api.call("GET", path)
-            if found["status"] == "ingested":
-                return str(found["imageId"] or found["videoId"])
-            if found["status"] != "open":
-                error = found["error"] or {"code": found["status"], "message": f"the upload is {found['status']}"}
-                raise Refused(error["code"], error["message"])
+        while not over((found := self._api.call("GET", path))["status"]) and waited < patience:
             self._api.wait(pause)
             waited, pause = waited + pause, min(2 * pause, LONGEST_POLL_SECONDS)
-        return ""
+        return found
+
+
+def _failure(found: dict[str, Any], what: str) -> Refused:
+    error = found.get("error") or {"code": found["status"], "message": f"the {what} is {found['status']}"}
+    return Refused(error["code"], error["message"])
 
 
 def is_small_image(entry: Entry) -> bool:
@@ -139,5 +156,8 @@ def entry_of(path: str) -> Entry:
     """A file as it is now; what cannot be looked at has failed."""
     with suppress(OSError):
         found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            # Opening a pipe waits for whoever writes to it.
+            return Entry(path, 0, 0, state="failed", code="not-a-file", reason="neither a file nor a folder")
         return Entry(path, found.st_size, found.st_mtime_ns)
     return Entry(path, 0, 0, state="failed", code="unreadable", reason="no such file, or it may not be read")

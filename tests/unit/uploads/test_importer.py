@@ -281,7 +281,8 @@ def test_a_large_file_and_any_video_goes_to_the_store(
     monkeypatch.setattr(sender, "SMALL_BYTES", small)
     monkeypatch.setattr(sender, "POLL_SECONDS", 0.001)
     parts = dict[str, bytes]()
-    polls = [{"status": "open"}, {"status": "ingested"} | became]
+    links = {"links": {"image": "/v1/images/img_1"}}
+    polls = [{"status": "open"}, {"status": "ingested"} | became | links, {"status": "completed"}]
     size = 64
 
     def answer(request: httpx.Request) -> httpx.Response | None:

@@ -1,0 +1,14 @@
+"""The program: Ctrl-C ends it with 130 also while modules are being imported, which takes seconds."""
+
+import sys
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    try:
+        from local.cli import app
+
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
