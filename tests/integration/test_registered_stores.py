@@ -90,6 +90,14 @@ def test_a_read_that_the_server_denies_is_told_apart_from_its_list(endpoint: str
     assert (found["list"], found["read"]) == ("passed", "archived")
 
 
+def test_keys_that_no_image_may_have_are_not_read(endpoint: str, stores: OpenStores) -> None:
+    s3 = of_account(endpoint, OWNER)
+    s3.create_bucket(Bucket="acme-odd")
+    for key in ("p//double.png", "p/./dot.png", "p/z.png"):
+        s3.put_object(Bucket="acme-odd", Key=key, Body=b"body")
+    assert outcomes(stores, replace(STORE, container="acme-odd", prefix="p/"))["read"] == "passed"
+
+
 def test_every_call_names_the_owner_that_the_bucket_must_have(stores: OpenStores) -> None:
     store = replace(STORE, bucket_owner=STRANGER)
     client, owners = stores.client(store, KEYS), []

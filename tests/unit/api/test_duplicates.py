@@ -155,6 +155,8 @@ def test_a_merge_makes_the_kept_image_answer_for_the_others(world: World, pair: 
             method, f"/v1/images/{one}{path}", json={"tags": []} if method == "PATCH" else None
         )
         assert (answer.status_code, answer.headers["location"]) == (status, f"/v1/images/{other}{path}")
+    by_ids = world.client.post("/v1/search/similar", json={"imageIds": [one, other]})
+    assert (by_ids.status_code, other in by_ids.text) == (200, False)
     assert world.client.get(f"/v1/images/{one}/compare/{other}").headers["location"] == (
         f"/v1/images/{other}/compare/{other}"
     )
