@@ -77,7 +77,11 @@ class FakeDuplicates:
                 if {pair.first_id, pair.second_id} <= live.keys():
                     new = {"verdict": pair.verdict, "evidence": pair.evidence, "model": pair.model}
                     kept[pair.id] = replace(kept.get(pair.id, pair), **new)
-            return [kept[pair.id] for pair in pairs if pair.id in kept]
+            saved = [kept[pair.id] for pair in pairs if pair.id in kept]
+            if saved:
+                now = max(pair.found_at for pair in pairs)
+                self._link(self._kept[tenant.id], self._loose(tenant, saved), now)
+            return saved
 
     def record(self, tenant: Tenant, pair_ids: Collection[str], now: datetime) -> Recorded:
         with self._lock:
@@ -191,6 +195,20 @@ class FakeDuplicates:
                 kept.into[old] = target
                 kept.group_of = {image: target if g == old else g for image, g in kept.group_of.items()}
 
+    def _loose(self, tenant: Tenant, pairs: Iterable[Pair]) -> list[tuple[str, str]]:
+        """What was recorded, is live and yet in no common group."""
+        kept, live = self._kept[tenant.id], self._images.rows(tenant)
+        return [
+            (pair.first_id, pair.second_id)
+            for pair in sorted(pairs, key=lambda pair: (pair.found_at, pair.id))
+            if pair.decision != "not-duplicate"
+            and (pair.recorded_at or pair.decision == "duplicate")
+            and {pair.first_id, pair.second_id} <= live.keys()
+            and (
+                pair.first_id not in kept.group_of or kept.group_of[pair.first_id] != kept.group_of.get(pair.second_id)
+            )
+        ]
+
     @staticmethod
     def _new_group(kept: Kept, now: datetime) -> str:
         made = f"dup_{uuid4().hex}"
@@ -251,6 +269,8 @@ class FakeDuplicates:
                 self._images.amend(tenant, image.id, tags=done.before["tags"], metadata=done.before["metadata"])
             for id_ in revived if image else ():
                 self._decide(kept, [live[done.kept_id], live[id_]], "duplicate", "undo", now)
+            theirs = [pair for pair in kept.pairs.values() if not {pair.first_id, pair.second_id}.isdisjoint(revived)]
+            self._link(kept, self._loose(tenant, theirs), now)
             return kept.merges[merge_id]
 
     def settle(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:

@@ -207,7 +207,7 @@ class Duplicates(Protocol):
     def save(self, tenant: Tenant, pairs: Sequence[Pair]) -> list[Pair]:
         """Keep pairs of live images; what is known of one gets the new evidence and keeps its decision.
 
-        Returns them as they stand now.
+        Returns them as they stand now. Those that were recorded and whose images share no group are grouped again.
         """
 
     def record(self, tenant: Tenant, pair_ids: Collection[str], now: datetime) -> Recorded:
@@ -243,6 +243,7 @@ class Duplicates(Protocol):
     def undo(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:
         """Make merged images live again, and the kept one's tags and metadata what they were unless changed since.
 
+        They are grouped with the kept one, and by all other pairs that were recorded of them.
         A repeat returns the same. None when there is no such merge, it is settled, or its time is over.
         """
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from deeplens.db import grouping
 from deeplens.db.connections import Connections
 from deeplens.db.duplicates import PostgresDuplicates, PostgresMergeDeadlines
 from deeplens.db.images import PostgresImages
@@ -230,6 +231,46 @@ def test_an_undo_leaves_later_changes_alone(library: Library) -> None:
     library.images.amend(library.tenant, A, tags=["mine"], metadata=None)
     assert library.duplicates.undo(library.tenant, done.id, NOON)
     assert library.row(A).tags == ("mine",)
+
+
+def test_undone_merges_of_merges_leave_nobody_without_a_group(library: Library) -> None:
+    library.add(A, B, C)
+    library.record((A, B), (B, C))
+    first, second = merge_of(library, B, C), merge_of(library, A, B)
+    assert library.duplicates.undo(library.tenant, first.id, NOON)
+    assert (library.live(), library.groups()) == ({A, C}, {})
+    assert library.duplicates.undo(library.tenant, second.id, NOON)
+    assert list(library.groups().values()) == [{A, B, C}]
+
+
+def test_an_undo_groups_by_what_was_recorded_when_the_kept_image_is_gone(library: Library) -> None:
+    library.add(A, B, C, D)
+    library.record((A, B), (A, C), (B, C), (A, D), (C, D))
+    library.duplicates.decide(library.tenant, [C, D], "not-duplicate", "usr_1", NOON)
+    done = merge_of(library, A, B, C, D)
+    library.images.bury(library.tenant, A, NOON)
+    assert library.duplicates.undo(library.tenant, done.id, NOON)
+    assert list(library.groups().values()) == [{B, C}]
+
+
+def test_a_pair_that_lost_its_group_is_grouped_when_it_is_found_again(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.add(A, B, C)
+    library.record((A, B), (A, C), (B, C))
+    done = merge_of(library, A, B, C)
+    library.images.bury(library.tenant, A, NOON)
+    # As if from before undone merges were grouped by what was recorded.
+    with monkeypatch.context() as patched:
+        patched.setattr(grouping, "loose", lambda *_, **__: [])
+        patched.setattr(FakeDuplicates, "_loose", lambda *_: [])
+        assert library.duplicates.undo(library.tenant, done.id, NOON)
+        assert library.groups() == {}
+    library.duplicates.save(library.tenant, [library.found(B, C)])
+    assert list(library.groups().values()) == [{B, C}]
+    library.duplicates.decide(library.tenant, [B, C], "not-duplicate", "usr_1", NOON)
+    library.duplicates.save(library.tenant, [library.found(B, C)])
+    assert library.groups() == {}
 
 
 def test_a_settled_merge_cannot_be_undone(library: Library) -> None:

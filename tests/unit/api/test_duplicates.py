@@ -112,7 +112,13 @@ def test_a_decision_ends_a_group_and_names_who_decided(world: World, pair: tuple
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"decision": "maybe"}, {"decision": "duplicate", "imageIds": ["img_a"]}, {"decision": "duplicate", "x": 1}],
+    [
+        {},
+        {"decision": "maybe"},
+        {"decision": "duplicate", "imageIds": ["img_a"]},
+        {"decision": "duplicate", "imageIds": ["img_a", "img_a"]},
+        {"decision": "duplicate", "x": 1},
+    ],
 )
 def test_decisions_that_say_nothing_are_refused(world: World, pair: tuple[str, str, str], body: dict[str, Any]) -> None:
     assert world.client.post(f"/v1/duplicates/{pair[0]}/decision", json=body).status_code == 422

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from deeplens.contracts.api import AT, ID, SUMMARY, ApiModel, ImageSummary, example
 from deeplens.contracts.search import MatchLabel
@@ -96,13 +96,21 @@ class ImageComparison(EvidenceView):
     decided_by: str | None = None
 
 
+def once_each(ids: list[str]) -> list[str]:
+    if len(set(ids)) < len(ids):
+        raise ValueError("every image at most once")
+    return ids
+
+
 class DecisionRequest(ApiModel):
     """A decision on every pair among ``imageIds``, or among all images of the group."""
 
     model_config = ConfigDict(extra="forbid", **example({"decision": "not-duplicate", "imageIds": [ID, OTHER_ID]}))
 
     decision: Decision
-    image_ids: list[ImageId] | None = Field(default=None, min_length=2, max_length=MOST_DECIDED)
+    image_ids: Annotated[list[ImageId], AfterValidator(once_each)] | None = Field(
+        default=None, min_length=2, max_length=MOST_DECIDED, json_schema_extra={"uniqueItems": True}
+    )
 
 
 class Decided(ApiModel):

@@ -145,7 +145,15 @@ class PostgresDuplicates:
             for pair in pairs
         ]
         with self._opened(tenant) as connection:
-            return [_pair(row) for row in connection.execute(SAVE, [as_jsonb(given)])]
+            saved = [_pair(row) for row in connection.execute(SAVE, [as_jsonb(given)])]
+            known = [pair.id for pair in saved if pair.recorded_at or pair.decision == "duplicate"]
+            if known and grouping.loose(connection, pair_ids=known):
+                with connection.transaction():
+                    grouping.lock(connection, tenant)
+                    # Looked up again, as others may have grouped and merged until the lock was free.
+                    again = grouping.loose(connection, pair_ids=known)
+                    grouping.link(connection, again, max(pair.found_at for pair in pairs))
+        return saved
 
     def record(self, tenant: Tenant, pair_ids: Collection[str], now: datetime) -> Recorded:
         with self._locked(tenant) as connection:

@@ -44,6 +44,16 @@ SELECT first_id, second_id FROM duplicate_pairs
 WHERE first_id = ANY(%(ids)s) AND second_id = ANY(%(ids)s) AND decision IS DISTINCT FROM 'not-duplicate'
   AND (recorded_at IS NOT NULL OR decision = 'duplicate')
 """
+LOOSE = """
+SELECT p.first_id, p.second_id FROM duplicate_pairs p
+WHERE (p.id = ANY(%(pairs)s) OR p.first_id = ANY(%(images)s) OR p.second_id = ANY(%(images)s))
+  AND p.decision IS DISTINCT FROM 'not-duplicate' AND (p.recorded_at IS NOT NULL OR p.decision = 'duplicate')
+  AND NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = p.first_id OR d.image_id = p.second_id)
+  AND NOT EXISTS (
+    SELECT FROM duplicate_members a JOIN duplicate_members b ON b.group_id = a.group_id
+    WHERE a.image_id = p.first_id AND b.image_id = p.second_id)
+ORDER BY p.found_at, p.id
+"""
 DECIDE = """
 INSERT INTO duplicate_pairs (id, first_id, second_id, evidence, model, found_at, decision, decided_at, decided_by)
 SELECT d.id, d.first_id, d.second_id, d.evidence, '', %(now)s, %(decision)s, %(now)s, %(by)s
@@ -74,6 +84,14 @@ def link(connection: Connection, links: Sequence[tuple[str, str]], now: datetime
     connection.execute(ABSORB, _columns(moved))
     connection.execute(PLACE, _columns(placed))
     connection.execute(RECOUNT, [[*(target for target, _ in targets), *(old for old, _ in moved)]])
+
+
+def loose(
+    connection: Connection, *, pair_ids: Collection[str] = (), image_ids: Collection[str] = ()
+) -> list[tuple[str, str]]:
+    """Of these pairs and those of these images: what was recorded, is live and yet in no common group."""
+    found = connection.execute(LOOSE, {"pairs": list(pair_ids), "images": list(image_ids)})
+    return [(row["first_id"], row["second_id"]) for row in found]
 
 
 def decide(connection: Connection, images: Sequence[ImageRecord], decision: Decision, by: str, now: datetime) -> None:

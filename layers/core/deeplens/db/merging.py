@@ -154,6 +154,8 @@ def undo(connection: Connection, merge_id: str, now: datetime) -> Merge | None:
     for image_id in revived:
         if done.kept_id in images:
             grouping.decide(connection, [images[done.kept_id], images[image_id]], "duplicate", "undo", now)
+    # The kept one may be gone or merged itself by now: what else was recorded of them holds their groups together.
+    grouping.link(connection, grouping.loose(connection, image_ids=revived), now)
     return replace(done, state="undone")
 
 
