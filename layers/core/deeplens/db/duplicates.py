@@ -11,7 +11,7 @@ import psycopg
 
 from deeplens.db import grouping, merging
 from deeplens.db.connections import Connection, Connections
-from deeplens.db.images import COLUMNS, LIVE, NAMES
+from deeplens.db.images import COLUMNS, LIVE, NAMES, record_of
 from deeplens.db.values import as_jsonb, as_text
 from deeplens.domain import Step, Tenant
 from deeplens.duplicates import REPEATED_WITHIN, Decision, Evidence, Group, Merge, Pair, Recorded, pair_id
@@ -269,7 +269,7 @@ def _filled(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Grou
     """Groups with their live members and the pairs among these, two statements for all."""
     members = defaultdict(list)
     for row in connection.execute(MEMBERS, [[row["id"] for row in rows]]):
-        members[row["group_id"]].append(merging.record(row))
+        members[row["group_id"]].append(record_of(row))
     ids = [image.id for group in members.values() for image in group]
     pairs = [_pair(row) for row in connection.execute(PAIRS_AMONG, {"ids": ids})]
     group_of = {image.id: group_id for group_id, images in members.items() for image in images}

@@ -7,9 +7,9 @@ from typing import Any
 
 from deeplens.db import grouping
 from deeplens.db.connections import Connection
-from deeplens.db.images import COLUMNS, LIVE, NAMES
+from deeplens.db.images import COLUMNS, LIVE, record_of
 from deeplens.db.values import as_jsonb, as_text
-from deeplens.domain import ImageRecord, Step, Tenant
+from deeplens.domain import ImageRecord, Tenant
 from deeplens.duplicates import Merge, Pair, in_order, merge_id_of, pair_id, undo_until, united
 
 ROWS = f"SELECT {COLUMNS} FROM images WHERE id = ANY(%s) AND {LIVE} ORDER BY id FOR NO KEY UPDATE"  # noqa: S608
@@ -54,12 +54,7 @@ RETURNING {MERGE_COLUMNS}
 
 def rows_of(connection: Connection, image_ids: Sequence[str]) -> dict[str, ImageRecord]:
     """Live images, locked until the transaction ends."""
-    return {row["id"]: record(row) for row in connection.execute(ROWS, [list(image_ids)])}
-
-
-def record(row: dict[str, Any]) -> ImageRecord:
-    columns = {name: row[name] for name in NAMES}
-    return ImageRecord(**{**columns, "step": Step(row["step"]), "tags": tuple(row["tags"])})
+    return {row["id"]: record_of(row) for row in connection.execute(ROWS, [list(image_ids)])}
 
 
 def merge(connection: Connection, wanted: Merge) -> Merge | None:
