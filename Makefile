@@ -41,7 +41,7 @@ check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, template
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict layers/core/deeplens
 	$(BIN)/mypy local functions/inference_endpoint
-	$(BIN)/python -m pytest $(addprefix tests/unit/test_,imports.py flow.py layers.py size.py)
+	$(BIN)/python -m pytest $(addprefix tests/unit/repository/test_,imports.py flow.py layers.py size.py)
 	$(SAM) validate --lint
 	$(BIN)/python -m local.checks.template
 

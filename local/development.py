@@ -1,11 +1,11 @@
 """What only the local stack has: a client, a user and Swagger UI's client whose secrets stand in the documentation."""
 
-from deeplens.auth.api_keys import digest
-from deeplens.auth.scopes import API_SCOPES, SCOPES
-from deeplens.bootstrap import Parts
+from deeplens.access.api_keys import digest
+from deeplens.access.scopes import API_SCOPES, SCOPES
+from deeplens.bootstrap.parts import Parts
 from deeplens.identity.client import Client
 from deeplens.identity.development import CLIENT, EMAIL, PASSWORD, SECRET, SWAGGER
-from deeplens.identity.domain import User
+from deeplens.identity.model import User
 
 USER_ID = "usr_development"
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from deeplens.bootstrap import Parts
-from deeplens.dead_letters import KeptLetter, LetterFilter, LetterState
+from deeplens.bootstrap.parts import Parts
 from deeplens.errors import DeepLensError
+from deeplens.failures.model import KeptLetter, LetterFilter, LetterState
 from rich.table import Table
 
 from local.operate import current_parts
@@ -53,7 +53,7 @@ def list_letters(
 @app.command()
 def show(letter_id: Annotated[str, typer.Argument(help="dlq_…")]) -> None:
     """Print one dead letter with its event, as JSON."""
-    from deeplens.api.admin_letters import detail
+    from deeplens.failures.routes import detail
 
     typer.echo(json.dumps(detail(_one(current_parts(), letter_id)).model_dump(mode="json", by_alias=True), indent=2))
 
@@ -74,7 +74,7 @@ def replay(
     ] = False,
 ) -> None:
     """Send dead letters' records to their topics again."""
-    from deeplens.api.admin_letters import replay_of
+    from deeplens.failures.routes import replay_of
 
     if not (ids or tenant or code or stage or hours):
         raise _failed("name letters, or choose some with --tenant, --code, --stage or --hours")

@@ -3,9 +3,9 @@
 from typing import Annotated
 
 import typer
-from deeplens.api.start_maintenance import StartMaintenance
 from deeplens.errors import ApiError, DeepLensError
-from deeplens.maintenance import MaintenanceRun
+from deeplens.maintenance.model import MaintenanceRun
+from deeplens.maintenance.start import StartMaintenance
 from rich.table import Table
 
 from local.operate import current_parts

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from deeplens.auth.scopes import ADMIN, READ, WRITE
-from deeplens.bootstrap import Parts
-from deeplens.built_in import BUILT_IN_MODEL
-from deeplens.domain import ModelRef
+from deeplens.access.scopes import ADMIN, READ, WRITE
+from deeplens.bootstrap.parts import Parts
+from deeplens.embedding.built_in import BUILT_IN_MODEL
+from deeplens.embedding.model import ModelRef
 from deeplens.errors import DeepLensError
+from deeplens.provisioning.provision import behind, migrate_platform, migrate_tenants
 from deeplens.settings import Settings
-from deeplens.tenants import behind, migrate_platform, migrate_tenants
 from rich.progress import Progress
 
 from local.config import LocalConfig

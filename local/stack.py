@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deeplens.bootstrap import Parts
+from deeplens.bootstrap.parts import Parts
 from deeplens.kafka.topics_admin import create_topics
+from deeplens.provisioning.provision import migrate_platform, migrate_tenants
 from deeplens.settings import Settings
-from deeplens.tenants import migrate_platform, migrate_tenants
 
 from local.config import LocalConfig
 from local.development import seed

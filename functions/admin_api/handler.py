@@ -1,7 +1,7 @@
 """HTTP → look after tenants → deeplens.images.maintenance"""
 
-from deeplens.api.admin_app import create_admin_app
-from deeplens.bootstrap import parts
+from deeplens.bootstrap.admin_api import create_admin_app
+from deeplens.bootstrap.handlers import parts
 from mangum import Mangum
 
 TEXT = ["text/", "application/json", "application/problem+json"]

@@ -1,6 +1,6 @@
 """HTTP → sign in, tokens, keys"""
 
-from deeplens.bootstrap import parts
+from deeplens.bootstrap.handlers import parts
 from deeplens.identity.app import create_identity_app
 from mangum import Mangum
 

@@ -1,6 +1,6 @@
 """deeplens.duplicates.found → group, merge, tell → deeplens.tenant.notifications"""
 
-from deeplens.bootstrap import pipeline_handler
-from deeplens.pipeline.record_duplicates import RecordDuplicates
+from deeplens.bootstrap.handlers import pipeline_handler
+from deeplens.duplicates.record import RecordDuplicates
 
 handler = pipeline_handler(RecordDuplicates)

@@ -1,6 +1,6 @@
 """deeplens.processing.completed → find duplicates → deeplens.duplicates.found"""
 
-from deeplens.bootstrap import pipeline_handler
-from deeplens.pipeline.detect_duplicates import DetectDuplicates
+from deeplens.bootstrap.handlers import pipeline_handler
+from deeplens.duplicates.detect import DetectDuplicates
 
 handler = pipeline_handler(DetectDuplicates)

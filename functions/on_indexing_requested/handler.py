@@ -1,6 +1,6 @@
 """deeplens.vectors.indexing → index → deeplens.processing.completed"""
 
-from deeplens.bootstrap import pipeline_handler
+from deeplens.bootstrap.handlers import pipeline_handler
 from deeplens.pipeline.index import Index
 
 handler = pipeline_handler(Index)

@@ -1,6 +1,6 @@
 """the object queue ← a bucket's notification → ingest → deeplens.images.uploaded"""
 
-from deeplens.bootstrap import pipeline_handler
-from deeplens.pipeline.ingest import Ingest
+from deeplens.bootstrap.handlers import pipeline_handler
+from deeplens.uploads.ingest import Ingest
 
 handler = pipeline_handler(Ingest)

@@ -1,6 +1,6 @@
 """deeplens.processing.completed → complete → deeplens.tenant.usage"""
 
-from deeplens.bootstrap import pipeline_handler
+from deeplens.bootstrap.handlers import pipeline_handler
 from deeplens.pipeline.complete import Complete
 
 handler = pipeline_handler(Complete)

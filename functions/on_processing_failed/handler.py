@@ -1,6 +1,6 @@
 """deeplens.processing.failed → fail → the delay queue, or deeplens.processing.deadletter"""
 
-from deeplens.bootstrap import pipeline_handler
-from deeplens.pipeline.fail import Fail
+from deeplens.bootstrap.handlers import pipeline_handler
+from deeplens.failures.fail import Fail
 
 handler = pipeline_handler(Fail)

@@ -1,6 +1,6 @@
 """the delay queue → send_again → the topic that the record failed on"""
 
-from deeplens.bootstrap import pipeline_handler
-from deeplens.pipeline.send_again import SendAgain
+from deeplens.bootstrap.handlers import pipeline_handler
+from deeplens.failures.send_again import SendAgain
 
 handler = pipeline_handler(SendAgain)

@@ -1,6 +1,6 @@
 """deeplens.tenant.notifications → notify"""
 
-from deeplens.bootstrap import pipeline_handler
-from deeplens.pipeline.notify import Notify
+from deeplens.bootstrap.handlers import pipeline_handler
+from deeplens.webhooks.notify import Notify
 
 handler = pipeline_handler(Notify)

@@ -1,6 +1,6 @@
 """deeplens.tenant.usage → meter"""
 
-from deeplens.bootstrap import pipeline_handler
-from deeplens.pipeline.meter import Meter
+from deeplens.bootstrap.handlers import pipeline_handler
+from deeplens.usage.meter import Meter
 
 handler = pipeline_handler(Meter)

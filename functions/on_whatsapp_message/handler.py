@@ -1,6 +1,6 @@
 """whatsapp-ready-messages → converse"""
 
-from deeplens.bootstrap import pipeline_handler
-from deeplens.pipeline.converse import Converse
+from deeplens.bootstrap.handlers import pipeline_handler
+from deeplens.whatsapp.converse import Converse
 
 handler = pipeline_handler(Converse)

@@ -1,7 +1,7 @@
 """HTTP → upload, look, search → deeplens.images.uploaded, deeplens.images.maintenance"""
 
-from deeplens.api.app import create_app
-from deeplens.bootstrap import parts
+from deeplens.bootstrap.handlers import parts
+from deeplens.bootstrap.search_api import create_app
 from mangum import Mangum
 
 TEXT = ["text/", "application/json", "application/problem+json"]

@@ -1,7 +1,7 @@
 """HTTP → verify and queue WhatsApp's messages → whatsapp-ready-messages"""
 
-from deeplens.api.whatsapp_app import create_whatsapp_app
-from deeplens.bootstrap import parts
+from deeplens.bootstrap.handlers import parts
+from deeplens.whatsapp.app import create_whatsapp_app
 from mangum import Mangum
 
 TEXT = ["text/", "application/json", "application/problem+json"]

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from deeplens.inference.wire import HEADER_LENGTH
+from deeplens.embedding.wire import HEADER_LENGTH
 
 BUSY = 429
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import imagehash
 import numpy as np
-from deeplens.domain import ImageRecord, Step, Thresholds
-from deeplens.duplicates import NEAR_BITS, Evidence, evidence_of, verdict_of
+from deeplens.duplicates.model import NEAR_BITS, Evidence, evidence_of, verdict_of
+from deeplens.embedding.model import Thresholds
+from deeplens.images.model import ImageRecord, Step
 from deeplens.imaging import Limits, perceptual_hash, standardise
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from rich.progress import track

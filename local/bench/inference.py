@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from deeplens.inference.wire import encode_request
+from deeplens.embedding.wire import encode_request
 from rich.progress import Progress
 from rich.table import Table
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx
 import numpy as np
-from deeplens.api.ids import new_image_id
-from deeplens.api.uploads import AcceptUpload, Upload
-from deeplens.domain import Tenant
-from deeplens.limits import UNLIMITED
+from deeplens.common.ids import new_image_id
+from deeplens.tenants.limits import UNLIMITED
+from deeplens.tenants.model import Tenant
+from deeplens.uploads.accept_form import AcceptUpload, Upload
 from rich.progress import Progress
 
 from local.bench.stack import Bench, bench_stack

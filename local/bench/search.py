@@ -5,8 +5,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-from deeplens.domain import NewImage, Point, StageResult, Step
-from deeplens.vectors.payload import payload_of
+from deeplens.images.model import NewImage, StageResult, Step
+from deeplens.images.payload import payload_of
+from deeplens.vectors.ports import Point
 from rich.progress import track
 
 from local.bench.stack import Bench, bench_stack

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from deeplens.bootstrap import Parts
-from deeplens.domain import Tenant
+from deeplens.bootstrap.parts import Parts
+from deeplens.tenants.model import Tenant
 
 from local.config import LocalConfig
 from local.screen import console

@@ -11,13 +11,13 @@ from pathlib import Path
 import av
 from av.filter import Graph
 from deeplens.storage.directory import DirectoryStore
-from deeplens.video.frames import frames_of
-from deeplens.video.limits import VideoLimits
-from deeplens.video.media import Patience
-from deeplens.video.plan import plan_segments
-from deeplens.video.probe import poster, probe
-from deeplens.video.ranged import RangedFile
-from deeplens.videos import VideoSettings
+from deeplens.tenants.video_settings import VideoSettings
+from deeplens.videos.decoding.frames import frames_of
+from deeplens.videos.decoding.limits import VideoLimits
+from deeplens.videos.decoding.media import Patience
+from deeplens.videos.decoding.plan import plan_segments
+from deeplens.videos.decoding.probe import poster, probe
+from deeplens.videos.decoding.ranged import RangedFile
 
 from local.screen import console
 

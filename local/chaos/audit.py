@@ -5,14 +5,16 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from deeplens.bootstrap import Parts
-from deeplens.dead_letters import KeptLetter, LetterFilter, refusal
-from deeplens.domain import ImageRecord, Step, Tenant
-from deeplens.maintenance import IndexedPoint, MaintenanceRun
-from deeplens.pipeline.keys import derived_keys
-from deeplens.pipeline.sweep import Sweep
-from deeplens.topics import TOPICS
-from deeplens.vectors.payload import point_id
+from deeplens.bootstrap.parts import Parts
+from deeplens.events.topics import TOPICS
+from deeplens.failures.model import KeptLetter, LetterFilter, refusal
+from deeplens.images.keys import derived_keys
+from deeplens.images.model import ImageRecord, Step
+from deeplens.maintenance.model import MaintenanceRun
+from deeplens.maintenance.sweep import Sweep
+from deeplens.tenants.model import Tenant
+from deeplens.vectors.filters import point_id
+from deeplens.vectors.ports import IndexedPoint
 
 PAGE = 500
 

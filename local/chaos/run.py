@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-from deeplens.api.ids import keyed_image_id
-from deeplens.bootstrap import Parts
-from deeplens.domain import Step, Tenant
+from deeplens.bootstrap.parts import Parts
+from deeplens.common.ids import keyed_image_id
 from deeplens.errors import DeepLensError
+from deeplens.images.model import Step
+from deeplens.tenants.model import Tenant
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from local.chaos.audit import Audit, Expected, audit, metered_of, rows_of

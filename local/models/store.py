@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 from botocore.exceptions import BotoCoreError, ClientError
-from deeplens.aws import client
+from deeplens.aws.clients import client
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 from rich.progress import Progress

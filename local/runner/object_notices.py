@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from deeplens.direct_uploads import Place
 from deeplens.errors import QueueUnavailable
-from deeplens.sqs.object_queue import SqsObjectQueue
+from deeplens.events.bucket import Place
+from deeplens.uploads.queue import SqsObjectQueue
 
 
 class ObjectNotices:

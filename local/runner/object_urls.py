@@ -9,10 +9,10 @@ from tempfile import SpooledTemporaryFile
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from deeplens.direct_uploads import PREFIX as UPLOADS
-from deeplens.direct_uploads import Place
 from deeplens.errors import DependencyUnavailable, PipelineError
+from deeplens.events.bucket import Place
 from deeplens.storage.directory import DirectoryStore
+from deeplens.storage.ports import PREFIX as UPLOADS
 from deeplens.storage.signing import PREFIX, verify
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deeplens.topics import TOPICS
+from deeplens.events.topics import TOPICS
 
 from local.runner.destination import FailureDestination
 from local.runner.http_gateway import HttpGateway, Route

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import confluent_kafka
-from deeplens.topics import TOPICS
+from deeplens.events.topics import TOPICS
 
 NOTICE = "NOTICE: Java 17 or Maven is missing: this is an in-memory broker that forgets everything when it stops."
 

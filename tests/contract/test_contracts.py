@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deeplens.contracts import events
-from deeplens.topics import TOPICS, topic_of
+from deeplens.events.failures import ProcessingFailed
+from deeplens.events.images import ImageUploaded, VectorIndexingRequested
+from deeplens.events.maintenance import ImageMaintenance
+from deeplens.events.topics import TOPICS, topic_of
 from pydantic import ValidationError
 
 HERE = Path(__file__).parent
@@ -140,7 +142,7 @@ def test_keys_hold_the_events_of_one_image_together(name: str, key: str) -> None
 )
 def test_values_that_could_leave_a_tenant_do_not_parse(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        events.ImageUploaded.model_validate({**payload("deeplens.images.uploaded"), **change})
+        ImageUploaded.model_validate({**payload("deeplens.images.uploaded"), **change})
 
 
 @pytest.mark.parametrize("value", [b'{"vectors": [NaN]}', b'{"vectors": [1e999]}'])
@@ -148,13 +150,13 @@ def test_vectors_are_finite(value: bytes) -> None:
     golden = payload("deeplens.vectors.indexing")
     body = json.dumps({k: v for k, v in golden.items() if k != "vectors"})[:-1] + ", " + value.decode()[1:]
     with pytest.raises(ValidationError):
-        events.VectorIndexingRequested.model_validate_json(body)
+        VectorIndexingRequested.model_validate_json(body)
 
 
 def test_only_images_must_name_an_image_in_failures_and_maintenance() -> None:
     failed = {k: v for k, v in payload("deeplens.processing.failed").items() if k != "imageId"}
-    assert events.ProcessingFailed.model_validate({**failed, "subject": "record"}).image_id is None
+    assert ProcessingFailed.model_validate({**failed, "subject": "record"}).image_id is None
     with pytest.raises(ValidationError):
-        events.ProcessingFailed.model_validate(failed)
+        ProcessingFailed.model_validate(failed)
     maintenance = {k: v for k, v in payload("deeplens.images.maintenance").items() if k != "imageId"}
-    assert events.ImageMaintenance.model_validate({**maintenance, "subject": "tenant"}).image_id is None
+    assert ImageMaintenance.model_validate({**maintenance, "subject": "tenant"}).image_id is None

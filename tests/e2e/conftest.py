@@ -14,16 +14,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from deeplens import aws
-from deeplens.bootstrap import Parts
-from deeplens.domain import Tenant
+from deeplens.aws import clients as aws
+from deeplens.bootstrap.parts import Parts
 from deeplens.settings import settings
+from deeplens.tenants.model import Tenant
 from PIL import Image
 
 from local.config import LocalConfig
 from local.stack import Stack
-from tests.e2e.endpoint import Endpoint, serving
 from tests.fakes.graph import ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN, GraphDouble, graph_double
+from tests.harness.webhook_endpoint import Endpoint, serving
 
 DEADLINE_SECONDS = 90
 

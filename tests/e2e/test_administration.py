@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from deeplens.auth.scopes import ADMIN
-from deeplens.bootstrap import Parts
-from deeplens.db.connections import connect
-from deeplens.domain import Tenant
-from deeplens.lifecycle import BUDGET_SECONDS, TenantLifecycle
+from deeplens.access.scopes import ADMIN
+from deeplens.bootstrap.parts import Parts
+from deeplens.database.connections import connect
+from deeplens.provisioning.lifecycle import BUDGET_SECONDS, TenantLifecycle
+from deeplens.tenants.model import Tenant
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, picture

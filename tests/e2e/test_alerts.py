@@ -2,7 +2,7 @@
 
 import json
 
-from deeplens.aws import client as aws
+from deeplens.aws.clients import client as aws
 
 from local.runner.queues import create_queues, topic_values
 from local.services.localstack import REGION

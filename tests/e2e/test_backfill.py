@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from deeplens.auth.scopes import ADMIN
-from deeplens.bootstrap import Parts
-from deeplens.db.connections import connect
-from deeplens.db.directory import database_url
+from deeplens.access.scopes import ADMIN
+from deeplens.bootstrap.parts import Parts
+from deeplens.database.connections import connect
+from deeplens.database.credentials import database_url
 from PIL import Image
 
 from local.stack import Stack

@@ -9,13 +9,13 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from deeplens.auth.api_keys import digest, new_key
-from deeplens.auth.scopes import ADMIN, READ, WRITE
-from deeplens.bootstrap import Parts
+from deeplens.access.api_keys import digest, new_key
+from deeplens.access.scopes import ADMIN, READ, WRITE
+from deeplens.bootstrap.parts import Parts
 
 from local.stack import Stack
 from tests.e2e.conftest import eventually, new_client, picture
-from tests.unit.video.films import film
+from tests.harness.films import film
 
 DOCUMENTS = ("/v1/openapi.json", "/v1/admin/openapi.json", "/connect/openapi.json")
 MARK = "sunflower7731"

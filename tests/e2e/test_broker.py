@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 from confluent_kafka import Producer
-from deeplens.topics import TOPICS, Topic
+from deeplens.events.topics import TOPICS, Topic
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, picture

@@ -6,15 +6,15 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from deeplens.api.uploads import AcceptUpload, Upload
-from deeplens.bootstrap import Parts
-from deeplens.domain import ImageRecord, Step
-from deeplens.faults import FaultyParts
-from deeplens.limits import UNLIMITED
-from deeplens.maintenance import MaintenanceRun
-from deeplens.pipeline.keys import derived_keys, original_key
-from deeplens.pipeline.sweep import Sweep
+from deeplens.bootstrap.faults import FaultyParts
+from deeplens.bootstrap.parts import Parts
+from deeplens.images.keys import derived_keys, original_key
+from deeplens.images.model import ImageRecord, Step
+from deeplens.maintenance.model import MaintenanceRun
+from deeplens.maintenance.sweep import Sweep
 from deeplens.settings import Settings
+from deeplens.tenants.limits import UNLIMITED
+from deeplens.uploads.accept_form import AcceptUpload, Upload
 
 from local.chaos.run import Options, chaos_stack, strike_and_check
 from local.runner.schedule_source import schedule_event

@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from deeplens.bootstrap import Parts
-from deeplens.limits import ResourceLimits
+from deeplens.bootstrap.parts import Parts
+from deeplens.tenants.limits import ResourceLimits
 from PIL import Image
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
-from tests.unit.video.films import film
+from tests.harness.films import film
 
 ENDED = ("ingested", "failed")
 

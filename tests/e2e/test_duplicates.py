@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.auth.scopes import ADMIN
-from deeplens.bootstrap import Parts
-from deeplens.domain import Tombstone
+from deeplens.access.scopes import ADMIN
+from deeplens.bootstrap.parts import Parts
+from deeplens.images.model import Tombstone
 from PIL import Image, ImageOps
 
 from local.stack import Stack

@@ -2,8 +2,8 @@
 
 import httpx
 import pytest
-from deeplens.bootstrap import Parts
-from deeplens.limits import ResourceLimits
+from deeplens.bootstrap.parts import Parts
+from deeplens.tenants.limits import ResourceLimits
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture

@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.auth.scopes import ADMIN
-from deeplens.bootstrap import Parts
-from deeplens.db.connections import connect
-from deeplens.db.directory import database_url
-from deeplens.domain import Point
-from deeplens.pipeline.keys import processed_key
+from deeplens.access.scopes import ADMIN
+from deeplens.bootstrap.parts import Parts
+from deeplens.database.connections import connect
+from deeplens.database.credentials import database_url
+from deeplens.images.keys import processed_key
+from deeplens.vectors.ports import Point
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 import schemathesis
-from deeplens.auth.scopes import ADMIN, READ, WRITE
-from deeplens.bootstrap import Parts
+from deeplens.access.scopes import ADMIN, READ, WRITE
+from deeplens.bootstrap.parts import Parts
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (

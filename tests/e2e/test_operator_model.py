@@ -4,14 +4,14 @@ from pathlib import Path
 
 import httpx
 import pytest
-from deeplens.bootstrap import Parts
-from deeplens.ports import ObjectStore
+from deeplens.bootstrap.parts import Parts
+from deeplens.storage.ports import ObjectStore
 
 from local.models import store
 from local.operate import served_model
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
-from tests.unit.models.test_models_cli import SmallClip, small_clip  # noqa: F401
+from tests.unit.local.models.test_cli import SmallClip, small_clip  # noqa: F401
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import httpx
 import psutil
 import pytest
-from deeplens.bootstrap import Parts
+from deeplens.bootstrap.parts import Parts
 
 from local.services.process import ChildService
 from local.stack import Stack

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
-from deeplens.aws import client as aws
-from deeplens.topics import TOPICS
-from deeplens.webhooks import Webhook
+from deeplens.aws.clients import client as aws
+from deeplens.events.topics import TOPICS
+from deeplens.webhooks.model import Webhook
 
 from local.runner.template import KafkaEvent
 from local.stack import Stack, quiet
 from tests.e2e.conftest import TenantClient, eventually, new_client, own_clients, picture, running_stack
-from tests.e2e.endpoint import Endpoint, serving
+from tests.harness.webhook_endpoint import Endpoint, serving
 
 PLATFORM = {
     "pending_images": "",

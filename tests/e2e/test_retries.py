@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.auth.scopes import ADMIN
-from deeplens.aws import client
-from deeplens.bootstrap import Parts
-from deeplens.contracts.events import ImageUploaded
-from deeplens.domain import NewImage
-from deeplens.outgoing import OutgoingMessage
+from deeplens.access.scopes import ADMIN
+from deeplens.aws.clients import client
+from deeplens.bootstrap.parts import Parts
+from deeplens.common.outgoing import OutgoingMessage
+from deeplens.events.images import ImageUploaded
+from deeplens.images.model import NewImage
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, picture

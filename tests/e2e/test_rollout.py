@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.bootstrap import Parts
-from deeplens.domain import ModelRef
+from deeplens.bootstrap.parts import Parts
+from deeplens.embedding.model import ModelRef
 
 from local.runner.schedule_source import schedule_event
 from local.stack import Stack

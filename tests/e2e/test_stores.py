@@ -10,13 +10,13 @@ import boto3
 import httpx
 import pytest
 from azure.storage.blob import ContainerClient
-from deeplens.auth.scopes import ADMIN
-from deeplens.bootstrap import Parts
+from deeplens.access.scopes import ADMIN
+from deeplens.bootstrap.parts import Parts
 
 from local.stack import Stack
-from tests.azurite import ACCOUNT, KEY, azurite
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
-from tests.unit.video.films import film
+from tests.harness.azurite import ACCOUNT, KEY, azurite
+from tests.harness.films import film
 
 SECRET = "sunflower7731sunflower7731"
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from deeplens.bootstrap import Parts
+from deeplens.bootstrap.parts import Parts
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture

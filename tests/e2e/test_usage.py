@@ -10,15 +10,15 @@ from uuid import uuid4
 import httpx
 import pytest
 from confluent_kafka import Consumer, Message, Producer
-from deeplens.auth.scopes import ADMIN
-from deeplens.bootstrap import Parts
-from deeplens.limits import ResourceLimits
-from deeplens.topics import TENANT_USAGE
+from deeplens.access.scopes import ADMIN
+from deeplens.bootstrap.parts import Parts
+from deeplens.events.topics import TENANT_USAGE
+from deeplens.tenants.limits import ResourceLimits
 
 from local.runner.schedule_source import schedule_event
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
-from tests.e2e.endpoint import Endpoint
+from tests.harness.webhook_endpoint import Endpoint
 
 TENANT = "tenant_metered"
 

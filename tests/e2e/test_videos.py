@@ -5,17 +5,17 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.auth.scopes import ADMIN
-from deeplens.bootstrap import Parts
-from deeplens.contracts.events import VideoUploaded
-from deeplens.outgoing import OutgoingMessage
-from deeplens.pipeline.accept_video import AcceptVideo
-from deeplens.videos import NewVideo
+from deeplens.access.scopes import ADMIN
+from deeplens.bootstrap.parts import Parts
+from deeplens.common.outgoing import OutgoingMessage
+from deeplens.events.videos import VideoUploaded
+from deeplens.videos.accept import AcceptVideo
+from deeplens.videos.model import NewVideo
 from PIL import Image
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
-from tests.unit.video.films import encrypted, film_of, sound
+from tests.harness.films import encrypted, film_of, sound
 
 SCENES = 4
 SECONDS = 3

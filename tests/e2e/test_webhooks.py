@@ -5,12 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.auth.scopes import ADMIN
-from deeplens.bootstrap import Parts
+from deeplens.access.scopes import ADMIN
+from deeplens.bootstrap.parts import Parts
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
-from tests.e2e.endpoint import Endpoint
+from tests.harness.webhook_endpoint import Endpoint
 
 TENANT = "tenant_listening"
 WEBHOOKS = f"/tenants/{TENANT}/webhooks"

@@ -6,13 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.auth.scopes import ADMIN
-from deeplens.bootstrap import Parts
+from deeplens.access.scopes import ADMIN
+from deeplens.bootstrap.parts import Parts
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.fakes.graph import VERIFY_TOKEN, GraphDouble, signed
-from tests.unit.video.films import film
+from tests.harness.films import film
 
 TENANT, NEIGHBOUR = "tenant_chatting", "tenant_chatting_too"
 WEBHOOK = "/v1/whatsapp/webhook"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from deeplens.alerts import Alert, Digest
+from deeplens.alerts.model import Alert, Digest
 
-from tests.fakes.letters import FakeDeadLetters
+from tests.fakes.failures import FakeDeadLetters
 from tests.fakes.maintenance import FakeMaintenanceRuns
 
 

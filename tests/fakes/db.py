@@ -7,26 +7,26 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deeplens.auth.api_keys import digest, new_key, split_key
-from deeplens.auth.principal import Principal
-from deeplens.auth.scopes import READ, WRITE, checked_scopes
-from deeplens.contracts.events import ImageUploaded
-from deeplens.db.directory import WANTED_BY_CHATS
-from deeplens.domain import (
+from deeplens.access.api_keys import digest, new_key, split_key
+from deeplens.access.principal import Principal
+from deeplens.access.scopes import READ, WRITE, checked_scopes
+from deeplens.errors import QuotaExceeded, TenantNotFound
+from deeplens.events.images import ImageUploaded
+from deeplens.images.event_log import LoggedEvent, LogPosition, LogQuery
+from deeplens.images.model import (
     LAST_GENERATION,
     ImageQuery,
     ImageRecord,
     NewImage,
     StageResult,
     Step,
-    Tenant,
     TimelineEntry,
     Tombstone,
 )
-from deeplens.errors import QuotaExceeded, TenantNotFound
-from deeplens.event_log import LoggedEvent, LogPosition, LogQuery
-from deeplens.limits import UNLIMITED, ResourceLimits, Storage, allowance
-from deeplens.outgoing import Admission
+from deeplens.images.ports import Admission
+from deeplens.tenants.directory import WANTED_BY_CHATS
+from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage, allowance
+from deeplens.tenants.model import Tenant
 
 from tests.fakes.usage import FakeRequestCounters as FakeRequestCounters
 from tests.fakes.usage import FakeUsage as FakeUsage

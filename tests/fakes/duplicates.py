@@ -8,9 +8,8 @@ from datetime import datetime
 from itertools import combinations
 from uuid import uuid4
 
-from deeplens.domain import ImageRecord, Step, Tenant
-from deeplens.duplicate_groups import join, split
-from deeplens.duplicates import (
+from deeplens.duplicates.groups import join, split
+from deeplens.duplicates.model import (
     REPEATED_WITHIN,
     Decision,
     Evidence,
@@ -24,6 +23,8 @@ from deeplens.duplicates import (
     undo_until,
     united,
 )
+from deeplens.images.model import ImageRecord, Step
+from deeplens.tenants.model import Tenant
 
 from tests.fakes.db import FakeImages
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from deeplens.maintenance import MaintenanceRun
+from deeplens.maintenance.model import MaintenanceRun
 
 NOTED_EVERY = timedelta(minutes=10)
 

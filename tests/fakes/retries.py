@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from deeplens.contracts.retries import Retry
 from deeplens.errors import QueueUnavailable
+from deeplens.events.retry import Retry
 
 ARN = "arn:aws:sqs:us-east-1:000000000000:RetryQueue"
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deeplens.domain import ObjectInfo, Tenant
 from deeplens.errors import InvalidEvent, ObjectNotFound
-from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
-from deeplens.tenant_stores import TenantStore, store_id_of
+from deeplens.storage.keys import checked, checked_prefix, key_in, store_id_of, uri_of
+from deeplens.storage.ports import ObjectInfo
+from deeplens.stores.model import TenantStore
+from deeplens.tenants.model import Tenant
 
 from tests.fakes.uploads import MemoryUploads
 

@@ -6,11 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from deeplens.direct_uploads import DirectUpload, FormPost, Part, PartUrl, Place, Refusal, UploadStatus
-from deeplens.domain import Tenant
 from deeplens.errors import QueueUnavailable
-from deeplens.limits import Storage
+from deeplens.events.bucket import Place
 from deeplens.storage.keys import checked
+from deeplens.storage.ports import FormPost, Part, PartUrl
+from deeplens.tenants.limits import Storage
+from deeplens.tenants.model import Tenant
+from deeplens.uploads.model import DirectUpload, Refusal, UploadStatus
 
 if TYPE_CHECKING:
     from tests.fakes.storage import MemoryStore

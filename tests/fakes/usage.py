@@ -9,10 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from deeplens.budgets import EXHAUSTED_PERCENT, USAGE_BUDGET, Budget, BudgetState, IngestionPause, Warned
 from deeplens.errors import TenantNotFound
-from deeplens.limits import minute_of
-from deeplens.metering import (
+from deeplens.tenants.limits import minute_of
+from deeplens.tenants.pause import IngestionPause
+from deeplens.usage.budgets import EXHAUSTED_PERCENT, USAGE_BUDGET, Budget, BudgetState, Warned
+from deeplens.usage.model import (
     EGRESS,
     GAUGES,
     REQUESTS,

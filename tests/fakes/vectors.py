@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-from deeplens.domain import Match, Point, SearchFilter, Tenant
 from deeplens.errors import ModelMismatch, TransientError
-from deeplens.maintenance import IndexedPoint, PointPage
-from deeplens.vectors.payload import point_id
+from deeplens.tenants.model import Tenant
+from deeplens.vectors.filters import point_id
+from deeplens.vectors.ports import IndexedPoint, Match, Point, PointPage, SearchFilter
 
 type Collection = dict[str, Point]
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from deeplens.contracts.events import VideoUploaded
-from deeplens.domain import ImageRecord, NewImage, Step, Tenant
 from deeplens.errors import QuotaExceeded
-from deeplens.limits import UNLIMITED, ResourceLimits, Storage, allowance
-from deeplens.videos import (
+from deeplens.events.videos import VideoUploaded
+from deeplens.images.model import ImageRecord, NewImage, Step
+from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage, allowance
+from deeplens.tenants.model import Tenant
+from deeplens.videos.model import (
     FRAMES_FAILED,
     NewVideo,
     Segment,

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from deeplens.contracts.events import TenantNotification
-from deeplens.webhooks import Answer, Delivery, Verdict, Webhook, body_of, delivery_id
+from deeplens.events.notifications import TenantNotification
+from deeplens.webhooks.model import Answer, Delivery, Verdict, Webhook, body_of, delivery_id
 
 from tests.fakes.db import FakeDirectory
 

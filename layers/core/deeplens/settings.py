@@ -8,8 +8,6 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from deeplens.limits import ResourceLimits
-
 
 class Settings(BaseSettings):
     """Where the parts are and how much of each a function may use. Names are environment variables, upper-cased."""
@@ -129,16 +127,6 @@ class Settings(BaseSettings):
     def execution_environment(self) -> str:
         """What tells this process from every other one of its function, and from the one before it."""
         return f"{self.aws_lambda_function_name}/{self.aws_lambda_log_stream_name}"
-
-    @property
-    def default_limits(self) -> ResourceLimits:
-        """Of tenants that have none of their own."""
-        return ResourceLimits(
-            self.default_max_images,
-            self.default_max_bytes,
-            self.default_requests_per_minute,
-            self.default_max_file_bytes,
-        )
 
     @field_validator("egress_allowed_networks")
     @classmethod

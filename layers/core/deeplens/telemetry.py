@@ -1,14 +1,8 @@
 """Logs and metrics: Powertools Logger as JSON, Metrics as EMF."""
 
-from collections import Counter
-from collections.abc import Sequence
 from functools import lru_cache
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
-
-from deeplens.contracts.events import Event, ProcessingCompleted
-from deeplens.pipeline.outcome import Done, Failed, Outcome, Waiting
 
 
 @lru_cache(maxsize=1)
@@ -19,40 +13,3 @@ def logger() -> Logger:
 @lru_cache(maxsize=1)
 def metrics() -> Metrics:
     return Metrics(namespace="DeepLens", service="deeplens")
-
-
-class Invocation:
-    """Reports what one invocation did: a log line per failure and wait, counts as metrics."""
-
-    def report(self, stage: str, outcomes: Sequence[Outcome], events: Sequence[Event | None] = ()) -> None:
-        counts = Counter(_kind(outcome) for outcome in outcomes)
-        metrics().add_dimension(name="stage", value=stage)
-        for kind, count in counts.items():
-            metrics().add_metric(name=kind, unit=MetricUnit.Count, value=count)
-        for event in events:
-            if isinstance(event, ProcessingCompleted) and stage == "complete":
-                metrics().add_metric(name="ProcessingSeconds", unit=MetricUnit.Seconds, value=event.processing_time)
-        metrics().flush_metrics()
-        for outcome in outcomes:
-            _log(stage, outcome)
-
-
-def _kind(outcome: Outcome) -> str:
-    if isinstance(outcome, Done):
-        return "RecordsDropped" if outcome.dropped else "RecordsDone"
-    return "RecordsFailed" if isinstance(outcome, Failed) else "RecordsWaiting"
-
-
-def _log(stage: str, outcome: Outcome) -> None:
-    match outcome:
-        case Failed(error):
-            cause = error.__cause__
-            logger().warning(
-                "record failed", stage=stage, code=error.code, reason=str(error), exc_info=cause if cause else False
-            )
-        case Waiting(error):
-            logger().warning("record waits", stage=stage, part=error.part, reason=str(error))
-        case Done(_, dropped) if dropped:
-            logger().info("record dropped", stage=stage, reason=dropped)
-        case _:
-            return

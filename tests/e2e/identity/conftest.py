@@ -10,15 +10,15 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from deeplens.auth.api_keys import digest
-from deeplens.auth.scopes import READ, SCOPES
-from deeplens.bootstrap import Parts
+from deeplens.access.api_keys import digest
+from deeplens.access.scopes import READ, SCOPES
+from deeplens.bootstrap.parts import Parts
 from deeplens.identity.client import Client
-from deeplens.identity.domain import User
+from deeplens.identity.model import User
 
 from local.stack import Stack
 from tests.e2e.conftest import TenantClient
-from tests.e2e.identity.browser import Browser, query_of
+from tests.harness.browser import Browser, query_of
 
 CALLBACK = "http://app.localhost:9/callback"
 GOODBYE = "http://app.localhost:9/goodbye"

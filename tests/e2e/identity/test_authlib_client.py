@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from authlib.integrations.httpx_client import OAuth2Client
-from deeplens.auth.scopes import API_SCOPES, READ
+from deeplens.access.scopes import API_SCOPES, READ
 from joserfc import jwt
 from joserfc.jwk import KeySet
 

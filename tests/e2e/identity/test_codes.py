@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from deeplens.auth.scopes import READ, WRITE
+from deeplens.access.scopes import READ, WRITE
 
-from tests.e2e.identity.browser import query_of
 from tests.e2e.identity.conftest import CALLBACK, GOODBYE, SECRET, World
-from tests.e2e.identity.refusals import refused
+from tests.harness.browser import query_of
+from tests.harness.refusals import refused
 
 
 def test_a_code_is_good_once_and_its_second_use_ends_what_the_first_gave(world: World) -> None:

@@ -5,9 +5,9 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 import pytest
 
-from tests.e2e.identity.browser import query_of
 from tests.e2e.identity.conftest import GOODBYE, PASSWORD, World
-from tests.e2e.identity.refusals import EVIL, forged
+from tests.harness.browser import query_of
+from tests.harness.refusals import EVIL, forged
 
 
 @pytest.mark.parametrize("endpoint", ["token", "revocation", "introspect"])

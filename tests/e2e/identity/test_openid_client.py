@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deeplens.auth.scopes import READ
+from deeplens.access.scopes import READ
 
 from local.services.tools import REPOSITORY, folder_of, once
 from tests.e2e.identity.conftest import CALLBACK, GOODBYE, PASSWORD, SECRET, App, World

@@ -12,8 +12,8 @@ from deeplens.identity.development import EMAIL
 from deeplens.identity.development import PASSWORD as DEVELOPMENT_PASSWORD
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
-from tests.e2e.identity.browser import query_of
 from tests.e2e.identity.conftest import CALLBACK, GOODBYE, PASSWORD, World
+from tests.harness.browser import query_of
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 640}

@@ -4,9 +4,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.e2e.identity.browser import form_of, query_of
 from tests.e2e.identity.conftest import CALLBACK, GOODBYE, PASSWORD, App, World
-from tests.e2e.identity.refusals import EVIL, page_of
+from tests.harness.browser import form_of, query_of
+from tests.harness.refusals import EVIL, page_of
 
 
 @pytest.mark.parametrize(

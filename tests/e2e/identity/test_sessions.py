@@ -4,11 +4,11 @@ import time
 
 import jwt
 import pytest
-from deeplens.auth.scopes import READ
+from deeplens.access.scopes import READ
 
-from tests.e2e.identity.browser import form_of, query_of
 from tests.e2e.identity.conftest import PASSWORD, World
-from tests.e2e.identity.refusals import EVIL, page_of
+from tests.harness.browser import form_of, query_of
+from tests.harness.refusals import EVIL, page_of
 
 
 def test_a_form_is_only_taken_from_our_own_page(world: World, reader: str) -> None:

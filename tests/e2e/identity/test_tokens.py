@@ -4,11 +4,11 @@ import time
 
 import jwt
 import pytest
-from deeplens.auth.scopes import ADMIN, READ, WRITE
+from deeplens.access.scopes import ADMIN, READ, WRITE
 
-from tests.e2e.identity.browser import query_of
 from tests.e2e.identity.conftest import PASSWORD, World
-from tests.e2e.identity.refusals import forged, refused
+from tests.harness.browser import query_of
+from tests.harness.refusals import forged, refused
 
 
 def test_only_an_access_token_opens_the_api(world: World) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 import pytest
-from deeplens.bootstrap import Parts
+from deeplens.bootstrap.parts import Parts
 from deeplens.egress.rules import EgressRules, check_endpoint, is_outside
 from deeplens.errors import DeepLensError, EndpointRefused
 from deeplens.settings import Settings

@@ -1,8 +1,8 @@
 """What a registered client may do."""
 
 import pytest
-from deeplens.auth.api_keys import digest
-from deeplens.auth.scopes import ADMIN, READ
+from deeplens.access.api_keys import digest
+from deeplens.access.scopes import ADMIN, READ
 from deeplens.identity.client import Client
 
 CALLBACK = "https://app.test/callback"

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from deeplens.auth.api_keys import digest
+from deeplens.access.api_keys import digest
 from deeplens.errors import ApiError
 from deeplens.identity.development import CLIENT, EMAIL, SECRET, Guard
 

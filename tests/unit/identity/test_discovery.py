@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from deeplens.auth.scopes import SCOPES
+from deeplens.access.scopes import SCOPES
 from deeplens.identity import discovery
 from deeplens.identity.app import create_identity_app
 from deeplens.identity.grants import AuthorizationCodes, ClientCredentials, Pkce, RefreshTokens
@@ -63,7 +63,7 @@ def test_it_has_what_openid_connect_requires(document: dict[str, Any]) -> None:
 
 
 def test_a_new_key_is_published_longer_than_anybody_keeps_the_set() -> None:
-    from deeplens.auth.key_plan import LEAD
+    from deeplens.identity.key_plan import LEAD
 
     kept = int(discovery.KEYS_KEPT.rpartition("=")[2])
     assert kept < LEAD.total_seconds()

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.unit.imaging.pictures import difference, file_of, scene
+from tests.harness.pictures import difference, file_of, scene
 
 # As in production, where they are off from the import on.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")

@@ -7,7 +7,7 @@ import pytest
 from deeplens.imaging import Limits, inspect, standardise, thumbnail
 from PIL import Image, ImageCms
 
-from tests.unit.imaging.pictures import TURN_AWAY, difference, file_of, opened, oriented, scene
+from tests.harness.pictures import TURN_AWAY, difference, file_of, opened, oriented, scene
 
 LIMITS = Limits()
 FORMATS = {

@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from deeplens.contracts.events import Event, TenantUsage
+from deeplens.common.event import Event
+from deeplens.common.stage import Done, Outcome
+from deeplens.events.usage import TenantUsage
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, affordable
-from deeplens.pipeline.outcome import Done, Outcome
 
-from tests.unit.api.world import RecordingPublisher
+from tests.harness.api import RecordingPublisher
 
 USAGE = b64encode(
     b'{"tenantId": "tenant_a", "metric": "m", "quantity": 1, "unit": "u", "occurredAt": "2026-01-01T00:00:00Z"}'

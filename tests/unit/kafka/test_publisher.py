@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import TenantUsage, WhatsAppMessage
+from deeplens.common.outgoing import OutgoingMessage, OutgoingRecord
+from deeplens.events.usage import TenantUsage
+from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.kafka import publisher as module
 from deeplens.kafka.publisher import KafkaPublisher
-from deeplens.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.settings import Settings
 
-from tests.unit.api.world import START
+from tests.harness.api import START
 
 USAGE = TenantUsage(tenant_id="tenant_a", metric="m", quantity=1, unit="u", occurred_at=START)
 

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import DeadLetter, ImageUploaded
+from deeplens.common.stage import Done, Waiting
 from deeplens.errors import IndexUnavailable, InvalidEvent
-from deeplens.kafka.dead_letters import read_dead_letter
+from deeplens.events.failures import DeadLetter
+from deeplens.events.ids import follow_up_id
+from deeplens.events.images import ImageUploaded
+from deeplens.events.topics import TOPICS
+from deeplens.failures.read import read_dead_letter
 from deeplens.kafka.handler import Received, failures
-from deeplens.kafka.records import follow_up_id, parse, records_of
-from deeplens.pipeline.outcome import Done, Waiting
-from deeplens.topics import TOPICS
+from deeplens.kafka.records import parse, records_of
 
 PAYLOADS = Path(__file__).resolve().parents[3] / "events" / "payloads"
 GIVEN_UP = sorted(topic.name for topic in TOPICS if topic.contract is not DeadLetter)

@@ -7,13 +7,13 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from deeplens.domain import ImageRecord, Step, Tombstone
+from deeplens.images.model import ImageRecord, Step, Tombstone
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from tests.unit.pipeline.faults import PARTS, Mode, Part
-from tests.unit.pipeline.machine import Machine, complete_set
+from tests.harness.faults import PARTS, Mode, Part
+from tests.harness.machine import Machine, complete_set
 
 HISTORIES = int(os.environ.get("DEEPLENS_HISTORIES", "0"))
 MODES: list[Mode] = ["dies before", "dies after", "answer lost", "breaks", "denied"]

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
-from deeplens.api.uploads import event_of
-from deeplens.domain import StageResult, Step, Tombstone
 from deeplens.errors import InferenceBusy, ModelNotFound
-from deeplens.pipeline.keys import derived_keys, original_key
-from deeplens.topics import PROCESSING_COMPLETED
+from deeplens.events.topics import PROCESSING_COMPLETED
+from deeplens.images.keys import derived_keys, original_key
+from deeplens.images.model import StageResult, Step, Tombstone
+from deeplens.uploads.accept_form import event_of
 
-from tests.unit.api.world import picture
-from tests.unit.pipeline.crashing import CrashingFlow, DieAt, Died
+from tests.harness.api import picture
+from tests.harness.crashing import CrashingFlow, DieAt, Died
 
 BROKEN = picture(0, (400, 400))[:300]
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from deeplens.domain import Step, Tombstone
 from deeplens.errors import InvalidImage
-from deeplens.topics import FEATURES_EXTRACTION, IMAGES_UPLOADED, PROCESSING_COMPLETED, PROCESSING_FAILED
+from deeplens.events.topics import FEATURES_EXTRACTION, IMAGES_UPLOADED, PROCESSING_COMPLETED, PROCESSING_FAILED
+from deeplens.images.model import Step, Tombstone
 
-from tests.unit.pipeline.machine import Machine
+from tests.harness.machine import Machine
 
 
 @pytest.fixture

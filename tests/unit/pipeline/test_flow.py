@@ -5,15 +5,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import ImageMaintenance, VectorIndexingRequested
-from deeplens.domain import ModelRef, Step, Tenant, Tombstone
+from deeplens.embedding.model import ModelRef
 from deeplens.errors import IndexUnavailable, InferenceBusy, InvalidImage, StoreUnavailable
+from deeplens.events.images import VectorIndexingRequested
+from deeplens.events.maintenance import ImageMaintenance
+from deeplens.events.topics import TOPICS
+from deeplens.images.model import Step, Tombstone
 from deeplens.imaging import standardise
 from deeplens.pipeline.resume import ResumeOverdue
-from deeplens.topics import TOPICS
+from deeplens.tenants.model import Tenant
 
-from tests.unit.api.world import START, picture
-from tests.unit.pipeline.flow import Flow
+from tests.harness.api import START, picture
+from tests.harness.flow import Flow
 
 CONSUMERS = {topic.name: topic.consumers for topic in TOPICS if topic.consumers}
 LIVE = list(CONSUMERS)

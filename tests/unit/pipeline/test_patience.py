@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deeplens.domain import Step
-from deeplens.topics import (
+from deeplens.events.topics import (
     FEATURES_EXTRACTION,
     IMAGES_UPLOADED,
     PROCESSING_COMPLETED,
@@ -19,11 +18,12 @@ from deeplens.topics import (
     TOPICS,
     VECTORS_INDEXING,
 )
+from deeplens.images.model import Step
 
 from local.runner.batches import Batch, Policy, backoff_seconds, decide
 from local.runner.template import KafkaEvent, load
-from tests.unit.pipeline.faults import PARTS, Part
-from tests.unit.pipeline.machine import Machine
+from tests.harness.faults import PARTS, Part
+from tests.harness.machine import Machine
 
 OUTAGE = timedelta(minutes=30)
 TEMPLATE = load(Path(__file__).resolve().parents[3] / "template.yaml", {}, {})

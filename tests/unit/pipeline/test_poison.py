@@ -8,34 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import (
-    DeadLetter,
-    Event,
+from deeplens.common.event import Event
+from deeplens.duplicates.find import found_events
+from deeplens.duplicates.model import Evidence, Pair, in_order, pair_id
+from deeplens.events.failures import DeadLetter, Failure, ProcessingFailed, SourceRecord
+from deeplens.events.images import (
     ExtractionParams,
-    Failure,
     FeatureExtractionRequested,
-    ImageMaintenance,
     ProcessingCompleted,
-    ProcessingFailed,
-    SourceRecord,
-    TenantNotification,
-    TenantUsage,
     VectorIndexingRequested,
-    WhatsAppMessage,
 )
-from deeplens.domain import Step, Tombstone
-from deeplens.duplicates import Evidence, Pair, in_order, pair_id
-from deeplens.pipeline.find_pairs import found_events
-from deeplens.topics import TOPICS
-from deeplens.webhooks import Webhook
+from deeplens.events.maintenance import ImageMaintenance
+from deeplens.events.notifications import TenantNotification
+from deeplens.events.topics import TOPICS
+from deeplens.events.usage import TenantUsage
+from deeplens.events.whatsapp import WhatsAppMessage
+from deeplens.images.model import Step, Tombstone
+from deeplens.webhooks.model import Webhook
 from deeplens.whatsapp.chats import Chat, reply_id
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.retries import message
-from tests.unit.api.world import MODEL, START, picture
-from tests.unit.pipeline.flow import Flow, SilentInvocation
-from tests.unit.video.films import RED, film
+from tests.harness.api import MODEL, START, picture
+from tests.harness.films import RED, film
+from tests.harness.flow import Flow, SilentInvocation
 
 PAYLOADS = Path(__file__).resolve().parents[3] / "events" / "payloads"
 CONSUMERS = {topic.name: topic.consumers for topic in TOPICS if topic.consumers}

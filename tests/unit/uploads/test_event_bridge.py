@@ -4,14 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from deeplens.contracts.notifications import Notification
-from deeplens.direct_uploads import Place
-from deeplens.domain import Step
+from deeplens.events.bucket import Notification, Place
+from deeplens.images.model import Step
 from pydantic import ValidationError
 
 from tests.fakes.retries import message
-from tests.unit.api.world import picture
-from tests.unit.pipeline.flow import OBJECTS, Flow, SilentInvocation
+from tests.harness.api import picture
+from tests.harness.flow import OBJECTS, Flow, SilentInvocation
 from tests.unit.uploads.test_ingest import upload
 
 

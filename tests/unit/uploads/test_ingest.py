@@ -8,19 +8,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import ProcessingFailed
-from deeplens.direct_uploads import CLAIMED_FOR, DirectUpload, Place
-from deeplens.domain import ImageQuery, Step
-from deeplens.duplicate_policy import DuplicatePolicy
 from deeplens.errors import StoreUnavailable, TenantStoreDenied
-from deeplens.limits import ResourceLimits
-from deeplens.pipeline.tick_uploads import TickUploads
-from deeplens.topics import IMAGES_UPLOADED
+from deeplens.events.bucket import Place
+from deeplens.events.failures import ProcessingFailed
+from deeplens.events.topics import IMAGES_UPLOADED
+from deeplens.images.model import ImageQuery, Step
+from deeplens.tenants.duplicate_policy import DuplicatePolicy
+from deeplens.tenants.limits import ResourceLimits
+from deeplens.uploads.model import CLAIMED_FOR, DirectUpload
+from deeplens.uploads.tick import TickUploads
 
 from tests.fakes.retries import message
-from tests.unit.api.world import MP4_HEAD, START, picture
-from tests.unit.pipeline.flow import OBJECTS, Flow, SilentInvocation
-from tests.unit.video.films import film
+from tests.harness.api import MP4_HEAD, START, picture
+from tests.harness.films import film
+from tests.harness.flow import OBJECTS, Flow, SilentInvocation
 
 KEY = "uploads/upl_a"
 

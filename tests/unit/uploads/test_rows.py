@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from deeplens.direct_uploads import DirectUpload, Place, Refusal, roots_of, source_of, upload_of
-from deeplens.limits import Storage
-from deeplens.ports import DirectUploads
+from deeplens.events.bucket import Place
+from deeplens.tenants.limits import Storage
+from deeplens.uploads.model import DirectUpload, DirectUploads, Refusal, roots_of, source_of, upload_of
 
 from tests.fakes.uploads import FakeDirectUploads
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import WhatsAppMessage
 from deeplens.errors import SecretStoreUnavailable
+from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.whatsapp.answers import ChatTally, Found, command_of, matches, status
 from deeplens.whatsapp.delivery import FIRST_LOOK, LONGEST_LOOK, RETRIES, Sent, Verdict, judge, next_look
 from deeplens.whatsapp.rules import DEFAULT, Rule, rule_for

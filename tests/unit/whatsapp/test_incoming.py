@@ -5,7 +5,7 @@ import hmac
 from typing import Any
 
 import pytest
-from deeplens.contracts.events import WhatsAppMessage
+from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.whatsapp.incoming import Media, is_signed, media_of, messages_of
 from hypothesis import given, settings
 from hypothesis import strategies as st

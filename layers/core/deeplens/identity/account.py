@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from deeplens.identity.authorize import session_of
-from deeplens.identity.domain import SESSION_LIFE
 from deeplens.identity.forms import FIELD, Cookies, is_ours, origin_of, page
+from deeplens.identity.model import SESSION_LIFE
 from deeplens.identity.parts import IdentityParts, Parts
 from deeplens.identity.protocol import Server
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request

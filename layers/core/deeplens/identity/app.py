@@ -2,9 +2,9 @@
 
 from fastapi import Depends, FastAPI
 
-from deeplens.api import problems
-from deeplens.api.middleware import BodyLimit, RequestContext
-from deeplens.contracts.api import Health
+from deeplens.http import problems
+from deeplens.http.middleware import BodyLimit, RequestContext
+from deeplens.http.schemas import Health
 from deeplens.identity import account, authorize, discovery, protocol, swagger
 from deeplens.identity.development import Guard
 from deeplens.identity.parts import IdentityParts

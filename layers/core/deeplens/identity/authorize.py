@@ -10,9 +10,9 @@ from authlib.oauth2.rfc6749 import OAuth2Error
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from deeplens.auth.scopes import allowed
-from deeplens.identity.domain import Session
+from deeplens.access.scopes import allowed
 from deeplens.identity.forms import FIELD, Cookies, is_ours, origin_of, page
+from deeplens.identity.model import Session
 from deeplens.identity.parts import IdentityParts, Parts
 from deeplens.identity.protocol import Server
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request, texts

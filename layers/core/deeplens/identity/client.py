@@ -6,8 +6,8 @@ from typing import Any
 
 from authlib.oauth2.rfc6749 import ClientMixin
 
-from deeplens.auth.api_keys import digest
-from deeplens.auth.scopes import API_SCOPES
+from deeplens.access.api_keys import digest
+from deeplens.access.scopes import API_SCOPES
 
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from deeplens.auth.scopes import SCOPES
+from deeplens.access.scopes import SCOPES
 from deeplens.identity.parts import Parts
 
 router = APIRouter(prefix="/.well-known", tags=["discovery"])

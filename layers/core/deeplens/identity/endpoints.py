@@ -10,10 +10,10 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oidc.rpinitiated import EndSessionEndpoint, EndSessionRequest
 from joserfc.jwk import KeySet
 
-from deeplens.auth.bearer import TOKEN_TYPE
-from deeplens.auth.scopes import ADMIN
+from deeplens.access.bearer import TOKEN_TYPE
+from deeplens.access.scopes import ADMIN
 from deeplens.identity.client import Client
-from deeplens.identity.domain import Family
+from deeplens.identity.model import Family
 from deeplens.identity.parts import IdentityParts
 from deeplens.identity.requests import ProtocolRequest
 

@@ -8,9 +8,9 @@ from typing import Any
 from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, InvalidScopeError, grants
 from authlib.oauth2.rfc7636 import CodeChallenge
 
-from deeplens.auth.scopes import API_SCOPES, allowed
+from deeplens.access.scopes import API_SCOPES, allowed
 from deeplens.identity.client import Client
-from deeplens.identity.domain import Code, Family, Session
+from deeplens.identity.model import Code, Family, Session
 from deeplens.identity.parts import IdentityParts
 from deeplens.identity.requests import ProtocolRequest
 from deeplens.identity.tokens import Subject

@@ -4,12 +4,12 @@ from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
-from deeplens.auth.bearer import BearerTokens
-from deeplens.auth.signing_keys import SigningKeys
-from deeplens.db.identity.clients import PostgresClients
-from deeplens.db.identity.grants import PostgresGrants
-from deeplens.db.identity.users import PostgresUsers
-from deeplens.ports import Clock
+from deeplens.access.bearer import BearerTokens
+from deeplens.common.ports import Clock
+from deeplens.identity.postgres_clients import PostgresClients
+from deeplens.identity.postgres_grants import PostgresGrants
+from deeplens.identity.postgres_users import PostgresUsers
+from deeplens.identity.signing_keys import SigningKeys
 from deeplens.settings import Settings
 
 

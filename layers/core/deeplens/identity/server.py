@@ -4,7 +4,7 @@ from typing import Any
 
 from authlib.oauth2.rfc6749 import AuthorizationServer, InvalidRequestError
 
-from deeplens.auth.scopes import SCOPES
+from deeplens.access.scopes import SCOPES
 from deeplens.identity.client import Client
 from deeplens.identity.endpoints import Introspection, Revocation, SignOut
 from deeplens.identity.grants import AuthorizationCodes, ClientCredentials, Pkce, RefreshTokens

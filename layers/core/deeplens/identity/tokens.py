@@ -10,12 +10,12 @@ from authlib.oidc.core import UserInfo
 from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
 from joserfc.jwk import KeySet, RSAKey
 
-from deeplens.auth.bearer import API_AUDIENCE
-from deeplens.auth.key_plan import LONGEST_TOKEN
-from deeplens.auth.scopes import API_SCOPES
-from deeplens.auth.signing_keys import SigningKeys
+from deeplens.access.bearer import API_AUDIENCE
+from deeplens.access.scopes import API_SCOPES
 from deeplens.identity.client import Client
-from deeplens.identity.domain import User
+from deeplens.identity.key_plan import LONGEST_TOKEN
+from deeplens.identity.model import User
+from deeplens.identity.signing_keys import SigningKeys
 
 USER_TOKEN_SECONDS = 15 * 60
 """Short, for a user's token cannot be called back; the refresh token renews it."""

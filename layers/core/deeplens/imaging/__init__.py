@@ -1,26 +1,19 @@
 """Images as bytes in, standard images out; pure functions on Pillow."""
 
-from deeplens.imaging.kinds import HEAD_BYTES, Kind, kind_of
 from deeplens.imaging.limits import Limits
 from deeplens.imaging.perceptual_hash import perceptual_hash, perceptual_hash_of
 from deeplens.imaging.region import WHOLE, Box, box_of
-from deeplens.imaging.sniff import FileType, sniff
 from deeplens.imaging.standardise import Standardised, inspect, standard_jpeg, standardise, thumbnail
 
 __all__ = [
-    "HEAD_BYTES",
     "WHOLE",
     "Box",
-    "FileType",
-    "Kind",
     "Limits",
     "Standardised",
     "box_of",
     "inspect",
-    "kind_of",
     "perceptual_hash",
     "perceptual_hash_of",
-    "sniff",
     "standard_jpeg",
     "standardise",
     "thumbnail",

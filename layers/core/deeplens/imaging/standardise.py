@@ -13,13 +13,13 @@ from math import ceil
 from PIL import Image
 
 from deeplens.errors import FileTooLarge, ImageCorrupt, InvalidImage, TooManyFrames, TooManyPixels
+from deeplens.formats.images import FileType, sniff
 from deeplens.imaging.colour import resizable, to_srgb
 from deeplens.imaging.frames import gif_frames, jpeg_scans, tiff_pages
 from deeplens.imaging.limits import Limits
 from deeplens.imaging.memory import DECODING
 from deeplens.imaging.perceptual_hash import perceptual_hash
 from deeplens.imaging.region import WHOLE, Box, before_turning
-from deeplens.imaging.sniff import FileType, sniff
 
 SHORT_SIDE, LONG_SIDE = 512, 2048
 THUMBNAIL_SIDES = {"small": 128, "medium": 512}

@@ -8,25 +8,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from deeplens.contracts.events import (
-    DeadLetter,
-    Event,
-    Failure,
-    ImageEvent,
-    ProcessingFailed,
-    SourceRecord,
-    Subject,
-    VideoUploaded,
-    WhatsAppMessage,
-)
+from deeplens.common.event import Event, Subject
+from deeplens.common.outgoing import OutgoingMessage
+from deeplens.common.ports import Clock, EventPublisher
+from deeplens.common.stage import Done, Failed, Outcome, Stage, Waiting, attempt, location
 from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError, TimeUp
+from deeplens.events.failures import DeadLetter, Failure, ProcessingFailed, SourceRecord
+from deeplens.events.ids import event_id_of, follow_up_id
+from deeplens.events.images import ImageEvent
+from deeplens.events.topics import TOPIC_OF
+from deeplens.events.videos import VideoUploaded
+from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
-from deeplens.kafka.records import Record, event_id_of, follow_up_id, parse, records_of
-from deeplens.outgoing import OutgoingMessage
-from deeplens.pipeline.outcome import Done, Failed, Outcome, Stage, Waiting, attempt, location
-from deeplens.ports import Clock, EventPublisher
-from deeplens.telemetry import Invocation
-from deeplens.topics import TOPIC_OF
+from deeplens.kafka.records import Record, parse, records_of
+from deeplens.kafka.report import Invocation
 
 type Parse = Callable[[Record], Event]
 NOTHING_YET = Done()

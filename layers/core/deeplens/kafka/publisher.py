@@ -7,12 +7,12 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from deeplens.common.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.errors import BrokerUnavailable
+from deeplens.events.topics import name_here, topic_of
 from deeplens.kafka.connection import client_config
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, STAGE, TRACEPARENT
-from deeplens.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.settings import Settings
-from deeplens.topics import name_here, topic_of
 
 
 class KafkaPublisher:

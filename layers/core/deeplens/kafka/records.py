@@ -5,15 +5,16 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 from aws_lambda_powertools.utilities.data_classes.kafka_event import KafkaEventRecord
 from pydantic import ValidationError
 
-from deeplens.contracts.events import Event, ImageUploaded, SourceRecord
+from deeplens.common.event import Event
 from deeplens.errors import InvalidEvent
+from deeplens.events.failures import SourceRecord
+from deeplens.events.ids import NAMESPACE
 
-NAMESPACE = UUID("6f1f5d0e-8f0b-5d38-9f1a-5d1f3f0c7a11")
 EVENT_ID, ATTEMPT, TRACEPARENT = "deeplens-event-id", "deeplens-attempt", "traceparent"
 REPLAYS, STAGE = "deeplens-replays", "deeplens-stage"
 TRACEPARENT_FORMAT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -132,32 +133,3 @@ def parse[E: Event](record: Record, contract: type[E]) -> E:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors()[:5])
         raise InvalidEvent(f"not a {contract.__name__}: {faults}"[:1000]) from None
     return event.model_copy(update={"event_id": record.event_id})
-
-
-def follow_up_id(stage: str, source_event_id: str, index: int) -> str:
-    """Id of the ``index``-th event that follows from a record: a repeat of the stage gives the same id again."""
-    return str(uuid5(NAMESPACE, f"{stage}/{source_event_id}/{index}"))
-
-
-def upload_id(event: ImageUploaded) -> str:
-    """Id of an image's first event, whoever sends it and how often: what follows from it is counted and told once."""
-    return follow_up_id("upload", event.image_id, event.effective_generation)
-
-
-def event_id_of(event: Event, stage: str, source_event_id: str, index: int, own_key: str = "") -> str:
-    """Id of an event that a stage or job publishes.
-
-    What gives its event an id knows best. An event about something else than its record belongs to the batch, and a
-    repeat may give others in its place: no two of them may have one id.
-
-    Parameters
-    ----------
-    index : of the event among those that follow from the same source.
-    own_key : the key of the source's own event.
-    """
-    if event.event_id:
-        return event.event_id
-    if isinstance(event, ImageUploaded):
-        return upload_id(event)
-    source = source_event_id if event.key == own_key else f"{source_event_id}/{event.key}"
-    return follow_up_id(stage, source, index)

@@ -6,9 +6,9 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from deeplens.errors import BrokerUnavailable
+from deeplens.events.topics import TOPICS, Topic, name_here
 from deeplens.kafka.connection import client_config
 from deeplens.settings import Settings
-from deeplens.topics import TOPICS, Topic, name_here
 
 TIMEOUT_SECONDS = 15
 

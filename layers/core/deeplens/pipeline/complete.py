@@ -4,16 +4,25 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from deeplens.contracts.events import Event, ImageMaintenance, ProcessingCompleted, TenantNotification
-from deeplens.domain import ImageRecord, StageResult, Step, Tenant
-from deeplens.metering import upload_event, usage_event, usage_id
-from deeplens.pipeline.batch import by_tenant, followed_by, merge, split_current
-from deeplens.pipeline.notifications import image_completed
-from deeplens.pipeline.outcome import Done, Outcome
-from deeplens.pipeline.run_slices import LOST_AFTER, REST, slice_of
-from deeplens.pipeline.video_ends import ends_of
-from deeplens.ports import Clock, ImageRepository, MaintenanceRuns, PendingImages, TenantDirectory
-from deeplens.videos import VideoRepository
+from deeplens.common.batch import followed_by, merge
+from deeplens.common.event import Event
+from deeplens.common.ports import Clock
+from deeplens.common.stage import Done, Outcome
+from deeplens.events.images import ProcessingCompleted
+from deeplens.events.maintenance import ImageMaintenance
+from deeplens.events.notifications import TenantNotification
+from deeplens.images.current import split_current
+from deeplens.images.model import ImageRecord, StageResult, Step
+from deeplens.images.notifications import image_completed
+from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.maintenance.model import MaintenanceRuns
+from deeplens.maintenance.slices import LOST_AFTER, REST, slice_of
+from deeplens.tenants.batch import by_tenant
+from deeplens.tenants.model import Tenant
+from deeplens.tenants.ports import TenantDirectory
+from deeplens.usage.model import upload_event, usage_event, usage_id
+from deeplens.videos.ended import ends_of
+from deeplens.videos.model import VideoRepository
 
 
 class Complete:

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from deeplens.contracts.events import FeatureExtractionRequested, StageTimes, TenantUsage, VectorIndexingRequested
-from deeplens.domain import ImageRecord, ModelRef, StageResult, Step, Tenant
+from deeplens.common.batch import in_parallel, merge
+from deeplens.common.ports import Clock
+from deeplens.common.stage import Done, Failed, Outcome, Waiting, attempt
+from deeplens.embedding.model import ModelRef
+from deeplens.embedding.ports import Embedder
 from deeplens.errors import DependencyUnavailable, InvalidImage, PipelineError
-from deeplens.metering import usage_event, usage_id
-from deeplens.pipeline.batch import by_tenant, in_parallel, merge, split_current
-from deeplens.pipeline.outcome import Done, Failed, Outcome, Waiting, attempt
-from deeplens.ports import Clock, Embedder, ImageRepository, StoreResolver, TenantDirectory
+from deeplens.events.images import FeatureExtractionRequested, StageTimes, VectorIndexingRequested
+from deeplens.events.usage import TenantUsage
+from deeplens.images.current import split_current
+from deeplens.images.model import ImageRecord, StageResult, Step
+from deeplens.images.ports import ImageRepository
+from deeplens.storage.ports import StoreResolver
+from deeplens.tenants.batch import by_tenant
+from deeplens.tenants.model import Tenant
+from deeplens.tenants.ports import TenantDirectory
+from deeplens.usage.model import usage_event, usage_id
 
 
 @dataclass(slots=True)

@@ -4,21 +4,28 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from deeplens.contracts.events import (
+from deeplens.common.batch import followed_by, merge
+from deeplens.common.ports import Clock
+from deeplens.common.stage import Done, Failed, Outcome
+from deeplens.embedding.model import ModelRef
+from deeplens.errors import ModelMismatch, PipelineError
+from deeplens.events.images import (
     FeatureExtractionRequested,
     ProcessingCompleted,
     ProcessingMetrics,
     StageTimes,
     VectorIndexingRequested,
 )
-from deeplens.domain import ImageRecord, ModelRef, Point, StageResult, Step, Tenant
-from deeplens.errors import ModelMismatch, PipelineError
-from deeplens.pipeline.batch import buried, by_tenant, followed_by, merge, split_current, without_buried
-from deeplens.pipeline.outcome import Done, Failed, Outcome
-from deeplens.pipeline.requests import extraction_request
-from deeplens.ports import Clock, ImageRepository, TenantDirectory, VectorIndex, VectorStates
-from deeplens.rollouts import VectorState, VectorStep
-from deeplens.vectors.payload import payload_of
+from deeplens.images.current import buried, split_current, without_buried
+from deeplens.images.model import ImageRecord, StageResult, Step
+from deeplens.images.payload import payload_of
+from deeplens.images.ports import ImageRepository
+from deeplens.images.requests import extraction_request
+from deeplens.rollouts.model import VectorState, VectorStates, VectorStep
+from deeplens.tenants.batch import by_tenant
+from deeplens.tenants.model import Tenant
+from deeplens.tenants.ports import TenantDirectory
+from deeplens.vectors.ports import Point, VectorIndex
 
 type Work = list[tuple[VectorIndexingRequested, ImageRecord]]
 

@@ -4,35 +4,31 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from deeplens.contracts.events import ImageMaintenance
-from deeplens.domain import Tenant
+from deeplens.common.batch import followed_by
+from deeplens.common.ports import Clock
+from deeplens.common.stage import Done, Failed, Outcome
+from deeplens.duplicates.model import Duplicates, MergeDeadlines
+from deeplens.duplicates.settle import SettleMerges
 from deeplens.errors import InvalidEvent
-from deeplens.pipeline.batch import by_tenant, followed_by
-from deeplens.pipeline.continue_rollout import ContinueRollout
-from deeplens.pipeline.delete_images import DeleteImages
-from deeplens.pipeline.delete_videos import DeleteVideos
-from deeplens.pipeline.measure_storage import MEASURE_STORAGE, MeasureStorage
-from deeplens.pipeline.observe_objects import ObserveObjects
-from deeplens.pipeline.outcome import Done, Failed, Outcome
+from deeplens.events.maintenance import ImageMaintenance
+from deeplens.images.erase import DeleteImages
+from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.maintenance.model import MaintenanceRuns
+from deeplens.maintenance.slices import RunSlices
 from deeplens.pipeline.paged_works import PagedWorks
-from deeplens.pipeline.run_slices import RunSlices
-from deeplens.pipeline.scan_store import LookAtObjects
-from deeplens.pipeline.settle_merges import SettleMerges
-from deeplens.ports import (
-    Clock,
-    Duplicates,
-    ImageRepository,
-    MaintenanceRuns,
-    MergeDeadlines,
-    PendingImages,
-    RegisteredStores,
-    Rollouts,
-    StoreResolver,
-    TenantDirectory,
-    VectorIndex,
-    VectorStates,
-)
-from deeplens.videos import PendingVideos, VideoRepository
+from deeplens.rollouts.advance import ContinueRollout
+from deeplens.rollouts.model import Rollouts, VectorStates
+from deeplens.storage.ports import StoreResolver
+from deeplens.stores.model import RegisteredStores
+from deeplens.stores.observe import ObserveObjects
+from deeplens.stores.scan import LookAtObjects
+from deeplens.tenants.batch import by_tenant
+from deeplens.tenants.model import Tenant
+from deeplens.tenants.ports import TenantDirectory
+from deeplens.usage.measure import MEASURE_STORAGE, MeasureStorage
+from deeplens.vectors.ports import VectorIndex
+from deeplens.videos.erase import DeleteVideos
+from deeplens.videos.model import PendingVideos, VideoRepository
 
 type Job = Callable[[Tenant, Sequence[ImageMaintenance]], list[Outcome]]
 

@@ -3,23 +3,18 @@
 from concurrent.futures import Executor
 from datetime import timedelta
 
-from deeplens.pipeline.observe_objects import ObserveObjects
-from deeplens.pipeline.optimise_storage import OptimiseStorage
-from deeplens.pipeline.run_slices import PagedWork
-from deeplens.pipeline.scan_duplicates import ScanDuplicates
-from deeplens.pipeline.scan_store import ScanStore
-from deeplens.pipeline.sweep import Sweep
-from deeplens.ports import (
-    Clock,
-    Duplicates,
-    ImageRepository,
-    PendingImages,
-    RegisteredStores,
-    StoreObjects,
-    StoreResolver,
-    VectorIndex,
-    VectorStates,
-)
+from deeplens.common.ports import Clock
+from deeplens.duplicates.model import Duplicates
+from deeplens.duplicates.scan import ScanDuplicates
+from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.maintenance.optimise import OptimiseStorage
+from deeplens.maintenance.slices import PagedWork
+from deeplens.maintenance.sweep import Sweep
+from deeplens.rollouts.model import VectorStates
+from deeplens.stores.model import RegisteredStores, StoreObjects, TenantStores
+from deeplens.stores.observe import ObserveObjects
+from deeplens.stores.scan import ScanStore
+from deeplens.vectors.ports import VectorIndex
 
 
 class PagedWorks:
@@ -27,7 +22,7 @@ class PagedWorks:
 
     def __init__(
         self,
-        stores: StoreResolver,
+        stores: TenantStores,
         images: ImageRepository,
         index: VectorIndex,
         vector_states: VectorStates,

@@ -7,31 +7,22 @@ from concurrent.futures import Executor
 from datetime import timedelta
 from typing import ClassVar
 
-from deeplens.contracts.events import ImageUploaded, StageTimes
-from deeplens.domain import LAST_GENERATION, ImageRecord, StageResult, Step, Tenant, Tombstone
+from deeplens.common.batch import followed_by, in_parallel, merge
+from deeplens.common.ports import Clock
+from deeplens.common.stage import Done, Outcome, attempt
+from deeplens.duplicates.model import Duplicates
 from deeplens.errors import FileTooLarge, ObjectChanged
+from deeplens.events.images import ImageUploaded, StageTimes
+from deeplens.images.current import buried, split_current, without_buried
+from deeplens.images.keys import derived_keys, processed_key, thumbnail_key
+from deeplens.images.model import LAST_GENERATION, ImageRecord, StageResult, Step, Tombstone
+from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.requests import extraction_request
 from deeplens.imaging import Limits, Standardised, standardise
-from deeplens.pipeline.batch import (
-    buried,
-    by_tenant,
-    followed_by,
-    in_parallel,
-    merge,
-    split_current,
-    without_buried,
-)
-from deeplens.pipeline.keys import derived_keys, processed_key, thumbnail_key
-from deeplens.pipeline.outcome import Done, Outcome, attempt
-from deeplens.pipeline.requests import extraction_request
-from deeplens.ports import (
-    Clock,
-    Duplicates,
-    ImageRepository,
-    ObjectStore,
-    PendingImages,
-    StoreResolver,
-    TenantDirectory,
-)
+from deeplens.storage.ports import ObjectStore, StoreResolver
+from deeplens.tenants.batch import by_tenant
+from deeplens.tenants.model import Tenant
+from deeplens.tenants.ports import TenantDirectory
 
 
 class Preprocess:

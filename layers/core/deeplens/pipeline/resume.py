@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from deeplens.contracts.events import ImageUploaded
-from deeplens.domain import ImageRecord, Step, Tombstone
+from deeplens.common.ports import Clock
 from deeplens.errors import DependencyUnavailable, TenantNotFound
-from deeplens.ports import Clock, ImageRepository, PendingImages, TenantDirectory
+from deeplens.events.images import ImageUploaded
+from deeplens.images.model import ImageRecord, Step, Tombstone
+from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.tenants.ports import TenantDirectory
 
 
 class ResumeOverdue:

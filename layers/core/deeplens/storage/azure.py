@@ -9,8 +9,6 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobSasPermissions, ContainerClient, ContentSettings, generate_blob_sas
 
-from deeplens.direct_uploads import ClientUploads
-from deeplens.domain import ObjectInfo
 from deeplens.egress.requests import guarded_session
 from deeplens.egress.rules import EgressRules
 from deeplens.errors import (
@@ -22,6 +20,7 @@ from deeplens.errors import (
     TenantStoreDenied,
 )
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
+from deeplens.storage.ports import ClientUploads, ObjectInfo
 
 PASSING = {408, 429}
 MISSING = {"BlobNotFound", "ResourceNotFound"}

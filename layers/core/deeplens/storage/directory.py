@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from deeplens.domain import ObjectInfo
 from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.storage.directory_uploads import DirectoryUploads
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
+from deeplens.storage.ports import ObjectInfo
 from deeplens.storage.signing import signed_url
 
 WRITING = ".writing-"

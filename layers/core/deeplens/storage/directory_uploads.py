@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from deeplens.direct_uploads import FormPost, Part, PartUrl
 from deeplens.storage.keys import checked
+from deeplens.storage.ports import FormPost, Part, PartUrl
 from deeplens.storage.signing import PREFIX, signed, signed_url
 
 if TYPE_CHECKING:

@@ -74,3 +74,13 @@ def _check_part(key: str, part: str) -> None:
         raise ValueError(f"not a key: {key!r}; no empty or dot segments, backslashes or control characters")
     if len(part.encode()) > MAX_PART_BYTES:
         raise ValueError(f"a key has at most {MAX_PART_BYTES} bytes between slashes")
+
+
+STORE_PREFIX = "sto_"
+"""Buckets' names hold no underscore, so that no bucket is ever taken for a registered store."""
+
+
+def store_id_of(uri: str) -> str | None:
+    """The registered store that a URI lies in; None for every other bucket."""
+    authority = uri.partition("://")[2].partition("/")[0]
+    return authority if authority.startswith(STORE_PREFIX) else None

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 from botocore.exceptions import ClientError
 
-from deeplens.domain import ObjectInfo
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
+from deeplens.storage.ports import ObjectInfo
 from deeplens.storage.s3_errors import meaning, translated
 from deeplens.storage.s3_uploads import S3Uploads, watch_uploads
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deeplens.direct_uploads import PREFIX, FormPost, Part, PartUrl
 from deeplens.errors import ObjectNotFound
 from deeplens.storage.keys import checked
+from deeplens.storage.ports import PREFIX, FormPost, Part, PartUrl
 from deeplens.storage.s3_errors import translated
 
 UNKNOWN_TYPE = "application/octet-stream"

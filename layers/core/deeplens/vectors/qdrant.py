@@ -11,10 +11,10 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from deeplens.domain import Match, Point, SearchFilter, Tenant
 from deeplens.errors import IndexUnavailable, InvalidEvent, ModelMismatch, TransientError
-from deeplens.maintenance import IndexedPoint, PointPage
-from deeplens.vectors.payload import INDEXED_FIELDS, filter_of, point_id
+from deeplens.tenants.model import Tenant
+from deeplens.vectors.filters import INDEXED_FIELDS, filter_of, point_id
+from deeplens.vectors.ports import IndexedPoint, Match, Point, PointPage, SearchFilter
 
 EXACT_BELOW = 40_000
 """Kilobytes of vectors up to which a server scans: a filtered graph search loses recall, a scan is as fast."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from deeplens.contracts.events import WhatsAppMessage
+from deeplens.events.whatsapp import WhatsAppMessage
 
 type Command = Literal["find", "help", "status"]
 HELP = (

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from deeplens.contracts.events import ImageUploaded, VideoUploaded, WhatsAppMessage
-from deeplens.domain import Tenant
-from deeplens.limits import Storage
+from deeplens.events.images import ImageUploaded
+from deeplens.events.videos import VideoUploaded
+from deeplens.events.whatsapp import WhatsAppMessage
+from deeplens.tenants.limits import Storage
+from deeplens.tenants.model import Tenant
 from deeplens.whatsapp.answers import ChatTally, Found, failed, searchable
 from deeplens.whatsapp.delivery import Verdict
 from deeplens.whatsapp.rules import Rule

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from deeplens.contracts.events import WhatsAppMessage
+from deeplens.events.whatsapp import WhatsAppMessage
 
 PERSON, GROUP = "s.whatsapp.net", "g.us"
 """What follows the ``@`` of a chat's JID."""

@@ -1,0 +1,101 @@
+"""Access tokens on the resource side: RFC 9068 JWTs of this platform, verified without asking anybody."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jwt
+
+from deeplens.access.principal import Principal
+
+API_AUDIENCE = "deeplens.api"
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - a media type
+ALGORITHM = "RS256"
+LEEWAY_SECONDS = 30
+REQUIRED = ["iss", "aud", "exp", "nbf", "iat", "sub", "client_id", "scope"]
+MAX_TOKEN_CHARS = 8192
+
+
+class KeySet:
+    """Public keys by id, read again for an unknown id, though not more often than every ``pause_seconds``.
+
+    Parameters
+    ----------
+    read : returns a JSON Web Key Set.
+    keep_seconds : age at which the set is read again anyway.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Mapping[str, Any]],
+        monotonic: Callable[[], float] = time.monotonic,
+        keep_seconds: float = 3600,
+        pause_seconds: float = 10,
+    ) -> None:
+        self._read, self._monotonic, self._keep, self._pause = read, monotonic, keep_seconds, pause_seconds
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._read_at: float | None = None
+
+    def get(self, kid: str) -> jwt.PyJWK | None:
+        if self._age() > self._keep or (kid not in self._keys and self._age() >= self._pause):
+            self._keys = {key["kid"]: jwt.PyJWK(key, ALGORITHM) for key in self._read()["keys"]}
+            self._read_at = self._monotonic()
+        return self._keys.get(kid)
+
+    def _age(self) -> float:
+        return float("inf") if self._read_at is None else self._monotonic() - self._read_at
+
+
+class BearerTokens:
+    """Verifies access tokens: signature, type, issuer, audience and times; the algorithm is pinned.
+
+    Parameters
+    ----------
+    issuer : base URL of the identity API.
+    audience : the token must be meant for one of these.
+    """
+
+    def __init__(self, keys: KeySet, issuer: str, audience: tuple[str, ...] = (API_AUDIENCE,)) -> None:
+        self._keys, self._issuer, self._audience = keys, issuer, list(audience)
+
+    def authenticate(self, presented: str) -> Principal | None:
+        claims = self.claims_of(presented)
+        return principal_of(claims) if claims else None
+
+    def claims_of(self, presented: str) -> dict[str, Any] | None:
+        """The claims of a good token, None for any other."""
+        try:
+            return self._verified(presented)
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            return None
+
+    def _verified(self, presented: str) -> dict[str, Any] | None:
+        if len(presented) > MAX_TOKEN_CHARS:
+            return None
+        header = jwt.get_unverified_header(presented)
+        if header.get("alg") != ALGORITHM or header.get("typ") != TOKEN_TYPE or "crit" in header:
+            return None
+        key = self._keys.get(str(header.get("kid")))
+        if key is None:
+            return None
+        claims = jwt.decode(
+            presented,
+            key,
+            algorithms=[ALGORITHM],
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=LEEWAY_SECONDS,
+            options={"require": REQUIRED, "strict_aud": False},
+        )
+        return dict(claims)
+
+
+def principal_of(claims: Mapping[str, Any]) -> Principal:
+    """Who a verified token stands for."""
+    return Principal(
+        tenant_id=claims.get("tenant_id"),
+        subject=claims["sub"],
+        scopes=frozenset(str(claims["scope"]).split()),
+        roles=frozenset(claims.get("roles", ())),
+        client_id=claims["client_id"],
+    )

@@ -1,0 +1,1 @@
+"""The composition root: the container, the handlers and the HTTP applications."""

@@ -1,0 +1,83 @@
+"""The one construction site: settings in, parts and handlers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from deeplens.bootstrap.parts import Parts
+from deeplens.common.event import Event
+from deeplens.common.outgoing import OutgoingMessage
+from deeplens.common.stage import Stage
+from deeplens.errors import DeepLensError
+from deeplens.events.ids import event_id_of
+from deeplens.kafka.handler import BatchHandler, Parse, Response
+from deeplens.kafka.report import Invocation
+from deeplens.settings import settings
+from deeplens.telemetry import logger
+
+if TYPE_CHECKING:
+    from deeplens.common.ports import EventPublisher
+
+
+type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
+
+
+@lru_cache(maxsize=1)
+def parts() -> Parts:
+    own = settings()
+    if own.fault_plan is None:
+        return Parts(own)
+    from deeplens.bootstrap.faults import faulty_parts
+
+    return faulty_parts(own, *own.fault_plan)
+
+
+def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> BatchFunction:
+    """The Lambda handler that runs a stage on the batches of its topic or queue."""
+    parts().publisher.connect()
+    batch_handler = BatchHandler(parts().build(stage), parts().publisher, parts().clock, parse_record)
+
+    def handler(event: Mapping[str, Any], context: Any) -> Response:
+        return batch_handler(event, Invocation(), context.get_remaining_time_in_millis)
+
+    return handler
+
+
+class ScheduledJob(Protocol):
+    """Work without an event of its own; what it returns is published.
+
+    One that has a method ``delivered`` is then told which of its events were.
+    """
+
+    name: ClassVar[str]
+
+    def __call__(self) -> Sequence[Event]: ...
+
+
+def schedule_handler(*jobs: Callable[..., ScheduledJob]) -> Callable[[Any, Any], None]:
+    """The Lambda handler that runs jobs on a schedule; one that fails leaves the others alone."""
+    built, publisher = [parts().build(job) for job in jobs], parts().publisher
+
+    def handler(event: Mapping[str, Any], _context: Any) -> None:
+        failed = [job.name for job in built if not _ran(job, publisher, str(event.get("time", "")))]
+        if failed:
+            raise DeepLensError(f"failed: {', '.join(failed)}; the logs say why")
+
+    return handler
+
+
+def _ran(job: ScheduledJob, publisher: EventPublisher, time: str) -> bool:
+    try:
+        source = f"{job.name}/{time}"
+        messages = [OutgoingMessage(one, event_id_of(one, job.name, source, i)) for i, one in enumerate(job())]
+        arrived = publisher.publish(messages) if messages else []
+        lost = arrived.count(False)
+        if delivered := [one.event for one, there in zip(messages, arrived, strict=True) if there]:
+            getattr(job, "delivered", lambda _: None)(delivered)
+    except Exception:
+        logger().exception("scheduled job failed", job=job.name)
+        return False
+    logger().info("scheduled job ran", job=job.name, published=len(messages) - lost, lost=lost)
+    return True

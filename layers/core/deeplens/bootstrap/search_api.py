@@ -1,0 +1,46 @@
+"""The search API as one ASGI application."""
+
+from fastapi import FastAPI
+
+from deeplens.duplicates import merge_routes as merges
+from deeplens.duplicates import routes as duplicates
+from deeplens.failures import retry_routes as retries
+from deeplens.http.application import application
+from deeplens.http.dependencies import ApiParts
+from deeplens.http.rate import RATE_LIMITED
+from deeplens.images import content_routes as content
+from deeplens.images import event_routes as events
+from deeplens.images import receipt_routes as receipts
+from deeplens.images import routes as images
+from deeplens.search import routes as search
+from deeplens.stores import event_routes as store_events
+from deeplens.uploads import form_routes as forms
+from deeplens.uploads import routes as direct_uploads
+from deeplens.usage import routes as usage
+from deeplens.videos import routes as videos
+
+DESCRIPTION = """Upload images and videos and find similar ones.
+
+Every request carries a bearer token or `X-API-Key`; these decide the tenant. Errors are `application/problem+json`
+(RFC 9457)."""
+TAGS = [
+    {"name": "images", "description": "Upload, follow, list, amend and delete images."},
+    {"name": "videos", "description": "Upload, follow, list and delete videos; searches find their frames."},
+    {"name": "uploads", "description": "Send large files to the store directly."},
+    {"name": "search", "description": "Find images by similarity."},
+    {"name": "events", "description": "What happened to images, stage by stage."},
+    {"name": "duplicates", "description": "Review, decide and merge duplicates."},
+    {"name": "usage", "description": "What you use, and how much you may."},
+    {"name": "notifications", "description": "What stores of your own tell."},
+    {"name": "service", "description": "About the API itself."},
+]
+
+
+def create_app(parts: ApiParts) -> FastAPI:
+    """The search API over ``parts``; none of them is touched before a request needs it."""
+    app = application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
+    modules = (forms, retries, images, receipts, content, videos, events, search, duplicates, merges, usage)
+    for router in (*(module.router for module in modules), direct_uploads.checks, direct_uploads.router):
+        app.include_router(router, responses=RATE_LIMITED)
+    app.include_router(store_events.router)
+    return app

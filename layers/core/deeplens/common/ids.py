@@ -1,0 +1,45 @@
+"""New ids: sortable by time, or derived from what the client calls the upload."""
+
+import hashlib
+from base64 import b32encode
+from datetime import UTC, datetime, timedelta
+from secrets import randbits
+from uuid import NAMESPACE_URL, uuid5
+
+CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+LENGTH = 26
+EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+
+
+def new_id(prefix: str, at: datetime) -> str:
+    """The prefix and a lower-case ULID: 48 bits of milliseconds, 80 of chance."""
+    # In whole numbers: as a float, a later millisecond may round to the one before.
+    number = (at - EPOCH) // MILLISECOND << 80 | randbits(80)
+    return f"{prefix}_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
+
+
+def new_image_id(at: datetime) -> str:
+    return new_id("img", at)
+
+
+def keyed_image_id(tenant_id: str, idempotency_key: str) -> str:
+    return keyed_id("img", tenant_id, idempotency_key)
+
+
+def keyed_id(prefix: str, tenant_id: str, idempotency_key: str) -> str:
+    """The same id for the same key of the same tenant, so that a repeat resumes without any look-up."""
+    return f"{prefix}_" + _derived(tenant_id, idempotency_key)
+
+
+def keyed_upload_id(tenant_id: str, idempotency_key: str) -> str:
+    """The same for a direct upload; its file's id is another than that of ``POST /v1/images`` with this key."""
+    return "upl_" + _derived("upload", tenant_id, idempotency_key)
+
+
+def _derived(*parts: str) -> str:
+    return b32encode(hashlib.sha256("\0".join(parts).encode()).digest()).decode().lower()[:LENGTH]
+
+
+def event_id(*what: object) -> str:
+    """The same id whichever record the event follows from: an image may be sent twice and still counts once."""
+    return str(uuid5(NAMESPACE_URL, "/".join(map(str, what))))

@@ -1,0 +1,78 @@
+"""What became of one record, and the contract of a stage."""
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import ClassVar, Protocol
+
+from deeplens.common.event import Event
+from deeplens.errors import DependencyUnavailable, PipelineError, StageFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The record needs nothing more; ``events`` follow from it. ``dropped`` says why there are none."""
+
+    events: tuple[Event, ...] = ()
+    dropped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The record's own failure; it becomes ``deeplens.processing.failed``."""
+
+    error: PipelineError
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A shared part is away; the record stays in its topic and no attempt is counted."""
+
+    error: DependencyUnavailable
+
+
+type Outcome = Done | Failed | Waiting
+
+
+class Stage[E: Event](Protocol):
+    """A step of the pipeline.
+
+    Attributes
+    ----------
+    name : of the step in failures, logs and the timeline.
+    consumes : contract of the topic's records.
+    """
+
+    name: ClassVar[str]
+    consumes: ClassVar[type[Event]]
+
+    def __call__(self, batch: Sequence[E]) -> list[Outcome]:
+        """One outcome per event, in order. Raises ``DependencyUnavailable`` when the whole batch has to wait."""
+
+
+def attempt(work: Callable[[], Outcome]) -> Outcome:
+    """Run the work on one record and turn whatever it raises into that record's outcome."""
+    try:
+        return work()
+    except DependencyUnavailable as error:
+        return Waiting(error)
+    except PipelineError as error:
+        return Failed(error)
+    except Exception as error:
+        return Failed(unforeseen(error))
+
+
+def unforeseen(error: Exception) -> StageFailed:
+    """A failure nobody planned for, with the exception as its cause."""
+    failure = StageFailed(f"{type(error).__name__} in this stage; operators find the cause in the logs")
+    failure.__cause__ = error
+    return failure
+
+
+def location(error: BaseException) -> str:
+    """Type and place of an exception, never its message: messages may quote what tenants sent."""
+    cause = error.__cause__ or error
+    frames = traceback.extract_tb(cause.__traceback__)
+    place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(cause).__name__}{place}"

@@ -1,1 +1,0 @@
-"""What travels between functions: one pydantic class per topic, camelCase on the wire."""

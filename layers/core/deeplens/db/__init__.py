@@ -1,4 +1,0 @@
-"""PostgreSQL: a platform database and one database per tenant.
-
-Schemas are SQLAlchemy models moved by Alembic (``platform/``, ``tenant/``); the hot paths are plain SQL on psycopg.
-"""

@@ -1,1 +1,0 @@
-"""Users, clients and what they were given, in the schema ``nextgen_identity`` of the platform database."""

@@ -1,0 +1,1 @@
+"""Duplicates: pairs, groups, review, merges."""

@@ -1,0 +1,294 @@
+"""Duplicates in a tenant's database: pHashes, pairs, groups and merges."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+from deeplens.database.connections import Connection, Connections
+from deeplens.database.values import as_jsonb, as_text
+from deeplens.duplicates import postgres_groups as grouping
+from deeplens.duplicates import postgres_merges as merging
+from deeplens.duplicates.model import REPEATED_WITHIN, Decision, Evidence, Group, Merge, Pair, Recorded, pair_id
+from deeplens.errors import TransientError
+from deeplens.images.model import Step
+from deeplens.images.postgres import COLUMNS, LIVE, NAMES, record_of
+from deeplens.tenants.model import Tenant
+
+MEMBERS_SHOWN = 100
+PAIR = "id, first_id, second_id, verdict, evidence, model, found_at, recorded_at, decision, decided_at, decided_by"
+KEEP_HASHES = """
+INSERT INTO image_hashes (image_id, phash)
+SELECT given.image_id, given.phash FROM unnest(%s::text[], %s::bigint[]) AS given(image_id, phash)
+JOIN images ON images.id = given.image_id ORDER BY given.image_id
+ON CONFLICT (image_id) DO UPDATE SET phash = excluded.phash WHERE image_hashes.phash <> excluded.phash
+"""
+HASHES = "SELECT image_id, phash FROM image_hashes WHERE image_id = ANY(%s)"
+TWINS = f"""
+SELECT wanted.sha256, twin.id FROM unnest(%s::text[]) AS wanted(sha256)
+CROSS JOIN LATERAL (
+    SELECT id FROM images WHERE sha256 = wanted.sha256 AND step <> {int(Step.FAILED)} AND {LIVE}
+    ORDER BY uploaded_at, id LIMIT %s) AS twin
+"""  # noqa: S608
+LOCK_BYTES = "SELECT pg_advisory_xact_lock(hashtextextended(sha256, 0)) FROM images WHERE id = %s"
+TWIN_OF = f"""
+SELECT id FROM images WHERE sha256 = (SELECT sha256 FROM images WHERE id = %(id)s) AND id <> %(id)s
+AND step <> {int(Step.FAILED)} AND {LIVE} ORDER BY uploaded_at, id LIMIT 1
+"""  # noqa: S608
+GIVE_UP = "DELETE FROM images WHERE id = %s AND step = 0"
+BOTH_LIVE = """
+NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = {pair}.first_id OR d.image_id = {pair}.second_id)
+"""
+SAVE = f"""
+INSERT INTO duplicate_pairs (id, first_id, second_id, verdict, evidence, model, found_at)
+SELECT g.id, g.first_id, g.second_id, g.verdict, g.evidence, g.model, g.found_at
+FROM jsonb_to_recordset(%s) AS g(
+    id text, first_id text, second_id text, verdict text, evidence jsonb, model text, found_at timestamptz)
+JOIN images a ON a.id = g.first_id JOIN images b ON b.id = g.second_id
+WHERE {BOTH_LIVE.format(pair="g")} ORDER BY g.id
+ON CONFLICT (id) DO UPDATE
+SET verdict = excluded.verdict, evidence = excluded.evidence, model = excluded.model
+RETURNING {PAIR}
+"""  # noqa: S608
+# Locked in the order of their ids by the tenant's lock alone.
+RECORD = f"""
+UPDATE duplicate_pairs p SET recorded_at = coalesce(recorded_at, %s)
+WHERE id = ANY(%s) AND decision IS DISTINCT FROM 'not-duplicate' AND {BOTH_LIVE.format(pair="p")}
+RETURNING {PAIR}
+"""  # noqa: S608
+LATELY = "SELECT id FROM duplicate_pairs WHERE id = ANY(%s) AND recorded_at > %s"
+FIND_PAIR = f"SELECT {PAIR} FROM duplicate_pairs WHERE id = %s"  # noqa: S608
+GROUPS = """
+SELECT g.id, g.created_at, g.size FROM duplicate_groups g
+WHERE g.size > 1 {behind}
+  AND 2 = (SELECT count(*) FROM (
+        SELECT FROM duplicate_members m WHERE m.group_id = g.id
+        AND NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = m.image_id) LIMIT 2) AS live)
+ORDER BY g.created_at DESC, g.id DESC LIMIT %s
+"""
+# Two statements, as a condition that may be empty is no condition of an index in a prepared plan.
+PAGE, PAGE_BEHIND = GROUPS.format(behind=""), GROUPS.format(behind="AND (g.created_at, g.id) < (%s, %s)")
+GROUP = """
+WITH RECURSIVE followed AS (
+    SELECT id, created_at, size, into_id FROM duplicate_groups WHERE id = %s
+    UNION ALL
+    SELECT g.id, g.created_at, g.size, g.into_id FROM duplicate_groups g JOIN followed f ON g.id = f.into_id
+)
+SELECT id, created_at, size FROM followed WHERE into_id IS NULL
+"""
+MEMBERS = f"""
+SELECT shown.group_id, {", ".join("shown." + name for name in NAMES)} FROM unnest(%s::text[]) AS wanted(group_id)
+CROSS JOIN LATERAL (
+    SELECT m.group_id, {COLUMNS} FROM duplicate_members m JOIN images ON images.id = m.image_id
+    WHERE m.group_id = wanted.group_id AND {LIVE} ORDER BY uploaded_at, id LIMIT {MEMBERS_SHOWN}) AS shown
+"""  # noqa: S608
+PAIRS_AMONG = f"""
+SELECT {PAIR} FROM duplicate_pairs WHERE first_id = ANY(%(ids)s) AND second_id = ANY(%(ids)s) ORDER BY found_at, id
+"""  # noqa: S608
+MERGE_OF = f"SELECT {merging.MERGE_COLUMNS} FROM merges WHERE id = %s"  # noqa: S608
+LAST_MERGE = f"""
+SELECT {merging.MERGE_COLUMNS} FROM merges WHERE group_id = %s AND kept_id = %s AND state <> 'undone'
+ORDER BY merged_at DESC, id DESC LIMIT 1
+"""  # noqa: S608
+NEWEST_MERGES = f"SELECT {merging.MERGE_COLUMNS} FROM merges ORDER BY merged_at DESC, id DESC LIMIT %s"  # noqa: S608
+MERGES_BEHIND = f"""
+SELECT {merging.MERGE_COLUMNS} FROM merges WHERE (merged_at, id) < (%s, %s) ORDER BY merged_at DESC, id DESC LIMIT %s
+"""  # noqa: S608
+
+
+class PostgresDuplicates:
+    """``Duplicates`` on psycopg. Where a tenant's schema is the one before, only ``keep_hashes`` goes on."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def keep_hashes(self, tenant: Tenant, hashes: Mapping[str, int]) -> None:
+        if not hashes:
+            return
+        with self._connections.tenant(tenant) as connection:
+            try:
+                connection.execute(KEEP_HASHES, [list(hashes), [_signed(value) for value in hashes.values()]])
+            except psycopg.errors.UndefinedTable:
+                # Uploads go on before the migration; a scan makes up for it.
+                return
+
+    def hashes(self, tenant: Tenant, image_ids: Collection[str]) -> dict[str, int]:
+        with self._opened(tenant) as connection:
+            rows = connection.execute(HASHES, [list(image_ids)]).fetchall()
+        return {row["image_id"]: row["phash"] % (1 << 64) for row in rows}
+
+    def twins(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        with self._opened(tenant) as connection:
+            for row in connection.execute(TWINS, [list(sha256s), limit]):
+                found[row["sha256"]].append(row["id"])
+        return dict(found)
+
+    def reserve(self, tenant: Tenant, image_id: str) -> str | None:
+        with self._opened(tenant) as connection, connection.transaction():
+            # A lock of the bytes: the check below sees whoever reserved before.
+            connection.execute(LOCK_BYTES, [image_id])
+            twin = connection.execute(TWIN_OF, {"id": image_id}).fetchone()
+            if twin is None or not connection.execute(GIVE_UP, [image_id]).rowcount:
+                return None
+            return str(twin["id"])
+
+    def save(self, tenant: Tenant, pairs: Sequence[Pair]) -> list[Pair]:
+        if not pairs:
+            return []
+        names = ("id", "first_id", "second_id", "verdict", "model")
+        given = [
+            {name: getattr(pair, name) for name in names}
+            | {"evidence": asdict(pair.evidence), "found_at": pair.found_at.isoformat()}
+            for pair in pairs
+        ]
+        with self._opened(tenant) as connection:
+            saved = [_pair(row) for row in connection.execute(SAVE, [as_jsonb(given)])]
+            known = [pair.id for pair in saved if pair.recorded_at or pair.decision == "duplicate"]
+            if known and grouping.loose(connection, pair_ids=known):
+                with connection.transaction():
+                    grouping.lock(connection, tenant)
+                    # Looked up again, as others may have grouped and merged until the lock was free.
+                    again = grouping.loose(connection, pair_ids=known)
+                    grouping.link(connection, again, max(pair.found_at for pair in pairs))
+        return saved
+
+    def record(self, tenant: Tenant, pair_ids: Collection[str], now: datetime) -> Recorded:
+        with self._locked(tenant) as connection:
+            live = [_pair(row) for row in connection.execute(RECORD, [now, list(pair_ids)])]
+            live.sort(key=lambda pair: (pair.found_at, pair.id))
+            grouping.link(connection, [(pair.first_id, pair.second_id) for pair in live], now)
+            known = connection.execute(grouping.GROUPS_OF, [[pair.first_id for pair in live]]).fetchall()
+            group_of = {row["image_id"]: row["group_id"] for row in known}
+            # Pairs that were merged before are not live any more: their merges tell what became of them.
+            merges = [*merging.merges_of(connection, pair_ids), *merging.merge_exact(connection, tenant, live, now)]
+            lately = [row["id"] for row in connection.execute(LATELY, [list(pair_ids), now - REPEATED_WITHIN])]
+        groups = {merge.pair_id: merge.group_id for merge in merges if merge.pair_id and merge.group_id}
+        groups |= {pair.id: group_of[pair.first_id] for pair in live}
+        return Recorded({pair: groups[pair] for pair in lately if pair in groups}, merges)
+
+    def pair(self, tenant: Tenant, one: str, other: str) -> Pair | None:
+        with self._opened(tenant) as connection:
+            row = connection.execute(FIND_PAIR, [pair_id(one, other)]).fetchone()
+        return _pair(row) if row else None
+
+    def page(self, tenant: Tenant, limit: int, after: tuple[datetime, str] | None) -> list[Group]:
+        with self._opened(tenant) as connection:
+            found = connection.execute(PAGE_BEHIND if after else PAGE, [*(after or ()), limit]).fetchall()
+            return _filled(connection, found)
+
+    def group(self, tenant: Tenant, group_id: str) -> Group | None:
+        with self._opened(tenant) as connection:
+            groups = _filled(connection, connection.execute(GROUP, [as_text(group_id)]).fetchall())
+        return next((group for group in groups if len(group.members) > 1), None)
+
+    def decide(self, tenant: Tenant, image_ids: Sequence[str], decision: Decision, by: str, now: datetime) -> None:
+        with self._locked(tenant) as connection:
+            live = merging.rows_of(connection, image_ids)
+            grouping.decide(connection, list(live.values()), decision, by, now)
+
+    def merge(self, tenant: Tenant, wanted: Merge) -> Merge | None:
+        with self._locked(tenant) as connection:
+            return merging.merge(connection, wanted)
+
+    def merge_of(self, tenant: Tenant, merge_id: str) -> Merge | None:
+        with self._opened(tenant) as connection:
+            row = connection.execute(MERGE_OF, [as_text(merge_id)]).fetchone()
+        return merging.merge_from(row) if row else None
+
+    def last_merge(self, tenant: Tenant, group_id: str, kept_id: str) -> Merge | None:
+        with self._opened(tenant) as connection:
+            row = connection.execute(LAST_MERGE, [as_text(group_id), kept_id]).fetchone()
+        return merging.merge_from(row) if row else None
+
+    def merges(self, tenant: Tenant, limit: int, after: tuple[datetime, str] | None) -> list[Merge]:
+        with self._opened(tenant) as connection:
+            rows = connection.execute(MERGES_BEHIND if after else NEWEST_MERGES, [*(after or ()), limit]).fetchall()
+        return [merging.merge_from(row) for row in rows]
+
+    def undo(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:
+        with self._locked(tenant) as connection:
+            return merging.undo(connection, merge_id, now)
+
+    def settle(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:
+        with self._locked(tenant) as connection:
+            return merging.settle(connection, merge_id, now)
+
+    @contextmanager
+    def _opened(self, tenant: Tenant) -> Iterator[Connection]:
+        with self._connections.tenant(tenant) as connection:
+            try:
+                yield connection
+            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+                raise TransientError(f"the database of {tenant.id} waits for a migration") from error
+
+    @contextmanager
+    def _locked(self, tenant: Tenant) -> Iterator[Connection]:
+        """One transaction, in which nobody else groups or merges in the tenant."""
+        with self._opened(tenant) as connection, connection.transaction():
+            grouping.lock(connection, tenant)
+            yield connection
+
+
+class PostgresMergeDeadlines:
+    """``MergeDeadlines`` on psycopg."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def add(self, deadlines: Sequence[tuple[str, str, datetime]]) -> None:
+        if not deadlines:
+            return
+        statement = """
+            INSERT INTO merge_deadlines (tenant_id, merge_id, due)
+            SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) ON CONFLICT DO NOTHING"""
+        with self._connections.platform() as connection:
+            connection.execute(statement, [list(column) for column in zip(*deadlines, strict=True)])
+
+    def overdue(self, now: datetime, due: datetime, limit: int) -> list[tuple[str, str]]:
+        statement = """
+            UPDATE merge_deadlines d SET due = %s FROM (
+                SELECT m.tenant_id, m.merge_id FROM merge_deadlines m
+                JOIN tenants t ON t.id = m.tenant_id AND t.status = 'active'
+                WHERE m.due <= %s ORDER BY m.due LIMIT %s FOR UPDATE OF m SKIP LOCKED) AS late
+            WHERE d.tenant_id = late.tenant_id AND d.merge_id = late.merge_id RETURNING d.tenant_id, d.merge_id"""
+        with self._connections.platform() as connection:
+            rows = connection.execute(statement, [due, now, limit]).fetchall()
+        return [(row["tenant_id"], row["merge_id"]) for row in rows]
+
+    def done(self, tenant_id: str, merge_ids: Collection[str]) -> None:
+        if merge_ids:
+            statement = "DELETE FROM merge_deadlines WHERE tenant_id = %s AND merge_id = ANY(%s)"
+            with self._connections.platform() as connection:
+                connection.execute(statement, [tenant_id, list(merge_ids)])
+
+
+def _filled(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Group]:
+    """Groups with their live members and the pairs among these, two statements for all."""
+    members = defaultdict(list)
+    for row in connection.execute(MEMBERS, [[row["id"] for row in rows]]):
+        members[row["group_id"]].append(record_of(row))
+    ids = [image.id for group in members.values() for image in group]
+    pairs = [_pair(row) for row in connection.execute(PAIRS_AMONG, {"ids": ids})]
+    group_of = {image.id: group_id for group_id, images in members.items() for image in images}
+    by_group = defaultdict(list)
+    for pair in pairs:
+        if group_of[pair.first_id] == group_of[pair.second_id]:
+            by_group[group_of[pair.first_id]].append(pair)
+    return [
+        Group(row["id"], row["created_at"], row["size"], tuple(members[row["id"]]), tuple(by_group[row["id"]]))
+        for row in rows
+    ]
+
+
+def _pair(row: dict[str, Any]) -> Pair:
+    return Pair(**row | {"evidence": Evidence(**row["evidence"])})
+
+
+def _signed(value: int) -> int:
+    """64 bits as PostgreSQL's ``bigint``."""
+    return value - (1 << 64) if value >= 1 << 63 else value

@@ -1,0 +1,54 @@
+"""What both adapters share: batches within the limits, one request each."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from deeplens.embedding.model import ModelProfile, ModelRef
+from deeplens.embedding.ports import Vectors
+from deeplens.embedding.wire import decode_metadata, decode_response, encode_request, split_batch
+from deeplens.errors import FileTooLarge, InvalidImage, TextUnsupported
+
+
+class Transport(Protocol):
+    def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
+        """Send one request; the answer's body and the length of its JSON part. Raises as ``Embedder.embed``."""
+
+    def describe(self, name: str, version: str) -> bytes:
+        """The protocol's model metadata, JSON. Raises as ``Embedder.describe``."""
+
+
+class BatchedEmbedder:
+    """``Embedder`` over a transport.
+
+    Parameters
+    ----------
+    max_images, max_bytes : of one request.
+    """
+
+    def __init__(self, transport: Transport, max_images: int, max_bytes: int) -> None:
+        self._transport, self._max_images, self._max_bytes = transport, max_images, max_bytes
+
+    def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
+        parts = [self._embed_part(part, model) for part in split_batch(images, self._max_images, self._max_bytes)]
+        return np.concatenate(parts) if parts else np.empty((0, model.dimensions), np.float32)
+
+    def embed_text(self, text: str, model: ModelRef) -> Vectors:
+        body, length = encode_request([text.encode()], "text")
+        try:
+            answer, answer_length = self._transport.infer(body, length, model)
+        except InvalidImage as error:
+            raise TextUnsupported(str(error)) from error
+        return decode_response(answer, answer_length, 1, model).reshape(-1)
+
+    def describe(self, name: str, version: str) -> ModelProfile:
+        return decode_metadata(self._transport.describe(name, version), name, version)
+
+    def _embed_part(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
+        body, length = encode_request(images)
+        if len(body) > self._max_bytes:
+            # The endpoint would refuse it every time, and the record would wait for ever.
+            raise FileTooLarge(f"{len(body)} bytes; one inference request takes {self._max_bytes}")
+        answer, answer_length = self._transport.infer(body, length, model)
+        return decode_response(answer, answer_length, len(images), model)

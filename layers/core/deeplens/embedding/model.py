@@ -1,0 +1,51 @@
+"""Embedding models: their identity, thresholds and collections."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+type MatchLabel = Literal["exact", "near-duplicate", "similar", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """An embedding model. Vectors of two models, or two versions of one, are never compared."""
+
+    name: str
+    version: str
+    dimensions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Least cosines of a model's match labels; what they mean differs from model to model."""
+
+    exact: float
+    near_duplicate: float
+    similar: float
+
+    def label(self, score: float) -> MatchLabel:
+        if score >= self.exact:
+            return "exact"
+        if score >= self.near_duplicate:
+            return "near-duplicate"
+        return "similar" if score >= self.similar else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """What the inference endpoint says of a model.
+
+    Attributes
+    ----------
+    thresholds : None when its manifest gives none; results then carry no label.
+    text : whether it embeds text beside images.
+    """
+
+    ref: ModelRef
+    thresholds: Thresholds | None = None
+    text: bool = False
+
+
+def collection_name(tenant_id: str, model: ModelRef) -> str:
+    """One collection per tenant, model and version."""
+    return f"{tenant_id}__{model.name}__{model.version}"

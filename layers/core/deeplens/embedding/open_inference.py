@@ -1,0 +1,73 @@
+"""Any Open Inference Protocol server over HTTP: DeepLens's own container, or Triton."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import urllib3
+
+from deeplens.embedding.batched import BatchedEmbedder
+from deeplens.embedding.model import ModelRef
+from deeplens.embedding.wire import HEADER_LENGTH
+from deeplens.errors import FileTooLarge, InferenceBusy, InferenceUnavailable, InvalidImage, ModelNotFound
+from deeplens.settings import Settings
+
+CONNECT_SECONDS = 2.0
+
+
+class HttpTransport:
+    """One connection pool; retries are the pipeline's business."""
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._url = url.rstrip("/")
+        timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout_seconds), read=timeout_seconds)
+        self._pool = urllib3.PoolManager(maxsize=8, timeout=timeout, retries=False)
+
+    def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
+        path = f"models/{model.name}/versions/{model.version}/infer"
+        headers = {HEADER_LENGTH: str(header_length), "Content-Type": "application/octet-stream"}
+        answer = self._request("POST", path, body=body, headers=headers)
+        return answer.data, length_of(answer.headers.get(HEADER_LENGTH, ""))
+
+    def describe(self, name: str, version: str) -> bytes:
+        return self._request("GET", f"models/{name}/versions/{version}").data
+
+    def _request(self, method: str, path: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        try:
+            answer = self._pool.request(method, f"{self._url}/v2/{path}", **options)
+        except urllib3.exceptions.HTTPError as error:
+            raise InferenceUnavailable(type(error).__name__) from error
+        if answer.status != 200:
+            raise error_of(answer.status, answer.data, answer.headers.get("Retry-After"))
+        return answer
+
+
+def length_of(given: str) -> int:
+    """Bytes of JSON before the tensors; 0, which no decoder accepts, where a server does not say."""
+    return int(given) if given.isascii() and given.isdecimal() else 0
+
+
+def error_of(status: int, body: bytes, retry_after: str | None = None) -> Exception:
+    """What an answer other than 200 means."""
+    message = f"answered {status}"
+    with suppress(ValueError, KeyError, TypeError):
+        message = str(json.loads(body)["error"])[:300]
+    match status:
+        case 400:
+            return InvalidImage(message)
+        case 404:
+            return ModelNotFound(message)
+        case 413:
+            return FileTooLarge(message)
+        case 429 | 503:
+            seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
+            return InferenceBusy(message, retry_after_seconds=seconds)
+    return InferenceUnavailable(message)
+
+
+class OpenInferenceEmbedder(BatchedEmbedder):
+    """The adapter for ``INFERENCE_URL``."""
+
+    def __init__(self, settings: Settings) -> None:
+        transport = HttpTransport(settings.inference_url, settings.inference_timeout_seconds)
+        super().__init__(transport, settings.inference_max_batch, settings.inference_max_request_bytes)

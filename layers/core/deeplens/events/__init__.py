@@ -1,0 +1,1 @@
+"""The published language: every Kafka payload and the registry of topics."""

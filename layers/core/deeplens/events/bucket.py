@@ -1,0 +1,104 @@
+"""What a bucket says of a new object, as S3 sends it to a queue, itself or by way of EventBridge."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import quote, unquote_plus
+
+from pydantic import AliasGenerator, ConfigDict, Field, model_validator
+
+from deeplens.common.event import Event, Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an object is, as a notification says.
+
+    Attributes
+    ----------
+    source : who notifies: ``aws:s3``, or ``deeplens:nfs`` for a directory.
+    key : decoded.
+    """
+
+    source: str
+    bucket: str
+    key: str
+
+
+CREATED = "ObjectCreated:"
+REMOVED = "ObjectRemoved:"
+TEST = "s3:TestEvent"
+BY_EVENT_BRIDGE = {"Object Created": CREATED, "Object Deleted": REMOVED}
+
+
+class NamedBucket(Wire):
+    name: str = Field(min_length=1, max_length=255)
+
+
+class NamedObject(Wire):
+    """``key`` is URL-encoded, a blank as ``+``."""
+
+    key: str = Field(min_length=1, max_length=4096)
+
+
+class Entity(Wire):
+    bucket: NamedBucket
+    object: NamedObject
+
+
+class ObjectRecord(Wire):
+    event_source: str
+    event_name: str
+    s3: Entity
+
+
+class Notification(Event):
+    """One message of the queue: objects that were created, or S3's word that it may write to the queue."""
+
+    model_config = ConfigDict(alias_generator=AliasGenerator(alias=str.capitalize))
+
+    records: list[ObjectRecord] | None = Field(default=None, min_length=1, max_length=1000)
+    event: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_event_bridge(cls, given: Any) -> Any:
+        """An event of EventBridge as the record that S3 would have sent; its key is as it is, not URL-encoded."""
+        if not isinstance(given, Mapping) or given.get("source") != "aws.s3" or "detail-type" not in given:
+            return given
+        match given.get("detail"):
+            case {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}:
+                name = BY_EVENT_BRIDGE.get(str(given["detail-type"]), str(given["detail-type"]))
+                entity = {"bucket": {"name": bucket}, "object": {"key": quote(key)}}
+                return {"Records": [{"eventSource": "aws:s3", "eventName": name, "s3": entity}]}
+        return given
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.records is None and self.event != TEST:
+            raise ValueError("neither records nor a test event")
+        return self
+
+    @property
+    def places(self) -> list[Place]:
+        """Where the new objects are."""
+        return self._named(CREATED)
+
+    @property
+    def changed(self) -> list[Place]:
+        """Where objects came or went."""
+        return self._named(CREATED, REMOVED)
+
+    def _named(self, *events: str) -> list[Place]:
+        """Objects of these events. What is no Unicode in a key becomes U+FFFD, which no key of ours has."""
+        return [
+            Place(one.event_source, one.s3.bucket.name, unquote_plus(one.s3.object.key))
+            for one in self.records or []
+            if one.event_name.removeprefix("s3:").startswith(events)
+        ]
+
+
+def notification_of(place: Place) -> Notification:
+    """As a bucket would notify of an object."""
+    entity = Entity(bucket=NamedBucket(name=place.bucket), object=NamedObject(key=quote(place.key)))
+    return Notification(records=[ObjectRecord(event_source=place.source, event_name=f"{CREATED}Put", s3=entity)])

@@ -1,0 +1,37 @@
+"""Event ids, derived from what caused the event."""
+
+from uuid import UUID, uuid5
+
+from deeplens.common.event import Event
+from deeplens.events.images import ImageUploaded
+
+NAMESPACE = UUID("6f1f5d0e-8f0b-5d38-9f1a-5d1f3f0c7a11")
+
+
+def follow_up_id(stage: str, source_event_id: str, index: int) -> str:
+    """Id of the ``index``-th event that follows from a record: a repeat of the stage gives the same id again."""
+    return str(uuid5(NAMESPACE, f"{stage}/{source_event_id}/{index}"))
+
+
+def upload_id(event: ImageUploaded) -> str:
+    """Id of an image's first event, whoever sends it and how often: what follows from it is counted and told once."""
+    return follow_up_id("upload", event.image_id, event.effective_generation)
+
+
+def event_id_of(event: Event, stage: str, source_event_id: str, index: int, own_key: str = "") -> str:
+    """Id of an event that a stage or job publishes.
+
+    What gives its event an id knows best. An event about something else than its record belongs to the batch, and a
+    repeat may give others in its place: no two of them may have one id.
+
+    Parameters
+    ----------
+    index : of the event among those that follow from the same source.
+    own_key : the key of the source's own event.
+    """
+    if event.event_id:
+        return event.event_id
+    if isinstance(event, ImageUploaded):
+        return upload_id(event)
+    source = source_event_id if event.key == own_key else f"{source_event_id}/{event.key}"
+    return follow_up_id(stage, source, index)

@@ -1,0 +1,30 @@
+"""Notifications to tenants and their types."""
+
+from typing import Any
+
+from pydantic import AwareDatetime
+
+from deeplens.common.event import Event, ImageId, TenantId, VideoId
+
+
+class TenantNotification(Event):
+    """Something that a tenant's webhooks are told. With ``delivery_id`` it asks for another try of that delivery."""
+
+    tenant_id: TenantId
+    type: str
+    occurred_at: AwareDatetime
+    image_id: ImageId | None = None
+    video_id: VideoId | None = None
+    details: dict[str, Any] = {}
+    delivery_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        return self.tenant_id
+
+
+IMAGE_COMPLETED, IMAGE_FAILED, DUPLICATES_FOUND = "image.completed", "image.failed", "duplicates.found"
+
+VIDEO_COMPLETED, VIDEO_FAILED = "video.completed", "video.failed"
+
+MESSAGE_RECEIVED = "whatsapp.message"

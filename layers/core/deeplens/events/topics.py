@@ -1,0 +1,244 @@
+"""The registry of topics: flow is data. Who consumes a topic stands here, and a test holds template.yaml to it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from deeplens.common.backoff import Backoff
+from deeplens.common.event import Event
+from deeplens.events.duplicates import DuplicatesFound
+from deeplens.events.failures import DeadLetter, ProcessingFailed
+from deeplens.events.images import (
+    FeatureExtractionRequested,
+    ImageUploaded,
+    ProcessingCompleted,
+    VectorIndexingRequested,
+)
+from deeplens.events.maintenance import ImageMaintenance
+from deeplens.events.notifications import TenantNotification
+from deeplens.events.usage import TenantUsage
+from deeplens.events.videos import VideoUploaded
+from deeplens.events.whatsapp import WhatsAppMessage
+
+WEEK, MONTH, QUARTER = timedelta(days=7), timedelta(days=30), timedelta(days=90)
+WAITED_FOR = Backoff(first_seconds=2, factor=4, ceiling_seconds=900, attempts=6)
+"""An image on its way, which somebody may be looking at: six attempts within twelve minutes."""
+IN_THE_BACKGROUND = Backoff(first_seconds=30, factor=5, ceiling_seconds=4 * 3600, attempts=8)
+"""Nobody looks, but it has to be done: eight attempts within fourteen hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic.
+
+    Attributes
+    ----------
+    partitions : the ceiling of parallel batches per consumer; production raises it by a template parameter.
+    retention : how long the broker keeps a record.
+    producers, consumers : function folders; every topic has both.
+    compression : what the broker stores; ``producer`` keeps the producer's lz4.
+    retry : when a record that failed for the time being is tried again; None, never.
+    """
+
+    name: str
+    contract: type[Event]
+    producers: tuple[str, ...] = ()
+    consumers: tuple[str, ...] = ()
+    partitions: int = 3
+    retention: timedelta = WEEK
+    compression: Literal["producer", "lz4"] = "lz4"
+    retry: Backoff | None = None
+
+    def settings(self, *, production: bool = False) -> dict[str, str]:
+        """Broker settings; ``min.insync.replicas`` 2 of 3 in production, a single replica locally."""
+        return {
+            "retention.ms": str(int(self.retention.total_seconds() * 1000)),
+            "compression.type": self.compression,
+            "cleanup.policy": "delete",
+            "min.insync.replicas": "2" if production else "1",
+        }
+
+    @staticmethod
+    def replication(*, production: bool = False) -> int:
+        return 3 if production else 1
+
+
+STAGES = ("on_image_uploaded", "on_video_uploaded", "on_extraction_requested", "on_indexing_requested")
+
+IMAGES_UPLOADED = Topic(
+    "deeplens.images.uploaded",
+    ImageUploaded,
+    producers=(
+        "search_api",
+        "on_image_uploaded",
+        "on_processing_completed",
+        "on_processing_failed",
+        "on_image_maintenance",
+        "on_object_created",
+        "on_schedule",
+        "on_whatsapp_message",
+        "on_video_uploaded",
+    ),
+    consumers=("on_image_uploaded",),
+    retry=WAITED_FOR,
+)
+VIDEOS_UPLOADED = Topic(
+    "deeplens.videos.uploaded",
+    VideoUploaded,
+    producers=(
+        "search_api",
+        "on_video_uploaded",
+        "on_object_created",
+        "on_image_maintenance",
+        "on_schedule",
+        "on_whatsapp_message",
+    ),
+    consumers=("on_video_uploaded",),
+    retry=WAITED_FOR,
+)
+FEATURES_EXTRACTION = Topic(
+    "deeplens.features.extraction",
+    FeatureExtractionRequested,
+    producers=(
+        "search_api",
+        "on_image_uploaded",
+        "on_indexing_requested",
+        "on_image_maintenance",
+        "on_duplicates_found",
+    ),
+    consumers=("on_extraction_requested",),
+    retry=WAITED_FOR,
+)
+VECTORS_INDEXING = Topic(
+    "deeplens.vectors.indexing",
+    VectorIndexingRequested,
+    producers=("on_extraction_requested",),
+    consumers=("on_indexing_requested",),
+    retry=WAITED_FOR,
+)
+PROCESSING_COMPLETED = Topic(
+    "deeplens.processing.completed",
+    ProcessingCompleted,
+    producers=("on_indexing_requested",),
+    consumers=("on_processing_completed", "on_image_indexed"),
+    retry=IN_THE_BACKGROUND,
+    retention=MONTH,
+)
+PROCESSING_FAILED = Topic(
+    "deeplens.processing.failed",
+    ProcessingFailed,
+    producers=(
+        *STAGES,
+        "on_processing_completed",
+        "on_image_indexed",
+        "on_duplicates_found",
+        "on_image_maintenance",
+        "on_object_created",
+        "on_retry_due",
+        "on_tenant_usage",
+        "on_tenant_notification",
+        "on_whatsapp_message",
+    ),
+    consumers=("on_processing_failed",),
+    retention=MONTH,
+)
+PROCESSING_DEADLETTER = Topic(
+    "deeplens.processing.deadletter",
+    DeadLetter,
+    producers=("on_processing_failed",),
+    consumers=("on_dead_letter",),
+    retention=MONTH,
+)
+IMAGES_MAINTENANCE = Topic(
+    "deeplens.images.maintenance",
+    ImageMaintenance,
+    producers=(
+        "search_api",
+        "admin_api",
+        "on_image_maintenance",
+        "on_duplicates_found",
+        "on_object_created",
+        "on_processing_completed",
+        "on_schedule",
+        "on_video_uploaded",
+    ),
+    consumers=("on_image_maintenance",),
+    retry=IN_THE_BACKGROUND,
+)
+DUPLICATES_FOUND = Topic(
+    "deeplens.duplicates.found",
+    DuplicatesFound,
+    producers=("on_image_indexed", "on_image_maintenance"),
+    consumers=("on_duplicates_found",),
+    retry=IN_THE_BACKGROUND,
+)
+TENANT_USAGE = Topic(
+    "deeplens.tenant.usage",
+    TenantUsage,
+    producers=(
+        "on_extraction_requested",
+        "on_processing_completed",
+        "on_processing_failed",
+        "on_image_maintenance",
+        "on_schedule",
+        "on_video_uploaded",
+    ),
+    consumers=("on_tenant_usage",),
+    retry=IN_THE_BACKGROUND,
+    partitions=6,
+    retention=QUARTER,
+)
+TENANT_NOTIFICATIONS = Topic(
+    "deeplens.tenant.notifications",
+    TenantNotification,
+    producers=(
+        "admin_api",
+        "on_processing_completed",
+        "on_processing_failed",
+        "on_duplicates_found",
+        "on_image_maintenance",
+        "on_schedule",
+        "on_video_uploaded",
+        "on_whatsapp_message",
+    ),
+    consumers=("on_tenant_notification",),
+    retry=IN_THE_BACKGROUND,
+)
+WHATSAPP_READY_MESSAGES = Topic(
+    "whatsapp-ready-messages",
+    WhatsAppMessage,
+    producers=("whatsapp_webhook", "on_whatsapp_message", "on_tenant_notification", "on_schedule"),
+    consumers=("on_whatsapp_message",),
+    retry=IN_THE_BACKGROUND,
+)
+"""The one topic whose name an installation may choose, as ``KAFKA_TOPIC``."""
+
+TOPICS = (
+    IMAGES_UPLOADED,
+    VIDEOS_UPLOADED,
+    FEATURES_EXTRACTION,
+    VECTORS_INDEXING,
+    PROCESSING_COMPLETED,
+    PROCESSING_FAILED,
+    PROCESSING_DEADLETTER,
+    IMAGES_MAINTENANCE,
+    DUPLICATES_FOUND,
+    TENANT_USAGE,
+    TENANT_NOTIFICATIONS,
+    WHATSAPP_READY_MESSAGES,
+)
+RETRIES = {topic.name: topic.retry for topic in TOPICS if topic.retry}
+TOPIC_OF = {topic.contract: topic for topic in TOPICS}
+
+
+def topic_of(event: Event) -> Topic:
+    """The topic that an event belongs on: one contract, one topic."""
+    return TOPIC_OF[type(event)]
+
+
+def name_here(topic: str, whatsapp: str) -> str:
+    """What a topic is called on the broker; ``whatsapp`` is the name that the installation gives to that one, if any.
+
+    Everywhere but on the broker a topic has its registered name.
+    """
+    return whatsapp if whatsapp and topic == WHATSAPP_READY_MESSAGES.name else topic

@@ -1,0 +1,128 @@
+"""Events that were given up: kept with their state, found again, sent again or discarded."""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from deeplens.events.failures import SourceRecord
+from deeplens.events.retry import Retry
+
+REPLAYS_ALLOWED = 3
+"""A record that failed again after so many replays is sent once more only by force."""
+
+type LetterState = Literal["open", "replayed", "discarded"]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterEntry:
+    """An event that was given up, with the record that holds it where that was kept."""
+
+    id: str
+    tenant_id: str | None
+    image_id: str | None
+    stage: str | None
+    error_code: str
+    error_message: str
+    attempt: int
+    failed_at: datetime
+    source: SourceRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLetter:
+    """A row of ``dead_letters``.
+
+    Attributes
+    ----------
+    replays : of this letter; its record may have been replayed before, see ``replays_in_all``.
+    settled_at, reason : when and why it left the state ``open``.
+    """
+
+    entry: DeadLetterEntry
+    state: LetterState = "open"
+    replays: int = 0
+    settled_at: datetime | None = None
+    reason: str | None = None
+
+    @property
+    def replays_in_all(self) -> int:
+        return self.replays + ((self.entry.source.replays or 0) if self.entry.source else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """Which letters; what is None or empty does not narrow. ``failed_before`` is exclusive."""
+
+    ids: tuple[str, ...] = ()
+    tenant_id: str | None = None
+    code: str | None = None
+    stage: str | None = None
+    state: LetterState | None = None
+    failed_from: datetime | None = None
+    failed_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LetterGroup:
+    """Letters with one code and stage."""
+
+    code: str
+    stage: str | None
+    count: int
+    oldest: datetime
+    newest: datetime
+
+
+class DeadLetters(Protocol):
+    """Platform database. Raises ``DatabaseUnavailable``."""
+
+    def store(self, letters: Sequence[DeadLetterEntry]) -> None:
+        """Keep dead letters; unique by id, a repeat changes nothing."""
+
+    def page(self, where: LetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptLetter]:
+        """At most ``limit`` letters, newest failure first, behind (failed_at, id) of the last one seen."""
+
+    def groups(self, where: LetterFilter, limit: int) -> list[LetterGroup]:
+        """The most frequent first."""
+
+    def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
+        """Count a replay of each."""
+
+    def settle_image(self, tenant_id: str, image_id: str, reason: str, now: datetime) -> None:
+        """Settle the open letters about an image that goes its way from the start; none counts as a replay."""
+
+    def discard(self, letter_id: str, reason: str, now: datetime) -> bool:
+        """Settle an open letter; False when there is none."""
+
+
+def refusal(letter: KeptLetter, topics: Container[str], *, force: bool = False) -> str | None:
+    """Why a letter is not sent again; None when it may be.
+
+    Parameters
+    ----------
+    topics : names that a record may go to.
+    force : send it although it was settled, or failed again after ``REPLAYS_ALLOWED`` replays.
+    """
+    source = letter.entry.source
+    if source is None or source.value is None:
+        return "its record was not kept"
+    if source.topic not in topics:
+        return "its topic is not one of this system"
+    if force:
+        return None
+    if letter.state != "open":
+        return f"it was {letter.state} already"
+    if letter.replays_in_all >= REPLAYS_ALLOWED:
+        return f"it failed again after {letter.replays_in_all} replays"
+    return None
+
+
+class RetryQueue(Protocol):
+    """Where failed records wait. Raises ``QueueUnavailable``."""
+
+    def send(self, retries: Sequence[Retry], now: datetime) -> list[bool]:
+        """Keep each until it is due, at most ``LONGEST_HOP_SECONDS``; one truth value per retry, in order.
+
+        What is received may be received again, and may not be due yet.
+        """

@@ -1,0 +1,64 @@
+"""The delay queue: messages that become visible after at most 15 minutes."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from deeplens.common.backoff import LONGEST_HOP_SECONDS
+from deeplens.errors import QueueUnavailable
+from deeplens.events.retry import Retry
+
+MAX_MESSAGES, MAX_BYTES = 10, 250_000
+"""Of one ``SendMessageBatch``."""
+
+
+class SqsRetryQueue:
+    """``RetryQueue`` on SQS.
+
+    Parameters
+    ----------
+    client : of SQS, made when it is first needed.
+    """
+
+    def __init__(self, client: Callable[[], Any], url: str) -> None:
+        self._client, self._url = client, url
+
+    def send(self, retries: Sequence[Retry], now: datetime) -> list[bool]:
+        if not self._url:
+            raise QueueUnavailable("RETRY_QUEUE_URL is not set")
+        entries = [_entry(position, retry, now) for position, retry in enumerate(retries)]
+        kept: set[int] = set()
+        try:
+            for group in _groups(entries):
+                answer = self._client().send_message_batch(QueueUrl=self._url, Entries=group)
+                kept |= {int(entry["Id"]) for entry in answer.get("Successful", [])}
+        except (BotoCoreError, ClientError) as error:
+            if not kept:
+                raise QueueUnavailable(f"{type(error).__name__}: {error}"[:300]) from error
+        return [position in kept for position in range(len(retries))]
+
+
+def _entry(position: int, retry: Retry, now: datetime) -> dict[str, Any]:
+    return {"Id": str(position), "MessageBody": retry.to_wire().decode(), "DelaySeconds": hop_seconds(retry.due, now)}
+
+
+def hop_seconds(due: datetime, now: datetime) -> int:
+    """How long a message waits this time: whole seconds, rounded up so that it is due when it comes."""
+    return min(LONGEST_HOP_SECONDS, max(0, math.ceil((due - now).total_seconds())))
+
+
+def _groups(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """As many messages per request as SQS takes, by count and by bytes."""
+    group: list[dict[str, Any]] = []
+    size = 0
+    for entry in entries:
+        grown = size + len(entry["MessageBody"].encode())
+        if group and (len(group) == MAX_MESSAGES or grown > MAX_BYTES):
+            yield group
+            group, grown = [], len(entry["MessageBody"].encode())
+        group, size = [*group, entry], grown
+    if group:
+        yield group

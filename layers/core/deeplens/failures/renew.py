@@ -1,0 +1,54 @@
+"""Putting a failed image back into work."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from deeplens.common.outgoing import OutgoingMessage
+from deeplens.common.ports import Clock, EventPublisher
+from deeplens.errors import ApiError, BrokerUnavailable
+from deeplens.events.ids import upload_id
+from deeplens.events.images import ImageUploaded
+from deeplens.failures.model import DeadLetters
+from deeplens.images.model import ImageRecord, StageResult, Step
+from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.tenants.model import Tenant
+from deeplens.uploads.accept_form import event_of
+
+
+class Renew:
+    """Raise a failed image's generation: accepted and pending again, its error gone, its late events dropped.
+
+    Pending comes first: if the rest is lost, the schedule sends the image again when it is due.
+    """
+
+    def __init__(self, images: ImageRepository, pending: PendingImages, pending_due: timedelta, clock: Clock) -> None:
+        self._images, self._pending, self._pending_due, self._clock = images, pending, pending_due, clock
+
+    def __call__(self, tenant: Tenant, image: ImageRecord, by: str) -> tuple[ImageUploaded, bool]:
+        """The event that processes it from the start, and whether it may be published: within the tenant's window.
+
+        ``by`` names the line of its timeline.
+        """
+        now, generation = self._clock.now(), image.generation + 1
+        event = event_of(tenant, replace(image, generation=generation))
+        admission = self._pending.admit(event, now + self._pending_due)
+        self._images.advance(tenant, [StageResult(image.id, generation, Step.ACCEPTED, by, now)])
+        return event, admission.released
+
+
+class RetryImage:
+    """Process a failed image from the start; its dead letters are settled. A repeat finds it in work and is refused."""
+
+    def __init__(self, renew: Renew, dead_letters: DeadLetters, publisher: EventPublisher, clock: Clock) -> None:
+        self._renew, self._dead_letters, self._publisher, self._clock = renew, dead_letters, publisher, clock
+
+    def __call__(self, tenant: Tenant, image: ImageRecord, traceparent: str | None = None) -> None:
+        if image.step is not Step.FAILED:
+            detail = f"It is {image.step.name.lower()}; only a failed image can be retried."
+            raise ApiError(409, "image-not-failed", "Image not failed", detail)
+        event, released = self._renew(tenant, image, "retry")
+        self._dead_letters.settle_image(tenant.id, image.id, "retried by its tenant", self._clock.now())
+        if released:
+            event_id = upload_id(event)
+            if self._publisher.publish([OutgoingMessage(event, event_id, traceparent)]) != [True]:
+                raise BrokerUnavailable("the retry's event was not delivered", retry_after_seconds=2)

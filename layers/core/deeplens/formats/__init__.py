@@ -1,0 +1,1 @@
+"""File formats, recognised by their first bytes."""

@@ -1,0 +1,72 @@
+"""The container of a video, by its first bytes; names and declared types are only hints."""
+
+from dataclasses import dataclass
+
+from deeplens.errors import EmptyFile
+from deeplens.formats.errors import VideoFormatUnsupported
+
+HEAD_BYTES = 1024
+"""Enough of a file to tell what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoType:
+    """``demuxer`` is FFmpeg's name; ``extension`` has its dot."""
+
+    container: str
+    demuxer: str
+    mime_type: str
+    extension: str
+
+
+MP4 = VideoType("mp4", "mov", "video/mp4", ".mp4")
+QUICKTIME = VideoType("mov", "mov", "video/quicktime", ".mov")
+WEBM = VideoType("webm", "matroska", "video/webm", ".webm")
+MATROSKA = VideoType("mkv", "matroska", "video/x-matroska", ".mkv")
+AVI = VideoType("avi", "avi", "video/x-msvideo", ".avi")
+MPEG_TS = VideoType("ts", "mpegts", "video/mp2t", ".ts")
+BY_CONTAINER = {kind.container: kind for kind in (MP4, QUICKTIME, WEBM, MATROSKA, AVI, MPEG_TS)}
+
+BY_EXTENSION = {
+    **{kind.extension: kind for kind in (MP4, QUICKTIME, WEBM, MATROSKA, AVI)},
+    ".m4v": MP4,
+    ".m2ts": MPEG_TS,
+    ".mts": MPEG_TS,
+}
+"""``.ts`` is missing, as most files of that name are programs."""
+
+STILLS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"}
+"""Brands of ISO files that are images."""
+BEFORE_BRANDS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
+"""What QuickTime files began with before they named a brand."""
+EBML, TS_PACKET = b"\x1aE\xdf\xa3", 188
+ACCEPTED = "MP4, QuickTime, WebM, Matroska, AVI and MPEG-TS"
+
+
+def type_by_name(name: str) -> VideoType | None:
+    """The type that a file's name promises."""
+    return BY_EXTENSION.get("." + name.rpartition(".")[2].lower())
+
+
+def sniff_video(head: bytes) -> VideoType:
+    """The type of a video file, by its first ``HEAD_BYTES``.
+
+    Raises
+    ------
+    EmptyFile
+    VideoFormatUnsupported
+        Also of playlists and other files that refer to others: FFmpeg would follow them.
+    """
+    if not head:
+        raise EmptyFile("the file is empty")
+    if head[4:8] == b"ftyp" and head[8:12] not in STILLS:
+        return QUICKTIME if head[8:12] == b"qt  " else MP4
+    if head[4:8] in BEFORE_BRANDS:
+        return QUICKTIME
+    if head.startswith(EBML):
+        return WEBM if b"webm" in head[:64] else MATROSKA
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return AVI
+    if len(head) > 2 * TS_PACKET and {head[0], head[TS_PACKET], head[2 * TS_PACKET]} == {0x47}:
+        return MPEG_TS
+    raise VideoFormatUnsupported(f"this is no video that is accepted; accepted are {ACCEPTED}")

@@ -1,0 +1,1 @@
+"""FastAPI plumbing: problems, middleware, cursors, dependencies."""

@@ -1,0 +1,67 @@
+"""What every API has: problems, limits, a health route and its document."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from deeplens.http import problems
+from deeplens.http.dependencies import ApiParts
+from deeplens.http.files import form_of
+from deeplens.http.middleware import BodyLimit, RequestContext
+from deeplens.http.schemas import OAUTH, Health
+
+FORM_OVERHEAD_BYTES = 128 * 1024
+"""Room for boundaries, tags and metadata beside the file."""
+
+
+def application(parts: ApiParts, title: str, description: str, tags: list[dict[str, Any]], root: str) -> FastAPI:
+    """An application over ``parts``, without routes of its own; its documents stand below ``root``."""
+    app = FastAPI(
+        title=title,
+        version="1",
+        description=description,
+        openapi_tags=tags,
+        openapi_url=f"{root}/openapi.json",
+        docs_url=f"{root}/docs",
+        redoc_url=None,
+        redirect_slashes=False,
+        form_limits=form_of(files=1),
+    )
+    app.state.parts = parts
+    app.add_middleware(BodyLimit, max_bytes=parts.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
+    app.add_middleware(RequestContext)
+    problems.install(app)
+    app.add_api_route(f"{root}/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def health() -> Health:
+    """Answers without asking any other part."""
+    return Health()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with problems under their own media type."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        for path in document["paths"].values():
+            for operation in path.values():
+                _name_problems(operation)
+        _name_issuer(document, app.state.parts.settings.identity_url)
+    return app.openapi_schema or {}
+
+
+def _name_issuer(document: dict[str, Any], issuer: str) -> None:
+    scheme = document.get("components", {}).get("securitySchemes", {}).get(OAUTH)
+    if scheme:
+        scheme["flows"]["authorizationCode"] |= {
+            "authorizationUrl": f"{issuer}/connect/authorize",
+            "tokenUrl": f"{issuer}/connect/token",
+        }
+
+
+def _name_problems(operation: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        if status >= "400" and "application/json" in response.get("content", {}):
+            response["content"] = {problems.MEDIA_TYPE: response["content"]["application/json"]}

@@ -1,0 +1,109 @@
+"""Around every request: an id, a trace, safe headers, one log line, and an answer to the unforeseen."""
+
+import re
+import time
+from secrets import token_hex
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deeplens.http.problems import problem_response, unforeseen
+from deeplens.telemetry import logger
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,100}")
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class RequestContext:
+    """Puts ``request_id`` and ``traceparent`` into the request's state and answers what nothing else caught."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["request_id"], state["traceparent"] = request_id(scope), traceparent(scope)
+        answer = _Answer(send, state)
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:
+            logger().exception("request failed", request_id=state["request_id"])
+            if answer.status is None:
+                await problem_response(Request(scope), unforeseen())(scope, receive, answer)
+        _log(scope, state, answer)
+
+
+class BodyLimit:
+    """Stops reading a body that is larger than ``max_bytes``, declared or not, before it is parsed."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app, self._max_bytes = app, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        left, refusal = self._max_bytes, HTTPException(413, f"A request has at most {self._max_bytes} bytes.")
+
+        async def receive_within_limit() -> Message:
+            nonlocal left
+            if declared.isdigit() and int(declared) > self._max_bytes:
+                raise refusal
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise refusal
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+
+class _Answer:
+    """The way out: remembers the status and adds the headers that every response has, and ``headers`` of the state."""
+
+    def __init__(self, send: Send, state: dict[str, Any]) -> None:
+        self._send, self._state = send, state
+        self.status: int | None = None
+        self.started = time.perf_counter()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self._state["request_id"]
+            headers.update(self._state.get("headers", {}))
+            headers["X-Content-Type-Options"] = "nosniff"
+            headers.setdefault("Cache-Control", "no-store")
+        await self._send(message)
+
+
+def request_id(scope: Scope) -> str:
+    """The client's id when it is harmless, else Lambda's, else a new one."""
+    given = Headers(scope=scope).get("x-request-id", "")
+    if REQUEST_ID.fullmatch(given):
+        return given
+    context = scope.get("aws.context")
+    return str(getattr(context, "aws_request_id", "") or token_hex(16))
+
+
+def traceparent(scope: Scope) -> str:
+    """The client's W3C trace context, or the root of a new trace."""
+    given = Headers(scope=scope).get("traceparent", "")
+    return given if TRACEPARENT.fullmatch(given) else f"00-{token_hex(16)}-{token_hex(8)}-01"
+
+
+def _log(scope: Scope, state: dict[str, Any], answer: _Answer) -> None:
+    route = scope.get("route")
+    logger().info(
+        "request",
+        method=scope["method"],
+        route=getattr(route, "path", None),
+        status=answer.status,
+        duration_ms=round((time.perf_counter() - answer.started) * 1000, 1),
+        request_id=state["request_id"],
+        trace_id=state["traceparent"][3:35],
+    )

@@ -1,0 +1,120 @@
+"""Authorization codes and token families: each code and each refresh token is good for one statement."""
+
+from datetime import datetime
+from typing import Any
+
+from deeplens.access.api_keys import digest
+from deeplens.database.connections import Connections
+from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Code, Family
+
+ISSUE = """
+INSERT INTO nextgen_identity.authorization_codes (code_sha256, family, client_id, user_id, session_id, redirect_uri,
+    scopes, nonce, code_challenge, authenticated_at, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+# Of two that come at once the second waits for the first's row lock, and then finds the code used.
+REDEEM = """
+WITH used AS (
+    UPDATE nextgen_identity.authorization_codes SET used_at = %s
+    WHERE code_sha256 = %s AND client_id = %s AND used_at IS NULL AND expires_at > %s RETURNING *
+), family AS (
+    INSERT INTO nextgen_identity.token_families
+        (id, client_id, user_id, session_id, scopes, authenticated_at, expires_at)
+    SELECT family, client_id, user_id, session_id, scopes, authenticated_at, %s FROM used
+)
+SELECT family, client_id, user_id, session_id, redirect_uri, scopes, nonce, code_challenge, authenticated_at FROM used
+"""
+REPLAYED = """
+UPDATE nextgen_identity.token_families SET revoked_at = %s
+WHERE revoked_at IS NULL AND id = (SELECT family FROM nextgen_identity.authorization_codes
+    WHERE code_sha256 = %s AND client_id = %s AND used_at IS NOT NULL)
+"""
+BEGIN = """
+INSERT INTO nextgen_identity.refresh_tokens (token_sha256, family)
+SELECT %s, id FROM nextgen_identity.token_families WHERE id = %s AND revoked_at IS NULL
+"""
+ROTATE = """
+WITH spent AS (
+    UPDATE nextgen_identity.refresh_tokens t SET spent_at = %s FROM nextgen_identity.token_families f
+    WHERE t.token_sha256 = %s AND t.spent_at IS NULL AND f.id = t.family AND f.revoked_at IS NULL
+        AND f.expires_at > %s
+    RETURNING t.family
+)
+INSERT INTO nextgen_identity.refresh_tokens (token_sha256, family) SELECT %s, family FROM spent
+"""
+COLUMNS = (
+    "f.id, f.client_id, f.user_id, f.session_id, f.scopes, f.authenticated_at, f.expires_at, "
+    "f.revoked_at IS NULL AND f.expires_at > %s AS live"
+)
+FAMILY = f"SELECT {COLUMNS} FROM nextgen_identity.token_families f WHERE f.id = %s"  # noqa: S608
+FAMILY_OF_TOKEN = f"""
+SELECT {COLUMNS}, t.spent_at IS NOT NULL AS spent
+FROM nextgen_identity.refresh_tokens t JOIN nextgen_identity.token_families f ON f.id = t.family
+WHERE t.token_sha256 = %s
+"""  # noqa: S608
+REVOKE = "UPDATE nextgen_identity.token_families SET revoked_at = %s WHERE id = %s AND revoked_at IS NULL"
+FORGET = (
+    "DELETE FROM nextgen_identity.authorization_codes WHERE expires_at < %s",
+    "DELETE FROM nextgen_identity.token_families WHERE expires_at < %s",
+    "DELETE FROM nextgen_identity.sessions WHERE expires_at < %s",
+)
+
+
+class PostgresGrants:
+    """The tables ``authorization_codes``, ``token_families`` and ``refresh_tokens``."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def issue_code(self, presented: str, code: Code, now: datetime) -> None:
+        values = [
+            *(digest(presented), code.family, code.client_id, code.user_id, code.session_id, code.redirect_uri),
+            *(list(code.scopes), code.nonce, code.code_challenge, code.authenticated_at, now + CODE_LIFE),
+        ]
+        with self._connections.platform() as connection:
+            connection.execute(ISSUE, values)
+
+    def redeem_code(self, presented: str, client_id: str, now: datetime) -> Code | None:
+        """Use up a code and begin its family. None when it is not good, or no longer: a replay ends the family."""
+        code = digest(presented)
+        with self._connections.platform() as connection:
+            row = connection.execute(REDEEM, [now, code, client_id, now, now + FAMILY_LIFE]).fetchone()
+            if row is None:
+                connection.execute(REPLAYED, [now, code, client_id])
+        return Code(**{**row, "scopes": tuple(row["scopes"])}) if row else None
+
+    def begin(self, refresh_token: str, family: str) -> bool:
+        """Keep a family's first refresh token. False when the family was revoked in the meantime."""
+        with self._connections.platform() as connection:
+            return connection.execute(BEGIN, [digest(refresh_token), family]).rowcount == 1
+
+    def rotate(self, spent: str, following: str, now: datetime) -> bool:
+        """Replace a refresh token by the next. False when it was spent before, or its family is over."""
+        with self._connections.platform() as connection:
+            return connection.execute(ROTATE, [now, digest(spent), now, digest(following)]).rowcount == 1
+
+    def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, bool] | None:
+        """The family of a refresh token and whether that token is spent."""
+        with self._connections.platform() as connection:
+            row = connection.execute(FAMILY_OF_TOKEN, [now, digest(refresh_token)]).fetchone()
+        return (_family(row), row["spent"]) if row else None
+
+    def family(self, family: str, now: datetime) -> Family | None:
+        with self._connections.platform() as connection:
+            row = connection.execute(FAMILY, [now, family]).fetchone()
+        return _family(row) if row else None
+
+    def revoke(self, family: str, now: datetime) -> None:
+        with self._connections.platform() as connection:
+            connection.execute(REVOKE, [now, family])
+
+    def forget(self, before: datetime) -> None:
+        """Remove codes, families and sessions that ended before then."""
+        with self._connections.platform() as connection:
+            for statement in FORGET:
+                connection.execute(statement, [before])
+
+
+def _family(row: dict[str, Any]) -> Family:
+    names = ("id", "client_id", "user_id", "session_id", "authenticated_at", "expires_at", "live")
+    return Family(scopes=tuple(row["scopes"]), **{name: row[name] for name in names})

@@ -1,0 +1,63 @@
+"""Public halves and times of the signing keys."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from deeplens.database.connections import Connection, Connections
+from deeplens.identity.key_plan import SigningKey
+
+ROTATION_LOCK = 7_301_995
+READ = "SELECT kid, public_jwk, created_at, signs_from, lost_at FROM nextgen_identity.signing_keys ORDER BY signs_from"
+ADD = "INSERT INTO nextgen_identity.signing_keys (kid, public_jwk, created_at, signs_from) VALUES (%s, %s, %s, %s)"
+
+
+class SigningKeyRows:
+    """The table on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def all(self) -> list[SigningKey]:
+        """Every key, in the order in which they sign."""
+        return [_key(row) for row in self._connection.execute(READ).fetchall()]
+
+    def add(self, key: SigningKey) -> None:
+        self._connection.execute(ADD, [key.kid, Jsonb(key.public_jwk), key.created_at, key.signs_from])
+
+    def remove(self, kid: str) -> None:
+        self._connection.execute("DELETE FROM nextgen_identity.signing_keys WHERE kid = %s", [kid])
+
+
+class PostgresSigningKeys:
+    """The table ``signing_keys``."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    @contextmanager
+    def locked(self) -> Iterator[SigningKeyRows]:
+        """One planner at a time; what it reads and writes is one transaction."""
+        with self._connections.platform() as connection, connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [ROTATION_LOCK])
+            yield SigningKeyRows(connection)
+
+    def all(self) -> list[SigningKey]:
+        with self._connections.platform() as connection:
+            return SigningKeyRows(connection).all()
+
+    def jwks(self) -> dict[str, Any]:
+        """The key set as the identity API publishes it."""
+        return {"keys": [key.public_jwk for key in self.all()]}
+
+    def mark_lost(self, kid: str, at: datetime) -> None:
+        """Its secret is gone: it verifies, but signs no more."""
+        with self._connections.platform() as connection:
+            connection.execute("UPDATE nextgen_identity.signing_keys SET lost_at = %s WHERE kid = %s", [at, kid])
+
+
+def _key(row: dict[str, Any]) -> SigningKey:
+    return SigningKey(row["kid"], row["public_jwk"], row["created_at"], row["signs_from"], row["lost_at"] is not None)

@@ -1,0 +1,125 @@
+"""HTTP bodies of users and OAuth clients."""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field, SecretStr, StringConstraints
+
+from deeplens.access.schemas import ApiScope
+from deeplens.http.schemas import AT, ApiModel, Name, Request, example
+
+Email = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, to_lower=True, max_length=320, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
+    ),
+]
+
+Password = Annotated[SecretStr, Field(min_length=8, max_length=256)]
+
+Role = Literal["platform_admin", "tenant_admin", "editor", "viewer"]
+
+ClientScope = Literal["openid", "profile", "offline_access"] | ApiScope
+
+Grant = Literal["authorization_code", "client_credentials", "refresh_token"]
+
+RedirectUri = Annotated[
+    str,
+    StringConstraints(
+        max_length=2000,
+        pattern=r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]|[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:/)[^\s#*]*$",
+    ),
+]
+
+USER = {
+    "userId": "usr_01kd1v8q4w2m6n9r5t7x3z0abc",
+    "email": "ada@example.com",
+    "name": "Ada",
+    "roles": ["editor"],
+    "status": "active",
+    "createdAt": AT,
+}
+
+CLIENT = {
+    "clientId": "cli_01kd1v8q4w2m6n9r5t7x3z0abc",
+    "name": "Web console",
+    "confidential": True,
+    "grants": ["authorization_code", "refresh_token"],
+    "scopes": ["openid", "deeplens.api.read"],
+    "redirectUris": ["https://console.example.com/callback"],
+    "postLogoutRedirectUris": [],
+    "needsConsent": True,
+}
+
+
+class UserRequest(Request):
+    model_config = example(
+        {"email": "ada@example.com", "name": "Ada", "roles": ["editor"], "password": "correct horse"}
+    )
+
+    email: Email
+    name: Name
+    roles: list[Role] = Field(min_length=1, max_length=4)
+    password: Password
+
+
+class UserChange(Request):
+    model_config = example({"roles": ["viewer"]})
+
+    name: Name | None = None
+    roles: Annotated[list[Role], Field(min_length=1, max_length=4)] | None = None
+    password: Password | None = None
+    status: Literal["active", "disabled"] | None = Field(default=None, description="a disabled user is signed out")
+
+
+class UserView(ApiModel):
+    model_config = example(USER)
+
+    user_id: str
+    email: str
+    name: str
+    roles: list[str]
+    status: Literal["active", "disabled"]
+    created_at: AwareDatetime
+
+
+class Users(ApiModel):
+    model_config = example({"users": [USER]})
+
+    users: list[UserView]
+
+
+class ClientRequest(Request):
+    model_config = example({"name": "Importer", "grants": ["client_credentials"], "scopes": ["deeplens.api.write"]})
+
+    name: Name
+    grants: list[Grant] = Field(min_length=1, max_length=3)
+    scopes: list[ClientScope] = Field(min_length=1, max_length=6)
+    confidential: bool = Field(default=True, description="with a secret; a browser or phone app has none")
+    redirect_uris: list[RedirectUri] = Field(default=[], max_length=20, description="compared as they are")
+    post_logout_redirect_uris: list[RedirectUri] = Field(default=[], max_length=20)
+    needs_consent: bool = True
+
+
+class ClientView(ApiModel):
+    model_config = example(CLIENT)
+
+    client_id: str
+    name: str
+    confidential: bool
+    grants: list[str]
+    scopes: list[str]
+    redirect_uris: list[str]
+    post_logout_redirect_uris: list[str]
+    needs_consent: bool
+
+
+class NewClientView(ClientView):
+    model_config = example({**CLIENT, "clientSecret": "…"})
+
+    client_secret: str | None = Field(default=None, description="shown this once; null of a public client")
+
+
+class Clients(ApiModel):
+    model_config = example({"clients": [CLIENT]})
+
+    clients: list[ClientView]

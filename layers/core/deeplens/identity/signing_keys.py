@@ -1,0 +1,90 @@
+"""The platform's RS256 keys: private halves in the secret store, public halves and times in the database."""
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+from deeplens.common.ports import Clock, SecretStore
+from deeplens.errors import SecretNotFound
+from deeplens.identity.key_plan import Rotation, SigningKey, plan_rotation, signer
+from deeplens.identity.postgres_keys import PostgresSigningKeys
+
+CACHE_SECONDS = 60.0
+PREFIX = "deeplens/identity/signing-keys/"
+BITS = 2048
+
+
+class SigningKeys:
+    """``SigningKeyRing`` over the database and the secret store. Raises ``DependencyUnavailable`` when one is away."""
+
+    def __init__(
+        self,
+        rows: PostgresSigningKeys,
+        secret_store: SecretStore,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rows, self._secrets, self._clock, self._monotonic = rows, secret_store, clock, monotonic
+        self._known: tuple[float, list[SigningKey]] = (0.0, [])
+        self._private: dict[str, str] = {}
+
+    def jwks(self) -> dict[str, Any]:
+        """Every public key that a living token may be signed with, and the next one."""
+        if not self._keys():
+            self.rotate()
+        return {"keys": [key.public_jwk for key in self._keys()]}
+
+    def signer(self) -> tuple[str, str]:
+        """The key id and the private key (PEM) to sign with now; made when there is none or its secret is gone."""
+        for _ in range(3):
+            key = signer(self._keys(), self._clock.now())
+            if key is not None:
+                with suppress(SecretNotFound):
+                    return key.kid, self._private_of(key.kid)
+                self._rows.mark_lost(key.kid, self._clock.now())
+            self.rotate()
+        raise SecretNotFound("new signing keys disappear from the secret store")
+
+    def rotate(self) -> Rotation:
+        """Do what is due. Safe to repeat and to run twice at once: the database lets one plan at a time."""
+        with self._rows.locked() as rows:
+            plan = plan_rotation(rows.all(), self._clock.now())
+            if plan.create is not None:
+                rows.add(self._new_key(plan.create))
+            for kid in plan.forget:
+                self._secrets.delete(PREFIX + kid)
+                rows.remove(kid)
+        self._known = (0.0, [])
+        return plan
+
+    def _new_key(self, signs_from: datetime) -> SigningKey:
+        """A key whose secret is stored before anybody hears of it: a crash in between leaves a secret nobody uses."""
+        kid = secrets.token_urlsafe(12)
+        private = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
+        pem = private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode()
+        self._secrets.put(PREFIX + kid, pem)
+        public = json.loads(RSAAlgorithm.to_jwk(private.public_key()))
+        jwk = {"kty": public["kty"], "n": public["n"], "e": public["e"], "kid": kid, "use": "sig", "alg": "RS256"}
+        return SigningKey(kid, jwk, self._clock.now(), signs_from)
+
+    def _keys(self) -> list[SigningKey]:
+        until, keys = self._known
+        if until < self._monotonic():
+            keys = self._rows.all()
+            self._known = (self._monotonic() + CACHE_SECONDS, keys)
+        return keys
+
+    def _private_of(self, kid: str) -> str:
+        if kid not in self._private:
+            self._private = {kid: self._secrets.get(PREFIX + kid)}
+        return self._private[kid]

@@ -1,0 +1,1 @@
+"""Images: model, repository, list, read, amend, delete."""

@@ -1,0 +1,68 @@
+"""/v1/events and /v1/images/{id}/events: what happened to the tenant's images, stage by stage."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from deeplens.access.caller import Reader
+from deeplens.http import cursor
+from deeplens.http.dependencies import Parts
+from deeplens.http.fields import ImageIdInPath, refusal
+from deeplens.http.problems import responses
+from deeplens.images import views
+from deeplens.images.event_log import LoggedEvent, LogPosition, LogQuery
+from deeplens.images.lookup import live_image
+from deeplens.images.model import Step
+from deeplens.images.timeline_schemas import EventPage, ImageEventView, ImageTimeline, LogQueryParameters
+
+router = APIRouter(prefix="/v1", tags=["events"])
+
+
+@router.get("/events", summary="What happened to all images", responses=responses())
+def list_events(caller: Reader, parts: Parts, query: Annotated[LogQueryParameters, Query()]) -> EventPage:
+    """Every stage of every image with its time and reason, newest first. Follow what happens from now on by passing
+    ``tailCursor`` as ``after``: each answer has what came since, in the order it was noted, and nothing is missed.
+    Events of deleted images are gone with them."""
+    if query.cursor and query.after:
+        raise refusal("query", ("after",), "not together with cursor")
+    # Asked first: what is noted while the page is read comes with the tail.
+    settled = None if query.after else parts.event_log.settled(caller.tenant)
+    wanted = LogQuery(
+        # One more than asked for tells whether there is a next page.
+        limit=query.limit + 1,
+        image_id=query.image_id,
+        stage=query.stage,
+        step=Step[query.status.upper()] if query.status else None,
+        errors=query.errors,
+        before=_read(query.cursor) if query.cursor else None,
+        after=_read(query.after) if query.after else None,
+    )
+    found = parts.event_log.page(caller.tenant, wanted)
+    events, more = found[: query.limit], len(found) > query.limit
+    return EventPage(
+        events=[_shown(event) for event in events],
+        next_cursor=_write(events[-1].position) if more and not query.after else None,
+        tail_cursor=_write(settled) if settled else _write(events[-1].position) if events else query.after or "",
+    )
+
+
+@router.get("/images/{image_id}/events", summary="What happened to an image", responses=responses(404))
+def image_events(caller: Reader, parts: Parts, image_id: ImageIdInPath) -> ImageTimeline:
+    live_image(parts.images, caller.tenant, image_id)
+    timeline = parts.images.timeline(caller.tenant, image_id)
+    return ImageTimeline(image_id=image_id, events=[views.stage(entry) for entry in timeline])
+
+
+def _shown(event: LoggedEvent) -> ImageEventView:
+    stage = dict(views.stage(event.entry))
+    return ImageEventView(**stage, event_id=str(event.id), image_id=event.image_id, recorded_at=event.recorded_at)
+
+
+def _write(position: LogPosition) -> str:
+    at, event_id = position
+    return cursor.write((at, str(event_id)))
+
+
+def _read(given: str) -> LogPosition:
+    at, event_id = cursor.read(given, cursor.EVENT_ID)
+    return at, int(event_id)

@@ -1,0 +1,49 @@
+"""Tags and metadata in forms and queries."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
+
+from deeplens.http.fields import refusal
+from deeplens.images.schemas import Metadata, Tags
+
+MAX_METADATA_BYTES = 16 * 1024
+
+TAGS: TypeAdapter[list[str]] = TypeAdapter(Tags)
+
+METADATA: TypeAdapter[dict[str, Any]] = TypeAdapter(Metadata)
+
+
+def tags_of(form: Sequence[str]) -> tuple[str, ...]:
+    """Tags given as repeated fields or as one JSON list, each once, in order."""
+    given = [field for field in form if field.strip()]
+    is_list = len(given) == 1 and given[0].lstrip().startswith("[")
+    with _faults_in("body", "tags"):
+        return unique(TAGS.validate_json(given[0]) if is_list else TAGS.validate_python(given))
+
+
+def metadata_of(text: str | None, place: Literal["body", "query"]) -> dict[str, Any]:
+    """A JSON object of scalars."""
+    if not text or not text.strip():
+        return {}
+    if len(text.encode(errors="replace")) > MAX_METADATA_BYTES:
+        raise refusal(place, ("metadata",), f"at most {MAX_METADATA_BYTES} bytes")
+    with _faults_in(place, "metadata"):
+        return METADATA.validate_json(text)
+
+
+def unique(tags: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(tags))
+
+
+@contextmanager
+def _faults_in(place: str, name: str) -> Iterator[None]:
+    """Validation errors as those of a request, at their place in it."""
+    try:
+        yield
+    except ValidationError as error:
+        found = [{**one, "loc": (place, name, *one["loc"])} for one in error.errors(include_url=False)]
+        raise RequestValidationError(found) from None

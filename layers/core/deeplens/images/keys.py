@@ -1,0 +1,39 @@
+"""Where an image's objects stand in its tenant's store."""
+
+import re
+
+THUMBNAILS = ("small", "medium")
+PROCESSED = "processed/"
+THUMBNAIL_PREFIXES = tuple(f"thumbnails/{size}/" for size in THUMBNAILS)
+PREFIXES = ("images/", PROCESSED, *THUMBNAIL_PREFIXES)
+"""Below each, keys stand in the order of their images' ids."""
+OF_IMAGE = re.compile(rf"(?:{'|'.join(PREFIXES)})(img_[a-z0-9]{{1,40}})\.[^/.]+")
+
+
+def original_key(image_id: str, extension: str) -> str:
+    """``extension`` with its dot, e.g. ``".jpg"``."""
+    return f"images/{image_id}{extension}"
+
+
+def original_prefix(image_id: str) -> str:
+    """Finds the original whatever its extension is."""
+    return f"images/{image_id}."
+
+
+def processed_key(image_id: str) -> str:
+    return f"processed/{image_id}.jpg"
+
+
+def thumbnail_key(image_id: str, size: str) -> str:
+    return f"thumbnails/{size}/{image_id}.jpg"
+
+
+def derived_keys(image_id: str) -> list[str]:
+    """Everything that can be made again from the original."""
+    return [processed_key(image_id), *(thumbnail_key(image_id, size) for size in THUMBNAILS)]
+
+
+def image_of(key: str) -> str | None:
+    """The image that an object belongs to; None for keys that are not ours."""
+    found = OF_IMAGE.fullmatch(key)
+    return found[1] if found else None

@@ -1,0 +1,144 @@
+"""Images and their state."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+
+class Step(IntEnum):
+    """How far an image has come. ``COMPLETED`` outranks ``FAILED``: what is searchable did not fail."""
+
+    ACCEPTED = 0
+    PREPROCESSED = 1
+    EXTRACTED = 2
+    INDEXED = 3
+    FAILED = 4
+    COMPLETED = 5
+
+
+LAST_GENERATION = 2**31 - 1
+"""No image comes so far: what is said of it is said of all its generations."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage:
+    """What is known when an upload is accepted; of a frame also its video and its offset there."""
+
+    id: str
+    file_name: str
+    storage_path: str
+    mime_type: str
+    size_bytes: int
+    sha256: str
+    uploaded_at: datetime
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    video_id: str | None = None
+    frame_offset_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image's row.
+
+    Attributes
+    ----------
+    generation, step : state, compared as a pair; an event of an older generation is dropped.
+    revision : rises with every change of tags or metadata, so that a concurrent indexing notices it.
+    """
+
+    id: str
+    file_name: str
+    storage_path: str
+    mime_type: str
+    size_bytes: int
+    sha256: str
+    uploaded_at: datetime
+    updated_at: datetime
+    generation: int
+    step: Step
+    revision: int
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    completed_at: datetime | None = None
+    processing_seconds: float | None = None
+    model: str | None = None
+    model_version: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    error_retryable: bool | None = None
+    attempt: int = 1
+    video_id: str | None = None
+    frame_offset_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A deleted image: kept 37 days, longer than any retention, so that no late event revives it.
+
+    ``merged_into`` is the image that answers for it; such a tombstone stays.
+    """
+
+    image_id: str
+    deleted_at: datetime
+    receipt: dict[str, Any] | None = None
+    merged_into: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One image's step forward, for its row and its timeline.
+
+    Attributes
+    ----------
+    duration_seconds : work of this stage on this image.
+    changes : columns of the row that the stage found out, e.g. ``{"width": 1920}``.
+    """
+
+    image_id: str
+    generation: int
+    step: Step
+    stage: str
+    occurred_at: datetime
+    duration_seconds: float | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    error_code: str | None = None
+    error_message: str | None = None
+    error_retryable: bool | None = None
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """A line of an image's history."""
+
+    stage: str
+    step: Step
+    generation: int
+    occurred_at: datetime
+    duration_seconds: float | None
+    error_code: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageQuery:
+    """Filters and position for listing images, newest first.
+
+    Attributes
+    ----------
+    statuses : API names: accepted, preprocessed, extracted, indexed, completed, failed; empty = all.
+    tags : every one must be present.
+    after : (uploaded_at, id) of the last image already seen.
+    """
+
+    limit: int = 50
+    statuses: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    uploaded_from: datetime | None = None
+    uploaded_before: datetime | None = None
+    after: tuple[datetime, str] | None = None

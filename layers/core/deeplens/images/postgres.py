@@ -1,0 +1,288 @@
+"""Images of a tenant's database, in plain SQL: one round trip per call, whatever the size of the batch."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from psycopg.errors import UndefinedColumn
+
+from deeplens.database.connections import Connections
+from deeplens.database.filters import conditions_of
+from deeplens.database.values import as_jsonb, as_text
+from deeplens.errors import QuotaExceeded
+from deeplens.images.model import ImageQuery, ImageRecord, NewImage, StageResult, Step, TimelineEntry, Tombstone
+from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage
+from deeplens.tenants.model import Tenant
+
+COLUMNS = (
+    "id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, updated_at, generation, step, revision, "
+    "tags, metadata, width, height, format, completed_at, processing_seconds, model, model_version, "
+    "error_code, error_message, error_retryable, attempt"
+)
+FRAMES = (
+    "to_jsonb({0}) ->> 'video_id' AS video_id, "
+    "(to_jsonb({0}) ->> 'frame_offset_seconds')::float8 AS frame_offset_seconds"
+)
+"""By way of JSON, as the schema before has no such columns."""
+LIVE = "NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = images.id)"
+NAMES = COLUMNS.split(", ")
+WITH_FRAMES = ", ".join("i." + name for name in NAMES) + ", " + FRAMES.format("i")
+STATUSES = {step.name.lower(): int(step) for step in Step}
+
+STILL, NO_FRAMES_YET = "images.video_id IS NULL", "true"
+
+WITHIN = """EXISTS (
+        SELECT FROM storage_totals
+        WHERE (images < %(max_images)s) IS NOT FALSE AND (bytes + %(size_bytes)s <= %(max_bytes)s) IS NOT FALSE)"""
+"""Null limits are none. Mirrors ``deeplens.limits.allowance``."""
+
+INSERT_WHERE = """
+WITH added AS (
+    INSERT INTO images (id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, tags, metadata)
+    SELECT %(id)s, %(file_name)s, %(storage_path)s, %(mime_type)s, %(size_bytes)s, %(sha256)s, %(uploaded_at)s,
+           %(tags)s::text[], %(metadata)s
+    WHERE NOT EXISTS (SELECT 1 FROM deleted_images WHERE image_id = %(id)s) AND {condition}
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, generation, step, uploaded_at
+)
+INSERT INTO image_events (image_id, generation, step, stage, occurred_at)
+SELECT id, generation, step, 'accept', uploaded_at FROM added
+"""
+# Without limits nothing of the totals is named, so that it runs on the schema before them as well.
+INSERT, INSERT_WITHIN = INSERT_WHERE.format(condition="true"), INSERT_WHERE.format(condition=WITHIN)
+LOCK_TOTALS = "SELECT FROM storage_totals FOR NO KEY UPDATE"
+TOTALS = "SELECT images, bytes FROM storage_totals"
+
+MERGED = "to_jsonb(d) ->> 'merged_into' AS merged_into"
+"""By way of JSON, as the schema before has no such column."""
+FIND = f"""
+SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
+FROM unnest(%s::text[]) AS wanted(image_id)
+LEFT JOIN images i ON i.id = wanted.image_id
+LEFT JOIN deleted_images d ON d.image_id = wanted.image_id
+"""  # noqa: S608
+
+AFTER = f"""
+SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
+FROM images i LEFT JOIN deleted_images d ON d.image_id = i.id WHERE i.id > %s ORDER BY i.id LIMIT %s
+"""  # noqa: S608
+
+WITH_DIGESTS = f"""
+SELECT DISTINCT ON (sha256) {COLUMNS} FROM images WHERE sha256 = ANY(%s) AND {LIVE}
+ORDER BY sha256, step = {int(Step.FAILED)}, id
+"""  # noqa: S608
+
+ADVANCE = """
+WITH result AS (
+    SELECT DISTINCT ON (image_id, generation, step, stage) *
+    FROM jsonb_to_recordset(%s) AS r(
+        image_id text, generation int, step smallint, stage text, occurred_at timestamptz, duration_seconds float8,
+        width int, height int, format text, mime_type text, completed_at timestamptz, processing_seconds float8,
+        sha256 text,
+        model text, model_version text, error_code text, error_message text, error_retryable bool, attempt int)
+    WHERE NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = r.image_id)
+), present AS (  -- locked in the order of their ids, so that two batches never wait for each other
+    SELECT id, generation FROM images WHERE id IN (SELECT image_id FROM result) ORDER BY id FOR NO KEY UPDATE
+), newest AS (
+    SELECT DISTINCT ON (image_id) * FROM result JOIN (SELECT id FROM present) AS p ON p.id = image_id
+    ORDER BY image_id, result.generation DESC, step DESC
+), moved AS (
+    UPDATE images i SET
+        generation = r.generation, step = r.step, updated_at = now(),
+        width = coalesce(r.width, i.width), height = coalesce(r.height, i.height),
+        format = coalesce(r.format, i.format), mime_type = coalesce(r.mime_type, i.mime_type),
+        sha256 = coalesce(r.sha256, i.sha256), completed_at = coalesce(r.completed_at, i.completed_at),
+        processing_seconds = coalesce(r.processing_seconds, i.processing_seconds),
+        model = coalesce(r.model, i.model), model_version = coalesce(r.model_version, i.model_version),
+        error_code = r.error_code, error_message = r.error_message, error_retryable = r.error_retryable,
+        attempt = r.attempt
+    FROM newest r
+    WHERE i.id = r.image_id AND (i.generation, i.step) < (r.generation, r.step)
+)
+INSERT INTO image_events
+    (image_id, generation, step, stage, occurred_at, duration_seconds, error_code, error_message)
+SELECT r.image_id, r.generation, r.step, r.stage, r.occurred_at, r.duration_seconds, r.error_code, r.error_message
+FROM result r JOIN present p ON p.id = r.image_id AND p.generation <= r.generation
+ON CONFLICT DO NOTHING
+"""
+CHANGES = frozenset(
+    ("width", "height", "format", "mime_type", "sha256", "completed_at", "processing_seconds", "model", "model_version")
+)
+
+
+class PostgresImages:
+    """``ImageRepository`` on psycopg."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
+        values = {
+            "id": image.id,
+            "file_name": as_text(image.file_name),
+            "storage_path": image.storage_path,
+            "mime_type": image.mime_type,
+            "size_bytes": image.size_bytes,
+            "sha256": image.sha256,
+            "uploaded_at": image.uploaded_at,
+            "tags": [as_text(tag) for tag in image.tags],
+            "metadata": as_jsonb(image.metadata),
+        }
+        if limits.max_images is not None or limits.max_bytes is not None:
+            return self._insert_within(tenant, values, limits)
+        with self._connections.tenant(tenant) as connection:
+            with connection.pipeline():
+                connection.execute(INSERT, values)
+                # A statement of its own: it sees what another connection wrote while the first one waited for it.
+                cursor = connection.execute(FIND, [[image.id]])
+            return next(found for row in cursor if (found := _found(row)) is not None)
+
+    def _insert_within(self, tenant: Tenant, values: dict[str, Any], limits: ResourceLimits) -> ImageRecord | Tombstone:
+        values = values | {"max_images": limits.max_images, "max_bytes": limits.max_bytes}
+        with self._connections.tenant(tenant) as connection:
+            with connection.pipeline():
+                # One transaction, but the INSERT's snapshot is taken after the lock: it sees every image that counts.
+                connection.execute(LOCK_TOTALS)
+                connection.execute(INSERT_WITHIN, values)
+                cursor = connection.execute(FIND, [[values["id"]]])
+                totals = connection.execute(TOTALS)
+            found = next((found for row in cursor if (found := _found(row)) is not None), None)
+            if found is None:
+                raise QuotaExceeded(**totals.fetchall()[0])
+            return found
+
+    def totals(self, tenant: Tenant) -> Storage:
+        with self._connections.tenant(tenant) as connection:
+            return Storage(**connection.execute(TOTALS).fetchall()[0])
+
+    def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
+        if not image_ids:
+            return {}
+        with self._connections.tenant(tenant) as connection:
+            rows = connection.execute(FIND, [list(set(image_ids))]).fetchall()
+        return {row["wanted_id"]: found for row in rows if (found := _found(row)) is not None}
+
+    def advance(self, tenant: Tenant, results: Sequence[StageResult]) -> None:
+        if not results:
+            return
+        with self._connections.tenant(tenant) as connection:
+            connection.execute(ADVANCE, [as_jsonb([_result_row(result) for result in results])])
+
+    def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
+        with self._connections.tenant(tenant) as connection:
+            try:
+                statement, values = self.page_statement(query)
+                rows = connection.execute(statement, values)
+            except UndefinedColumn:
+                # The schema before has no frames either.
+                statement, values = self.page_statement(query, NO_FRAMES_YET)
+                rows = connection.execute(statement, values)
+            return [record_of(row) for row in rows]
+
+    def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
+        with self._connections.tenant(tenant) as connection:
+            rows = connection.execute(AFTER, [image_id, limit]).fetchall()
+        return [found for row in rows if (found := _found(row)) is not None]
+
+    def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
+        with self._connections.tenant(tenant) as connection:
+            rows = connection.execute(WITH_DIGESTS, [list(sha256s)]).fetchall()
+        return {row["sha256"]: record_of(row) for row in rows}
+
+    @staticmethod
+    def page_statement(query: ImageQuery, still: str = STILL) -> tuple[str, list[Any]]:
+        """SQL and its values; what a caller chose stands only in the values."""
+        where, values = conditions_of(query, STATUSES)
+        conditions = " AND ".join([LIVE, still, *where])
+        statement = f"SELECT {COLUMNS} FROM images WHERE {conditions} ORDER BY uploaded_at DESC, id DESC LIMIT %s"  # noqa: S608
+        return statement, [*values, query.limit]
+
+    def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
+        statement = (
+            "SELECT stage, step, generation, occurred_at, duration_seconds, error_code, error_message "
+            "FROM image_events WHERE image_id = %s ORDER BY generation, occurred_at, id"
+        )
+        with self._connections.tenant(tenant) as connection:
+            rows = connection.execute(statement, [image_id]).fetchall()
+        return [TimelineEntry(**{**row, "step": Step(row["step"])}) for row in rows]
+
+    def amend(
+        self, tenant: Tenant, image_id: str, *, tags: Sequence[str] | None, metadata: dict[str, Any] | None
+    ) -> ImageRecord | None:
+        statement = f"""
+            UPDATE images SET tags = coalesce(%s::text[], tags), metadata = coalesce(%s, metadata),
+                   revision = revision + 1, updated_at = now()
+            WHERE id = %s AND {LIVE} RETURNING {COLUMNS}, {FRAMES.format("images")}"""  # noqa: S608
+        values = [
+            None if tags is None else [as_text(tag) for tag in tags],
+            None if metadata is None else as_jsonb(metadata),
+            image_id,
+        ]
+        with self._connections.tenant(tenant) as connection:
+            row = connection.execute(statement, values).fetchone()
+        return record_of(row) if row else None
+
+    def bury(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
+        statement = """
+            WITH buried AS (
+                INSERT INTO deleted_images (image_id, deleted_at) SELECT id, %(at)s FROM images WHERE id = %(id)s
+                ON CONFLICT DO NOTHING
+            )
+            SELECT 1 FROM images WHERE id = %(id)s UNION ALL SELECT 1 FROM deleted_images WHERE image_id = %(id)s"""
+        with self._connections.tenant(tenant) as connection:
+            return connection.execute(statement, {"id": image_id, "at": at}).fetchone() is not None
+
+    def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
+        if not receipts:
+            return
+        statement = """
+            WITH receipt AS (SELECT key AS image_id, value AS receipt FROM jsonb_each(%s)),
+            kept AS (
+                UPDATE deleted_images d SET receipt = r.receipt FROM receipt r WHERE d.image_id = r.image_id
+                RETURNING d.image_id
+            )
+            DELETE FROM images USING kept WHERE images.id = kept.image_id"""
+        with self._connections.tenant(tenant) as connection:
+            connection.execute(statement, [as_jsonb(receipts)])
+
+    def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
+        """Drop tombstones older than any retention; returns how many."""
+        with self._connections.tenant(tenant) as connection:
+            statement = (
+                "DELETE FROM deleted_images d WHERE deleted_at < %s AND receipt IS NOT NULL "
+                "AND to_jsonb(d) ->> 'merged_into' IS NULL"
+            )
+            return connection.execute(statement, [now - keep]).rowcount
+
+
+def _found(row: dict[str, Any]) -> ImageRecord | Tombstone | None:
+    if row["deleted_at"] is not None:
+        return Tombstone(row["wanted_id"], row["deleted_at"], row["receipt"], row["merged_into"])
+    return record_of(row) if row["id"] is not None else None
+
+
+def record_of(row: dict[str, Any]) -> ImageRecord:
+    columns = {name: row[name] for name in NAMES} | {
+        name: row.get(name) for name in ("video_id", "frame_offset_seconds")
+    }
+    return ImageRecord(**{**columns, "step": Step(row["step"]), "tags": tuple(row["tags"])})
+
+
+def _result_row(result: StageResult) -> dict[str, Any]:
+    if unknown := result.changes.keys() - CHANGES:
+        raise ValueError(f"{sorted(unknown)} are not columns that a stage changes")
+    changes = {
+        name: value.isoformat() if isinstance(value, datetime) else value for name, value in result.changes.items()
+    }
+    return changes | {
+        "image_id": result.image_id,
+        "generation": result.generation,
+        "step": int(result.step),
+        "stage": result.stage,
+        "occurred_at": result.occurred_at.isoformat(),
+        "duration_seconds": result.duration_seconds,
+        "error_code": result.error_code,
+        "error_message": result.error_message,
+        "error_retryable": result.error_retryable,
+        "attempt": result.attempt,
+    }

@@ -1,0 +1,203 @@
+"""HTTP bodies of images."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from deeplens.http.schemas import (
+    AT,
+    FILE,
+    ID,
+    LINKS,
+    MAX_METADATA_KEYS,
+    MAX_TAGS,
+    ApiModel,
+    MetadataKey,
+    MetadataValue,
+    ModelVersion,
+    Tag,
+    example,
+)
+
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
+
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA_KEYS)]
+
+Status = Literal["accepted", "preprocessed", "extracted", "indexed", "completed", "failed"]
+
+SUMMARY = {
+    **FILE,
+    "status": "completed",
+    "format": "JPEG",
+    "width": 1920,
+    "height": 1080,
+    "tags": ["landscape", "sea"],
+    "metadata": {"camera": "X100", "iso": 200},
+    "updatedAt": "2026-11-20T10:30:02Z",
+    "completedAt": "2026-11-20T10:30:02Z",
+    "processingSeconds": 1.9,
+    "model": {"name": "deeplens-visual", "version": "1"},
+    "links": LINKS,
+}
+
+STAGE = {
+    "stage": "preprocess",
+    "status": "preprocessed",
+    "generation": 1,
+    "occurredAt": "2026-11-20T10:30:01Z",
+    "durationSeconds": 0.21,
+}
+
+
+class ThumbnailLinks(ApiModel):
+    small: str
+    medium: str
+
+
+class ImageLinks(ApiModel):
+    """Path-absolute references, to be resolved against the address the API was called at."""
+
+    this: str = Field(alias="self")
+    content: str
+    thumbnails: ThumbnailLinks
+    similar: str
+
+
+class AcceptedImage(ApiModel):
+    """An upload that will be processed; a repeat with the same Idempotency-Key gives the same answer."""
+
+    model_config = example({**FILE, "status": "accepted", "links": LINKS})
+
+    image_id: str
+    status: Literal["accepted"] = "accepted"
+    file_name: str
+    mime_type: str
+    size_bytes: int
+    sha256: str
+    uploaded_at: AwareDatetime
+    links: ImageLinks
+
+
+class ImageError(ApiModel):
+    """Why an image failed; ``retryable`` says whether the same file may succeed later."""
+
+    code: str
+    message: str
+    retryable: bool
+    attempt: int
+
+
+class ImageSummary(ApiModel):
+    model_config = example(SUMMARY)
+
+    image_id: str
+    status: Status
+    file_name: str
+    mime_type: str
+    format: str | None = None
+    width: int | None = Field(default=None, description="pixels, EXIF orientation applied; known once preprocessed")
+    height: int | None = None
+    size_bytes: int
+    sha256: str
+    tags: list[str]
+    metadata: dict[str, Any]
+    uploaded_at: AwareDatetime
+    updated_at: AwareDatetime
+    completed_at: AwareDatetime | None = None
+    processing_seconds: float | None = Field(default=None, description="from acceptance to searchable")
+    model: ModelVersion | None = None
+    error: ImageError | None = None
+    video_id: str | None = Field(default=None, description="of a frame; frames are in no list of images")
+    offset_seconds: float | None = None
+    links: ImageLinks
+
+
+class TimelineStage(ApiModel):
+    stage: str
+    status: Status
+    generation: int
+    occurred_at: AwareDatetime
+    duration_seconds: float | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+class ImageDetail(ImageSummary):
+    model_config = example({**SUMMARY, "timeline": [STAGE]})
+
+    timeline: list[TimelineStage] = Field(description="oldest first")
+
+
+class ImagePage(ApiModel):
+    model_config = example({"images": [SUMMARY], "nextCursor": "eyJ2IjoxfQ"})
+
+    images: list[ImageSummary] = Field(description="newest first")
+    next_cursor: str | None = Field(
+        default=None, description="pass as ``cursor`` with the same filters; null on the last page"
+    )
+
+
+class ImagePatch(ApiModel):
+    """Each member that is present replaces what the image has."""
+
+    model_config = ConfigDict(extra="forbid", **example({"tags": ["sea"], "metadata": {"camera": "X100"}}))
+
+    tags: Tags | None = None
+    metadata: Metadata | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.tags is None and self.metadata is None:
+            raise ValueError("give tags, metadata or both")
+        return self
+
+
+class DeletionReceipt(ApiModel):
+    """What was removed of a deleted image. Receipts of deletions before models were noted list none."""
+
+    model_config = example(
+        {
+            "imageId": ID,
+            "status": "deleted",
+            "requestedAt": AT,
+            "completedAt": "2026-11-20T10:30:02Z",
+            "objects": [f"images/{ID}.jpg", f"processed/{ID}.jpg"],
+            "vectors": 1,
+            "models": ["deeplens-visual 2"],
+            "rowRemoved": True,
+        }
+    )
+
+    image_id: str
+    status: Literal["deleting", "deleted"]
+    requested_at: AwareDatetime
+    completed_at: AwareDatetime | None = None
+    objects: list[str] = Field(default=[], description="keys of the original and of all that was made of it")
+    vectors: int = Field(default=0, description="points removed")
+    models: list[str] = Field(default=[], description="whose points they were, name and version")
+    row_removed: bool = Field(default=False, description="with its timeline")
+
+
+class DeletedImage(ApiModel):
+    """The image is gone from every answer at once; its objects, vector and row are removed shortly."""
+
+    model_config = example({"imageId": ID, "status": "deleting"})
+
+    image_id: str
+    status: Literal["deleting"] = "deleting"
+
+
+class Filters(BaseModel):
+    """Filters that listing and searching share. Unknown parameters are refused, so that a typo is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tag: list[Tag] = Field(default=[], max_length=20, description="repeatable; every one must be present")
+    uploaded_from: AwareDatetime | None = Field(default=None, description=f"inclusive, e.g. {AT}")
+    uploaded_before: AwareDatetime | None = Field(default=None, description="exclusive")
+
+
+class ListQuery(Filters):
+    status: list[Status] = Field(default=[], max_length=6, description="repeatable; any of them")
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str | None = Field(default=None, max_length=256, description="``nextCursor`` of the page before")

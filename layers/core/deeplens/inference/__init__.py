@@ -1,1 +1,0 @@
-"""Embeddings from the inference endpoint, over HTTP or through SageMaker."""

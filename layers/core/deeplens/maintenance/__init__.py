@@ -1,0 +1,1 @@
+"""Maintenance: runs in slices, consistency sweeps, storage optimisation."""

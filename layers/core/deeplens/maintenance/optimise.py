@@ -1,0 +1,75 @@
+"""Maintenance ``storage-optimisation``: files removed that nobody needs and that can be made again."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from deeplens.common.ports import Clock
+from deeplens.images.keys import PROCESSED, THUMBNAIL_PREFIXES, image_of
+from deeplens.images.model import ImageRecord, Step
+from deeplens.images.ports import ImageRepository
+from deeplens.maintenance.model import Finding, MaintenanceRun, report_of
+from deeplens.maintenance.slices import Page
+from deeplens.maintenance.sweep_rows import ROWS_AT_ONCE, Row, dropped_before, entries_of, id_of, may_lack_thumbnails
+from deeplens.storage.ports import ObjectInfo, StoreResolver
+from deeplens.tenants.model import Tenant
+
+type Found = list[tuple[ObjectInfo, Finding]]
+
+
+class OptimiseStorage:
+    """Drop what can be made again: all that was made of images that failed, and thumbnails that have come of age.
+
+    A retry makes the first again from the original, whoever looks at a thumbnail the second. Standard JPEGs of
+    completed images stay: a change of model embeds them.
+
+    Parameters
+    ----------
+    thumbnails_kept : age from which on a thumbnail may go; one that somebody had made again since is young. None: none.
+    """
+
+    def __init__(
+        self, stores: StoreResolver, images: ImageRepository, thumbnails_kept: timedelta | None, clock: Clock
+    ) -> None:
+        self._stores, self._images, self._kept, self._clock = stores, images, thumbnails_kept, clock
+
+    def pages(self, tenant: Tenant, run: MaintenanceRun, before: datetime) -> Iterator[Page]:
+        store, after = self._stores.for_tenant(tenant), run.cursor
+        until = dropped_before(self._kept, self._clock.now(), before)
+        while rows := self._images.after(tenant, after, ROWS_AT_ONCE):
+            prefixes = (PROCESSED, *THUMBNAIL_PREFIXES)
+            found = needless(rows, list(entries_of(store, rows, prefixes)), before, until)
+            if not run.dry_run:
+                store.delete(entry.key for entry, _ in found)
+            freed = sum(entry.size_bytes for entry, _ in found)
+            after = id_of(rows[-1])
+            findings = [finding for _, finding in found]
+            yield Page(after, report_of("rows", len(rows), findings, repaired=not run.dry_run, freed=freed))
+
+
+def needless(rows: Sequence[Row], entries: Sequence[ObjectInfo], before: datetime, until: datetime | None) -> Found:
+    """Derived files that may go, with the reason.
+
+    Parameters
+    ----------
+    before : what is younger, image or file, is left alone.
+    until : older thumbnails of images that completed before then may go.
+    """
+    images = {row.id: row for row in rows if isinstance(row, ImageRecord)}
+    found: Found = []
+    for entry in entries:
+        row = images.get(image_of(entry.key) or "")
+        if row is not None and has_ended(row, before):
+            found.append((entry, Finding("derived-of-failed", entry.key)))
+        elif row is not None and until is not None and is_aged_thumbnail(row, entry, until):
+            found.append((entry, Finding("thumbnail-not-needed", entry.key)))
+    return found
+
+
+def has_ended(row: ImageRecord, before: datetime) -> bool:
+    """Whether an image failed so long ago that nobody works on it any more."""
+    return row.step is Step.FAILED and row.updated_at < before
+
+
+def is_aged_thumbnail(row: ImageRecord, entry: ObjectInfo, until: datetime) -> bool:
+    aged = may_lack_thumbnails(row, until) and entry.modified_at < until
+    return aged and entry.key.startswith(THUMBNAIL_PREFIXES)

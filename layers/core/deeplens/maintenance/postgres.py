@@ -1,0 +1,127 @@
+"""Runs of maintenance over all tenants, in the platform database."""
+
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from deeplens.database.connections import Connections
+from deeplens.database.values import as_jsonb, as_text
+from deeplens.maintenance.model import MaintenanceRun, Report
+
+COLUMNS = "id, tenant_id, type, dry_run, created_at, due, cursor, slices, report, ended_at, error"
+START = """
+WITH started AS (
+    INSERT INTO maintenance_runs (id, tenant_id, type, dry_run, created_at, due, cursor, slices, report)
+    VALUES (%(id)s, %(tenant_id)s, %(type)s, %(dry_run)s, %(created_at)s, %(due)s, %(cursor)s, 0, %(report)s)
+    ON CONFLICT DO NOTHING
+    RETURNING tenant_id, type, dry_run, created_at
+), swept AS (
+    UPDATE tenant_sweeps s SET swept_at = started.created_at, due = s.changed_at > started.created_at - %(grace)s
+    FROM started WHERE s.tenant_id = started.tenant_id AND started.type = 'sweep' AND NOT started.dry_run
+)
+SELECT FROM started
+"""
+FIND = f"SELECT {COLUMNS} FROM maintenance_runs WHERE id = %s"  # noqa: S608
+OF_TENANT = f"SELECT {COLUMNS} FROM maintenance_runs WHERE tenant_id = %s ORDER BY created_at DESC LIMIT %s"  # noqa: S608
+NEWEST = f"SELECT {COLUMNS} FROM maintenance_runs ORDER BY created_at DESC LIMIT %s"  # noqa: S608
+MOVE = """
+UPDATE maintenance_runs SET cursor = %(cursor)s, slices = %(slices)s, report = %(report)s, due = %(due)s,
+       ended_at = %(ended_at)s, error = %(error)s
+WHERE id = %(id)s AND cursor = %(before)s AND slices = %(slices)s - 1 AND ended_at IS NULL
+"""
+OVERDUE = f"""
+UPDATE maintenance_runs r SET due = %s FROM (
+    SELECT m.id AS late_id FROM maintenance_runs m JOIN tenants t ON t.id = m.tenant_id AND t.status = 'active'
+    WHERE m.ended_at IS NULL AND m.due <= %s ORDER BY m.due LIMIT %s FOR UPDATE OF m SKIP LOCKED) AS late
+WHERE r.id = late.late_id
+RETURNING {COLUMNS}
+"""  # noqa: S608
+WAKE = f"""
+UPDATE maintenance_runs SET due = %s
+WHERE tenant_id = ANY(%s) AND type = 'store-scan' AND ended_at IS NULL AND due <= %s AND (
+    SELECT count(*) FROM pending_images p WHERE p.tenant_id = maintenance_runs.tenant_id) < %s
+RETURNING {COLUMNS}
+"""  # noqa: S608
+SWEEPS_DUE = """
+SELECT s.tenant_id FROM tenant_sweeps s JOIN tenants t ON t.id = s.tenant_id AND t.status = 'active'
+WHERE s.due AND s.swept_at < %s AND NOT EXISTS (
+    SELECT FROM maintenance_runs r WHERE r.tenant_id = s.tenant_id AND r.type = 'sweep' AND r.ended_at IS NULL)
+ORDER BY s.swept_at LIMIT %s
+"""
+FORGET = """
+DELETE FROM maintenance_runs WHERE id IN (
+    SELECT id FROM maintenance_runs WHERE created_at < %s AND ended_at < %s ORDER BY created_at LIMIT %s)
+"""
+CHANGED = """
+INSERT INTO tenant_sweeps AS known (tenant_id, changed_at, swept_at, due)
+SELECT changed.tenant_id, %(now)s, %(now)s, true FROM unnest(%(tenants)s::text[]) AS changed(tenant_id)
+WHERE NOT EXISTS (
+    SELECT FROM tenant_sweeps s
+    WHERE s.tenant_id = changed.tenant_id AND s.due AND s.changed_at > %(now)s - interval '10 minutes')
+ON CONFLICT (tenant_id) DO UPDATE SET changed_at = greatest(known.changed_at, excluded.changed_at), due = true
+"""
+
+
+class PostgresMaintenanceRuns:
+    """``MaintenanceRuns`` on psycopg."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def start(self, run: MaintenanceRun, grace: timedelta) -> bool:
+        with self._connections.platform() as connection:
+            return connection.execute(START, {**_values(run), "grace": grace}).rowcount == 1
+
+    def find(self, run_id: str) -> MaintenanceRun | None:
+        with self._connections.platform() as connection:
+            row = connection.execute(FIND, [as_text(run_id)]).fetchone()
+        return _run(row) if row else None
+
+    def of_tenant(self, tenant_id: str | None, limit: int) -> list[MaintenanceRun]:
+        statement, values = (NEWEST, [limit]) if tenant_id is None else (OF_TENANT, [tenant_id, limit])
+        with self._connections.platform() as connection:
+            return [_run(row) for row in connection.execute(statement, values)]
+
+    def move(self, run: MaintenanceRun, before: str) -> bool:
+        with self._connections.platform() as connection:
+            return connection.execute(MOVE, {**_values(run), "before": before}).rowcount == 1
+
+    def overdue(self, now: datetime, due: datetime, limit: int) -> list[MaintenanceRun]:
+        with self._connections.platform() as connection:
+            return [_run(row) for row in connection.execute(OVERDUE, [due, now, limit])]
+
+    def wake(self, tenant_ids: Collection[str], pending: int, rest: datetime, due: datetime) -> list[MaintenanceRun]:
+        with self._connections.platform() as connection:
+            return [_run(row) for row in connection.execute(WAKE, [due, list(tenant_ids), rest, pending])]
+
+    def sweeps_due(self, now: datetime, every: timedelta, limit: int) -> list[str]:
+        with self._connections.platform() as connection:
+            return [row["tenant_id"] for row in connection.execute(SWEEPS_DUE, [now - every, limit])]
+
+    def forget(self, before: datetime, limit: int) -> int:
+        with self._connections.platform() as connection:
+            return connection.execute(FORGET, [before, before, limit]).rowcount
+
+    def changed(self, tenant_ids: Collection[str], now: datetime) -> None:
+        with self._connections.platform() as connection:
+            try:
+                connection.execute(CHANGED, {"tenants": sorted(set(tenant_ids)), "now": now})
+            except psycopg.errors.UndefinedTable:
+                # Before the migration nothing is swept, and images are deleted all the same.
+                return
+
+
+def _values(run: MaintenanceRun) -> dict[str, Any]:
+    names = [name for name in run.__slots__ if name != "report"]
+    values = {name: getattr(run, name) for name in names}
+    return {name: as_text(one) if isinstance(one, str) else one for name, one in values.items()} | {
+        "report": as_jsonb(asdict(run.report))
+    }
+
+
+def _run(row: dict[str, Any]) -> MaintenanceRun:
+    report = row["report"]
+    return MaintenanceRun(**row | {"report": Report(**report | {"examples": tuple(report["examples"])})})

@@ -1,0 +1,68 @@
+"""What the Admin API takes and gives about maintenance."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, ConfigDict, Field
+
+from deeplens.http.schemas import ApiModel, TenantId, example
+
+Type = Literal["sweep", "storage-optimisation", "duplicate-scan"]
+KnownType = Type | Literal["store-scan"]
+RUN = {
+    "runId": "mnt_01kd1v8q4w2m6n9r5t7x3z0abc",
+    "tenantId": "tenant_acme",
+    "type": "sweep",
+    "dryRun": False,
+    "state": "ended",
+    "createdAt": "2026-11-20T10:30:00Z",
+    "endedAt": "2026-11-20T10:30:09Z",
+    "slices": 2,
+    "checked": {"rows": 1200, "objects": 4801, "vectors": 1199},
+    "found": {"row-without-vector": 1, "object-without-row": 1},
+    "repaired": {"row-without-vector": 1, "object-without-row": 1},
+    "bytesFreed": 20480,
+    "examples": [
+        {"kind": "row-without-vector", "subject": "img_01kd1v8q4w2m6n9r5t7x3z0abc", "detail": "deeplens-visual 2"},
+        {"kind": "object-without-row", "subject": "images/img_01kd1v8q4w2m6n9r5t7x3z0abd.jpg"},
+    ],
+}
+
+
+class MaintenanceRequest(ApiModel):
+    """``sweep`` finds and repairs what contradicts; ``storage-optimisation`` drops files that nobody needs,
+    ``duplicate-scan`` compares every image with all others."""
+
+    model_config = ConfigDict(extra="forbid", **example({"tenantId": "tenant_acme", "type": "sweep", "dryRun": True}))
+
+    tenant_id: TenantId
+    type: Type
+    dry_run: bool = Field(default=False, description="only report")
+
+
+class MaintenanceView(ApiModel):
+    """A run and its report so far. ``repaired`` counts what was removed, marked, or asked for of another stage."""
+
+    model_config = example(RUN)
+
+    run_id: str
+    tenant_id: str
+    type: KnownType
+    store_id: str | None = Field(default=None, description="that a store-scan is of")
+    dry_run: bool
+    state: Literal["running", "ended", "failed"]
+    error: str | None = Field(default=None, description="why it failed; a sweep is tried again the next day")
+    created_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    slices: int
+    progress: float | None = Field(default=None, description="share of the work, 0 to 1, where it is known")
+    checked: dict[str, int] = Field(description="rows, objects, vectors, images")
+    found: dict[str, int] = Field(description="by kind")
+    repaired: dict[str, int]
+    bytes_freed: int = Field(description="in a dry run, what would be")
+    examples: list[dict[str, Any]] = Field(description="the first findings")
+
+
+class MaintenanceList(ApiModel):
+    model_config = example({"runs": [RUN]})
+
+    runs: list[MaintenanceView] = Field(description="newest first")

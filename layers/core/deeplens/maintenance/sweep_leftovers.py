@@ -1,0 +1,92 @@
+"""What nobody knows: objects and vectors whose image has no row."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import batched
+
+from deeplens.errors import ObjectNotFound
+from deeplens.images.keys import image_of
+from deeplens.images.ports import ImageRepository
+from deeplens.maintenance.model import Finding, judge_object, judge_point, report_of
+from deeplens.maintenance.slices import Page
+from deeplens.storage.ports import ObjectInfo, ObjectStore, StoreResolver
+from deeplens.tenants.model import Tenant
+from deeplens.vectors.ports import IndexedPoint, VectorIndex
+
+OBJECTS_AT_ONCE = 1000
+POINTS_AT_ONCE = 1000
+
+
+class SweepObjects:
+    """Objects by key. Keys that DeepLens does not give are nobody's business and stay."""
+
+    def __init__(self, stores: StoreResolver, images: ImageRepository) -> None:
+        self._stores, self._images = stores, images
+
+    def __call__(self, tenant: Tenant, after: str, before: datetime, dry_run: bool) -> Iterator[Page]:
+        store = self._stores.for_tenant(tenant)
+        for group in batched(store.list("", after), OBJECTS_AT_ONCE, strict=False):
+            suspects = [entry for entry, _ in self._orphans(tenant, group, before)]
+            orphans = self._orphans(tenant, latest(store, suspects), before)
+            if not dry_run:
+                store.delete(entry.key for entry, _ in orphans)
+            freed = sum(entry.size_bytes for entry, _ in orphans)
+            found = [finding for _, finding in orphans]
+            report = report_of("objects", len(group), found, repaired=not dry_run, freed=freed)
+            yield Page(group[-1].key, report)
+
+    def _orphans(
+        self, tenant: Tenant, entries: Sequence[ObjectInfo], before: datetime
+    ) -> list[tuple[ObjectInfo, Finding]]:
+        named = [(entry, image_id) for entry in entries if (image_id := image_of(entry.key))]
+        rows = self._images.find(tenant, [image_id for _, image_id in named])
+        judged = [(entry, judge_object(entry, rows.get(image_id), before)) for entry, image_id in named]
+        return [(entry, finding) for entry, finding in judged if finding]
+
+
+class SweepPoints:
+    """Vectors by point id, of each model's collection."""
+
+    def __init__(self, images: ImageRepository, index: VectorIndex) -> None:
+        self._images, self._index = images, index
+
+    def __call__(self, tenant: Tenant, position: str, before: datetime, dry_run: bool) -> Iterator[Page]:
+        began, _, start = (position or "0/").partition("/")
+        for number, model in enumerate(tenant.models):
+            if number >= int(began):
+                first = (start if number == int(began) else "") or None
+                yield from self._pages(tenant.using(model), number, first, before, dry_run)
+
+    def _pages(
+        self, owner: Tenant, number: int, following: str | None, before: datetime, dry_run: bool
+    ) -> Iterator[Page]:
+        while True:
+            page = self._index.scroll(owner, following, POINTS_AT_ONCE)
+            suspects = [point for point, _ in self._orphans(owner, page.points, before)]
+            orphans = self._orphans(owner, suspects, before)
+            if not dry_run:
+                self._index.delete_points(owner, [point.id for point, _ in orphans])
+            found = [finding for _, finding in orphans]
+            following = page.following
+            report = report_of("vectors", len(page.points), found, repaired=not dry_run)
+            yield Page(f"{number}/{following}" if following else f"{number + 1}/", report)
+            if following is None:
+                return
+
+    def _orphans(
+        self, tenant: Tenant, points: Sequence[IndexedPoint], before: datetime
+    ) -> list[tuple[IndexedPoint, Finding]]:
+        rows = self._images.find(tenant, [point.image_id for point in points if point.image_id])
+        judged = [(point, judge_point(point, rows.get(point.image_id or ""), before)) for point in points]
+        return [(point, finding) for point, finding in judged if finding]
+
+
+def latest(store: ObjectStore, entries: Sequence[ObjectInfo]) -> list[ObjectInfo]:
+    """The same objects as they are now, without those that are gone."""
+    found = []
+    for entry in entries:
+        try:
+            found.append(store.head(entry.key))
+        except ObjectNotFound:
+            continue
+    return found

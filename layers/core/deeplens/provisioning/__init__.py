@@ -1,0 +1,1 @@
+"""Tenants created, migrated, deleted."""

@@ -1,0 +1,126 @@
+"""What the Admin API takes and gives about tenants, their people, keys and clients."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, Field, SecretStr, StrictInt, StringConstraints
+
+from deeplens.http.schemas import (
+    AT,
+    ApiModel,
+    ModelName,
+    ModelVersion,
+    Name,
+    Request,
+    TenantId,
+    Version,
+    example,
+)
+
+
+class VideoSettingsView(ApiModel):
+    """How a tenant's videos become frames; counts for videos that are split from then on."""
+
+    model_config = example({"frameEverySeconds": 5, "maxFrames": 1000, "inDuplicateReview": False})
+
+    frame_every_seconds: float | None = Field(
+        default=None, ge=0.2, le=3600, description="longest time without a frame; scene cuts give one in any case"
+    )
+    max_frames: int | None = Field(default=None, ge=1, le=5000, description="of one video")
+    in_duplicate_review: bool | None = Field(default=None, description="whether frames show up in duplicate review")
+
+
+Status = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
+TENANT = {
+    "tenantId": "tenant_acme",
+    "name": "Acme",
+    "status": "active",
+    "statusSince": AT,
+    "createdAt": AT,
+    "model": {"name": "deeplens-visual", "version": "2"},
+    "placement": {"storageUri": "s3://tenant-acme", "ownDatabaseServer": False},
+    "limits": {"maxImages": 100000},
+    "settings": {"region": "emea"},
+    "video": {"frameEverySeconds": 5, "maxFrames": 1000, "inDuplicateReview": False},
+    "progress": {"database": AT, "store": AT, "collection": AT},
+}
+
+
+class PlacementRequest(Request):
+    """Where the tenant's data shall live; what is left out is the platform's own. It cannot be changed later."""
+
+    storage: Literal["s3", "minio", "nfs"] | None = None
+    database_server: Annotated[SecretStr, Field(pattern=r"^postgres(ql)?://")] | None = Field(
+        default=None, description="URL of a PostgreSQL server with credentials that may create databases; never shown"
+    )
+    qdrant_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=500)] | None = None
+
+
+class ModelChoice(Request):
+    name: ModelName
+    version: Version
+
+
+Limit = Annotated[StrictInt, Field(ge=0, lt=1 << 63)]
+
+
+class LimitsView(Request):
+    """A tenant's own limits: null leaves one to the platform's default, 0 lifts it."""
+
+    model_config = example({"maxImages": 100000, "requestsPerMinute": 600})
+
+    max_images: Limit | None = None
+    max_bytes: Limit | None = Field(default=None, description="of the originals")
+    requests_per_minute: Limit | None = None
+    max_file_bytes: Limit | None = None
+
+
+class TenantRequest(Request):
+    model_config = example({"tenantId": "tenant_acme", "name": "Acme"})
+
+    tenant_id: TenantId
+    name: Name
+    model: ModelChoice | None = Field(default=None, description="a served model; the built-in one if absent")
+    placement: PlacementRequest = PlacementRequest()
+    limits: LimitsView = LimitsView()
+    settings: dict[str, Any] = Field(default={}, max_length=50, description="kept for the tenant's own programs")
+
+
+class TenantChange(Request):
+    model_config = example({"name": "Acme Ltd"})
+
+    name: Name | None = None
+    settings: Annotated[dict[str, Any], Field(max_length=50)] | None = Field(
+        default=None, description="replaces all settings"
+    )
+    video: VideoSettingsView | None = Field(default=None, description="what is absent or null stays")
+
+
+class Placed(ApiModel):
+    storage_uri: str
+    own_database_server: bool
+    qdrant_url: str | None = None
+
+
+class TenantView(ApiModel):
+    """A tenant. A deleted one's ``progress`` is its receipt: what was removed, and when all was gone."""
+
+    model_config = example(TENANT)
+
+    tenant_id: str
+    name: str
+    status: Status
+    status_since: AwareDatetime
+    created_at: AwareDatetime
+    model: ModelVersion
+    placement: Placed
+    limits: LimitsView
+    settings: dict[str, Any]
+    video: VideoSettingsView
+    progress: dict[str, Any] = Field(description="steps of creation or deletion that are done")
+
+
+class TenantPage(ApiModel):
+    model_config = example({"tenants": [TENANT], "next": None})
+
+    tenants: list[TenantView]
+    next: str | None = Field(default=None, description="send as ``after`` for the next page")

@@ -1,0 +1,1 @@
+"""Search by image, by id and by text."""

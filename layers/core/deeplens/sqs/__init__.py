@@ -1,1 +1,0 @@
-"""SQS at the border."""

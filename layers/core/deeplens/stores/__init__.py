@@ -1,0 +1,1 @@
+"""Customer-owned storage: register, probe, scan, follow."""

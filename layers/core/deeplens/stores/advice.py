@@ -1,0 +1,272 @@
+"""What a probe of a tenant's store found, and exactly what is missing: words to read and a snippet to paste."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deeplens.stores.model import TenantStore
+
+type CheckName = Literal["list", "read", "write", "notification"]
+type Outcome = Literal[
+    "passed",
+    "skipped",
+    "denied",
+    "missing",
+    "credentials",
+    "region",
+    "role",
+    "endpoint",
+    "unreachable",
+    "outside",
+    "archived",
+    "not-configured",
+    "waiting",
+]
+
+OUTCOMES: dict[str, Outcome] = {
+    "NoSuchBucket": "missing",
+    "ContainerNotFound": "missing",
+    "404": "missing",
+    "InvalidAccessKeyId": "credentials",
+    "SignatureDoesNotMatch": "credentials",
+    "InvalidToken": "credentials",
+    "AuthenticationFailed": "credentials",
+    "InvalidAuthenticationInfo": "credentials",
+    "NoAuthenticationInformation": "credentials",
+    "NoCredentials": "credentials",
+    "PermanentRedirect": "region",
+    "AuthorizationHeaderMalformed": "region",
+    "301": "region",
+    "AssumeRole": "role",
+    "Outside": "outside",
+    "InvalidObjectState": "archived",
+    "BlobArchived": "archived",
+}
+"""By the store's own code; every other refusal is ``denied``."""
+ACTIONS: dict[CheckName, tuple[str, ...]] = {
+    "list": ("s3:ListBucket",),
+    "read": ("s3:GetObject",),
+    "write": ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
+    "notification": ("s3:GetBucketNotification",),
+}
+ON_BUCKET = {"list", "notification"}
+AZURE: dict[CheckName, tuple[str, str]] = {
+    "list": ("l", "Storage Blob Data Reader"),
+    "read": ("r", "Storage Blob Data Reader"),
+    "write": ("cwd", "Storage Blob Data Contributor"),
+    "notification": ("", ""),
+}
+EVENTS = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What a tenant has to name of DeepLens.
+
+    Attributes
+    ----------
+    account : AWS account whose functions assume the tenant's role.
+    queue_arn : queue that buckets' notifications are sent to; empty where there is none.
+    event_url : where Event Grid and MinIO send theirs.
+    """
+
+    account: str
+    queue_arn: str
+    event_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """``missing`` names the permission or setting; ``snippet`` is to be pasted after a look."""
+
+    missing: str
+    advice: str
+    snippet: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding of a probe."""
+
+    name: CheckName
+    outcome: Outcome
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome in ("passed", "skipped")
+
+
+def outcome_of(reason: str) -> Outcome:
+    """What a refusal's code says."""
+    return OUTCOMES.get(reason, "denied")
+
+
+def is_ready(store: TenantStore, checks: list[Check]) -> bool:
+    """Whether all works that the store's mode needs; without notifications there are still scans."""
+    needed = {"list", "read"} | ({"write"} if store.mode == "managed" else set())
+    return needed <= {check.name for check in checks if check.outcome == "passed"}
+
+
+def advise(store: TenantStore, check: Check, platform: Platform) -> Advice | None:
+    """What to do about a check; None where nothing is to be done."""
+    if check.passed:
+        return None
+    by_outcome: dict[str, Callable[[TenantStore, Check, Platform], Advice]] = {
+        "denied": _denied,
+        "missing": _no_container,
+        "credentials": _credentials,
+        "region": _region,
+        "role": _role,
+        "endpoint": _endpoint,
+        "unreachable": _unreachable,
+        "outside": _outside,
+        "archived": _archived,
+        "not-configured": _notification,
+        "waiting": _notification,
+    }
+    return by_outcome[check.outcome](store, check, platform)
+
+
+def _denied(store: TenantStore, check: Check, _: Platform) -> Advice:
+    if store.kind == "azure":
+        letters, role = AZURE[check.name]
+        command = (
+            f"az storage container generate-sas --name {store.container} --permissions {letters} "
+            f"--https-only --expiry <date> --account-name <account>"
+        )
+        return Advice(
+            f"permission {letters!r} on container {store.container}",
+            f"Use a SAS with these permissions beside those it has, or an account key. The role {role} gives the same.",
+            command,
+        )
+    if store.kind == "nfs":
+        mode = "rwX" if check.name == "write" else "rX"
+        return Advice(
+            f"{'write' if check.name == 'write' else 'read'} access to {store.container}",
+            "Let the user that DeepLens runs as into the directory.",
+            f"setfacl -R -m u:<deeplens>:{mode} {store.container}",
+        )
+    return Advice(
+        f"{', '.join(ACTIONS[check.name])} on {_resource(store, check.name)}",
+        "Add this statement to the policy of the role or user whose credentials these are. A bucket policy, a key of "
+        "KMS or an owner other than bucketOwner may refuse as well.",
+        _json(policy(store, check.name)),
+    )
+
+
+def policy(store: TenantStore, *names: CheckName) -> dict[str, Any]:
+    """A policy of what the checks need."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [_statement(store, name) for name in names],
+    }
+
+
+def _statement(store: TenantStore, name: CheckName) -> dict[str, Any]:
+    statement: dict[str, Any] = {
+        "Effect": "Allow",
+        "Action": list(ACTIONS[name]),
+        "Resource": _resource(store, name),
+    }
+    if name == "list" and store.prefix:
+        statement["Condition"] = {"StringLike": {"s3:prefix": [f"{store.prefix}*"]}}
+    return statement
+
+
+def _resource(store: TenantStore, name: CheckName) -> str:
+    bucket = f"arn:aws:s3:::{store.container}"
+    return bucket if name in ON_BUCKET else f"{bucket}/{store.prefix}*"
+
+
+def _no_container(store: TenantStore, _: Check, __: Platform) -> Advice:
+    word = {"azure": "container", "nfs": "directory"}.get(store.kind, "bucket")
+    return Advice(
+        f"{word} {store.container}", f"There is no such {word} here. Check its name, endpoint and region, or create it."
+    )
+
+
+def _credentials(store: TenantStore, _: Check, __: Platform) -> Advice:
+    what = "accountKey or sas" if store.kind == "azure" else "accessKeyId and secretAccessKey"
+    return Advice(f"valid {what}", f"The store does not know these credentials. POST …/stores/{store.id}/rotate.")
+
+
+def _region(store: TenantStore, _: Check, __: Platform) -> Advice:
+    given = store.region or "the platform's own"
+    return Advice("the bucket's region", f"The bucket is not in the region given ({given}); register it with its own.")
+
+
+def _role(store: TenantStore, _: Check, platform: Platform) -> Advice:
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": f"arn:aws:iam::{platform.account}:root"},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"sts:ExternalId": store.external_id}},
+            }
+        ],
+    }
+    return Advice(
+        f"sts:AssumeRole on {store.role_arn} with external id {store.external_id}",
+        "Give the role this trust policy.",
+        _json(trust),
+    )
+
+
+def _endpoint(store: TenantStore, _: Check, __: Platform) -> Advice:
+    return Advice(
+        "a public https endpoint", f"{store.endpoint} leads, or may lead, to an address that DeepLens may not reach."
+    )
+
+
+def _unreachable(store: TenantStore, _: Check, __: Platform) -> Advice:
+    return Advice("an answer", f"{store.endpoint or 'The store'} does not answer; probe again when it does.")
+
+
+def _outside(store: TenantStore, _: Check, __: Platform) -> Advice:
+    return Advice("a directory of your own", f"{store.container} leads out of the folder that is shared with DeepLens.")
+
+
+def _archived(_: TenantStore, __: Check, ___: Platform) -> Advice:
+    return Advice("readable objects", "An object is archived: restore it, or register a prefix that holds none.")
+
+
+def _notification(store: TenantStore, _: Check, platform: Platform) -> Advice:
+    if store.kind == "nfs":
+        return Advice("nothing", "Directories send no notifications; scan the store as often as you need it.")
+    if store.kind == "azure":
+        command = (
+            "az eventgrid event-subscription create --name deeplens "
+            "--source-resource-id <the storage account's resource id> "
+            f"--endpoint '{platform.event_url}?secret=<eventSecret>' "
+            "--included-event-types Microsoft.Storage.BlobCreated Microsoft.Storage.BlobDeleted "
+            f"--subject-begins-with /blobServices/default/containers/{store.container}/blobs/{store.prefix}"
+        )
+        return Advice("an Event Grid subscription", "Until its first event comes, only scans find changes.", command)
+    if store.endpoint or not platform.queue_arn:
+        command = (
+            f"mc admin config set <alias> notify_webhook:deeplens endpoint='{platform.event_url}' "
+            f"auth_token='<eventSecret>' && mc event add <alias>/{store.container} arn:minio:sqs::deeplens:webhook "
+            f"--event put,delete{f' --prefix {store.prefix}' if store.prefix else ''}"
+        )
+        return Advice("a webhook notification", "Until its first event comes, only scans find changes.", command)
+    return Advice(
+        f"a notification of {' and '.join(EVENTS)} to {platform.queue_arn}",
+        f"aws s3api put-bucket-notification-configuration --bucket {store.container} "
+        "--notification-configuration file://… replaces what is there: add this to it.",
+        _json({"QueueConfigurations": [queue_configuration(store, platform.queue_arn)]}),
+    )
+
+
+def queue_configuration(store: TenantStore, queue_arn: str) -> dict[str, Any]:
+    """A bucket's notification of what happens below the prefix."""
+    rule = {"Key": {"FilterRules": [{"Name": "prefix", "Value": store.prefix}]}}
+    return {"Id": "deeplens", "QueueArn": queue_arn, "Events": list(EVENTS)} | (
+        {"Filter": rule} if store.prefix else {}
+    )
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2)

@@ -1,0 +1,149 @@
+"""A store that a tenant registered, seen through the prefix that it gave, with errors that are the tenant's own."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import BinaryIO
+
+from deeplens.errors import NotServed, StoreUnavailable, TenantStoreAway, TenantStoreDenied
+from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
+from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl
+
+
+class OwnedStore:
+    """``ObjectStore`` below a prefix of another one.
+
+    A tenant's store that does not answer is one tenant's trouble: it raises ``TenantStoreAway``, never
+    ``StoreUnavailable``, for which a whole partition would wait. It is not ours to create or remove.
+
+    Parameters
+    ----------
+    root : ``scheme://`` and the id of the registration.
+    prefix : empty, or ending with a slash.
+    read_only : whether the tenant gave it to be read only: writes raise ``TenantStoreDenied``.
+    """
+
+    def __init__(self, inner: ObjectStore, root: str, prefix: str, *, read_only: bool = False) -> None:
+        self._inner, self._root, self._prefix, self._read_only = inner, root, prefix, read_only
+
+    def ensure(self) -> None:
+        """Nothing: the tenant has made it."""
+
+    def remove(self) -> None:
+        """Nothing: it stays the tenant's."""
+
+    def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
+        self._check_writable()
+        with owned():
+            self._inner.put(self._full(key), body, content_type)
+
+    def get(self, key: str) -> bytes:
+        with owned():
+            return self._inner.get(self._full(key))
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        with owned():
+            return self._inner.get_range(self._full(key), start, length)
+
+    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
+        with owned():
+            chunks = self._inner.stream(self._full(key), chunk_bytes)
+        return _guarded(chunks)
+
+    def head(self, key: str) -> ObjectInfo:
+        with owned():
+            return replace(self._inner.head(self._full(key)), key=key)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        self._check_writable()
+        with owned():
+            self._inner.delete(self._full(key) for key in keys)
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        start = self._prefix + after if after else ""
+        for entry in _guarded(self._inner.list(self._prefix + checked_prefix(prefix), start)):
+            yield replace(entry, key=entry.key.removeprefix(self._prefix))
+
+    def copy(self, source: str, target: str, content_type: str = "") -> None:
+        self._check_writable()
+        with owned():
+            self._inner.copy(self._full(source), self._full(target), content_type)
+
+    def presign_get(self, key: str, expires: timedelta) -> str:
+        if self._root.startswith("nfs://"):
+            raise NotServed("files of this size in a directory of your own are read there")
+        with owned():
+            return self._inner.presign_get(self._full(key), expires)
+
+    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
+        self._check_writable()
+        with owned():
+            return self._inner.presign_put(self._full(key), expires, content_type)
+
+    def uploads(self) -> ClientUploads:
+        self._check_writable()
+        if not self._root.startswith(("s3://", "minio://")):
+            raise NotServed("files are sent to POST /v1/images: this tenant's own store takes none by itself")
+        return OwnedUploads(self._inner.uploads(), self._full)
+
+    def uri(self, key: str) -> str:
+        return uri_of(self._root, key)
+
+    def key_of(self, uri: str) -> str:
+        return key_in(self._root, uri)
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise TenantStoreDenied("the store is registered for reading", "ReadOnly")
+
+    def _full(self, key: str) -> str:
+        # The key by itself: with a prefix before it, dots could climb out of that.
+        return checked(self._prefix + checked(key))
+
+
+class OwnedUploads:
+    """``ClientUploads`` below the prefix."""
+
+    def __init__(self, inner: ClientUploads, full: Callable[[str], str]) -> None:
+        self._inner, self._full = inner, full
+
+    def form(self, key: str, max_bytes: int, expires: timedelta) -> FormPost:
+        with owned():
+            return self._inner.form(self._full(key), max_bytes, expires)
+
+    def begin(self, key: str) -> str:
+        with owned():
+            return self._inner.begin(self._full(key))
+
+    def part_url(self, key: str, multipart_id: str, number: int, size_bytes: int, expires: timedelta) -> PartUrl:
+        with owned():
+            return self._inner.part_url(self._full(key), multipart_id, number, size_bytes, expires)
+
+    def parts(self, key: str, multipart_id: str) -> list[Part]:
+        with owned():
+            return self._inner.parts(self._full(key), multipart_id)
+
+    def join(self, key: str, multipart_id: str, parts: Sequence[Part]) -> None:
+        with owned():
+            self._inner.join(self._full(key), multipart_id, parts)
+
+    def abort(self, key: str, multipart_id: str) -> None:
+        with owned():
+            self._inner.abort(self._full(key), multipart_id)
+
+
+@contextmanager
+def owned() -> Iterator[None]:
+    """What another store's fault would be a shared part's, is this tenant's."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise TenantStoreAway(f"the tenant's store does not answer: {error}") from error
+    except PermissionError as error:
+        raise TenantStoreDenied("the directory refused", "AccessDenied") from error
+
+
+def _guarded[T](items: Iterator[T]) -> Iterator[T]:
+    with owned():
+        yield from items

@@ -1,0 +1,1 @@
+"""The tenant: its row, limits, policies and directory."""

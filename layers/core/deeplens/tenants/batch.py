@@ -1,0 +1,50 @@
+"""Batches grouped by tenant."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from deeplens.common.stage import Failed, Outcome, Waiting
+from deeplens.errors import DependencyUnavailable, PipelineError
+from deeplens.tenants.model import Tenant
+from deeplens.tenants.ports import TenantDirectory
+
+
+class OfTenant(Protocol):
+    @property
+    def tenant_id(self) -> str: ...
+
+
+def by_tenant[E: OfTenant](
+    batch: Sequence[E],
+    tenants: TenantDirectory,
+    work: Callable[[Tenant, Sequence[E]], list[Outcome]],
+    *,
+    fresh: bool = False,
+) -> list[Outcome]:
+    """Run ``work`` once per tenant; a tenant that fails or waits leaves the others alone.
+
+    ``fresh`` reads the tenants' rows instead of remembering them. Returns outcomes in the order of ``batch``.
+    """
+    positions: dict[str, list[int]] = {}
+    for position, event in enumerate(batch):
+        positions.setdefault(event.tenant_id, []).append(position)
+    outcomes: dict[int, Outcome] = {}
+    for tenant_id, members in positions.items():
+        events = [batch[position] for position in members]
+        outcomes.update(zip(members, _tenant_outcomes(tenant_id, events, tenants, work, fresh), strict=True))
+    return [outcomes[position] for position in range(len(batch))]
+
+
+def _tenant_outcomes[E: OfTenant](
+    tenant_id: str,
+    events: Sequence[E],
+    tenants: TenantDirectory,
+    work: Callable[[Tenant, Sequence[E]], list[Outcome]],
+    fresh: bool,
+) -> list[Outcome]:
+    try:
+        return work(tenants.get(tenant_id, fresh=fresh), events)
+    except DependencyUnavailable as error:
+        return [Waiting(error)] * len(events)
+    except PipelineError as error:
+        return [Failed(error)] * len(events)

@@ -1,0 +1,93 @@
+"""Tenants by id, remembered for ten seconds."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from deeplens.database.connections import Connections
+from deeplens.database.credentials import tenant_url
+from deeplens.embedding.model import ModelRef, Thresholds
+from deeplens.errors import TenantNotFound
+from deeplens.tenants.duplicate_policy import DuplicatePolicy
+from deeplens.tenants.limits import limits_of
+from deeplens.tenants.model import Tenant
+from deeplens.tenants.pause import IngestionPause
+from deeplens.tenants.video_settings import video_settings_of
+
+CACHE_SECONDS = 10.0
+MOST_KNOWN = 5000
+COLUMNS = """
+t.id, t.name, t.status, t.database_server, t.database_name, t.schema_version, t.storage_uri, t.qdrant_url,
+t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
+m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified, to_jsonb(t) -> 'ingestion_paused' AS paused,
+to_jsonb(t) -> 'chats' AS chats, coalesce(to_jsonb(t) -> 'duplicates', '{}') AS duplicates,
+coalesce(to_jsonb(t) -> 'video', '{}') AS video
+"""
+"""The younger columns by way of JSON, as schemas before have none of them."""
+WANTED_BY_CHATS = frozenset({"image.completed", "image.failed", "video.completed", "video.failed"})
+TENANTS = f"""
+SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
+"""  # noqa: S608
+SELECT = f"{TENANTS} WHERE t.status IN ('active', 'suspended') AND t.id = %s"
+
+
+class PostgresDirectory:
+    """``TenantDirectory`` on the platform database.
+
+    Parameters
+    ----------
+    qdrant_url : endpoint of tenants whose row names none.
+    """
+
+    def __init__(
+        self, connections: Connections, qdrant_url: str, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._connections, self._qdrant_url, self._monotonic = connections, qdrant_url, monotonic
+        self._known: dict[str, tuple[float, Tenant]] = {}
+
+    def get(self, tenant_id: str, *, fresh: bool = False) -> Tenant:
+        until, tenant = self._known.get(tenant_id, (0.0, None))
+        if fresh or tenant is None or until < self._monotonic():
+            tenant = self._read(tenant_id)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[tenant_id] = (self._monotonic() + CACHE_SECONDS, tenant)
+        return tenant
+
+    def _read(self, tenant_id: str) -> Tenant:
+        with self._connections.platform() as connection:
+            row = connection.execute(SELECT, [tenant_id]).fetchone()
+        if row is None:
+            self._known.pop(tenant_id, None)
+            raise TenantNotFound(f"no tenant {tenant_id}")
+        return tenant_of(row, self._connections, self._qdrant_url)
+
+
+def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) -> Tenant:
+    """A row of ``tenants``; what it leaves open is the platform's own. Raises ``DatabaseUnavailable`` without a key."""
+    return Tenant(
+        id=row["id"],
+        name=row["name"],
+        status=row["status"],
+        database_url=tenant_url(
+            row["database_server"] or connections.platform_url, row["database_name"], connections.tenant_key
+        ),
+        storage_uri=row["storage_uri"],
+        qdrant_url=row["qdrant_url"] or qdrant_url,
+        model=ModelRef(row["model_name"], row["model_version"], row["model_dimensions"]),
+        thresholds=Thresholds(**row["thresholds"]) if row["thresholds"] else None,
+        text=bool(row["text"]),
+        target=ModelRef(row["target_name"], row["target_version"], row["target_dimensions"])
+        if row["target_name"]
+        else None,
+        limits=limits_of(row["limits"]),
+        notified=frozenset(row["notified"]) | (WANTED_BY_CHATS if row["chats"] else frozenset()),
+        paused=pause_of(row["paused"]),
+        duplicates=DuplicatePolicy(**row["duplicates"]),
+        video=video_settings_of(row["video"]),
+    )
+
+
+def pause_of(value: dict[str, str] | None) -> IngestionPause | None:
+    return IngestionPause(value["metric"], datetime.fromisoformat(value["until"])) if value else None

@@ -1,0 +1,132 @@
+"""How much of the platform a tenant may use, and whether one more thing fits: pure decisions, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Literal
+
+WINDOW_SECONDS = 60
+type Quota = Literal["max_images", "max_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLimits:
+    """Limits of one tenant. None leaves one to the platform's default, 0 lifts it.
+
+    Attributes
+    ----------
+    max_images, max_bytes : images in the collection, and bytes of their originals.
+    requests_per_minute : to the API, in each minute of the clock.
+    max_file_bytes : of one upload.
+    """
+
+    max_images: int | None = None
+    max_bytes: int | None = None
+    requests_per_minute: int | None = None
+    max_file_bytes: int | None = None
+
+    def over(self, defaults: "ResourceLimits") -> "ResourceLimits":
+        """What counts: these limits, the defaults where there are none. In the result None is unlimited."""
+        own, platform = self.given(), defaults.given()
+        return ResourceLimits(**{name: limit for name, limit in (platform | own).items() if limit})
+
+    def given(self) -> dict[str, int]:
+        """Those that are set, by name: what a tenant's row holds."""
+        named = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: limit for name, limit in named if limit is not None}
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for limits that nobody can mean."""
+        for name, limit in self.given().items():
+            if not _is_limit(limit):
+                raise ValueError(f"{name} must be 0 (unlimited) or more, not {limit!r}")
+
+
+UNLIMITED = ResourceLimits()
+
+
+def limits_of(row: Mapping[str, Any]) -> ResourceLimits:
+    """The ``limits`` of a tenant's row. What makes no sense there is left out: a bad row must not stop its tenant."""
+    known = {field.name for field in fields(ResourceLimits)}
+    return ResourceLimits(**{name: limit for name, limit in row.items() if name in known and _is_limit(limit)})
+
+
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Images, and the bytes of their originals."""
+
+    images: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Whether what was wanted fits.
+
+    Attributes
+    ----------
+    exceeded : quotas that it does not fit into.
+    images_left, bytes_left : what remains, after it where it fits; None where there is no limit.
+    """
+
+    exceeded: tuple[Quota, ...]
+    images_left: int | None
+    bytes_left: int | None
+
+
+def allowance(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:
+    """Decide whether ``wanted`` fits beside ``used``. Wanting nothing always fits, even when too much is used."""
+    exceeded: list[Quota] = []
+    if _beyond(limits.max_images, used.images, wanted.images):
+        exceeded.append("max_images")
+    if _beyond(limits.max_bytes, used.bytes, wanted.bytes):
+        exceeded.append("max_bytes")
+    granted = Storage() if exceeded else wanted
+    return Allowance(
+        tuple(exceeded),
+        _left(limits.max_images, used.images + granted.images),
+        _left(limits.max_bytes, used.bytes + granted.bytes),
+    )
+
+
+def _beyond(limit: int | None, used: int, wanted: int) -> bool:
+    return limit is not None and wanted > 0 and used + wanted > limit
+
+
+def _left(limit: int | None, used: int) -> int | None:
+    return None if limit is None else max(0, limit - used)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRate:
+    """A tenant's requests in the minute of the clock that a request fell into, itself included."""
+
+    limit: int
+    requests: int
+    resets_in_seconds: int
+
+    @property
+    def exceeded(self) -> bool:
+        return self.requests > self.limit
+
+    @property
+    def left(self) -> int:
+        return max(0, self.limit - self.requests)
+
+
+def request_rate(limit: int, requests: int, now: datetime) -> RequestRate:
+    """The rate at ``now``; it resets 1 to 60 seconds later, when the next minute begins."""
+    return RequestRate(limit, requests, WINDOW_SECONDS - now.second)
+
+
+def minute_of(now: datetime) -> datetime:
+    return now.replace(second=0, microsecond=0)
+
+
+def largest_file(limits: ResourceLimits, max_upload_bytes: int) -> int:
+    """Bytes of the largest file the tenant may upload: its own limit, or what a request can carry."""
+    return min(limits.max_file_bytes or max_upload_bytes, max_upload_bytes)

@@ -1,0 +1,1 @@
+"""How files come in: by form, directly to the store, in parts."""

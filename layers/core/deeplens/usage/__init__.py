@@ -1,0 +1,1 @@
+"""Metering, budgets and export."""

@@ -1,0 +1,40 @@
+"""every minute → gauges of a new day, storage to measure → deeplens.images.maintenance"""
+
+from collections.abc import Sequence
+from datetime import UTC, timedelta
+from typing import ClassVar
+
+from deeplens.common.ports import Clock
+from deeplens.events.maintenance import ImageMaintenance
+from deeplens.usage.measure import MEASURE_STORAGE
+from deeplens.usage.model import IDS_KEPT, UsageMeter
+
+
+class TickUsage:
+    """Roll a new day up, have the storage of tenants that changed measured, and forget ids that have served their time.
+
+    A few statements over all tenants, and an event for each that changed.
+
+    Parameters
+    ----------
+    measured_every : time between two measurements of a tenant that keeps changing.
+    """
+
+    name: ClassVar = "usage"
+    measured_at_once: ClassVar = 500
+    forgotten_at_once: ClassVar = 20_000
+
+    def __init__(self, usage: UsageMeter, measured_every: timedelta, clock: Clock) -> None:
+        self._usage, self._every, self._clock = usage, measured_every, clock
+
+    def __call__(self) -> list[ImageMaintenance]:
+        now = self._clock.now()
+        self._usage.roll_up(now.astimezone(UTC).date())
+        self._usage.forget(now - IDS_KEPT, self.forgotten_at_once)
+        return [
+            ImageMaintenance(tenant_id=tenant_id, subject="tenant", maintenance_type=MEASURE_STORAGE, requested_at=now)
+            for tenant_id in self._usage.unmeasured(now, self._every, self.measured_at_once)
+        ]
+
+    def delivered(self, events: Sequence[ImageMaintenance]) -> None:
+        self._usage.measured([event.tenant_id for event in events], self._clock.now())

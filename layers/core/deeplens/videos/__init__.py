@@ -1,0 +1,1 @@
+"""Videos: model, frames, repository, API."""

@@ -1,0 +1,148 @@
+"""Opening and decoding with FFmpeg: one demuxer, no other files, its errors as ours."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from deeplens.errors import DeepLensError
+from deeplens.formats.errors import NoPictures, VideoCorrupt, VideoTooSlow
+from deeplens.formats.videos import VideoType
+from deeplens.videos.decoding.ranged import RangedFile
+
+av.logging.set_level(None)
+BUFFER_BYTES = 256 * 1024
+STEPS_BACK = (0.0, 15.0, 60.0, math.inf)
+"""Seconds to seek to before what is wanted, one after the other."""
+
+
+class Patience:
+    """How long decoding may go on.
+
+    Parameters
+    ----------
+    hurry_seconds : after which only keyframes are decoded.
+    seconds : after which it is given up.
+    """
+
+    def __init__(self, hurry_seconds: float = 420, seconds: float = 660) -> None:
+        started = time.monotonic()
+        self._hurry, self._end = started + hurry_seconds, started + seconds
+
+    @property
+    def hurried(self) -> bool:
+        """Raises ``VideoTooSlow`` when all time is spent."""
+        now = time.monotonic()
+        if now > self._end:
+            raise VideoTooSlow("decoding takes longer than it may")
+        return now > self._hurry
+
+
+@contextmanager
+def opened(file: RangedFile, kind: VideoType) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A container and its video stream. Raises ``VideoCorrupt`` for what FFmpeg makes nothing of."""
+    try:
+        file.seek(0)
+        with av.open(file, "r", format=kind.demuxer, io_open=_no_other_file, buffer_size=BUFFER_BYTES) as container:
+            yield container, _video_stream(container)
+    except DeepLensError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if file.failure:
+            # What the store said, whatever a decoder made of it.
+            raise file.failure from error
+        raise VideoCorrupt(f"the {kind.container} file cannot be read") from error
+
+
+def _no_other_file(*_: Any) -> Any:
+    raise VideoCorrupt("the file refers to other files, which are never opened")
+
+
+def _video_stream(container: InputContainer) -> VideoStream:
+    """The first that is not the cover of an audio file."""
+    cover = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & cover:
+            return stream
+    raise NoPictures("the file has no video stream")
+
+
+def frames_from(
+    container: InputContainer, stream: VideoStream, begin: float, patience: Patience
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Frames with their offsets in seconds from the video's first, from ``begin`` on; broken packets are skipped.
+
+    Raises
+    ------
+    VideoTooSlow
+    """
+    stream.codec_context.thread_type = "AUTO"
+    for back in STEPS_BACK:
+        start = max(0.0, begin - back)
+        frames = _sought(container, stream, start, patience)
+        first = next(frames, None)
+        # Some containers have no index, and a seek in them may end behind the keyframe that it should find.
+        if start == 0 or (first and first[0] <= begin):
+            break
+    if first and first[0] >= begin:
+        yield first
+    yield from (found for found in frames if found[0] >= begin)
+
+
+def _sought(
+    container: InputContainer, stream: VideoStream, start: float, patience: Patience
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Frames from a keyframe at or before ``start`` on."""
+    time_base = stream.time_base or Fraction(1, 1000)
+    origin = float((stream.start_time or 0) * time_base)
+    if start > 0:
+        container.seek(int((start + origin) / time_base), stream=stream, backward=True, any_frame=False)
+    else:
+        container.seek(0)
+    for frame in _decoded(container, stream, patience):
+        at = frame.pts if frame.pts is not None else frame.dts
+        if at is not None:
+            yield max(0.0, round(float(at * time_base) - origin, 6)), frame
+
+
+def _decoded(container: InputContainer, stream: VideoStream, patience: Patience) -> Iterator[av.VideoFrame]:
+    packets = container.demux(stream)
+    while True:
+        if patience.hurried:
+            stream.codec_context.skip_frame = "NONKEY"
+        try:
+            packet = next(packets)
+        except (StopIteration, av.EOFError):
+            return
+        except av.InvalidDataError:
+            # The demuxer cannot go on: what came before counts.
+            return
+        try:
+            yield from packet.decode()
+        except av.InvalidDataError:
+            continue
+
+
+def duration_of(container: InputContainer, stream: VideoStream, most: float, patience: Patience) -> float:
+    """Seconds of the stream, by the header, or else by its packets, of which no more is read than ``most``."""
+    time_base = stream.time_base or Fraction(1, 1000)
+    if stream.duration and stream.duration > 0:
+        return float(stream.duration * time_base)
+    if container.duration and container.duration > 0:
+        return container.duration / av.time_base
+    first, last, count = None, 0.0, 0
+    for packet in container.demux(stream):
+        if packet.pts is None or patience.hurried:
+            continue
+        count += 1
+        at = float(packet.pts * time_base)
+        first, last = at if first is None else first, max(last, at + float((packet.duration or 0) * time_base))
+        if last - first > most:
+            break
+    return last - (first or 0.0) if count else 0.0

@@ -1,0 +1,86 @@
+"""What a video is, and one picture that stands for it."""
+
+from av.video.stream import VideoStream
+
+from deeplens.formats.errors import (
+    NoPictures,
+    VideoCodecUnsupported,
+    VideoCorrupt,
+    VideoEncrypted,
+    VideoTooLarge,
+    VideoTooLong,
+)
+from deeplens.formats.videos import HEAD_BYTES, VideoType, sniff_video
+from deeplens.videos.decoding.containers import check_container
+from deeplens.videos.decoding.limits import VideoLimits
+from deeplens.videos.decoding.media import Patience, duration_of, frames_from, opened
+from deeplens.videos.decoding.ranged import RangedFile
+from deeplens.videos.decoding.shown import jpeg_of, shown
+from deeplens.videos.model import VideoFacts
+
+POSTER_AT = (0.1, 0.35, 0.6)
+"""Parts of the duration; titles and fades are often in front of the first."""
+POSTER_SIDE = 1280
+
+
+def type_of(file: RangedFile) -> VideoType:
+    return sniff_video(file.peek(0, HEAD_BYTES))
+
+
+def probe(file: RangedFile, limits: VideoLimits) -> VideoFacts:
+    """Look into a video as far as its first frame.
+
+    Raises
+    ------
+    InvalidVideo
+        One of its kinds; each says what is wrong with the file.
+    """
+    kind = type_of(file)
+    if file.size_bytes > limits.max_bytes:
+        raise VideoTooLarge(f"{file.size_bytes} bytes; at most {limits.max_bytes} are accepted")
+    check_container(file, kind)
+    with opened(file, kind) as (container, stream):
+        codec = _checked_codec(stream, limits)
+        duration = duration_of(container, stream, limits.max_seconds, Patience(600, 600))
+    if duration > limits.max_seconds:
+        raise VideoTooLong(f"{duration:.0f} s; at most {limits.max_seconds:.0f} s are accepted")
+    with opened(file, kind) as (container, stream):
+        first = next(frames_from(container, stream, 0, Patience(60, 120)), None)
+        if first is None:
+            raise (VideoCorrupt if duration else NoPictures)("the file has no frame that can be decoded")
+        width, height = shown(stream, first[1])
+        fps = float(stream.average_rate or 0)
+    return VideoFacts(max(duration, 0.001), width, height, fps, codec, kind.container)
+
+
+def _checked_codec(stream: VideoStream, limits: VideoLimits) -> str:
+    """The codec's name, of a stream within the limits."""
+    context = stream.codec_context
+    if "enc_key_id" in stream.metadata:
+        raise VideoEncrypted("the video is encrypted (DRM); upload it without protection")
+    if context is None or context.name is None:
+        raise VideoCodecUnsupported("the video's codec is unknown")
+    codec = context.codec.canonical_name
+    if codec not in limits.codecs:
+        raise VideoCodecUnsupported(
+            f"videos in {codec} are not accepted; accepted are {', '.join(sorted(limits.codecs))}"
+        )
+    if context.width * context.height > limits.max_pixels:
+        detail = f"{context.width} × {context.height} pixels; at most {limits.max_pixels} are accepted"
+        raise VideoTooLarge(detail)
+    return codec
+
+
+def poster(file: RangedFile, facts: VideoFacts) -> bytes:
+    """A JPEG file of the most detailed among a few frames. Raises ``InvalidVideo``."""
+    found: list[bytes] = []
+    for part in POSTER_AT:
+        with opened(file, type_of(file)) as (container, stream):
+            first = next(frames_from(container, stream, part * facts.duration_seconds, Patience(60, 120)), None)
+            if first:
+                found.append(jpeg_of(stream, first[1], POSTER_SIDE))
+    if not found:
+        with opened(file, type_of(file)) as (container, stream):
+            found.append(jpeg_of(stream, next(frames_from(container, stream, 0, Patience(60, 120)))[1], POSTER_SIDE))
+    # Detail takes bytes.
+    return max(found, key=len)

@@ -1,0 +1,213 @@
+"""Videos: their nouns, and what the pipeline needs of a database to keep them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from deeplens.events.videos import VideoUploaded
+from deeplens.tenants.limits import UNLIMITED, ResourceLimits
+
+if TYPE_CHECKING:
+    from deeplens.images.model import ImageRecord, NewImage
+    from deeplens.tenants.model import Tenant
+
+
+type VideoStatus = Literal["accepted", "processing", "completed", "failed"]
+FRAMES_FAILED = "VIDEO_FRAMES_FAILED"
+"""Code of a video that failed because more than a fifth of its frames did; the database's trigger writes it."""
+
+
+def is_video(media_id: str) -> bool:
+    """Whether an id is that of a video, where images may stand as well."""
+    return media_id.startswith("vid_")
+
+
+@dataclass(frozen=True, slots=True)
+class NewVideo:
+    """What is known when a video is accepted."""
+
+    id: str
+    file_name: str
+    storage_path: str
+    mime_type: str
+    size_bytes: int
+    uploaded_at: datetime
+    sha256: str | None = None
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What a file says of itself.
+
+    Attributes
+    ----------
+    width, height : pixels as it is shown: upright, and square.
+    fps : frames per second on average; 0 where the file does not say.
+    codec, container : as FFmpeg names them, e.g. ``h264`` and ``mp4``.
+    """
+
+    duration_seconds: float
+    width: int
+    height: int
+    fps: float
+    codec: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a video that one event is about.
+
+    Attributes
+    ----------
+    begin_seconds, end_seconds : the half-open interval of its frames' offsets.
+    max_frames : that it may give.
+    every_seconds : the longest time without a frame.
+    last : whether what follows ``end_seconds``, where the file said too little, belongs to it as well.
+    """
+
+    number: int
+    begin_seconds: float
+    end_seconds: float
+    max_frames: int
+    every_seconds: float
+    last: bool = False
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecord:
+    """One video's row.
+
+    Attributes
+    ----------
+    segments, segments_done : None and 0 until it has been probed.
+    frames, frames_completed, frames_failed : as of the last frame that ended.
+    """
+
+    id: str
+    file_name: str
+    storage_path: str
+    mime_type: str
+    size_bytes: int
+    sha256: str | None
+    uploaded_at: datetime
+    updated_at: datetime
+    status: VideoStatus
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+    duration_seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    codec: str | None = None
+    container: str | None = None
+    segments: int | None = None
+    segments_done: int = 0
+    frames: int = 0
+    frames_completed: int = 0
+    frames_failed: int = 0
+    completed_at: datetime | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    error_retryable: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTombstone:
+    """A deleted video: kept as long as an image's."""
+
+    video_id: str
+    deleted_at: datetime
+    receipt: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoQuery:
+    """Filters and position for listing videos, newest first; as ``ImageQuery``."""
+
+    limit: int = 50
+    statuses: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    uploaded_from: datetime | None = None
+    uploaded_before: datetime | None = None
+    after: tuple[datetime, str] | None = None
+
+
+class VideoRepository(Protocol):
+    """Videos of one tenant's database. Every method raises ``DatabaseUnavailable``."""
+
+    def insert(
+        self, tenant: "Tenant", video: NewVideo, limits: ResourceLimits = UNLIMITED
+    ) -> VideoRecord | VideoTombstone:
+        """Create the row (accepted) or return what already has this id. ``QuotaExceeded`` beyond ``max_bytes``."""
+
+    def find(self, tenant: "Tenant", video_id: str) -> VideoRecord | VideoTombstone | None: ...
+
+    def ended(self, tenant: "Tenant", video_ids: Sequence[str]) -> list[VideoRecord]:
+        """Those of them that completed or failed, by id."""
+
+    def page(self, tenant: "Tenant", query: VideoQuery) -> list[VideoRecord]:
+        """At most ``query.limit`` videos, newest first; tombstoned ones never."""
+
+    def names(self, tenant: "Tenant", video_ids: Sequence[str]) -> dict[str, str]:
+        """File names of live videos by id."""
+
+    def plan(
+        self, tenant: "Tenant", video_id: str, facts: VideoFacts, segments: Sequence[Segment]
+    ) -> tuple[Segment, ...]:
+        """Keep what was found and how the video is split. The first plan stays: a repeat returns that one."""
+
+    def segments(self, tenant: "Tenant", video_id: str) -> tuple[Segment, ...]:
+        """By number; none before the plan."""
+
+    def start(self, tenant: "Tenant", video_id: str, segment: int | None) -> int:
+        """Count a start of the work on a segment, or on the whole; returns how many have not come to an end."""
+
+    def stop(self, tenant: "Tenant", video_id: str, segment: int | None) -> None:
+        """The work came to an end, whatever that was."""
+
+    def add_frames(self, tenant: "Tenant", video_id: str, frames: "Sequence[NewImage]") -> None:
+        """Rows of frames, in one statement; those that are there, or were deleted, stay as they are."""
+
+    def frames(
+        self, tenant: "Tenant", video_id: str, begin: float = 0, end: float | None = None, limit: int | None = None
+    ) -> "list[ImageRecord]":
+        """Live frames by offset, ``begin <= offset < end``."""
+
+    def frame_ids(self, tenant: "Tenant", video_id: str) -> list[str]:
+        """Ids of all its frames' rows, those of deleted ones included."""
+
+    def finish_segment(self, tenant: "Tenant", video_id: str, segment: int) -> bool:
+        """Note that all of a segment's frames are rows. True when that holds for all segments.
+
+        The video completes, or fails, in the transaction in which its last segment or its last frame ends.
+        """
+
+    def fail(self, tenant: "Tenant", video_id: str, code: str, message: str, retryable: bool) -> None:
+        """End a video that has not ended yet."""
+
+    def bury(self, tenant: "Tenant", video_id: str, at: datetime) -> bool:
+        """Write the tombstones of the video and of its frames. False when there never was such a video."""
+
+    def erase(self, tenant: "Tenant", video_id: str, receipt: dict[str, Any]) -> None:
+        """Remove the row of a tombstoned video, keep the receipt; safe to repeat."""
+
+
+class PendingVideos(Protocol):
+    """Accepted videos whose segments are not all done, over all tenants. Raises ``DatabaseUnavailable``."""
+
+    def admit(self, event: VideoUploaded, due: datetime) -> VideoUploaded:
+        """Remember an accepted video before anything else is written; returns the event that came first."""
+
+    def postpone(self, tenant_id: str, video_id: str, due: datetime) -> None:
+        """Something is under way: it need not be sent again before ``due``."""
+
+    def finish(self, tenant_id: str, video_id: str) -> None:
+        """Forget it."""
+
+    def overdue(self, now: datetime, due: datetime, limit: int) -> list[VideoUploaded]:
+        """Videos whose time is up, oldest first; they get a new due time. One query over all tenants."""

@@ -1,0 +1,229 @@
+"""Videos of a tenant's database, in plain SQL. What frames add up to is kept by triggers."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from deeplens.database.connections import Connections
+from deeplens.database.filters import conditions_of
+from deeplens.database.values import as_jsonb, as_text
+from deeplens.errors import QuotaExceeded
+from deeplens.images.model import ImageRecord, NewImage
+from deeplens.images.postgres import COLUMNS as IMAGE_COLUMNS
+from deeplens.images.postgres import LIVE as LIVE_IMAGE
+from deeplens.images.postgres import LOCK_TOTALS, TOTALS, WITHIN, record_of
+from deeplens.tenants.limits import UNLIMITED, ResourceLimits
+from deeplens.tenants.model import Tenant
+from deeplens.videos.model import NewVideo, Segment, VideoFacts, VideoQuery, VideoRecord, VideoTombstone
+
+COLUMNS = ", ".join(field.name for field in fields(VideoRecord) if field.name != "segments_done")
+DONE = "(SELECT count(*) FROM video_segments s WHERE s.video_id = videos.id AND s.done)::int AS segments_done"
+LIVE = "NOT EXISTS (SELECT FROM deleted_videos d WHERE d.video_id = videos.id)"
+SEGMENT = "number, begin_seconds, end_seconds, max_frames, every_seconds, last, done"
+INSERT = f"""
+INSERT INTO videos (id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, tags, metadata)
+SELECT %(id)s, %(file_name)s, %(storage_path)s, %(mime_type)s, %(size_bytes)s, %(sha256)s, %(uploaded_at)s,
+       %(tags)s::text[], %(metadata)s
+WHERE NOT EXISTS (SELECT FROM deleted_videos WHERE video_id = %(id)s) AND {WITHIN}
+ON CONFLICT (id) DO NOTHING
+"""  # noqa: S608
+FIND = f"""
+SELECT w.id AS wanted_id, d.deleted_at, d.receipt, v.* FROM (SELECT %s::text AS id) w
+LEFT JOIN (SELECT {COLUMNS}, {DONE} FROM videos) v ON v.id = w.id LEFT JOIN deleted_videos d ON d.video_id = w.id
+"""  # noqa: S608
+ENDED = f"""
+SELECT {COLUMNS}, {DONE} FROM videos WHERE id = ANY(%s) AND status IN ('completed', 'failed') AND {LIVE} ORDER BY id
+"""  # noqa: S608
+KEEP_FACTS = """
+UPDATE videos SET duration_seconds = %(duration_seconds)s, width = %(width)s, height = %(height)s, fps = %(fps)s,
+    codec = %(codec)s, container = %(container)s, segments = %(segments)s, updated_at = now(),
+    status = CASE status WHEN 'accepted' THEN 'processing' ELSE status END
+WHERE id = %(id)s AND segments IS NULL RETURNING id
+"""
+KEEP_SEGMENTS = f"""
+INSERT INTO video_segments (video_id, {SEGMENT})
+SELECT %s, {SEGMENT} FROM jsonb_to_recordset(%s) AS s(
+    number int, begin_seconds float8, end_seconds float8, max_frames int, every_seconds float8, last bool, done bool)
+"""  # noqa: S608
+SEGMENTS = f"SELECT {SEGMENT} FROM video_segments WHERE video_id = %s ORDER BY number"  # noqa: S608
+STARTS = {
+    True: "UPDATE videos SET starts = {0} WHERE id = %(id)s RETURNING starts",
+    False: "UPDATE video_segments SET starts = {0} WHERE video_id = %(id)s AND number = %(number)s RETURNING starts",
+}
+ADD_FRAMES = """
+WITH added AS (
+    INSERT INTO images (id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, tags, metadata,
+                        video_id, frame_offset_seconds)
+    SELECT f.id, v.file_name, f.storage_path, f.mime_type, f.size_bytes, f.sha256, v.uploaded_at, v.tags, v.metadata,
+           v.id, f.frame_offset_seconds
+    FROM jsonb_to_recordset(%s) AS f(id text, storage_path text, mime_type text, size_bytes bigint, sha256 text,
+                                     frame_offset_seconds float8)
+    JOIN videos v ON v.id = %s
+    WHERE NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = f.id)
+      AND NOT EXISTS (SELECT FROM deleted_videos d WHERE d.video_id = v.id)
+    ON CONFLICT (id) DO NOTHING RETURNING id, generation, step
+)
+INSERT INTO image_events (image_id, generation, step, stage, occurred_at)
+SELECT id, generation, step, 'accept', clock_timestamp() FROM added
+"""
+FRAMES = f"""
+SELECT {IMAGE_COLUMNS}, video_id, frame_offset_seconds FROM images
+WHERE video_id = %s AND frame_offset_seconds >= %s AND (frame_offset_seconds < %s) IS NOT FALSE AND {LIVE_IMAGE}
+ORDER BY frame_offset_seconds, id LIMIT %s
+"""  # noqa: S608
+FINISH = """
+WITH done AS (UPDATE video_segments SET done = true, starts = 0 WHERE video_id = %(id)s AND number = %(number)s)
+SELECT NOT EXISTS (
+    SELECT FROM video_segments WHERE video_id = %(id)s AND number <> %(number)s AND NOT done) AS all_done
+"""
+FAIL = """
+UPDATE videos SET status = 'failed', error_code = %s, error_message = %s, error_retryable = %s, updated_at = now()
+WHERE id = %s AND status NOT IN ('completed', 'failed')
+"""
+BURY = """
+INSERT INTO deleted_videos (video_id, deleted_at) SELECT id, %(at)s FROM videos WHERE id = %(id)s ON CONFLICT DO NOTHING
+"""
+BURY_FRAMES = """
+INSERT INTO deleted_images (image_id, deleted_at)
+SELECT i.id, %(at)s FROM images i JOIN deleted_videos d ON d.video_id = i.video_id WHERE d.video_id = %(id)s
+ON CONFLICT DO NOTHING
+"""
+ERASE = """
+WITH kept AS (UPDATE deleted_videos SET receipt = %s WHERE video_id = %s RETURNING video_id)
+DELETE FROM videos USING kept WHERE videos.id = kept.video_id
+"""
+PURGE = "DELETE FROM deleted_videos WHERE deleted_at < now() - interval '37 days' AND receipt IS NOT NULL"
+
+
+class PostgresVideos:
+    """``VideoRepository`` on psycopg."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def insert(
+        self, tenant: Tenant, video: NewVideo, limits: ResourceLimits = UNLIMITED
+    ) -> VideoRecord | VideoTombstone:
+        given = asdict(video) | {
+            "file_name": as_text(video.file_name),
+            "tags": [as_text(tag) for tag in video.tags],
+            "metadata": as_jsonb(video.metadata),
+            # A video is no image; its frames will be.
+            "max_images": None,
+            "max_bytes": limits.max_bytes,
+        }
+        with self._connections.tenant(tenant) as connection:
+            with connection.pipeline():
+                connection.execute(LOCK_TOTALS)
+                connection.execute(INSERT, given)
+                cursor = connection.execute(FIND, [video.id])
+                totals = connection.execute(TOTALS)
+            found = next((found for row in cursor if (found := _found(row)) is not None), None)
+            if found is None:
+                raise QuotaExceeded(**totals.fetchall()[0])
+            return found
+
+    def find(self, tenant: Tenant, video_id: str) -> VideoRecord | VideoTombstone | None:
+        with self._connections.tenant(tenant) as connection:
+            return _found(connection.execute(FIND, [video_id]).fetchall()[0])
+
+    def ended(self, tenant: Tenant, video_ids: Sequence[str]) -> list[VideoRecord]:
+        if not video_ids:
+            return []
+        with self._connections.tenant(tenant) as connection:
+            return [_record(row) for row in connection.execute(ENDED, [list(video_ids)])]
+
+    def page(self, tenant: Tenant, query: VideoQuery) -> list[VideoRecord]:
+        where, values = conditions_of(query)
+        statement = (
+            f"SELECT {COLUMNS}, {DONE} FROM videos WHERE {' AND '.join([LIVE, *where])} "  # noqa: S608
+            "ORDER BY uploaded_at DESC, id DESC LIMIT %s"
+        )
+        with self._connections.tenant(tenant) as connection:
+            return [_record(row) for row in connection.execute(statement, [*values, query.limit])]
+
+    def names(self, tenant: Tenant, video_ids: Sequence[str]) -> dict[str, str]:
+        statement = f"SELECT id, file_name FROM videos WHERE id = ANY(%s) AND {LIVE}"  # noqa: S608
+        with self._connections.tenant(tenant) as connection:
+            return {row["id"]: row["file_name"] for row in connection.execute(statement, [list(video_ids)])}
+
+    def plan(
+        self, tenant: Tenant, video_id: str, facts: VideoFacts, segments: Sequence[Segment]
+    ) -> tuple[Segment, ...]:
+        values = asdict(facts) | {"id": video_id, "segments": len(segments)}
+        with self._connections.tenant(tenant) as connection, connection.transaction():
+            # Who comes second waits here for the first, and then finds its plan.
+            if connection.execute(KEEP_FACTS, values).fetchone():
+                connection.execute(KEEP_SEGMENTS, [video_id, as_jsonb([asdict(one) for one in segments])])
+            return _segments(connection.execute(SEGMENTS, [video_id]).fetchall())
+
+    def segments(self, tenant: Tenant, video_id: str) -> tuple[Segment, ...]:
+        with self._connections.tenant(tenant) as connection:
+            return _segments(connection.execute(SEGMENTS, [video_id]).fetchall())
+
+    def start(self, tenant: Tenant, video_id: str, segment: int | None) -> int:
+        return self._starts(tenant, video_id, segment, "starts + 1")
+
+    def stop(self, tenant: Tenant, video_id: str, segment: int | None) -> None:
+        self._starts(tenant, video_id, segment, "0")
+
+    def _starts(self, tenant: Tenant, video_id: str, segment: int | None, value: str) -> int:
+        statement = STARTS[segment is None].format(value)
+        with self._connections.tenant(tenant) as connection:
+            row = connection.execute(statement, {"id": video_id, "number": segment}).fetchone()
+        return int(row["starts"]) if row else 0
+
+    def add_frames(self, tenant: Tenant, video_id: str, frames: Sequence[NewImage]) -> None:
+        wanted = ("id", "storage_path", "mime_type", "size_bytes", "sha256", "frame_offset_seconds")
+        rows = [{name: getattr(frame, name) for name in wanted} for frame in frames]
+        with self._connections.tenant(tenant) as connection:
+            connection.execute(ADD_FRAMES, [as_jsonb(rows), video_id])
+
+    def frames(
+        self, tenant: Tenant, video_id: str, begin: float = 0, end: float | None = None, limit: int | None = None
+    ) -> list[ImageRecord]:
+        with self._connections.tenant(tenant) as connection:
+            return [record_of(row) for row in connection.execute(FRAMES, [video_id, begin, end, limit])]
+
+    def frame_ids(self, tenant: Tenant, video_id: str) -> list[str]:
+        with self._connections.tenant(tenant) as connection:
+            rows = connection.execute("SELECT id FROM images WHERE video_id = %s", [video_id]).fetchall()
+        return [row["id"] for row in rows]
+
+    def finish_segment(self, tenant: Tenant, video_id: str, segment: int) -> bool:
+        with self._connections.tenant(tenant) as connection:
+            row = connection.execute(FINISH, {"id": video_id, "number": segment}).fetchone()
+        return bool(row and row["all_done"])
+
+    def fail(self, tenant: Tenant, video_id: str, code: str, message: str, retryable: bool) -> None:
+        with self._connections.tenant(tenant) as connection:
+            connection.execute(FAIL, [code, as_text(message), retryable, video_id])
+
+    def bury(self, tenant: Tenant, video_id: str, at: datetime) -> bool:
+        values = {"id": video_id, "at": at}
+        with self._connections.tenant(tenant) as connection:
+            with connection.pipeline():
+                connection.execute(BURY, values)
+                connection.execute(BURY_FRAMES, values)
+                cursor = connection.execute("SELECT 1 FROM deleted_videos WHERE video_id = %(id)s", values)
+            return cursor.fetchone() is not None
+
+    def erase(self, tenant: Tenant, video_id: str, receipt: dict[str, Any]) -> None:
+        with self._connections.tenant(tenant) as connection:
+            connection.execute(ERASE, [as_jsonb(receipt), video_id])
+            connection.execute(PURGE)
+
+
+def _found(row: dict[str, Any]) -> VideoRecord | VideoTombstone | None:
+    if row["deleted_at"] is not None:
+        return VideoTombstone(row["wanted_id"], row["deleted_at"], row["receipt"])
+    return _record(row) if row["id"] is not None else None
+
+
+def _record(row: dict[str, Any]) -> VideoRecord:
+    return VideoRecord(**{field.name: row[field.name] for field in fields(VideoRecord)} | {"tags": tuple(row["tags"])})
+
+
+def _segments(rows: Sequence[dict[str, Any]]) -> tuple[Segment, ...]:
+    return tuple(Segment(**row) for row in rows)

@@ -1,0 +1,214 @@
+"""Tenants' webhooks in the manner of Standard Webhooks: what is sent, how it is signed, and when it is tried again."""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Literal, Protocol
+
+from deeplens.errors import SecretStoreUnavailable
+from deeplens.events.notifications import TenantNotification
+
+type DeliveryState = Literal["waiting", "delivered", "failed"]
+RETRIES = tuple(
+    timedelta(minutes=minutes) for minutes in (1, 5, 30, 2 * 60, 5 * 60, 10 * 60, 14 * 60, 20 * 60, 24 * 60)
+)
+"""After each failure of a delivery; then it has failed for good."""
+LONGEST_PAUSE = timedelta(hours=1)
+GIVEN_UP_AFTER, GIVEN_UP_FAILURES = timedelta(days=3), 20
+OVERLAP = timedelta(hours=24)
+"""How long messages carry the signature of the secret before a rotation as well."""
+GONE = 410
+KEY_CHARACTERS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An endpoint of a tenant.
+
+    Attributes
+    ----------
+    secret_version : rises with every rotation; ``previous_until`` is how long the one before signs as well.
+    failing_since, failures : of the failures in a row; a success forgets them.
+    disabled_reason : why ``enabled`` is false, unless the tenant wanted it.
+    """
+
+    id: str
+    tenant_id: str
+    url: str
+    events: tuple[str, ...]
+    created_at: datetime
+    enabled: bool = True
+    disabled_reason: str | None = None
+    secret_version: int = 1
+    previous_until: datetime | None = None
+    failing_since: datetime | None = None
+    failures: int = 0
+    paused_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to one webhook. ``body`` never changes: every try sends the same bytes under the same id."""
+
+    id: str
+    webhook_id: str
+    tenant_id: str
+    event_id: str
+    type: str
+    body: str
+    created_at: datetime
+    next_at: datetime
+    state: DeliveryState = "waiting"
+    attempts: int = 0
+    last_status: int | None = None
+    last_error: str | None = None
+    delivered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an endpoint said: a status, or why there is none."""
+
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def accepted(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows from an answer, for the delivery and for its webhook.
+
+    Attributes
+    ----------
+    next_at : when this delivery is tried again; None when it has ended.
+    paused_until : until when nothing is sent to the webhook.
+    disable : why the webhook is disabled.
+    """
+
+    state: DeliveryState
+    next_at: datetime | None = None
+    paused_until: datetime | None = None
+    disable: str | None = None
+
+
+def judge(webhook: Webhook, attempts: int, answer: Answer, now: datetime) -> Verdict:
+    """What follows from the answer to the ``attempts``-th try of a delivery; ``webhook`` is as it was before."""
+    if answer.accepted:
+        return Verdict("delivered")
+    if answer.status == GONE:
+        return Verdict("failed", disable="the endpoint answered 410 Gone")
+    failures, since = webhook.failures + 1, webhook.failing_since or now
+    if failures >= GIVEN_UP_FAILURES and now - since >= GIVEN_UP_AFTER:
+        return Verdict("failed", disable=f"{failures} failures in a row since {since:%F %R} UTC")
+    paused_until = now + min(RETRIES[0] * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
+    if attempts > len(RETRIES):
+        return Verdict("failed", paused_until=paused_until)
+    return Verdict("waiting", max(now + RETRIES[attempts - 1], paused_until), paused_until)
+
+
+class WebhookSigner:
+    """Secrets and signatures. A secret follows from the platform's key and is stored nowhere.
+
+    Parameters
+    ----------
+    read_key : the platform's key, at least 32 characters; read when it is first needed.
+    """
+
+    def __init__(self, read_key: Callable[[], str]) -> None:
+        self._read_key = read_key
+
+    @cached_property
+    def _key(self) -> bytes:
+        key = self._read_key()
+        if len(key) < KEY_CHARACTERS:
+            raise SecretStoreUnavailable("WEBHOOK_KEY is not set, or shorter than 32 characters")
+        return key.encode()
+
+    def secret(self, webhook: Webhook) -> str:
+        """What the tenant verifies with; shown when it is made."""
+        return "whsec_" + base64.b64encode(self._secret(webhook.id, webhook.secret_version)).decode()
+
+    def headers(self, webhook: Webhook, delivery: Delivery, now: datetime) -> dict[str, str]:
+        """Id, time and signatures: the newest secret's, and while a rotation overlaps the one's before."""
+        stamp = str(int(now.timestamp()))
+        signed = f"{delivery.id}.{stamp}.{delivery.body}".encode()
+        versions = [webhook.secret_version]
+        if webhook.previous_until is not None and now < webhook.previous_until:
+            versions.append(webhook.secret_version - 1)
+        signatures = [hmac.digest(self._secret(webhook.id, version), signed, "sha256") for version in versions]
+        return {
+            "webhook-id": delivery.id,
+            "webhook-timestamp": stamp,
+            "webhook-signature": " ".join(f"v1,{base64.b64encode(one).decode()}" for one in signatures),
+        }
+
+    def _secret(self, webhook_id: str, version: int) -> bytes:
+        return hmac.digest(self._key, f"webhook/{webhook_id}/{version}".encode(), "sha256")
+
+
+def delivery_id(webhook_id: str, event_id: str) -> str:
+    """The same for the same event, so that an event that comes twice makes no second delivery."""
+    return "whd_" + hashlib.sha256(f"{webhook_id}/{event_id}".encode()).hexdigest()[:32]
+
+
+def body_of(notification: TenantNotification) -> str:
+    """The message: its type, when it happened, and about what."""
+    about = {"tenantId": notification.tenant_id, "imageId": notification.image_id, "videoId": notification.video_id}
+    known = {name: value for name, value in about.items() if value is not None}
+    stamp = notification.occurred_at.isoformat().replace("+00:00", "Z")
+    return json.dumps({"type": notification.type, "timestamp": stamp, "data": known | notification.details})
+
+
+class Webhooks(Protocol):
+    """Webhooks and their deliveries, of all tenants (platform database). Raises ``DatabaseUnavailable``."""
+
+    def of_tenant(self, tenant_id: str) -> list[Webhook]:
+        """By id."""
+
+    def find(self, tenant_id: str, webhook_id: str) -> Webhook | None: ...
+
+    def save(self, webhook: Webhook) -> None:
+        """Create or replace it; from the next reading of its row on, the tenant is notified accordingly."""
+
+    def remove(self, tenant_id: str, webhook_id: str) -> bool:
+        """With its deliveries. False when there is none."""
+
+    def record(self, notifications: Sequence[TenantNotification], now: datetime) -> list[str]:
+        """Make a delivery per notification and webhook that wants it, once per event; returns the ids of all."""
+
+    def add(self, delivery: Delivery) -> None:
+        """Keep a delivery that was asked for; one that is there already stays as it is."""
+
+    def claim(self, delivery_ids: Sequence[str], now: datetime, until: datetime) -> list[tuple[Webhook, Delivery]]:
+        """Those that are due, of enabled webhooks; nobody else gets them before ``until``."""
+
+    def settle(self, delivery: Delivery, verdict: Verdict, answer: Answer, now: datetime) -> None:
+        """Keep what became of a try, and what follows for its webhook and its other deliveries."""
+
+    def release(self, delivery_ids: Sequence[str], next_at: datetime) -> None:
+        """Hand back claimed deliveries that were not tried."""
+
+    def overdue(self, now: datetime, limit: int) -> list[Delivery]:
+        """Waiting deliveries whose time has come, the oldest first. One query over all tenants."""
+
+    def deliveries(self, tenant_id: str, webhook_id: str, limit: int) -> list[Delivery]:
+        """Newest first."""
+
+    def again(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
+        """Let a delivery be due now, whatever became of it; None when there is none."""
+
+    def forget(self, before: datetime, limit: int) -> int:
+        """Drop ended deliveries made before then; returns how many."""
+
+
+class WebhookSender(Protocol):
+    def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """POST once, within seconds, to a public address. Never raises for what the endpoint does."""

@@ -1,0 +1,98 @@
+"""deeplens.tenant.notifications → deliveries, signed and sent to tenants' webhooks; replies to chats"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import timedelta
+from itertools import groupby
+from typing import ClassVar
+
+from deeplens.common.batch import in_parallel
+from deeplens.common.ports import Clock
+from deeplens.common.stage import Done, Outcome
+from deeplens.events.notifications import (
+    IMAGE_COMPLETED,
+    IMAGE_FAILED,
+    VIDEO_COMPLETED,
+    VIDEO_FAILED,
+    TenantNotification,
+)
+from deeplens.webhooks.model import Delivery, Verdict, Webhook, Webhooks, WebhookSender, WebhookSigner, judge
+from deeplens.whatsapp.chats import ImageEnd, Replies, Reply, sending
+
+LEASE = timedelta(minutes=6)
+"""Longer than the function may run: what it claimed and did not settle by then was lost with it."""
+SECONDS_PER_WEBHOOK = 15.0
+"""Of one batch; what is left is sent by a later one, so that a slow endpoint holds up the others that long at most."""
+
+ENDS = (IMAGE_COMPLETED, IMAGE_FAILED, VIDEO_COMPLETED, VIDEO_FAILED)
+
+type Claimed = tuple[Webhook, Delivery]
+
+
+class Notify:
+    """Record a delivery per webhook that wants the notification, and try it.
+
+    Consumes ``TenantNotification``, emits a ``WhatsAppMessage`` per reply to a chat that waited for an image's end. A
+    delivery is recorded once per event before anything is sent, so an event that comes twice sends nothing twice. The
+    first failure ends a webhook's part of the batch: what waits behind it is tried again by the schedule.
+    """
+
+    name: ClassVar = "notify"
+    consumes: ClassVar = TenantNotification
+
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        webhook_sender: WebhookSender,
+        webhook_signer: WebhookSigner,
+        replies: Replies,
+        workers: Executor,
+        clock: Clock,
+    ) -> None:
+        self._webhooks, self._sender, self._signer = webhooks, webhook_sender, webhook_signer
+        self._replies, self._workers, self._clock = replies, workers, clock
+
+    def __call__(self, batch: Sequence[TenantNotification]) -> list[Outcome]:
+        now = self._clock.now()
+        asked_for = [event.delivery_id for event in batch if event.delivery_id]
+        made = self._webhooks.record([event for event in batch if not event.delivery_id], now)
+        claimed = self._webhooks.claim([*asked_for, *made], now, now + LEASE)
+        ordered = sorted(claimed, key=lambda one: (one[0].id, one[1].created_at, one[1].id))
+        groups = [list(group) for _, group in groupby(ordered, key=lambda one: one[0].id)]
+        in_parallel(self._workers, self._deliver, groups)
+        ready = self._replies.end([end for event in batch if (end := _end(event))], now)
+        by_image = {(reply.tenant_id, reply.image_id): reply for reply in ready}
+        return [self._done(by_image.get((event.tenant_id, event.image_id or event.video_id))) for event in batch]
+
+    def _done(self, reply: Reply | None) -> Done:
+        return Done((sending(reply.id, reply.chat_jid, reply.text, self._clock.now()),)) if reply else Done()
+
+    def _deliver(self, group: Sequence[Claimed]) -> None:
+        """Send a webhook's deliveries in turn, until one fails or the time is up."""
+        deadline = time.monotonic() + SECONDS_PER_WEBHOOK
+        for position, (webhook, delivery) in enumerate(group):
+            verdict = self._try(webhook, delivery)
+            left = [other.id for _, other in group[position + 1 :]]
+            if verdict.state != "delivered" or time.monotonic() > deadline:
+                self._webhooks.release(left, verdict.paused_until or self._clock.now())
+                return
+
+    def _try(self, webhook: Webhook, delivery: Delivery) -> Verdict:
+        headers = self._signer.headers(webhook, delivery, self._clock.now())
+        answer = self._sender.send(webhook.url, {**headers, "content-type": "application/json"}, delivery.body.encode())
+        now = self._clock.now()
+        verdict = judge(webhook, delivery.attempts + 1, answer, now)
+        self._webhooks.settle(delivery, verdict, answer, now)
+        return verdict
+
+
+def _end(event: TenantNotification) -> ImageEnd | None:
+    """The end of an image or video, if that is what it tells."""
+    media_id = event.image_id or event.video_id
+    if event.delivery_id or not media_id or event.type not in ENDS:
+        return None
+    error = event.details.get("error")
+    reason = str(error.get("message", "")) if isinstance(error, dict) else ""
+    completed = event.type in (IMAGE_COMPLETED, VIDEO_COMPLETED)
+    return ImageEnd(event.tenant_id, media_id, None if completed else reason or "it failed")

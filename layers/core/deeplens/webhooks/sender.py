@@ -1,0 +1,31 @@
+"""``WebhookSender`` on the checked connections of this package."""
+
+from collections.abc import Mapping
+
+from urllib3.exceptions import HTTPError
+
+from deeplens.egress.http import EgressPool
+from deeplens.egress.rules import EgressRules
+from deeplens.errors import EndpointRefused
+from deeplens.webhooks.model import Answer
+
+AGENT = "DeepLens-Webhooks/1"
+
+
+class EgressWebhookSender:
+    """Posts to tenants' endpoints; follows no redirect, and reads no more of an answer than its head."""
+
+    def __init__(self, rules: EgressRules) -> None:
+        self._pool = EgressPool(rules)
+
+    def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        try:
+            answer = self._pool.urlopen("POST", url, body=body, headers={**headers, "user-agent": AGENT})
+        except EndpointRefused as error:
+            return Answer(error=str(error))
+        except (HTTPError, OSError) as error:
+            return Answer(error=type(error).__name__)
+        status = answer.status
+        # Its body may be endless: the connection goes with it.
+        answer.close()
+        return Answer(status)

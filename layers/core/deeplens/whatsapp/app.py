@@ -1,0 +1,114 @@
+"""The webhook that WhatsApp posts messages to, as one ASGI application: it checks who signed, queues, and answers."""
+
+import json
+from hmac import compare_digest
+from typing import Annotated, Any, Protocol, cast
+
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse, Response
+
+from deeplens.common.outgoing import OutgoingMessage
+from deeplens.errors import ApiError, BrokerUnavailable
+from deeplens.events.ids import follow_up_id
+from deeplens.http.application import application
+from deeplens.http.dependencies import ApiParts, Parts, Traceparent
+from deeplens.http.problems import responses
+from deeplens.http.schemas import ApiModel, example
+from deeplens.telemetry import logger
+from deeplens.whatsapp.incoming import is_signed, messages_of
+from deeplens.whatsapp.secrets import WhatsAppSecrets
+
+DESCRIPTION = """Where Meta posts the messages of a WhatsApp Business account.
+
+Requests carry `X-Hub-Signature-256` instead of credentials. Errors are `application/problem+json` (RFC 9457)."""
+TAGS = [
+    {"name": "whatsapp", "description": "Webhook of the WhatsApp Cloud API."},
+    {"name": "service", "description": "About the API itself."},
+]
+SUBSCRIBE = "subscribe"
+
+router = APIRouter(prefix="/v1/whatsapp/webhook", tags=["whatsapp"])
+
+
+class WebhookParts(ApiParts, Protocol):
+    @property
+    def whatsapp_secrets(self) -> WhatsAppSecrets: ...
+
+
+class Queued(ApiModel):
+    """``skipped`` were not understood."""
+
+    model_config = example({"queued": 1, "skipped": 0})
+
+    queued: int
+    skipped: int
+
+
+def create_whatsapp_app(parts: WebhookParts) -> FastAPI:
+    """The webhook over ``parts``; of these it touches the secrets and the broker."""
+    app = application(parts, "DeepLens WhatsApp", DESCRIPTION, TAGS, "/v1/whatsapp")
+    app.include_router(router)
+    return app
+
+
+def secrets_of(parts: ApiParts) -> WhatsAppSecrets:
+    return cast("WebhookParts", parts).whatsapp_secrets
+
+
+@router.get(
+    "",
+    summary="Verification handshake",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses()},
+)
+def verify(
+    parts: Parts,
+    mode: Annotated[str, Query(alias="hub.mode", max_length=100)] = "",
+    token: Annotated[str, Query(alias="hub.verify_token", max_length=500)] = "",
+    challenge: Annotated[str, Query(alias="hub.challenge", max_length=500)] = "",
+) -> Response:
+    """Gives Meta its challenge back, if it knows the verify token."""
+    expected = secrets_of(parts).verify_token
+    if not expected:
+        raise _not_set_up()
+    if mode != SUBSCRIBE or not _same(token, expected):
+        raise ApiError(403, "wrong-verify-token", "Verify token not valid", "It is not the one that is set here.")
+    return PlainTextResponse(challenge)
+
+
+@router.post("", summary="Messages", responses=responses(400, 401, 413))
+async def receive(request: Request, parts: Parts, traceparent: Traceparent) -> Queued:
+    """Queue the messages. A message that is posted twice is queued twice, and has one effect."""
+    body = await request.body()
+    secret = secrets_of(parts).app_secret
+    if not secret:
+        raise _not_set_up()
+    if not is_signed(body, request.headers.get("x-hub-signature-256"), secret):
+        raise ApiError(401, "wrong-signature", "Signature not valid", "X-Hub-Signature-256 is not that of this body.")
+    messages, skipped = messages_of(_payload(body))
+    outgoing = [
+        OutgoingMessage(message, follow_up_id("whatsapp", message.message_id, 0), traceparent) for message in messages
+    ]
+    if outgoing and not all(await run_in_threadpool(parts.publisher.publish, outgoing)):
+        # Meta posts again what was not answered with 200: what is queued already has one effect all the same.
+        raise BrokerUnavailable("messages were not queued", retry_after_seconds=5)
+    if skipped:
+        logger().warning("messages not understood", skipped=skipped)
+    return Queued(queued=len(outgoing), skipped=skipped)
+
+
+def _payload(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (RecursionError, ValueError):
+        raise ApiError(400, "malformed-request", "Malformed request", "The body is no JSON.") from None
+
+
+def _same(given: str, expected: str) -> bool:
+    return compare_digest(given.encode(errors="replace"), expected.encode())
+
+
+def _not_set_up() -> ApiError:
+    detail = "An operator has to set WhatsApp's secrets first."
+    return ApiError(503, "whatsapp-not-set-up", "WhatsApp not set up", detail, {"Retry-After": "300"})

@@ -1,0 +1,74 @@
+"""Dead letters in memory, held to ``PostgresDeadLetters`` by ``tests/integration/db``."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from deeplens.failures.model import DeadLetterEntry, KeptLetter, LetterFilter, LetterGroup
+
+
+class FakeDeadLetters:
+    """``DeadLetters`` whose ``letters`` tests may read, by id."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, KeptLetter] = {}
+
+    @property
+    def letters(self) -> dict[str, DeadLetterEntry]:
+        return {letter_id: letter.entry for letter_id, letter in self.kept.items()}
+
+    def store(self, letters: Sequence[DeadLetterEntry]) -> None:
+        for letter in letters:
+            self.kept.setdefault(letter.id, KeptLetter(letter))
+
+    def page(self, where: LetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptLetter]:
+        found = [letter for letter in self.kept.values() if _matches(letter, where)]
+        found.sort(key=_position, reverse=True)
+        return [letter for letter in found if after is None or _position(letter) < after][:limit]
+
+    def groups(self, where: LetterFilter, limit: int) -> list[LetterGroup]:
+        times: dict[tuple[str, str | None], list[datetime]] = {}
+        for letter in self.kept.values():
+            if _matches(letter, where):
+                times.setdefault((letter.entry.error_code, letter.entry.stage), []).append(letter.entry.failed_at)
+        groups = [LetterGroup(code, stage, len(at), min(at), max(at)) for (code, stage), at in times.items()]
+        return sorted(groups, key=lambda one: (-one.count, one.code, one.stage or "\uffff"))[:limit]
+
+    def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
+        for letter_id in ids:
+            letter = self.kept[letter_id]
+            self.kept[letter_id] = replace(
+                letter, state="replayed", replays=letter.replays + 1, settled_at=now, reason=None
+            )
+
+    def settle_image(self, tenant_id: str, image_id: str, reason: str, now: datetime) -> None:
+        for letter_id, letter in self.kept.items():
+            if (letter.entry.tenant_id, letter.entry.image_id, letter.state) == (tenant_id, image_id, "open"):
+                self.kept[letter_id] = replace(letter, state="replayed", settled_at=now, reason=reason)
+
+    def discard(self, letter_id: str, reason: str, now: datetime) -> bool:
+        letter = self.kept.get(letter_id)
+        if letter is None or letter.state != "open":
+            return False
+        self.kept[letter_id] = replace(letter, state="discarded", settled_at=now, reason=reason)
+        return True
+
+
+def _position(letter: KeptLetter) -> tuple[datetime, str]:
+    return letter.entry.failed_at, letter.entry.id
+
+
+def _matches(letter: KeptLetter, where: LetterFilter) -> bool:
+    entry = letter.entry
+    given = [
+        (where.tenant_id, entry.tenant_id),
+        (where.code, entry.error_code),
+        (where.stage, entry.stage),
+        (where.state, letter.state),
+    ]
+    return (
+        (not where.ids or entry.id in where.ids)
+        and all(wanted is None or wanted == own for wanted, own in given)
+        and (where.failed_from is None or entry.failed_at >= where.failed_from)
+        and (where.failed_before is None or entry.failed_at < where.failed_before)
+    )

@@ -1,0 +1,140 @@
+"""Schemas: what the models say is what the migrations make, for one database as for hundreds."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from deeplens.database import migrate
+from deeplens.database.connections import Connections, connect
+from deeplens.database.credentials import database_url
+from deeplens.database.platform import store_tables as _with_stores  # noqa: F401 - its table counts as well
+from deeplens.database.platform import upload_tables as _with_uploads  # noqa: F401 - its tables count as well
+from deeplens.database.platform import usage_tables as _with_usage  # noqa: F401 - the same
+from deeplens.database.platform.tables import Base as PlatformBase
+from deeplens.database.tenant.tables import Base as TenantBase
+from deeplens.images.model import ImageRecord
+from deeplens.images.postgres import PostgresImages
+from deeplens.provisioning import provision as tenants
+from deeplens.provisioning.provision import Migrated
+from deeplens.tenants.directory import PostgresDirectory
+from deeplens.tenants.model import Tenant
+from sqlalchemy import MetaData, create_engine
+from sqlalchemy.pool import NullPool
+
+from local.services.postgres import PostgresService
+from tests.integration.conftest import TENANT_KEY
+from tests.integration.images.test_postgres import new_image
+
+
+@pytest.fixture
+def fleet(own_server: PostgresService) -> str:
+    """The platform database of a server that takes at most 100 connections."""
+    url = own_server.environment["DATABASE_URL"]
+    with connect(url) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+    tenants.migrate_platform(url)
+    return url
+
+
+def add_tenants(platform_url: str, count: int) -> list[str]:
+    """Active tenants with empty databases, as if their schema came later than they."""
+    ids = [f"tenant_{n:03}" for n in range(count)]
+    with connect(platform_url) as connection:
+        for tenant_id in ids:
+            connection.execute(f"CREATE DATABASE deeplens_{tenant_id}")
+            connection.execute(
+                "INSERT INTO tenants (id, name, status, database_name, storage_uri, model_name, model_version, "
+                "model_dimensions) VALUES (%s, 'T', 'active', %s, %s, 'm', '1', 512)",
+                [tenant_id, f"deeplens_{tenant_id}", f"nfs://{tenant_id}"],
+            )
+    return ids
+
+
+def tables(url: str) -> set[str]:
+    with connect(url) as connection:
+        found = connection.execute("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    return {row["name"] for row in found}
+
+
+def recorded_versions(platform_url: str) -> dict[str, str | None]:
+    with connect(platform_url) as connection:
+        found = connection.execute("SELECT id, schema_version FROM tenants").fetchall()
+    return {row["id"]: row["schema_version"] for row in found}
+
+
+@pytest.mark.parametrize(("tree", "base"), [("platform", PlatformBase), ("tenant", TenantBase)])
+def test_the_migrations_make_what_the_models_say(platform_url: str, tenant: Tenant, tree: str, base: Any) -> None:
+    url = platform_url if tree == "platform" else tenant.database_url
+    metadata: MetaData = base.metadata
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=NullPool)
+    with engine.connect() as connection:
+        options = {"include_schemas": True, "compare_type": True, "compare_server_default": True}
+        differences = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+    assert differences == []
+
+
+def test_migrating_twice_or_twice_at_once_is_fine(platform_url: str) -> None:
+    url = database_url(platform_url, "deeplens_at_once")
+    tenants.create_database(platform_url, "deeplens_at_once")
+    with ThreadPoolExecutor(4) as workers:
+        versions = list(workers.map(lambda _: migrate.upgrade(url, "tenant"), range(8)))
+    assert set(versions) == {migrate.head("tenant")}
+    assert tables(url) == {*TenantBase.metadata.tables, "alembic_version"}
+
+
+def test_a_migration_that_fails_leaves_the_database_as_it_was(
+    platform_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = database_url(platform_url, "deeplens_half")
+    tenants.create_database(platform_url, "deeplens_half")
+    whole = migrate.script("tenant", "base")
+    monkeypatch.setattr(migrate, "script", lambda tree, start: whole + b"SELECT 1/0;")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        migrate.upgrade(url, "tenant")
+    assert tables(url) == set()
+
+
+def test_more_tenants_than_the_server_has_connections_are_migrated_and_served(fleet: str) -> None:
+    ids = add_tenants(fleet, 110)
+    connections = Connections(fleet, tenant_key=TENANT_KEY)
+    migrated: list[Migrated] = []
+    tenants.migrate_tenants(connections, migrated.append)
+    assert {(one.tenant_id, one.error) for one in migrated} == {(tenant_id, None) for tenant_id in ids}
+    assert recorded_versions(fleet) == dict.fromkeys(ids, migrate.head("tenant"))
+
+    directory, images = PostgresDirectory(connections, ""), PostgresImages(connections)
+    for tenant_id in ids:
+        images.insert(directory.get(tenant_id), new_image("img_shared", file_name=f"{tenant_id}.jpg"))
+        assert connections.open_tenants() <= 4
+
+    def name_of(tenant_id: str) -> str:
+        row = images.find(directory.get(tenant_id), ["img_shared"])["img_shared"]
+        assert isinstance(row, ImageRecord)
+        return row.file_name
+
+    with ThreadPoolExecutor(8) as workers:
+        names = list(workers.map(name_of, reversed(ids)))
+    assert names == [f"{tenant_id}.jpg" for tenant_id in reversed(ids)]
+    connections.close()
+
+
+def test_an_interrupted_migration_goes_on_where_it_stopped(fleet: str) -> None:
+    ids = add_tenants(fleet, 12)
+    with connect(fleet) as connection:
+        connection.execute(f"DROP DATABASE deeplens_{ids[5]}")
+    connections = Connections(fleet, tenant_key=TENANT_KEY)
+    first = tenants.migrate_tenants(connections, lambda one: None)
+    assert [(one.tenant_id, "does not exist" in (one.error or "")) for one in first if one.error] == [(ids[5], True)]
+    assert recorded_versions(fleet)[ids[5]] is None
+
+    tenants.create_database(fleet, f"deeplens_{ids[5]}")
+    again: list[str] = []
+    tenants.migrate_tenants(connections, lambda one: again.append(one.tenant_id))
+    assert again == [ids[5]]
+    assert set(recorded_versions(fleet).values()) == {migrate.head("tenant")}
+    assert tenants.migrate_tenants(connections, lambda one: None) == []
+    connections.close()

@@ -1,0 +1,167 @@
+"""Clients, codes and token families in the database: what is good once is good once, whoever comes at the same time."""
+
+import itertools
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from deeplens.access.scopes import READ
+from deeplens.database.connections import Connections
+from deeplens.errors import TenantNotFound
+from deeplens.identity.client import Client
+from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Code, User
+from deeplens.identity.postgres_clients import PostgresClients, new_secret
+from deeplens.identity.postgres_grants import PostgresGrants
+from deeplens.identity.postgres_users import PostgresUsers
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+_numbers = itertools.count(1)
+
+type NewCode = Callable[[], tuple[str, Code]]
+
+
+def a_client(client_id: str, **changed: object) -> Client:
+    known = Client(client_id, None, "App", new_secret()[1], ("https://a.test/cb",), (), ("refresh_token",), (READ,))
+    return replace(known, **changed)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def grants(connections: Connections) -> PostgresGrants:
+    return PostgresGrants(connections)
+
+
+@pytest.fixture
+def clients(connections: Connections) -> PostgresClients:
+    return PostgresClients(connections)
+
+
+@pytest.fixture
+def new_code(connections: Connections, clients: PostgresClients, grants: PostgresGrants) -> NewCode:
+    def new() -> tuple[str, Code]:
+        number = next(_numbers)
+        clients.save(a_client(f"client-{number}"))
+        user = User(f"usr_g{number}", None, f"g{number}@example.test", "", ("viewer",))
+        PostgresUsers(connections).save(user, "a password")
+        presented, family = secrets.token_urlsafe(), secrets.token_urlsafe()
+        code = Code(
+            family, f"client-{number}", user.id, "session", "https://a.test/cb", (READ,), "nonce", "c" * 43, NOW
+        )
+        grants.issue_code(presented, code, NOW)
+        return presented, code
+
+    return new
+
+
+@pytest.fixture
+def begun(grants: PostgresGrants, new_code: NewCode) -> tuple[str, str]:
+    """A family's id and its first refresh token."""
+    presented, code = new_code()
+    assert grants.redeem_code(presented, code.client_id, NOW) == code
+    assert grants.begin("first" + code.family, code.family)
+    return code.family, "first" + code.family
+
+
+def alive(grants: PostgresGrants, family: str, now: datetime = NOW) -> bool:
+    found = grants.family(family, now)
+    return found is not None and found.live
+
+
+def test_of_twenty_redemptions_at_once_one_wins_and_the_family_ends(grants: PostgresGrants, new_code: NewCode) -> None:
+    for _ in range(5):
+        presented, code = new_code()
+        with ThreadPoolExecutor(20) as pool:
+            found = list(pool.map(lambda _: grants.redeem_code(presented, code.client_id, NOW), range(20)))  # noqa: B023
+        assert [one for one in found if one] == [code]
+        assert not alive(grants, code.family)
+        assert not grants.begin("too late", code.family)
+
+
+def test_a_code_is_the_clients_own_and_dies_young(grants: PostgresGrants, new_code: NewCode) -> None:
+    presented, code = new_code()
+    assert grants.redeem_code(presented, "client-other", NOW) is None
+    assert grants.redeem_code(presented, code.client_id, NOW + CODE_LIFE) is None
+    assert grants.redeem_code("another", code.client_id, NOW) is None
+    assert grants.redeem_code(presented, code.client_id, NOW + CODE_LIFE - SECOND) == code
+    assert grants.redeem_code(presented, "client-other", NOW) is None
+    assert alive(grants, code.family)
+
+
+def test_of_twenty_rotations_at_once_one_wins(grants: PostgresGrants, begun: tuple[str, str]) -> None:
+    family, token = begun
+    with ThreadPoolExecutor(20) as pool:
+        won = list(pool.map(lambda i: grants.rotate(token, f"{family}-{i}", NOW), range(20)))
+    assert won.count(True) == 1
+    found = [grants.family_of_token(f"{family}-{i}", NOW) for i in range(20)]
+    assert [one is not None for one in found] == won
+    spent = grants.family_of_token(token, NOW)
+    assert spent is not None
+    assert spent[1]
+
+
+def test_a_revoked_family_is_never_continued(grants: PostgresGrants, begun: tuple[str, str]) -> None:
+    family, token = begun
+    grants.revoke(family, NOW)
+    assert not alive(grants, family)
+    assert not grants.rotate(token, "next", NOW)
+    assert not grants.begin("again", family)
+    assert grants.family_of_token("next", NOW) is None
+
+
+def test_a_family_ends_after_its_time(grants: PostgresGrants, begun: tuple[str, str]) -> None:
+    family, token = begun
+    assert alive(grants, family, NOW + FAMILY_LIFE - SECOND)
+    assert not alive(grants, family, NOW + FAMILY_LIFE)
+    assert not grants.rotate(token, "next", NOW + FAMILY_LIFE)
+
+
+def test_only_what_is_over_is_forgotten(
+    grants: PostgresGrants, begun: tuple[str, str], connections: Connections
+) -> None:
+    family, token = begun
+    grants.forget(NOW + FAMILY_LIFE)
+    assert grants.family_of_token(token, NOW) is not None
+    grants.forget(NOW + FAMILY_LIFE + SECOND)
+    assert grants.family(family, NOW) is None
+    assert grants.family_of_token(token, NOW) is None
+    with connections.platform() as connection:
+        codes = connection.execute("SELECT 1 FROM nextgen_identity.authorization_codes WHERE family = %s", [family])
+        assert codes.fetchone() is None
+
+
+def test_neither_codes_nor_tokens_are_kept_as_they_are(begun: tuple[str, str], connections: Connections) -> None:
+    with connections.platform() as connection:
+        for table in ("authorization_codes", "refresh_tokens"):
+            kept = str(connection.execute(f"SELECT * FROM nextgen_identity.{table}").fetchall())  # type: ignore[arg-type]
+            assert begun[1] not in kept
+
+
+def test_a_client_is_found_as_it_was_saved_and_changed(clients: PostgresClients, connections: Connections) -> None:
+    client = a_client("client-kept")
+    clients.save(client)
+    assert clients.find("client-kept") == client
+    changed = replace(client, secret_sha256=None, redirect_uris=(), needs_consent=False)
+    clients.save(changed)
+    assert clients.find("client-kept") == changed
+    with connections.platform() as connection:
+        connection.execute("UPDATE nextgen_identity.clients SET status = 'disabled' WHERE id = 'client-kept'")
+    assert clients.find("client-kept") is None
+
+
+def test_a_client_of_no_tenant_that_exists_or_with_unknown_scopes_is_not_saved(clients: PostgresClients) -> None:
+    with pytest.raises(TenantNotFound):
+        clients.save(a_client("client-x", tenant_id="tenant_missing"))
+    with pytest.raises(ValueError, match="everything"):
+        clients.save(a_client("client-x", scopes=("everything",)))
+    assert clients.find("client-x") is None
+
+
+def test_consent_adds_up(clients: PostgresClients, new_code: NewCode) -> None:
+    _, code = new_code()
+    assert clients.consented(code.user_id, code.client_id) == frozenset()
+    clients.consent(code.user_id, code.client_id, ["openid", READ])
+    clients.consent(code.user_id, code.client_id, ["openid", "profile"])
+    assert clients.consented(code.user_id, code.client_id) == {"openid", "profile", READ}

@@ -1,0 +1,94 @@
+"""Pure parts of the databases: storable values, URLs, key formats."""
+
+import json
+from typing import Any
+
+import pytest
+from deeplens.access.api_keys import digest, new_key, split_key
+from deeplens.database.credentials import database_url, password_of, tenant_url
+from deeplens.database.values import as_jsonb, as_text
+from deeplens.errors import DatabaseUnavailable
+from hypothesis import given
+from hypothesis import strategies as st
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=None)),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(categories=None)), inner),
+)
+
+
+def written(value: Any) -> str:
+    jsonb = as_jsonb(value)
+    assert jsonb.dumps is not None
+    text = jsonb.dumps(value)
+    return text.decode() if isinstance(text, bytes) else text
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [("süß.jpg", "süß.jpg"), ("a\x00b", "a�b"), ("a\ud800b", "a�b"), ("\U0001f600", "\U0001f600"), ("", "")],
+)
+def test_text_keeps_every_character_that_can_be_stored(given: str, stored: str) -> None:
+    assert as_text(given) == stored
+
+
+@given(anything)
+def test_json_never_holds_what_postgresql_refuses(value: Any) -> None:
+    json.loads(written(value), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    unescaped = written(value).replace("\\\\", "")
+    assert "\\u0000" not in unescaped
+    assert "\\ud8" not in unescaped.lower()
+
+
+@given(st.dictionaries(st.text("ab\\u0"), st.integers() | st.text("\\u0 ")))
+def test_json_of_storable_values_is_unchanged(value: dict[str, Any]) -> None:
+    assert json.loads(written(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        ("postgresql://u@h:5433/deeplens_platform", "postgresql://u@h:5433/deeplens_t"),
+        ("postgresql://u:p%40@h/x?sslmode=require", "postgresql://u:p%40@h/deeplens_t?sslmode=require"),
+    ],
+)
+def test_a_tenants_database_stands_on_the_server_of_its_url(server: str, expected: str) -> None:
+    assert database_url(server, "deeplens_t") == expected
+
+
+KEY = "k" * 32
+
+
+@pytest.mark.parametrize(
+    ("server", "place"),
+    [
+        ("postgresql://admin:secret@h:5433/deeplens_platform", "h:5433/deeplens_t"),
+        ("postgresql://h/x", "h/deeplens_t"),
+        ("postgresql://a:p%40@h1:1,h2:2/x?sslmode=require", "h1:1,h2:2/deeplens_t?sslmode=require"),
+        ("postgresql://a@h/x?user=admin&password=secret&dbname=x&sslmode=require", "h/deeplens_t?sslmode=require"),
+        ("postgresql://h/x?us%65r=admin&options=-c%20a%3Db", "h/deeplens_t?options=-c%20a%3Db"),
+    ],
+)
+def test_a_tenants_url_keeps_nothing_of_the_administrators_credentials(server: str, place: str) -> None:
+    assert tenant_url(server, "deeplens_t", KEY) == f"postgresql://deeplens_t:{password_of('deeplens_t', KEY)}@{place}"
+
+
+def test_every_role_and_every_key_has_a_password_of_its_own() -> None:
+    passwords = {password_of(role, key) for role in ("deeplens_a", "deeplens_b") for key in (KEY, "l" * 32)}
+    assert len(passwords) == 4
+    assert password_of("deeplens_a", KEY) in passwords
+
+
+@pytest.mark.parametrize("key", ["", "k" * 31])
+def test_without_a_key_there_is_no_way_to_a_tenant(key: str) -> None:
+    with pytest.raises(DatabaseUnavailable, match="TENANT_DATABASE_KEY"):
+        tenant_url("postgresql://admin@h/x", "deeplens_t", key)
+
+
+def test_a_new_key_is_random_and_splits_into_what_is_stored() -> None:
+    keys = [new_key() for _ in range(100)]
+    assert len({key.presented for key in keys}) == 100
+    for key in keys:
+        prefix, secret = split_key(key.presented) or ("", "")
+        assert (prefix, digest(secret)) == (key.prefix, key.secret_sha256)
+        assert len(secret) * 4 >= 128

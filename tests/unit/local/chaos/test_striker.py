@@ -1,0 +1,68 @@
+"""Strikes reach processes, and what was frozen goes on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from local.chaos.schedule import Strike
+from local.chaos.striker import Striker, family_of
+from tests.harness.sleepers import FOREVER, Sleeper, eventually
+
+WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {FOREVER!r}])"
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Iterator[Sleeper]:
+    service = Sleeper(tmp_path, WITH_CHILD)
+    service.start()
+    eventually(lambda: len(family_of(service.pid or 0)) == 2)
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def stack(part: Sleeper) -> Any:
+    pool = SimpleNamespace(pids=[part.pid])
+    runner = SimpleNamespace(pools={"on_image_uploaded": pool, "on_schedule": SimpleNamespace(pids=[])})
+    return SimpleNamespace(runner=runner, service={"sleeper": part}.__getitem__)
+
+
+def states(part: Sleeper) -> set[str]:
+    return {process.status() for process in family_of(part.pid or 0)}
+
+
+def test_a_frozen_part_stands_still_with_all_its_processes_and_goes_on(stack: Any, part: Sleeper) -> None:
+    told: list[str] = []
+    striker = Striker(stack, [Strike(0.0, "sleeper", "freeze", 0.6)], told.append)
+    striker.start()
+    eventually(lambda: states(part) == {psutil.STATUS_STOPPED})
+    striker.join()
+
+    eventually(lambda: states(part) == {psutil.STATUS_SLEEPING})
+    assert striker.done == {"freeze": 1}
+    assert told == ["   0.0 s  sleeper                    frozen for 0.6 s"]
+
+
+def test_a_striker_that_is_stopped_leaves_nothing_frozen(stack: Any, part: Sleeper) -> None:
+    striker = Striker(stack, [Strike(0.0, "sleeper", "freeze", 60)], lambda _: None)
+    striker.start()
+    eventually(lambda: states(part) == {psutil.STATUS_STOPPED})
+    striker.stop()
+    eventually(lambda: states(part) == {psutil.STATUS_SLEEPING})
+
+
+def test_kills_reach_parts_and_functions_and_missing_ones_are_told(stack: Any, part: Sleeper) -> None:
+    told: list[str] = []
+    strikes = [Strike(0.0, "on_schedule", "kill"), Strike(0.1, "on_image_uploaded", "kill", pick=0.9)]
+    strikes.append(Strike(0.5, "sleeper", "kill"))
+    striker = Striker(stack, strikes, told.append)
+    striker.start()
+    striker.join()
+
+    assert part.died()
+    assert striker.done == {"kill": 1, "missed": 2}
+    assert [line.endswith("was not there") for line in told] == [True, False, True]

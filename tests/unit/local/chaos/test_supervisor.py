@@ -1,0 +1,89 @@
+"""Parts that die are started again; those that were stopped on purpose are not."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from local.services.supervisor import LONGEST_PAUSE_SECONDS, LOOK_SECONDS, Supervisor, pause_seconds
+from tests.harness.sleepers import Sleeper, eventually
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Iterator[Sleeper]:
+    service = Sleeper(tmp_path)
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def supervisor(part: Sleeper, lines: list[str]) -> Iterator[Supervisor]:
+    running = Supervisor([part], lines.append)
+    running.start()
+    yield running
+    running.stop()
+
+
+def strike(part: Sleeper) -> int:
+    assert part.pid
+    os.kill(part.pid, signal.SIGKILL)
+    return part.pid
+
+
+def test_a_part_that_died_is_started_again(part: Sleeper, supervisor: Supervisor, lines: list[str]) -> None:
+    first = strike(part)
+    eventually(lambda: supervisor.restarts == 1)
+    assert part.alive()
+    assert part.pid != first
+    assert lines == ["sleeper died; it is started again", "sleeper was started again"]
+
+
+def test_a_start_that_fails_is_tried_again(part: Sleeper, supervisor: Supervisor, lines: list[str]) -> None:
+    part.refusals = 2
+    strike(part)
+    eventually(lambda: supervisor.restarts == 1)
+    assert part.alive()
+    assert lines.count("sleeper was not started: its port is taken") == 2
+
+
+@pytest.mark.parametrize("end", [Sleeper.stop, Sleeper.kill])
+def test_a_part_that_was_ended_on_purpose_stays_so(part: Sleeper, supervisor: Supervisor, end: object) -> None:
+    end(part)  # type: ignore[operator]
+    assert not part.died()
+    time.sleep(3 * LOOK_SECONDS)
+    assert (part.launches, supervisor.restarts) == (1, 0)
+
+    part.launch()
+    assert part.alive()
+
+
+def test_after_its_stop_nothing_is_started(part: Sleeper, supervisor: Supervisor) -> None:
+    supervisor.stop()
+    assert part.alive()
+    strike(part)
+    eventually(part.died)
+    time.sleep(3 * LOOK_SECONDS)
+    assert part.launches == 1
+
+
+def test_a_part_outlives_the_supervisor_that_started_it(part: Sleeper, supervisor: Supervisor) -> None:
+    strike(part)
+    eventually(lambda: supervisor.restarts == 1)
+    supervisor.stop()
+    time.sleep(0.2)
+    assert part.alive()
+
+
+@pytest.mark.parametrize(("failures", "seconds"), [(0, 0.2), (1, 0.4), (3, 1.6), (10, LONGEST_PAUSE_SECONDS)])
+def test_pauses_grow(failures: int, seconds: float) -> None:
+    assert pause_seconds(failures) == seconds
+    assert pause_seconds(10_000) == LONGEST_PAUSE_SECONDS

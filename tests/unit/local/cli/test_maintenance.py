@@ -1,0 +1,46 @@
+"""``deeplens maintenance``: what an operator types and reads."""
+
+import pytest
+from deeplens.maintenance.model import Finding, report_of
+from typer.testing import CliRunner
+
+from local import maintenance
+from tests.harness.api import World
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(maintenance, "current_parts", lambda: made)
+    return made
+
+
+def called(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(maintenance.app, list(arguments))
+    return result.exit_code, result.output
+
+
+def test_a_run_is_started_shown_and_listed(world: World) -> None:
+    code, printed = called("start", "tenant_acme", "--dry-run")
+    assert code == 0
+    run = world.maintenance_runs.runs[printed.strip()]
+    assert (run.type, run.dry_run) == ("sweep", True)
+    assert len(world.publisher.sent) == 1
+    assert "nothing found" in called("show", run.id)[1]
+    report = report_of("rows", 7, [Finding("row-without-vector", "img_1", "m 1")], repaired=False)
+    world.maintenance_runs.move(run.moved("end", report, run.due, run.due), "")
+    shown = called("show", run.id)[1]
+    assert "7 rows" in shown
+    assert "row-without-vector  img_1  m 1" in shown
+    assert f"{run.id}  tenant_acme  sweep (dry)  ended" in called("list")[1]
+    assert run.id not in called("list", "tenant_other")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("start", "tenant_nobody"), ("start", "tenant_acme", "--type", "defragment"), ("show", "mnt_none")],
+)
+def test_what_cannot_be_done_is_said(world: World, arguments: tuple[str, ...]) -> None:
+    code, printed = called(*arguments)
+    assert (code, "error:" in printed) == (1, True)
+    assert world.maintenance_runs.runs == {}

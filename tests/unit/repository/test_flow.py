@@ -1,0 +1,253 @@
+"""topics.py, template.yaml, functions/README.md and the handlers tell one story."""
+
+import ast
+import importlib
+import inspect
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from deeplens.events import topics
+from deeplens.events.topics import TOPICS, Topic
+from deeplens.storage.scope import ON_BUCKET, ON_OBJECTS, SECONDS
+
+from local.runner.template import FunctionSpec, KafkaEvent, SqsEvent, TagLoader, load
+
+ROOT = Path(__file__).resolve().parents[3]
+TEMPLATE = load(ROOT / "template.yaml", {}, {})
+RESOURCES: dict[str, dict[str, Any]] = yaml.load((ROOT / "template.yaml").read_text(), TagLoader)["Resources"]
+KAFKA = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, KafkaEvent)]
+QUEUES = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, SqsEvent)]
+ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
+HTTP_PARTS = {
+    "search_api": {"stores", "embedder", "object_queue"},
+    "admin_api": {"stores", "embedder", "lifecycle", "store_secrets"},
+    "identity_api": {"signing_keys"},
+    "whatsapp_webhook": {"whatsapp_secrets"},
+}
+QUOTED = re.compile(r"`([^`]+)`")
+README = {
+    function: (set(QUOTED.findall(woken_by)), QUOTED.findall(stages), set(QUOTED.findall(emits)))
+    for woken_by, function, stages, emits in ROW.findall((ROOT / "functions" / "README.md").read_text())
+}
+STAGE = re.compile(r"^from deeplens\.((?!bootstrap|events|kafka)[\w.]+) import ([A-Z]\w+)$", re.M)
+STAGES = {
+    spec.name: {
+        module: getattr(importlib.import_module(f"deeplens.{module}"), stage)
+        for module, stage in STAGE.findall((spec.code / "handler.py").read_text())
+    }
+    for spec in TEMPLATE.functions
+}
+
+
+def named(value: object) -> str:
+    return str(getattr(value, "name", ""))
+
+
+def parts_of(function: str) -> set[str]:
+    """What the function's stages are built from."""
+    return {part for stage in STAGES[function].values() for part in inspect.signature(stage).parameters}
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=named)
+def test_what_is_produced_is_consumed(topic: Topic) -> None:
+    assert bool(topic.producers) == bool(topic.consumers)
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=named)
+def test_the_template_wakes_exactly_the_registered_consumers(topic: Topic) -> None:
+    assert sorted(spec.name for spec, event in KAFKA if event.topic == topic.name) == sorted(topic.consumers)
+
+
+def test_the_template_names_no_unknown_topic() -> None:
+    assert {event.topic for _, event in KAFKA} <= {topic.name for topic in TOPICS}
+
+
+def test_every_function_folder_is_deployed() -> None:
+    folders = {path.parent.name for path in (ROOT / "functions").glob("*/handler.py")}
+    assert folders == {spec.name for spec in TEMPLATE.functions}
+
+
+@pytest.mark.parametrize(("spec", "event"), KAFKA, ids=named)
+def test_a_function_runs_the_stage_of_its_topic(spec: FunctionSpec, event: KafkaEvent) -> None:
+    (stage,) = STAGES[spec.name].values()
+    assert topics.TOPIC_OF[stage.consumes].name == event.topic
+
+
+def test_the_registry_knows_who_reports_failures() -> None:
+    ends = {*topics.PROCESSING_FAILED.consumers, *topics.PROCESSING_DEADLETTER.consumers}
+    assert set(topics.PROCESSING_FAILED.producers) == {spec.name for spec, _ in [*KAFKA, *QUEUES]} - ends
+
+
+def test_what_fails_for_the_time_being_is_tried_again_wherever_a_stage_consumes() -> None:
+    last = {topics.PROCESSING_FAILED, topics.PROCESSING_DEADLETTER}
+    assert set(topics.RETRIES) == {topic.name for topic in TOPICS if topic.consumers and topic not in last}
+
+
+def test_the_registry_knows_who_releases_waiting_images() -> None:
+    releasing = {function for function in STAGES if "pending" in parts_of(function)}
+    assert set(topics.IMAGES_UPLOADED.producers) == {"search_api", "on_whatsapp_message"} | releasing
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=named)
+def test_the_flow_table_says_who_produces_and_consumes(topic: Topic) -> None:
+    assert {name for name, (woken_by, _, _) in README.items() if topic.name in woken_by} == set(topic.consumers)
+    assert {name for name, (_, _, emits) in README.items() if topic.name in emits} == set(topic.producers)
+
+
+def test_the_flow_table_says_who_reads_which_queue() -> None:
+    read = {(spec.name, event.queue.removeprefix("local:").removesuffix(".Arn")) for spec, event in QUEUES}
+    assert {queue for _, queue in read} == set(TEMPLATE.queues)
+    assert {
+        (name, queue) for name, (woken_by, _, _) in README.items() for queue in woken_by & {*TEMPLATE.queues}
+    } == read
+
+
+def test_the_flow_table_lists_every_function_and_its_stage() -> None:
+    assert {name: stages for name, (_, stages, _) in README.items()} == {
+        name: [*found] for name, found in STAGES.items()
+    }
+
+
+def test_every_topic_has_a_producer_and_a_consumer() -> None:
+    assert [topic.name for topic in TOPICS if not (topic.producers and topic.consumers)] == []
+
+
+@pytest.mark.parametrize(("spec", "event"), KAFKA, ids=named)
+def test_every_kafka_trigger_keeps_what_it_cannot_process(spec: FunctionSpec, event: KafkaEvent) -> None:
+    assert event.on_failure != f"kafka://{event.topic}"
+    if event.topic != topics.PROCESSING_DEADLETTER.name:
+        assert event.on_failure == f"kafka://{topics.PROCESSING_DEADLETTER.name}"
+    else:
+        assert RESOURCES["UndeliverableBucket"]["Type"] == "AWS::S3::Bucket"
+        assert event.on_failure == "local:UndeliverableBucket.Arn"
+
+
+def test_kafka_triggers_differ_only_in_topic_group_and_batch() -> None:
+    own = {"Topics", "ConsumerGroupId", "BatchSize", "DestinationConfig"}
+    triggers = [
+        {name: value for name, value in event["Properties"].items() if name not in own}
+        for resource in RESOURCES.values()
+        for event in resource.get("Properties", {}).get("Events", {}).values()
+        if event["Type"] == "MSK"
+    ]
+    assert triggers == [
+        {
+            "Stream": {"Ref": "KafkaClusterArn"},
+            "StartingPosition": "TRIM_HORIZON",
+            "MaximumBatchingWindowInSeconds": 0,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "BisectBatchOnFunctionError": True,
+            "MaximumRetryAttempts": 10000,
+            "MaximumRecordAgeInSeconds": 604800,
+            "ProvisionedPollerConfig": {
+                "MinimumPollers": 1,
+                "MaximumPollers": {"Ref": "MaximumPollers"},
+                "PollerGroupName": "deeplens",
+            },
+            "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
+        }
+    ] * len(KAFKA)
+
+
+def test_every_kafka_trigger_has_a_consumer_group_of_its_own() -> None:
+    own = {spec.name: f"deeplens-{spec.name.replace('_', '-')}" for spec, _ in KAFKA}
+    # The product's documents give this one a name, which an installation may change.
+    own["on_whatsapp_message"] = "whatsapp-processing-group"
+    assert {event.group_id for _, event in KAFKA} == {*own.values()}
+    assert max(Counter(event.group_id for _, event in KAFKA).values()) == 1
+
+
+def test_every_queue_has_a_redrive_queue_that_keeps_its_messages_as_dead_letters() -> None:
+    targets = {
+        queue["RedrivePolicy"]["deadLetterTargetArn"] for queue in TEMPLATE.queues.values() if "RedrivePolicy" in queue
+    }
+    assert targets == {event.queue for spec, event in QUEUES if spec.name in topics.PROCESSING_DEADLETTER.consumers}
+    last = {event.queue.removeprefix("local:").removesuffix(".Arn") for _, event in QUEUES if event.queue in targets}
+    assert {name for name, queue in TEMPLATE.queues.items() if "RedrivePolicy" not in queue} == last
+
+
+@pytest.mark.parametrize(("spec", "event"), QUEUES, ids=named)
+def test_a_message_comes_again_only_when_its_function_has_ended(spec: FunctionSpec, event: SqsEvent) -> None:
+    queue = TEMPLATE.queues[event.queue.removeprefix("local:").removesuffix(".Arn")]
+    assert event.partial
+    # AWS asks for six times the timeout: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+    assert int(queue["VisibilityTimeout"]) >= 6 * spec.timeout_seconds
+
+
+def test_a_message_outlives_half_an_hour_of_a_shared_part_away() -> None:
+    for queue in TEMPLATE.queues.values():
+        received = queue.get("RedrivePolicy", {}).get("maxReceiveCount", 1000)
+        assert int(queue["VisibilityTimeout"]) * int(received) > 4 * 3600
+        assert int(queue["MessageRetentionPeriod"]) == 14 * 24 * 3600
+
+
+@pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
+def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
+    policies = [str(policy.get("Ref", "own")) for policy in RESOURCES[spec.logical_id]["Properties"]["Policies"]]
+    used = parts_of(spec.name) if STAGES[spec.name] else HTTP_PARTS[spec.name]
+    expected = {"PlatformPolicy"}
+    expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
+    expected |= {"StoragePolicy"} if used & {"lifecycle", "stores", "chat_collection"} else set()
+    expected |= {"StoreSecretsPolicy"} if used & {"lifecycle", "store_secrets"} else set()
+    expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
+    expected |= {"RetryQueuePolicy"} if "retries" in used else set()
+    expected |= {"ObjectQueuePolicy"} if "object_queue" in used else set()
+    expected |= {"InferencePolicy"} if used & {"embedder", "chat_collection"} else set()
+    expected |= {"WhatsAppPolicy"} if used & {"whatsapp", "whatsapp_secrets"} else set()
+    assert set(policies) - {"own"} == expected
+
+
+def test_alarms_watch_stages_that_exist() -> None:
+    dimensions = [
+        dimension["Value"]
+        for resource in RESOURCES.values()
+        for dimension in resource["Properties"].get("Dimensions", [])
+        if dimension["Name"] == "stage"
+    ]
+    assert len(dimensions) == 2
+    assert set(dimensions) <= {stage.name for stages in STAGES.values() for stage in stages.values()}
+
+
+@pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
+def test_a_function_is_one_short_handler(spec: FunctionSpec) -> None:
+    files = [path for path in spec.code.iterdir() if path.name != "__pycache__"]
+    assert [path.name for path in files] == ["handler.py"]
+    assert len(files[0].read_text().splitlines()) <= 40
+
+
+@pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
+def test_a_handler_only_wires(spec: FunctionSpec) -> None:
+    tree = ast.parse((spec.code / "handler.py").read_text())
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.If | ast.For | ast.While | ast.FunctionDef)]
+
+
+def test_a_kafka_function_fits_lambdas_limits() -> None:
+    for spec, _ in KAFKA:
+        assert spec.timeout_seconds <= 14 * 60
+
+
+def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
+    role = RESOURCES["TenantStorageRole"]["Properties"]
+    (buckets,) = role["Policies"]
+    allowed = {action for one in buckets["PolicyDocument"]["Statement"] for action in one["Action"]}
+    assert allowed == {*ON_BUCKET, *ON_OBJECTS}
+    assert role["MaxSessionDuration"] == SECONDS
+    storage = RESOURCES["StoragePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    own = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/*"
+    assert storage[:2] == [
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": {"Fn::GetAtt": ["TenantStorageRole", "Arn"]}},
+        # Roles of tenants' own accounts, never another one of this account.
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "NotResource": {"Fn::Sub": own}},
+    ]
+    (secrets,) = storage[2:]
+    assert secrets["Action"] == "secretsmanager:GetSecretValue"
+    assert secrets["Resource"]["Fn::Sub"].endswith(":secret:deeplens/stores/*")
+    # What nobody could deliver goes to a bucket of the platform, so OnDeadLetter may write to that.
+    elsewhere = {name: str(one) for name, one in RESOURCES.items() if name != "TenantStorageRole"}
+    assert {name for name, one in elsewhere.items() if "'s3:" in one} == {"OnDeadLetter"}
+    # Buckets speak to the queue, and to them nobody.
+    assert [name for name, one in elsewhere.items() if "TenantBucketPrefix" in one] == ["BucketsMayNotify"]
