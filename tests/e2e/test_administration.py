@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from deeplens.access.scopes import ADMIN
+from deeplens.access.scopes import ADMIN, API_SCOPES
 from deeplens.bootstrap.parts import Parts
 from deeplens.database.connections import connect
 from deeplens.provisioning.lifecycle import BUDGET_SECONDS, TenantLifecycle
@@ -184,6 +184,29 @@ def test_a_tenants_administrator_gives_no_more_than_they_have(stack: Stack, part
         assert own.post("/keys", json={"name": "admin", "scopes": [ADMIN]}).status_code == 201
         app = {"name": "app", "grants": ["client_credentials"], "scopes": ["deeplens.api.write"]}
         assert own.post("/clients", json=app).status_code == 403
+
+
+def test_only_an_operator_waives_consent(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+    created(admin, "tenant_waiver")
+    key = parts.api_keys.create("tenant_waiver", "administrator", tuple(API_SCOPES))
+    app = {
+        "name": "app",
+        "grants": ["authorization_code"],
+        "scopes": ["deeplens.api.read"],
+        "redirectUris": ["https://app.example.com/cb"],
+        "needsConsent": False,
+    }
+    address = f"{stack.api_url}/v1/admin/tenants/tenant_waiver/clients"
+
+    refused = httpx.post(address, headers={"X-API-Key": key}, json=app)
+    asking = httpx.post(address, headers={"X-API-Key": key}, json=app | {"needsConsent": True})
+    waived = admin.post("/tenants/tenant_waiver/clients", json=app)
+
+    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/consent-waiver-not-allowed")
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert [(one.status_code, one.json()["needsConsent"]) for one in (asking, waived)] == [(201, True), (201, False)]
+    clients = admin.get("/tenants/tenant_waiver/clients").json()["clients"]
+    assert {one["clientId"] for one in clients} == {asking.json()["clientId"], waived.json()["clientId"]}
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Schemas: what the models say is what the migrations make, for one database as for hundreds."""
 
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 from typing import Any
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from deeplens.database import migrate
@@ -75,6 +77,30 @@ def test_the_migrations_make_what_the_models_say(platform_url: str, tenant: Tena
         options = {"include_schemas": True, "compare_type": True, "compare_server_default": True}
         differences = compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
     assert differences == []
+
+
+def test_stored_clients_of_tenants_ask_for_consent_again(platform_url: str) -> None:
+    url = database_url(platform_url, "deeplens_consent")
+    tenants.create_database(platform_url, "deeplens_consent")
+    config = migrate._config("platform")
+    config.output_buffer = StringIO()
+    command.upgrade(config, "base:0014", sql=True)
+    with connect(url) as connection:
+        connection.execute(config.output_buffer.getvalue().encode())
+        connection.execute(
+            "INSERT INTO tenants (id, name, database_name, storage_uri, model_name, model_version, model_dimensions) "
+            "VALUES ('tenant_a', 'A', 'deeplens_tenant_a', 'nfs://tenant-a', 'm', '1', 512)"
+        )
+        for client, owner in (("of-tenant", "tenant_a"), ("of-platform", None)):
+            connection.execute(
+                "INSERT INTO nextgen_identity.clients (id, tenant_id, name, redirect_uris, post_logout_redirect_uris, "
+                "grants, scopes, needs_consent) VALUES (%s, %s, 'App', '{}', '{}', '{}', '{}', false)",
+                [client, owner],
+            )
+    migrate.upgrade(url, "platform")
+    with connect(url) as connection:
+        rows = connection.execute("SELECT id, needs_consent FROM nextgen_identity.clients").fetchall()
+    assert {row["id"]: row["needs_consent"] for row in rows} == {"of-tenant": True, "of-platform": False}
 
 
 def test_migrating_twice_or_twice_at_once_is_fine(platform_url: str) -> None:

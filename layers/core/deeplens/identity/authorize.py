@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import OAuth2Error
@@ -44,6 +44,12 @@ class Asked:
         return set(self.request.payload.data.get("prompt", "").split())
 
     @property
+    def admitted(self) -> bool:
+        """Whether the client may sign in the user of the session."""
+        assert self.session is not None
+        return bool(self.request.client.admits(self.session.user))
+
+    @property
     def scopes(self) -> list[str]:
         """What would be granted: what was asked for, as far as the user's roles go."""
         assert self.session is not None
@@ -70,6 +76,8 @@ def decide(request: Request, parts: Parts, server: Server, form: Form) -> Respon
     # How old the sign-in may be was settled before the page was shown; people may take their time over it.
     if asked.session is None:
         return _to_sign_in(request)
+    if not asked.admitted:
+        return _other_account_page(request, parts, asked)
     if form.get("decision") != "allow":
         return _answer(parts, server, asked, None)
     parts.clients.consent(asked.session.user.id, asked.request.client.id, asked.scopes)
@@ -100,6 +108,9 @@ def _next(request: Request, parts: IdentityParts, server: IdentityServer, asked:
     if _must_sign_in(parts, asked):
         return _error(parts, asked, "login_required") if silent else _to_sign_in(request)
     assert asked.session is not None
+    if not asked.admitted:
+        # The client learns no more than of a browser without a session: not that another tenant's user is signed in.
+        return _error(parts, asked, "login_required") if silent else _other_account_page(request, parts, asked)
     if not asked.scopes:
         return _error(parts, asked, "invalid_scope")
     if _must_consent(parts, asked):
@@ -127,15 +138,32 @@ def _must_consent(parts: IdentityParts, asked: Asked) -> bool:
 
 def _consent_page(request: Request, parts: IdentityParts, asked: Asked) -> Response:
     assert asked.session is not None
+    redirect_uri, client = asked.request.payload.data["redirect_uri"], asked.request.client
     return page(
         request,
         Cookies(parts.settings.identity_url),
         "consent",
-        form_action=origin_of(asked.request.payload.data["redirect_uri"]),
-        client=asked.request.client.name,
+        form_action=origin_of(redirect_uri),
+        client=client.name,
+        organisation=parts.clients.organisation(client),
+        destination=urlsplit(redirect_uri).netloc or origin_of(redirect_uri),
         user=asked.session.user,
         wishes=[SCOPE_TEXTS[scope] for scope in asked.scopes],
         action=_address(request),
+    )
+
+
+def _other_account_page(request: Request, parts: IdentityParts, asked: Asked) -> Response:
+    """Refuse a user of another tenant than the client's, and offer to sign in with another account."""
+    assert asked.session is not None
+    return page(
+        request,
+        Cookies(parts.settings.identity_url),
+        "other_account",
+        403,
+        client=asked.request.client.name,
+        user=asked.session.user,
+        sign_in=_sign_in_address(request),
     )
 
 
@@ -168,7 +196,11 @@ def _refusal(request: Request, parts: IdentityParts, reason: str) -> Response:
 
 
 def _to_sign_in(request: Request) -> Response:
-    return RedirectResponse(f"/account/sign-in?{urlencode({'return': _address(request)})}", 303)
+    return RedirectResponse(_sign_in_address(request), 303)
+
+
+def _sign_in_address(request: Request) -> str:
+    return f"/account/sign-in?{urlencode({'return': _address(request)})}"
 
 
 def _address(request: Request) -> str:

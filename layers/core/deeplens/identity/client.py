@@ -8,6 +8,7 @@ from authlib.oauth2.rfc6749 import ClientMixin
 
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import API_SCOPES
+from deeplens.identity.model import User
 
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 
@@ -34,6 +35,10 @@ class Client(ClientMixin):  # type: ignore[misc]
     @property
     def client_metadata(self) -> dict[str, Any]:
         return {"post_logout_redirect_uris": list(self.post_logout_redirect_uris)}
+
+    def admits(self, user: User) -> bool:
+        """Whether the client may sign in this user: a tenant's client takes users of its own tenant only."""
+        return self.tenant_id is None or self.tenant_id == user.tenant_id
 
     def get_client_id(self) -> str:
         return self.id

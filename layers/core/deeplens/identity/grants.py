@@ -115,7 +115,9 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
     def authenticate_user(self, authorization_code: IssuedCode) -> Subject | None:
         code = authorization_code.code
         user = self.parts.users.find(code.user_id)
-        return Subject(user, code.family, code.session_id) if user else None
+        # The user or the client may belong to another tenant than when the code was issued.
+        admitted = user is not None and self.request.client.admits(user)
+        return Subject(user, code.family, code.session_id) if user and admitted else None
 
     def generate_token(self, user: Any = None, scope: Any = None, **options: Any) -> dict[str, Any]:
         """Without ``offline_access`` there is no refresh token."""
@@ -152,6 +154,9 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
         user = self.parts.users.find(family.user_id)
         if user is None:
             raise InvalidGrantError("The user can no longer sign in.")
+        if not self.request.client.admits(user):
+            self.parts.grants.revoke(family.id, self.parts.clock.now())
+            raise InvalidGrantError("The client belongs to another tenant than the user.")
         return Subject(user, family.id, family.session_id)
 
     def issue_token(self, user: Subject, refresh_token: RefreshToken) -> dict[str, Any]:

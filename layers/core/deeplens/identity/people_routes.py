@@ -85,8 +85,13 @@ def clients_router(prefix: str, owner_of: Callable[..., str | None], *missing: i
     def create_client(
         parts: Admin, owner: Owner, principal: AuthenticatedAdministrator, wanted: ClientRequest
     ) -> NewClientView:
-        """Redirect URIs are compared as they are: https, http on this machine, or an app's own scheme."""
+        """Redirect URIs are compared as they are: https, http on this machine, or an app's own scheme.
+
+        Only operators of the platform register clients that skip the consent page.
+        """
         _check_client(wanted)
+        if principal.tenant_id and not wanted.needs_consent:
+            raise _consent_needed()
         if lacking := _api_scopes(wanted.scopes) - principal.scopes if principal.tenant_id else set():
             raise _lacking(lacking)
         record = ClientRecord(
@@ -138,6 +143,11 @@ def _api_scopes(scopes: Any) -> set[str]:
 def _lacking(scopes: set[str]) -> ApiError:
     detail = f"You lack {', '.join(sorted(scopes))} yourself."
     return ApiError(403, "insufficient-scope", "Insufficient scope", detail)
+
+
+def _consent_needed() -> ApiError:
+    detail = "Only operators of the platform may waive consent. Leave needsConsent out, or send true."
+    return ApiError(403, "consent-waiver-not-allowed", "Consent waiver not allowed", detail)
 
 
 def _found[T](value: T | None, kind: str, shown: str) -> T:

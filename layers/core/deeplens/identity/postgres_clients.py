@@ -58,6 +58,12 @@ class PostgresClients:
         except psycopg.errors.ForeignKeyViolation as error:
             raise TenantNotFound(f"no tenant {client.tenant_id}") from error
 
+    def organisation(self, client: Client) -> str | None:
+        """The name of the tenant that the client belongs to; None for a client of the platform."""
+        with self._connections.platform() as connection:
+            row = connection.execute("SELECT name FROM tenants WHERE id = %s", [client.tenant_id]).fetchone()
+        return row["name"] if row else None
+
     def consented(self, user_id: str, client_id: str) -> frozenset[str]:
         """Scopes that the user has granted this client before."""
         with self._connections.platform() as connection:
