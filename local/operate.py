@@ -10,7 +10,7 @@ from deeplens.access.scopes import ADMIN, READ, WRITE
 from deeplens.bootstrap.parts import Parts
 from deeplens.embedding.built_in import BUILT_IN_MODEL
 from deeplens.embedding.model import ModelRef
-from deeplens.errors import DeepLensError
+from deeplens.errors import DeepLensError, StoreNotOwned
 from deeplens.provisioning.provision import behind, migrate_platform, migrate_tenants
 from deeplens.settings import Settings
 from rich.progress import Progress
@@ -86,6 +86,32 @@ def migrate(
         console.print(f"[red]{one.tenant_id}[/]: {one.error}")
     console.print(f"{len(done) - len(failed)} migrated, {len(failed)} to repeat")
     raise typer.Exit(1 if failed else 0)
+
+
+@tenants.command()
+def adopt(
+    tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo")],
+    replacing: Annotated[str, typer.Option(help="Mark of an installation that no longer uses the bucket.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Mark a tenant's bucket as this installation's, so that sweeps and deletions may remove objects in it.
+
+    For buckets from before buckets were marked, and after an installation moved. Ask for a dry run of the sweep first:
+    it lists what a sweep would remove.
+    """
+    question = f"Sweeps will delete every object in {tenant_id}'s bucket that this installation does not know. Go on?"
+    if not yes:
+        typer.confirm(question, abort=True)
+    try:
+        tenant = current_parts().provisioning.adopt_store(tenant_id, replacing)
+    except StoreNotOwned as error:
+        known = f"; it carries the mark {error.found}, which --replacing would replace" if error.found else ""
+        console.print(f"[bold red]error:[/] {error}{known}")
+        raise typer.Exit(1) from None
+    except DeepLensError as error:
+        console.print(f"[bold red]error:[/] {error}")
+        raise typer.Exit(1) from None
+    typer.echo(f"{tenant.storage_uri} is this installation's")
 
 
 @keys.command("create")

@@ -85,6 +85,7 @@ class Stack:
         # Of databases that run elsewhere, as their roles may have it already.
         self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
         self._webhook_key = environment.get("WEBHOOK_KEY", "")
+        self._installation_id = environment.get("INSTALLATION_ID", "")
         self._passed_on = {name: environment[name] for name in PASSED_ON if environment.get(name)}
         self._parameters = {name: environment[given] for given, name in PARAMETERS.items() if environment.get(given)}
         self._storage_role = environment.get("TENANT_STORAGE_ROLE_ARN", "") or LOCAL_STORAGE_ROLE
@@ -122,6 +123,7 @@ class Stack:
             "WEBHOOK_KEY": self._webhook_key or self._kept_secret("webhook.key"),
             "WEBHOOK_KEY_SECRET_ARN": "",
             "INFERENCE_ENDPOINT_NAME": "",
+            "INSTALLATION_ID": self._installation_id or self._kept_secret("installation.id"),
             "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),
             "TENANT_NFS_ROOT": str(self.state_dir / "tenants"),

@@ -9,7 +9,9 @@ import pytest
 from deeplens.access.scopes import ADMIN, API_SCOPES
 from deeplens.bootstrap.parts import Parts
 from deeplens.database.connections import connect
+from deeplens.errors import StoreNotOwned
 from deeplens.provisioning.lifecycle import BUDGET_SECONDS, TenantLifecycle
+from deeplens.storage.directory import MARK
 from deeplens.tenants.model import Tenant
 
 from local.stack import Stack
@@ -153,6 +155,37 @@ def test_a_deletion_goes_on_where_it_ran_out_of_time(stack: Stack, parts: Parts,
 
     assert (halfway["status"], halfway["progress"]["objectsSoFar"]) == ("deleting", 5)
     assert (over["status"], over["progress"]["objects"]) == ("deleted", {"objects": 5})
+
+
+def test_a_tenant_whose_bucket_may_be_anothers_is_not_deleted_from_it(
+    stack: Stack, parts: Parts, admin: httpx.Client
+) -> None:
+    created(admin, "tenant_shared")
+    store = parts.stores.for_tenant(client_of(stack, parts, admin, "tenant_shared").tenant)
+    store.put("images/img_theirs.jpg", b"original", "image/jpeg")
+    mark = stack.state_dir / "objects" / "tenant-shared" / MARK
+    mark.write_text("another installation")
+    admin.delete("/tenants/tenant_shared")
+
+    with pytest.raises(StoreNotOwned):
+        TenantLifecycle(parts).settle("tenant_shared")
+    assert store.get("images/img_theirs.jpg") == b"original"
+    assert admin.get("/tenants/tenant_shared").json()["status"] == "deleting"
+
+    parts.provisioning.adopt_store("tenant_shared", replacing="another installation")
+    TenantLifecycle(parts).settle("tenant_shared")
+    assert admin.get("/tenants/tenant_shared").json()["status"] == "deleted"
+    assert not mark.parent.exists()
+
+
+def test_a_tenant_does_not_get_a_bucket_that_is_there_already(stack: Stack, admin: httpx.Client) -> None:
+    bucket = stack.state_dir / "objects" / "tenant-squatted"
+    bucket.mkdir()
+    answer = admin.post("/tenants", json={"tenantId": "tenant_squatted", "name": "Somebody"})
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/store-not-owned")
+    assert "deeplens tenants adopt" in answer.json()["detail"]
+    bucket.rmdir()
+    assert created(admin, "tenant_squatted")["status"] == "active"
 
 
 def test_a_key_is_rotated_without_downtime(stack: Stack, parts: Parts, admin: httpx.Client) -> None:

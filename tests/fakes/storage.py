@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deeplens.errors import InvalidEvent, ObjectNotFound
-from deeplens.storage.keys import checked, checked_prefix, key_in, store_id_of, uri_of
+from deeplens.storage.keys import check_mark, checked, checked_prefix, key_in, store_id_of, uri_of
 from deeplens.storage.ports import ObjectInfo
 from deeplens.stores.model import TenantStore
 from deeplens.tenants.model import Tenant
@@ -15,17 +15,33 @@ from tests.fakes.uploads import MemoryUploads
 
 
 class MemoryStore:
-    """``ObjectStore``; ``failure`` makes every access fail with it, ``now`` is when objects are written."""
+    """``ObjectStore``; ``failure`` makes every access fail with it, ``now`` is when objects are written.
+
+    ``mark`` is that of the installation that owns the bucket, ``"ours"`` being this one.
+    """
 
     def __init__(self, root: str) -> None:
         self._root = root
         self._objects: dict[str, tuple[bytes, str, datetime]] = {}
         self._uploads = MemoryUploads(self)
+        self.mark: str | None = "ours"
         self.failure: Exception | None = None
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def ensure(self) -> None:
         self._reach()
+
+    def require_ours(self) -> None:
+        self._reach()
+        check_mark(self._root, self.mark, "ours")
+
+    def adopt(self, replacing: str = "") -> None:
+        if self.mark not in (None, replacing):
+            self.require_ours()
+        self.mark = "ours"
+
+    def remove(self) -> None:
+        self.require_ours()
 
     def put(self, key: str, body: Any, content_type: str) -> None:
         self._reach()

@@ -131,6 +131,27 @@ class TenantStoreDenied(TransientError):
         self.reason = reason
 
 
+class StoreNotOwned(PipelineError):
+    """A bucket of the platform's is not proved to be this installation's: nothing is swept, emptied or removed there.
+
+    The message leaves the installations' ids out, as tenants read it in their maintenance runs.
+
+    Attributes
+    ----------
+    found : the mark that the bucket carries; None when it carries none, or when its tags cannot be read.
+    """
+
+    code = "STORE_NOT_OWNED"
+
+    def __init__(self, bucket: str, found: str | None = None, why: str = "") -> None:
+        owner = why or ("belongs to another DeepLens installation" if found else "carries no mark of an installation")
+        super().__init__(
+            f"The store {bucket} {owner}, so nothing is swept or removed there. An operator who knows that no other "
+            "installation uses it runs `deeplens tenants adopt TENANT`; for a new tenant, choose another id."
+        )
+        self.found = found
+
+
 class TenantStoreAway(TransientError):
     """A store that the tenant registered does not answer; no other tenant has to wait for it."""
 

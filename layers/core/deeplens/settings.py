@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     s3_endpoint_url: str = Field(
         "", description="S3-compatible endpoint of s3:// and minio:// stores; defaults to AWS_ENDPOINT_URL"
     )
+    installation_id: str = Field(
+        "", description="Marks the buckets that this installation made; unique, and the same for every function"
+    )
     tenant_storage_role_arn: str = Field(
         "", description="Role assumed per tenant for s3:// stores, for its bucket alone"
     )

@@ -17,7 +17,7 @@ from deeplens.errors import ObjectNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.events.bucket import Notification
 from deeplens.settings import Settings
 from deeplens.storage.ports import FormPost, ObjectStore, PartUrl
-from deeplens.storage.s3 import S3Store
+from deeplens.storage.s3 import MARK, S3Store
 from deeplens.storage.scope import BucketCredentials
 from deeplens.stores.resolver import Stores
 from deeplens.tenants.model import Tenant
@@ -25,7 +25,7 @@ from deeplens.tenants.model import Tenant
 from local.services.localstack import LocalStackService
 from local.stack import LOCAL_STORAGE_ROLE
 from tests.unit.storage.test_client_uploads import ClientUploadsSuite
-from tests.unit.storage.test_object_store import ObjectStoreSuite
+from tests.unit.storage.test_object_store import BucketOwnerSuite, ObjectStoreSuite, Opened
 
 ROOT = Path(__file__).resolve().parents[3]
 _numbers = itertools.count(1)
@@ -73,7 +73,7 @@ class TestS3Store(ObjectStoreSuite):
 
     @pytest.fixture
     def stores(self, client: Any) -> Stores:
-        return Stores(Settings(tenant_storage_role_arn=LOCAL_STORAGE_ROLE))
+        return Stores(Settings(tenant_storage_role_arn=LOCAL_STORAGE_ROLE, installation_id="ours"))
 
     def test_calls_go_out_with_the_tenants_credentials_and_not_the_functions(
         self, client: Any, stores: Stores, store: ObjectStore
@@ -139,10 +139,36 @@ class TestS3Store(ObjectStoreSuite):
         assert [info.key for info in store.list("n/")] == expected
 
 
+class TestOwnerOfBucket(BucketOwnerSuite):
+    """Two installations in one account, each with a tenant of the same name."""
+
+    @pytest.fixture
+    def opened(self, client: Any) -> Opened:
+        bucket = f"shared-{os.getpid()}-{next(_numbers)}"
+
+        def opened(installation: str) -> ObjectStore:
+            settings = Settings(tenant_storage_role_arn=LOCAL_STORAGE_ROLE, installation_id=installation)
+            return Stores(settings).for_tenant(tenant(f"s3://{bucket}"))
+
+        return opened
+
+    def forget_mark(self, store: ObjectStore) -> None:
+        assert isinstance(store, S3Store)
+        store._client.delete_bucket_tagging(Bucket=store._bucket)
+
+    def test_a_mark_leaves_other_tags_alone(self, client: Any, first: ObjectStore, opened: Opened) -> None:
+        assert isinstance(first, S3Store)
+        tags = [{"Key": "team", "Value": "images"}]
+        client.put_bucket_tagging(Bucket=first._bucket, Tagging={"TagSet": tags})
+        first.adopt()
+        found = {tag["Key"]: tag["Value"] for tag in client.get_bucket_tagging(Bucket=first._bucket)["TagSet"]}
+        assert found == {"team": "images", MARK: "first/region:stack-a"}
+
+
 class TestS3Uploads(ClientUploadsSuite):
     @pytest.fixture
     def store(self, client: Any) -> ObjectStore:
-        stores = Stores(Settings(tenant_storage_role_arn=LOCAL_STORAGE_ROLE))
+        stores = Stores(Settings(tenant_storage_role_arn=LOCAL_STORAGE_ROLE, installation_id="ours"))
         store = stores.for_tenant(tenant(f"s3://uploads-{os.getpid()}-{next(_numbers)}"))
         store.ensure()
         return store
@@ -165,7 +191,7 @@ class TestS3Uploads(ClientUploadsSuite):
         queue = aws.client("sqs").create_queue(QueueName="ObjectQueue")["QueueUrl"]
         arn = "arn:aws:sqs:us-east-1:000000000000:ObjectQueue"
         bucket = f"notified-{os.getpid()}"
-        store = S3Store(client, f"s3://{bucket}", "us-east-1", queue_arn=arn)
+        store = S3Store(client, f"s3://{bucket}", "us-east-1", queue_arn=arn, installation="ours")
         for _ in range(2):
             store.ensure()
         for key in ("images/img_a.jpg", "uploads/upl a+b", "processed/img_a.jpg"):

@@ -150,6 +150,24 @@ def test_leftovers_of_nobody_are_removed(flow: Flow, page_size: int) -> None:
     assert flow.index.count(flow.acme) == 1
 
 
+@pytest.mark.parametrize("mark", [None, "another installation"])
+def test_in_a_bucket_that_is_not_proved_ours_nothing_is_swept(flow: Flow, mark: str | None) -> None:
+    completed(flow, "img_1")
+    store = flow.stores.for_tenant(flow.acme)
+    store.put("images/img_theirs.jpg", b"12345", "image/jpeg")
+    store.mark = mark
+    flow.clock.skip(3 * DAY)
+    dry = swept(flow, dry_run=True)
+    run = swept(flow)
+    assert dry.report.found == {"object-without-row": 1}
+    assert run.error is not None
+    assert run.error.startswith("STORE_NOT_OWNED: ")
+    assert "images/img_theirs.jpg" in flow.objects()
+    store.mark = "ours"
+    assert swept(flow).report.repaired == {"object-without-row": 1}
+    assert "images/img_theirs.jpg" not in flow.objects()
+
+
 def test_a_half_done_deletion_is_completed_with_its_receipt(flow: Flow, page_size: int) -> None:
     completed(flow, "img_1", "img_2")
     flow.images.bury(flow.acme, "img_1", flow.clock.now())

@@ -148,7 +148,7 @@ class Gateway:
     ],
 )
 def test_a_signed_url_takes_ranges(tmp_path: Path, wanted: str, status: int, body: bytes, shown: str | None) -> None:
-    store = DirectoryStore(tmp_path / "acme", "nfs://acme", "http://api.example", "secret")
+    store = DirectoryStore(tmp_path / "acme", "nfs://acme", "http://api.example", "secret", installation="ours")
     store.ensure()
     store.put("images/a.jpg", b"0123456789", "image/jpeg")
     url = store.presign_get("images/a.jpg", AN_HOUR)
@@ -164,7 +164,7 @@ class TestDirectoryUploads(ClientUploadsSuite):
     @pytest.fixture
     def store(self, tmp_path: Path, gateway: Gateway) -> ObjectStore:
         self._gateway = gateway
-        store = DirectoryStore(tmp_path / "acme", "nfs://acme", "http://api.example", "secret")
+        store = DirectoryStore(tmp_path / "acme", "nfs://acme", "http://api.example", "secret", installation="ours")
         store.ensure()
         return store
 

@@ -1,5 +1,6 @@
 """What the pipeline and the API rely on in ``ObjectStore``; tests/integration runs the same suite on S3."""
 
+import errno
 import io
 import os
 import threading
@@ -10,11 +11,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-from deeplens.errors import InvalidEvent, ObjectNotFound
-from deeplens.storage.directory import DirectoryStore
+from deeplens.embedding.model import ModelRef
+from deeplens.errors import InvalidEvent, ObjectNotFound, StoreNotOwned, StoreUnavailable
+from deeplens.maintenance.sweep_leftovers import SweepObjects
+from deeplens.storage.directory import MARK, DirectoryStore
 from deeplens.storage.ports import ObjectStore
+from deeplens.tenants.model import Tenant
 
+from tests.fakes.db import FakeImages
 from tests.fakes.storage import MemoryStore
+
+type Opened = Callable[[str], ObjectStore]
+
+ACME = Tenant("tenant_acme", "Acme", "active", "", "s3://tenant-acme", "", ModelRef("m", "1", 8))
 
 ODD_KEYS = [
     "images/img_1.jpg",
@@ -310,6 +319,97 @@ class ObjectStoreSuite:
         assert [info.key for info in store.list()] == ["a"]
 
 
+class BucketOwnerSuite:
+    """Two installations meet in one bucket. Subclasses give ``opened(installation)``, all of one bucket not yet there,
+    and ``forget_mark``, which leaves a bucket as installations made it before buckets were marked."""
+
+    def forget_mark(self, store: ObjectStore) -> None:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def first(self, opened: Opened) -> ObjectStore:
+        """The installation that made the bucket, with an original in it."""
+        store = opened("first/region:stack-a")
+        store.ensure()
+        store.put("images/img_first.jpg", b"original", "image/jpeg")
+        return store
+
+    def test_the_installation_that_made_a_bucket_owns_it(self, first: ObjectStore) -> None:
+        first.require_ours()
+        first.ensure()
+        first.require_ours()
+
+    def test_another_installation_is_refused_the_bucket(self, first: ObjectStore, opened: Opened) -> None:
+        second = opened("second")
+        for attempt in (second.ensure, second.require_ours, second.remove, second.adopt):
+            with pytest.raises(StoreNotOwned) as refused:
+                attempt()
+            assert refused.value.found == "first/region:stack-a"
+            assert "stack-a" not in str(refused.value)
+        assert first.get("images/img_first.jpg") == b"original"
+        first.require_ours()
+
+    def test_a_sweep_of_another_installation_deletes_nothing(self, first: ObjectStore, opened: Opened) -> None:
+        second, later = opened("second"), datetime.now(UTC) + timedelta(days=1)
+        dry = list(sweep_of(second)(ACME, "", later, True))
+        assert [page.report.found for page in dry] == [{"object-without-row": 1}]
+        with pytest.raises(StoreNotOwned):
+            list(sweep_of(second)(ACME, "", later, False))
+        assert first.get("images/img_first.jpg") == b"original"
+
+    def test_a_sweep_of_the_owner_deletes_what_no_row_names(self, first: ObjectStore) -> None:
+        list(sweep_of(first)(ACME, "", datetime.now(UTC) + timedelta(days=1), False))
+        assert list(first.list()) == []
+
+    def test_an_unmarked_bucket_is_nobodys_until_an_operator_adopts_it(
+        self, first: ObjectStore, opened: Opened
+    ) -> None:
+        self.forget_mark(first)
+        for attempt in (first.ensure, first.require_ours, first.remove):
+            with pytest.raises(StoreNotOwned, match="deeplens tenants adopt") as refused:
+                attempt()
+            assert refused.value.found is None
+        assert first.get("images/img_first.jpg") == b"original"
+        first.adopt()
+        first.ensure()
+        first.require_ours()
+        with pytest.raises(StoreNotOwned):
+            opened("second").adopt()
+
+    def test_a_mark_is_replaced_only_by_its_name(self, first: ObjectStore, opened: Opened) -> None:
+        second = opened("second")
+        with pytest.raises(StoreNotOwned):
+            second.adopt(replacing="third")
+        second.adopt(replacing="first/region:stack-a")
+        second.require_ours()
+        with pytest.raises(StoreNotOwned):
+            first.require_ours()
+
+    def test_without_an_installation_id_nothing_is_made_or_removed(self, first: ObjectStore, opened: Opened) -> None:
+        nameless = opened("")
+        for attempt in (nameless.ensure, nameless.require_ours, nameless.remove):
+            with pytest.raises(StoreUnavailable, match="INSTALLATION_ID"):
+                attempt()
+        assert first.get("images/img_first.jpg") == b"original"
+
+    def test_an_emptied_bucket_is_removed_and_can_be_made_by_another(self, first: ObjectStore, opened: Opened) -> None:
+        first.delete(["images/img_first.jpg"])
+        first.remove()
+        first.remove()
+        opened("second").ensure()
+        opened("second").require_ours()
+
+
+def sweep_of(store: ObjectStore) -> SweepObjects:
+    """An installation that has the tenant, and no image of it."""
+
+    class Stores:
+        def for_tenant(self, _: Tenant) -> ObjectStore:
+            return store
+
+    return SweepObjects(Stores(), FakeImages())  # type: ignore[arg-type]
+
+
 class TestMemoryStore(ObjectStoreSuite):
     @pytest.fixture
     def new_store(self) -> Callable[[str], ObjectStore]:
@@ -320,8 +420,46 @@ class TestDirectoryStore(ObjectStoreSuite):
     @pytest.fixture
     def new_store(self, tmp_path: Path) -> Callable[[str], ObjectStore]:
         def new(bucket: str) -> ObjectStore:
-            store = DirectoryStore(tmp_path / bucket, f"nfs://{bucket}", "http://api.example", "secret")
+            store = directory_of(tmp_path / bucket, "ours")
             store.ensure()
             return store
 
         return new
+
+
+class TestOwnerOfDirectory(BucketOwnerSuite):
+    @pytest.fixture
+    def opened(self, tmp_path: Path) -> Opened:
+        return lambda installation: directory_of(tmp_path / "tenant-acme", installation)
+
+    def forget_mark(self, store: ObjectStore) -> None:
+        assert isinstance(store, DirectoryStore)
+        (store._folder / MARK).unlink()
+
+    def test_a_folder_is_made_with_its_mark_or_not_at_all(
+        self, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "died")))
+            with pytest.raises(StoreUnavailable):
+                opened("first").ensure()
+        assert list(tmp_path.iterdir()) == []
+        opened("first").ensure()
+        opened("first").require_ours()
+
+    def test_of_two_that_make_a_folder_at_once_one_owns_it(self, opened: Opened) -> None:
+        def made(installation: str) -> bool:
+            try:
+                opened(installation).ensure()
+            except StoreNotOwned:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as pool:
+            names = [f"installation-{number}" for number in range(8)]
+            assert sum(pool.map(made, names)) == 1
+
+
+def directory_of(folder: Path, installation: str) -> DirectoryStore:
+    root = f"nfs://{folder.name}"
+    return DirectoryStore(folder, root, "http://api.example", "secret", installation=installation)

@@ -12,10 +12,10 @@ from botocore.exceptions import EndpointConnectionError, NoCredentialsError, Rea
 from botocore.stub import Stubber
 from deeplens.aws import clients as aws
 from deeplens.embedding.model import ModelRef
-from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
+from deeplens.errors import DeepLensError, ObjectNotFound, StoreNotOwned, StoreUnavailable, TenantStoreDenied
 from deeplens.settings import Settings
 from deeplens.storage.directory import DirectoryStore
-from deeplens.storage.s3 import S3Store
+from deeplens.storage.s3 import MARK, S3Store
 from deeplens.stores.resolver import Stores
 from deeplens.tenants.model import Tenant
 
@@ -122,8 +122,13 @@ def test_a_name_that_cannot_be_a_bucket_is_the_tenants_fault() -> None:
 def test_a_bucket_is_made_in_its_region(region: str, expected: dict[str, Any]) -> None:
     client = s3_client()
     with Stubber(client) as stubber:
+        stubber.add_client_error("get_bucket_tagging", "NoSuchBucket", http_status_code=404)
         stubber.add_response("create_bucket", {}, {"Bucket": "acme", **expected})
-        S3Store(client, "s3://acme", region).ensure()
+        stubber.add_client_error("get_bucket_tagging", "NoSuchTagSet", http_status_code=404)
+        mark = {"TagSet": [{"Key": MARK, "Value": "ours"}]}
+        stubber.add_response("put_bucket_tagging", {}, {"Bucket": "acme", "Tagging": mark})
+        stubber.add_response("get_bucket_tagging", mark)
+        S3Store(client, "s3://acme", region, installation="ours").ensure()
         stubber.assert_no_pending_responses()
 
 
@@ -133,9 +138,31 @@ def test_a_bucket_is_made_in_its_region(region: str, expected: dict[str, Any]) -
 def test_a_bucket_of_somebody_else_is_not_taken(code: str, expected: type[DeepLensError]) -> None:
     client = s3_client()
     with Stubber(client) as stubber:
+        stubber.add_client_error("get_bucket_tagging", "NoSuchBucket", http_status_code=404)
         stubber.add_client_error("create_bucket", code, http_status_code=409)
         with pytest.raises(expected):
-            S3Store(client, "s3://acme", "us-east-1").ensure()
+            S3Store(client, "s3://acme", "us-east-1", installation="ours").ensure()
+
+
+def test_a_bucket_that_another_installation_made_and_marked_meanwhile_keeps_its_mark() -> None:
+    client = s3_client()
+    with Stubber(client) as stubber:
+        stubber.add_client_error("get_bucket_tagging", "NoSuchBucket", http_status_code=404)
+        # In us-east-1 creating one's own bucket again succeeds.
+        stubber.add_response("create_bucket", {})
+        stubber.add_response("get_bucket_tagging", {"TagSet": [{"Key": MARK, "Value": "theirs"}]})
+        stubber.add_response("get_bucket_tagging", {"TagSet": [{"Key": MARK, "Value": "theirs"}]})
+        with pytest.raises(StoreNotOwned):
+            S3Store(client, "s3://acme", "us-east-1", queue_arn="arn", installation="ours").ensure()
+        stubber.assert_no_pending_responses()
+
+
+def test_tags_that_cannot_be_read_prove_nothing() -> None:
+    client = s3_client()
+    with Stubber(client) as stubber:
+        stubber.add_client_error("get_bucket_tagging", "AccessDenied", http_status_code=403)
+        with pytest.raises(StoreNotOwned, match="GetBucketTagging"):
+            S3Store(client, "s3://acme", "us-east-1", installation="ours").require_ours()
 
 
 class TestResolver:

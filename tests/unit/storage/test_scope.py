@@ -55,6 +55,9 @@ def allows(policy: dict[str, Any], action: str, resource: str) -> bool:
         ("s3:CreateBucket", "tenant-other", False),
         # what the store never does to its own
         ("s3:DeleteBucket", "tenant-acme", True),
+        ("s3:GetBucketTagging", "tenant-acme", True),
+        ("s3:PutBucketTagging", "tenant-acme", True),
+        ("s3:PutBucketTagging", "tenant-other", False),
         ("s3:PutBucketPolicy", "tenant-acme", False),
         ("s3:PutBucketAcl", "tenant-acme", False),
         ("s3:PutObjectAcl", "tenant-acme/a", False),

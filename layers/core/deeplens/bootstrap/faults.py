@@ -33,7 +33,7 @@ EFFECTS: dict[str, frozenset[str]] = {
     "retries": frozenset(("send",)),
     "rollouts": frozenset(("register", "start", "swap", "end", "dropped")),
     "registered_stores": frozenset(("save", "adopt", "release", "remove", "notified")),
-    "store": frozenset(("ensure", "remove", "put", "delete", "copy")),
+    "store": frozenset(("ensure", "adopt", "remove", "put", "delete", "copy")),
     "store_objects": frozenset(("save", "forget")),
     "uploads": frozenset(("add", "keep_multipart", "claim", "put_off", "end", "expect", "overdue", "forget")),
     "usage": frozenset(("record", "roll_up", "measured", "forget")),

@@ -39,6 +39,7 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.TextUnsupported: 409,
     errors.NotServed: 409,
     errors.StoreNotReady: 409,
+    errors.StoreNotOwned: 409,
     errors.ObjectChanged: 409,
     errors.TransientError: 503,
 }

@@ -18,7 +18,11 @@ POINTS_AT_ONCE = 1000
 
 
 class SweepObjects:
-    """Objects by key. Keys that DeepLens does not give are nobody's business and stay."""
+    """Objects by key. Keys that DeepLens does not give are nobody's business and stay.
+
+    Raises ``StoreNotOwned`` before it would delete in a bucket that is not proved to be this installation's; a dry run
+    deletes nothing and shows what such a bucket holds.
+    """
 
     def __init__(self, stores: StoreResolver, images: ImageRepository) -> None:
         self._stores, self._images = stores, images
@@ -28,7 +32,9 @@ class SweepObjects:
         for group in batched(store.list("", after), OBJECTS_AT_ONCE, strict=False):
             suspects = [entry for entry, _ in self._orphans(tenant, group, before)]
             orphans = self._orphans(tenant, latest(store, suspects), before)
-            if not dry_run:
+            if orphans and not dry_run:
+                # No row names these objects: they may be those of another installation that uses the bucket.
+                store.require_ours()
                 store.delete(entry.key for entry, _ in orphans)
             freed = sum(entry.size_bytes for entry, _ in orphans)
             found = [finding for _, finding in orphans]

@@ -109,10 +109,14 @@ class TenantLifecycle:
         return {"collections": len(models)}
 
     def _delete_objects(self, tenant: Tenant, record: TenantRecord, deadline: float) -> dict[str, Any]:
-        """Delete in groups, noting how far it came; a store that was never made has nothing."""
+        """Delete in groups, noting how far it came; a store that was never made has nothing.
+
+        Raises ``StoreNotOwned`` before anything is deleted in a bucket that may be another installation's.
+        """
         store = self._parts.stores.for_tenant(tenant)
         count = int(record.progress.get("objectsSoFar", 0))
         try:
+            store.require_ours()
             for group in batched(store.list(), OBJECTS_AT_ONCE, strict=False):
                 store.delete(one.key for one in group)
                 count += len(group)

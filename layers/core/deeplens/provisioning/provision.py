@@ -85,6 +85,8 @@ class Provisioning:
             The id is not ``tenant_`` and lower-case letters, digits and underscores.
         TenantNotFound
             The tenant is being deleted.
+        StoreNotOwned
+            Its bucket is there already and does not carry this installation's mark.
         DatabaseUnavailable, StoreUnavailable, IndexUnavailable
             Run it again when the part is back.
         """
@@ -109,6 +111,22 @@ class Provisioning:
         self._done(tenant_id, "collection")
         self._activate(tenant_id, version)
         return self.tenant(tenant_id)
+
+    def adopt_store(self, tenant_id: str, replacing: str = "") -> Tenant:
+        """Mark the tenant's bucket as this installation's, which lets maintenance and deletions remove objects there.
+
+        Parameters
+        ----------
+        replacing : the mark of another installation that no longer uses the bucket.
+
+        Raises
+        ------
+        StoreNotOwned
+            The bucket carries another mark than ``replacing``.
+        """
+        tenant = self.tenant(tenant_id)
+        self._stores.for_tenant(tenant).adopt(replacing)
+        return tenant
 
     def tenant(self, tenant_id: str) -> Tenant:
         """The tenant, whatever its status. Raises ``TenantNotFound``."""

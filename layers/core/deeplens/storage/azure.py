@@ -16,6 +16,7 @@ from deeplens.errors import (
     EndpointRefused,
     NotServed,
     ObjectNotFound,
+    StoreNotOwned,
     StoreUnavailable,
     TenantStoreDenied,
 )
@@ -61,6 +62,13 @@ class AzureStore:
         with _translated(self._root):
             if not self._client.exists():
                 self._client.create_container()
+
+    def require_ours(self) -> None:
+        """Refuse: the platform itself keeps nothing in Azure, so no container can carry a mark."""
+        raise StoreNotOwned(self._root)
+
+    def adopt(self, replacing: str = "") -> None:  # noqa: ARG002 - the port's signature
+        self.require_ours()
 
     def remove(self) -> None:
         with _translated(self._root):

@@ -1,5 +1,6 @@
 """A directory as a bucket: a local disk or an NFS mount, durable after ``put`` returns."""
 
+import errno
 import hashlib
 import mimetypes
 import os
@@ -14,7 +15,7 @@ from uuid import uuid4
 
 from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.storage.directory_uploads import DirectoryUploads
-from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
+from deeplens.storage.keys import check_mark, checked, checked_prefix, key_in, required, uri_of
 from deeplens.storage.ports import ObjectInfo
 from deeplens.storage.signing import signed_url
 
@@ -22,6 +23,8 @@ WRITING = ".writing-"
 ABANDONED_SECONDS = 86_400
 SUFFIX = "~"
 """Every object's file ends in it, so that ``a`` and ``a/b`` can both be objects: one a file, one in a directory."""
+MARK = ".deeplens-installation"
+"""The file that says whose bucket it is; without the suffix of objects, so that no key names it."""
 TYPE_ATTRIBUTE = "user.content_type"
 
 
@@ -37,22 +40,47 @@ class DirectoryStore:
     folder : the bucket.
     root : ``nfs://bucket``.
     public_url, signing_key : for signed URLs, which the API's host serves.
+    installation : this installation's id, which marks the bucket; empty for directories that are not ours to sweep.
     suffix : of every object's file; empty for files that somebody else put there.
     """
 
-    def __init__(self, folder: Path, root: str, public_url: str, signing_key: str, suffix: str = SUFFIX) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        root: str,
+        public_url: str,
+        signing_key: str,
+        suffix: str = SUFFIX,
+        installation: str = "",
+    ) -> None:
         self._folder, self._root = folder, root
         self._public_url, self._signing_key = public_url, signing_key
-        self._bucket, self._suffix = root.partition("://")[2], suffix
+        self._bucket, self._suffix, self._installation = root.partition("://")[2], suffix, installation
 
     def ensure(self) -> None:
         with self._translated(self._bucket):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(self._folder.parent)
+            if not self._folder.exists():
+                self._create()
+            check_mark(self._bucket, self._mark(), self._installation)
+
+    def require_ours(self) -> None:
+        with self._translated(self._bucket):
+            self._require_bucket()
+            check_mark(self._bucket, self._mark(), self._installation)
+
+    def adopt(self, replacing: str = "") -> None:
+        with self._translated(self._bucket):
+            self._require_bucket()
+            found = self._mark()
+            if found not in (None, replacing):
+                check_mark(self._bucket, found, self._installation)
+            _write_mark(self._folder, required(self._installation))
 
     def remove(self) -> None:
-        with self._translated(self._bucket), suppress(FileNotFoundError):
-            shutil.rmtree(self._folder)
+        with self._translated(self._bucket):
+            if self._folder.exists():
+                check_mark(self._bucket, self._mark(), self._installation)
+                shutil.rmtree(self._folder)
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         path = self._path(key)
@@ -121,6 +149,29 @@ class DirectoryStore:
     def key_of(self, uri: str) -> str:
         return key_in(self._root, uri)
 
+    def _create(self) -> None:
+        """Create the folder with its mark in one step, as a crash between two would leave a folder of nobody's."""
+        root = self._folder.parent
+        root.mkdir(parents=True, exist_ok=True)
+        new = root / f"{WRITING}{uuid4().hex}"
+        try:
+            new.mkdir()
+            _write_mark(new, required(self._installation))
+            new.rename(self._folder)
+        except OSError as error:
+            # Another process made the folder meanwhile; its mark says whose it is.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        _sync_folder(root)
+
+    def _mark(self) -> str | None:
+        try:
+            return (self._folder / MARK).read_text()
+        except FileNotFoundError:
+            return None
+
     def _path(self, key: str) -> Path:
         """The object's file, which no link on the way may put elsewhere."""
         path = self._folder / (checked(key) + self._suffix)
@@ -187,6 +238,13 @@ def _write(path: Path, body: bytes | BinaryIO, content_type: str) -> None:
             os.setxattr(file.fileno(), TYPE_ATTRIBUTE, content_type.encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def _write_mark(folder: Path, installation: str) -> None:
+    writing = folder / f"{WRITING}{uuid4().hex}"
+    _write(writing, installation.encode(), "text/plain")
+    writing.replace(folder / MARK)
+    _sync_folder(folder)
 
 
 def _forget_abandoned(writing: Path) -> None:

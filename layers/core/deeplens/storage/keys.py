@@ -3,7 +3,7 @@
 import re
 from urllib.parse import quote, unquote
 
-from deeplens.errors import InvalidEvent
+from deeplens.errors import InvalidEvent, StoreNotOwned, StoreUnavailable
 
 MAX_KEY_BYTES = 1024
 MAX_PART_BYTES = 254
@@ -45,6 +45,27 @@ def is_key(key: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_mark(bucket: str, found: str | None, installation: str) -> None:
+    """Check that a bucket carries this installation's mark.
+
+    Raises
+    ------
+    StoreNotOwned
+        It carries another one, or none.
+    StoreUnavailable
+        ``INSTALLATION_ID`` is not set, so that no bucket can be told from another installation's.
+    """
+    if found != required(installation):
+        raise StoreNotOwned(bucket, found)
+
+
+def required(installation: str) -> str:
+    """``installation`` itself. Raises ``StoreUnavailable`` when it is empty."""
+    if not installation:
+        raise StoreUnavailable("INSTALLATION_ID is not set")
+    return installation
 
 
 def uri_of(root: str, key: str) -> str:

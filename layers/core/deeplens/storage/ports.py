@@ -78,10 +78,25 @@ class ObjectStore(Protocol):
     """
 
     def ensure(self) -> None:
-        """Create the bucket; safe to repeat."""
+        """Create the bucket and mark it as this installation's; safe to repeat.
+
+        Raises ``StoreNotOwned`` for a bucket that is there already without this installation's mark.
+        """
+
+    def require_ours(self) -> None:
+        """Check that the bucket carries this installation's mark. Raises ``StoreNotOwned``.
+
+        Whoever deletes objects that no row names checks it first: another installation may use the bucket as well.
+        """
+
+    def adopt(self, replacing: str = "") -> None:
+        """Mark a bucket that carries no mark, or the mark ``replacing``; an operator's decision.
+
+        Raises ``StoreNotOwned`` when the bucket carries any other mark.
+        """
 
     def remove(self) -> None:
-        """Remove the emptied store itself; a missing one is fine."""
+        """Remove the emptied store itself; a missing one is fine. Raises ``StoreNotOwned``."""
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         """Write or replace an object; readers see the old or the new one, never a part."""

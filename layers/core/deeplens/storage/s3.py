@@ -8,10 +8,14 @@ from typing import Any, BinaryIO
 
 from botocore.exceptions import ClientError
 
-from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
+from deeplens.errors import StoreNotOwned
+from deeplens.storage.keys import check_mark, checked, checked_prefix, key_in, required, uri_of
 from deeplens.storage.ports import ObjectInfo
 from deeplens.storage.s3_errors import meaning, translated
 from deeplens.storage.s3_uploads import S3Uploads, watch_uploads
+
+MARK = "deeplens:installation"
+"""The tag that says whose bucket it is."""
 
 
 class S3Store:
@@ -26,6 +30,7 @@ class S3Store:
     root : ``s3://bucket`` or ``minio://bucket``.
     region : where ``ensure`` creates the bucket.
     seconds_left : of the client's credentials, where they end: no URL lives longer than what it is signed with.
+    installation : this installation's id, which marks the bucket; empty for buckets that are not ours to sweep.
     queue_arn : the queue that ``ensure`` has the bucket notify of uploads; None where buckets are not told anything.
     """
 
@@ -36,29 +41,42 @@ class S3Store:
         region: str,
         seconds_left: Callable[[], float] = lambda: math.inf,
         queue_arn: str | None = None,
+        installation: str = "",
     ) -> None:
         self._client, self._root, self._region, self._seconds_left = client, root, region, seconds_left
-        self._queue_arn = queue_arn
+        self._queue_arn, self._installation = queue_arn, installation
         self._bucket = root.partition("://")[2]
 
     def ensure(self) -> None:
-        location = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
-        extra = {"CreateBucketConfiguration": location} if location else {}
         with translated(self._bucket):
             try:
-                self._client.create_bucket(Bucket=self._bucket, **extra)
+                tags = self._tags()
             except ClientError as error:
-                if error.response["Error"]["Code"] != "BucketAlreadyOwnedByYou":
+                if _code(error) != "NoSuchBucket":
                     raise
+                tags = self._create()
+            check_mark(self._bucket, tags.get(MARK), self._installation)
             if self._queue_arn is not None:
                 watch_uploads(self._client, self._bucket, self._queue_arn)
+
+    def require_ours(self) -> None:
+        with translated(self._bucket):
+            check_mark(self._bucket, self._tags().get(MARK), self._installation)
+
+    def adopt(self, replacing: str = "") -> None:
+        with translated(self._bucket):
+            tags = self._tags()
+            if tags.get(MARK) not in (None, replacing):
+                check_mark(self._bucket, tags.get(MARK), self._installation)
+            self._write_mark(tags)
 
     def remove(self) -> None:
         with translated(self._bucket):
             try:
+                check_mark(self._bucket, self._tags().get(MARK), self._installation)
                 self._client.delete_bucket(Bucket=self._bucket)
             except ClientError as error:
-                if error.response["Error"]["Code"] != "NoSuchBucket":
+                if _code(error) != "NoSuchBucket":
                     raise
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
@@ -143,6 +161,40 @@ class S3Store:
     def key_of(self, uri: str) -> str:
         return key_in(self._root, uri)
 
+    def _create(self) -> dict[str, str]:
+        """Create the bucket and mark it; its tags. Meanwhile another installation may have done the same."""
+        required(self._installation)
+        location = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
+        extra = {"CreateBucketConfiguration": location} if location else {}
+        try:
+            self._client.create_bucket(Bucket=self._bucket, **extra)
+        except ClientError as error:
+            if _code(error) != "BucketAlreadyOwnedByYou":
+                raise
+        tags = self._tags()
+        if MARK not in tags:
+            self._write_mark(tags)
+        return self._tags()
+
+    def _tags(self) -> dict[str, str]:
+        try:
+            found = self._client.get_bucket_tagging(Bucket=self._bucket)["TagSet"]
+        except ClientError as error:
+            if _code(error) == "AccessDenied":
+                # Never a store that is gone, for which a tenant's deletion would take a plain refusal.
+                why = "does not let its tags be read (s3:GetBucketTagging)"
+                raise StoreNotOwned(self._bucket, why=why) from error
+            if _code(error) != "NoSuchTagSet":
+                raise
+            return {}
+        return {tag["Key"]: tag["Value"] for tag in found}
+
+    def _write_mark(self, tags: dict[str, str]) -> None:
+        """Add the mark to the bucket's tags, which S3 replaces as a whole."""
+        marked = {**tags, MARK: required(self._installation)}
+        tag_set = [{"Key": key, "Value": value} for key, value in marked.items()]
+        self._client.put_bucket_tagging(Bucket=self._bucket, Tagging={"TagSet": tag_set})
+
     def _presign(self, operation: str, expires: timedelta, **parameters: str) -> str:
         seconds = int(min(expires.total_seconds(), self._seconds_left()))
         return str(
@@ -150,6 +202,10 @@ class S3Store:
                 operation, Params={"Bucket": self._bucket, **parameters}, ExpiresIn=seconds
             )
         )
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"]["Code"])
 
 
 def _chunks(body: Any, chunk_bytes: int, key: str) -> Iterator[bytes]:

@@ -15,8 +15,10 @@ SECONDS = 3600
 ON_BUCKET = (
     "s3:CreateBucket",
     "s3:DeleteBucket",
+    "s3:GetBucketTagging",
     "s3:ListBucket",
     "s3:PutBucketNotification",
+    "s3:PutBucketTagging",
     "s3:PutLifecycleConfiguration",
 )
 ON_OBJECTS = (

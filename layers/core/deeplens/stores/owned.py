@@ -30,6 +30,12 @@ class OwnedStore:
     def ensure(self) -> None:
         """Nothing: the tenant has made it."""
 
+    def require_ours(self) -> None:
+        """Nothing: the registration, which only this tenant has, says that DeepLens may write and delete here."""
+
+    def adopt(self, replacing: str = "") -> None:
+        """Nothing: the tenant owns it."""
+
     def remove(self) -> None:
         """Nothing: it stays the tenant's."""
 

@@ -80,11 +80,18 @@ class Stores:
                 from deeplens.aws.clients import client
                 from deeplens.storage.s3 import S3Store
 
-                return S3Store(client("s3", own.s3_endpoint_url), root, own.aws_region)
+                s3 = client("s3", own.s3_endpoint_url)
+                return S3Store(s3, root, own.aws_region, installation=own.installation_id)
             case "nfs":
                 from deeplens.storage.directory import DirectoryStore
 
-                return DirectoryStore(own.nfs_root / bucket, root, own.public_url, own.url_signing_key)
+                return DirectoryStore(
+                    own.nfs_root / bucket,
+                    root,
+                    own.public_url,
+                    own.url_signing_key,
+                    installation=own.installation_id,
+                )
         raise TenantStoreDenied(f"no provider for {scheme}:// stores; known are s3, minio and nfs")
 
     def _open_scoped(self, tenant_id: str, root: str, bucket: str) -> ObjectStore:
@@ -97,4 +104,4 @@ class Stores:
             raise StoreUnavailable("TENANT_STORAGE_ROLE_ARN is not set")
         credentials = BucketCredentials(client("sts"), own.tenant_storage_role_arn, tenant_id, bucket)
         s3 = scoped_client("s3", credentials, own.s3_endpoint_url)
-        return S3Store(s3, root, own.aws_region, credentials.seconds_left, own.object_queue_arn)
+        return S3Store(s3, root, own.aws_region, credentials.seconds_left, own.object_queue_arn, own.installation_id)
