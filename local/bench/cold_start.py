@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.progress import track
 
+from local.cli.screen import console
 from local.runner.template import load
-from local.screen import console
-from local.stack import REPOSITORY
+from local.stack.stack import REPOSITORY
 
 REPEATS = 5
 PROGRAM = "import time; t = time.perf_counter(); import handler; print((time.perf_counter() - t) * 1000)"

@@ -26,7 +26,7 @@ from functions.inference_endpoint.model import EmbeddingModel
 from functions.inference_endpoint.server import NEWEST
 from local.bench.copies import cut, gamma, meme, noise, small, sticker, watermark
 from local.bench.model import BATCH, Floats, made, photographs
-from local.screen import console
+from local.cli.screen import console
 
 MADE_ORIGINALS = 60
 type File = Callable[[Image.Image], bytes]

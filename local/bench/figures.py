@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from local.screen import console
+from local.cli.screen import console
 
 FOLDER = Path(".bench")
 type Figures = dict[str, Any]

@@ -26,9 +26,9 @@ from functions.inference_endpoint.model import pixels_of
 from functions.inference_endpoint.server import NEWEST
 from local.bench.bare import Bare, BareLoop
 from local.bench.client import Load, Measured, measure
+from local.cli.screen import console
 from local.demo.photos import bench_photos
 from local.models.export import CLIP, export
-from local.screen import console
 from local.services import InferenceService
 
 BATCHES, CLIENTS = (1, 8, 32), (1, 4, 16, 32)

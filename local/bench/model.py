@@ -23,8 +23,8 @@ from functions.inference_endpoint.model import EmbeddingModel
 from functions.inference_endpoint.server import NEWEST
 from functions.inference_endpoint.training import procedural
 from local.bench.copies import TRANSFORMATIONS
+from local.cli.screen import console
 from local.demo.photos import scikit_image_photos
-from local.screen import console
 
 type Floats = npt.NDArray[np.float32]
 type Describe = Callable[[Sequence[bytes]], Floats]

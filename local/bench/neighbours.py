@@ -23,8 +23,8 @@ from deeplens.uploads.accept_form import AcceptUpload, Upload
 from rich.progress import Progress
 
 from local.bench.stack import Bench, bench_stack
+from local.cli.screen import console
 from local.demo.photos import Photo, bench_photos
-from local.screen import console
 
 PHOTOS, PROBES, PAUSE_SECONDS, ACCEPTORS = 200, 60, 0.3, 2
 KINDS = ("upload", "search", "searchable")

@@ -20,10 +20,10 @@ from rich.progress import Progress, track
 from functions.inference_endpoint.model import EmbeddingModel
 from functions.inference_endpoint.server import NEWEST
 from local.bench.stack import Bench, bench_stack
+from local.cli.screen import console
 from local.demo.photos import Photo, bench_photos
-from local.screen import console
 from local.services import ServiceFailed
-from local.stack import Stack
+from local.stack.stack import Stack
 
 UPLOADERS, BATCH, PATIENCE_SECONDS = 4, 32, 900
 WARM_UP = 48

@@ -11,8 +11,8 @@ from deeplens.vectors.ports import Point
 from rich.progress import track
 
 from local.bench.stack import Bench, bench_stack
+from local.cli.screen import console
 from local.demo.photos import bench_photos
-from local.screen import console
 
 QUERIES, BATCH = 200, 500
 

@@ -10,9 +10,9 @@ import httpx
 from deeplens.bootstrap.parts import Parts
 from deeplens.tenants.model import Tenant
 
-from local.config import LocalConfig
-from local.screen import console
-from local.stack import Stack
+from local.cli.screen import console
+from local.stack.config import LocalConfig
+from local.stack.stack import Stack
 
 
 @dataclass(frozen=True, slots=True)

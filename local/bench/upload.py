@@ -16,15 +16,15 @@ from pathlib import Path
 from rich.progress import track
 
 from local.bench.stack import Bench, bench_stack
+from local.cli.screen import console
 from local.demo.photos import bench_photos
-from local.screen import console
 from local.services import ServiceFailed
 
 WORKERS, BARE, INTERRUPTED_AFTER = 8, 400, 0.4
 PROGRAM = """
 import sys
 from pathlib import Path
-from local.cli import app
+from local.cli.app import app
 try:
     app()
 finally:

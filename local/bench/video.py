@@ -19,7 +19,7 @@ from deeplens.videos.decoding.plan import plan_segments
 from deeplens.videos.decoding.probe import poster, probe
 from deeplens.videos.decoding.ranged import RangedFile
 
-from local.screen import console
+from local.cli.screen import console
 
 MINUTES, HOURS = 2, 2
 SHARP = "testsrc2=size=1280x720:rate=30,noise=alls=8:allf=t"

@@ -2,7 +2,7 @@
 
 from local.bench.figures import publish
 from local.chaos.run import Options, Outcome
-from local.screen import console
+from local.cli.screen import console
 
 
 def report(options: Options, outcome: Outcome) -> bool:

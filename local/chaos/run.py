@@ -22,11 +22,11 @@ from local.chaos.clients import Account, Clients, Load, Uploads
 from local.chaos.photos import is_broken
 from local.chaos.schedule import plan
 from local.chaos.striker import Striker
-from local.config import LocalConfig
+from local.cli.screen import console
 from local.runner.schedule_source import schedule_event
-from local.screen import console
 from local.services import KafkaService, ServiceFailed
-from local.stack import Stack
+from local.stack.config import LocalConfig
+from local.stack.stack import Stack
 
 PENDING_DUE_SECONDS = 35
 """Longer than a request may take, which is what it has to be."""

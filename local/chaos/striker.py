@@ -11,7 +11,7 @@ from contextlib import suppress
 import psutil
 
 from local.chaos.schedule import Strike
-from local.stack import Stack
+from local.stack.stack import Stack
 
 
 class Striker:

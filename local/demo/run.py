@@ -12,13 +12,13 @@ import httpx
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from local.config import LocalConfig
+from local.cli.screen import console
 from local.demo.contact_sheet import Hit, Row, write_contact_sheet
 from local.demo.photos import Photo, folder_photos, scikit_image_photos
 from local.demo.variants import VARIANTS, variants_of
-from local.screen import console
 from local.services import ServiceFailed
-from local.stack import parts_for
+from local.stack.config import LocalConfig
+from local.stack.stack import parts_for
 
 TENANT, TENANT_NAME = "tenant_demo", "Demo"
 VARIED_PHOTOS = 30

@@ -17,7 +17,7 @@ from rich.progress import Progress
 
 from functions.inference_endpoint.manifest import MODEL, MODELS, Manifest, ModelRefused, check_files, read_manifest
 from functions.inference_endpoint.model import EmbeddingModel
-from local.screen import console
+from local.cli.screen import console
 from local.services import ServiceFailed
 
 S3 = "s3://"

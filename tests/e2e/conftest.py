@@ -20,8 +20,8 @@ from deeplens.settings import settings
 from deeplens.tenants.model import Tenant
 from PIL import Image
 
-from local.config import LocalConfig
-from local.stack import Stack
+from local.stack.config import LocalConfig
+from local.stack.stack import Stack
 from tests.fakes.graph import ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN, GraphDouble, graph_double
 from tests.harness.webhook_endpoint import Endpoint, serving
 

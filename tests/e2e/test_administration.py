@@ -14,7 +14,7 @@ from deeplens.provisioning.lifecycle import BUDGET_SECONDS, TenantLifecycle
 from deeplens.storage.directory import MARK
 from deeplens.tenants.model import Tenant
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, picture
 
 EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}

@@ -6,7 +6,7 @@ from deeplens.aws.clients import client as aws
 
 from local.runner.queues import create_queues, topic_values
 from local.services.localstack import REGION
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, picture
 
 EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}

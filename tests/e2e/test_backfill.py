@@ -14,7 +14,7 @@ from deeplens.database.connections import connect
 from deeplens.database.credentials import database_url
 from PIL import Image
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import new_client
 
 OBJECTS = int(os.environ.get("BACKFILL_OBJECTS", "300"))

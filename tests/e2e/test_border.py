@@ -13,7 +13,7 @@ from deeplens.access.api_keys import digest, new_key
 from deeplens.access.scopes import ADMIN, READ, WRITE
 from deeplens.bootstrap.parts import Parts
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import eventually, new_client, picture
 from tests.harness.films import film
 

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Producer
 from deeplens.events.topics import TOPICS, Topic
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, picture
 
 POISON: Sequence[bytes | None] = (

@@ -18,7 +18,7 @@ from deeplens.uploads.accept_form import AcceptUpload, Upload
 
 from local.chaos.run import Options, chaos_stack, strike_and_check
 from local.runner.schedule_source import schedule_event
-from local.stack import Stack, settings_for
+from local.stack.stack import Stack, settings_for
 from tests.e2e.conftest import TenantClient, eventually, own_clients, picture
 
 OPTIONS = Options(photos=80, clients=4, seconds=16, seed=8, faults=0.005, settle_seconds=120)

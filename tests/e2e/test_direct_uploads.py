@@ -11,7 +11,7 @@ from deeplens.bootstrap.parts import Parts
 from deeplens.tenants.limits import ResourceLimits
 from PIL import Image
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.harness.films import film
 

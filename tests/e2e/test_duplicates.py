@@ -11,7 +11,7 @@ from deeplens.bootstrap.parts import Parts
 from deeplens.images.model import Tombstone
 from PIL import Image, ImageOps
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
 

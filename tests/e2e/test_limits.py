@@ -5,7 +5,7 @@ import pytest
 from deeplens.bootstrap.parts import Parts
 from deeplens.tenants.limits import ResourceLimits
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
 

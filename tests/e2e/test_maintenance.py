@@ -13,7 +13,7 @@ from deeplens.database.credentials import database_url
 from deeplens.images.keys import processed_key
 from deeplens.vectors.ports import Point
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
 TENANT = "tenant_damaged"

@@ -7,9 +7,9 @@ import pytest
 from deeplens.bootstrap.parts import Parts
 from deeplens.storage.ports import ObjectStore
 
+from local.cli.tenants import served_model
 from local.models import store
-from local.operate import served_model
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.unit.local.models.test_cli import SmallClip, small_clip  # noqa: F401
 

@@ -12,7 +12,7 @@ import pytest
 from deeplens.bootstrap.parts import Parts
 
 from local.services.process import ChildService
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
 AWAY_SECONDS = 8.0

@@ -12,7 +12,7 @@ from deeplens.events.topics import TOPICS
 from deeplens.webhooks.model import Webhook
 
 from local.runner.template import KafkaEvent
-from local.stack import Stack, quiet
+from local.stack.stack import Stack, quiet
 from tests.e2e.conftest import TenantClient, eventually, new_client, own_clients, picture, running_stack
 from tests.harness.webhook_endpoint import Endpoint, serving
 

@@ -13,7 +13,7 @@ from deeplens.common.outgoing import OutgoingMessage
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import NewImage
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, picture
 
 EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}

@@ -13,7 +13,7 @@ from deeplens.bootstrap.parts import Parts
 from deeplens.embedding.model import ModelRef
 
 from local.runner.schedule_source import schedule_event
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
 OLD, NEW = ModelRef("deeplens-visual", "1", 512), ModelRef("deeplens-visual", "2", 512)

@@ -13,7 +13,7 @@ from azure.storage.blob import ContainerClient
 from deeplens.access.scopes import ADMIN
 from deeplens.bootstrap.parts import Parts
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.harness.azurite import ACCOUNT, KEY, azurite
 from tests.harness.films import film

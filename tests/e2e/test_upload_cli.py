@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from deeplens.bootstrap.parts import Parts
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.e2e.test_direct_uploads import large
 
 # A shell's background jobs, as CI's are, do not hear Ctrl-C; this one does.
 PROGRAM = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from local.cli import app; app()",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from local.cli.app import app; app()",
     "upload",
 )
 FILES = 60

@@ -16,7 +16,7 @@ from deeplens.events.topics import TENANT_USAGE
 from deeplens.tenants.limits import ResourceLimits
 
 from local.runner.schedule_source import schedule_event
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.harness.webhook_endpoint import Endpoint
 

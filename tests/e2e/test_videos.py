@@ -13,7 +13,7 @@ from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.model import NewVideo
 from PIL import Image
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.harness.films import encrypted, film_of, sound
 

@@ -9,7 +9,7 @@ import pytest
 from deeplens.access.scopes import ADMIN
 from deeplens.bootstrap.parts import Parts
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.fakes.graph import VERIFY_TOKEN, GraphDouble, signed
 from tests.harness.films import film

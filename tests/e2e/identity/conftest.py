@@ -16,7 +16,7 @@ from deeplens.bootstrap.parts import Parts
 from deeplens.identity.client import Client
 from deeplens.identity.model import User
 
-from local.stack import Stack
+from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient
 from tests.harness.browser import Browser, query_of
 

@@ -28,7 +28,6 @@ from deeplens.embedding.open_inference import OpenInferenceEmbedder
 from deeplens.settings import Settings
 from PIL import Image
 
-from local.config import LocalConfig
 from local.services import (
     ChildService,
     InferenceService,
@@ -40,7 +39,8 @@ from local.services import (
 )
 from local.services.process import free_port
 from local.services.tools import REPOSITORY, once
-from local.stack import GIVEN, Stack
+from local.stack.config import LocalConfig
+from local.stack.stack import GIVEN, Stack
 
 TOOLS = REPOSITORY / ".tools"
 _numbers = itertools.count(1)

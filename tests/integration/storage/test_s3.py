@@ -23,7 +23,7 @@ from deeplens.stores.resolver import Stores
 from deeplens.tenants.model import Tenant
 
 from local.services.localstack import LocalStackService
-from local.stack import LOCAL_STORAGE_ROLE
+from local.stack.stack import LOCAL_STORAGE_ROLE
 from tests.unit.storage.test_client_uploads import ClientUploadsSuite
 from tests.unit.storage.test_object_store import BucketOwnerSuite, ObjectStoreSuite, Opened
 

@@ -28,7 +28,7 @@ from deeplens.videos import model as videos
 from deeplens.webhooks import model as webhooks
 from pydantic import ValidationError
 
-from local.config import LocalConfig
+from local.stack.config import LocalConfig
 from tests.fakes.storage import MemoryStores
 from tests.harness.api import tenant
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from local import letters
-from local.cli import app
+from local.cli import dead_letters
+from local.cli.app import app
 from tests.harness.api import START, World
 from tests.unit.failures.test_routes import USAGE, entry, failed_image, source, status_of
 
@@ -15,8 +15,8 @@ from tests.unit.failures.test_routes import USAGE, entry, failed_image, source, 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(letters, "current_parts", lambda: made)
-    monkeypatch.setattr(letters.console, "_width", 200)
+    monkeypatch.setattr(dead_letters, "current_parts", lambda: made)
+    monkeypatch.setattr(dead_letters.console, "_width", 200)
     return made
 
 

@@ -4,7 +4,7 @@ import pytest
 from deeplens.maintenance.model import Finding, report_of
 from typer.testing import CliRunner
 
-from local import maintenance
+from local.cli import maintenance
 from tests.harness.api import World
 
 

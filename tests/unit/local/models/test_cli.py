@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from functions.inference_endpoint.model import EmbeddingModel
 from functions.inference_endpoint.text import TextUnsupported
-from local.cli import app
+from local.cli.app import app
 from local.models import architectures, export, pretrained, store, tokenizer
 from local.models.architectures import Text, Transformer, Vision
 from local.services import ServiceFailed

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from local import main
+from local.cli import main
 from local.upload import sender
 from local.upload.journal import Entry, Journal
 from tests.harness.api import picture
@@ -83,7 +83,7 @@ def test_an_interrupt_that_nothing_else_hears_ends_with_130(monkeypatch: pytest.
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("local.cli.app", interrupted)
+    monkeypatch.setattr("local.cli.app.app", interrupted)
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == 130

@@ -12,8 +12,9 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from local.cli import app
-from local.upload import commands, sender
+from local.cli import upload
+from local.cli.app import app
+from local.upload import sender
 from local.upload.client import Api
 from local.upload.files import found, total
 from local.upload.journal import Journal
@@ -227,7 +228,7 @@ def cli(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call
         def __init__(self, *given: Any) -> None:
             super().__init__(*given, transport=httpx.MockTransport(server))
 
-    monkeypatch.setattr(commands, "Api", Answered)
+    monkeypatch.setattr(upload, "Api", Answered)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "160")
 
@@ -256,7 +257,7 @@ def test_all_well_is_exit_status_0_and_bad_credentials_2(cli: Callable[..., Any]
 
 
 def test_callers_have_journals_of_their_own() -> None:
-    places = {commands.default_journal(url, who) for url in ("http://a", "http://b") for who in ("x", "y")}
+    places = {upload.default_journal(url, who) for url in ("http://a", "http://b") for who in ("x", "y")}
     assert len(places) == 4
 
 

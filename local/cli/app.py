@@ -13,31 +13,25 @@ import typer
 from deeplens.errors import DeepLensError
 from rich.live import Live
 
-from local import operate
-from local.config import LocalConfig
-from local.letters import app as letters
-from local.maintenance import app as maintenance
-from local.models.commands import app as models
-from local.screen import console, status_view
+from local.cli import dead_letters, keys, maintenance, models, tenants, topics
+from local.cli.invoke import invoke
+from local.cli.screen import console, fail, status_view
+from local.cli.upload import upload
 from local.services import ServiceFailed
-from local.stack import Stack, running
-from local.upload.commands import upload
+from local.stack.config import LocalConfig
+from local.stack.stack import Stack, running
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-app.add_typer(operate.tenants, name="tenants")
-app.add_typer(operate.keys, name="keys")
-app.add_typer(operate.topics, name="topics")
-app.add_typer(letters, name="dlq")
-app.add_typer(models, name="models")
-app.add_typer(maintenance, name="maintenance")
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(keys.app, name="keys")
+app.add_typer(topics.app, name="topics")
+app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(models.app, name="models")
+app.add_typer(maintenance.app, name="maintenance")
 app.command()(upload)
+app.command()(invoke)
 
 Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directory) or s3 (LocalStack).")]
-
-
-def fail(message: str) -> typer.Exit:
-    console.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
-    return typer.Exit(1)
 
 
 @app.command()
@@ -94,7 +88,7 @@ def start_detached(config: LocalConfig, patience_seconds: float = 900) -> dict[s
     log_path = config.log_dir / "stack.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "local.cli", "up"],
+            [sys.executable, "-m", "local.cli.main", "up"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -172,21 +166,6 @@ def logs(
         raise fail(f"no log {name}; there are {', '.join(found) or 'none'}")
     options = ["-f"] if follow else []
     raise typer.Exit(subprocess.call(["tail", *options, "-n", str(lines), str(found[name])]))
-
-
-@app.command()
-def invoke(
-    function: Annotated[str, typer.Argument(help="Folder or logical id, e.g. on_image_uploaded.")],
-    event: Annotated[Path, typer.Option("--event", "-e", exists=True, dir_okay=False, help="The event, a JSON file.")],
-) -> None:
-    """Run one function once with an event, like `sam local invoke`, against the running stack's parts."""
-    state = running(LocalConfig().state_dir)
-    if state is None:
-        raise fail("functions need their parts; start them with `deeplens up --detach`")
-    result = operate.invoke_once(function, json.loads(event.read_text()), state["environment"])
-    typer.echo(json.dumps(result.payload if result.error is None else result.error, indent=2))
-    console.print(f"{result.duration_ms:.1f} ms", style="dim")
-    raise typer.Exit(1 if result.failed else 0)
 
 
 @app.command()
@@ -271,7 +250,3 @@ def chaos(
     except (ServiceFailed, DeepLensError) as error:
         raise fail(str(error)) from None
     raise typer.Exit(0 if held else 1)
-
-
-if __name__ == "__main__":
-    app()

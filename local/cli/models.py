@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from local.config import LocalConfig
-from local.screen import console
+from local.cli.screen import console
 from local.services import ServiceFailed
+from local.stack.config import LocalConfig
 
 app = typer.Typer(no_args_is_help=True, help="Add embedding models to the inference endpoint, list and export them.")
 

@@ -8,8 +8,8 @@ from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.start import StartMaintenance
 from rich.table import Table
 
-from local.operate import current_parts
-from local.screen import console
+from local.cli.container import current_parts
+from local.cli.screen import console
 
 app = typer.Typer(no_args_is_help=True, help="Sweep a tenant for what contradicts, and show what was found.")
 TYPES = ("sweep", "storage-optimisation", "duplicate-scan")

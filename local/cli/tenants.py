@@ -1,45 +1,25 @@
-"""Commands for operators: tenants, keys, topics, single invocations."""
+"""``deeplens tenants``: create tenants and migrate their databases."""
 
-import os
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from deeplens.access.scopes import ADMIN, READ, WRITE
 from deeplens.bootstrap.parts import Parts
 from deeplens.embedding.built_in import BUILT_IN_MODEL
 from deeplens.embedding.model import ModelRef
 from deeplens.errors import DeepLensError, StoreNotOwned
 from deeplens.provisioning.provision import behind, migrate_platform, migrate_tenants
-from deeplens.settings import Settings
 from rich.progress import Progress
 
-from local.config import LocalConfig
-from local.runner.queues import load_with_queues
-from local.runner.worker import Pool, Result
-from local.screen import console
-from local.stack import REPOSITORY, parts_for, running
+from local.cli.container import current_parts
+from local.cli.screen import console
+from local.stack.config import LocalConfig
 
+app = typer.Typer(no_args_is_help=True, help="Create tenants and migrate their databases.")
 NOT_IN_ID = re.compile(r"[^a-z0-9]+")
 
-tenants = typer.Typer(no_args_is_help=True, help="Create tenants and migrate their databases.")
-keys = typer.Typer(no_args_is_help=True, help="Create and revoke API keys.")
-topics = typer.Typer(no_args_is_help=True, help="Create the topics of the registry.")
 
-
-def current_parts() -> Parts:
-    """The running local stack's parts; without one, those that the environment names (DATABASE_URL, …)."""
-    state = running(LocalConfig().state_dir)
-    if state is not None:
-        return parts_for(state["environment"])
-    if not os.environ.get("DATABASE_URL"):
-        console.print("[bold red]error:[/] nothing is running: start with `deeplens up`, or set DATABASE_URL")
-        raise typer.Exit(1)
-    return Parts(Settings())
-
-
-@tenants.command()
+@app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What people call it.")],
     tenant_id: Annotated[str, typer.Option("--id", help="tenant_ and a-z, 0-9, _; made from the name if absent.")] = "",
@@ -68,7 +48,7 @@ def served_model(parts: Parts, named: str) -> ModelRef:
     return profile.ref
 
 
-@tenants.command()
+@app.command()
 def migrate(
     every: Annotated[
         bool, typer.Option("--all", help="Also those that are up to date: roles changed by hand.")
@@ -88,7 +68,7 @@ def migrate(
     raise typer.Exit(1 if failed else 0)
 
 
-@tenants.command()
+@app.command()
 def adopt(
     tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo")],
     replacing: Annotated[str, typer.Option(help="Mark of an installation that no longer uses the bucket.")] = "",
@@ -112,48 +92,3 @@ def adopt(
         console.print(f"[bold red]error:[/] {error}")
         raise typer.Exit(1) from None
     typer.echo(f"{tenant.storage_uri} is this installation's")
-
-
-@keys.command("create")
-def create_key(
-    tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo; absent: an operator's key, of no tenant")] = "",
-    name: Annotated[str, typer.Option(help="What it is for.")] = "cli",
-    scope: Annotated[
-        list[str] | None, typer.Option(help="Repeat for several; read and write if absent, an operator's: admin.")
-    ] = None,
-) -> None:
-    """Create an API key; it is shown once."""
-    parts = current_parts()
-    if tenant_id:
-        parts.tenants.get(tenant_id)
-    typer.echo(parts.api_keys.create(tenant_id or None, name, scope or ((READ, WRITE) if tenant_id else (ADMIN,))))
-
-
-@keys.command()
-def revoke(prefix: Annotated[str, typer.Argument(help="The part between the first two underscores.")]) -> None:
-    """Revoke an API key; it stops working within ten seconds."""
-    done = current_parts().api_keys.revoke(prefix)
-    console.print("revoked" if done else "no such key")
-    raise typer.Exit(0 if done else 1)
-
-
-@topics.command()
-def apply(
-    partitions: Annotated[int, typer.Option(help="Partitions at least; 12 is a good start in production.")] = 3,
-    production: Annotated[bool, typer.Option(help="Replication 3, min.insync.replicas 2.")] = False,
-) -> None:
-    """Create the topics that are missing."""
-    from deeplens.kafka.topics_admin import create_topics
-
-    created = create_topics(current_parts().settings, partitions=partitions, production=production)
-    console.print(f"created {len(created)} topics {' '.join(created)}")
-
-
-def invoke_once(function: str, event: Any, environment: Mapping[str, str]) -> Result:
-    """Run one function in a fresh process. Raises ``TemplateError`` for an unknown name."""
-    spec = load_with_queues(REPOSITORY / "template.yaml", environment, {}, {}).function(function)
-    pool = Pool(spec, environment, LocalConfig().log_dir, 1)
-    try:
-        return pool.invoke(event)
-    finally:
-        pool.stop()

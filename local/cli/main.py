@@ -7,8 +7,12 @@ INTERRUPTED = 130
 
 def main() -> None:
     try:
-        from local.cli import app
+        from local.cli.app import app
 
         app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

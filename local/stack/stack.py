@@ -15,8 +15,6 @@ from deeplens.kafka.topics_admin import create_topics
 from deeplens.provisioning.provision import migrate_platform, migrate_tenants
 from deeplens.settings import Settings
 
-from local.config import LocalConfig
-from local.development import seed
 from local.runner import Runner
 from local.runner.queues import ACCOUNT
 from local.services import (
@@ -30,8 +28,10 @@ from local.services import (
 )
 from local.services.process import free_port, require_port
 from local.services.supervisor import Supervisor
+from local.stack.config import LocalConfig
+from local.stack.seed import seed
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 GIVEN = {
     "kafka": "KAFKA_BROKERS",
     "postgres": "DATABASE_URL",

@@ -10,8 +10,8 @@ from deeplens.errors import DeepLensError
 from deeplens.failures.model import KeptLetter, LetterFilter, LetterState
 from rich.table import Table
 
-from local.operate import current_parts
-from local.screen import console
+from local.cli.container import current_parts
+from local.cli.screen import console
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay and discard what was given up.")
 

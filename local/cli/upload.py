@@ -15,8 +15,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from local.config import LocalConfig
-from local.screen import console
+from local.cli.screen import console
+from local.stack.config import LocalConfig
 from local.upload.client import Api, ClientCredentials
 from local.upload.files import found, printable, total
 from local.upload.journal import Entry, Journal

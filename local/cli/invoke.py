@@ -1,0 +1,38 @@
+"""``deeplens invoke``: run one function once with an event."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from local.cli.screen import console, fail
+from local.runner.queues import load_with_queues
+from local.runner.worker import Pool, Result
+from local.stack.config import LocalConfig
+from local.stack.stack import REPOSITORY, running
+
+
+def invoke(
+    function: Annotated[str, typer.Argument(help="Folder or logical id, e.g. on_image_uploaded.")],
+    event: Annotated[Path, typer.Option("--event", "-e", exists=True, dir_okay=False, help="The event, a JSON file.")],
+) -> None:
+    """Run one function once with an event, like `sam local invoke`, against the running stack's parts."""
+    state = running(LocalConfig().state_dir)
+    if state is None:
+        raise fail("functions need their parts; start them with `deeplens up --detach`")
+    result = invoke_once(function, json.loads(event.read_text()), state["environment"])
+    typer.echo(json.dumps(result.payload if result.error is None else result.error, indent=2))
+    console.print(f"{result.duration_ms:.1f} ms", style="dim")
+    raise typer.Exit(1 if result.failed else 0)
+
+
+def invoke_once(function: str, event: Any, environment: Mapping[str, str]) -> Result:
+    """Run one function in a fresh process. Raises ``TemplateError`` for an unknown name."""
+    spec = load_with_queues(REPOSITORY / "template.yaml", environment, {}, {}).function(function)
+    pool = Pool(spec, environment, LocalConfig().log_dir, 1)
+    try:
+        return pool.invoke(event)
+    finally:
+        pool.stop()

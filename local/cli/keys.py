@@ -1,0 +1,34 @@
+"""``deeplens keys``: create and revoke API keys."""
+
+from typing import Annotated
+
+import typer
+from deeplens.access.scopes import ADMIN, READ, WRITE
+
+from local.cli.container import current_parts
+from local.cli.screen import console
+
+app = typer.Typer(no_args_is_help=True, help="Create and revoke API keys.")
+
+
+@app.command("create")
+def create_key(
+    tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo; absent: an operator's key, of no tenant")] = "",
+    name: Annotated[str, typer.Option(help="What it is for.")] = "cli",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Repeat for several; read and write if absent, an operator's: admin.")
+    ] = None,
+) -> None:
+    """Create an API key; it is shown once."""
+    parts = current_parts()
+    if tenant_id:
+        parts.tenants.get(tenant_id)
+    typer.echo(parts.api_keys.create(tenant_id or None, name, scope or ((READ, WRITE) if tenant_id else (ADMIN,))))
+
+
+@app.command()
+def revoke(prefix: Annotated[str, typer.Argument(help="The part between the first two underscores.")]) -> None:
+    """Revoke an API key; it stops working within ten seconds."""
+    done = current_parts().api_keys.revoke(prefix)
+    console.print("revoked" if done else "no such key")
+    raise typer.Exit(0 if done else 1)

@@ -1,0 +1,22 @@
+"""``deeplens topics``: create the topics of the registry."""
+
+from typing import Annotated
+
+import typer
+
+from local.cli.container import current_parts
+from local.cli.screen import console
+
+app = typer.Typer(no_args_is_help=True, help="Create the topics of the registry.")
+
+
+@app.command()
+def apply(
+    partitions: Annotated[int, typer.Option(help="Partitions at least; 12 is a good start in production.")] = 3,
+    production: Annotated[bool, typer.Option(help="Replication 3, min.insync.replicas 2.")] = False,
+) -> None:
+    """Create the topics that are missing."""
+    from deeplens.kafka.topics_admin import create_topics
+
+    created = create_topics(current_parts().settings, partitions=partitions, production=production)
+    console.print(f"created {len(created)} topics {' '.join(created)}")
