@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 from botocore.exceptions import BotoCoreError, ClientError
 from deeplens.aws.clients import client
+from deeplens.settings import Settings
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 from rich.progress import Progress
@@ -139,7 +140,7 @@ def _copy(source: Path, target: Path) -> None:
 def _download(source: str, copy: Path) -> None:
     bucket, _, prefix = source.removeprefix(S3).partition("/")
     base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    s3 = client("s3")
+    s3 = client("s3", Settings())
     try:
         s3.download_file(bucket, f"{base}manifest.json", str(copy / "manifest.json"))
         with Progress(console=console) as progress:

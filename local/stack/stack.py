@@ -280,9 +280,7 @@ def settings_for(environment: Mapping[str, str]) -> Settings:
 
 
 def parts_for(environment: Mapping[str, str]) -> Parts:
-    """Adapters for a stack's environment. AWS clients read theirs from this process, so it is set here as well."""
-    os.environ.update({name: value for name, value in environment.items() if name.startswith("AWS_")})
-    os.environ["DEEPLENS_ENVIRONMENT"] = environment["DEEPLENS_ENVIRONMENT"]
+    """Adapters for a stack's environment, which need not be this process's own."""
     return Parts(settings_for(environment))
 
 

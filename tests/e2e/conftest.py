@@ -1,6 +1,5 @@
 """One running stack for all end-to-end tests, and clients of two tenants."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -14,9 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from deeplens.aws import clients as aws
 from deeplens.bootstrap.parts import Parts
-from deeplens.settings import settings
 from deeplens.tenants.model import Tenant
 from PIL import Image
 
@@ -90,23 +87,6 @@ class TenantClient:
         """Rows of a query on the platform database."""
         with self.parts.connections.platform() as connection:
             return len(connection.execute(statement, values).fetchall())  # type: ignore[arg-type]
-
-
-@contextmanager
-def own_clients() -> Iterator[None]:
-    """For a second stack: AWS clients are this process's, and each stack has a LocalStack of its own."""
-    known = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    forget_clients()
-    yield
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    os.environ.update(known)
-    forget_clients()
-
-
-def forget_clients() -> None:
-    aws._client.cache_clear()
-    settings.cache_clear()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from deeplens.aws.clients import client as aws
 
 from local.runner.queues import create_queues, topic_values
 from local.services.localstack import REGION
-from local.stack.stack import Stack
+from local.stack.stack import Stack, settings_for
 from tests.e2e.conftest import TenantClient, eventually, picture
 
 EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}
@@ -14,11 +14,13 @@ EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}
 
 def test_operators_are_told_of_a_dead_letter(stack: Stack, other: TenantClient) -> None:
     assert stack.runner is not None
-    sqs = aws("sqs")
+    sqs = aws("sqs", settings_for(stack.environment))
     create_queues(sqs, {"Operators": {}})
     url = f"{stack.environment['AWS_ENDPOINT_URL']}/000000000000/Operators"
     topic = topic_values(stack.runner.template.topics, REGION)["AlertsTopic"]
-    aws("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:000000000000:Operators")
+    aws("sns", settings_for(stack.environment)).subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:000000000000:Operators"
+    )
 
     image_id = other.upload(picture(2900)[:3000])
     letter = "SELECT id FROM dead_letters WHERE image_id = %s"

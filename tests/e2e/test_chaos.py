@@ -19,7 +19,7 @@ from deeplens.uploads.accept_form import AcceptUpload, Upload
 from local.chaos.run import Options, chaos_stack, strike_and_check
 from local.runner.schedule_source import schedule_event
 from local.stack.stack import Stack, settings_for
-from tests.e2e.conftest import TenantClient, eventually, own_clients, picture
+from tests.e2e.conftest import TenantClient, eventually, picture
 
 OPTIONS = Options(photos=80, clients=4, seconds=16, seed=8, faults=0.005, settle_seconds=120)
 EFFECTS = ("pending.admit", "store.put", "images.insert", "publisher.publish")
@@ -29,7 +29,7 @@ POINTS = [f"{effect}:{when}" for effect in EFFECTS for when in ("before", "after
 @pytest.fixture(scope="module")
 def chaos() -> Iterator[Stack]:
     """A stack of its own: what is struck here is nobody else's, and no AWS client of the tests is left with it."""
-    with own_clients(), chaos_stack(OPTIONS) as stack:
+    with chaos_stack(OPTIONS) as stack:
         yield stack
 
 

@@ -12,8 +12,8 @@ from deeplens.events.topics import TOPICS
 from deeplens.webhooks.model import Webhook
 
 from local.runner.template import KafkaEvent
-from local.stack.stack import Stack, quiet
-from tests.e2e.conftest import TenantClient, eventually, new_client, own_clients, picture, running_stack
+from local.stack.stack import Stack, quiet, settings_for
+from tests.e2e.conftest import TenantClient, eventually, new_client, picture, running_stack
 from tests.harness.webhook_endpoint import Endpoint, serving
 
 PLATFORM = {
@@ -32,7 +32,7 @@ TENANT = ("images", "image_events", "deleted_images", "image_models", "storage_t
 @pytest.fixture(scope="module")
 def own_stack() -> Iterator[Stack]:
     """What other tests have left on the topics would take minutes to go through again."""
-    with own_clients(), running_stack() as stack:
+    with running_stack() as stack:
         yield stack
 
 
@@ -87,12 +87,12 @@ def committed(admin: AdminClient, names: dict[str, str]) -> dict[tuple[str, int]
 
 def until_quiet(stack: Stack, admin: AdminClient) -> dict[tuple[str, int], int]:
     """Wait until every record is done and nothing follows any more; returns the topics' ends."""
-    names = groups(stack)
+    names, sqs = groups(stack), aws("sqs", settings_for(stack.environment))
     queue = f"{stack.environment['AWS_ENDPOINT_URL']}/000000000000/RetryQueue"
     counts = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
 
     def settled() -> dict[tuple[str, int], int] | None:
-        before, waiting = ends(admin), aws("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=counts)
+        before, waiting = ends(admin), sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=counts)
         done = committed(admin, names)
         behind = [at for at, end in before.items() if end and done.get(at, -1) < end]
         return None if behind or any(int(n) for n in waiting["Attributes"].values()) else before

@@ -13,7 +13,7 @@ from deeplens.common.outgoing import OutgoingMessage
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import NewImage
 
-from local.stack.stack import Stack
+from local.stack.stack import Stack, settings_for
 from tests.e2e.conftest import TenantClient, eventually, picture
 
 EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}
@@ -74,7 +74,8 @@ def test_a_retry_that_localstack_forgot_is_made_good_and_its_queues_come_back(
     key = accept_without_object(other, "img_late2")
     eventually(lambda: failures(other, "img_late2"))
     # As a restart of LocalStack does, which other tests' buckets and secrets would not survive.
-    client("sqs").delete_queue(QueueUrl=f"{stack.environment['AWS_ENDPOINT_URL']}/000000000000/RetryQueue")
+    queue = f"{stack.environment['AWS_ENDPOINT_URL']}/000000000000/RetryQueue"
+    client("sqs", settings_for(stack.environment)).delete_queue(QueueUrl=queue)
     other.parts.stores.for_tenant(other.tenant).put(key, picture(902), "image/jpeg")
     with other.parts.connections.platform() as connection:
         past = other.parts.clock.now() - timedelta(seconds=1)

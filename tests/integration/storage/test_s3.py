@@ -52,10 +52,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         service.start()
         for name, value in {**service.environment, "DEEPLENS_ENVIRONMENT": "local"}.items():
             patch.setenv(name, value)
-        patch.setattr(aws, "settings", Settings)
-        aws._client.cache_clear()
-        yield aws.client("s3")
-        aws._client.cache_clear()
+        yield aws.client("s3", Settings())
     service.stop()
 
 
@@ -98,8 +95,8 @@ class TestS3Store(ObjectStoreSuite):
         assert len({url["X-Amz-Security-Token"] for url in signed}) == 2
 
     def test_who_assumed_the_role_is_told_by_the_sessions_name(self, client: Any) -> None:
-        credentials = BucketCredentials(aws.client("sts"), LOCAL_STORAGE_ROLE, "tenant_a", "tenant-a")
-        me = aws.scoped_client("sts", credentials).get_caller_identity()
+        credentials = BucketCredentials(aws.client("sts", Settings()), LOCAL_STORAGE_ROLE, "tenant_a", "tenant-a")
+        me = aws.scoped_client("sts", Settings(), credentials).get_caller_identity()
         assert me["Arn"] == "arn:aws:sts::000000000000:assumed-role/deeplens-tenant-storage/tenant_a"
 
     def test_a_signed_url_reads_one_object_without_credentials(self, store: ObjectStore) -> None:
@@ -188,7 +185,7 @@ class TestS3Uploads(ClientUploadsSuite):
         assert httpx.URL(part.url).params["X-Amz-Expires"] == "120"
 
     def test_a_new_bucket_notifies_of_uploads_alone_and_forgets_abandoned_ones(self, client: Any) -> None:
-        queue = aws.client("sqs").create_queue(QueueName="ObjectQueue")["QueueUrl"]
+        queue = aws.client("sqs", Settings()).create_queue(QueueName="ObjectQueue")["QueueUrl"]
         arn = "arn:aws:sqs:us-east-1:000000000000:ObjectQueue"
         bucket = f"notified-{os.getpid()}"
         store = S3Store(client, f"s3://{bucket}", "us-east-1", queue_arn=arn, installation="ours")
@@ -207,7 +204,7 @@ class TestS3Uploads(ClientUploadsSuite):
 
 def received(queue: str) -> list[str]:
     """Messages, until none comes for a second."""
-    sqs, bodies = aws.client("sqs"), list[str]()
+    sqs, bodies = aws.client("sqs", Settings()), list[str]()
     while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=2).get("Messages"):
         bodies += [message["Body"] for message in messages]
         for message in messages:

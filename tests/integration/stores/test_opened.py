@@ -41,11 +41,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         service.start()
         for name, value in {**service.environment, "DEEPLENS_ENVIRONMENT": "local"}.items():
             patch.setenv(name, value)
-        patch.setattr(aws, "settings", Settings)
-        aws._client.cache_clear()
         of_account(service.environment["AWS_ENDPOINT_URL"], OWNER).create_bucket(Bucket="acme-photos")
         yield service.environment["AWS_ENDPOINT_URL"]
-        aws._client.cache_clear()
     service.stop()
 
 
@@ -62,7 +59,7 @@ def registered() -> FakeRegisteredStores:
 
 @pytest.fixture
 def stores(endpoint: str, registered: FakeRegisteredStores, tmp_path: Path) -> OpenStores:
-    secrets = SecretsManager(lambda: aws.client("secretsmanager"))
+    secrets = SecretsManager(lambda: aws.client("secretsmanager", Settings()))
     return OpenStores(Settings(tenant_nfs_root=tmp_path), lambda: registered, lambda: secrets, HERE)
 
 
@@ -134,7 +131,9 @@ def test_a_notification_is_found_once_it_is_configured(endpoint: str, stores: Op
 
 def test_a_role_is_assumed_with_the_tenants_external_id(stores: OpenStores) -> None:
     asked: list[dict[str, Any]] = []
-    aws.client("sts").meta.events.register("provide-client-params.sts", lambda params, **_: asked.append(params))
+    aws.client("sts", stores._settings).meta.events.register(
+        "provide-client-params.sts", lambda params, **_: asked.append(params)
+    )
     store = replace(STORE, role_arn=f"arn:aws:iam::{OWNER}:role/deeplens")
     assert outcomes(stores, store, Credentials({}))["list"] == "passed"
     assert asked
@@ -154,7 +153,7 @@ def test_signatures_of_other_keys_are_refused_by_the_server(endpoint: str, store
 def test_rotated_credentials_are_used_and_the_old_ones_are_gone(
     stores: OpenStores, registered: FakeRegisteredStores
 ) -> None:
-    secrets = SecretsManager(lambda: aws.client("secretsmanager"))
+    secrets = SecretsManager(lambda: aws.client("secretsmanager", Settings()))
     first, second = (replace(STORE, id="sto_rotated", credentials_version=version) for version in (1, 2))
     secrets.put(first.secret_name, json.dumps(dict(KEYS.values)))
     assert stores.open(first).list() is not None

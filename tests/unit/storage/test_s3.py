@@ -199,10 +199,13 @@ def use(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
     given = {"AWS_ACCESS_KEY_ID": "real", "AWS_SECRET_ACCESS_KEY": "real", **environment}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(aws, "settings", Settings)
     # boto3 keeps the credentials that its default session found first.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     aws._client.cache_clear()
+
+
+def client_of(service: str, endpoint_url: str = "") -> Any:
+    return aws.client(service, Settings(), endpoint_url)
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +217,7 @@ def _no_kept_clients() -> Any:
 class TestClients:
     def test_the_local_stack_is_reached_through_localstack_client(self, local_aws: None) -> None:
         for service in ("s3", "sqs", "secretsmanager"):
-            client = aws.client(service)
+            client = client_of(service)
             assert client.meta.endpoint_url == "http://127.0.0.1:4599"
             assert client.meta.region_name == "eu-west-1"
             assert client._request_signer._credentials.access_key == "test"
@@ -223,28 +226,38 @@ class TestClients:
         self, local_aws: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "localstack_client.session", None)
-        client = aws.client("sqs")
+        client = client_of("sqs")
         assert client.meta.endpoint_url == "http://127.0.0.1:4599"
-        assert client._request_signer._credentials.access_key == "real"
+        assert client._request_signer._credentials.access_key == "test"
+
+    @pytest.mark.parametrize("package", ["with localstack-client", "without"])
+    def test_settings_decide_and_not_the_environment_of_the_process(
+        self, local_aws: None, monkeypatch: pytest.MonkeyPatch, package: str
+    ) -> None:
+        if package == "without":
+            monkeypatch.setitem(sys.modules, "localstack_client.session", None)
+        urls = [f"http://127.0.0.1:{port}" for port in (4601, 4602)]
+        first, second = (aws.client("sqs", Settings(aws_endpoint_url=url)) for url in urls)
+        assert [client.meta.endpoint_url for client in (first, second)] == urls
 
     def test_in_production_clients_are_awss_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
         use(monkeypatch, AWS_REGION="eu-west-1")
-        client = aws.client("s3")
+        client = client_of("s3")
         assert client.meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
         assert client._request_signer._credentials.access_key == "real"
 
     def test_an_endpoint_of_its_own_wins(self, local_aws: None) -> None:
-        assert aws.client("s3", "http://minio:9000").meta.endpoint_url == "http://minio:9000"
+        assert client_of("s3", "http://minio:9000").meta.endpoint_url == "http://minio:9000"
 
     def test_one_client_serves_all(self, local_aws: None) -> None:
-        assert aws.client("s3") is aws.client("s3")
-        assert aws.client("s3") is not aws.client("s3", "http://minio:9000")
+        assert client_of("s3") is client_of("s3")
+        assert client_of("s3") is not client_of("s3", "http://minio:9000")
 
     def test_there_is_a_connection_for_every_thread_and_an_end_to_waiting(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         use(monkeypatch, PARALLELISM="64")
-        config = aws.client("s3").meta.config
+        config = client_of("s3").meta.config
         assert config.max_pool_connections == 64
         assert config.connect_timeout <= 5
         assert config.read_timeout <= 30
@@ -253,7 +266,7 @@ class TestClients:
     @pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
     def test_urls_are_signed_for_their_method_and_time(self, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
         use(monkeypatch, AWS_REGION=region)
-        store = S3Store(aws.client("s3"), "s3://acme", region)
+        store = S3Store(client_of("s3"), "s3://acme", region)
         put = store.presign_put("a b.jpg", timedelta(minutes=5), "image/jpeg")
         assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in put
         assert "X-Amz-Expires=300" in put

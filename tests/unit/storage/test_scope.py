@@ -181,7 +181,7 @@ def test_a_role_that_cannot_be_assumed_is_never_the_tenants_fault(
     in_production: None, error: Exception, call: Callable[[S3Store], object]
 ) -> None:
     own = credentials(Sts(fails=error))
-    store = S3Store(aws.scoped_client("s3", own), "s3://tenant-acme", "us-east-1", own.seconds_left)
+    store = S3Store(aws.scoped_client("s3", Settings(), own), "s3://tenant-acme", "us-east-1", own.seconds_left)
     with pytest.raises(StoreUnavailable, match="STS"):
         call(store)
 
@@ -198,7 +198,7 @@ def test_a_signed_url_ends_no_later_than_what_it_is_signed_with(
     in_production: None, wanted: timedelta, lifetime: timedelta, least: int, most: int
 ) -> None:
     own = credentials(Sts(lifetime))
-    store = S3Store(aws.scoped_client("s3", own), "s3://tenant-acme", "us-east-1", own.seconds_left)
+    store = S3Store(aws.scoped_client("s3", Settings(), own), "s3://tenant-acme", "us-east-1", own.seconds_left)
     for url in (store.presign_get("a", wanted), store.presign_put("a", wanted, "image/png")):
         seconds = int(url.partition("X-Amz-Expires=")[2].partition("&")[0])
         assert least <= seconds <= most
@@ -211,7 +211,7 @@ class TestStores:
         self, in_production: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sts = Sts()
-        monkeypatch.setattr(aws, "client", lambda service, endpoint_url="": sts)
+        monkeypatch.setattr(aws, "client", lambda service, settings, endpoint_url="": sts)
         stores = Stores(Settings(tenant_storage_role_arn=ROLE))
         for name in ("a", "b", "a", "b"):
             stores.for_tenant(tenant(name)).presign_get("k", timedelta(minutes=1))
@@ -223,7 +223,7 @@ class TestStores:
         self, in_production: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sts = Sts()
-        monkeypatch.setattr(aws, "client", lambda service, endpoint_url="": sts)
+        monkeypatch.setattr(aws, "client", lambda service, settings, endpoint_url="": sts)
         stores = Stores(Settings(tenant_storage_role_arn=ROLE))
         with ThreadPoolExecutor(8) as workers:
             list(workers.map(lambda _: stores.for_tenant(tenant("a")).presign_get("k", timedelta(minutes=1)), range(8)))
@@ -260,7 +260,6 @@ def in_production(monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "the functions' own")
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
-    monkeypatch.setattr(aws, "settings", Settings)
     aws._client.cache_clear()
     yield
     aws._client.cache_clear()

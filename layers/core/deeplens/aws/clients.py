@@ -9,7 +9,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from deeplens.settings import Settings, settings
+from deeplens.settings import Settings
 
 # boto3's session may be used by one thread at a time; the clients it makes by all.
 _MAKING = Lock()
@@ -17,28 +17,33 @@ _MAKING = Lock()
 LOCAL_CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
-def client(service: str, endpoint_url: str = "") -> Any:
-    """A client of ``service``, shared by all threads.
+def client(service: str, own: Settings, endpoint_url: str = "") -> Any:
+    """A client of ``service``, shared by all threads and by all callers with equal settings.
 
     Parameters
     ----------
     endpoint_url : overrides ``AWS_ENDPOINT_URL``, e.g. for a MinIO server.
     """
     with _MAKING:
-        return _client(service, endpoint_url)
+        return _client(service, own, endpoint_url)
 
 
 @cache
-def _client(service: str, endpoint_url: str) -> Any:
-    own = settings()
+def _client(service: str, own: Settings, endpoint_url: str) -> Any:
     endpoint = endpoint_url or own.aws_endpoint_url or None
     config = _config(service, own, custom=endpoint is not None)
-    if own.environment == "local" and own.aws_endpoint_url and not endpoint_url and (session := _local_session(own)):
+    on_local_stack = own.environment == "local" and own.aws_endpoint_url and not endpoint_url
+    if on_local_stack and (session := _local_session(own)):
         return session.client(service, config=config)
-    return boto3.client(service, endpoint_url=endpoint, region_name=own.aws_region, config=config)  # type: ignore[call-overload]
+    credentials = LOCAL_CREDENTIALS if on_local_stack else {}
+    return boto3.client(  # type: ignore[call-overload]
+        service, endpoint_url=endpoint, region_name=own.aws_region, config=config, **credentials
+    )
 
 
-def scoped_client(service: str, credentials: Credentials, endpoint_url: str = "", region: str = "") -> Any:
+def scoped_client(
+    service: str, own: Settings, credentials: Credentials, endpoint_url: str = "", region: str = ""
+) -> Any:
     """A new client that signs with these credentials and no others; the caller keeps it.
 
     Parameters
@@ -46,7 +51,6 @@ def scoped_client(service: str, credentials: Credentials, endpoint_url: str = ""
     endpoint_url : overrides ``AWS_ENDPOINT_URL``.
     region : overrides ``AWS_REGION``.
     """
-    own = settings()
     endpoint = endpoint_url or own.aws_endpoint_url or None
     config = _config(service, own, custom=endpoint is not None)
     with _MAKING:
@@ -65,13 +69,16 @@ def _scoped_session() -> boto3.Session:
 
 
 def _local_session(own: Settings) -> Any:
-    """``localstack-client``'s session, which takes ``AWS_ENDPOINT_URL``; None where the package is not installed."""
+    """``localstack-client``'s session for these settings; None where the package is not installed."""
     try:
         # Not a production dependency: only the local stack installs it.
         from localstack_client.session import Session
     except ImportError:
         return None
-    return Session(region_name=own.aws_region, **LOCAL_CREDENTIALS)
+    session = Session(region_name=own.aws_region, **LOCAL_CREDENTIALS)
+    # It prefers AWS_ENDPOINT_URL of the process, where the LocalStack of another stack may answer.
+    session._service_endpoint_mapping = dict.fromkeys(session._service_endpoint_mapping, own.aws_endpoint_url)
+    return session
 
 
 def _config(service: str, own: Settings, *, custom: bool) -> Config:

@@ -237,4 +237,4 @@ class DatabaseParts:
             return value
         from deeplens.aws.clients import client
 
-        return str(client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
+        return str(client("secretsmanager", self.settings).get_secret_value(SecretId=arn)["SecretString"])

@@ -85,7 +85,7 @@ class Parts(DatabaseParts):
         def sqs() -> Any:
             from deeplens.aws.clients import client
 
-            return client("sqs")
+            return client("sqs", self.settings)
 
         return SqsObjectQueue(sqs, self.settings.object_queue_url)
 
@@ -162,7 +162,7 @@ class Parts(DatabaseParts):
             # Slow to import, and few batches have anything to queue.
             from deeplens.aws.clients import client
 
-            return client("sqs")
+            return client("sqs", self.settings)
 
         return SqsRetryQueue(sqs, self.settings.retry_queue_url)
 
@@ -174,7 +174,7 @@ class Parts(DatabaseParts):
             # Slow to import, and most minutes there is nothing to tell.
             from deeplens.aws.clients import client
 
-            return client("sns")
+            return client("sns", self.settings)
 
         return SnsAlertTopic(sns, self.settings.alert_topic_arn)
 
@@ -200,7 +200,7 @@ class Parts(DatabaseParts):
         from deeplens.aws.clients import client
         from deeplens.aws.secrets import SecretsManager
 
-        return SecretsManager(lambda: client("secretsmanager"))
+        return SecretsManager(lambda: client("secretsmanager", self.settings))
 
     @cached_property
     def bearer_tokens(self) -> BearerTokens:

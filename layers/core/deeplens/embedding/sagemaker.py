@@ -59,5 +59,7 @@ class SageMakerEmbedder(BatchedEmbedder):
     """
 
     def __init__(self, settings: Settings, endpoint_url: str = "") -> None:
-        transport = SageMakerTransport(client("sagemaker-runtime", endpoint_url), settings.inference_endpoint_name)
+        transport = SageMakerTransport(
+            client("sagemaker-runtime", settings, endpoint_url), settings.inference_endpoint_name
+        )
         super().__init__(transport, settings.inference_max_batch, settings.inference_max_request_bytes)

@@ -100,7 +100,7 @@ class OpenStores:
     def _s3(self, store: TenantStore, given: Mapping[str, str]) -> tuple[Any, Callable[[], float]]:
         from deeplens.stores.s3_client import tenant_s3_client
 
-        return tenant_s3_client(store, given, self._egress)
+        return tenant_s3_client(self._settings, store, given, self._egress)
 
     def _directory(self, store: TenantStore) -> ObjectStore:
         """A directory below the tenant's own; no link on the way may lead to another tenant's."""

@@ -80,7 +80,7 @@ class Stores:
                 from deeplens.aws.clients import client
                 from deeplens.storage.s3 import S3Store
 
-                s3 = client("s3", own.s3_endpoint_url)
+                s3 = client("s3", own, own.s3_endpoint_url)
                 return S3Store(s3, root, own.aws_region, installation=own.installation_id)
             case "nfs":
                 from deeplens.storage.directory import DirectoryStore
@@ -102,6 +102,6 @@ class Stores:
         own = self._settings
         if not own.tenant_storage_role_arn:
             raise StoreUnavailable("TENANT_STORAGE_ROLE_ARN is not set")
-        credentials = BucketCredentials(client("sts"), own.tenant_storage_role_arn, tenant_id, bucket)
-        s3 = scoped_client("s3", credentials, own.s3_endpoint_url)
+        credentials = BucketCredentials(client("sts", own), own.tenant_storage_role_arn, tenant_id, bucket)
+        s3 = scoped_client("s3", own, credentials, own.s3_endpoint_url)
         return S3Store(s3, root, own.aws_region, credentials.seconds_left, own.object_queue_arn, own.installation_id)

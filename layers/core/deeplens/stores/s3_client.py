@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deeplens.egress.http import guard
 from deeplens.egress.rules import EgressRules
 from deeplens.errors import TenantStoreAway, TenantStoreDenied
+from deeplens.settings import Settings
 from deeplens.storage.scope import AssumedRole
 from deeplens.stores.model import TenantStore
 
@@ -30,25 +31,25 @@ class TenantRole(AssumedRole):
 
 
 def tenant_s3_client(
-    store: TenantStore, given: Mapping[str, str], rules: EgressRules
+    own: Settings, store: TenantStore, given: Mapping[str, str], rules: EgressRules
 ) -> tuple[Any, Callable[[], float]]:
     """A client of its own for a registered store, and how long what it signs is good for, in seconds."""
     from deeplens.aws.clients import client
 
     if store.role_arn:
         role = TenantRole(
-            client("sts"),
+            client("sts", own),
             {"RoleArn": store.role_arn, "RoleSessionName": store.tenant_id, "ExternalId": store.external_id},
         )
-        return _client(store, role, rules), role.seconds_left
+        return _client(own, store, role, rules), role.seconds_left
     keys = Credentials(given["accessKeyId"], given["secretAccessKey"], given.get("sessionToken"))
-    return _client(store, keys, rules), lambda: math.inf
+    return _client(own, store, keys, rules), lambda: math.inf
 
 
-def _client(store: TenantStore, credentials: Credentials, rules: EgressRules) -> Any:
+def _client(own: Settings, store: TenantStore, credentials: Credentials, rules: EgressRules) -> Any:
     from deeplens.aws.clients import scoped_client
 
-    s3 = scoped_client("s3", credentials, store.endpoint or "", store.region or "")
+    s3 = scoped_client("s3", own, credentials, store.endpoint or "", store.region or "")
     if store.endpoint:
         guard(s3, rules)
     if store.bucket_owner:
