@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from deeplens.errors import DeepLensError
 from rich.live import Live
 
 from local.cli import dead_letters, keys, maintenance, models, tenants, topics
@@ -49,13 +48,10 @@ def up(
     if state := running(config.state_dir):
         console.print(f"already running: {state['api']}/v1 (process {state['pid']})")
         return
-    try:
-        if detach:
-            console.print(f"running: {start_detached(config)['api']}/v1; stop it with `deeplens down`")
-        else:
-            run_in_foreground(Stack(config))
-    except (ServiceFailed, DeepLensError) as error:
-        raise fail(str(error)) from None
+    if detach:
+        console.print(f"running: {start_detached(config)['api']}/v1; stop it with `deeplens down`")
+    else:
+        run_in_foreground(Stack(config))
 
 
 def run_in_foreground(stack: Stack) -> None:
@@ -184,8 +180,6 @@ def demo(
     try:
         state = already or start_detached(config)
         held = run_demo(state, config, photos, limit, stays_up=not leave)
-    except ServiceFailed as error:
-        raise fail(str(error)) from None
     finally:
         if leave and (state_now := running(config.state_dir)):
             stop_detached(state_now)
@@ -210,10 +204,7 @@ def bench(
     """Measure, print tables and write .bench/NAME.json."""
     from local.bench.run import run_benches
 
-    try:
-        run_benches(name, images, vectors, seconds, flood, files)
-    except ServiceFailed as error:
-        raise fail(str(error)) from None
+    run_benches(name, images, vectors, seconds, flood, files)
 
 
 @app.command()
@@ -245,8 +236,5 @@ def chaos(
     from local.chaos.run import Options, run_chaos
 
     options = Options(photos, clients, seconds, seed, storage, faults)
-    try:
-        held = report(options, run_chaos(options))
-    except (ServiceFailed, DeepLensError) as error:
-        raise fail(str(error)) from None
+    held = report(options, run_chaos(options))
     raise typer.Exit(0 if held else 1)

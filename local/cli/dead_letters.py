@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 from deeplens.bootstrap.parts import Parts
-from deeplens.errors import DeepLensError
 from deeplens.failures.model import KeptLetter, LetterFilter, LetterState
 from rich.table import Table
 
 from local.cli.container import current_parts
-from local.cli.screen import console
+from local.cli.screen import console, fail
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay and discard what was given up.")
 
@@ -77,14 +76,11 @@ def replay(
     from deeplens.failures.routes import replay_of
 
     if not (ids or tenant or code or stage or hours):
-        raise _failed("name letters, or choose some with --tenant, --code, --stage or --hours")
+        raise fail("name letters, or choose some with --tenant, --code, --stage or --hours")
     parts = current_parts()
     where = LetterFilter(ids=tuple(ids)) if ids else chosen("open", tenant, code, stage, hours)
-    try:
-        found = parts.dead_letters.page(where, None, max(limit, len(ids or [])))
-        verdicts = replay_of(parts)(found, force=force, dry_run=dry_run)
-    except DeepLensError as error:
-        raise _failed(str(error)) from None
+    found = parts.dead_letters.page(where, None, max(limit, len(ids or [])))
+    verdicts = replay_of(parts)(found, force=force, dry_run=dry_run)
     refused = [one for one in verdicts if one.refused]
     for one in refused:
         console.print(f"{one.letter.entry.id}: {one.refused}", highlight=False)
@@ -101,14 +97,14 @@ def discard(
     parts = current_parts()
     letter = _one(parts, letter_id)
     if not parts.dead_letters.discard(letter_id, reason, datetime.now(UTC)):
-        raise _failed(f"{letter_id} was {letter.state} already")
+        raise fail(f"{letter_id} was {letter.state} already")
     console.print("discarded")
 
 
 def _one(parts: Parts, letter_id: str) -> KeptLetter:
     found = parts.dead_letters.page(LetterFilter(ids=(letter_id,)), None, 1)
     if not found:
-        raise _failed(f"there is no dead letter {letter_id}")
+        raise fail(f"there is no dead letter {letter_id}")
     return found[0]
 
 
@@ -116,8 +112,3 @@ def _cells(letter: KeptLetter) -> list[str]:
     entry = letter.entry
     failed_at, replays = f"{entry.failed_at:%Y-%m-%d %H:%M:%S}", str(letter.replays_in_all)
     return [entry.id, failed_at, entry.tenant_id or "", entry.stage or "", entry.error_code, replays, letter.state]
-
-
-def _failed(message: str) -> typer.Exit:
-    console.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
-    return typer.Exit(1)

@@ -22,7 +22,11 @@ def invoke(
     state = running(LocalConfig().state_dir)
     if state is None:
         raise fail("functions need their parts; start them with `deeplens up --detach`")
-    result = invoke_once(function, json.loads(event.read_text()), state["environment"])
+    try:
+        given = json.loads(event.read_bytes())
+    except ValueError as error:
+        raise fail(f"{event} is no JSON: {error}") from None
+    result = invoke_once(function, given, state["environment"])
     typer.echo(json.dumps(result.payload if result.error is None else result.error, indent=2))
     console.print(f"{result.duration_ms:.1f} ms", style="dim")
     raise typer.Exit(1 if result.failed else 0)

@@ -3,13 +3,12 @@
 from typing import Annotated
 
 import typer
-from deeplens.errors import ApiError, DeepLensError
 from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.start import StartMaintenance
 from rich.table import Table
 
 from local.cli.container import current_parts
-from local.cli.screen import console
+from local.cli.screen import console, fail
 
 app = typer.Typer(no_args_is_help=True, help="Sweep a tenant for what contradicts, and show what was found.")
 TYPES = ("sweep", "storage-optimisation", "duplicate-scan")
@@ -24,13 +23,9 @@ def start(
     """Start a run; it goes on in slices by itself. `deeplens maintenance show` follows it."""
     parts = current_parts()
     begin = StartMaintenance(parts.maintenance_runs, parts.publisher, parts.sweep_grace, parts.clock)
-    try:
-        if type not in TYPES:
-            raise ValueError(f"{type}: it is {' or '.join(TYPES)}")
-        run = begin(parts.tenants.get(tenant_id), type, dry_run=dry_run)  # type: ignore[arg-type]
-    except (ValueError, ApiError, DeepLensError) as error:
-        console.print(f"[bold red]error:[/] {error}")
-        raise typer.Exit(1) from None
+    if type not in TYPES:
+        raise fail(f"{type}: it is {' or '.join(TYPES)}")
+    run = begin(parts.tenants.get(tenant_id), type, dry_run=dry_run)  # type: ignore[arg-type]
     typer.echo(run.id)
 
 
@@ -39,8 +34,7 @@ def show(run_id: Annotated[str, typer.Argument(help="What `start` printed.")]) -
     """A run's report."""
     run = current_parts().maintenance_runs.find(run_id)
     if run is None:
-        console.print(f"[bold red]error:[/] no run {run_id}")
-        raise typer.Exit(1)
+        raise fail(f"no run {run_id}")
     dry = ", dry run" * run.dry_run
     console.print(f"{run.type} of {run.tenant_id}{dry}: {state_of(run)}, {run.slices} slices")
     console.print("checked " + ", ".join(f"{count} {name}" for name, count in run.report.checked.items()))

@@ -7,7 +7,6 @@ import typer
 from rich.table import Table
 
 from local.cli.screen import console
-from local.services import ServiceFailed
 from local.stack.config import LocalConfig
 
 app = typer.Typer(no_args_is_help=True, help="Add embedding models to the inference endpoint, list and export them.")
@@ -24,10 +23,7 @@ def add(
     """
     from local.models import store  # ONNX takes a second to import, which other commands need not wait for
 
-    try:
-        found = store.add(source, LocalConfig().models_dir)
-    except ServiceFailed as error:
-        raise _refusal(error) from None
+    found = store.add(source, LocalConfig().models_dir)
     manifest = found.manifest
     typer.echo(
         f"{manifest.name} {manifest.version}: {manifest.dimensions} dimensions, {found.precision}, {found.folder}"
@@ -68,13 +64,5 @@ def export(
     """Make a model folder from published weights; needs internet and `uv sync --inexact --group export`."""
     from local.models.export import export as make
 
-    try:
-        folder = make(name, out, precision=precision, version=version, random_weights=random_weights)
-    except ServiceFailed as error:
-        raise _refusal(error) from None
+    folder = make(name, out, precision=precision, version=version, random_weights=random_weights)
     typer.echo(f"{folder}; add it with: deeplens models add {folder}")
-
-
-def _refusal(error: ServiceFailed) -> typer.Exit:
-    console.print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True)
-    return typer.Exit(1)

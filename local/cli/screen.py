@@ -11,8 +11,14 @@ console = Console()
 
 
 def fail(message: str) -> typer.Exit:
-    console.print(f"[bold red]error:[/] {message}", highlight=False, soft_wrap=True)
+    """Print the message; raise what is returned to end the command with status 1."""
+    print_error(message)
     return typer.Exit(1)
+
+
+def print_error(message: str) -> None:
+    """Print a message as it is: brackets in it are no markup, and a path stays in one piece."""
+    console.print(Text.assemble(("error:", "bold red"), f" {message}"), highlight=False, soft_wrap=True)
 
 
 def status_view(status: dict[str, Any]) -> RenderableType:

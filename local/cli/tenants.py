@@ -7,12 +7,12 @@ import typer
 from deeplens.bootstrap.parts import Parts
 from deeplens.embedding.built_in import BUILT_IN_MODEL
 from deeplens.embedding.model import ModelRef
-from deeplens.errors import DeepLensError, StoreNotOwned
+from deeplens.errors import StoreNotOwned
 from deeplens.provisioning.provision import behind, migrate_platform, migrate_tenants
 from rich.progress import Progress
 
 from local.cli.container import current_parts
-from local.cli.screen import console
+from local.cli.screen import console, fail
 from local.stack.config import LocalConfig
 
 app = typer.Typer(no_args_is_help=True, help="Create tenants and migrate their databases.")
@@ -32,9 +32,8 @@ def create(
     try:
         ref = served_model(parts, model) if model else BUILT_IN_MODEL
         tenant = parts.provisioning.provision(chosen, name, storage or LocalConfig().storage, ref)
-    except (ValueError, DeepLensError) as error:
-        console.print(f"[bold red]error:[/] {error}")
-        raise typer.Exit(1) from None
+    except ValueError as error:
+        raise fail(str(error)) from None
     typer.echo(f"{tenant.id} is {tenant.status}; collection {tenant.collection}, store {tenant.storage_uri}")
 
 
@@ -86,9 +85,5 @@ def adopt(
         tenant = current_parts().provisioning.adopt_store(tenant_id, replacing)
     except StoreNotOwned as error:
         known = f"; it carries the mark {error.found}, which --replacing would replace" if error.found else ""
-        console.print(f"[bold red]error:[/] {error}{known}")
-        raise typer.Exit(1) from None
-    except DeepLensError as error:
-        console.print(f"[bold red]error:[/] {error}")
-        raise typer.Exit(1) from None
+        raise fail(f"{error}{known}") from None
     typer.echo(f"{tenant.storage_uri} is this installation's")

@@ -15,7 +15,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from local.cli.screen import console
+from local.cli.screen import console, print_error
 from local.stack.config import LocalConfig
 from local.upload.client import Api, ClientCredentials
 from local.upload.files import found, printable, total
@@ -146,7 +146,7 @@ def report(run: Run, journal: Journal, files: int, size: int, seconds: float, *,
         console.print(f"sent: {ACCEPTED}", highlight=False, markup=False, soft_wrap=True)
     _print_reasons(journal)
     if run.fatal:
-        console.print(f"[bold red]error:[/] {run.fatal.code}: {run.fatal.reason}", highlight=False)
+        print_error(f"{run.fatal.code}: {run.fatal.reason}")
         return 2
     if interrupted:
         place = printable(str(journal.path))

@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
 from local.cli import dead_letters
-from local.cli.app import app
 from tests.harness.api import START, World
+from tests.harness.cli import Finished, deeplens
 from tests.unit.failures.test_routes import USAGE, entry, failed_image, source, status_of
 
 
@@ -20,8 +19,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def dlq(*arguments: str) -> Result:
-    return CliRunner().invoke(app, ["dlq", *arguments])
+def dlq(*arguments: str) -> Finished:
+    return deeplens("dlq", *arguments)
 
 
 def test_open_letters_are_listed_and_counted(world: World) -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 from deeplens.maintenance.model import Finding, report_of
-from typer.testing import CliRunner
 
 from local.cli import maintenance
 from tests.harness.api import World
+from tests.harness.cli import deeplens
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def called(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(maintenance.app, list(arguments))
-    return result.exit_code, result.output
+    ended = deeplens("maintenance", *arguments)
+    return ended.exit_code, ended.output
 
 
 def test_a_run_is_started_shown_and_listed(world: World) -> None:

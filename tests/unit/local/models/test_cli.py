@@ -11,14 +11,13 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from functions.inference_endpoint.model import EmbeddingModel
 from functions.inference_endpoint.text import TextUnsupported
-from local.cli.app import app
 from local.models import architectures, export, pretrained, store, tokenizer
 from local.models.architectures import Text, Transformer, Vision
 from local.services import ServiceFailed
+from tests.harness.cli import deeplens
 from tests.unit.inference_endpoint.conftest import NewModel, new_model  # noqa: F401
 
 VISION = Vision(Transformer(width=32, layers=2, heads=4, tokens=5, dimensions=16), side=64)
@@ -213,12 +212,11 @@ def test_the_commands_work_and_fail_with_a_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DEEPLENS_STATE_DIR", str(tmp_path / "state"))
-    run = CliRunner()
 
-    added = run.invoke(app, ["models", "add", str(new_model())])
-    listed = run.invoke(app, ["models", "list"])
-    missing = run.invoke(app, ["models", "add", str(tmp_path / "nowhere")])
-    unknown = run.invoke(app, ["models", "export", "bert", "--out", str(tmp_path)])
+    added = deeplens("models", "add", str(new_model()))
+    listed = deeplens("models", "list")
+    missing = deeplens("models", "add", str(tmp_path / "nowhere"))
+    unknown = deeplens("models", "export", "bert", "--out", str(tmp_path))
 
     assert (added.exit_code, "tiny 1: 3 dimensions" in added.output) == (0, True)
     assert "tiny" in listed.output

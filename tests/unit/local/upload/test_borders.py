@@ -80,7 +80,7 @@ def test_sent_is_said_to_mean_accepted(cli: Callable[..., Any], odd: Path) -> No
 
 
 def test_an_interrupt_that_nothing_else_hears_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted() -> None:
+    def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("local.cli.app.app", interrupted)

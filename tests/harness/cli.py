@@ -1,0 +1,29 @@
+"""The CLI as a process would run it, faults included, without the process."""
+
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+from local.cli.main import main
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A command that has ended; ``output`` is what stood in the terminal."""
+
+    exit_code: int
+    output: str
+
+
+def deeplens(*arguments: str) -> Finished:
+    """Run ``deeplens`` with these arguments. An exception that leaves ``main`` would be a traceback, and is raised."""
+    terminal = io.StringIO()
+    with redirect_stdout(terminal), redirect_stderr(terminal):
+        try:
+            main([*arguments])
+            code: object = 0
+        except SystemExit as ended:
+            code = ended.code
+    assert code is None or isinstance(code, int), f"printed by the interpreter: {code!r} ({sys.argv[0]})"
+    return Finished(code or 0, terminal.getvalue())
