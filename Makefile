@@ -45,8 +45,8 @@ check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, template
 	$(SAM) validate --lint
 	$(BIN)/python -m local.checks.template
 
-bench: $(BIN)/ready ## Measure pipeline, search and cold start; writes .bench/*.json
-	$(BIN)/deeplens bench
+bench: $(BIN)/ready ## Measure pipeline, search and cold start; writes .bench/*.json (SMOKE=1: every bench, small)
+	$(BIN)/deeplens bench $(if $(SMOKE),--smoke)
 
 bench-model: $(BIN)/ready ## Measure how well the built-in model finds copies, beside pHash, dHash and PDQ
 	$(UV) sync --frozen --quiet --inexact --group bench

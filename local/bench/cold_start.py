@@ -12,25 +12,24 @@ from local.cli.screen import console
 from local.runner.template import load
 from local.stack.stack import REPOSITORY
 
-REPEATS = 5
 PROGRAM = "import time; t = time.perf_counter(); import handler; print((time.perf_counter() - t) * 1000)"
 REFERENCE = "import boto3\n\nclient = boto3.client('s3', region_name='us-east-1')\n"
 
 
-def bench_cold_start() -> dict[str, float | int | str]:
-    """Flat figures: ``NAME_init_ms``, the median of five imports, and ``NAME_ratio`` to the reference."""
+def bench_cold_start(repeats: int = 5) -> dict[str, float | int | str]:
+    """Flat figures: ``NAME_init_ms``, the median of ``repeats`` imports, and ``NAME_ratio`` to the reference."""
     specs = load(REPOSITORY / "template.yaml", {}, {}).functions
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "handler.py").write_text(REFERENCE)
-        reference = _init_ms(Path(folder))
+        reference = _init_ms(Path(folder), repeats)
     figures: dict[str, float | int | str] = {"reference_init_ms": reference}
     for spec in track(specs, description="cold starts", console=console):
-        figures[f"{spec.name}_init_ms"] = init = _init_ms(spec.code)
+        figures[f"{spec.name}_init_ms"] = init = _init_ms(spec.code, repeats)
         figures[f"{spec.name}_ratio"] = init / reference
     return figures
 
 
-def _init_ms(folder: Path) -> float:
+def _init_ms(folder: Path, repeats: int) -> float:
     environment = {
         "PYTHONPATH": f"{folder}:{REPOSITORY / 'layers' / 'core'}",
         "PATH": "/usr/bin:/bin",
@@ -39,7 +38,7 @@ def _init_ms(folder: Path) -> float:
     }
     runs = [
         subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
-        for _ in range(REPEATS + 1)
+        for _ in range(repeats + 1)
     ]
     # The first run may compile bytecode.
     return statistics.median(float(run.stdout) for run in runs[1:])

@@ -25,10 +25,9 @@ from rich.table import Table
 from functions.inference_endpoint.model import EmbeddingModel
 from functions.inference_endpoint.server import NEWEST
 from local.bench.copies import cut, gamma, meme, noise, small, sticker, watermark
-from local.bench.model import BATCH, Floats, made, photographs
+from local.bench.model import BATCH, ORIGINALS, Floats, made, photographs
 from local.cli.screen import console
 
-MADE_ORIGINALS = 60
 type File = Callable[[Image.Image], bytes]
 type Hash = Callable[[Image.Image], int]
 type Rule = Callable[[Evidence, bool, Thresholds], bool]
@@ -124,13 +123,19 @@ class Case:
     distances: dict[str, int]
 
 
-def bench_duplicates() -> dict[str, Any]:
-    """Flat figures; a verdict is right when it says duplicate of a copy, and nothing of anything else."""
+def bench_duplicates(originals: int = ORIGINALS) -> dict[str, Any]:
+    """Flat figures; a verdict is right when it says duplicate of a copy, and nothing of anything else.
+
+    Parameters
+    ----------
+    originals : of each kind that copies are made of, at most.
+    """
     with ThreadPoolExecutor() as workers:
         model = EmbeddingModel(NEWEST, workers)
         thresholds = Thresholds(**model.manifest.thresholds.model_dump()) if model.manifest.thresholds else None
         assert thresholds is not None
-        cases = [*_cases(model, photographs(), "photos"), *_cases(model, made(MADE_ORIGINALS), "made images")]
+        photos = _cases(model, photographs(originals), "photos")
+        cases = [*photos, *_cases(model, made(originals), "made images")]
         name = f"{model.manifest.name} {model.manifest.version}"
         model.close()
     figures: dict[str, Any] = {"model": name, "pairs": len(cases), "copies": sum(_is_copy(case) for case in cases)}

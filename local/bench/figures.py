@@ -12,11 +12,11 @@ FOLDER = Path(".bench")
 type Figures = dict[str, Any]
 
 
-def publish(name: str, figures: Figures) -> None:
-    """Print flat figures, and write them to ``.bench/NAME.json``."""
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
-    table = Table(title=f"{name} → {FOLDER / name}.json", title_justify="left", show_header=False)
+def publish(name: str, figures: Figures, folder: Path = FOLDER) -> None:
+    """Print flat figures, and write them to ``NAME.json`` in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+    table = Table(title=f"{name} → {folder / name}.json", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     for key, value in figures.items():

@@ -8,7 +8,7 @@ only the ratios mean something. ``cpu_ratio`` compares processor seconds per ima
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby, product
@@ -31,7 +31,6 @@ from local.demo.photos import bench_photos
 from local.models.export import CLIP, export
 from local.services import InferenceService
 
-BATCHES, CLIENTS = (1, 8, 32), (1, 4, 16, 32)
 KINDS = ("image", "pixels")
 KEPT = ("images_per_s", "bare_images_per_s", "ratio", "cpu_ratio", "p99_ms")
 
@@ -56,18 +55,25 @@ class Cell:
     bare_cpu_ms_per_image: float
 
 
-def bench_inference(seconds: float) -> dict[str, Any]:
+def bench_inference(
+    seconds: float = 3,
+    batches: Sequence[int] = (1, 8, 32),
+    clients: Sequence[int] = (1, 4, 16, 32),
+    *,
+    with_clip: bool = True,
+) -> dict[str, Any]:
     """Every batch, number of clients and kind of input, for the built-in model and CLIP with random weights."""
     with tempfile.TemporaryDirectory() as name:
-        models = Path(name)
-        folders = [NEWEST, export(CLIP, models, precision="fp32", version="random", random_weights=True)]
+        models, folders = Path(name), [NEWEST]
+        if with_clip:
+            folders.append(export(CLIP, models, precision="fp32", version="random", random_weights=True))
         with _running(models) as server, Progress(console=console) as progress:
-            rows = list(product(folders, KINDS, BATCHES))
-            task = progress.add_task("inference over HTTP", total=len(rows) * len(CLIENTS))
+            rows = list(product(folders, KINDS, batches))
+            task = progress.add_task("inference over HTTP", total=len(rows) * len(clients))
             found = [
                 cell
                 for folder, kind, batch in rows
-                for cell in _row(server, folder, kind, batch, seconds, lambda: progress.advance(task))
+                for cell in _row(server, folder, kind, batch, clients, seconds, lambda: progress.advance(task))
             ]
     _print(found)
     return figures_of(found, seconds)
@@ -97,7 +103,13 @@ def _running(models: Path) -> Iterator[InferenceService]:
 
 
 def _row(
-    server: InferenceService, folder: Path, kind: str, batch: int, seconds: float, advance: Callable[[], None]
+    server: InferenceService,
+    folder: Path,
+    kind: str,
+    batch: int,
+    clients: Sequence[int],
+    seconds: float,
+    advance: Callable[[], None],
 ) -> Iterator[Cell]:
     """One batch size with each number of clients."""
     manifest = read_manifest(folder)
@@ -106,11 +118,11 @@ def _row(
     body, length = encode_request(bodies) if kind == "image" else pixels_request(manifest, bodies)
     path = f"/v2/models/{manifest.name}/versions/{manifest.version}/infer"
     before = loop.measure(seconds)
-    for clients in CLIENTS:
+    for count in clients:
         with _cpu_of(server) as spent:
-            done = measure(Load(server.port, path, body, length, clients, seconds))
+            done = measure(Load(server.port, path, body, length, count, seconds))
         after = loop.measure(seconds)
-        yield _cell(f"{manifest.name}/{manifest.version}", kind, batch, clients, done, spent[0], before, after)
+        yield _cell(f"{manifest.name}/{manifest.version}", kind, batch, count, done, spent[0], before, after)
         before = after
         advance()
 

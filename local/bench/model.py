@@ -29,7 +29,7 @@ from local.demo.photos import scikit_image_photos
 type Floats = npt.NDArray[np.float32]
 type Describe = Callable[[Sequence[bytes]], Floats]
 
-MADE_ORIGINALS, DISTRACTORS, BATCH = 60, 3000, 64
+ORIGINALS, BATCH = 60, 64
 FIRST_SEED = 90_000_000
 """Of held-out images; training uses others."""
 KEPT = 10
@@ -47,23 +47,29 @@ class Queries:
     original: npt.NDArray[np.int64]
 
 
-def bench_model(folder: Path = NEWEST) -> dict[str, Any]:
-    """Flat figures of a model folder, the newest built-in one by default."""
+def bench_model(folder: Path = NEWEST, originals: int = ORIGINALS, distractors: int = 3000) -> dict[str, Any]:
+    """Flat figures of a model folder, the newest built-in one by default.
+
+    Parameters
+    ----------
+    originals : of each kind that copies are made of, at most.
+    distractors : other images among which the originals have to be found.
+    """
     with ThreadPoolExecutor() as workers:
         model = EmbeddingModel(folder, workers)
         name = f"{model.manifest.name} {model.manifest.version}"
         describers: dict[str, Describe] = {name: model.embed_images, **hashes()}
-        figures: dict[str, Any] = {"model": name, "transformations": len(TRANSFORMATIONS), "distractors": DISTRACTORS}
-        distractors = [_png(procedural.image(FIRST_SEED + 10_000 + number)) for number in range(DISTRACTORS)]
-        for kind, originals in (("photos", photographs()), ("made", made(MADE_ORIGINALS))):
-            figures |= _compare(kind, originals, distractors, describers)
+        figures: dict[str, Any] = {"model": name, "transformations": len(TRANSFORMATIONS), "distractors": distractors}
+        others = [_png(procedural.image(FIRST_SEED + 10_000 + number)) for number in range(distractors)]
+        for kind, images in (("photos", photographs(originals)), ("made", made(originals))):
+            figures |= _compare(kind, images, others, describers)
         model.close()
     return figures
 
 
-def photographs() -> list[bytes]:
+def photographs(count: int = ORIGINALS) -> list[bytes]:
     """As the pipeline stores them."""
-    return [standard_jpeg(photo.body, Limits()) for photo in scikit_image_photos()]
+    return [standard_jpeg(photo.body, Limits()) for photo in scikit_image_photos()[:count]]
 
 
 def made(count: int) -> list[bytes]:

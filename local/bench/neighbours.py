@@ -26,7 +26,7 @@ from local.bench.stack import Bench, bench_stack
 from local.cli.screen import console
 from local.demo.photos import Photo, bench_photos
 
-PHOTOS, PROBES, PAUSE_SECONDS, ACCEPTORS = 200, 60, 0.3, 2
+PHOTOS, WARM_UP_PROBES, PAUSE_SECONDS, ACCEPTORS = 200, 5, 0.3, 2
 KINDS = ("upload", "search", "searchable")
 
 
@@ -44,15 +44,15 @@ class Probes:
         }
 
 
-def bench_neighbours(flood: int) -> dict[str, float | int]:
+def bench_neighbours(flood: int = 20_000, probes: int = 60) -> dict[str, float | int]:
     """Flat figures of the quiet tenant in both phases, and their ratios."""
     photos = list(bench_photos(PHOTOS))
     with bench_stack() as bench:
-        probe(bench, photos, 5)
-        quiet = probe(bench, photos, PROBES)
+        probe(bench, photos, min(WARM_UP_PROBES, probes))
+        quiet = probe(bench, photos, probes)
         with flooded(bench, photos, flood) as backlog:
             before, started = backlog(), time.monotonic()
-            beside = probe(bench, photos, PROBES)
+            beside = probe(bench, photos, probes)
             after, seconds = backlog(), time.monotonic() - started
     figures = quiet.figures("quiet") | beside.figures("flooded")
     ratios = {

@@ -26,17 +26,20 @@ from local.services import ServiceFailed
 from local.stack.stack import Stack
 
 UPLOADERS, BATCH, PATIENCE_SECONDS = 4, 32, 900
-WARM_UP = 48
-"""Images that are not counted, for which functions start; what a start costs, ``bench cold_start`` tells."""
 
 
-def bench_pipeline(count: int) -> dict[str, float | int | str]:
-    """Flat figures: throughput of both, their ratio, and seconds of work per image and stage."""
+def bench_pipeline(count: int = 500, warm_up: int = 48) -> dict[str, float | int | str]:
+    """Flat figures: throughput of both, their ratio, and seconds of work per image and stage.
+
+    Parameters
+    ----------
+    warm_up : images that are not counted, for which functions start; ``bench cold_start`` measures what a start costs.
+    """
     photos = list(track(bench_photos(count), total=count, description="making photos", console=console))
     with bench_stack() as bench:
-        _through_pipeline(bench, [Photo(f"warm-up-{n}.jpg", photos[n % count].body) for n in range(WARM_UP)], WARM_UP)
+        _through_pipeline(bench, [Photo(f"warm-up-{n}.jpg", photos[n % count].body) for n in range(warm_up)], warm_up)
         before = cpu_seconds(bench.stack)
-        upload_seconds, seconds = _through_pipeline(bench, photos, WARM_UP + count)
+        upload_seconds, seconds = _through_pipeline(bench, photos, warm_up + count)
         spent = {name: value - before.get(name, 0.0) for name, value in cpu_seconds(bench.stack).items()}
         stages = _stage_seconds(bench)
     bare = _bare_loop(photos)

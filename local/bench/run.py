@@ -1,10 +1,14 @@
 """``deeplens bench``: runs the benches, prints a table each, writes ``.bench/NAME.json``."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from local.bench.cold_start import bench_cold_start
 from local.bench.duplicates import bench_duplicates
-from local.bench.figures import Figures, publish
+from local.bench.figures import FOLDER, Figures, publish
 from local.bench.inference import bench_inference
 from local.bench.model import bench_model
 from local.bench.neighbours import bench_neighbours
@@ -12,27 +16,61 @@ from local.bench.pipeline import bench_pipeline
 from local.bench.search import bench_search
 from local.bench.upload import bench_upload
 from local.bench.video import bench_video
+from local.cli.screen import console
 from local.services import ServiceFailed
 
-APART = {"model", "duplicates", "inference", "neighbours", "upload", "video"}
-"""Benches that run by name only; they take minutes."""
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A measurement, the arguments of its smoke size, and whether ``deeplens bench`` runs it without a name.
+
+    The full size is in the defaults of its parameters. The smoke size shows that the bench works to its end; its
+    figures mean nothing.
+    """
+
+    measure: Callable[..., Figures]
+    smoke: Mapping[str, Any]
+    by_name_only: bool = True
 
 
-def run_benches(name: str, images: int, vectors: int, seconds: float, flood: int, files: int) -> None:
-    """Run one bench, or all. Raises ``ServiceFailed`` for an unknown name."""
-    benches: dict[str, Callable[[], Figures]] = {
-        "pipeline": lambda: bench_pipeline(images),
-        "search": lambda: bench_search(vectors),
-        "cold_start": bench_cold_start,
-        "model": bench_model,
-        "duplicates": bench_duplicates,
-        "inference": lambda: bench_inference(seconds),
-        "neighbours": lambda: bench_neighbours(flood),
-        "upload": lambda: bench_upload(files),
-        "video": bench_video,
-    }
-    if name != "all" and name not in benches:
-        raise ServiceFailed(f"no bench {name}; there are {', '.join(benches)} and all")
-    for known, bench in benches.items():
-        if name == known or (name == "all" and known not in APART):
-            publish(known, bench())
+BENCHES = {
+    "pipeline": Bench(bench_pipeline, {"count": 16, "warm_up": 4}, by_name_only=False),
+    "search": Bench(bench_search, {"count": 200, "queries": 10}, by_name_only=False),
+    "cold_start": Bench(bench_cold_start, {"repeats": 1}, by_name_only=False),
+    "model": Bench(bench_model, {"originals": 2, "distractors": 20}),
+    "duplicates": Bench(bench_duplicates, {"originals": 2}),
+    "inference": Bench(bench_inference, {"seconds": 0.2, "batches": (8,), "clients": (2,), "with_clip": False}),
+    "neighbours": Bench(bench_neighbours, {"flood": 60, "probes": 3}),
+    "upload": Bench(bench_upload, {"count": 200, "bare": 20}),
+    "video": Bench(bench_video, {"minutes": 0.1, "hours": 0.05}),
+}
+
+
+def run_benches(name: str, sizes: Mapping[str, Mapping[str, Any]], *, smoke: bool) -> None:
+    """Run one bench, or those that need no name; with ``smoke`` these are all, and each is small.
+
+    Parameters
+    ----------
+    sizes : arguments by bench, in place of the defaults of its size.
+
+    Raises
+    ------
+    ServiceFailed
+        There is no bench of that name, or one failed.
+    """
+    if name != "all" and name not in BENCHES:
+        raise ServiceFailed(f"no bench {name}; there are {', '.join(BENCHES)} and all")
+    every = [one for one, bench in BENCHES.items() if smoke or not bench.by_name_only]
+    chosen = every if name == "all" else [name]
+    began = time.monotonic()
+    for number, one in enumerate(chosen, 1):
+        started = time.monotonic()
+        arguments = {**(BENCHES[one].smoke if smoke else {}), **sizes.get(one, {})}
+        publish(one, BENCHES[one].measure(**arguments), folder_of(smoke=smoke))
+        console.print(f"{one} took {time.monotonic() - started:.0f} s ({number} of {len(chosen)})\n", highlight=False)
+    console.print(f"{len(chosen)} benches took {time.monotonic() - began:.0f} s", highlight=False)
+
+
+def folder_of(*, smoke: bool) -> Path:
+    """Figures of the smoke size lie apart, so that they are never taken for a measurement."""
+    return FOLDER / "smoke" if smoke else FOLDER

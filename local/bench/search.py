@@ -14,23 +14,24 @@ from local.bench.stack import Bench, bench_stack
 from local.cli.screen import console
 from local.demo.photos import bench_photos
 
-QUERIES, BATCH = 200, 500
+BATCH = 500
 
 
-def bench_search(count: int) -> dict[str, float | int | str]:
+def bench_search(count: int = 10_000, queries: int = 200) -> dict[str, float | int | str]:
     """Flat figures: p50 and p99 of a search by id and by image, of the bare query, and their ratio."""
     with bench_stack() as bench:
         ids = _fill(bench, count)
         rng = np.random.default_rng(4)
-        chosen = [ids[int(n)] for n in rng.integers(0, count, QUERIES)]
+        chosen = [ids[int(n)] for n in rng.integers(0, count, queries)]
         vectors = [bench.parts.index.vector_of(bench.tenant, image_id) or [] for image_id in chosen]
-        bare = _times(lambda n: bench.parts.index.search(bench.tenant, vectors[n], limit=10))
-        by_id = _times(lambda n: bench.http.get(f"/images/{chosen[n]}/similar?limit=10").raise_for_status())
-        queries = [photo.body for photo in bench_photos(QUERIES)]
+        bare = _times(queries, lambda n: bench.parts.index.search(bench.tenant, vectors[n], limit=10))
+        by_id = _times(queries, lambda n: bench.http.get(f"/images/{chosen[n]}/similar?limit=10").raise_for_status())
+        photos = [photo.body for photo in bench_photos(queries)]
         by_image = _times(
+            queries,
             lambda n: bench.http.post(
-                "/search/image?limit=10", files={"file": ("q.jpg", queries[n])}
-            ).raise_for_status()
+                "/search/image?limit=10", files={"file": ("q.jpg", photos[n])}
+            ).raise_for_status(),
         )
     return {
         "vectors": count,
@@ -68,12 +69,12 @@ def _fill(bench: Bench, count: int) -> list[str]:
     return ids
 
 
-def _times(work: Callable[[int], object]) -> list[float]:
-    """Milliseconds of each of the queries, after ten to warm up."""
-    for number in range(10):
+def _times(queries: int, work: Callable[[int], object]) -> list[float]:
+    """Milliseconds of each of the queries, after ten, at most, to warm up."""
+    for number in range(min(10, queries)):
         work(number)
     times = []
-    for number in range(QUERIES):
+    for number in range(queries):
         started = time.perf_counter()
         work(number)
         times.append((time.perf_counter() - started) * 1000)

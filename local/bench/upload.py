@@ -20,7 +20,7 @@ from local.cli.screen import console
 from local.demo.photos import bench_photos
 from local.services import ServiceFailed
 
-WORKERS, BARE, INTERRUPTED_AFTER = 8, 400, 0.4
+WORKERS, INTERRUPTED_AFTER = 8, 0.4
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -33,12 +33,16 @@ finally:
 """The high-water mark of its own memory; that of ``getrusage`` begins with what its parent held."""
 
 
-def bench_upload(count: int) -> dict[str, float | int | str]:
-    """Flat figures; raises ``ServiceFailed`` if a file is missing or there twice at the end."""
+def bench_upload(count: int = 5_000, bare: int = 400) -> dict[str, float | int | str]:
+    """Flat figures; raises ``ServiceFailed`` if a file is missing or there twice at the end.
+
+    Parameters
+    ----------
+    count, bare : files of the upload, and of the bare loop.
+    """
     with tempfile.TemporaryDirectory(prefix="deeplens-files-") as name, bench_stack() as bench:
         few, many = Path(name) / "few", Path(name) / "many"
-        bare = _write(few, many, count)
-        bare_seconds = _bare_loop(bench, bare)
+        bare_seconds = _bare_loop(bench, _write(few, many, count, bare))
         state = Path(name) / "journal"
         _, few_peak, _ = _upload(bench, few, state)
         before = bench.parts.images.totals(bench.tenant).images
@@ -56,25 +60,25 @@ def bench_upload(count: int) -> dict[str, float | int | str]:
         "files": count,
         "interrupted_at": interrupted_at,
         "files_per_s": rate,
-        "bare_files_per_s": BARE / bare_seconds,
-        "ratio": rate * bare_seconds / BARE,
+        "bare_files_per_s": bare / bare_seconds,
+        "ratio": rate * bare_seconds / bare,
         "known_files_per_s": count / again_seconds,
         "peak_mib": max(first_peak, rest_peak),
         f"peak_mib_of_{count // 10}_files": few_peak,
     }
 
 
-def _write(few: Path, many: Path, count: int) -> list[bytes]:
+def _write(few: Path, many: Path, count: int, bare: int) -> list[bytes]:
     """A tenth of the files in one folder, all others in folders of a hundred; returns those of the bare loop."""
-    total, bare = count // 10 + count + BARE, list[bytes]()
+    total, bodies = count // 10 + count + bare, list[bytes]()
     for number, photo in enumerate(track(bench_photos(total), "making files", total, console=console)):
-        if number < BARE:
-            bare.append(_unlike(photo.body, number))
+        if number < bare:
+            bodies.append(_unlike(photo.body, number))
             continue
-        folder = few if number < BARE + count // 10 else many / f"{number // 100:04}"
+        folder = few if number < bare + count // 10 else many / f"{number // 100:04}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number}.jpg").write_bytes(_unlike(photo.body, number))
-    return bare
+    return bodies
 
 
 def _unlike(jpeg: bytes, number: int) -> bytes:

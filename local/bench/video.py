@@ -21,7 +21,6 @@ from deeplens.videos.decoding.ranged import RangedFile
 
 from local.cli.screen import console
 
-MINUTES, HOURS = 2, 2
 SHARP = "testsrc2=size=1280x720:rate=30,noise=alls=8:allf=t"
 LONG = "testsrc2=size=192x144:rate=5,noise=alls=60:allf=t"
 """Noise, so that the file is large and nobody could hold it by chance."""
@@ -39,24 +38,29 @@ class Taken:
     read_mb: float
 
 
-def bench_video() -> dict[str, float | int]:
-    """Minutes of 720p per minute of CPU, the same of decoding alone, and the film of two hours."""
+def bench_video(minutes: float = 2, hours: float = 2) -> dict[str, float | int]:
+    """Minutes of 720p per minute of CPU, the same of decoding alone, and a long film.
+
+    Parameters
+    ----------
+    minutes, hours : of the sharp film, and of the long one.
+    """
     with tempfile.TemporaryDirectory(prefix="deeplens-bench-") as folder:
         sharp, long = Path(folder, "sharp~"), Path(folder, "long~")
         with console.status("making films"):
-            make(sharp, SHARP, MINUTES * 60)
-            make(long, LONG, HOURS * 3600)
+            make(sharp, SHARP, minutes * 60)
+            make(long, LONG, hours * 3600)
         with console.status("decoding and taking frames"):
             before, taken, after = apart(decoded, sharp), apart(take, sharp), apart(decoded, sharp)
             film = apart(take, long)
         size_mb = long.stat().st_size / 1e6
     bare = (before + after) / 2
     return {
-        "minutes_per_cpu_minute": MINUTES * 60 / taken.cpu_seconds,
-        "bare_minutes_per_cpu_minute": MINUTES * 60 / bare,
+        "minutes_per_cpu_minute": minutes * 60 / taken.cpu_seconds,
+        "bare_minutes_per_cpu_minute": minutes * 60 / bare,
         "ratio": bare / taken.cpu_seconds,
         "frames": taken.frames,
-        "long_hours": HOURS,
+        "long_hours": hours,
         "long_file_mb": size_mb,
         "long_read_mb": film.read_mb,
         "long_segments": film.segments,
@@ -106,7 +110,7 @@ def decoded(path: Path) -> float:
     return time.process_time() - started
 
 
-def make(path: Path, source: str, seconds: int) -> None:
+def make(path: Path, source: str, seconds: float) -> None:
     """A film of FFmpeg's moving test picture, H.264, with a keyframe at least every ten seconds."""
     with av.open(str(path), "w", format="mp4") as output:
         stream = None
@@ -121,7 +125,7 @@ def make(path: Path, source: str, seconds: int) -> None:
             output.mux(stream.encode(None))
 
 
-def shown(source: str, seconds: int) -> Iterator[av.VideoFrame]:
+def shown(source: str, seconds: float) -> Iterator[av.VideoFrame]:
     graph = Graph()
     name, _, effects = source.partition(",")
     kind, _, options = name.partition("=")

@@ -192,19 +192,32 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="pipeline, search, cold_start (these: all), model, duplicates, inference, neighbours, upload"
+            help="pipeline, search, cold_start (these: all), model, duplicates, inference, neighbours, upload, video"
         ),
     ] = "all",
-    images: Annotated[int, typer.Option(help="Images of the pipeline bench.")] = 500,
-    vectors: Annotated[int, typer.Option(help="Vectors of the search bench.")] = 10_000,
-    seconds: Annotated[float, typer.Option(help="Of each cell of the inference bench.")] = 3,
-    flood: Annotated[int, typer.Option(help="Images queued beside the quiet tenant of the neighbours bench.")] = 20_000,
-    files: Annotated[int, typer.Option(help="Files of the upload bench.")] = 5_000,
+    images: Annotated[int | None, typer.Option(min=1, help="Images of the pipeline bench; 500 if absent.")] = None,
+    vectors: Annotated[int | None, typer.Option(min=1, help="Vectors of the search bench; 10,000 if absent.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Of each cell of the inference bench; 3 if absent.")] = None,
+    flood: Annotated[
+        int | None, typer.Option(min=1, help="Images queued beside the neighbours bench's tenant; 20,000 if absent.")
+    ] = None,
+    files: Annotated[int | None, typer.Option(min=10, help="Files of the upload bench; 5,000 if absent.")] = None,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Show that benches work: each small, and all means every one.")
+    ] = False,
 ) -> None:
-    """Measure, print tables and write .bench/NAME.json."""
+    """Measure, print tables and write .bench/NAME.json; with --smoke, .bench/smoke/NAME.json."""
     from local.bench.run import run_benches
 
-    run_benches(name, images, vectors, seconds, flood, files)
+    given: dict[str, dict[str, float | None]] = {
+        "pipeline": {"count": images},
+        "search": {"count": vectors},
+        "inference": {"seconds": seconds},
+        "neighbours": {"flood": flood},
+        "upload": {"count": files},
+    }
+    sizes = {one: {key: size for key, size in named.items() if size is not None} for one, named in given.items()}
+    run_benches(name, sizes, smoke=smoke)
 
 
 @app.command()

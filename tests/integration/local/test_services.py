@@ -385,11 +385,14 @@ def test_without_java_there_is_a_broker_that_forgets(tmp_path: Path, monkeypatch
     assert "forgets everything" in service.log_path.read_text()
 
 
+def stack_ports() -> dict[str, Any]:
+    """Any free ports."""
+    names = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
+    return dict.fromkeys(names, 0)
+
+
 def test_parts_that_run_elsewhere_are_not_started_here(tmp_path: Path) -> None:
-    ports = dict.fromkeys(
-        ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port"), 0
-    )
-    config = LocalConfig(state_dir=tmp_path, **ports)  # type: ignore[arg-type]
+    config = LocalConfig(state_dir=tmp_path, **stack_ports())
     elsewhere = {"KAFKA_BROKERS": "broker.example:9092", "QDRANT_URL": "http://index.example", "DATABASE_URL": ""}
     stack = Stack(config, elsewhere)
     assert {service.name for service in stack.services} == GIVEN.keys() - {"kafka", "vectors"}
