@@ -1,8 +1,8 @@
 """HTTP → look after tenants → deeplens.images.maintenance"""
 
 from deeplens.bootstrap.admin_api import create_admin_app
-from deeplens.bootstrap.handlers import parts
+from deeplens.bootstrap.handlers import container
 from mangum import Mangum
 
 TEXT = ["text/", "application/json", "application/problem+json"]
-handler = Mangum(create_admin_app(parts()), lifespan="off", text_mime_types=TEXT)
+handler = Mangum(create_admin_app(container()), lifespan="off", text_mime_types=TEXT)

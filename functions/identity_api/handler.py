@@ -1,8 +1,8 @@
 """HTTP → sign in, tokens, keys"""
 
-from deeplens.bootstrap.handlers import parts
+from deeplens.bootstrap.handlers import container
 from deeplens.identity.app import create_identity_app
 from mangum import Mangum
 
 TEXT = ["text/", "application/json", "application/problem+json"]
-handler = Mangum(create_identity_app(parts()), lifespan="off", text_mime_types=TEXT)
+handler = Mangum(create_identity_app(container()), lifespan="off", text_mime_types=TEXT)

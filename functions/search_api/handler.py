@@ -1,8 +1,8 @@
 """HTTP → upload, look, search → deeplens.images.uploaded, deeplens.images.maintenance"""
 
-from deeplens.bootstrap.handlers import parts
+from deeplens.bootstrap.handlers import container
 from deeplens.bootstrap.search_api import create_app
 from mangum import Mangum
 
 TEXT = ["text/", "application/json", "application/problem+json"]
-handler = Mangum(create_app(parts()), lifespan="off", text_mime_types=TEXT)
+handler = Mangum(create_app(container()), lifespan="off", text_mime_types=TEXT)

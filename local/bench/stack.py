@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.tenants.model import Tenant
 
 from local.cli.screen import console
@@ -20,7 +20,7 @@ class Bench:
     """A running stack with a tenant and a client of its API."""
 
     stack: Stack
-    parts: Parts
+    parts: Container
     tenant: Tenant
     http: httpx.Client
 
@@ -36,7 +36,7 @@ def bench_stack() -> Iterator[Bench]:
         with console.status("starting a stack for the bench"):
             stack.start()
         try:
-            parts = stack.parts()
+            parts = stack.container()
             tenant = parts.provisioning.provision("tenant_bench", "Bench", "nfs")
             headers = {"X-API-Key": parts.api_keys.create(tenant.id, "bench")}
             with httpx.Client(base_url=f"{stack.api_url}/v1", headers=headers, timeout=60, trust_env=False) as http:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.events.topics import TOPICS
 from deeplens.failures.model import KeptLetter, LetterFilter, refusal
 from deeplens.images.keys import derived_keys
@@ -46,7 +46,7 @@ class Expected:
     broken: frozenset[str]
 
 
-def audit(parts: Parts, expected: Sequence[Expected], pending: Collection[str]) -> Audit:
+def audit(parts: Container, expected: Sequence[Expected], pending: Collection[str]) -> Audit:
     """Look at every tenant's rows, vectors, objects and dead letters; ``pending`` are images that have not ended."""
     found = Audit()
     for image_id in sorted(pending):
@@ -62,14 +62,14 @@ def audit(parts: Parts, expected: Sequence[Expected], pending: Collection[str]) 
     return found
 
 
-def rows_of(parts: Parts, tenant: Tenant) -> dict[str, ImageRecord]:
+def rows_of(parts: Container, tenant: Tenant) -> dict[str, ImageRecord]:
     rows: dict[str, ImageRecord] = {}
     while page := parts.images.after(tenant, max(rows, default=""), PAGE):
         rows.update((row.id, row) for row in page if isinstance(row, ImageRecord))
     return rows
 
 
-def points_of(parts: Parts, tenant: Tenant) -> Iterator[IndexedPoint]:
+def points_of(parts: Container, tenant: Tenant) -> Iterator[IndexedPoint]:
     start: str | None = None
     while True:
         page = parts.index.scroll(tenant, start, PAGE)
@@ -78,7 +78,7 @@ def points_of(parts: Parts, tenant: Tenant) -> Iterator[IndexedPoint]:
             return
 
 
-def letters_of(parts: Parts, tenant: Tenant) -> list[KeptLetter]:
+def letters_of(parts: Container, tenant: Tenant) -> list[KeptLetter]:
     letters: list[KeptLetter] = []
     while True:
         after = (letters[-1].entry.failed_at, letters[-1].entry.id) if letters else None
@@ -121,7 +121,7 @@ def _audit_vectors(
         found.violated("lost", image_id, "completed without a vector")
 
 
-def _audit_objects(found: Audit, parts: Parts, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
+def _audit_objects(found: Audit, parts: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
     store = parts.stores.for_tenant(tenant)
     originals = {store.key_of(row.storage_path) for row in rows.values()}
     derived = {key for row in rows.values() if row.step is Step.COMPLETED for key in derived_keys(row.id)}
@@ -147,7 +147,7 @@ def _audit_letters(found: Audit, expected: Expected, letters: Sequence[KeptLette
             found.violated("dead_letters", image_id, f"failed with {counted[image_id]} dead letters")
 
 
-def _audit_sweep(found: Audit, parts: Parts, tenant: Tenant) -> None:
+def _audit_sweep(found: Audit, parts: Container, tenant: Tenant) -> None:
     """What maintenance would find if it left nothing alone for being young."""
     now = parts.clock.now()
     run = MaintenanceRun("mnt_chaos", tenant.id, "sweep", True, now, now)
@@ -156,13 +156,13 @@ def _audit_sweep(found: Audit, parts: Parts, tenant: Tenant) -> None:
             found.violated("orphans", example["subject"], f"{example['kind']} {example.get('detail', '')}")
 
 
-def _audit_usage(found: Audit, parts: Parts, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
+def _audit_usage(found: Audit, parts: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
     completed = sum(row.step is Step.COMPLETED for row in rows.values())
     if (metered := metered_of(parts, tenant)) != completed:
         found.violated("wrong_ends", tenant.id, f"{completed} images are completed, {metered:.0f} are metered")
 
 
-def metered_of(parts: Parts, tenant: Tenant) -> float:
+def metered_of(parts: Container, tenant: Tenant) -> float:
     today = parts.clock.now().date()
     days = parts.usage.days(tenant.id, today - timedelta(days=1), today)
     return sum(day.quantity for day in days if day.metric == "images.completed")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.common.ids import keyed_image_id
 from deeplens.errors import DeepLensError
 from deeplens.images.model import Step
@@ -125,7 +125,7 @@ def run_chaos(options: Options) -> Outcome:
 def strike_and_check(stack: Stack, options: Options) -> Outcome:
     """Upload under strikes, let it settle, check."""
     assert stack.runner is not None
-    parts = stack.parts()
+    parts = stack.container()
     tenants = [provisioned(parts, number, options.storage) for number in range(TENANTS)]
     accounts = [Account(tenant.id, parts.api_keys.create(tenant.id, "chaos")) for tenant in tenants]
     url = f"{stack.api_url}/v1"
@@ -156,7 +156,7 @@ def strike_and_check(stack: Stack, options: Options) -> Outcome:
     return Outcome(figures, found.violations)
 
 
-def provisioned(parts: Parts, number: int, storage: str) -> Tenant:
+def provisioned(parts: Container, number: int, storage: str) -> Tenant:
     return parts.provisioning.provision(f"tenant_chaos_{number}", f"Chaos {number}", storage)
 
 
@@ -199,7 +199,7 @@ def expected_of(tenant: Tenant, load: Load, uploads: Uploads) -> Expected:
     )
 
 
-def settle(stack: Stack, parts: Parts, expected: Sequence[Expected], seconds: float, bars: Progress) -> bool:
+def settle(stack: Stack, parts: Container, expected: Sequence[Expected], seconds: float, bars: Progress) -> bool:
     """Wait until nothing moves any more, with the schedule running; False when it did not within ``seconds``."""
     assert stack.runner is not None
     task = bars.add_task("ended", total=sum(len(one.accepted) for one in expected))
@@ -219,7 +219,7 @@ def settle(stack: Stack, parts: Parts, expected: Sequence[Expected], seconds: fl
     return False
 
 
-def _ended(parts: Parts, expected: Sequence[Expected]) -> tuple[int, bool]:
+def _ended(parts: Container, expected: Sequence[Expected]) -> tuple[int, bool]:
     """Images that have ended, and whether nothing is pending and all of them are metered."""
     ended, completed, metered = 0, 0, 0.0
     for one in expected:
@@ -232,7 +232,7 @@ def _ended(parts: Parts, expected: Sequence[Expected]) -> tuple[int, bool]:
     )
 
 
-def pending_images(parts: Parts) -> list[str]:
+def pending_images(parts: Container) -> list[str]:
     """Those that were accepted and have not ended, of all tenants."""
     with parts.connections.platform() as connection:
         return [row["image_id"] for row in connection.execute("SELECT image_id FROM pending_images")]

@@ -2,22 +2,22 @@
 
 import os
 
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.settings import Settings
 
 from local.services import ServiceFailed
 from local.stack.config import LocalConfig
-from local.stack.stack import parts_for, running
+from local.stack.stack import container_for, running
 
 
-def current_parts() -> Parts:
+def current_container() -> Container:
     """The running local stack's parts; without one, those that the environment names (DATABASE_URL, …).
 
     Raises ``ServiceFailed`` when there is neither.
     """
     state = running(LocalConfig().state_dir)
     if state is not None:
-        return parts_for(state["environment"])
+        return container_for(state["environment"])
     if not os.environ.get("DATABASE_URL"):
         raise ServiceFailed("nothing is running: start with `deeplens up`, or set DATABASE_URL")
-    return Parts(Settings())
+    return Container(Settings())

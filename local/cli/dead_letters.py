@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.failures.model import KeptLetter, LetterFilter, LetterState
 from rich.table import Table
 
-from local.cli.container import current_parts
+from local.cli.container import current_container
 from local.cli.screen import console, fail
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: list, show, replay and discard what was given up.")
@@ -37,7 +37,7 @@ def list_letters(
     limit: Limit = 50,
 ) -> None:
     """List dead letters, newest first."""
-    letters, where = current_parts().dead_letters, chosen(None if every else "open", tenant, code, stage, hours)
+    letters, where = current_container().dead_letters, chosen(None if every else "open", tenant, code, stage, hours)
     if groups:
         table = Table("code", "stage", "count", "newest")
         for one in letters.groups(where, limit):
@@ -54,7 +54,9 @@ def show(letter_id: Annotated[str, typer.Argument(help="dlq_…")]) -> None:
     """Print one dead letter with its event, as JSON."""
     from deeplens.failures.routes import detail
 
-    typer.echo(json.dumps(detail(_one(current_parts(), letter_id)).model_dump(mode="json", by_alias=True), indent=2))
+    typer.echo(
+        json.dumps(detail(_one(current_container(), letter_id)).model_dump(mode="json", by_alias=True), indent=2)
+    )
 
 
 @app.command()
@@ -77,7 +79,7 @@ def replay(
 
     if not (ids or tenant or code or stage or hours):
         raise fail("name letters, or choose some with --tenant, --code, --stage or --hours")
-    parts = current_parts()
+    parts = current_container()
     where = LetterFilter(ids=tuple(ids)) if ids else chosen("open", tenant, code, stage, hours)
     found = parts.dead_letters.page(where, None, max(limit, len(ids or [])))
     verdicts = replay_of(parts)(found, force=force, dry_run=dry_run)
@@ -94,14 +96,14 @@ def discard(
     reason: Annotated[str, typer.Option(help="Why; kept with it.")],
 ) -> None:
     """Settle a dead letter without sending it again."""
-    parts = current_parts()
+    parts = current_container()
     letter = _one(parts, letter_id)
     if not parts.dead_letters.discard(letter_id, reason, datetime.now(UTC)):
         raise fail(f"{letter_id} was {letter.state} already")
     console.print("discarded")
 
 
-def _one(parts: Parts, letter_id: str) -> KeptLetter:
+def _one(parts: Container, letter_id: str) -> KeptLetter:
     found = parts.dead_letters.page(LetterFilter(ids=(letter_id,)), None, 1)
     if not found:
         raise fail(f"there is no dead letter {letter_id}")

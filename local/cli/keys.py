@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from deeplens.access.scopes import ADMIN, READ, WRITE
 
-from local.cli.container import current_parts
+from local.cli.container import current_container
 from local.cli.screen import console
 
 app = typer.Typer(no_args_is_help=True, help="Create and revoke API keys.")
@@ -20,7 +20,7 @@ def create_key(
     ] = None,
 ) -> None:
     """Create an API key; it is shown once."""
-    parts = current_parts()
+    parts = current_container()
     if tenant_id:
         parts.tenants.get(tenant_id)
     typer.echo(parts.api_keys.create(tenant_id or None, name, scope or ((READ, WRITE) if tenant_id else (ADMIN,))))
@@ -29,6 +29,6 @@ def create_key(
 @app.command()
 def revoke(prefix: Annotated[str, typer.Argument(help="The part between the first two underscores.")]) -> None:
     """Revoke an API key; it stops working within ten seconds."""
-    done = current_parts().api_keys.revoke(prefix)
+    done = current_container().api_keys.revoke(prefix)
     console.print("revoked" if done else "no such key")
     raise typer.Exit(0 if done else 1)

@@ -7,7 +7,7 @@ from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.start import StartMaintenance
 from rich.table import Table
 
-from local.cli.container import current_parts
+from local.cli.container import current_container
 from local.cli.screen import console, fail
 
 app = typer.Typer(no_args_is_help=True, help="Sweep a tenant for what contradicts, and show what was found.")
@@ -21,7 +21,7 @@ def start(
     dry_run: Annotated[bool, typer.Option(help="Only report.")] = False,
 ) -> None:
     """Start a run; it goes on in slices by itself. `deeplens maintenance show` follows it."""
-    parts = current_parts()
+    parts = current_container()
     begin = StartMaintenance(parts.maintenance_runs, parts.publisher, parts.sweep_grace, parts.clock)
     if type not in TYPES:
         raise fail(f"{type}: it is {' or '.join(TYPES)}")
@@ -32,7 +32,7 @@ def start(
 @app.command()
 def show(run_id: Annotated[str, typer.Argument(help="What `start` printed.")]) -> None:
     """A run's report."""
-    run = current_parts().maintenance_runs.find(run_id)
+    run = current_container().maintenance_runs.find(run_id)
     if run is None:
         raise fail(f"no run {run_id}")
     dry = ", dry run" * run.dry_run
@@ -52,7 +52,7 @@ def list_runs(
     limit: Annotated[int, typer.Option(min=1)] = 20,
 ) -> None:
     """Runs, newest first."""
-    for run in current_parts().maintenance_runs.of_tenant(tenant_id or None, limit):
+    for run in current_container().maintenance_runs.of_tenant(tenant_id or None, limit):
         found, repaired = (sum(counts.values()) for counts in (run.report.found, run.report.repaired))
         kind = run.type + " (dry)" * run.dry_run
         # Lines, not a table: an id that is cut is of no use.

@@ -4,14 +4,14 @@ import re
 from typing import Annotated
 
 import typer
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.embedding.built_in import BUILT_IN_MODEL
 from deeplens.embedding.model import ModelRef
 from deeplens.errors import StoreNotOwned
 from deeplens.provisioning.provision import behind, migrate_platform, migrate_tenants
 from rich.progress import Progress
 
-from local.cli.container import current_parts
+from local.cli.container import current_container
 from local.cli.screen import console, fail
 from local.stack.config import LocalConfig
 
@@ -28,7 +28,7 @@ def create(
 ) -> None:
     """Create a tenant: database, bucket, collection. Safe to run again after any failure."""
     chosen = tenant_id or f"tenant_{NOT_IN_ID.sub('_', name.lower())[:40].strip('_')}"
-    parts = current_parts()
+    parts = current_container()
     try:
         ref = served_model(parts, model) if model else BUILT_IN_MODEL
         tenant = parts.provisioning.provision(chosen, name, storage or LocalConfig().storage, ref)
@@ -37,7 +37,7 @@ def create(
     typer.echo(f"{tenant.id} is {tenant.status}; collection {tenant.collection}, store {tenant.storage_uri}")
 
 
-def served_model(parts: Parts, named: str) -> ModelRef:
+def served_model(parts: Container, named: str) -> ModelRef:
     """A model by ``NAME:VERSION``, as its endpoint describes it. Raises ``ModelNotFound``, ``ValueError``."""
     name, _, version = named.partition(":")
     if not version:
@@ -54,7 +54,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring every database to the newest schema, and tenants' roles to the present key; repeat it to resume."""
-    parts = current_parts()
+    parts = current_container()
     migrate_platform(parts.connections.platform_url)
     waiting = list(behind(parts.connections, every=every))
     with Progress(console=console) as progress:
@@ -82,7 +82,7 @@ def adopt(
     if not yes:
         typer.confirm(question, abort=True)
     try:
-        tenant = current_parts().provisioning.adopt_store(tenant_id, replacing)
+        tenant = current_container().provisioning.adopt_store(tenant_id, replacing)
     except StoreNotOwned as error:
         known = f"; it carries the mark {error.found}, which --replacing would replace" if error.found else ""
         raise fail(f"{error}{known}") from None

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from local.cli.container import current_parts
+from local.cli.container import current_container
 from local.cli.screen import console
 
 app = typer.Typer(no_args_is_help=True, help="Create the topics of the registry.")
@@ -18,5 +18,5 @@ def apply(
     """Create the topics that are missing."""
     from deeplens.kafka.topics_admin import create_topics
 
-    created = create_topics(current_parts().settings, partitions=partitions, production=production)
+    created = create_topics(current_container().settings, partitions=partitions, production=production)
     console.print(f"created {len(created)} topics {' '.join(created)}")

@@ -18,7 +18,7 @@ from local.demo.photos import Photo, folder_photos, scikit_image_photos
 from local.demo.variants import VARIANTS, variants_of
 from local.services import ServiceFailed
 from local.stack.config import LocalConfig
-from local.stack.stack import parts_for
+from local.stack.stack import container_for
 
 TENANT, TENANT_NAME = "tenant_demo", "Demo"
 VARIED_PHOTOS = 30
@@ -109,7 +109,7 @@ def run_demo(state: Mapping[str, Any], config: LocalConfig, folder: Path | None,
 
 
 def _provision(environment: Mapping[str, str], config: LocalConfig) -> str:
-    parts = parts_for(environment)
+    parts = container_for(environment)
     parts.provisioning.provision(TENANT, TENANT_NAME, config.storage)
     return parts.api_keys.create(TENANT, "demo")
 

@@ -2,7 +2,7 @@
 
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import API_SCOPES, SCOPES
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.identity.client import Client
 from deeplens.identity.development import CLIENT, EMAIL, PASSWORD, SECRET, SWAGGER
 from deeplens.identity.model import User
@@ -10,7 +10,7 @@ from deeplens.identity.model import User
 USER_ID = "usr_development"
 
 
-def seed(parts: Parts, *origins: str) -> None:
+def seed(parts: Container, *origins: str) -> None:
     """Put them into the database; safe to repeat.
 
     Parameters

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.kafka.topics_admin import create_topics
 from deeplens.provisioning.provision import migrate_platform, migrate_tenants
 from deeplens.settings import Settings
@@ -142,9 +142,9 @@ class Stack:
             "DEEPLENS_FAULTS": self.config.faults,
         }
 
-    def parts(self) -> Parts:
+    def parts(self) -> Container:
         """The adapters, pointed at this stack; for the CLI, the demo and tests."""
-        return parts_for(self.environment)
+        return container_for(self.environment)
 
     def start(self, progress: Progress = quiet) -> None:
         """Start all, or raise ``ServiceFailed`` with everything stopped again."""
@@ -171,7 +171,7 @@ class Stack:
         return next(service for service in self.services if service.name == name)
 
     def status(self) -> dict[str, Any]:
-        """Parts and functions as they are now; what the status screen shows."""
+        """Container and functions as they are now; what the status screen shows."""
         parts = [
             {"part": service.name, "alive": service.alive(), "at": next(iter(service.environment.values()))}
             for service in self.services
@@ -230,8 +230,8 @@ class Stack:
         create_topics(settings)
         progress("database", "migrating")
         migrate_platform(settings.database_url)
-        seed(self.parts(), self.identity_url)
-        behind = [m for m in migrate_tenants(self.parts().connections, lambda _: None) if m.error]
+        seed(self.container(), self.identity_url)
+        behind = [m for m in migrate_tenants(self.container().connections, lambda _: None) if m.error]
         if behind:
             raise ServiceFailed(f"{len(behind)} tenant databases were not migrated, e.g. {behind[0]}; start again.")
         self.runner = Runner(
@@ -279,9 +279,9 @@ def settings_for(environment: Mapping[str, str]) -> Settings:
     return Settings(**values)  # type: ignore[arg-type]
 
 
-def parts_for(environment: Mapping[str, str]) -> Parts:
+def container_for(environment: Mapping[str, str]) -> Container:
     """Adapters for a stack's environment, which need not be this process's own."""
-    return Parts(settings_for(environment))
+    return Container(settings_for(environment))
 
 
 def running(state_dir: Path) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.tenants.model import Tenant
 from PIL import Image
 
@@ -51,7 +51,7 @@ class TenantClient:
 
     http: httpx.Client
     tenant: Tenant
-    parts: Parts
+    parts: Container
 
     def upload(self, body: bytes, name: str = "photo.jpg", **form: Any) -> str:
         answer = self.http.post("/images", files={"file": (name, body)}, data=form)
@@ -148,11 +148,11 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="session")
-def parts(stack: Stack) -> Parts:
-    return stack.parts()
+def parts(stack: Stack) -> Container:
+    return stack.container()
 
 
-def new_client(stack: Stack, parts: Parts, tenant_id: str, storage: str) -> TenantClient:
+def new_client(stack: Stack, parts: Container, tenant_id: str, storage: str) -> TenantClient:
     tenant = parts.provisioning.provision(tenant_id, tenant_id, storage)
     key = parts.api_keys.create(tenant_id, "tests")
     http = httpx.Client(base_url=f"{stack.api_url}/v1", headers={"X-API-Key": key}, timeout=60, trust_env=False)
@@ -160,11 +160,11 @@ def new_client(stack: Stack, parts: Parts, tenant_id: str, storage: str) -> Tena
 
 
 @pytest.fixture(scope="session", params=["nfs", "s3"])
-def client(request: pytest.FixtureRequest, stack: Stack, parts: Parts) -> TenantClient:
+def client(request: pytest.FixtureRequest, stack: Stack, parts: Container) -> TenantClient:
     """A tenant with its objects in a directory, and one with them in S3 on LocalStack."""
     return new_client(stack, parts, f"tenant_first_{request.param}", request.param)
 
 
 @pytest.fixture(scope="session")
-def other(stack: Stack, parts: Parts) -> TenantClient:
+def other(stack: Stack, parts: Container) -> TenantClient:
     return new_client(stack, parts, "tenant_other", "nfs")

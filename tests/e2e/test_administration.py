@@ -7,7 +7,7 @@ import httpx
 import psycopg
 import pytest
 from deeplens.access.scopes import ADMIN, API_SCOPES
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.database.connections import connect
 from deeplens.errors import StoreNotOwned
 from deeplens.provisioning.lifecycle import BUDGET_SECONDS, TenantLifecycle
@@ -21,7 +21,7 @@ EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}
 
 
 @pytest.fixture(scope="module")
-def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
     headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
     with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as client:
         yield client
@@ -33,20 +33,20 @@ def created(admin: httpx.Client, tenant_id: str, **more: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def client_of(stack: Stack, parts: Parts, admin: httpx.Client, tenant_id: str) -> TenantClient:
+def client_of(stack: Stack, parts: Container, admin: httpx.Client, tenant_id: str) -> TenantClient:
     key = admin.post(f"/tenants/{tenant_id}/keys", json={"name": "tests"}).json()["key"]
     http = httpx.Client(base_url=f"{stack.api_url}/v1", headers={"X-API-Key": key}, timeout=60, trust_env=False)
     return TenantClient(http, parts.tenants.get(tenant_id, fresh=True), parts)
 
 
-def make_older(parts: Parts, tenant_id: str) -> None:
+def make_older(parts: Container, tenant_id: str) -> None:
     with parts.connections.platform() as connection:
         connection.execute(
             "UPDATE tenants SET status_since = status_since - interval '1 minute' WHERE id = %s", [tenant_id]
         )
 
 
-def databases(parts: Parts) -> set[str]:
+def databases(parts: Container) -> set[str]:
     with connect(parts.connections.platform_url) as connection:
         return {row["datname"] for row in connection.execute("SELECT datname FROM pg_database").fetchall()}
 
@@ -56,7 +56,7 @@ def collections(tenant: Tenant) -> set[str]:
     return {one["name"] for one in found}
 
 
-def test_a_created_tenant_works_at_once(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+def test_a_created_tenant_works_at_once(stack: Stack, parts: Container, admin: httpx.Client) -> None:
     made = created(admin, "tenant_new", settings={"colour": "green"})
 
     assert (made["status"], made["settings"]) == ("active", {"colour": "green"})
@@ -72,7 +72,7 @@ def test_a_created_tenant_works_at_once(stack: Stack, parts: Parts, admin: httpx
     assert (renamed["name"], renamed["settings"]) == ("Renamed", {"colour": "green"})
 
 
-def half_made(parts: Parts, tenant_id: str) -> None:
+def half_made(parts: Container, tenant_id: str) -> None:
     """What a crash right after the first step leaves."""
     with parts.connections.platform() as connection:
         connection.execute(
@@ -82,7 +82,7 @@ def half_made(parts: Parts, tenant_id: str) -> None:
         )
 
 
-def test_a_creation_that_stopped_half_way_is_finished_by_a_repeat(parts: Parts, admin: httpx.Client) -> None:
+def test_a_creation_that_stopped_half_way_is_finished_by_a_repeat(parts: Container, admin: httpx.Client) -> None:
     half_made(parts, "tenant_half")
     assert admin.get("/tenants/tenant_half").json()["status"] == "provisioning"
 
@@ -90,7 +90,7 @@ def test_a_creation_that_stopped_half_way_is_finished_by_a_repeat(parts: Parts, 
 
 
 def test_a_creation_that_stopped_half_way_is_finished_by_the_clock(
-    stack: Stack, parts: Parts, admin: httpx.Client
+    stack: Stack, parts: Container, admin: httpx.Client
 ) -> None:
     half_made(parts, "tenant_half_two")
     make_older(parts, "tenant_half_two")
@@ -102,7 +102,7 @@ def test_a_creation_that_stopped_half_way_is_finished_by_the_clock(
 
 
 def test_a_deleted_tenant_is_gone_everywhere_and_leaves_a_receipt(
-    stack: Stack, parts: Parts, admin: httpx.Client
+    stack: Stack, parts: Container, admin: httpx.Client
 ) -> None:
     created(admin, "tenant_gone")
     client = client_of(stack, parts, admin, "tenant_gone")
@@ -137,7 +137,7 @@ def test_a_deleted_tenant_is_gone_everywhere_and_leaves_a_receipt(
     assert admin.delete("/tenants/tenant_gone").json()["status"] == "deleted"
 
 
-def test_a_deletion_goes_on_where_it_ran_out_of_time(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+def test_a_deletion_goes_on_where_it_ran_out_of_time(stack: Stack, parts: Container, admin: httpx.Client) -> None:
     """``on_schedule`` has less than a minute; a bucket may have millions of objects."""
     created(admin, "tenant_large")
     client = client_of(stack, parts, admin, "tenant_large")
@@ -158,7 +158,7 @@ def test_a_deletion_goes_on_where_it_ran_out_of_time(stack: Stack, parts: Parts,
 
 
 def test_a_tenant_whose_bucket_may_be_anothers_is_not_deleted_from_it(
-    stack: Stack, parts: Parts, admin: httpx.Client
+    stack: Stack, parts: Container, admin: httpx.Client
 ) -> None:
     created(admin, "tenant_shared")
     store = parts.stores.for_tenant(client_of(stack, parts, admin, "tenant_shared").tenant)
@@ -188,7 +188,7 @@ def test_a_tenant_does_not_get_a_bucket_that_is_there_already(stack: Stack, admi
     assert created(admin, "tenant_squatted")["status"] == "active"
 
 
-def test_a_key_is_rotated_without_downtime(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+def test_a_key_is_rotated_without_downtime(stack: Stack, parts: Container, admin: httpx.Client) -> None:
     created(admin, "tenant_keys")
     old = admin.post("/tenants/tenant_keys/keys", json={"name": "importer", "scopes": ["deeplens.api.read"]}).json()
     new = admin.post(f"/tenants/tenant_keys/keys/{old['prefix']}/rotate", json={"overlapHours": 1}).json()
@@ -205,7 +205,9 @@ def test_a_key_is_rotated_without_downtime(stack: Stack, parts: Parts, admin: ht
     assert status(new["key"]) == 200
 
 
-def test_a_tenants_administrator_gives_no_more_than_they_have(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+def test_a_tenants_administrator_gives_no_more_than_they_have(
+    stack: Stack, parts: Container, admin: httpx.Client
+) -> None:
     created(admin, "tenant_own")
     key = parts.api_keys.create("tenant_own", "admin only", (ADMIN,))
     base = f"{stack.api_url}/v1/admin/tenants/tenant_own"
@@ -219,7 +221,7 @@ def test_a_tenants_administrator_gives_no_more_than_they_have(stack: Stack, part
         assert own.post("/clients", json=app).status_code == 403
 
 
-def test_only_an_operator_waives_consent(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+def test_only_an_operator_waives_consent(stack: Stack, parts: Container, admin: httpx.Client) -> None:
     created(admin, "tenant_waiver")
     key = parts.api_keys.create("tenant_waiver", "administrator", tuple(API_SCOPES))
     app = {
@@ -260,7 +262,7 @@ def test_a_client_that_could_not_work_safely_is_refused(admin: httpx.Client, cha
     assert (answer.status_code, answer.json()["type"]) == (422, f"/problems/{code}")
 
 
-def test_every_write_is_in_the_audit_log_and_stays_there(parts: Parts, admin: httpx.Client) -> None:
+def test_every_write_is_in_the_audit_log_and_stays_there(parts: Container, admin: httpx.Client) -> None:
     created(admin, "tenant_watched")
     person = {"email": "watched@example.com", "name": "W", "roles": ["viewer"], "password": "a secret word"}
     user = admin.post("/tenants/tenant_watched/users", json=person).json()

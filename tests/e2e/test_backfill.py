@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 from deeplens.access.scopes import ADMIN
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.database.connections import connect
 from deeplens.database.credentials import database_url
 from PIL import Image
@@ -30,7 +30,7 @@ def tiny(number: int) -> bytes:
     return out.getvalue()
 
 
-def let_time_pass(parts: Parts) -> None:
+def let_time_pass(parts: Container) -> None:
     """What a killed process took with it is due: the schedule sends it again within a minute."""
     with parts.connections.platform() as connection:
         past = "now() - interval '1 second'"
@@ -61,7 +61,7 @@ def prepared(folder: Path) -> None:
         path.write_bytes(tiny(number))
 
 
-def test_a_backfill_that_is_killed_loses_and_doubles_nothing(stack: Stack, parts: Parts) -> None:
+def test_a_backfill_that_is_killed_loses_and_doubles_nothing(stack: Stack, parts: Container) -> None:
     client = new_client(stack, parts, TENANT, "nfs")
     prepared(stack.state_dir / "tenants" / TENANT / "archive")
     headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}

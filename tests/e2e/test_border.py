@@ -11,7 +11,7 @@ import jwt
 import pytest
 from deeplens.access.api_keys import digest, new_key
 from deeplens.access.scopes import ADMIN, READ, WRITE
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 
 from local.stack.stack import Stack
 from tests.e2e.conftest import eventually, new_client, picture
@@ -72,7 +72,7 @@ class Victim:
 
 
 @pytest.fixture(scope="module")
-def victim(stack: Stack, parts: Parts) -> Victim:
+def victim(stack: Stack, parts: Container) -> Victim:
     new_client(stack, parts, THIEF, "nfs")
     client = new_client(stack, parts, VICTIM, "nfs")
     image_id, other_id = (client.completed(picture(7731), name=f"{MARK}.jpg", tags=MARK) for _ in range(2))
@@ -135,7 +135,7 @@ def routes_of(document: dict[str, Any]) -> Iterator[Route]:
                 yield Route(method.upper(), path, operation, schemas)
 
 
-def operator(stack: Stack, parts: Parts) -> httpx.Client:
+def operator(stack: Stack, parts: Container) -> httpx.Client:
     return with_key(stack, parts.api_keys.create(None, "operator", (ADMIN,)))
 
 
@@ -148,7 +148,7 @@ def with_token(stack: Stack, token: str) -> httpx.Client:
     return httpx.Client(base_url=stack.api_url, headers=headers, timeout=60, trust_env=False)
 
 
-def token(stack: Stack, parts: Parts, tenant_id: str | None, *scopes: str, **claims: Any) -> str:
+def token(stack: Stack, parts: Container, tenant_id: str | None, *scopes: str, **claims: Any) -> str:
     """A token that the stack's own key has signed."""
     now = datetime.now(UTC)
     kid, private = parts.signing_keys.signer()
@@ -159,7 +159,7 @@ def token(stack: Stack, parts: Parts, tenant_id: str | None, *scopes: str, **cla
     return jwt.encode(body, private, "RS256", {"kid": kid, "typ": "at+jwt"})
 
 
-def expired_key(parts: Parts, tenant_id: str) -> str:
+def expired_key(parts: Container, tenant_id: str) -> str:
     key = new_key()
     with parts.connections.platform() as connection:
         connection.execute(
@@ -188,7 +188,7 @@ def test_every_document_is_covered(routes: list[Route]) -> None:
 
 
 def test_without_good_credentials_nothing_is_answered(
-    stack: Stack, parts: Parts, routes: list[Route], victim: Victim
+    stack: Stack, parts: Container, routes: list[Route], victim: Victim
 ) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)
     every = (READ, WRITE, ADMIN, "openid")
@@ -209,7 +209,7 @@ def test_without_good_credentials_nothing_is_answered(
                 assert "www-authenticate" in answer.headers
 
 
-def test_a_scope_too_little_is_refused(stack: Stack, parts: Parts, routes: list[Route], victim: Victim) -> None:
+def test_a_scope_too_little_is_refused(stack: Stack, parts: Container, routes: list[Route], victim: Victim) -> None:
     reader = with_token(stack, token(stack, parts, VICTIM, READ))
     searcher = with_key(stack, parts.api_keys.create(VICTIM, "admin only", (ADMIN,)))
     editor = with_key(stack, parts.api_keys.create(VICTIM, "editor", (READ, WRITE)))
@@ -227,7 +227,7 @@ def test_a_scope_too_little_is_refused(stack: Stack, parts: Parts, routes: list[
 
 
 def test_another_tenants_everything_does_not_exist(
-    stack: Stack, parts: Parts, routes: list[Route], victim: Victim
+    stack: Stack, parts: Container, routes: list[Route], victim: Victim
 ) -> None:
     before = parts.stores.for_tenant(parts.tenants.get(VICTIM, fresh=True))
     stored = [entry.key for entry in before.list()]
@@ -258,7 +258,9 @@ def test_another_tenants_everything_does_not_exist(
     assert [entry.key for entry in before.list()] == stored
 
 
-def test_own_id_of_another_owner_leads_nowhere(stack: Stack, parts: Parts, routes: list[Route], victim: Victim) -> None:
+def test_own_id_of_another_owner_leads_nowhere(
+    stack: Stack, parts: Container, routes: list[Route], victim: Victim
+) -> None:
     """The thief's own tenant in the path, the victim's user, key or client behind it."""
     mixed = Victim({**victim.ids, "tenant_id": THIEF})
     with with_key(stack, parts.api_keys.create(THIEF, "thief", (READ, WRITE, ADMIN))) as client:
@@ -268,7 +270,7 @@ def test_own_id_of_another_owner_leads_nowhere(stack: Stack, parts: Parts, route
         assert len(tried) >= 8
 
 
-def test_a_suspended_tenant_gets_nothing(stack: Stack, parts: Parts, routes: list[Route], victim: Victim) -> None:
+def test_a_suspended_tenant_gets_nothing(stack: Stack, parts: Container, routes: list[Route], victim: Victim) -> None:
     new_client(stack, parts, ASLEEP, "nfs")
     with operator(stack, parts) as http:
         assert http.post(f"/v1/admin/tenants/{ASLEEP}/suspend").json()["status"] == "suspended"
@@ -285,7 +287,7 @@ def test_a_suspended_tenant_gets_nothing(stack: Stack, parts: Parts, routes: lis
                     assert_refused(ask(client, route, asleep), route, {403})
 
 
-def test_both_kinds_of_credentials_at_once_are_ambiguous(stack: Stack, parts: Parts, victim: Victim) -> None:
+def test_both_kinds_of_credentials_at_once_are_ambiguous(stack: Stack, parts: Container, victim: Victim) -> None:
     headers = {"Authorization": f"Bearer {token(stack, parts, victim.ids['tenant_id'], READ)}"}
     with with_key(stack, parts.api_keys.create(THIEF, "thief", (READ,))) as client:
         answer = client.get("/v1/images", headers=headers)

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import httpx
 import pytest
-from deeplens.bootstrap.faults import FaultyParts
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
+from deeplens.bootstrap.faults import FaultyContainer
 from deeplens.images.keys import derived_keys, original_key
 from deeplens.images.model import ImageRecord, Step
 from deeplens.maintenance.model import MaintenanceRun
@@ -35,7 +35,7 @@ def chaos() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def uploader(chaos: Stack) -> TenantClient:
-    parts = chaos.parts()
+    parts = chaos.container()
     tenant = parts.provisioning.provision("tenant_stopping", "Stopping", "nfs")
     headers = {"X-API-Key": parts.api_keys.create(tenant.id, "tests")}
     http = httpx.Client(base_url=f"{chaos.api_url}/v1", headers=headers, timeout=60, trust_env=False)
@@ -68,7 +68,7 @@ def stopped_upload(own: Settings, uploader: TenantClient, point: str, seed: int)
     )
     # The clients of the run before still count as company, which makes a tenant's window too small for all of these.
     alone = own.model_copy(update={"tenant_window_shared": own.tenant_window})
-    parts: Parts = FaultyParts(alone, lambda passed: passed == point, die)
+    parts: Container = FaultyContainer(alone, lambda passed: passed == point, die)
     with pytest.raises(Died):
         parts.build(AcceptUpload)(uploader.tenant, upload, UNLIMITED)
     return image_id

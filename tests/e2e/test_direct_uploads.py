@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.tenants.limits import ResourceLimits
 from PIL import Image
 
@@ -208,7 +208,7 @@ def test_another_tenant_neither_sees_nor_touches_an_upload(client: TenantClient,
 
 
 @pytest.mark.parametrize("storage", ["nfs", "s3"])
-def test_the_tenants_limits_hold(stack: Stack, parts: Parts, storage: str) -> None:
+def test_the_tenants_limits_hold(stack: Stack, parts: Container, storage: str) -> None:
     limited = new_client(stack, parts, f"tenant_limited_{storage}", storage)
     # Before any function knows the tenant: they remember its row for ten seconds.
     parts.tenant_records.set_limits(limited.tenant.id, ResourceLimits(max_images=2, max_file_bytes=5000))

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from deeplens.access.scopes import ADMIN
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.images.model import Tombstone
 from PIL import Image, ImageOps
 
@@ -16,14 +16,14 @@ from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
 
 @pytest.fixture(scope="module")
-def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
     headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
     with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def make(stack: Stack, parts: Parts, admin: httpx.Client) -> Callable[..., TenantClient]:
+def make(stack: Stack, parts: Container, admin: httpx.Client) -> Callable[..., TenantClient]:
     """New tenants; no function remembers them from before their policy was set."""
 
     def made(name: str, **policy: Any) -> TenantClient:
@@ -220,7 +220,9 @@ def test_no_tenant_sees_or_touches_anothers_duplicates(
     assert own == set(theirs)
 
 
-def test_a_webhook_is_told_once_per_pair(make: Callable[..., TenantClient], admin: httpx.Client, parts: Parts) -> None:
+def test_a_webhook_is_told_once_per_pair(
+    make: Callable[..., TenantClient], admin: httpx.Client, parts: Container
+) -> None:
     client = make("told")
     hooks = f"/tenants/{client.tenant.id}/webhooks"
     made = admin.post(hooks, json={"url": "http://127.0.0.1:9/nobody", "events": ["duplicates.found"]})

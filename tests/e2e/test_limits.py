@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.tenants.limits import ResourceLimits
 
 from local.stack.stack import Stack
@@ -10,7 +10,7 @@ from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
 
 @pytest.fixture
-def limited(stack: Stack, parts: Parts) -> TenantClient:
+def limited(stack: Stack, parts: Container) -> TenantClient:
     """Two images at most; set before anybody has read the tenant."""
     client = new_client(stack, parts, "tenant_limited", "nfs")
     parts.tenant_records.set_limits("tenant_limited", ResourceLimits(max_images=2))
@@ -43,7 +43,7 @@ def test_a_full_quota_refuses_until_an_image_is_deleted(limited: TenantClient, o
     assert used["daily"]["api.requests"][-1]["quantity"] >= 4
 
 
-def test_a_rate_is_one_tenants_own(stack: Stack, parts: Parts, other: TenantClient) -> None:
+def test_a_rate_is_one_tenants_own(stack: Stack, parts: Container, other: TenantClient) -> None:
     hasty = new_client(stack, parts, "tenant_hasty", "nfs")
     parts.tenant_records.set_limits("tenant_hasty", ResourceLimits(requests_per_minute=3))
 

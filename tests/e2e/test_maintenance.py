@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from deeplens.access.scopes import ADMIN
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.database.connections import connect
 from deeplens.database.credentials import database_url
 from deeplens.images.keys import processed_key
@@ -20,14 +20,14 @@ TENANT = "tenant_damaged"
 
 
 @pytest.fixture(scope="module")
-def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
     headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
     with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def damaged(stack: Stack, parts: Parts) -> TenantClient:
+def damaged(stack: Stack, parts: Container) -> TenantClient:
     return new_client(stack, parts, TENANT, "nfs")
 
 
@@ -38,7 +38,7 @@ def swept(admin: httpx.Client, *, dry_run: bool = False) -> dict[str, Any]:
     return eventually(lambda: admin.get(f"/maintenance/{run_id}").json(), lambda run: run["state"] == "ended")
 
 
-def make_older(parts: Parts, damaged: TenantClient) -> None:
+def make_older(parts: Container, damaged: TenantClient) -> None:
     """Three days pass for rows and files."""
     with connect(database_url(parts.connections.platform_url, f"deeplens_{TENANT}")) as connection:
         connection.execute("UPDATE images SET updated_at = updated_at - interval '3 days'")
@@ -48,7 +48,7 @@ def make_older(parts: Parts, damaged: TenantClient) -> None:
         os.utime(file, (then, then))
 
 
-def test_a_sweep_repairs_a_damaged_tenant(parts: Parts, admin: httpx.Client, damaged: TenantClient) -> None:
+def test_a_sweep_repairs_a_damaged_tenant(parts: Container, admin: httpx.Client, damaged: TenantClient) -> None:
     sound, unseen, thin, lost = (damaged.completed(picture(n)) for n in range(900, 904))
     store = parts.stores.for_tenant(damaged.tenant)
     store.put("images/img_orphan.jpg", picture(1), "image/jpeg")

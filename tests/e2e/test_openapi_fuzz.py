@@ -4,7 +4,7 @@ import httpx
 import pytest
 import schemathesis
 from deeplens.access.scopes import ADMIN, READ, WRITE
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -28,7 +28,7 @@ LEFT_OUT = {
 
 
 @pytest.fixture(scope="module")
-def keys(stack: Stack, parts: Parts) -> dict[str, str]:
+def keys(stack: Stack, parts: Container) -> dict[str, str]:
     client = new_client(stack, parts, "tenant_fuzz", "nfs")
     return {
         "image": client.completed(picture(8200)),

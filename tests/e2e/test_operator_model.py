@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.storage.ports import ObjectStore
 
 from local.cli.tenants import served_model
@@ -15,7 +15,7 @@ from tests.unit.local.models.test_cli import SmallClip, small_clip  # noqa: F401
 
 
 @pytest.fixture
-def tenant(stack: Stack, parts: Parts) -> TenantClient:
+def tenant(stack: Stack, parts: Container) -> TenantClient:
     return new_client(stack, parts, "tenant_words", "nfs")
 
 
@@ -34,7 +34,7 @@ def new_bucket(client: TenantClient) -> ObjectStore:
 
 def test_a_model_from_a_bucket_is_added_rolled_out_and_searched_by_words(
     stack: Stack,
-    parts: Parts,
+    parts: Container,
     tenant: TenantClient,
     small_clip: SmallClip,  # noqa: F811
 ) -> None:

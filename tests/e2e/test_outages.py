@@ -1,4 +1,4 @@
-"""Parts that are away for a while as people upload: what is accepted completes, and nothing is given up."""
+"""Container that are away for a while as people upload: what is accepted completes, and nothing is given up."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import httpx
 import psutil
 import pytest
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 
 from local.services.process import ChildService
 from local.stack.stack import Stack
@@ -76,7 +76,7 @@ class Uploading(threading.Thread):
 
 
 @pytest.fixture(scope="module")
-def patient(stack: Stack, parts: Parts) -> TenantClient:
+def patient(stack: Stack, parts: Container) -> TenantClient:
     return new_client(stack, parts, "tenant_patient", "s3")
 
 

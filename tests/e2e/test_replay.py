@@ -45,7 +45,7 @@ def endpoint() -> Iterator[Endpoint]:
 @pytest.fixture(scope="module", params=["nfs", "s3"])
 def worked(request: pytest.FixtureRequest, own_stack: Stack, endpoint: Endpoint) -> TenantClient:
     """A tenant whose images completed, failed, were retried, and were deleted, early and late."""
-    parts = own_stack.parts()
+    parts = own_stack.container()
     client = new_client(own_stack, parts, f"tenant_replayed_{request.param}", request.param)
     events = ("image.completed", "image.failed")
     parts.webhooks.save(Webhook(f"whk_{request.param}", client.tenant.id, endpoint.url, events, parts.clock.now()))

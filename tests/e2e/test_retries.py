@@ -8,7 +8,7 @@ import httpx
 import pytest
 from deeplens.access.scopes import ADMIN
 from deeplens.aws.clients import client
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import NewImage
@@ -20,7 +20,7 @@ EVERY_MINUTE = {"time": "2026-11-20T10:30:00Z"}
 
 
 @pytest.fixture(scope="module")
-def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
     headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
     with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as http:
         yield http

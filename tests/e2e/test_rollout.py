@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.embedding.model import ModelRef
 
 from local.runner.schedule_source import schedule_event
@@ -22,13 +22,13 @@ CRASHING = ("on_image_maintenance", "on_extraction_requested", "on_indexing_requ
 
 
 @pytest.fixture
-def tenant(stack: Stack, parts: Parts) -> TenantClient:
+def tenant(stack: Stack, parts: Container) -> TenantClient:
     parts.provisioning.provision("tenant_changing", "Changing", "nfs", OLD)
     return new_client(stack, parts, "tenant_changing", "nfs")
 
 
 @pytest.fixture
-def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
     key = parts.api_keys.create(None, "tests", ("deeplens.api.admin",))
     base = f"{stack.api_url}/v1/admin/tenants/tenant_changing"
     with httpx.Client(base_url=base, headers={"X-API-Key": key}, timeout=60, trust_env=False) as client:

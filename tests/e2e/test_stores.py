@@ -11,7 +11,7 @@ import httpx
 import pytest
 from azure.storage.blob import ContainerClient
 from deeplens.access.scopes import ADMIN
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 
 from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
@@ -22,7 +22,7 @@ SECRET = "sunflower7731sunflower7731"
 
 
 @pytest.fixture(scope="module")
-def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
     headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
     with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as client:
         yield client
@@ -98,7 +98,7 @@ def write_file(folder: Path, key: str, body: bytes) -> None:
 
 @pytest.fixture(params=["s3", "nfs", "azure"])
 def owned(
-    request: pytest.FixtureRequest, stack: Stack, parts: Parts, admin: httpx.Client, tmp_path: Path
+    request: pytest.FixtureRequest, stack: Stack, parts: Container, admin: httpx.Client, tmp_path: Path
 ) -> Iterator[Owned]:
     client = new_client(stack, parts, f"tenant_owner_{request.param}", "nfs")
     tenant_id = client.tenant.id
@@ -180,7 +180,7 @@ def told(owned: Owned, name: str) -> str:
     return f"{owned.store['prefix']}a+b/{name}"
 
 
-def test_a_bucket_of_another_account_notifies_the_queue(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+def test_a_bucket_of_another_account_notifies_the_queue(stack: Stack, parts: Container, admin: httpx.Client) -> None:
     client = new_client(stack, parts, "tenant_notified", "nfs")
     s3 = s3_of(stack)
     s3.create_bucket(Bucket="acme-live")
@@ -204,7 +204,7 @@ def test_a_bucket_of_another_account_notifies_the_queue(stack: Stack, parts: Par
 
 
 def test_everything_of_a_managed_tenant_stands_in_its_own_store(
-    stack: Stack, parts: Parts, admin: httpx.Client
+    stack: Stack, parts: Container, admin: httpx.Client
 ) -> None:
     client = new_client(stack, parts, "tenant_managed", "nfs")
     s3 = s3_of(stack)
@@ -223,7 +223,7 @@ def test_everything_of_a_managed_tenant_stands_in_its_own_store(
     assert client.search(picture(7300))
 
 
-def test_credentials_are_rotated_and_never_seen(stack: Stack, parts: Parts, admin: httpx.Client) -> None:
+def test_credentials_are_rotated_and_never_seen(stack: Stack, parts: Container, admin: httpx.Client) -> None:
     client = new_client(stack, parts, "tenant_rotated", "nfs")
     s3_of(stack).create_bucket(Bucket="acme-turning")
     keys = {"accessKeyId": "test", "secretAccessKey": SECRET}

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 
 from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
@@ -22,7 +22,7 @@ FILES = 60
 
 
 @pytest.fixture(scope="module")
-def importer(stack: Stack, parts: Parts) -> TenantClient:
+def importer(stack: Stack, parts: Container) -> TenantClient:
     return new_client(stack, parts, "tenant_importer", "nfs")
 
 

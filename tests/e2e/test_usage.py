@@ -11,7 +11,7 @@ import httpx
 import pytest
 from confluent_kafka import Consumer, Message, Producer
 from deeplens.access.scopes import ADMIN
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.events.topics import TENANT_USAGE
 from deeplens.tenants.limits import ResourceLimits
 
@@ -24,14 +24,14 @@ TENANT = "tenant_metered"
 
 
 @pytest.fixture(scope="module")
-def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
     headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
     with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def metered(stack: Stack, parts: Parts) -> TenantClient:
+def metered(stack: Stack, parts: Container) -> TenantClient:
     return new_client(stack, parts, TENANT, "nfs")
 
 
@@ -135,7 +135,7 @@ def test_what_was_done_is_metered_once_and_a_replay_changes_no_total(
 
 def test_an_exhausted_budget_pauses_uploads_and_tells_of_it(
     stack: Stack,
-    parts: Parts,
+    parts: Container,
     admin: httpx.Client,
     endpoint: Endpoint,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from deeplens.access.scopes import ADMIN
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.events.videos import VideoUploaded
 from deeplens.videos.accept import AcceptVideo
@@ -122,7 +122,7 @@ def test_a_video_deleted_in_mid_work_stays_deleted(client: TenantClient) -> None
     assert client.parts.videos.frame_ids(client.tenant, video_id) == []
 
 
-def test_an_object_that_lies_in_the_store_already_becomes_a_video(client: TenantClient, parts: Parts) -> None:
+def test_an_object_that_lies_in_the_store_already_becomes_a_video(client: TenantClient, parts: Container) -> None:
     """As uploads past the API do, with an id of their own."""
     store, key, body = parts.stores.for_tenant(client.tenant), "videos/vid_big.mp4", movie(7)
     store.put(key, body, "video/mp4")
@@ -134,7 +134,7 @@ def test_an_object_that_lies_in_the_store_already_becomes_a_video(client: Tenant
     assert ended(client, "vid_big")["status"] == "completed"
 
 
-def test_a_tenant_decides_how_densely_its_videos_are_taken(stack: Stack, parts: Parts) -> None:
+def test_a_tenant_decides_how_densely_its_videos_are_taken(stack: Stack, parts: Container) -> None:
     client = new_client(stack, parts, "tenant_dense", "nfs")
     key = parts.api_keys.create(None, "operator", (ADMIN,))
     with httpx.Client(base_url=stack.api_url, headers={"X-API-Key": key}, trust_env=False) as operator:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from deeplens.access.scopes import ADMIN
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 
 from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
@@ -17,14 +17,14 @@ WEBHOOKS = f"/tenants/{TENANT}/webhooks"
 
 
 @pytest.fixture(scope="module")
-def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
     headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
     with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def listening(stack: Stack, parts: Parts) -> TenantClient:
+def listening(stack: Stack, parts: Container) -> TenantClient:
     return new_client(stack, parts, TENANT, "nfs")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from deeplens.access.scopes import ADMIN
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 
 from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
@@ -24,14 +24,14 @@ def jid(person: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def admin(stack: Stack, parts: Parts) -> Iterator[httpx.Client]:
+def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
     headers = {"X-API-Key": parts.api_keys.create(None, "operator", (ADMIN,))}
     with httpx.Client(base_url=f"{stack.api_url}/v1/admin", headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def chatting(stack: Stack, parts: Parts, admin: httpx.Client) -> TenantClient:
+def chatting(stack: Stack, parts: Container, admin: httpx.Client) -> TenantClient:
     """Two tenants, each with a person who writes to it."""
     made = [new_client(stack, parts, tenant_id, "nfs") for tenant_id in (TENANT, NEIGHBOUR)]
     for tenant_id, person in ((TENANT, PERSON), (NEIGHBOUR, OTHER)):

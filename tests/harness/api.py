@@ -11,9 +11,10 @@ from typing import Any
 import httpx
 from deeplens.access.audit import Deed
 from deeplens.bootstrap.admin_api import create_admin_app
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.bootstrap.search_api import create_app
 from deeplens.common.outgoing import OutgoingMessage, OutgoingRecord
+from deeplens.common.resolve import Resolver
 from deeplens.duplicates.model import DuplicateVerdict, Evidence, Pair, in_order, pair_id
 from deeplens.egress.rules import EgressRules
 from deeplens.embedding.model import ModelRef
@@ -117,13 +118,15 @@ class RecordingAudit:
         self.entries.append((deed.action, outcome))
 
 
-class World:
-    """Parts of the API, each a fake, and clients of tenants ``acme`` and ``other``."""
+class World(Resolver):
+    """Container of the API, each a fake, and clients of tenants ``acme`` and ``other``."""
+
+    providers = Container.providers
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
         self.limits, self.pending_due = Limits(), timedelta(minutes=10)
-        self.default_limits = Parts(self.settings).default_limits
+        self.default_limits = Container(self.settings).default_limits
         self.acme, self.other = tenant("acme"), tenant("other")
         self.tenants = FakeDirectory(self.acme, self.other)
         self.clock, self.images, self.pending = TickingClock(), FakeImages(), FakePending(window=200)

@@ -10,8 +10,10 @@ from hashlib import sha256
 from random import Random
 from typing import Any
 
+from deeplens.bootstrap.container import Container
 from deeplens.common.event import Event
 from deeplens.common.outgoing import OutgoingMessage, OutgoingRecord
+from deeplens.common.resolve import Resolver
 from deeplens.duplicates.detect import DetectDuplicates
 from deeplens.duplicates.record import RecordDuplicates
 from deeplens.embedding.model import ModelRef
@@ -31,10 +33,8 @@ from deeplens.pipeline.complete import Complete
 from deeplens.pipeline.embed import Embed
 from deeplens.pipeline.index import Index
 from deeplens.pipeline.maintain import Maintain
-from deeplens.pipeline.paged_works import PagedWorks
 from deeplens.pipeline.preprocess import Preprocess
 from deeplens.settings import Settings
-from deeplens.stores.observe import ObserveObjects
 from deeplens.tenants.limits import UNLIMITED
 from deeplens.uploads.ingest import Ingest
 from deeplens.usage.meter import Meter
@@ -93,8 +93,10 @@ class SilentInvocation:
 
 
 @dataclass
-class Flow:
+class Flow(Resolver):
     """Topics are queues; ``run`` hands every record to its consumer until all are quiet."""
+
+    providers = Container.providers
 
     window: int = 200
     frames_window: int | None = None
@@ -140,8 +142,6 @@ class Flow:
         self.chat_collection = CollectionOfChats(self)  # type: ignore[arg-type]
         self.pending_due = timedelta(minutes=10)
         self.maintenance_runs.pending_of = self.pending.count
-        self.observe_objects = self.build(ObserveObjects)
-        self.paged_works = self.build(PagedWorks)
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)
@@ -150,9 +150,6 @@ class Flow:
             self.handlers.setdefault(topic_of_stage(stage), []).append(self.handler(stage))
         self.on_retry_due = self.handler(SendAgain)
         self.on_object_created = self.handler(Ingest)
-
-    def build(self, cls: Any) -> Any:
-        return cls(**{name: getattr(self, name) for name in cls.__init__.__annotations__.keys() - {"return"}})
 
     def handler(self, stage: Any) -> BatchHandler:
         parse = read_dead_letter if stage is StoreDeadLetters else None

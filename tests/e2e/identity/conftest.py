@@ -12,7 +12,7 @@ import httpx
 import pytest
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import READ, SCOPES
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.identity.client import Client
 from deeplens.identity.model import User
 
@@ -75,7 +75,7 @@ class App:
 class World:
     """The identity API of the running stack, with ways to fill it."""
 
-    def __init__(self, stack: Stack, parts: Parts, tenant_id: str) -> None:
+    def __init__(self, stack: Stack, parts: Container, tenant_id: str) -> None:
         self.issuer, self.api_url, self.parts, self.tenant_id = stack.identity_url, stack.api_url, parts, tenant_id
         self.http = httpx.Client(trust_env=False, timeout=30)
 
@@ -138,7 +138,7 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world(stack: Stack, parts: Parts, other: TenantClient) -> Iterator[World]:
+def world(stack: Stack, parts: Container, other: TenantClient) -> Iterator[World]:
     made = World(stack, parts, other.tenant.id)
     yield made
     made.http.close()

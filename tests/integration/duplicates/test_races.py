@@ -6,7 +6,7 @@ from itertools import permutations
 from threading import Barrier
 
 import pytest
-from deeplens.bootstrap.parts import SystemClock
+from deeplens.bootstrap.container import SystemClock
 from deeplens.common.stage import Done
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url

@@ -34,7 +34,7 @@ def started() -> Iterator[Stack]:
 
 
 def provisioned(stack: Stack) -> tuple[Tenant, ObjectStore]:
-    parts = stack.parts()
+    parts = stack.container()
     tenant = parts.provisioning.provision("tenant_same", "Same", "s3")
     return tenant, parts.stores.for_tenant(tenant)
 
@@ -44,14 +44,14 @@ def test_two_stacks_of_one_process_are_both_usable(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name)
     environment = dict(os.environ)
     with started() as first:
-        (tenant, store), secrets = provisioned(first), first.parts().secret_store
+        (tenant, store), secrets = provisioned(first), first.container().secret_store
         store.put("a", b"of the first", "text/plain")
         secrets.put("deeplens/same", "of the first")
 
         # Nothing that was used above counts as an address that the user has set.
         with started() as second:
             assert {service.name for service in second.services} == {service.name for service in first.services}
-            (other, others_store), others_secrets = provisioned(second), second.parts().secret_store
+            (other, others_store), others_secrets = provisioned(second), second.container().secret_store
             assert [*others_store.list()] == []
             others_store.put("a", b"of the second", "text/plain")
             others_secrets.put("deeplens/same", "of the second")
@@ -63,5 +63,5 @@ def test_two_stacks_of_one_process_are_both_usable(monkeypatch: pytest.MonkeyPat
             )
             assert tenant.database_url != other.database_url
 
-        assert first.parts().stores.for_tenant(tenant).get("a") == b"of the first"
+        assert first.container().stores.for_tenant(tenant).get("a") == b"of the first"
     assert dict(os.environ) == environment

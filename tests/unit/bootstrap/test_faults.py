@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
-from deeplens.bootstrap.faults import EFFECTS, FaultyParts, Watched, at_random, watched
-from deeplens.bootstrap.handlers import parts
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
+from deeplens.bootstrap.faults import EFFECTS, FaultyContainer, Watched, at_random, watched
+from deeplens.bootstrap.handlers import container
 from deeplens.common.ports import EventPublisher
 from deeplens.duplicates import model as duplicates
 from deeplens.failures.model import DeadLetters, RetryQueue
@@ -91,7 +91,7 @@ def test_every_side_effect_of_a_port_is_a_fault_point(name: str) -> None:
 
 def test_every_port_with_side_effects_is_watched() -> None:
     assert set(EFFECTS) == set(PORTS)
-    assert not [name for name in EFFECTS.keys() - {"store"} if not hasattr(Parts, name)]
+    assert not [name for name in EFFECTS.keys() - {"store"} if not hasattr(Container, name)]
 
 
 def test_a_side_effect_has_a_point_before_and_one_after() -> None:
@@ -161,16 +161,16 @@ def test_only_the_local_platform_has_faults(
         monkeypatch.setenv("DEEPLENS_ENVIRONMENT", environment)
     monkeypatch.setenv("DEEPLENS_FAULTS", faults)
     settings.cache_clear()
-    parts.cache_clear()
+    container.cache_clear()
     try:
         assert settings().fault_plan == plan
-        built = parts()
-        assert isinstance(built, FaultyParts) == (plan is not None)
-        assert isinstance(built.stores, Parts) is False
+        built = container()
+        assert isinstance(built, FaultyContainer) == (plan is not None)
+        assert isinstance(built.stores, Container) is False
         assert isinstance(built.pending, Watched) == (plan is not None)
     finally:
         settings.cache_clear()
-        parts.cache_clear()
+        container.cache_clear()
 
 
 @pytest.mark.parametrize("faults", ["7", "7:2", "7:-0.1", ":0.5", "7:often", "7:0.1:0.2"])

@@ -111,10 +111,10 @@ def test_a_wrong_setting_is_named(command: str, tmp_path: Path, monkeypatch: pyt
 
 
 def refused(error: Exception) -> Callable[[], Any]:
-    def current_parts() -> Any:
+    def current_container() -> Any:
         raise error
 
-    return current_parts
+    return current_container
 
 
 def wrong_setting() -> Exception:
@@ -155,7 +155,7 @@ def test_an_operational_fault_is_a_line_or_two(
 ) -> None:
     assert said in (explain(error) or "")
 
-    monkeypatch.setattr("local.cli.topics.current_parts", refused(error))
+    monkeypatch.setattr("local.cli.topics.current_container", refused(error))
     ended = deeplens("topics", "apply")
 
     assert ended.exit_code == 1
@@ -167,7 +167,7 @@ def test_an_operational_fault_is_a_line_or_two(
 def test_what_nobody_foresaw_is_a_line_and_a_traceback_in_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("local.cli.topics.current_parts", refused(KeyError("[/]")))
+    monkeypatch.setattr("local.cli.topics.current_container", refused(KeyError("[/]")))
     ended = deeplens("topics", "apply")
 
     log = tmp_path / "state" / "logs" / "cli.log"
@@ -182,7 +182,7 @@ def test_where_the_state_cannot_be_written_the_log_is_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEEPLENS_STATE_DIR", str(tmp_path / "file"))
-    monkeypatch.setattr("local.cli.topics.current_parts", refused(KeyError("x")))
+    monkeypatch.setattr("local.cli.topics.current_container", refused(KeyError("x")))
     ended = deeplens("topics", "apply")
     _, _, path = ended.output.strip().rpartition(" ")
     assert "Traceback" in Path(path).read_text()
@@ -194,7 +194,7 @@ def test_a_database_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
         ended = deeplens(*command.split())
         assert (ended.exit_code, "database" in ended.output) == (1, True)
         assert "password" not in ended.output
-    assert container.current_parts().settings.database_url
+    assert container.current_container().settings.database_url
 
 
 def test_a_file_that_is_no_event_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

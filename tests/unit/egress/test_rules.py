@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 import pytest
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.egress.rules import EgressRules, check_endpoint, is_outside
 from deeplens.errors import DeepLensError, EndpointRefused
 from deeplens.settings import Settings
@@ -249,9 +249,9 @@ class TestAllowedNetworks:
         assert check_endpoint("http://10.1.2.3:9000/", in_clear, never) == (ip_address("10.1.2.3"),)
 
     def test_they_are_settings(self) -> None:
-        own = Parts(Settings(egress_allowed_networks="10.1.0.0/16, fd12:3456::/32", egress_http=True)).egress
+        own = Container(Settings(egress_allowed_networks="10.1.0.0/16, fd12:3456::/32", egress_http=True)).egress
         assert own == EgressRules.of(["10.1.0.0/16", "fd12:3456::/32"], http=True)
-        assert Parts(Settings()).egress == EgressRules()
+        assert Container(Settings()).egress == EgressRules()
 
     @pytest.mark.parametrize("networks", ["10.0.0.1/8", "10.0.0.0/33", "inside"])
     def test_a_typo_in_them_stops_the_start(self, networks: str) -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from deeplens.bootstrap import handlers as bootstrap
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.common.event import Event
 from deeplens.common.stage import Done, Outcome
 from deeplens.events.usage import TenantUsage
@@ -22,8 +22,8 @@ USAGE = b64encode(
 
 
 def test_open_tenant_databases_are_capped_by_a_setting() -> None:
-    assert Parts(Settings(tenant_connections=2)).connections._limit == 2
-    assert Parts(Settings()).connections._limit == 4
+    assert Container(Settings(tenant_connections=2)).connections._limit == 2
+    assert Container(Settings()).connections._limit == 4
 
 
 @dataclass

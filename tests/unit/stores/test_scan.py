@@ -10,6 +10,7 @@ from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.slices import slice_of
 from deeplens.stores.model import TenantStore
+from deeplens.stores.observe import ObserveObjects
 from deeplens.videos.model import VideoTombstone
 
 from tests.fakes.storage import MemoryStore
@@ -236,7 +237,7 @@ def test_a_video_that_was_replaced_before_it_was_read_gives_way_to_the_new_one()
     flow = Flow()
     store, source = registered(flow)
     source.put("party.mp4", film(), "video/mp4")
-    old = flow.observe_objects.present(flow.acme, store, list(source.list()))
+    old = flow.build(ObserveObjects).present(flow.acme, store, list(source.list()))
     source.put("party.mp4", film((WHITE, BLUE)), "video/mp4")
     for event in old.events:
         flow.send(event)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.settings import Settings
 from deeplens.tenants.limits import (
     UNLIMITED,
@@ -69,8 +69,8 @@ def test_a_tenants_own_limit_counts_before_the_platforms_and_zero_lifts_it(
 
 def test_defaults_are_settings() -> None:
     settings = Settings(default_max_images=1, default_max_bytes=2, default_requests_per_minute=3)
-    assert UNLIMITED.over(Parts(settings).default_limits) == ResourceLimits(1, 2, 3, None)
-    assert UNLIMITED.over(Parts(Settings()).default_limits) == UNLIMITED
+    assert UNLIMITED.over(Container(settings).default_limits) == ResourceLimits(1, 2, 3, None)
+    assert UNLIMITED.over(Container(Settings()).default_limits) == UNLIMITED
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NewType
 
 import jwt
 
@@ -99,3 +99,7 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
         roles=frozenset(claims.get("roles", ())),
         client_id=claims["client_id"],
     )
+
+
+IdentityTokens = NewType("IdentityTokens", BearerTokens)
+"""Tokens that are meant for the Identity API itself: any access token that it issued."""

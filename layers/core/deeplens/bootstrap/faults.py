@@ -10,7 +10,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.settings import Settings
 from deeplens.stores.model import TenantStore
 from deeplens.telemetry import logger
@@ -109,7 +109,7 @@ def watched(name: str, part: Any, fault: Fault, die: Callable[[str], None] = die
     return Watched(name, part, fault, die) if name in EFFECTS else part
 
 
-class FaultyParts(Parts):
+class FaultyContainer(Container):
     """The parts of an execution environment that is to die in the middle of its work."""
 
     def __init__(self, settings: Settings, fault: Fault, die: Callable[[str], None] = die) -> None:
@@ -123,6 +123,6 @@ class FaultyParts(Parts):
         return part
 
 
-def faulty_parts(settings: Settings, seed: str, probability: float) -> FaultyParts:
-    """Parts whose process dies at random. Every process of a function dies at points of its own."""
-    return FaultyParts(settings, at_random(f"{seed}/{settings.execution_environment}", probability))
+def faulty_container(settings: Settings, seed: str, probability: float) -> FaultyContainer:
+    """Container whose process dies at random. Every process of a function dies at points of its own."""
+    return FaultyContainer(settings, at_random(f"{seed}/{settings.execution_environment}", probability))

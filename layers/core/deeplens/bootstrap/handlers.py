@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from deeplens.bootstrap.parts import Parts
+from deeplens.bootstrap.container import Container
 from deeplens.common.event import Event
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.common.stage import Stage
@@ -25,19 +25,19 @@ type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 
 
 @lru_cache(maxsize=1)
-def parts() -> Parts:
+def container() -> Container:
     own = settings()
     if own.fault_plan is None:
-        return Parts(own)
-    from deeplens.bootstrap.faults import faulty_parts
+        return Container(own)
+    from deeplens.bootstrap.faults import faulty_container
 
-    return faulty_parts(own, *own.fault_plan)
+    return faulty_container(own, *own.fault_plan)
 
 
 def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> BatchFunction:
     """The Lambda handler that runs a stage on the batches of its topic or queue."""
-    parts().publisher.connect()
-    batch_handler = BatchHandler(parts().build(stage), parts().publisher, parts().clock, parse_record)
+    container().publisher.connect()
+    batch_handler = BatchHandler(container().build(stage), container().publisher, container().clock, parse_record)
 
     def handler(event: Mapping[str, Any], context: Any) -> Response:
         return batch_handler(event, Invocation(), context.get_remaining_time_in_millis)
@@ -58,7 +58,7 @@ class ScheduledJob(Protocol):
 
 def schedule_handler(*jobs: Callable[..., ScheduledJob]) -> Callable[[Any, Any], None]:
     """The Lambda handler that runs jobs on a schedule; one that fails leaves the others alone."""
-    built, publisher = [parts().build(job) for job in jobs], parts().publisher
+    built, publisher = [container().build(job) for job in jobs], container().publisher
 
     def handler(event: Mapping[str, Any], _context: Any) -> None:
         failed = [job.name for job in built if not _ran(job, publisher, str(event.get("time", "")))]

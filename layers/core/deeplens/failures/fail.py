@@ -7,7 +7,7 @@ from random import Random
 from typing import ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
-from deeplens.common.backoff import MAX_RETRIED_BYTES, Backoff, GiveUp, RetryAfter, RetryPlan, plan_retry
+from deeplens.common.backoff import MAX_RETRIED_BYTES, GiveUp, RetryAfter, RetryPlan, plan_retry
 from deeplens.common.batch import followed_by
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
@@ -16,16 +16,16 @@ from deeplens.errors import DependencyUnavailable, ImageNotFound, QueueUnavailab
 from deeplens.events.failures import DeadLetter, ProcessingFailed, SourceRecord
 from deeplens.events.retry import Retry
 from deeplens.failures.fail_videos import FailVideos
-from deeplens.failures.model import RetryQueue
+from deeplens.failures.model import RetryPolicies, RetryQueue
 from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.notifications import image_failed
-from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.rollouts.model import VectorState, VectorStates, VectorStep
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.usage.model import upload_event
 from deeplens.videos.ended import ends_of
-from deeplens.videos.model import PendingVideos, VideoRepository
+from deeplens.videos.model import PendingVideos, PendingVideosDue, VideoRepository
 
 type Plans = Mapping[int, RetryPlan]
 """By the failure's ``id()``."""
@@ -59,13 +59,13 @@ class Fail:
         images: ImageRepository,
         vector_states: VectorStates,
         pending: PendingImages,
-        pending_due: timedelta,
+        pending_due: PendingDue,
         retries: RetryQueue,
-        retry_policies: Mapping[str, Backoff],
+        retry_policies: RetryPolicies,
         rng: Random,
         videos: VideoRepository,
         pending_videos: PendingVideos,
-        pending_videos_due: timedelta,
+        pending_videos_due: PendingVideosDue,
         clock: Clock,
     ) -> None:
         self._fail_videos = FailVideos(tenants, videos, pending_videos, pending_videos_due, clock)

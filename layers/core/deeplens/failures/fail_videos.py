@@ -11,7 +11,7 @@ from deeplens.errors import DependencyUnavailable, TenantNotFound
 from deeplens.events.failures import ProcessingFailed
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.videos.ended import ends_of
-from deeplens.videos.model import PendingVideos, VideoRepository
+from deeplens.videos.model import PendingVideos, PendingVideosDue, VideoRepository
 
 
 class FailVideos:
@@ -22,7 +22,7 @@ class FailVideos:
         tenants: TenantDirectory,
         videos: VideoRepository,
         pending_videos: PendingVideos,
-        pending_videos_due: timedelta,
+        pending_videos_due: PendingVideosDue,
         clock: Clock,
     ) -> None:
         self._tenants, self._videos, self._pending = tenants, videos, pending_videos

@@ -1,12 +1,16 @@
 """Events that were given up: kept with their state, found again, sent again or discarded."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, NewType, Protocol
 
+from deeplens.common.backoff import Backoff
 from deeplens.events.failures import SourceRecord
 from deeplens.events.retry import Retry
+
+RetryPolicies = NewType("RetryPolicies", Mapping[str, Backoff])
+"""Retry policies by topic; a topic without one is never retried."""
 
 REPLAYS_ALLOWED = 3
 """A record that failed again after so many replays is sent once more only by force."""

@@ -1,7 +1,6 @@
 """Putting a failed image back into work."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.common.ports import Clock, EventPublisher
@@ -10,7 +9,7 @@ from deeplens.events.ids import upload_id
 from deeplens.events.images import ImageUploaded
 from deeplens.failures.model import DeadLetters
 from deeplens.images.model import ImageRecord, StageResult, Step
-from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.tenants.model import Tenant
 from deeplens.uploads.accept_form import event_of
 
@@ -21,7 +20,7 @@ class Renew:
     Pending comes first: if the rest is lost, the schedule sends the image again when it is due.
     """
 
-    def __init__(self, images: ImageRepository, pending: PendingImages, pending_due: timedelta, clock: Clock) -> None:
+    def __init__(self, images: ImageRepository, pending: PendingImages, pending_due: PendingDue, clock: Clock) -> None:
         self._images, self._pending, self._pending_due, self._clock = images, pending, pending_due, clock
 
     def __call__(self, tenant: Tenant, image: ImageRecord, by: str) -> tuple[ImageUploaded, bool]:

@@ -27,7 +27,7 @@ def application(parts: ApiParts, title: str, description: str, tags: list[dict[s
         redirect_slashes=False,
         form_limits=form_of(files=1),
     )
-    app.state.parts = parts
+    app.state.container = parts
     app.add_middleware(BodyLimit, max_bytes=parts.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
     app.add_middleware(RequestContext)
     problems.install(app)
@@ -48,7 +48,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for path in document["paths"].values():
             for operation in path.values():
                 _name_problems(operation)
-        _name_issuer(document, app.state.parts.settings.identity_url)
+        _name_issuer(document, app.state.container.settings.identity_url)
     return app.openapi_schema or {}
 
 

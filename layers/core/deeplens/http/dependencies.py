@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Protocol, cast
+from collections.abc import Awaitable, Callable
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
 from fastapi import Depends, Request
+
+from deeplens.common.resolve import Resolver
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from deeplens.failures.model import DeadLetters
     from deeplens.identity.postgres_accounts import PostgresAccounts
     from deeplens.images.event_log import EventLog
-    from deeplens.images.ports import ImageRepository, PendingImages
+    from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
     from deeplens.imaging import Limits
     from deeplens.maintenance.model import MaintenanceRuns
     from deeplens.provisioning.provision import Provisioning
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from deeplens.usage.budgets import Budgets
     from deeplens.usage.model import RequestCounters, UsageMeter
     from deeplens.vectors.ports import VectorIndex
-    from deeplens.videos.model import PendingVideos, VideoRepository
+    from deeplens.videos.model import PendingVideos, PendingVideosDue, VideoRepository
     from deeplens.webhooks.model import Webhooks, WebhookSigner
     from deeplens.whatsapp.chats import Chats
 
@@ -50,7 +54,7 @@ class ApiParts(Protocol):
     @property
     def default_limits(self) -> ResourceLimits: ...
     @property
-    def pending_due(self) -> timedelta: ...
+    def pending_due(self) -> PendingDue: ...
     @property
     def clock(self) -> Clock: ...
     @property
@@ -96,7 +100,7 @@ class ApiParts(Protocol):
     @property
     def pending_videos(self) -> PendingVideos: ...
     @property
-    def pending_videos_due(self) -> timedelta: ...
+    def pending_videos_due(self) -> PendingVideosDue: ...
 
 
 class AdminParts(ApiParts, Protocol):
@@ -136,12 +140,34 @@ class AdminParts(ApiParts, Protocol):
     def audit(self) -> PostgresAudit: ...
 
 
+@cache
+def port(kind: Callable[..., Any]) -> Callable[[Request], Awaitable[Any]]:
+    """The dependency that gives a route a port, a value or a use case of type ``kind`` from the container."""
+
+    # Asynchronous, as it asks no thread: it only hands on what the container has.
+    async def resolve(request: Request) -> Any:
+        return cast("Resolver", request.app.state.container).resolve(kind)
+
+    return resolve
+
+
+if TYPE_CHECKING:
+    type Injected[T] = T
+else:
+
+    class Injected:
+        """``Injected[ImageRepository]`` as a route's parameter: an ``ImageRepository`` from the container."""
+
+        def __class_getitem__(cls, kind: Callable[..., Any]) -> Any:
+            return Annotated[kind, Depends(port(kind))]
+
+
 async def parts_of(request: Request) -> ApiParts:
-    return cast("ApiParts", request.app.state.parts)
+    return cast("ApiParts", request.app.state.container)
 
 
 async def admin_parts_of(request: Request) -> AdminParts:
-    return cast("AdminParts", request.app.state.parts)
+    return cast("AdminParts", request.app.state.container)
 
 
 async def traceparent_of(request: Request) -> str:

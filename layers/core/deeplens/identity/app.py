@@ -34,7 +34,7 @@ def create_identity_app(parts: IdentityParts) -> FastAPI:
         dependencies=[Depends(Guard())],
         form_limits={"max_files": 0, "max_fields": 50, "max_part_size": 16 * 1024},
     )
-    app.state.parts = parts
+    app.state.container = parts
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestContext)
     problems.install(app)

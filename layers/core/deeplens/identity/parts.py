@@ -33,7 +33,7 @@ class IdentityParts(Protocol):
 
 
 def parts_of(request: Request) -> IdentityParts:
-    return cast("IdentityParts", request.app.state.parts)
+    return cast("IdentityParts", request.app.state.container)
 
 
 Parts = Annotated[IdentityParts, Depends(parts_of)]

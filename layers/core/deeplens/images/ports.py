@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NewType, Protocol
 
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import ImageQuery, ImageRecord, NewImage, StageResult, TimelineEntry, Tombstone
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
+
+PendingDue = NewType("PendingDue", timedelta)
+"""How long an accepted image may be under way before the schedule sends it again."""
 
 
 @dataclass(frozen=True, slots=True)

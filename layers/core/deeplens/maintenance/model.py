@@ -3,11 +3,18 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NewType, Protocol
 
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.storage.ports import ObjectInfo
 from deeplens.vectors.ports import IndexedPoint
+
+SweepGrace = NewType("SweepGrace", timedelta)
+"""Sweeps leave alone what is younger."""
+SweepInterval = NewType("SweepInterval", timedelta)
+"""Time between two sweeps of a tenant that changed."""
+ThumbnailRetention = NewType("ThumbnailRetention", timedelta)
+"""Age at which storage optimisation drops thumbnails."""
 
 type MaintenanceType = Literal["sweep", "storage-optimisation", "duplicate-scan", "store-scan"]
 type Kind = Literal[

@@ -1,13 +1,13 @@
 """Maintenance ``storage-optimisation``: files removed that nobody needs and that can be made again."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from deeplens.common.ports import Clock
 from deeplens.images.keys import PROCESSED, THUMBNAIL_PREFIXES, image_of
 from deeplens.images.model import ImageRecord, Step
 from deeplens.images.ports import ImageRepository
-from deeplens.maintenance.model import Finding, MaintenanceRun, report_of
+from deeplens.maintenance.model import Finding, MaintenanceRun, ThumbnailRetention, report_of
 from deeplens.maintenance.slices import Page
 from deeplens.maintenance.sweep_rows import ROWS_AT_ONCE, Row, dropped_before, entries_of, id_of, may_lack_thumbnails
 from deeplens.storage.ports import ObjectInfo, StoreResolver
@@ -28,7 +28,7 @@ class OptimiseStorage:
     """
 
     def __init__(
-        self, stores: StoreResolver, images: ImageRepository, thumbnails_kept: timedelta | None, clock: Clock
+        self, stores: StoreResolver, images: ImageRepository, thumbnails_kept: ThumbnailRetention | None, clock: Clock
     ) -> None:
         self._stores, self._images, self._kept, self._clock = stores, images, thumbnails_kept, clock
 

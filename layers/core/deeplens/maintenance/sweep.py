@@ -1,12 +1,12 @@
 """Maintenance ``sweep``: rows, objects and vectors of a tenant held against each other."""
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import ClassVar
 
 from deeplens.common.ports import Clock
 from deeplens.images.ports import ImageRepository
-from deeplens.maintenance.model import MaintenanceRun
+from deeplens.maintenance.model import MaintenanceRun, ThumbnailRetention
 from deeplens.maintenance.slices import Page
 from deeplens.maintenance.sweep_leftovers import SweepObjects, SweepPoints
 from deeplens.maintenance.sweep_rows import SweepRows
@@ -34,7 +34,7 @@ class Sweep:
         images: ImageRepository,
         index: VectorIndex,
         vector_states: VectorStates,
-        thumbnails_kept: timedelta | None,
+        thumbnails_kept: ThumbnailRetention | None,
         clock: Clock,
     ) -> None:
         self._images, self._index, self._clock = images, index, clock

@@ -14,7 +14,7 @@ from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.notifications import image_failed
 from deeplens.images.ports import ImageRepository
 from deeplens.images.requests import ACTIONS, extraction_request, uploaded_again
-from deeplens.maintenance.model import Finding, judge_row, report_of
+from deeplens.maintenance.model import Finding, ThumbnailRetention, judge_row, report_of
 from deeplens.maintenance.slices import Page
 from deeplens.rollouts.model import VectorStates
 from deeplens.storage.keys import store_id_of
@@ -38,7 +38,7 @@ class SweepRows:
         images: ImageRepository,
         index: VectorIndex,
         vector_states: VectorStates,
-        thumbnails_kept: timedelta | None,
+        thumbnails_kept: ThumbnailRetention | None,
         clock: Clock,
     ) -> None:
         self._stores, self._images, self._index = stores, images, index

@@ -6,7 +6,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from deeplens.common.ports import Clock
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.maintenance.model import MaintenanceRun, MaintenanceRuns
+from deeplens.maintenance.model import MaintenanceRun, MaintenanceRuns, SweepGrace, SweepInterval
 from deeplens.maintenance.slices import LOST_AFTER, slice_of
 
 KEPT = timedelta(days=90)
@@ -27,7 +27,7 @@ class TickMaintenance:
     runs_at_once: ClassVar = 500
 
     def __init__(
-        self, maintenance_runs: MaintenanceRuns, sweep_grace: timedelta, sweep_every: timedelta, clock: Clock
+        self, maintenance_runs: MaintenanceRuns, sweep_grace: SweepGrace, sweep_every: SweepInterval, clock: Clock
     ) -> None:
         self._runs, self._grace, self._every, self._clock = maintenance_runs, sweep_grace, sweep_every, clock
 

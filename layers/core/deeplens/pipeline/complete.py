@@ -1,7 +1,6 @@
 """deeplens.processing.completed → status and timings → deeplens.tenant.usage"""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import ClassVar
 
 from deeplens.common.batch import followed_by, merge
@@ -14,9 +13,10 @@ from deeplens.events.notifications import TenantNotification
 from deeplens.images.current import split_current
 from deeplens.images.model import ImageRecord, StageResult, Step
 from deeplens.images.notifications import image_completed
-from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.maintenance.model import MaintenanceRuns
 from deeplens.maintenance.slices import LOST_AFTER, REST, slice_of
+from deeplens.stores.model import ScanWindow
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
@@ -40,10 +40,10 @@ class Complete:
         tenants: TenantDirectory,
         images: ImageRepository,
         pending: PendingImages,
-        pending_due: timedelta,
+        pending_due: PendingDue,
         videos: VideoRepository,
         maintenance_runs: MaintenanceRuns,
-        scan_window: int,
+        scan_window: ScanWindow,
         clock: Clock,
     ) -> None:
         self._tenants, self._images, self._pending, self._videos = tenants, images, pending, videos

@@ -21,7 +21,7 @@ from deeplens.images.model import ImageRecord, StageResult, Step
 from deeplens.images.payload import payload_of
 from deeplens.images.ports import ImageRepository
 from deeplens.images.requests import extraction_request
-from deeplens.rollouts.model import VectorState, VectorStates, VectorStep
+from deeplens.rollouts.model import BackfillWindow, VectorState, VectorStates, VectorStep
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
@@ -47,7 +47,7 @@ class Index:
         images: ImageRepository,
         index: VectorIndex,
         vector_states: VectorStates,
-        backfill_window: int,
+        backfill_window: BackfillWindow,
         clock: Clock,
     ) -> None:
         self._tenants, self._images, self._index, self._clock = tenants, images, index, clock

@@ -1,7 +1,6 @@
 """deeplens.images.maintenance → images deleted, roll-outs, sweeps and scans carried on, merges settled"""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import ClassVar
 
 from deeplens.common.batch import followed_by
@@ -12,12 +11,12 @@ from deeplens.duplicates.settle import SettleMerges
 from deeplens.errors import InvalidEvent
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.erase import DeleteImages
-from deeplens.images.ports import ImageRepository, PendingImages
-from deeplens.maintenance.model import MaintenanceRuns
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
+from deeplens.maintenance.model import MaintenanceRuns, SweepGrace
 from deeplens.maintenance.slices import RunSlices
 from deeplens.pipeline.paged_works import PagedWorks
 from deeplens.rollouts.advance import ContinueRollout
-from deeplens.rollouts.model import Rollouts, VectorStates
+from deeplens.rollouts.model import BackfillWindow, Rollouts, VectorStates
 from deeplens.storage.ports import StoreResolver
 from deeplens.stores.model import RegisteredStores
 from deeplens.stores.observe import ObserveObjects
@@ -53,11 +52,11 @@ class Maintain:
         pending_videos: PendingVideos,
         vector_states: VectorStates,
         rollouts: Rollouts,
-        backfill_window: int,
+        backfill_window: BackfillWindow,
         pending: PendingImages,
-        pending_due: timedelta,
+        pending_due: PendingDue,
         maintenance_runs: MaintenanceRuns,
-        sweep_grace: timedelta,
+        sweep_grace: SweepGrace,
         duplicates: Duplicates,
         merge_deadlines: MergeDeadlines,
         registered_stores: RegisteredStores,

@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from datetime import timedelta
 from typing import ClassVar
 
 from deeplens.common.batch import followed_by, in_parallel, merge
@@ -16,7 +15,7 @@ from deeplens.events.images import ImageUploaded, StageTimes
 from deeplens.images.current import buried, split_current, without_buried
 from deeplens.images.keys import derived_keys, processed_key, thumbnail_key
 from deeplens.images.model import LAST_GENERATION, ImageRecord, StageResult, Step, Tombstone
-from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.images.requests import extraction_request
 from deeplens.imaging import Limits, Standardised, standardise
 from deeplens.storage.ports import ObjectStore, StoreResolver
@@ -43,7 +42,7 @@ class Preprocess:
         stores: StoreResolver,
         images: ImageRepository,
         pending: PendingImages,
-        pending_due: timedelta,
+        pending_due: PendingDue,
         duplicates: Duplicates,
         workers: Executor,
         limits: Limits,

@@ -1,14 +1,13 @@
 """every minute → accepted images that have not ended in time → deeplens.images.uploaded"""
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import ClassVar
 
 from deeplens.common.ports import Clock
 from deeplens.errors import DependencyUnavailable, TenantNotFound
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import ImageRecord, Step, Tombstone
-from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.tenants.ports import TenantDirectory
 
 
@@ -32,7 +31,7 @@ class ResumeOverdue:
         pending: PendingImages,
         tenants: TenantDirectory,
         images: ImageRepository,
-        pending_due: timedelta,
+        pending_due: PendingDue,
         clock: Clock,
     ) -> None:
         self._pending, self._tenants, self._images = pending, tenants, images

@@ -9,7 +9,7 @@ from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Outcome, attempt
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.requests import extraction_request
-from deeplens.rollouts.model import Rollout, Rollouts, VectorStates
+from deeplens.rollouts.model import BackfillWindow, Rollout, Rollouts, VectorStates
 from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import VectorIndex
 
@@ -32,7 +32,7 @@ class ContinueRollout:
         rollouts: Rollouts,
         vector_states: VectorStates,
         index: VectorIndex,
-        backfill_window: int,
+        backfill_window: BackfillWindow,
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:

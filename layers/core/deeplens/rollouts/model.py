@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Literal, NewType, Protocol
 
 from deeplens.embedding.model import ModelProfile, ModelRef
 from deeplens.tenants.model import Tenant
+
+BackfillWindow = NewType("BackfillWindow", int)
+"""Images of a tenant that may be embedded again at the same time."""
 
 
 class VectorStep(IntEnum):

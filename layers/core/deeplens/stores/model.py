@@ -5,12 +5,17 @@ from base64 import b32encode
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NewType, Protocol
 
 from deeplens.formats.videos import type_by_name
 from deeplens.storage.keys import checked
 from deeplens.storage.ports import ObjectInfo, ObjectStore, StoreResolver
 from deeplens.tenants.model import Tenant
+
+MaxImageBytes = NewType("MaxImageBytes", int)
+"""Larger images in a tenant's own store are left out."""
+ScanWindow = NewType("ScanWindow", int)
+"""Objects of a tenant's own store that may be ingested at the same time."""
 
 type StoreKind = Literal["s3", "minio", "azure", "nfs"]
 type StoreMode = Literal["reference", "managed"]

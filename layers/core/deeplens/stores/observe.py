@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
@@ -10,11 +9,12 @@ from deeplens.errors import ObjectNotFound, QuotaExceeded, StorageFull
 from deeplens.events.images import ImageUploaded
 from deeplens.formats.videos import type_by_name
 from deeplens.images.model import ImageRecord, NewImage, Step, Tombstone
-from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.images.requests import image_deletion
 from deeplens.storage.ports import ObjectInfo, ObjectStore
 from deeplens.stores.model import (
     KnownObject,
+    MaxImageBytes,
     Media,
     ObjectChange,
     ObjectState,
@@ -28,7 +28,7 @@ from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Tenant
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.model import NewVideo, PendingVideos, VideoRepository, VideoTombstone, is_video
+from deeplens.videos.model import NewVideo, PendingVideos, PendingVideosDue, VideoRepository, VideoTombstone, is_video
 from deeplens.videos.requests import video_deletion
 
 STATE_OF: dict[str, ObjectState] = {"delete": "removed", "keep": "kept", "ask": "asked"}
@@ -66,12 +66,12 @@ class ObserveObjects:
         images: ImageRepository,
         pending: PendingImages,
         store_objects: StoreObjects,
-        pending_due: timedelta,
+        pending_due: PendingDue,
         default_limits: ResourceLimits,
-        max_image_bytes: int,
+        max_image_bytes: MaxImageBytes,
         videos: VideoRepository,
         pending_videos: PendingVideos,
-        pending_videos_due: timedelta,
+        pending_videos_due: PendingVideosDue,
         video_limits: VideoLimits,
         clock: Clock,
     ) -> None:

@@ -1,7 +1,7 @@
 """Accepting an upload, step by step, so that it can stop anywhere and be taken up again."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from deeplens.common.outgoing import OutgoingMessage
@@ -12,7 +12,7 @@ from deeplens.events.ids import upload_id
 from deeplens.events.images import ImageUploaded
 from deeplens.images.keys import original_key
 from deeplens.images.model import ImageRecord, NewImage, Step, Tombstone
-from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.limits import Allowance, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
@@ -76,7 +76,7 @@ class AcceptUpload:
         pending: PendingImages,
         publisher: EventPublisher,
         clock: Clock,
-        pending_due: timedelta,
+        pending_due: PendingDue,
     ) -> None:
         self._stores, self._images, self._duplicates, self._pending = stores, images, duplicates, pending
         self._publisher, self._clock, self._pending_due = publisher, clock, pending_due

@@ -1,12 +1,12 @@
 """Accepting an image whose file is in its place already: pending, then its row, then its event."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import DuplicateImage, QuotaExceeded, StorageFull
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import ImageRecord, NewImage, Tombstone
-from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.storage.ports import ObjectStore
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Tenant
@@ -28,7 +28,7 @@ class Accept:
         duplicates: Duplicates,
         pending: PendingImages,
         default_limits: ResourceLimits,
-        pending_due: timedelta,
+        pending_due: PendingDue,
     ) -> None:
         self._images, self._duplicates, self._pending = images, duplicates, pending
         self._default_limits, self._pending_due = default_limits, pending_due

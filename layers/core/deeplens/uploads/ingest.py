@@ -16,7 +16,7 @@ from deeplens.events.bucket import Notification, Place
 from deeplens.formats.kinds import kind_of
 from deeplens.images.keys import original_prefix
 from deeplens.images.model import ImageRecord, Step, Tombstone
-from deeplens.images.ports import ImageRepository, PendingImages
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.imaging import Limits
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.stores.model import RegisteredStores
@@ -42,7 +42,7 @@ from deeplens.uploads.model import (
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.decoding.limits import VideoLimits
 from deeplens.videos.keys import video_prefix
-from deeplens.videos.model import PendingVideos, VideoRecord, VideoRepository, VideoTombstone
+from deeplens.videos.model import PendingVideos, PendingVideosDue, VideoRecord, VideoRepository, VideoTombstone
 
 UNKNOWN = "not an upload of ours"
 
@@ -73,12 +73,12 @@ class Ingest:
         pending: PendingImages,
         videos: VideoRepository,
         pending_videos: PendingVideos,
-        pending_videos_due: timedelta,
+        pending_videos_due: PendingVideosDue,
         video_limits: VideoLimits,
         workers: Executor,
         limits: Limits,
         default_limits: ResourceLimits,
-        pending_due: timedelta,
+        pending_due: PendingDue,
         registered_stores: RegisteredStores,
         rng: Random,
         clock: Clock,

@@ -6,10 +6,13 @@ Every method of a port raises ``DatabaseUnavailable``.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Protocol
+from typing import NewType, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
 from deeplens.events.usage import TenantUsage
+
+StorageInterval = NewType("StorageInterval", timedelta)
+"""Time between two measurements of a tenant's storage."""
 
 REQUESTS, SEARCHES, EGRESS = "api.requests", "searches", "egress.bytes"
 STORED_BYTES, STORED_IMAGES = "storage.bytes", "storage.images"

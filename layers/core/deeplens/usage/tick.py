@@ -1,13 +1,13 @@
 """every minute → gauges of a new day, storage to measure → deeplens.images.maintenance"""
 
 from collections.abc import Sequence
-from datetime import UTC, timedelta
+from datetime import UTC
 from typing import ClassVar
 
 from deeplens.common.ports import Clock
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.usage.measure import MEASURE_STORAGE
-from deeplens.usage.model import IDS_KEPT, UsageMeter
+from deeplens.usage.model import IDS_KEPT, StorageInterval, UsageMeter
 
 
 class TickUsage:
@@ -24,7 +24,7 @@ class TickUsage:
     measured_at_once: ClassVar = 500
     forgotten_at_once: ClassVar = 20_000
 
-    def __init__(self, usage: UsageMeter, measured_every: timedelta, clock: Clock) -> None:
+    def __init__(self, usage: UsageMeter, measured_every: StorageInterval, clock: Clock) -> None:
         self._usage, self._every, self._clock = usage, measured_every, clock
 
     def __call__(self) -> list[ImageMaintenance]:

@@ -1,7 +1,6 @@
 """Accepting a video, whether it comes in a request or lies in the tenant's store already."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from deeplens.common.ports import Clock
@@ -9,7 +8,14 @@ from deeplens.errors import QuotaExceeded
 from deeplens.events.videos import VideoUploaded
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
 from deeplens.tenants.model import Tenant
-from deeplens.videos.model import NewVideo, PendingVideos, VideoRecord, VideoRepository, VideoTombstone
+from deeplens.videos.model import (
+    NewVideo,
+    PendingVideos,
+    PendingVideosDue,
+    VideoRecord,
+    VideoRepository,
+    VideoTombstone,
+)
 
 
 def stored_already() -> None:
@@ -23,7 +29,7 @@ class AcceptVideo:
     """
 
     def __init__(
-        self, videos: VideoRepository, pending_videos: PendingVideos, pending_videos_due: timedelta, clock: Clock
+        self, videos: VideoRepository, pending_videos: PendingVideos, pending_videos_due: PendingVideosDue, clock: Clock
     ) -> None:
         self._videos, self._pending = videos, pending_videos
         self._due, self._clock = pending_videos_due, clock

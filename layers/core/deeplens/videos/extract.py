@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from datetime import timedelta
 from itertools import batched
 from typing import ClassVar
 
@@ -16,7 +15,7 @@ from deeplens.events.videos import VideoUploaded
 from deeplens.formats.errors import VideoTooSlow
 from deeplens.images.keys import original_key
 from deeplens.images.model import NewImage, Step
-from deeplens.images.ports import PendingImages
+from deeplens.images.ports import PendingDue, PendingImages
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
@@ -30,7 +29,7 @@ from deeplens.videos.decoding.ranged import RangedFile
 from deeplens.videos.ended import ends_of
 from deeplens.videos.frames import frame_event, new_frame
 from deeplens.videos.keys import poster_key
-from deeplens.videos.model import PendingVideos, Segment, VideoRecord, VideoRepository, VideoTombstone
+from deeplens.videos.model import PendingVideos, PendingVideosDue, Segment, VideoRecord, VideoRepository, VideoTombstone
 from deeplens.videos.requests import video_deletion
 
 ABREAST = 3
@@ -60,9 +59,9 @@ class ExtractFrames:
         stores: StoreResolver,
         videos: VideoRepository,
         pending: PendingImages,
-        pending_due: timedelta,
+        pending_due: PendingDue,
         pending_videos: PendingVideos,
-        pending_videos_due: timedelta,
+        pending_videos_due: PendingVideosDue,
         video_limits: VideoLimits,
         workers: Executor,
         clock: Clock,

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol
 
 from deeplens.events.videos import VideoUploaded
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
@@ -11,6 +11,9 @@ from deeplens.tenants.limits import UNLIMITED, ResourceLimits
 if TYPE_CHECKING:
     from deeplens.images.model import ImageRecord, NewImage
     from deeplens.tenants.model import Tenant
+
+PendingVideosDue = NewType("PendingVideosDue", timedelta)
+"""How long an accepted video may be under way before the schedule sends it again."""
 
 
 type VideoStatus = Literal["accepted", "processing", "completed", "failed"]

@@ -1,11 +1,10 @@
 """every minute → accepted videos whose segments are not done in time → deeplens.videos.uploaded"""
 
-from datetime import timedelta
 from typing import ClassVar
 
 from deeplens.common.ports import Clock
 from deeplens.events.videos import VideoUploaded
-from deeplens.videos.model import PendingVideos
+from deeplens.videos.model import PendingVideos, PendingVideosDue
 
 
 class ResumeVideos:
@@ -19,7 +18,7 @@ class ResumeVideos:
     name: ClassVar = "resume_videos"
     batch_size: ClassVar = 100
 
-    def __init__(self, pending_videos: PendingVideos, pending_videos_due: timedelta, clock: Clock) -> None:
+    def __init__(self, pending_videos: PendingVideos, pending_videos_due: PendingVideosDue, clock: Clock) -> None:
         self._pending, self._due, self._clock = pending_videos, pending_videos_due, clock
 
     def __call__(self) -> list[VideoUploaded]:

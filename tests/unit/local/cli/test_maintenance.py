@@ -11,7 +11,7 @@ from tests.harness.cli import deeplens
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(maintenance, "current_parts", lambda: made)
+    monkeypatch.setattr(maintenance, "current_container", lambda: made)
     return made
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from deeplens.whatsapp.chats import Chats, Replies
 
 
-class DatabaseParts:
+class DatabaseAdapters:
     """The adapters on the platform database and on tenants' own."""
 
     def __init__(self, settings: Settings) -> None:

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from random import Random, SystemRandom
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from deeplens.bootstrap.database_parts import DatabaseParts
+from deeplens.bootstrap.database_adapters import DatabaseAdapters
+from deeplens.common.resolve import Resolver, providers_of
 
 if TYPE_CHECKING:
-    from deeplens.access.bearer import BearerTokens
+    from deeplens.access.bearer import BearerTokens, IdentityTokens
     from deeplens.alerts.model import AlertChannel
-    from deeplens.common.backoff import Backoff
     from deeplens.common.ports import Clock, EventPublisher, SecretStore
     from deeplens.egress.rules import EgressRules
     from deeplens.embedding.ports import Embedder
-    from deeplens.failures.model import RetryQueue
+    from deeplens.failures.model import RetryPolicies, RetryQueue
     from deeplens.identity.signing_keys import SigningKeys
+    from deeplens.images.ports import PendingDue
     from deeplens.imaging.limits import Limits
-    from deeplens.pipeline.paged_works import PagedWorks
+    from deeplens.maintenance.model import SweepGrace, SweepInterval, ThumbnailRetention
     from deeplens.provisioning.lifecycle import TenantLifecycle
     from deeplens.provisioning.provision import Provisioning
+    from deeplens.rollouts.model import BackfillWindow
     from deeplens.storage.ports import StoreResolver
-    from deeplens.stores.observe import ObserveObjects
+    from deeplens.stores.model import MaxImageBytes, ScanWindow
     from deeplens.stores.opened import OpenStores
     from deeplens.tenants.limits import ResourceLimits
     from deeplens.uploads.model import ObjectQueue
+    from deeplens.usage.model import StorageInterval
     from deeplens.vectors.ports import VectorIndex
     from deeplens.videos.decoding.limits import VideoLimits
+    from deeplens.videos.model import PendingVideosDue
     from deeplens.webhooks.model import WebhookSender, WebhookSigner
     from deeplens.whatsapp.chats import ChatCollection
     from deeplens.whatsapp.delivery import WhatsApp
@@ -43,7 +45,7 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-class Parts(DatabaseParts):
+class Container(DatabaseAdapters, Resolver):
     """The adapters of this execution environment. Vendor packages are imported where a part is first needed."""
 
     @cached_property
@@ -55,8 +57,8 @@ class Parts(DatabaseParts):
         return ThreadPoolExecutor(self.settings.parallelism, thread_name_prefix="batch")
 
     @cached_property
-    def pending_due(self) -> timedelta:
-        return timedelta(seconds=self.settings.pending_due_seconds)
+    def pending_due(self) -> PendingDue:
+        return cast("PendingDue", timedelta(seconds=self.settings.pending_due_seconds))
 
     @cached_property
     def limits(self) -> Limits:
@@ -90,8 +92,8 @@ class Parts(DatabaseParts):
         return SqsObjectQueue(sqs, self.settings.object_queue_url)
 
     @cached_property
-    def pending_videos_due(self) -> timedelta:
-        return timedelta(seconds=self.settings.pending_videos_due_seconds)
+    def pending_videos_due(self) -> PendingVideosDue:
+        return cast("PendingVideosDue", timedelta(seconds=self.settings.pending_videos_due_seconds))
 
     @cached_property
     def video_limits(self) -> VideoLimits:
@@ -101,21 +103,21 @@ class Parts(DatabaseParts):
         return VideoLimits(own.max_video_bytes, own.max_video_seconds, segment_seconds=own.video_segment_seconds)
 
     @cached_property
-    def sweep_grace(self) -> timedelta:
-        return timedelta(seconds=self.settings.sweep_grace_seconds)
+    def sweep_grace(self) -> SweepGrace:
+        return cast("SweepGrace", timedelta(seconds=self.settings.sweep_grace_seconds))
 
     @cached_property
-    def thumbnails_kept(self) -> timedelta | None:
+    def thumbnails_kept(self) -> ThumbnailRetention | None:
         days = self.settings.thumbnails_kept_days
-        return timedelta(days=days) if days else None
+        return cast("ThumbnailRetention", timedelta(days=days)) if days else None
 
     @cached_property
-    def sweep_every(self) -> timedelta:
-        return timedelta(seconds=self.settings.sweep_every_seconds)
+    def sweep_every(self) -> SweepInterval:
+        return cast("SweepInterval", timedelta(seconds=self.settings.sweep_every_seconds))
 
     @cached_property
-    def measured_every(self) -> timedelta:
-        return timedelta(seconds=self.settings.storage_measured_every_seconds)
+    def measured_every(self) -> StorageInterval:
+        return cast("StorageInterval", timedelta(seconds=self.settings.storage_measured_every_seconds))
 
     @cached_property
     def webhook_sender(self) -> WebhookSender:
@@ -151,8 +153,8 @@ class Parts(DatabaseParts):
         return CollectionOfChats(self)
 
     @cached_property
-    def backfill_window(self) -> int:
-        return self.settings.backfill_window
+    def backfill_window(self) -> BackfillWindow:
+        return cast("BackfillWindow", self.settings.backfill_window)
 
     @cached_property
     def retries(self) -> RetryQueue:
@@ -179,10 +181,10 @@ class Parts(DatabaseParts):
         return SnsAlertTopic(sns, self.settings.alert_topic_arn)
 
     @cached_property
-    def retry_policies(self) -> Mapping[str, Backoff]:
+    def retry_policies(self) -> RetryPolicies:
         from deeplens.events.topics import RETRIES
 
-        return RETRIES
+        return cast("RetryPolicies", RETRIES)
 
     @cached_property
     def rng(self) -> Random:
@@ -211,12 +213,13 @@ class Parts(DatabaseParts):
         return BearerTokens(KeySet(PostgresSigningKeys(self.connections).jwks), self.settings.identity_url)
 
     @cached_property
-    def own_tokens(self) -> BearerTokens:
+    def own_tokens(self) -> IdentityTokens:
         """For the identity API itself: any access token that it issued."""
         from deeplens.access.bearer import API_AUDIENCE, BearerTokens, KeySet
 
         issuer = self.settings.identity_url
-        return BearerTokens(KeySet(self.signing_keys.jwks), issuer, audience=(API_AUDIENCE, issuer))
+        tokens = BearerTokens(KeySet(self.signing_keys.jwks), issuer, audience=(API_AUDIENCE, issuer))
+        return cast("IdentityTokens", tokens)
 
     @cached_property
     def lifecycle(self) -> TenantLifecycle:
@@ -237,25 +240,13 @@ class Parts(DatabaseParts):
         return OpenStores(self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress)
 
     @cached_property
-    def scan_window(self) -> int:
+    def scan_window(self) -> ScanWindow:
         """Smaller than the tenant's own window, so that uploads find a place beside a scan."""
-        return min(self.settings.scan_window, max(1, self.settings.tenant_window * 3 // 4))
+        return cast("ScanWindow", min(self.settings.scan_window, max(1, self.settings.tenant_window * 3 // 4)))
 
     @cached_property
-    def observe_objects(self) -> ObserveObjects:
-        from deeplens.stores.observe import ObserveObjects
-
-        return self.build(ObserveObjects)
-
-    @cached_property
-    def paged_works(self) -> PagedWorks:
-        from deeplens.pipeline.paged_works import PagedWorks
-
-        return self.build(PagedWorks)
-
-    @cached_property
-    def max_image_bytes(self) -> int:
-        return self.settings.max_image_bytes
+    def max_image_bytes(self) -> MaxImageBytes:
+        return cast("MaxImageBytes", self.settings.max_image_bytes)
 
     @cached_property
     def egress(self) -> EgressRules:
@@ -293,6 +284,13 @@ class Parts(DatabaseParts):
 
         return Provisioning(self.connections, self.stores, self.index, self.settings.qdrant_url)
 
-    def build[T](self, cls: Callable[..., T]) -> T:
-        """An instance of ``cls``, its constructor's parameters taken from the parts of the same names."""
-        return cls(**{name: getattr(self, name) for name in inspect.signature(cls).parameters})
+
+ALSO_PROVIDED = {
+    "ApiKeys": "api_keys",
+    "Lifecycle": "lifecycle",
+    "SigningKeyRing": "signing_keys",
+    "TenantStores": "stores",
+    "TokenGrants": "grants",
+}
+"""Ports that an adapter fulfils beside the one that its property names."""
+Container.providers = {**providers_of(Container), **ALSO_PROVIDED}

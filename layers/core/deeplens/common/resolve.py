@@ -1,0 +1,97 @@
+"""Building objects from the types of their parameters."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar, NamedTuple, cast
+
+
+class Lazy[T]:
+    """A port that is built when it is first called for: for adapters that are slow to import and seldom needed."""
+
+    def __init__(self, build: Callable[[], T]) -> None:
+        self._build = build
+
+    def __call__(self) -> T:
+        return self._build()
+
+
+class Parameter(NamedTuple):
+    """One parameter of a constructor: what it is called, and the name of the type that it wants."""
+
+    name: str
+    type_name: str
+    kind: Any
+    lazy: bool
+    has_default: bool
+
+
+class Resolver:
+    """Gives ports and values by their types, and builds stages, jobs and use cases from them.
+
+    Attributes
+    ----------
+    providers : names of attributes by the name of the type that they provide; a type's name is unique in DeepLens.
+    """
+
+    providers: ClassVar[Mapping[str, str]] = {}
+
+    def resolve[T](self, kind: Callable[..., T]) -> T:
+        """The port or value of type ``kind``; what nothing provides is built from its own parameters."""
+        attribute = self.providers.get(kind.__name__)
+        return cast("T", getattr(self, attribute)) if attribute else self.build(kind)
+
+    def build[T](self, cls: Callable[..., T]) -> T:
+        """An instance of ``cls``, each parameter resolved by its type; one with a default that nothing provides is
+        left out."""
+        return cls(**{wanted.name: self._argument(wanted) for wanted in parameters_of(cls) if self._provides(wanted)})
+
+    def _provides(self, wanted: Parameter) -> bool:
+        return wanted.type_name in self.providers or not wanted.has_default
+
+    def _argument(self, wanted: Parameter) -> Any:
+        if wanted.lazy:
+            return Lazy(lambda: self._resolve_named(wanted))
+        return self._resolve_named(wanted)
+
+    def _resolve_named(self, wanted: Parameter) -> Any:
+        attribute = self.providers.get(wanted.type_name)
+        if attribute:
+            return getattr(self, attribute)
+        if wanted.kind is None:
+            raise TypeError(f"nothing provides {wanted.type_name} for the parameter {wanted.name}")
+        return self.build(wanted.kind)
+
+
+@cache
+def parameters_of(cls: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """The constructor's parameters; annotations may be strings, so that their modules need not be imported."""
+    return tuple(_parameter(found) for found in inspect.signature(cls).parameters.values())
+
+
+OPTIONAL_OR_LAZY = re.compile(r"^(Lazy\[)?([\w.]+)\]?(?: \| None)?$")
+
+
+def _parameter(found: inspect.Parameter) -> Parameter:
+    kind = found.annotation
+    lazy = getattr(kind, "__origin__", None) is Lazy
+    if lazy:
+        (kind,) = kind.__args__
+    if type(None) in (options := getattr(kind, "__args__", ())):
+        (kind,) = (option for option in options if option is not type(None))
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
+    if isinstance(kind, str) and (match := OPTIONAL_OR_LAZY.match(kind)):
+        lazy, name = lazy or bool(match[1]), match[2].rpartition(".")[2]
+    has_default = found.default is not inspect.Parameter.empty
+    return Parameter(found.name, name, kind if callable(kind) else None, lazy, has_default)
+
+
+def providers_of(cls: type) -> dict[str, str]:
+    """The properties of a container by the names of the types that they return."""
+    return {
+        str(value.func.__annotations__["return"]).removesuffix(" | None"): name
+        for base in reversed(cls.__mro__)
+        for name, value in vars(base).items()
+        if hasattr(value, "func") and "return" in getattr(value.func, "__annotations__", {})
+    }
