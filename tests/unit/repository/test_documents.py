@@ -1,0 +1,107 @@
+"""Every Markdown file wraps at 100 characters, and its links lead somewhere."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+MAX_LINE_LENGTH = 100
+LINK = re.compile(r"(?<!\\)\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(([^()\s]+)\)")
+HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)?$")
+MARKER = re.compile(r"^\s*(?:[-*+>]|\d+\.)\s+")
+ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*:")
+"""A scheme: such a link leads out of the repository and is not followed."""
+
+
+def documents() -> Iterator[Path]:
+    """Markdown files of the repository; hidden folders hold tools, builds and the environment."""
+    for folder, folders, names in ROOT.walk():
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "node_modules"]
+        yield from (folder / name for name in names if name.endswith(".md"))
+
+
+DOCUMENTS = sorted(documents())
+
+
+def prose(text: str) -> Iterator[tuple[int, str]]:
+    """The lines outside code blocks, with their numbers."""
+    fence = None
+    for number, line in enumerate(text.splitlines(), 1):
+        mark = re.match(r" *(`{3,}|~{3,})", line)
+        if mark and fence is None:
+            fence = mark[1]
+        elif mark and fence and mark[1].startswith(fence):
+            fence = None
+        elif fence is None:
+            yield number, line
+
+
+def without_code(line: str) -> str:
+    return re.sub(r"(`+).+?\1", "``", line)
+
+
+@cache
+def anchors(path: Path) -> frozenset[str]:
+    """The ids that GitHub gives to the headings of a document."""
+    counts: dict[str, int] = {}
+    found: set[str] = set()
+    for _, line in prose(path.read_text()):
+        if heading := HEADING.match(line):
+            words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading[1]).lower()
+            slug = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+            count = counts.get(slug, 0)
+            counts[slug] = count + 1
+            found.add(f"{slug}-{count}" if count else slug)
+    return frozenset(found)
+
+
+def is_too_long(line: str) -> bool:
+    """Tables may be longer, and so may a single word such as a link: neither can be wrapped."""
+    if line.lstrip().startswith("|"):
+        return False
+    return len(line) > MAX_LINE_LENGTH and len(MARKER.sub("", line).split()) > 1
+
+
+def broken_links(path: Path) -> Iterator[str]:
+    for number, line in prose(path.read_text()):
+        for target in LINK.findall(without_code(line)):
+            if ADDRESS.match(target):
+                continue
+            name, _, anchor = unquote(target).partition("#")
+            document = (path.parent / name).resolve() if name else path
+            if not document.exists():
+                yield f"{number}: {target}: no such file"
+            elif anchor and document.suffix == ".md" and anchor not in anchors(document):
+                yield f"{number}: {target}: no such heading"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_document_wraps_at_100_characters(path: Path) -> None:
+    assert [f"{number}: {line}" for number, line in prose(path.read_text()) if is_too_long(line)] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_links_of_a_document_resolve(path: Path) -> None:
+    assert [*broken_links(path)] == []
+
+
+def test_the_documents_are_found() -> None:
+    assert {ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"} <= {*DOCUMENTS}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("word " * 20, False),
+        ("word " * 21 + "word", True),
+        ("| " + "cell " * 40 + "|", False),
+        (f"[a name](https://example.com/{'a' * 90})", True),
+        (f"[name](https://example.com/{'a' * 90})", False),
+    ],
+)
+def test_what_counts_as_too_long(line: str, expected: bool) -> None:
+    assert is_too_long(line.rstrip()) is expected
