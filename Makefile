@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo up down test browser test-unit check bench bench-model bench-duplicates bench-inference bench-tenants \
-  bench-upload bench-video chaos build clean
+  bench-upload bench-video chaos screenshots build clean
 
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
@@ -36,12 +36,12 @@ browser:
 test-unit: $(BIN)/ready ## Run the tests that need no parts
 	$(BIN)/python -m pytest tests/unit tests/contract $(ARGS)
 
-check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, template
+check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, template
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict layers/core/deeplens
 	$(BIN)/mypy local functions/inference_endpoint
-	$(BIN)/python -m pytest $(addprefix tests/unit/repository/test_,imports.py flow.py layers.py size.py)
+	$(BIN)/python -m pytest $(addprefix tests/unit/repository/test_,documents.py imports.py flow.py layers.py size.py)
 	$(SAM) validate --lint
 	$(BIN)/python -m local.checks.template
 
@@ -69,6 +69,9 @@ bench-video: $(BIN)/ready ## Measure frames out of videos beside bare decoding, 
 
 chaos: $(BIN)/ready ## Kill and freeze parts and functions while 1,000 photos are uploaded; none may be lost (SEED=7)
 	$(BIN)/deeplens chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+screenshots: $(BIN)/ready browser ## Take the README's pictures again, from a demo on pictures made by code
+	$(BIN)/python -m local.demo.screenshots
 
 build: $(BIN)/ready ## Package the functions and layers for AWS
 	$(SAM) build
