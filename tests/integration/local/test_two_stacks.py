@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from deeplens.aws.clients import client
 from deeplens.provisioning.provision import migrate_platform
 from deeplens.storage.ports import ObjectStore
 from deeplens.tenants.model import Tenant
 
 from local.stack.config import LocalConfig
-from local.stack.stack import Stack, quiet
+from local.stack.stack import Stack, quiet, settings_for
 from tests.integration.local.test_services import stack_ports
 
 
@@ -26,7 +27,10 @@ def started() -> Iterator[Stack]:
     stack = Stack(LocalConfig(state_dir=folder, **stack_ports()), {**os.environ, **elsewhere})
     try:
         stack._start_services(quiet)
-        migrate_platform(stack.environment["DATABASE_URL"])
+        own = settings_for(stack.environment)
+        migrate_platform(own.database_url)
+        # As the runner does; a new bucket is told to notify it.
+        client("sqs", own).create_queue(QueueName="ObjectQueue")
         yield stack
     finally:
         stack.stop()

@@ -29,7 +29,7 @@ from local.stack.stack import Stack
 from tests.harness.cli import deeplens
 
 ARGUMENTS = {
-    "bench": ["inference", "--seconds", "0.1"],
+    "bench": ["pipeline", "--images", "1"],
     "dlq discard": ["dlq_1", "--reason", "test data"],
     "dlq replay": ["dlq_1"],
     "dlq show": ["dlq_1"],
