@@ -1,0 +1,29 @@
+"""APIs and events stay what clients, tenants and older releases know."""
+
+import pytest
+
+from tests.contract.compatibility.documents import APPS, events, openapi, without_prose
+from tests.contract.compatibility.golden import differences, explain
+
+
+@pytest.mark.parametrize("name", APPS)
+def test_an_api_is_compatible_with_its_published_document(name: str) -> None:
+    found = differences(f"openapi-{name}", openapi(name))
+    assert not found, explain(found)
+
+
+def test_events_are_compatible_with_their_published_schemas() -> None:
+    found = differences("events", events())
+    assert not found, explain(found)
+
+
+def test_only_prose_is_left_out() -> None:
+    schema = {
+        "title": "A thing",
+        "properties": {"title": {"type": "string", "description": "what it is called", "default": {"title": "x"}}},
+        "required": ["title"],
+    }
+    assert without_prose(schema) == {
+        "properties": {"title": {"type": "string", "default": {"title": "x"}}},
+        "required": ["title"],
+    }
