@@ -1,14 +1,17 @@
 # Every target sets up what it needs on a bare machine: Python 3.13, and for the real broker Java 17 with Maven.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test browser test-unit check bench bench-model bench-duplicates bench-inference bench-tenants \
-  bench-upload bench-video chaos screenshots build clean
+.PHONY: help announce demo up down test test-long coverage browser test-unit check bench bench-model bench-duplicates \
+  bench-inference bench-tenants bench-upload bench-video chaos screenshots build clean
 
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 BIN := .venv/bin
 SAM := $(UV) tool run --python 3.13 --from aws-sam-cli==1.170.0 sam
+# One more process than a small machine has cores: end-to-end tests mostly wait.
+WORKERS ?= 3
+PARALLEL = --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +27,13 @@ down: $(BIN)/ready ## Stop what `make demo` left running
 	$(BIN)/deeplens down
 
 test: $(BIN)/ready browser ## Run all tests: unit, contract, integration and end to end, on real parts
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-long: $(BIN)/ready ## Run what `make test` leaves out: random histories, every topic replayed, long chaos, deep fuzzing
+	$(BIN)/python -m pytest -m long $(ARGS)
+
+coverage: $(BIN)/ready browser ## Run all tests and report which lines and branches of layers/ they reach
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term --cov-report=html:.coverage-html $(ARGS)
 
 # Pages are tested in Chromium: Debian's is installed where we may, else those tests say that they were skipped.
 browser:
@@ -34,7 +43,7 @@ browser:
 		|| echo "Chromium is missing: install it to test the pages in a browser."
 
 test-unit: $(BIN)/ready ## Run the tests that need no parts
-	$(BIN)/python -m pytest tests/unit tests/contract $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/contract $(ARGS)
 
 check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, template
 	$(BIN)/ruff check .
@@ -78,7 +87,7 @@ build: $(BIN)/ready ## Package the functions and layers for AWS
 
 clean: ## Stop the stack and remove its state, the environment and what was fetched
 	-test -x $(BIN)/deeplens && $(BIN)/deeplens down
-	rm -rf .deeplens .bench .aws-sam .hypothesis .mypy_cache .pytest_cache .ruff_cache .tools .venv
+	rm -rf .deeplens .bench .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .tools .venv
 
 # The environment is rebuilt when the lock changes.
 $(BIN)/ready: uv.lock pyproject.toml | $(UV)

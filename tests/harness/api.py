@@ -1,11 +1,14 @@
 """The API over fakes: two tenants, their keys, and a pipeline that tests run by hand."""
 
+import copy
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -29,7 +32,9 @@ from deeplens.vectors.ports import Point
 from deeplens.videos.model import NewVideo, Segment, VideoFacts
 from deeplens.webhooks.model import WebhookSigner
 from deeplens.whatsapp.secrets import WhatsAppSecrets
+from fastapi import FastAPI
 from PIL import Image
+from starlette.datastructures import State
 from starlette.testclient import TestClient
 
 from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeEventLog, FakeImages, FakePending, FakeRequestCounters
@@ -55,12 +60,25 @@ def tenant(name: str, status: Any = "active") -> Tenant:
     return Tenant(f"tenant_{name}", name, status, "", f"s3://tenant-{name}", "", MODEL, THRESHOLDS)
 
 
+@cache
 def picture(seed: int = 0, size: tuple[int, int] = (64, 48), format: str = "JPEG") -> bytes:
     """An image of one colour that the fake embedder tells from any other."""
     colour = tuple(hashlib.sha256(str(seed).encode()).digest()[:3])
     out = BytesIO()
     Image.new("RGB", size, colour).save(out, format)
     return out.getvalue()
+
+
+@cache
+def _application(create: Callable[[Any], FastAPI], settings: Settings) -> FastAPI:
+    return create(SimpleNamespace(settings=settings))
+
+
+def application(create: Callable[[Any], FastAPI], world: "World") -> FastAPI:
+    """An application over ``world``. Its routes are those of every world with these settings: building them is slow."""
+    app = copy.copy(_application(create, world.settings))
+    app.state = State({"parts": world})
+    return app
 
 
 MP4_HEAD = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1" + bytes(200)
@@ -154,7 +172,7 @@ class World(Resolver):
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
             self.index.create_collection(owner)
-        self.app, self.admin_app = create_app(self), create_admin_app(self)
+        self.app, self.admin_app = application(create_app, self), application(create_admin_app, self)
         self.client = self.client_of(self.acme)
 
     def client_of(self, owner: Tenant, *scopes: str) -> TestClient:
