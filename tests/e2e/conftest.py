@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from tests.fakes.graph import ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN, GraphDoubl
 from tests.harness.webhook_endpoint import Endpoint, serving
 
 DEADLINE_SECONDS = 90
+IN_EVERY_STORE = pytest.mark.parametrize("client", ["nfs", "s3"], indirect=True)
+"""For what a directory and S3 could do differently."""
 
 
 def eventually[T](look: Callable[[], T], accept: Callable[[T], bool] = bool, seconds: float = DEADLINE_SECONDS) -> T:
@@ -159,10 +162,15 @@ def new_client(stack: Stack, parts: Container, tenant_id: str, storage: str) -> 
     return TenantClient(http, tenant, parts)
 
 
-@pytest.fixture(scope="session", params=["nfs", "s3"])
-def client(request: pytest.FixtureRequest, stack: Stack, parts: Container) -> TenantClient:
-    """A tenant with its objects in a directory, and one with them in S3 on LocalStack."""
-    return new_client(stack, parts, f"tenant_first_{request.param}", request.param)
+@pytest.fixture(scope="session")
+def client_of(stack: Stack, parts: Container) -> Callable[[str], TenantClient]:
+    return cache(lambda storage: new_client(stack, parts, f"tenant_first_{storage}", storage))
+
+
+@pytest.fixture
+def client(request: pytest.FixtureRequest, client_of: Callable[[str], TenantClient]) -> TenantClient:
+    """A tenant with its objects in a directory, or where a test is marked so, in S3 on LocalStack as well."""
+    return client_of(getattr(request, "param", "nfs"))
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from local.demo.variants import variants_of
-from tests.e2e.conftest import TenantClient, eventually, picture
+from tests.e2e.conftest import IN_EVERY_STORE, TenantClient, eventually, picture
 
 
+@IN_EVERY_STORE
 def test_an_upload_becomes_searchable_with_its_own_bytes_first(client: TenantClient) -> None:
     body = picture(1)
     image_id = client.completed(body, tags=["holiday", "sea"], metadata=json.dumps({"iso": 200}))
@@ -70,6 +71,7 @@ def test_every_accepted_format_completes(client: TenantClient, image_format: str
     assert image["mimeType"] != "image/jpeg"
 
 
+@IN_EVERY_STORE
 def test_thumbnails_fit_their_box_and_are_made_again_when_lost(client: TenantClient) -> None:
     image_id = client.completed(picture(6, side=1200))
     for size, side in (("small", 128), ("medium", 512)):
@@ -91,6 +93,7 @@ def test_content_comes_back_unchanged(client: TenantClient) -> None:
     assert (answer.content, answer.headers["content-type"]) == (body, "image/png")
 
 
+@IN_EVERY_STORE
 def test_a_presigned_url_reads_one_object_and_no_other(client: TenantClient) -> None:
     body = picture(15)
     image_id = client.completed(body)
@@ -137,6 +140,7 @@ def test_the_same_idempotency_key_is_one_image_also_at_once(client: TenantClient
     assert refused.status_code == 422
 
 
+@IN_EVERY_STORE
 def test_a_deleted_image_is_gone_everywhere(client: TenantClient) -> None:
     body = picture(11)
     image_id = client.completed(body)

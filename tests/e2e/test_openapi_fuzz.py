@@ -17,7 +17,7 @@ from local.stack.stack import Stack
 from tests.e2e.conftest import new_client, picture
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-EXAMPLES = 8
+EXAMPLES = [3, pytest.param(40, marks=pytest.mark.long)]
 LEFT_OUT = {
     ("POST", "/v1/admin/tenants"),
     ("DELETE", "/v1/admin/tenants/{tenant_id}"),
@@ -38,8 +38,11 @@ def keys(stack: Stack, parts: Container) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("document", ["/v1/openapi.json", "/v1/admin/openapi.json", "/connect/openapi.json"])
-def test_whatever_is_sent_the_answer_is_documented(stack: Stack, keys: dict[str, str], document: str) -> None:
+def test_whatever_is_sent_the_answer_is_documented(
+    stack: Stack, keys: dict[str, str], document: str, examples: int
+) -> None:
     schema = schemathesis.openapi.from_url(f"{stack.api_url}{document}")
     headers = {"X-API-Key": keys[document]} if keys[document] else {}
     there = {"tenant_id": "tenant_fuzz", "image_id": keys["image"]}
@@ -52,10 +55,10 @@ def test_whatever_is_sent_the_answer_is_documented(stack: Stack, keys: dict[str,
 
         @given(case=operation.as_strategy())
         @settings(
-            max_examples=EXAMPLES,
+            max_examples=examples,
             deadline=None,
             database=None,
-            derandomize=True,
+            derandomize=examples == EXAMPLES[0],
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
@@ -67,5 +70,5 @@ def test_whatever_is_sent_the_answer_is_documented(stack: Stack, keys: dict[str,
 
         check()
     assert operations >= 5
-    assert answered >= 3 * operations
+    assert answered >= operations
     assert httpx.get(f"{stack.api_url}/v1/health").status_code == 200

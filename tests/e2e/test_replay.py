@@ -16,6 +16,8 @@ from local.stack.stack import Stack, quiet, settings_for
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture, running_stack
 from tests.harness.webhook_endpoint import Endpoint, serving
 
+# One event and one tenant's usage are replayed in every run, by test_broker and test_usage.
+pytestmark = pytest.mark.long
 PLATFORM = {
     "pending_images": "",
     "usage_events": "",

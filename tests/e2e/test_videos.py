@@ -14,7 +14,7 @@ from deeplens.videos.model import NewVideo
 from PIL import Image
 
 from local.stack.stack import Stack
-from tests.e2e.conftest import TenantClient, eventually, new_client, picture
+from tests.e2e.conftest import IN_EVERY_STORE, TenantClient, eventually, new_client, picture
 from tests.harness.films import encrypted, film_of, sound
 
 SCENES = 4
@@ -50,6 +50,7 @@ def frames(client: TenantClient, video_id: str) -> list[dict[str, Any]]:
     return list(client.http.get(f"/videos/{video_id}/frames").json()["frames"])
 
 
+@IN_EVERY_STORE
 def test_a_video_is_found_by_any_of_its_scenes_at_the_right_time(client: TenantClient) -> None:
     photo = client.completed(picture(901))
     video_id = upload(client, movie(1), tags="film")

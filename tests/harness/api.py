@@ -70,13 +70,13 @@ def picture(seed: int = 0, size: tuple[int, int] = (64, 48), format: str = "JPEG
 
 
 @cache
-def _application(create: Callable[[Any], FastAPI], settings: Settings) -> FastAPI:
-    return create(SimpleNamespace(settings=settings))
+def _application(create: Callable[[Any], FastAPI], max_upload_bytes: int, identity_url: str) -> FastAPI:
+    return create(SimpleNamespace(settings=Settings(max_upload_bytes=max_upload_bytes, identity_url=identity_url)))
 
 
 def application(create: Callable[[Any], FastAPI], world: "World") -> FastAPI:
-    """An application over ``world``. Its routes are those of every world with these settings: building them is slow."""
-    app = copy.copy(_application(create, world.settings))
+    """An application over ``world``, with routes that all worlds share: building them is slow."""
+    app = copy.copy(_application(create, world.settings.max_upload_bytes, world.settings.identity_url))
     app.state = State({"parts": world})
     return app
 
