@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-# What is started once and takes seconds to start, in the order in which `make test` begins with them: the longest first.
+# Fixtures that take seconds to start, and the group of their tests; the longest group first, as `make test` begins so.
 SHARED = {
     "stack": "stack",
     "chaos": "chaos",

@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own for these tests, with a migrated tenant database to copy."""
+"""One LocalStack for these tests, and a PostgreSQL with a migrated tenant database to copy."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from deeplens.embedding.postgres import REGISTER, model_row
 from deeplens.provisioning import provision as tenants
 from deeplens.tenants.model import Tenant
 
+from local.services.localstack import LocalStackService
 from local.services.postgres import PostgresService
 
 TEMPLATE = "deeplens_template"
@@ -38,6 +39,10 @@ def running_postgres(pytestconfig: pytest.Config) -> Iterator[PostgresService]:
         folder = Path(name)
         service = PostgresService(0, folder, pytestconfig.rootpath / ".tools", folder, max_connections=100)
         service.start()
+        with connect(service.environment["DATABASE_URL"]) as connection:
+            # Nothing here has to survive a power cut.
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
         try:
             yield service
         finally:
@@ -74,8 +79,17 @@ def connections(platform_url: str) -> Iterator[Connections]:
 
 
 @pytest.fixture
-def new_tenant(platform_url: str) -> NewTenant:
-    return lambda: copied_tenant(platform_url, f"tenant_t{next(_numbers)}")
+def new_tenant(platform_url: str) -> Iterator[NewTenant]:
+    made: list[str] = []
+
+    def new() -> Tenant:
+        made.append(f"tenant_t{next(_numbers)}")
+        return copied_tenant(platform_url, made[-1])
+
+    yield new
+    # A test that works on all tenants would otherwise work on those of every test before it.
+    with connect(platform_url) as connection:
+        connection.execute("UPDATE tenants SET status = 'deleted' WHERE id = ANY(%s)", [made])
 
 
 @pytest.fixture
@@ -100,3 +114,15 @@ def copied_tenant(platform_url: str, tenant_id: str) -> Tenant:
     return Tenant(
         tenant_id, "A tenant", "active", url, f"nfs://{tenant_id}", "http://qdrant", profile.ref, profile.thresholds
     )
+
+
+@pytest.fixture(scope="session")
+def localstack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[LocalStackService]:
+    folder = tmp_path_factory.mktemp("localstack")
+    service = LocalStackService(0, folder, pytestconfig.rootpath / ".tools", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        # LocalStack looks at signatures only when told to.
+        patch.setenv("S3_SKIP_SIGNATURE_VALIDATION", "0")
+        service.start()
+    yield service
+    service.stop()

@@ -1,7 +1,6 @@
 """Telling operators on a real SNS API, with a queue that listens."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,8 @@ def client_at(endpoint: str, service: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("localstack")
-    service = LocalStackService(0, folder, ROOT / ".tools", folder)
-    service.start()
-    yield service.environment["AWS_ENDPOINT_URL"]
-    service.stop()
+def endpoint(localstack: LocalStackService) -> str:
+    return localstack.environment["AWS_ENDPOINT_URL"]
 
 
 def test_whoever_subscribes_is_told(endpoint: str) -> None:

@@ -1,8 +1,5 @@
 """The secret store on a real Secrets Manager API."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import boto3
 import pytest
 from botocore.config import Config
@@ -12,7 +9,6 @@ from deeplens.errors import SecretNotFound, SecretStoreUnavailable
 from local.services.localstack import LocalStackService
 from local.services.process import free_port
 
-ROOT = Path(__file__).resolve().parents[3]
 PRIVATE = "-----BEGIN PRIVATE KEY-----"
 
 
@@ -30,12 +26,8 @@ def store_at(endpoint: str) -> SecretsManager:
 
 
 @pytest.fixture(scope="module")
-def secrets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecretsManager]:
-    folder = tmp_path_factory.mktemp("localstack")
-    service = LocalStackService(0, folder, ROOT / ".tools", folder)
-    service.start()
-    yield store_at(service.environment["AWS_ENDPOINT_URL"])
-    service.stop()
+def secrets(localstack: LocalStackService) -> SecretsManager:
+    return store_at(localstack.environment["AWS_ENDPOINT_URL"])
 
 
 def test_a_secret_is_read_as_it_was_put(secrets: SecretsManager) -> None:

@@ -35,9 +35,6 @@ from tests.integration.images.test_postgres import new_image
 def fleet(own_server: PostgresService) -> str:
     """The platform database of a server that takes at most 100 connections."""
     url = own_server.environment["DATABASE_URL"]
-    with connect(url) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")
-        connection.execute("SELECT pg_reload_conf()")
     tenants.migrate_platform(url)
     return url
 

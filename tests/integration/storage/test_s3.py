@@ -27,7 +27,6 @@ from local.stack.stack import LOCAL_STORAGE_ROLE
 from tests.unit.storage.test_client_uploads import ClientUploadsSuite
 from tests.unit.storage.test_object_store import BucketOwnerSuite, ObjectStoreSuite, Opened
 
-ROOT = Path(__file__).resolve().parents[3]
 _numbers = itertools.count(1)
 
 
@@ -42,18 +41,12 @@ def signed_with(request: Any) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def client(localstack: LocalStackService) -> Iterator[Any]:
     """The functions' own S3 client on the local stack."""
-    folder = tmp_path_factory.mktemp("localstack")
-    service = LocalStackService(0, folder, ROOT / ".tools", folder)
     with pytest.MonkeyPatch.context() as patch:
-        # LocalStack looks at signatures only when told to.
-        patch.setenv("S3_SKIP_SIGNATURE_VALIDATION", "0")
-        service.start()
-        for name, value in {**service.environment, "DEEPLENS_ENVIRONMENT": "local"}.items():
+        for name, value in {**localstack.environment, "DEEPLENS_ENVIRONMENT": "local"}.items():
             patch.setenv(name, value)
         yield aws.client("s3", Settings())
-    service.stop()
 
 
 class TestS3Store(ObjectStoreSuite):

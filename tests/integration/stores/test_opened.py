@@ -23,7 +23,7 @@ from deeplens.stores.resolver import Stores
 from local.services.localstack import LocalStackService
 from tests.fakes.db import FakeDirectory
 from tests.fakes.stores import FakeRegisteredStores
-from tests.integration.storage.test_s3 import ROOT, tenant
+from tests.integration.storage.test_s3 import tenant
 
 HERE = EgressRules.of(["127.0.0.1/32"], http=True)
 OWNER, STRANGER = "111111111111", "222222222222"
@@ -33,17 +33,12 @@ STORE = TenantStore("sto_a", "tenant_a", "s3", "reference", "acme-photos", datet
 
 
 @pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("localstack")
-    service = LocalStackService(0, folder, ROOT / ".tools", folder)
+def endpoint(localstack: LocalStackService) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("S3_SKIP_SIGNATURE_VALIDATION", "0")
-        service.start()
-        for name, value in {**service.environment, "DEEPLENS_ENVIRONMENT": "local"}.items():
+        for name, value in {**localstack.environment, "DEEPLENS_ENVIRONMENT": "local"}.items():
             patch.setenv(name, value)
-        of_account(service.environment["AWS_ENDPOINT_URL"], OWNER).create_bucket(Bucket="acme-photos")
-        yield service.environment["AWS_ENDPOINT_URL"]
-    service.stop()
+        of_account(localstack.environment["AWS_ENDPOINT_URL"], OWNER).create_bucket(Bucket="acme-photos")
+        yield localstack.environment["AWS_ENDPOINT_URL"]
 
 
 def of_account(endpoint: str, account: str) -> Any:

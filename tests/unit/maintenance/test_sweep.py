@@ -506,10 +506,15 @@ class AnyDamage(RuleBasedStateMachine):
             assert self.flow.usage.of("images.completed") == 6
 
 
-AnyDamage.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+class MuchDamage(AnyDamage):
+    """The same, in more histories."""
+
+
+STEPS = settings(stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+AnyDamage.TestCase.settings = settings(STEPS, max_examples=8)
+MuchDamage.TestCase.settings = settings(STEPS, max_examples=200)
 TestAnyDamage = AnyDamage.TestCase
+TestMuchDamage = pytest.mark.long(MuchDamage.TestCase)
 
 
 @pytest.fixture(autouse=True)

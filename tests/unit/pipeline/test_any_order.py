@@ -1,12 +1,13 @@
 """Whatever order events come in, however often, and wherever processes die: nothing is lost, and nothing counts twice.
 
-``DEEPLENS_HISTORIES=5000 pytest tests/unit/pipeline/test_any_order.py`` looks for longer, in histories of its own.
+``make test-long`` looks for longer, in histories of its own; ``DEEPLENS_HISTORIES=5000`` says in how many.
 """
 
 import os
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from tests.harness.faults import PARTS, Mode, Part
 from tests.harness.machine import Machine, complete_set
 
-HISTORIES = int(os.environ.get("DEEPLENS_HISTORIES", "0"))
+HISTORIES = int(os.environ.get("DEEPLENS_HISTORIES", "600"))
 MODES: list[Mode] = ["dies before", "dies after", "answer lost", "breaks", "denied"]
 NUMBERS = st.integers(0, 30)
 CALLS = st.integers(1, 25)
@@ -201,14 +202,24 @@ def check_totals(machine: Machine) -> None:
     assert max((told[kind, i] for kind, i in told if kind == "image.completed"), default=0) <= 1
 
 
-TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(
-    max_examples=HISTORIES or 150,
-    stateful_step_count=40,
-    derandomize=not HISTORIES,
-    database=None,
-    deadline=None,
-    report_multiple_bugs=False,
-    phases=[Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
-)
+def searched(machine: type[RuleBasedStateMachine], *, histories: int, derandomize: bool) -> Any:
+    case = machine.TestCase
+    case.settings = settings(
+        max_examples=histories,
+        stateful_step_count=40,
+        derandomize=derandomize,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    return case
+
+
+class AnyOrderAtRandom(AnyOrder):
+    """The same, with histories that no run had before."""
+
+
+TestAnyOrder = searched(AnyOrder, histories=40, derandomize=True)
+TestAnyOrderAtRandom = pytest.mark.long(searched(AnyOrderAtRandom, histories=HISTORIES, derandomize=False))

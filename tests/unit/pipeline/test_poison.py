@@ -272,7 +272,7 @@ def test_poison_in_the_delay_queue_stops_no_retry() -> None:
     assert len(flow.dead_letters.letters) == len(bodies)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(value=st.binary(max_size=300), topic=st.sampled_from(LIVE))
 def test_whatever_bytes_a_record_holds_the_next_one_is_worked(value: bytes, topic: str) -> None:
     flow = Flow()
