@@ -20,7 +20,7 @@ from local.chaos.photos import is_broken
 from local.chaos.run import Options, chaos_stack, strike_and_check
 from local.runner.schedule_source import schedule_event
 from local.stack.stack import Stack, settings_for
-from tests.e2e.conftest import TenantClient, eventually, picture
+from tests.e2e.conftest import TenantClient, disconnect, eventually, picture
 
 SHORT = Options(photos=30, clients=3, seconds=8, seed=5, faults=0.005, settle_seconds=150)
 LONG = Options(photos=400, clients=6, seconds=80, seed=8, faults=0.005, settle_seconds=240)
@@ -36,12 +36,13 @@ def chaos() -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def uploader(chaos: Stack) -> TenantClient:
+def uploader(chaos: Stack) -> Iterator[TenantClient]:
     parts = chaos.container()
     tenant = parts.provisioning.provision("tenant_stopping", "Stopping", "nfs")
     headers = {"X-API-Key": parts.api_keys.create(tenant.id, "tests")}
     http = httpx.Client(base_url=f"{chaos.api_url}/v1", headers=headers, timeout=60, trust_env=False)
-    return TenantClient(http, tenant, parts)
+    yield TenantClient(http, tenant, parts)
+    disconnect(parts)
 
 
 class Died(BaseException):

@@ -1,6 +1,7 @@
 """An embedder without a model: the same promises as the endpoint's adapters, held to them by the same suite."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -57,6 +58,7 @@ class FakeEmbedder:
         raise ModelNotFound(f"no model {name} version {version}")
 
 
+@lru_cache(1024)
 def _layout(image: bytes, dimensions: int) -> Vectors:
     """Colours of a grid of cells, cut or padded to ``dimensions``, L2-normalised."""
     try:
@@ -67,4 +69,6 @@ def _layout(image: bytes, dimensions: int) -> Vectors:
     values = np.asarray(cells, np.float32).reshape(-1)[: dimensions - 1] - np.float32(127)
     # A constant keeps a plain grey picture, whose colours are all zero, from having no direction.
     row = np.pad(values, (0, dimensions - len(values)), constant_values=5)
-    return np.asarray(row / np.linalg.norm(row), np.float32)
+    row = np.asarray(row / np.linalg.norm(row), np.float32)
+    row.flags.writeable = False
+    return row
