@@ -5,42 +5,48 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-# Fixtures that take seconds to start, and the group of their tests; the longest group first, as `make test` begins so.
+# Groups in the order in which `make test` begins with them: those that take longest come first.
+GROUPS = ("stack", "second stack", "chaos", "database", "broker", "inference", "aws")
 SHARED = {
-    "stack": "stack",
     "chaos": "chaos",
+    "stack": "stack",
     "platform_url": "database",
     "kafka": "broker",
     "localstack": "aws",
     "server": "inference",
 }
+"""Fixtures that take seconds to start, and the group whose process starts them."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for name in ("unit", "contract", "integration", "e2e"):
         config.addinivalue_line("markers", f"{name}: tests below tests/{name}")
     config.addinivalue_line("markers", "long: searches deeper or waits longer; `make test-long` runs these alone")
+    config.addinivalue_line("markers", "xdist_group(name): tests that one process runs after each other")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        item.add_marker(item.path.relative_to(HERE).parts[0])
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
+        kind = item.path.relative_to(HERE).parts[0]
+        item.add_marker(kind)
+        if kind in ("integration", "e2e") and not group_of(item):
+            item.add_marker(pytest.mark.xdist_group(_shared_group(item)))
     items.sort(key=_turn)
 
 
-def _group(item: pytest.Item) -> str | None:
-    """Tests of one group run in one process, so that what they share is started once and they do not disturb it."""
-    if item.path.is_relative_to(HERE / "unit") or item.path.is_relative_to(HERE / "contract"):
-        return None
-    shared = next((SHARED[name] for name in SHARED if name in getattr(item, "fixturenames", ())), None)
-    return shared or item.path.stem.removeprefix("test_")
+def group_of(item: pytest.Item) -> str:
+    return next((str(mark.args[0]) for mark in item.iter_markers("xdist_group")), "")
+
+
+def _shared_group(item: pytest.Item) -> str:
+    """Named after what a test shares with others, or after its file."""
+    fixtures = getattr(item, "fixturenames", ())
+    return next((group for name, group in SHARED.items() if name in fixtures), item.path.stem)
 
 
 def _turn(item: pytest.Item) -> int:
-    """Long groups begin first; what needs no parts fills the gaps."""
-    groups = [mark.args[0] for mark in item.iter_markers("xdist_group")]
-    if not groups:
-        return len(SHARED) + 1
-    return list(SHARED.values()).index(groups[0]) if groups[0] in SHARED.values() else len(SHARED)
+    group = group_of(item)
+    if group in GROUPS:
+        return GROUPS.index(group)
+    # Tests without a group need no parts: they fill the time that is left.
+    return len(GROUPS) + (not group)

@@ -8,6 +8,9 @@ from deeplens.tenants.limits import ResourceLimits
 from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
+# A second running stack shares the end-to-end tests: most of their time is waiting.
+pytestmark = pytest.mark.xdist_group("second stack")
+
 
 @pytest.fixture
 def limited(stack: Stack, parts: Container) -> TenantClient:

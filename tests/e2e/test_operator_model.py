@@ -13,6 +13,9 @@ from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.unit.local.models.test_cli import SmallClip, small_clip  # noqa: F401
 
+# A second running stack shares the end-to-end tests: most of their time is waiting.
+pytestmark = pytest.mark.xdist_group("second stack")
+
 
 @pytest.fixture
 def tenant(stack: Stack, parts: Container) -> TenantClient:

@@ -16,6 +16,9 @@ from local.runner.schedule_source import schedule_event
 from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
+# A second running stack shares the end-to-end tests: most of their time is waiting.
+pytestmark = pytest.mark.xdist_group("second stack")
+
 OLD, NEW = ModelRef("deeplens-visual", "1", 512), ModelRef("deeplens-visual", "2", 512)
 BEFORE = 12
 CRASHING = ("on_image_maintenance", "on_extraction_requested", "on_indexing_requested")

@@ -18,6 +18,9 @@ from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.harness.azurite import ACCOUNT, KEY, azurite
 from tests.harness.films import film
 
+# A second running stack shares the end-to-end tests: most of their time is waiting.
+pytestmark = pytest.mark.xdist_group("second stack")
+
 SECRET = "sunflower7731sunflower7731"
 
 

@@ -13,6 +13,9 @@ from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.e2e.test_direct_uploads import large
 
+# A second running stack shares the end-to-end tests: most of their time is waiting.
+pytestmark = pytest.mark.xdist_group("second stack")
+
 # A shell's background jobs, as CI's are, do not hear Ctrl-C; this one does.
 PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from local.cli.app import app; app()",

@@ -20,6 +20,9 @@ from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 from tests.harness.webhook_endpoint import Endpoint
 
+# A second running stack shares the end-to-end tests: most of their time is waiting.
+pytestmark = pytest.mark.xdist_group("second stack")
+
 TENANT = "tenant_metered"
 
 
