@@ -7,7 +7,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SWITCH = "ACCEPT_CONTRACT_CHANGES"
-COMMAND = f"{SWITCH}=1 .venv/bin/python -m pytest -k compatibility tests/contract tests/integration/db"
+COMMAND = f"{SWITCH}=1 .venv/bin/python -m pytest -k compatibility tests"
 
 
 def differences(name: str, document: Any) -> list[str]:
