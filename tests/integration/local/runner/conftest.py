@@ -10,7 +10,8 @@ import pytest
 
 from local.runner.template import FunctionSpec, Template, load
 from local.runner.worker import Pool
-from local.services.kafka import KafkaService
+from local.services.process import ChildService
+from tests.harness.brokers import chosen
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {"AWS_REGION": "us-east-1"}
@@ -68,9 +69,9 @@ def start_pool(template: Template, tmp_path: Path) -> Iterator[StartPool]:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[KafkaService]:
+def kafka(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[ChildService]:
     folder = tmp_path_factory.mktemp("kafka")
-    service = KafkaService(0, folder, pytestconfig.rootpath / ".tools", folder)
+    service = chosen().service(0, folder, pytestconfig.rootpath / ".tools", folder)
     service.start()
     yield service
     service.stop()
