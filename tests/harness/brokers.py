@@ -1,4 +1,4 @@
-"""The broker that tests run on: Apache Kafka as a process of ours or, with ``BROKER=redpanda``, Redpanda in a container."""
+"""The broker that tests run on: Apache Kafka as our own process, or with ``BROKER=redpanda`` a container of Redpanda."""
 
 import os
 from collections.abc import Mapping
@@ -116,7 +116,7 @@ BROKERS: Mapping[str, Broker] = {
 
 def use_chosen() -> None:
     """Let every stack that this process starts run on the chosen broker."""
-    stack.KafkaService = chosen().service  # type: ignore[misc, assignment]
+    vars(stack)["KafkaService"] = chosen().service
 
 
 def chosen() -> Broker:
