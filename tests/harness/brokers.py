@@ -1,4 +1,4 @@
-"""The broker that tests run on: Apache Kafka as our own process, or with ``BROKER=redpanda`` a container of Redpanda."""
+"""The broker that tests run on: Apache Kafka as our own process, or a container with ``BROKER=redpanda``."""
 
 import os
 from collections.abc import Mapping
