@@ -1,13 +1,16 @@
-# Every target sets up what it needs on a bare machine: Python 3.13, and for the real broker Java 17 with Maven.
+# Every target sets up what it needs on a machine that has Python 3.13 or uv.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help announce demo up down test test-long coverage browser test-unit check bench bench-model bench-duplicates \
   bench-inference bench-tenants bench-upload bench-video chaos screenshots build clean
+# What is fetched has to be listed first.
+.NOTPARALLEL:
 
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
 BIN := .venv/bin
+READY := announce $(BIN)/ready
 SAM := $(UV) tool run --python 3.13 --from aws-sam-cli==1.170.0 sam
 # The wheel of actionlint fetches a program from GitHub; with Go it comes as any module does.
 ACTIONLINT := $(if $(shell command -v go),go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12,\
@@ -21,22 +24,22 @@ help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo "  make demo PHOTOS=~/Pictures   your own folder;   make demo EXIT=1   stop at the end, exit 0 if all held"
 
-demo: $(BIN)/ready ## Upload photos and copies of them, wait until searchable, search, draw the result
+demo: $(READY) ## Upload photos and copies of them, wait until searchable, search, draw the result
 	$(BIN)/deeplens demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(EXIT),--exit)
 
-up: $(BIN)/ready ## Start everything on this machine and show a live status; Ctrl-C stops it
+up: $(READY) ## Start everything on this machine and show a live status; Ctrl-C stops it
 	$(BIN)/deeplens up
 
 down: $(BIN)/ready ## Stop what `make demo` left running
 	$(BIN)/deeplens down
 
-test: $(BIN)/ready browser ## Run all tests on real parts; with BROKER=redpanda on Redpanda, which needs Docker
+test: $(READY) browser ## Run all tests on real parts; with BROKER=redpanda on Redpanda, which needs Docker
 	BROKER=$(BROKER) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-long: $(BIN)/ready ## Run what `make test` leaves out: random histories, every topic replayed, long chaos, deep fuzzing
+test-long: $(READY) browser ## Run what `make test` leaves out: random histories, every topic replayed, long chaos, deep fuzzing
 	$(BIN)/python -m pytest -m long $(ARGS)
 
-coverage: $(BIN)/ready browser ## Run all tests and report which lines and branches of layers/ they reach
+coverage: $(READY) browser ## Run all tests and report which lines and branches of layers/ they reach
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term --cov-report=html:.coverage-html $(ARGS)
 
 # Pages are tested in Chromium: Debian's is installed where we may, else those tests say that they were skipped.
@@ -59,32 +62,32 @@ check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, te
 	$(BIN)/python -m local.checks.template
 	$(ACTIONLINT)
 
-bench: $(BIN)/ready ## Measure pipeline, search and cold start; writes .bench/*.json (SMOKE=1: every bench, small)
+bench: $(READY) ## Measure pipeline, search and cold start; writes .bench/*.json (SMOKE=1: every bench, small)
 	$(BIN)/deeplens bench $(if $(SMOKE),--smoke)
 
-bench-model: $(BIN)/ready ## Measure how well the built-in model finds copies, beside pHash, dHash and PDQ
+bench-model: $(READY) ## Measure how well the built-in model finds copies, beside pHash, dHash and PDQ
 	$(UV) sync --frozen --quiet --inexact --group bench
 	$(BIN)/deeplens bench model
 
-bench-duplicates: $(BIN)/ready ## Measure precision and recall of the verdicts on duplicates
+bench-duplicates: $(READY) ## Measure precision and recall of the verdicts on duplicates
 	$(BIN)/deeplens bench duplicates
 
-bench-inference: $(BIN)/ready ## Measure the inference endpoint over HTTP beside bare onnxruntime
+bench-inference: $(READY) ## Measure the inference endpoint over HTTP beside bare onnxruntime
 	$(BIN)/deeplens bench inference
 
-bench-tenants: $(BIN)/ready ## Measure a quiet tenant beside one that has queued 20,000 images
+bench-tenants: $(READY) ## Measure a quiet tenant beside one that has queued 20,000 images
 	$(BIN)/deeplens bench neighbours
 
-bench-upload: $(BIN)/ready ## Measure `deeplens upload` of 5,000 files, interrupted and resumed, and the memory it takes
+bench-upload: $(READY) ## Measure `deeplens upload` of 5,000 files, interrupted and resumed, and the memory it takes
 	$(BIN)/deeplens bench upload
 
-bench-video: $(BIN)/ready ## Measure frames out of videos beside bare decoding, and a film of two hours
+bench-video: $(READY) ## Measure frames out of videos beside bare decoding, and a film of two hours
 	$(BIN)/deeplens bench video
 
-chaos: $(BIN)/ready ## Kill and freeze parts and functions while 1,000 photos are uploaded; none may be lost (SEED=7)
+chaos: $(READY) ## Kill and freeze parts and functions while 1,000 photos are uploaded; none may be lost (SEED=7)
 	$(BIN)/deeplens chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-screenshots: $(BIN)/ready browser ## Take the README's pictures again, from a demo on pictures made by code
+screenshots: $(READY) browser ## Take the README's pictures again, from a demo on pictures made by code
 	$(BIN)/python -m local.demo.screenshots
 
 build: $(BIN)/ready ## Package the functions and layers for AWS
@@ -94,6 +97,11 @@ clean: ## Stop the stack and remove its state, the environment and what was fetc
 	-test -x $(BIN)/deeplens && $(BIN)/deeplens down
 	rm -rf .deeplens .bench .aws-sam .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .tools .venv
 
+# The list is for people: where it cannot be made, the next step says why.
+announce: | $(UV)
+	@$(UV) python find --quiet 3.13 >/dev/null 2>&1 || echo "Python 3.13 is not here: uv fetches it, about 35 MB."
+	@$(UV) run --no-project --quiet --python 3.13 python -m local.setup.announce || true
+
 # The environment is rebuilt when the lock changes.
 $(BIN)/ready: uv.lock pyproject.toml | $(UV)
 	@$(UV) sync --frozen --quiet || { $(UV) python find --quiet 3.13 >/dev/null \
@@ -101,5 +109,6 @@ $(BIN)/ready: uv.lock pyproject.toml | $(UV)
 	@touch $@
 
 .tools/uv/bin/uv:
+	@echo "uv is not here: pip fetches it, about 25 MB."
 	@python3 -m venv .tools/uv && .tools/uv/bin/pip install --quiet --disable-pip-version-check uv \
 		|| { echo "Neither uv nor python3 with venv and pip was found; install uv: https://docs.astral.sh/uv"; exit 1; }

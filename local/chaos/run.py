@@ -24,7 +24,7 @@ from local.chaos.schedule import plan
 from local.chaos.striker import Striker
 from local.cli.screen import console
 from local.runner.schedule_source import schedule_event
-from local.services import KafkaService, ServiceFailed
+from local.services import ServiceFailed
 from local.stack.config import LocalConfig
 from local.stack.stack import Stack
 
@@ -112,8 +112,6 @@ def run_chaos(options: Options) -> Outcome:
     """Run it all; what was violated is in the outcome, and then the stack's folder is kept."""
     try:
         with chaos_stack(options) as stack:
-            if any(isinstance(service, KafkaService) and service.in_memory for service in stack.services):
-                raise ServiceFailed("chaos needs a broker that keeps records: install Java 17 and Maven")
             outcome = strike_and_check(stack, options)
             if outcome.violations:
                 raise Broken(outcome)

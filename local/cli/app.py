@@ -95,8 +95,6 @@ def start_detached(config: LocalConfig, patience_seconds: float = 900) -> dict[s
     with console.status("starting the stack; the first time fetches Kafka and LocalStack"):
         while time.monotonic() < deadline:
             if (state := running(config.state_dir)) and state["pid"] == process.pid:
-                if state["notice"]:
-                    console.print(f"[bold yellow]NOTICE:[/] {state['notice']}")
                 return state
             if process.poll() is not None:
                 raise ServiceFailed(log_path.read_text(errors="replace").strip().rpartition("error: ")[2])

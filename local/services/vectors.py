@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from local.services.process import ChildService, free_port, http_ok, require_port
-from local.services.tools import REPOSITORY
+from local.setup.tools import REPOSITORY
 
 
 class VectorService(ChildService):

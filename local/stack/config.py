@@ -22,7 +22,7 @@ class LocalConfig(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65535, description="HTTP API and console")
     identity_port: int = Field(5198, ge=0, le=65535, description="The same API under the issuer's address, Swagger UI")
     inference_port: int = Field(8001, ge=0, le=65535, description="Inference endpoint")
-    kafka_port: int = Field(9092, ge=0, le=65535, description="Broker; the in-memory one chooses its port itself")
+    kafka_port: int = Field(9092, ge=0, le=65535, description="Broker")
     postgres_port: int = Field(5433, ge=0, le=65535, description="Platform and tenant databases")
     aws_port: int = Field(4566, ge=0, le=65535, description="LocalStack")
     qdrant_port: int = Field(6333, ge=0, le=65535, description="Vector index")

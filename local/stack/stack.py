@@ -43,7 +43,6 @@ GIVEN = {
 AWS_DEFAULTS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 # LocalStack lets any name be assumed, and does not look at the session's policy.
 LOCAL_STORAGE_ROLE = "arn:aws:iam::000000000000:role/deeplens-tenant-storage"
-NO_JAVA = "Java or Maven is missing: the broker keeps records in memory only and forgets them when it stops."
 CORES = os.cpu_count() or 2
 WINDOW_PER_CORE, SHARED_PER_CORE = 16, 1
 type Progress = Callable[[str, str], None]
@@ -181,17 +180,10 @@ class Stack:
         return {
             "api": self.api_url,
             "identity": self.identity_url,
-            "notice": self.notice,
             "time": time.time(),
             "parts": parts + given,
             "functions": functions,
         }
-
-    @property
-    def notice(self) -> str:
-        """What the user should not overlook."""
-        forgetful = any(isinstance(service, KafkaService) and service.in_memory for service in self.services)
-        return NO_JAVA if forgetful else ""
 
     def write_status(self) -> None:
         """Publish the status for ``deeplens status``; readers see a whole file."""
@@ -261,7 +253,7 @@ class Stack:
         return path.read_text()
 
     def _write_state(self) -> None:
-        state = {"pid": os.getpid(), "api": self.api_url, "environment": self.environment, "notice": self.notice}
+        state = {"pid": os.getpid(), "api": self.api_url, "environment": self.environment}
         self.write_status()
         target = self.state_dir / "stack.json"
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from local.services.process import free_port
-from local.services.tools import REPOSITORY, folder_of, once
+from local.setup.tools import REPOSITORY, folder_of, once
 
 SOURCE = Path(__file__).parents[1] / "e2e" / "azurite"
 COMMANDS = Path(sys.executable).parent

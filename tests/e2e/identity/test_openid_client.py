@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from deeplens.access.scopes import READ
 
-from local.services.tools import REPOSITORY, folder_of, once
+from local.setup.tools import REPOSITORY, folder_of, once
 from tests.e2e.identity.conftest import CALLBACK, GOODBYE, PASSWORD, SECRET, App, World
 
 SOURCE = Path(__file__).parents[1] / "openid_client"

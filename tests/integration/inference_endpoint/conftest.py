@@ -15,7 +15,7 @@ from deeplens.settings import Settings
 from PIL import Image
 
 from local.services.inference import InferenceService
-from local.services.tools import REPOSITORY
+from local.setup.tools import REPOSITORY
 from tests.fakes.embedding import FakeEmbedder
 from tests.fakes.sagemaker import ENDPOINT, SageMakerDouble
 

@@ -17,7 +17,7 @@ from deeplens.embedding.wire import HEADER_LENGTH, SAGEMAKER_TYPE, encode_reques
 
 from functions.inference_endpoint.manifest import MODELS
 from local.services.process import ServiceFailed
-from local.services.tools import REPOSITORY
+from local.setup.tools import REPOSITORY
 from tests.integration.inference_endpoint.conftest import Server, StartServer, picture
 
 MODEL = "/v2/models/deeplens-visual/versions/1"

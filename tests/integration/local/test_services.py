@@ -38,7 +38,7 @@ from local.services import (
     VectorService,
 )
 from local.services.process import free_port
-from local.services.tools import REPOSITORY, once
+from local.setup.tools import REPOSITORY, once
 from local.stack.config import LocalConfig
 from local.stack.stack import GIVEN, Stack
 
@@ -366,23 +366,6 @@ def test_a_broker_keeps_its_records_when_it_moves_to_another_port(tmp_path: Path
     after.stop()
     assert found == ["here", "there"]
     assert before.environment != after.environment
-
-
-def test_without_java_there_is_a_broker_that_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "")
-    service, name = KafkaService(0, tmp_path, tmp_path / "no-tools", tmp_path), "deeplens.images.uploaded"
-    assert service.in_memory
-    service.start()
-    produce(service.environment["KAFKA_BROKERS"], name, "x")
-    assert read_records(service.environment["KAFKA_BROKERS"], name) == ["x"]
-    service.stop()
-    assert not service.alive()
-    service.start()
-    consumer = Consumer({"bootstrap.servers": service.environment["KAFKA_BROKERS"], "group.id": "g"})
-    assert [consumer.get_watermark_offsets(TopicPartition(name, n), 5) for n in range(3)] == [(0, 0)] * 3
-    consumer.close()
-    service.stop()
-    assert "forgets everything" in service.log_path.read_text()
 
 
 def stack_ports() -> dict[str, Any]:

@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from local.services.process import ServiceFailed
-
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class FetchFailed(Exception):
+    """A tool could not be fetched; the message says what happened."""
 
 
 def folder_of(tools_dir: Path, name: str, recipe: str) -> Path:
@@ -41,5 +43,5 @@ def find_uv() -> str:
     own = REPOSITORY / ".tools" / "uv" / "bin" / "uv"
     found = os.environ.get("UV") or (str(own) if own.exists() else shutil.which("uv"))
     if not found:
-        raise ServiceFailed("uv was not found. Run `make up`, which installs it, or install uv yourself.")
+        raise FetchFailed("uv was not found. Run `make up`, which installs it, or install uv yourself.")
     return found
