@@ -86,8 +86,7 @@ class KafkaService(ChildService):
         self._home, self._tools_dir = state_dir.absolute() / "kafka", tools_dir
         self._jars = jars_folder(tools_dir)
         self._class_cache = _class_cache_folder(tools_dir, self._jars)
-        # A cache that does not fit is ignored, and only the start is slower: no reason to warn.
-        self._cache_options = [f"-XX:AOTCache={self._class_cache / CLASS_CACHE}", "-Xlog:disable", "-Xlog:all=error"]
+        self._recording: Path | None = None
         self.environment = {"KAFKA_BROKERS": f"127.0.0.1:{self.port}"}
 
     def prepare(self) -> None:
@@ -113,7 +112,7 @@ class KafkaService(ChildService):
         with TemporaryDirectory(prefix="deeplens-kafka-") as folder:
             broker = KafkaService(0, Path(folder), self._tools_dir, Path(folder))
             broker._configure()
-            broker._cache_options = [f"-XX:AOTCacheOutput={target / CLASS_CACHE}"]
+            broker._recording = target / CLASS_CACHE
             try:
                 broker.launch()
                 broker.wait_ready()
@@ -144,6 +143,13 @@ class KafkaService(ChildService):
         # Named one by one: the cache holds for this order only.
         class_path = os.pathsep.join(str(self._jars / jar.name) for jar in read_lock())
         return [str(JAVA), *options, *JVM_OPTIONS, *self._cache_options, logging, temporary, "-cp", class_path]
+
+    @property
+    def _cache_options(self) -> list[str]:
+        if self._recording:
+            return [f"-XX:AOTCacheOutput={self._recording}"]
+        # A cache that does not fit is ignored, and only the start is slower: no reason to warn.
+        return [f"-XX:AOTCache={self._class_cache / CLASS_CACHE}", "-Xlog:disable", "-Xlog:all=error"]
 
     def _format(self) -> None:
         # "A" in front: Kafka's tools take a leading "-" for an option.

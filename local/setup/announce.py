@@ -31,7 +31,7 @@ class Download:
 def missing_downloads(environment: Mapping[str, str] = os.environ) -> list[Download]:
     """What the next ``make demo`` fetches. Parts that run elsewhere are not fetched."""
     tools_dir = REPOSITORY / environment.get("DEEPLENS_TOOLS_DIR", ".tools")
-    found = [*_python_packages(_planned_packages(), tomllib.loads((REPOSITORY / "uv.lock").read_text()))]
+    found = [*_python_packages(_planned_packages(), _read_python_lock())]
     if not environment.get("KAFKA_BROKERS") and not jars_folder(tools_dir).exists():
         jars = read_lock()
         found.append(Download(f"Apache Kafka ({len(jars)} jars)", sum(jar.size for jar in jars) / 1e6))
@@ -47,6 +47,10 @@ def announcement(downloads: list[Download]) -> str:
     total = sum(download.megabytes for download in downloads)
     rows = "".join(f"  {download.name:28}{download.megabytes:5.0f} MB\n" for download in downloads)
     return f"Not here yet, so fetched now, once: about {total:.0f} MB (less what uv has in its cache).\n{rows}"
+
+
+def _read_python_lock() -> Mapping[str, Any]:
+    return tomllib.loads((REPOSITORY / "uv.lock").read_text())
 
 
 def _planned_packages() -> set[tuple[str, str]]:

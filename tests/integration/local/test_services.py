@@ -28,6 +28,8 @@ from deeplens.embedding.open_inference import OpenInferenceEmbedder
 from deeplens.settings import Settings
 from PIL import Image
 
+from local.stack.config import LocalConfig
+from local.kafka.jars import read_lock
 from local.services import (
     ChildService,
     InferenceService,
@@ -368,10 +370,32 @@ def test_a_broker_keeps_its_records_when_it_moves_to_another_port(tmp_path: Path
     assert before.environment != after.environment
 
 
-def stack_ports() -> dict[str, Any]:
-    """Any free ports."""
-    names = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
-    return dict.fromkeys(names, 0)
+def test_a_broker_of_other_jars_than_the_locked_ones_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror, tools = tmp_path / "mirror", tmp_path / "tools"
+    for jar in read_lock():
+        path = mirror / jar.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"another jar")
+    (tmp_path / ".m2").mkdir()
+    entry = f"<mirror><mirrorOf>central</mirrorOf><url>{mirror.as_uri()}</url></mirror>"
+    (tmp_path / ".m2" / "settings.xml").write_text(f"<settings><mirrors>{entry}</mirrors></settings>")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ServiceFailed, match=r"kafka: file:.*jars\.lock expects .*\n.*set KAFKA_BROKERS"):
+        KafkaService(0, tmp_path, tools, tmp_path).prepare()
+    assert [path.name for path in tools.iterdir() if path.is_dir()] == []
+
+
+def test_a_broker_without_its_class_cache_starts_as_well(tmp_path: Path) -> None:
+    broker = KafkaService(0, tmp_path, TOOLS, tmp_path)
+    broker.prepare()
+    broker._class_cache = tmp_path / "none"
+    broker.launch()
+    broker.wait_ready()
+    write_record(broker.environment["KAFKA_BROKERS"], "here")
+    broker.stop()
+    assert "ERROR" not in broker.log_path.read_text()
 
 
 def test_parts_that_run_elsewhere_are_not_started_here(tmp_path: Path) -> None:
