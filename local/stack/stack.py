@@ -141,7 +141,7 @@ class Stack:
             "DEEPLENS_FAULTS": self.config.faults,
         }
 
-    def parts(self) -> Container:
+    def container(self) -> Container:
         """The adapters, pointed at this stack; for the CLI, the demo and tests."""
         return container_for(self.environment)
 

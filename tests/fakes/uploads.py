@@ -141,7 +141,7 @@ class MemoryUploads:
         url = f"https://store.example/{checked(key)}?part={number}&of={multipart_id}"
         return PartUrl(number, url, size_bytes, _after(expires))
 
-    def parts(self, key: str, multipart_id: str) -> list[Part]:
+    def container(self, key: str, multipart_id: str) -> list[Part]:
         checked(key)
         return [Part(n, len(body), str(n)) for n, body in sorted(self._parts.get(multipart_id, {}).items())]
 

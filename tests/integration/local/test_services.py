@@ -28,7 +28,6 @@ from deeplens.embedding.open_inference import OpenInferenceEmbedder
 from deeplens.settings import Settings
 from PIL import Image
 
-from local.stack.config import LocalConfig
 from local.kafka.jars import read_lock
 from local.services import (
     ChildService,
@@ -396,6 +395,12 @@ def test_a_broker_without_its_class_cache_starts_as_well(tmp_path: Path) -> None
     write_record(broker.environment["KAFKA_BROKERS"], "here")
     broker.stop()
     assert "ERROR" not in broker.log_path.read_text()
+
+
+def stack_ports() -> dict[str, Any]:
+    """Any free ports."""
+    names = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
+    return dict.fromkeys(names, 0)
 
 
 def test_parts_that_run_elsewhere_are_not_started_here(tmp_path: Path) -> None:
