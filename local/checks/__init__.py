@@ -1,1 +1,1 @@
-"""Rules of the project that no ready-made linter knows."""
+"""Check rules of the project that no common linter has."""

@@ -30,7 +30,7 @@ def plain(path: Path) -> dict[str, Any]:
 
 
 def _local_code(resource: dict[str, Any]) -> None:
-    """Folders become what ``sam package`` would write."""
+    """Replace folders by URIs, as ``sam package`` does."""
     properties = resource.get("Properties", {})
     for name in ("CodeUri", "ContentUri"):
         if isinstance(properties.get(name), str):

@@ -11,7 +11,7 @@ SOURCES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
     if "migrations" not in path.parts
 ]
-MAX_FUNCTION_LINES, MAX_FILE_LINES = 40, 320
+MAX_FUNCTION_LINES, MAX_FILE_LINES = 40, 500
 
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
