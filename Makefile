@@ -18,7 +18,7 @@ ACTIONLINT := $(if $(shell command -v go),go run github.com/rhysd/actionlint/cmd
 # One more process than a small machine has cores: end-to-end tests mostly wait.
 WORKERS ?= 3
 BROKER ?= kafka
-PARALLEL = --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PARALLEL = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ up: $(READY) ## Start everything on this machine and show a live status; Ctrl-C 
 down: $(BIN)/ready ## Stop what `make demo` left running
 	$(BIN)/deeplens down
 
-test: $(READY) browser ## Run all tests on real parts; with BROKER=redpanda on Redpanda, which needs Docker
+test: $(READY) browser ## Run all tests on real services; with BROKER=redpanda on Redpanda, which needs Docker
 	BROKER=$(BROKER) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-long: $(READY) browser ## Run what `make test` leaves out: random histories, every topic replayed, long chaos, deep fuzzing
@@ -49,7 +49,7 @@ browser:
 		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }; }; } \
 		|| echo "Chromium is missing: install it to test the pages in a browser."
 
-test-unit: $(BIN)/ready ## Run the tests that need no parts
+test-unit: $(BIN)/ready ## Run the tests that need no services
 	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/contract $(ARGS)
 
 check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, template, workflows
@@ -57,6 +57,7 @@ check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, te
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict layers/core/deeplens
 	$(BIN)/mypy local functions/inference_endpoint
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest $(addprefix tests/unit/repository/test_,documents.py imports.py flow.py layers.py size.py)
 	$(SAM) validate --lint
 	$(BIN)/python -m local.checks.template
@@ -84,7 +85,7 @@ bench-upload: $(READY) ## Measure `deeplens upload` of 5,000 files, interrupted 
 bench-video: $(READY) ## Measure frames out of videos beside bare decoding, and a film of two hours
 	$(BIN)/deeplens bench video
 
-chaos: $(READY) ## Kill and freeze parts and functions while 1,000 photos are uploaded; none may be lost (SEED=7)
+chaos: $(READY) ## Kill and freeze services and functions while 1,000 photos are uploaded; none may be lost (SEED=7)
 	$(BIN)/deeplens chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 screenshots: $(READY) browser ## Take the README's pictures again, from a demo on pictures made by code
