@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from deeplens.failures.model import DeadLetterEntry, KeptLetter, LetterFilter, LetterGroup
+from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterGroup, KeptDeadLetter
 
 
 class FakeDeadLetters:
     """``DeadLetters`` whose ``letters`` tests may read, by id."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, KeptLetter] = {}
+        self.kept: dict[str, KeptDeadLetter] = {}
 
     @property
     def letters(self) -> dict[str, DeadLetterEntry]:
@@ -19,19 +19,19 @@ class FakeDeadLetters:
 
     def store(self, letters: Sequence[DeadLetterEntry]) -> None:
         for letter in letters:
-            self.kept.setdefault(letter.id, KeptLetter(letter))
+            self.kept.setdefault(letter.id, KeptDeadLetter(letter))
 
-    def page(self, where: LetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptLetter]:
+    def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptDeadLetter]:
         found = [letter for letter in self.kept.values() if _matches(letter, where)]
         found.sort(key=_position, reverse=True)
         return [letter for letter in found if after is None or _position(letter) < after][:limit]
 
-    def groups(self, where: LetterFilter, limit: int) -> list[LetterGroup]:
+    def groups(self, where: DeadLetterFilter, limit: int) -> list[DeadLetterGroup]:
         times: dict[tuple[str, str | None], list[datetime]] = {}
         for letter in self.kept.values():
             if _matches(letter, where):
                 times.setdefault((letter.entry.error_code, letter.entry.stage), []).append(letter.entry.failed_at)
-        groups = [LetterGroup(code, stage, len(at), min(at), max(at)) for (code, stage), at in times.items()]
+        groups = [DeadLetterGroup(code, stage, len(at), min(at), max(at)) for (code, stage), at in times.items()]
         return sorted(groups, key=lambda one: (-one.count, one.code, one.stage or "\uffff"))[:limit]
 
     def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
@@ -54,11 +54,11 @@ class FakeDeadLetters:
         return True
 
 
-def _position(letter: KeptLetter) -> tuple[datetime, str]:
+def _position(letter: KeptDeadLetter) -> tuple[datetime, str]:
     return letter.entry.failed_at, letter.entry.id
 
 
-def _matches(letter: KeptLetter, where: LetterFilter) -> bool:
+def _matches(letter: KeptDeadLetter, where: DeadLetterFilter) -> bool:
     entry = letter.entry
     given = [
         (where.tenant_id, entry.tenant_id),

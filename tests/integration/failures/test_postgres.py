@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from deeplens.database.connections import Connections
 from deeplens.events.failures import SourceRecord
-from deeplens.failures.model import DeadLetterEntry, DeadLetters, LetterFilter, LetterGroup
+from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterGroup, DeadLetters
 from deeplens.failures.postgres import PostgresDeadLetters
 
 from tests.fakes.failures import FakeDeadLetters
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-ALL = LetterFilter()
+ALL = DeadLetterFilter()
 
 
 @pytest.fixture(params=["fake", "postgres"])
@@ -41,7 +41,7 @@ def letter(letter_id: str, minutes: int = 0, **changes: Any) -> DeadLetterEntry:
     return DeadLetterEntry(id=letter_id, **{**values, **changes})
 
 
-def ids(letters: DeadLetters, where: LetterFilter = ALL, limit: int = 100) -> list[str]:
+def ids(letters: DeadLetters, where: DeadLetterFilter = ALL, limit: int = 100) -> list[str]:
     return [one.entry.id for one in letters.page(where, None, limit)]
 
 
@@ -58,20 +58,22 @@ def test_a_letter_is_found_as_it_was_stored(letters: DeadLetters) -> None:
     ("where", "expected"),
     [
         (ALL, ["dlq_4", "dlq_3", "dlq_2", "dlq_1"]),
-        (LetterFilter(ids=("dlq_1", "dlq_3", "dlq_none")), ["dlq_3", "dlq_1"]),
-        (LetterFilter(tenant_id="tenant_b"), ["dlq_2"]),
-        (LetterFilter(code="STAGE_FAILED"), ["dlq_3"]),
-        (LetterFilter(stage="extract"), ["dlq_4"]),
-        (LetterFilter(state="open"), ["dlq_4", "dlq_3"]),
-        (LetterFilter(state="replayed"), ["dlq_1"]),
-        (LetterFilter(state="discarded"), ["dlq_2"]),
-        (LetterFilter(failed_from=NOON + timedelta(minutes=3)), ["dlq_4", "dlq_3"]),
-        (LetterFilter(failed_before=NOON + timedelta(minutes=3)), ["dlq_2", "dlq_1"]),
-        (LetterFilter(tenant_id="tenant_a", state="open", code="STAGE_FAILED", stage="index"), ["dlq_3"]),
+        (DeadLetterFilter(ids=("dlq_1", "dlq_3", "dlq_none")), ["dlq_3", "dlq_1"]),
+        (DeadLetterFilter(tenant_id="tenant_b"), ["dlq_2"]),
+        (DeadLetterFilter(code="STAGE_FAILED"), ["dlq_3"]),
+        (DeadLetterFilter(stage="extract"), ["dlq_4"]),
+        (DeadLetterFilter(state="open"), ["dlq_4", "dlq_3"]),
+        (DeadLetterFilter(state="replayed"), ["dlq_1"]),
+        (DeadLetterFilter(state="discarded"), ["dlq_2"]),
+        (DeadLetterFilter(failed_from=NOON + timedelta(minutes=3)), ["dlq_4", "dlq_3"]),
+        (DeadLetterFilter(failed_before=NOON + timedelta(minutes=3)), ["dlq_2", "dlq_1"]),
+        (DeadLetterFilter(tenant_id="tenant_a", state="open", code="STAGE_FAILED", stage="index"), ["dlq_3"]),
     ],
     ids=str,
 )
-def test_letters_are_narrowed_by_every_filter(letters: DeadLetters, where: LetterFilter, expected: list[str]) -> None:
+def test_letters_are_narrowed_by_every_filter(
+    letters: DeadLetters, where: DeadLetterFilter, expected: list[str]
+) -> None:
     letters.store(
         [
             letter("dlq_1", 1),
@@ -98,11 +100,11 @@ def test_pages_follow_each_other_although_times_are_equal(letters: DeadLetters) 
 def test_groups_are_counted_with_their_times(letters: DeadLetters) -> None:
     letters.store([letter(f"dlq_{n}", n) for n in range(3)] + [letter("dlq_9", 9, error_code="X", stage=None)])
     assert letters.groups(ALL, 10) == [
-        LetterGroup("MODEL_MISMATCH", "index", 3, NOON, NOON + timedelta(minutes=2)),
-        LetterGroup("X", None, 1, NOON + timedelta(minutes=9), NOON + timedelta(minutes=9)),
+        DeadLetterGroup("MODEL_MISMATCH", "index", 3, NOON, NOON + timedelta(minutes=2)),
+        DeadLetterGroup("X", None, 1, NOON + timedelta(minutes=9), NOON + timedelta(minutes=9)),
     ]
     assert len(letters.groups(ALL, 1)) == 1
-    assert letters.groups(LetterFilter(tenant_id="tenant_none"), 10) == []
+    assert letters.groups(DeadLetterFilter(tenant_id="tenant_none"), 10) == []
 
 
 def test_each_replay_is_counted(letters: DeadLetters) -> None:

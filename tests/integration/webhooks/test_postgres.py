@@ -11,7 +11,7 @@ from deeplens.database.connections import Connections
 from deeplens.events.notifications import TenantNotification
 from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.model import Tenant
-from deeplens.tenants.records import PostgresTenantRecords
+from deeplens.tenants.postgres import PostgresTenantRecords
 from deeplens.webhooks.model import Answer, Delivery, Verdict, Webhook, Webhooks
 from deeplens.webhooks.postgres import PostgresWebhooks
 
@@ -185,5 +185,5 @@ def test_a_deleted_tenant_leaves_no_webhooks(connections: Connections, tenant: T
     webhooks = PostgresWebhooks(connections)
     made = hook(webhooks, tenant)
     webhooks.record([told(tenant)], NOON)
-    assert PostgresTenantRecords(connections).erase(tenant.id)["webhooks"] == 1
+    assert PostgresTenantRecords(connections).delete_rows(tenant.id)["webhooks"] == 1
     assert webhooks.of_tenant(tenant.id) == webhooks.deliveries(tenant.id, made.id, 10) == []

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from deeplens.database.connections import Connections, connect
-from deeplens.tenants.directory import WANTED_BY_CHATS, PostgresDirectory
+from deeplens.tenants.directory import CHAT_NOTIFICATIONS, PostgresDirectory
 from deeplens.tenants.model import Tenant
-from deeplens.tenants.records import PostgresTenantRecords
+from deeplens.tenants.postgres import PostgresTenantRecords
 from deeplens.whatsapp.answers import ChatTally
 from deeplens.whatsapp.chats import Chat, Chats, Handled, ImageEnd, Replies, Reply, reply_id
 from deeplens.whatsapp.delivery import Verdict
@@ -222,9 +222,9 @@ def test_the_tenants_row_says_whether_a_chat_waits_to_hear(connections: Connecti
 
     assert notified() == frozenset()
     first, second = linked(both, tenant), linked(both, tenant)
-    assert notified() == WANTED_BY_CHATS
+    assert notified() == CHAT_NOTIFICATIONS
     both.chats.unlink(tenant.id, first.id)
-    assert notified() == WANTED_BY_CHATS
+    assert notified() == CHAT_NOTIFICATIONS
     both.chats.unlink(tenant.id, second.id)
     assert notified() == frozenset()
 
@@ -234,7 +234,7 @@ def test_a_deleted_tenant_leaves_no_chats(connections: Connections, tenant: Tena
     chat = linked(both, tenant)
     recorded(both, chat)
     both.chats.save_rule(Rule(f"rul_{next(_numbers):06}", tenant.id, 1, ("ignore",)))
-    erased = PostgresTenantRecords(connections).erase(tenant.id)
+    erased = PostgresTenantRecords(connections).delete_rows(tenant.id)
     kinds = ("whatsAppChats", "whatsAppRules", "whatsAppMessages", "whatsAppReplies")
     assert [erased[kind] for kind in kinds] == [1, 1, 1, 1]
     assert both.chats.linked([chat.jid]) == {}

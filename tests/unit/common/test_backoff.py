@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 from deeplens.common.backoff import Backoff, GiveUp, RetryAfter, RetryPlan, plan_retry
-from deeplens.events.topics import IN_THE_BACKGROUND, RETRIES, WAITED_FOR
+from deeplens.events.topics import BACKGROUND_RETRY, INTERACTIVE_RETRY, RETRIES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,9 +70,9 @@ def test_many_that_fail_together_do_not_come_back_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "minutes"), [(WAITED_FOR, 12), (IN_THE_BACKGROUND, 14 * 60)], ids=["waited for", "background"]
+    ("policy", "minutes"), [(INTERACTIVE_RETRY, 12), (BACKGROUND_RETRY, 14 * 60)], ids=["waited for", "background"]
 )
 def test_the_topics_policies_end_when_they_say(policy: Backoff, minutes: int) -> None:
     longest = sum(policy.longest_wait(attempt) for attempt in range(1, policy.attempts))
     assert 0.75 * minutes * 60 < longest < minutes * 60
-    assert set(RETRIES.values()) == {WAITED_FOR, IN_THE_BACKGROUND}
+    assert set(RETRIES.values()) == {INTERACTIVE_RETRY, BACKGROUND_RETRY}

@@ -11,9 +11,9 @@ from deeplens.embedding.model import ModelRef
 from deeplens.errors import ImageNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.events.failures import Failure, ProcessingFailed, SourceRecord
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.events.topics import WAITED_FOR
+from deeplens.events.topics import INTERACTIVE_RETRY
 from deeplens.events.usage import TenantUsage
-from deeplens.failures.model import REPLAYS_ALLOWED, LetterFilter
+from deeplens.failures.model import REPLAYS_ALLOWED, DeadLetterFilter
 from deeplens.failures.renew import Renew
 from deeplens.failures.replay import Replay
 from deeplens.images.model import Step, Tombstone
@@ -82,9 +82,9 @@ def test_attempts_end_with_the_last_error_and_one_dead_letter(flow: Flow) -> Non
     flow.run_with_retries()
 
     row = flow.row("img_1")
-    assert (row.step, row.error_code, row.attempt) == (Step.FAILED, "TENANT_STORE_DENIED", WAITED_FOR.attempts)
+    assert (row.step, row.error_code, row.attempt) == (Step.FAILED, "TENANT_STORE_DENIED", INTERACTIVE_RETRY.attempts)
     (letter,) = flow.dead_letters.letters.values()
-    assert (letter.attempt, letter.error_code) == (WAITED_FOR.attempts, "TENANT_STORE_DENIED")
+    assert (letter.attempt, letter.error_code) == (INTERACTIVE_RETRY.attempts, "TENANT_STORE_DENIED")
     assert flow.pending.overdue(START + timedelta(days=9), START, 10) == []
 
 
@@ -234,7 +234,7 @@ def test_a_retry_of_an_image_deleted_meanwhile_revives_nothing(flow: Flow) -> No
     deny(flow, times=1)
     flow.accept("img_1")
     flow.run()
-    flow.images.bury(flow.acme, "img_1", flow.clock.now())
+    flow.images.mark_deleted(flow.acme, "img_1", flow.clock.now())
     flow.send(
         ImageMaintenance(
             maintenance_type="delete", image_id="img_1", tenant_id=flow.acme.id, requested_at=flow.clock.now()
@@ -433,13 +433,13 @@ def replay(flow: Flow, **options: bool) -> list[str | None]:
     """What an operator does with every open dead letter; returns the refusals."""
     renew = Renew(flow.images, flow.pending, flow.pending_due, flow.clock)
     again = Replay(flow.tenants, flow.images, renew, flow.dead_letters, flow.publisher, flow.clock)
-    verdicts = again(flow.dead_letters.page(LetterFilter(state="open"), None, 100), **options)
+    verdicts = again(flow.dead_letters.page(DeadLetterFilter(state="open"), None, 100), **options)
     flow.forward()
     return [verdict.refused for verdict in verdicts]
 
 
 def test_a_replayed_image_completes_and_its_letter_is_settled(flow: Flow) -> None:
-    deny(flow, times=WAITED_FOR.attempts)
+    deny(flow, times=INTERACTIVE_RETRY.attempts)
     flow.accept("img_1")
     flow.run_with_retries()
     assert flow.row("img_1").step is Step.FAILED

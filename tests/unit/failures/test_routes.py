@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from deeplens.events.failures import SourceRecord
 from deeplens.failures import schemas as letters
-from deeplens.failures.model import REPLAYS_ALLOWED, DeadLetterEntry, KeptLetter, refusal
+from deeplens.failures.model import REPLAYS_ALLOWED, DeadLetterEntry, KeptDeadLetter, replay_blocker
 from deeplens.http import schemas as api
 from deeplens.images.model import Step
 from jsonschema import Draft202012Validator
@@ -68,21 +68,21 @@ def world() -> World:
 @pytest.mark.parametrize(
     ("letter", "force", "expected"),
     [
-        (KeptLetter(entry()), False, None),
-        (KeptLetter(entry(source=None)), True, "not kept"),
-        (KeptLetter(entry(source=source(value=None))), True, "not kept"),
-        (KeptLetter(entry(source=source("elsewhere"))), True, "not one of this system"),
-        (KeptLetter(entry(), "replayed", 1), False, "replayed already"),
-        (KeptLetter(entry(), "replayed", 1), True, None),
-        (KeptLetter(entry(), "discarded"), False, "discarded already"),
-        (KeptLetter(entry(), "discarded"), True, None),
-        (KeptLetter(entry(source=source(USAGE, replays=REPLAYS_ALLOWED - 1))), False, None),
-        (KeptLetter(entry(source=source(USAGE, replays=REPLAYS_ALLOWED))), False, "after 3 replays"),
-        (KeptLetter(entry(source=source(USAGE, replays=REPLAYS_ALLOWED))), True, None),
+        (KeptDeadLetter(entry()), False, None),
+        (KeptDeadLetter(entry(source=None)), True, "not kept"),
+        (KeptDeadLetter(entry(source=source(value=None))), True, "not kept"),
+        (KeptDeadLetter(entry(source=source("elsewhere"))), True, "not one of this system"),
+        (KeptDeadLetter(entry(), "replayed", 1), False, "replayed already"),
+        (KeptDeadLetter(entry(), "replayed", 1), True, None),
+        (KeptDeadLetter(entry(), "discarded"), False, "discarded already"),
+        (KeptDeadLetter(entry(), "discarded"), True, None),
+        (KeptDeadLetter(entry(source=source(USAGE, replays=REPLAYS_ALLOWED - 1))), False, None),
+        (KeptDeadLetter(entry(source=source(USAGE, replays=REPLAYS_ALLOWED))), False, "after 3 replays"),
+        (KeptDeadLetter(entry(source=source(USAGE, replays=REPLAYS_ALLOWED))), True, None),
     ],
 )
-def test_refusal(letter: KeptLetter, force: bool, expected: str | None) -> None:
-    reason = refusal(letter, {UPLOADED, USAGE}, force=force)
+def test_refusal(letter: KeptDeadLetter, force: bool, expected: str | None) -> None:
+    reason = replay_blocker(letter, {UPLOADED, USAGE}, force=force)
     assert reason is None if expected is None else expected in (reason or "")
 
 
@@ -254,7 +254,7 @@ def test_a_replayed_image_is_in_work_again_one_generation_further(world: World) 
 def test_a_replay_never_revives_or_overtakes_an_image(world: World) -> None:
     deleted, first = failed_image(world, 1)
     retried, second = failed_image(world, 2)
-    world.bury(deleted)
+    world.mark_deleted(deleted)
     assert world.client.post(f"/v1/images/{retried}/retry").status_code == 202
     gone = entry("dlq_3", tenant_id="tenant_gone", image_id="img_1", source=source())
     world.dead_letters.store([gone])

@@ -49,8 +49,8 @@ def test_a_function_takes_on_what_lambda_leaves_it_time_for(
     monkeypatch: pytest.MonkeyPatch, seconds: int, worked: int
 ) -> None:
     slow = Invocation()
-    parts = SimpleNamespace(publisher=RecordingPublisher(), clock=TickingClock(), build=lambda _: slow)
-    monkeypatch.setattr(bootstrap, "parts", lambda: parts)
+    container = SimpleNamespace(publisher=RecordingPublisher(), clock=TickingClock(), build=lambda _: slow)
+    monkeypatch.setattr(bootstrap, "container", lambda: container)
     monkeypatch.setattr("deeplens.kafka.handler.Pace", lambda: Pace(lambda: slow.now))
     handler = bootstrap.pipeline_handler(lambda: slow)
     records = [{"topic": "t", "partition": 0, "offset": n, "value": USAGE, "headers": []} for n in range(6)]

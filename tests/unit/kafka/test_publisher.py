@@ -100,3 +100,9 @@ def test_whatsapps_topic_has_the_name_that_the_installation_gives_it(monkeypatch
     assert named.publish([OutgoingMessage(message, "e1"), OutgoingMessage(USAGE, "e2")]) == [True, True]
     assert named.resend([record(topic="whatsapp-ready-messages")]) == [True]
     assert [one["topic"] for one in sent(named)] == ["chats", "deeplens.tenant.usage", "chats"]
+
+
+def test_a_closed_publisher_connects_again_when_it_is_used(publisher: KafkaPublisher) -> None:
+    first = publisher._producer
+    publisher.close()
+    assert publisher._producer is not first

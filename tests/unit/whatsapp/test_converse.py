@@ -374,7 +374,7 @@ def test_an_image_in_work_is_looked_at_less_and_less_often(flow: Flow) -> None:
             flow.send(event)
         flow.deliver(TOPIC)
         assert flow.replies.kept[reply.id].next_at - flow.clock.now() > timedelta(minutes=minutes - 1)
-    flow.images.bury(flow.acme, reply.image_id or "", flow.clock.now())
+    flow.images.mark_deleted(flow.acme, reply.image_id or "", flow.clock.now())
     flow.clock.skip(timedelta(hours=1))
     flow.records.clear()
     tick(flow)

@@ -7,8 +7,7 @@ from deeplens.access.audited import audited
 from deeplens.bootstrap import platform_routes as admin_platform
 from deeplens.duplicates import policy_routes as admin_duplicates
 from deeplens.failures import routes as admin_letters
-from deeplens.http.application import application
-from deeplens.http.dependencies import AdminParts
+from deeplens.http.application import AppContainer, application
 from deeplens.identity import people_routes as admin_people
 from deeplens.maintenance import routes as admin_maintenance
 from deeplens.provisioning import routes as admin_tenants
@@ -55,9 +54,9 @@ ROUTERS = (
 )
 
 
-def create_admin_app(parts: AdminParts) -> FastAPI:
-    """The Admin API over ``parts``; every write that it begins is in the audit log."""
-    app = application(parts, "DeepLens Admin", DESCRIPTION, TAGS, "/v1/admin")
+def create_admin_app(container: AppContainer) -> FastAPI:
+    """The Admin API, whose writes are recorded in the audit log."""
+    app = application(container, "DeepLens Admin", DESCRIPTION, TAGS, "/v1/admin")
     for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(audited)])
     return app

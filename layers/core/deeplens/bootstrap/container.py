@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
-from deeplens.bootstrap.database_adapters import DatabaseAdapters
-from deeplens.common.resolve import Resolver, providers_of
+from deeplens.bootstrap.database_adapters import DatabaseAdapters, adapter, value
+from deeplens.bootstrap.maintenance import MaintenanceRegistry
+from deeplens.common.resolve import providers_of
+from deeplens.events.topics import RETRIES
 
 if TYPE_CHECKING:
     from deeplens.access.bearer import BearerTokens, IdentityTokens
     from deeplens.alerts.model import AlertChannel
+    from deeplens.bootstrap.platform_routes import HealthChecks
     from deeplens.common.ports import Clock, EventPublisher, SecretStore
     from deeplens.egress.rules import EgressRules
     from deeplens.embedding.ports import Embedder
     from deeplens.failures.model import RetryPolicies, RetryQueue
+    from deeplens.identity.model import Environment, Issuer
     from deeplens.identity.signing_keys import SigningKeys
     from deeplens.images.ports import PendingDue
     from deeplens.imaging.limits import Limits
     from deeplens.maintenance.model import SweepGrace, SweepInterval, ThumbnailRetention
-    from deeplens.provisioning.lifecycle import TenantLifecycle
+    from deeplens.provisioning.create import DefaultStorage
     from deeplens.provisioning.provision import Provisioning
     from deeplens.rollouts.model import BackfillWindow
     from deeplens.storage.ports import StoreResolver
-    from deeplens.stores.model import MaxImageBytes, ScanWindow
+    from deeplens.stores.model import MaxImageBytes, ScanWindow, StorePlatform
     from deeplens.stores.opened import OpenStores
-    from deeplens.tenants.limits import ResourceLimits
+    from deeplens.tenants.limits import MaxUploadBytes, ResourceLimits
     from deeplens.uploads.model import ObjectQueue
     from deeplens.usage.model import StorageInterval
     from deeplens.vectors.ports import VectorIndex
     from deeplens.videos.decoding.limits import VideoLimits
     from deeplens.videos.model import PendingVideosDue
     from deeplens.webhooks.model import WebhookSender, WebhookSigner
-    from deeplens.whatsapp.chats import ChatCollection
+    from deeplens.whatsapp.chats import ChatCollection, MaxMediaBytes
     from deeplens.whatsapp.delivery import WhatsApp
     from deeplens.whatsapp.secrets import WhatsAppSecrets
 
@@ -45,20 +50,72 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-class Container(DatabaseAdapters, Resolver):
-    """The adapters of this execution environment. Vendor packages are imported where a part is first needed."""
+class Container(DatabaseAdapters, MaintenanceRegistry):
+    """The adapters of this execution environment. Vendor packages are imported when an adapter is first used."""
+
+    pending_due: PendingDue = value(lambda own: timedelta(seconds=own.pending_due_seconds))
+    max_upload_bytes: MaxUploadBytes = value(lambda own: own.max_upload_bytes)
+    pending_videos_due: PendingVideosDue = value(lambda own: timedelta(seconds=own.pending_videos_due_seconds))
+    sweep_grace: SweepGrace = value(lambda own: timedelta(seconds=own.sweep_grace_seconds))
+    sweep_every: SweepInterval = value(lambda own: timedelta(seconds=own.sweep_every_seconds))
+    measured_every: StorageInterval = value(lambda own: timedelta(seconds=own.storage_measured_every_seconds))
+    backfill_window: BackfillWindow = value(lambda own: own.backfill_window)
+    max_image_bytes: MaxImageBytes = value(lambda own: own.max_image_bytes)
+    thumbnails_kept: ThumbnailRetention | None = value(
+        lambda own: timedelta(days=own.thumbnails_kept_days) if own.thumbnails_kept_days else None
+    )
+    # Smaller than the tenant's own window, so that uploads find room beside a scan.
+    scan_window: ScanWindow = value(lambda own: min(own.scan_window, max(1, own.tenant_window * 3 // 4)))
+    issuer: Issuer = value(lambda own: own.identity_url)
+    environment: Environment = value(lambda own: own.environment)
+    default_storage: DefaultStorage = value(lambda own: own.default_storage)
+    retry_policies: RetryPolicies = value(lambda _: RETRIES)
+    clock: Clock = value(lambda _: SystemClock())
+    rng: Random = value(lambda _: SystemRandom())
+    publisher: EventPublisher = adapter("deeplens.kafka.publisher:KafkaPublisher")
+    signing_keys: SigningKeys = adapter("deeplens.identity.signing_keys:SigningKeys")
+    chat_collection: ChatCollection = adapter("deeplens.whatsapp.collection:CollectionOfChats")
+    max_media_bytes: MaxMediaBytes = value(lambda own: own.whatsapp_max_media_bytes)
+    stores: StoreResolver = adapter("deeplens.stores.resolver:Stores")
+    webhook_sender: WebhookSender = adapter("deeplens.webhooks.sender:EgressWebhookSender")
+
+    def _client(self, service: str) -> Callable[[], Any]:
+        """Return what makes a client of AWS: boto3 is slow to import, and most invocations need none."""
+
+        def make() -> Any:
+            from deeplens.aws.clients import client
+
+            return client(service, self.settings)
+
+        return make
 
     @cached_property
-    def clock(self) -> Clock:
-        return SystemClock()
+    def object_queue(self) -> ObjectQueue:
+        from deeplens.uploads.queue import SqsObjectQueue
+
+        return SqsObjectQueue(self._client("sqs"), self.settings.object_queue_url)
+
+    @cached_property
+    def retries(self) -> RetryQueue:
+        from deeplens.failures.queue import SqsRetryQueue
+
+        return SqsRetryQueue(self._client("sqs"), self.settings.retry_queue_url)
+
+    @cached_property
+    def alert_channel(self) -> AlertChannel:
+        from deeplens.alerts.sns import SnsAlertTopic
+
+        return SnsAlertTopic(self._client("sns"), self.settings.alert_topic_arn)
+
+    @cached_property
+    def secret_store(self) -> SecretStore:
+        from deeplens.aws.secrets import SecretsManager
+
+        return SecretsManager(self._client("secretsmanager"))
 
     @cached_property
     def workers(self) -> Executor:
         return ThreadPoolExecutor(self.settings.parallelism, thread_name_prefix="batch")
-
-    @cached_property
-    def pending_due(self) -> PendingDue:
-        return cast("PendingDue", timedelta(seconds=self.settings.pending_due_seconds))
 
     @cached_property
     def limits(self) -> Limits:
@@ -81,49 +138,11 @@ class Container(DatabaseAdapters, Resolver):
         )
 
     @cached_property
-    def object_queue(self) -> ObjectQueue:
-        from deeplens.uploads.queue import SqsObjectQueue
-
-        def sqs() -> Any:
-            from deeplens.aws.clients import client
-
-            return client("sqs", self.settings)
-
-        return SqsObjectQueue(sqs, self.settings.object_queue_url)
-
-    @cached_property
-    def pending_videos_due(self) -> PendingVideosDue:
-        return cast("PendingVideosDue", timedelta(seconds=self.settings.pending_videos_due_seconds))
-
-    @cached_property
     def video_limits(self) -> VideoLimits:
         from deeplens.videos.decoding.limits import VideoLimits
 
         own = self.settings
         return VideoLimits(own.max_video_bytes, own.max_video_seconds, segment_seconds=own.video_segment_seconds)
-
-    @cached_property
-    def sweep_grace(self) -> SweepGrace:
-        return cast("SweepGrace", timedelta(seconds=self.settings.sweep_grace_seconds))
-
-    @cached_property
-    def thumbnails_kept(self) -> ThumbnailRetention | None:
-        days = self.settings.thumbnails_kept_days
-        return cast("ThumbnailRetention", timedelta(days=days)) if days else None
-
-    @cached_property
-    def sweep_every(self) -> SweepInterval:
-        return cast("SweepInterval", timedelta(seconds=self.settings.sweep_every_seconds))
-
-    @cached_property
-    def measured_every(self) -> StorageInterval:
-        return cast("StorageInterval", timedelta(seconds=self.settings.storage_measured_every_seconds))
-
-    @cached_property
-    def webhook_sender(self) -> WebhookSender:
-        from deeplens.webhooks.sender import EgressWebhookSender
-
-        return EgressWebhookSender(self.egress)
 
     @cached_property
     def webhook_signer(self) -> WebhookSigner:
@@ -147,91 +166,20 @@ class Container(DatabaseAdapters, Resolver):
         return GraphApi(self.egress, self.settings.whatsapp_graph_url, lambda: self.whatsapp_secrets.access_token)
 
     @cached_property
-    def chat_collection(self) -> ChatCollection:
-        from deeplens.whatsapp.collection import CollectionOfChats
-
-        return CollectionOfChats(self)
-
-    @cached_property
-    def backfill_window(self) -> BackfillWindow:
-        return cast("BackfillWindow", self.settings.backfill_window)
-
-    @cached_property
-    def retries(self) -> RetryQueue:
-        from deeplens.failures.queue import SqsRetryQueue
-
-        def sqs() -> Any:
-            # Slow to import, and few batches have anything to queue.
-            from deeplens.aws.clients import client
-
-            return client("sqs", self.settings)
-
-        return SqsRetryQueue(sqs, self.settings.retry_queue_url)
-
-    @cached_property
-    def alert_channel(self) -> AlertChannel:
-        from deeplens.alerts.sns import SnsAlertTopic
-
-        def sns() -> Any:
-            # Slow to import, and most minutes there is nothing to tell.
-            from deeplens.aws.clients import client
-
-            return client("sns", self.settings)
-
-        return SnsAlertTopic(sns, self.settings.alert_topic_arn)
-
-    @cached_property
-    def retry_policies(self) -> RetryPolicies:
-        from deeplens.events.topics import RETRIES
-
-        return cast("RetryPolicies", RETRIES)
-
-    @cached_property
-    def rng(self) -> Random:
-        return SystemRandom()
-
-    @cached_property
-    def signing_keys(self) -> SigningKeys:
-        from deeplens.identity.postgres_keys import PostgresSigningKeys
-        from deeplens.identity.signing_keys import SigningKeys
-
-        return SigningKeys(PostgresSigningKeys(self.connections), self.secret_store, self.clock)
-
-    @cached_property
-    def secret_store(self) -> SecretStore:
-        from deeplens.aws.clients import client
-        from deeplens.aws.secrets import SecretsManager
-
-        return SecretsManager(lambda: client("secretsmanager", self.settings))
-
-    @cached_property
     def bearer_tokens(self) -> BearerTokens:
         """For the APIs: tokens that are meant for them. They may read the public keys, never make one."""
         from deeplens.access.bearer import BearerTokens, KeySet
-        from deeplens.identity.postgres_keys import PostgresSigningKeys
 
-        return BearerTokens(KeySet(PostgresSigningKeys(self.connections).jwks), self.settings.identity_url)
+        return BearerTokens(KeySet(self.stored_keys.jwks), self.issuer)
 
     @cached_property
     def own_tokens(self) -> IdentityTokens:
         """For the identity API itself: any access token that it issued."""
         from deeplens.access.bearer import API_AUDIENCE, BearerTokens, KeySet
 
-        issuer = self.settings.identity_url
-        tokens = BearerTokens(KeySet(self.signing_keys.jwks), issuer, audience=(API_AUDIENCE, issuer))
+        audience = (API_AUDIENCE, self.issuer)
+        tokens = BearerTokens(KeySet(self.signing_keys.jwks), self.issuer, audience)
         return cast("IdentityTokens", tokens)
-
-    @cached_property
-    def lifecycle(self) -> TenantLifecycle:
-        from deeplens.provisioning.lifecycle import TenantLifecycle
-
-        return TenantLifecycle(self)
-
-    @cached_property
-    def stores(self) -> StoreResolver:
-        from deeplens.stores.resolver import Stores
-
-        return Stores(self.settings, self.open_stores)
 
     @cached_property
     def open_stores(self) -> OpenStores:
@@ -240,13 +188,14 @@ class Container(DatabaseAdapters, Resolver):
         return OpenStores(self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress)
 
     @cached_property
-    def scan_window(self) -> ScanWindow:
-        """Smaller than the tenant's own window, so that uploads find a place beside a scan."""
-        return cast("ScanWindow", min(self.settings.scan_window, max(1, self.settings.tenant_window * 3 // 4)))
+    def store_platform(self) -> StorePlatform:
+        from deeplens.stores.model import StorePlatform
 
-    @cached_property
-    def max_image_bytes(self) -> MaxImageBytes:
-        return cast("MaxImageBytes", self.settings.max_image_bytes)
+        own = self.settings
+        role = own.tenant_storage_role_arn.split(":")
+        account = role[4] if len(role) > 4 else ""
+        endpoints = tuple(filter(None, (own.s3_endpoint_url, own.aws_endpoint_url)))
+        return StorePlatform(account, own.object_queue_arn, own.public_url or own.identity_url, endpoints)
 
     @cached_property
     def egress(self) -> EgressRules:
@@ -273,10 +222,17 @@ class Container(DatabaseAdapters, Resolver):
         return SageMakerEmbedder(own)
 
     @cached_property
-    def publisher(self) -> EventPublisher:
-        from deeplens.kafka.publisher import KafkaPublisher
+    def health_checks(self) -> HealthChecks:
+        from deeplens.bootstrap.platform_routes import HealthChecks
+        from deeplens.embedding.built_in import BUILT_IN_MODEL
 
-        return KafkaPublisher(self.settings)
+        checks: dict[str, Callable[[], object]] = {
+            "database": lambda: self.tenant_records.page("", None, 1),
+            "index": lambda: self.index.ping(self.settings.qdrant_url),
+            "broker": lambda: self.publisher.ping(),
+            "inference": lambda: self.embedder.describe(BUILT_IN_MODEL.name, BUILT_IN_MODEL.version),
+        }
+        return HealthChecks(checks)
 
     @cached_property
     def provisioning(self) -> Provisioning:
@@ -286,11 +242,10 @@ class Container(DatabaseAdapters, Resolver):
 
 
 ALSO_PROVIDED = {
-    "ApiKeys": "api_keys",
-    "Lifecycle": "lifecycle",
-    "SigningKeyRing": "signing_keys",
+    "AccessTokens": "bearer_tokens",
+    "RequestCounters": "request_counters",
+    "Settings": "settings",
     "TenantStores": "stores",
-    "TokenGrants": "grants",
 }
 """Ports that an adapter fulfils beside the one that its property names."""
 Container.providers = {**providers_of(Container), **ALSO_PROVIDED}

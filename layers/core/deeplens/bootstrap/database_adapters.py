@@ -1,40 +1,81 @@
-"""What stands in PostgreSQL, each adapter built when it is first used."""
+"""The adapters on PostgreSQL, each built when it is first used."""
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cached_property, partial
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
 
+from deeplens.common.resolve import Resolver
 from deeplens.settings import Settings
 
 if TYPE_CHECKING:
-    from deeplens.access.api_keys import PostgresApiKeys
-    from deeplens.access.audit import PostgresAudit
+    from deeplens.access.ports import ApiKeys, AuditLog
     from deeplens.alerts.model import Alerts
     from deeplens.database.connections import Connections
     from deeplens.duplicates.model import Duplicates, MergeDeadlines
     from deeplens.failures.model import DeadLetters
-    from deeplens.identity.postgres_accounts import PostgresAccounts
-    from deeplens.identity.postgres_clients import PostgresClients
-    from deeplens.identity.postgres_grants import PostgresGrants
-    from deeplens.identity.postgres_users import PostgresUsers
-    from deeplens.images.event_log import EventLog
-    from deeplens.images.ports import ImageRepository, PendingImages
+    from deeplens.identity.ports import Accounts, Clients, Grants, StoredKeys, Users
+    from deeplens.images.ports import EventLog, ImageRepository, PendingImages
     from deeplens.maintenance.model import MaintenanceRuns
     from deeplens.rollouts.model import Rollouts, VectorStates
     from deeplens.stores.model import RegisteredStores, StoreObjects
-    from deeplens.tenants.ports import TenantDirectory
-    from deeplens.tenants.records import PostgresTenantRecords
+    from deeplens.tenants.ports import TenantDirectory, TenantRecords
     from deeplens.uploads.model import DirectUploads, StoreOwners
     from deeplens.usage.budgets import Budgets
-    from deeplens.usage.model import RequestCounters, UsageMeter
+    from deeplens.usage.model import RequestMinutes, UsageMeter
     from deeplens.videos.model import PendingVideos, VideoRepository
     from deeplens.webhooks.model import Webhooks
     from deeplens.whatsapp.chats import Chats, Replies
 
 
-class DatabaseAdapters:
+def adapter(path: str) -> Any:
+    """Return a property: the class at ``path``, imported and built from the types of its parameters at first use."""
+    return cached_property(partial(_build, path))
+
+
+def _build(path: str, container: Resolver) -> Any:
+    return container.build(resolve_name(path))
+
+
+def value(read: Callable[[Settings], Any]) -> Any:
+    """Return a property that is read from the settings."""
+    return cached_property(lambda container: read(container.settings))
+
+
+class DatabaseAdapters(Resolver):
     """The adapters on the platform database and on tenants' own."""
+
+    images: ImageRepository = adapter("deeplens.images.postgres:PostgresImages")
+    event_log: EventLog = adapter("deeplens.images.postgres_event_log:PostgresEventLog")
+    vector_states: VectorStates = adapter("deeplens.rollouts.postgres_states:PostgresVectorStates")
+    duplicates: Duplicates = adapter("deeplens.duplicates.postgres:PostgresDuplicates")
+    merge_deadlines: MergeDeadlines = adapter("deeplens.duplicates.postgres:PostgresMergeDeadlines")
+    rollouts: Rollouts = adapter("deeplens.rollouts.postgres:PostgresRollouts")
+    maintenance_runs: MaintenanceRuns = adapter("deeplens.maintenance.postgres:PostgresMaintenanceRuns")
+    registered_stores: RegisteredStores = adapter("deeplens.stores.postgres:PostgresRegisteredStores")
+    store_objects: StoreObjects = adapter("deeplens.stores.postgres_objects:PostgresStoreObjects")
+    uploads: DirectUploads = adapter("deeplens.uploads.postgres:PostgresDirectUploads")
+    store_owners: StoreOwners = adapter("deeplens.uploads.postgres:PostgresDirectUploads")
+    webhooks: Webhooks = adapter("deeplens.webhooks.postgres:PostgresWebhooks")
+    chats: Chats = adapter("deeplens.whatsapp.postgres:PostgresChats")
+    replies: Replies = adapter("deeplens.whatsapp.postgres_replies:PostgresReplies")
+    videos: VideoRepository = adapter("deeplens.videos.postgres:PostgresVideos")
+    pending_videos: PendingVideos = adapter("deeplens.videos.postgres_pending:PostgresPendingVideos")
+    dead_letters: DeadLetters = adapter("deeplens.failures.postgres:PostgresDeadLetters")
+    alerts: Alerts = adapter("deeplens.alerts.postgres:PostgresAlerts")
+    usage: UsageMeter = adapter("deeplens.usage.postgres:PostgresUsage")
+    budgets: Budgets = adapter("deeplens.usage.postgres_budgets:PostgresBudgets")
+    request_counters: RequestMinutes = adapter("deeplens.usage.postgres_counters:PostgresRequestCounters")
+    api_keys: ApiKeys = adapter("deeplens.access.postgres_keys:PostgresApiKeys")
+    clients: Clients = adapter("deeplens.identity.postgres_clients:PostgresClients")
+    users: Users = adapter("deeplens.identity.postgres_users:PostgresUsers")
+    grants: Grants = adapter("deeplens.identity.postgres_grants:PostgresGrants")
+    stored_keys: StoredKeys = adapter("deeplens.identity.postgres_keys:PostgresSigningKeys")
+    accounts: Accounts = adapter("deeplens.identity.postgres_accounts:PostgresAccounts")
+    audit: AuditLog = adapter("deeplens.access.postgres_audit:PostgresAudit")
+    tenant_records: TenantRecords = adapter("deeplens.tenants.postgres:PostgresTenantRecords")
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -57,179 +98,11 @@ class DatabaseAdapters:
         return PostgresDirectory(self.connections, self.settings.qdrant_url)
 
     @cached_property
-    def images(self) -> ImageRepository:
-        from deeplens.images.postgres import PostgresImages
-
-        return PostgresImages(self.connections)
-
-    @cached_property
-    def event_log(self) -> EventLog:
-        from deeplens.images.postgres_event_log import PostgresEventLog
-
-        return PostgresEventLog(self.connections)
-
-    @cached_property
-    def vector_states(self) -> VectorStates:
-        from deeplens.rollouts.postgres_states import PostgresVectorStates
-
-        return PostgresVectorStates(self.connections)
-
-    @cached_property
-    def duplicates(self) -> Duplicates:
-        from deeplens.duplicates.postgres import PostgresDuplicates
-
-        return PostgresDuplicates(self.connections)
-
-    @cached_property
-    def merge_deadlines(self) -> MergeDeadlines:
-        from deeplens.duplicates.postgres import PostgresMergeDeadlines
-
-        return PostgresMergeDeadlines(self.connections)
-
-    @cached_property
-    def rollouts(self) -> Rollouts:
-        from deeplens.rollouts.postgres import PostgresRollouts
-
-        return PostgresRollouts(self.connections)
-
-    @cached_property
-    def maintenance_runs(self) -> MaintenanceRuns:
-        from deeplens.maintenance.postgres import PostgresMaintenanceRuns
-
-        return PostgresMaintenanceRuns(self.connections)
-
-    @cached_property
-    def registered_stores(self) -> RegisteredStores:
-        from deeplens.stores.postgres import PostgresRegisteredStores
-
-        return PostgresRegisteredStores(self.connections)
-
-    @cached_property
-    def store_objects(self) -> StoreObjects:
-        from deeplens.stores.postgres_objects import PostgresStoreObjects
-
-        return PostgresStoreObjects(self.connections)
-
-    @cached_property
-    def uploads(self) -> DirectUploads:
-        from deeplens.uploads.postgres import PostgresDirectUploads
-
-        return PostgresDirectUploads(self.connections)
-
-    @cached_property
-    def store_owners(self) -> StoreOwners:
-        from deeplens.uploads.postgres import PostgresDirectUploads
-
-        return PostgresDirectUploads(self.connections)
-
-    @cached_property
-    def webhooks(self) -> Webhooks:
-        from deeplens.webhooks.postgres import PostgresWebhooks
-
-        return PostgresWebhooks(self.connections)
-
-    @cached_property
-    def chats(self) -> Chats:
-        from deeplens.whatsapp.postgres import PostgresChats
-
-        return PostgresChats(self.connections)
-
-    @cached_property
-    def replies(self) -> Replies:
-        from deeplens.whatsapp.postgres_replies import PostgresReplies
-
-        return PostgresReplies(self.connections)
-
-    @cached_property
     def pending(self) -> PendingImages:
         from deeplens.images.postgres_pending import PostgresPending
 
         own = self.settings
         return PostgresPending(self.connections, own.tenant_window, own.tenant_window_shared, own.frames_window)
-
-    @cached_property
-    def videos(self) -> VideoRepository:
-        from deeplens.videos.postgres import PostgresVideos
-
-        return PostgresVideos(self.connections)
-
-    @cached_property
-    def pending_videos(self) -> PendingVideos:
-        from deeplens.videos.postgres_pending import PostgresPendingVideos
-
-        return PostgresPendingVideos(self.connections)
-
-    @cached_property
-    def dead_letters(self) -> DeadLetters:
-        from deeplens.failures.postgres import PostgresDeadLetters
-
-        return PostgresDeadLetters(self.connections)
-
-    @cached_property
-    def alerts(self) -> Alerts:
-        from deeplens.alerts.postgres import PostgresAlerts
-
-        return PostgresAlerts(self.connections)
-
-    @cached_property
-    def usage(self) -> UsageMeter:
-        from deeplens.usage.postgres import PostgresUsage
-
-        return PostgresUsage(self.connections)
-
-    @cached_property
-    def budgets(self) -> Budgets:
-        from deeplens.usage.postgres_budgets import PostgresBudgets
-
-        return PostgresBudgets(self.connections)
-
-    @cached_property
-    def request_counters(self) -> RequestCounters:
-        from deeplens.usage.postgres_counters import PostgresRequestCounters
-
-        return PostgresRequestCounters(self.connections)
-
-    @cached_property
-    def api_keys(self) -> PostgresApiKeys:
-        from deeplens.access.api_keys import PostgresApiKeys
-
-        return PostgresApiKeys(self.connections)
-
-    @cached_property
-    def clients(self) -> PostgresClients:
-        from deeplens.identity.postgres_clients import PostgresClients
-
-        return PostgresClients(self.connections)
-
-    @cached_property
-    def users(self) -> PostgresUsers:
-        from deeplens.identity.postgres_users import PostgresUsers
-
-        return PostgresUsers(self.connections)
-
-    @cached_property
-    def grants(self) -> PostgresGrants:
-        from deeplens.identity.postgres_grants import PostgresGrants
-
-        return PostgresGrants(self.connections)
-
-    @cached_property
-    def accounts(self) -> PostgresAccounts:
-        from deeplens.identity.postgres_accounts import PostgresAccounts
-
-        return PostgresAccounts(self.connections)
-
-    @cached_property
-    def audit(self) -> PostgresAudit:
-        from deeplens.access.audit import PostgresAudit
-
-        return PostgresAudit(self.connections)
-
-    @cached_property
-    def tenant_records(self) -> PostgresTenantRecords:
-        from deeplens.tenants.records import PostgresTenantRecords
-
-        return PostgresTenantRecords(self.connections)
 
     def _secret(self, value: str, arn: str) -> str:
         """A value from the environment, or from the secret that a deployment names."""

@@ -1,47 +1,30 @@
-"""Fault points: a function's process dies just before or after a side effect, so that what is left half-done is seen.
+"""Fault points: a function's process dies just before or after a side effect, so that tests see what is left half-done.
 
 The ports are wrapped where they are built; stages know nothing of it. Only the local platform can turn this on, see
 ``Settings.fault_plan``.
 """
 
+import ast
+import inspect
 import os
 import signal
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from random import Random
 from typing import Any
 
+from deeplens.bootstrap import container, database_adapters
 from deeplens.bootstrap.container import Container
+from deeplens.common.effects import effects_of
+from deeplens.common.resolve import providers_of
 from deeplens.settings import Settings
+from deeplens.storage.ports import ObjectStore
 from deeplens.stores.model import TenantStore
 from deeplens.telemetry import logger
 from deeplens.tenants.model import Tenant
 
-EFFECTS: dict[str, frozenset[str]] = {
-    "budgets": frozenset(("save", "evaluate", "told")),
-    "dead_letters": frozenset(("store", "mark_replayed", "settle_image", "discard")),
-    "duplicates": frozenset(("keep_hashes", "reserve", "save", "record", "decide", "merge", "undo", "settle")),
-    "images": frozenset(("insert", "advance", "amend", "bury", "erase", "purge_tombstones")),
-    "index": frozenset(
-        ("create_collection", "drop_collection", "upsert", "delete", "replace_payload", "delete_points")
-    ),
-    "maintenance_runs": frozenset(("start", "move", "overdue", "wake", "forget", "changed")),
-    "merge_deadlines": frozenset(("add", "overdue", "done")),
-    "object_queue": frozenset(("send",)),
-    "pending": frozenset(("admit", "admit_frames", "finish", "postpone", "overdue")),
-    "pending_videos": frozenset(("admit", "postpone", "finish", "overdue")),
-    "publisher": frozenset(("publish", "resend")),
-    "retries": frozenset(("send",)),
-    "rollouts": frozenset(("register", "start", "swap", "end", "dropped")),
-    "registered_stores": frozenset(("save", "adopt", "release", "remove", "notified")),
-    "store": frozenset(("ensure", "adopt", "remove", "put", "delete", "copy")),
-    "store_objects": frozenset(("save", "forget")),
-    "uploads": frozenset(("add", "keep_multipart", "claim", "put_off", "end", "expect", "overdue", "forget")),
-    "usage": frozenset(("record", "roll_up", "measured", "forget")),
-    "videos": frozenset(("insert", "plan", "start", "stop", "add_frames", "finish_segment", "fail", "bury", "erase")),
-    "vector_states": frozenset(("record", "plan", "release", "forget")),
-    "webhooks": frozenset(("save", "remove", "record", "add", "claim", "settle", "release", "again", "forget")),
-}
-"""Methods with side effects by port. ``store`` is what ``stores`` gives."""
+PROVIDED = frozenset(providers_of(Container).values())
 
 type Fault = Callable[[str], bool]
 """Whether to die at a point, which is named e.g. ``images.advance:before``."""
@@ -59,15 +42,33 @@ def die(point: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Watched:
-    """A port whose side effects are fault points; all else is the port's own."""
+@cache
+def effects_by_name(name: str) -> frozenset[str]:
+    """Methods with side effects of the port that the container has under this name, as the port marks them."""
+    types = {attribute: type_name for type_name, attribute in providers_of(Container).items()}
+    module = _modules().get(types.get(name, ""))
+    return effects_of(getattr(import_module(module), types[name])) if module else frozenset()
 
-    def __init__(self, name: str, port: Any, fault: Fault, die: Callable[[str], None] = die) -> None:
-        self._name, self._port, self._fault, self._die = name, port, fault, die
+
+@cache
+def _modules() -> dict[str, str]:
+    """Where the container's types are defined: it imports most of them for type checkers only."""
+    trees = [ast.parse(inspect.getsource(module)) for module in (container, database_adapters)]
+    imports = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module or "" for node in imports for alias in node.names}
+
+
+class Watched:
+    """A port whose side effects are fault points."""
+
+    def __init__(
+        self, name: str, port: Any, effects: frozenset[str], fault: Fault, die: Callable[[str], None] = die
+    ) -> None:
+        self._name, self._port, self._effects, self._fault, self._die = name, port, effects, fault, die
 
     def __getattr__(self, attribute: str) -> Any:
         found = getattr(self._port, attribute)
-        return self._watched(attribute, found) if attribute in EFFECTS[self._name] else found
+        return self._watched(attribute, found) if attribute in self._effects else found
 
     def _watched(self, attribute: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def effect(*args: Any, **named: Any) -> Any:
@@ -99,18 +100,19 @@ class WatchedStores:
         return self._watched(self._stores.registered(tenant, store))
 
     def _watched(self, store: Any) -> Watched:
-        return Watched("store", store, self._fault, self._die)
+        return Watched("store", store, effects_of(ObjectStore), self._fault, self._die)
 
 
 def watched(name: str, part: Any, fault: Fault, die: Callable[[str], None] = die) -> Any:
-    """A part with fault points, if it is a port that has side effects."""
+    """An adapter with fault points, if its port has side effects."""
     if name == "stores":
         return WatchedStores(part, fault, die)
-    return Watched(name, part, fault, die) if name in EFFECTS else part
+    effects = effects_by_name(name)
+    return Watched(name, part, effects, fault, die) if effects else part
 
 
 class FaultyContainer(Container):
-    """The parts of an execution environment that is to die in the middle of its work."""
+    """The container of an execution environment that dies in the middle of its work."""
 
     def __init__(self, settings: Settings, fault: Fault, die: Callable[[str], None] = die) -> None:
         super().__init__(settings)
@@ -118,11 +120,9 @@ class FaultyContainer(Container):
 
     def __getattribute__(self, name: str) -> Any:
         part = super().__getattribute__(name)
-        if name == "stores" or name in EFFECTS:
-            return watched(name, part, self._fault, self._die)
-        return part
+        return part if name not in PROVIDED else watched(name, part, self._fault, self._die)
 
 
 def faulty_container(settings: Settings, seed: str, probability: float) -> FaultyContainer:
-    """Container whose process dies at random. Every process of a function dies at points of its own."""
+    """A container whose process dies at random; each process of a function dies at other points."""
     return FaultyContainer(settings, at_random(f"{seed}/{settings.execution_environment}", probability))

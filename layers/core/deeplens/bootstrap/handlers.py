@@ -1,4 +1,4 @@
-"""The one construction site: settings in, parts and handlers out."""
+"""The handlers of Lambda functions, built from the container."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 
 @lru_cache(maxsize=1)
 def container() -> Container:
-    own = settings()
-    if own.fault_plan is None:
-        return Container(own)
+    configured = settings()
+    if configured.fault_plan is None:
+        return Container(configured)
     from deeplens.bootstrap.faults import faulty_container
 
-    return faulty_container(own, *own.fault_plan)
+    return faulty_container(configured, *configured.fault_plan)
 
 
 def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> BatchFunction:
@@ -46,9 +46,9 @@ def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | Non
 
 
 class ScheduledJob(Protocol):
-    """Work without an event of its own; what it returns is published.
+    """Work that a schedule starts; the events that it returns are published.
 
-    One that has a method ``delivered`` is then told which of its events were.
+    A job with a method ``delivered`` receives those of its events that were delivered.
     """
 
     name: ClassVar[str]
@@ -71,10 +71,10 @@ def schedule_handler(*jobs: Callable[..., ScheduledJob]) -> Callable[[Any, Any],
 def _ran(job: ScheduledJob, publisher: EventPublisher, time: str) -> bool:
     try:
         source = f"{job.name}/{time}"
-        messages = [OutgoingMessage(one, event_id_of(one, job.name, source, i)) for i, one in enumerate(job())]
+        messages = [OutgoingMessage(event, event_id_of(event, job.name, source, i)) for i, event in enumerate(job())]
         arrived = publisher.publish(messages) if messages else []
         lost = arrived.count(False)
-        if delivered := [one.event for one, there in zip(messages, arrived, strict=True) if there]:
+        if delivered := [message.event for message, done in zip(messages, arrived, strict=True) if done]:
             getattr(job, "delivered", lambda _: None)(delivered)
     except Exception:
         logger().exception("scheduled job failed", job=job.name)

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
+from typing import Annotated, NewType
 
 from fastapi import APIRouter, Query
 
 from deeplens.access.caller import AdministeredRecord, Operator
+from deeplens.access.ports import AuditLog
 from deeplens.access.schemas import AuditPage, AuditView
-from deeplens.embedding.built_in import BUILT_IN_MODEL
-from deeplens.http.dependencies import Admin, AdminParts
+from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.schemas import PartHealth, PlatformHealth
 
@@ -19,33 +19,33 @@ Before = Annotated[int, Query(ge=1, le=2**62, description="id of the last entry 
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 
+HealthChecks = NewType("HealthChecks", dict[str, Callable[[], object]])
+"""A request to each shared dependency, by its name; it raises when the dependency is unavailable."""
+
+
 @router.get("/audit", summary="What administrators did", responses=responses())
-def audit(parts: Admin, _: Operator, before: Before = 2**62, limit: Limit = 100) -> AuditPage:
+def audit(_: Operator, log: Injected[AuditLog], before: Before = 2**62, limit: Limit = 100) -> AuditPage:
     """The newest first."""
-    return _page(parts, None, before, limit)
+    return _page(log, None, before, limit)
 
 
 @router.get("/tenants/{tenant_id}/audit", summary="What administrators did to a tenant", responses=responses(404))
-def tenant_audit(parts: Admin, record: AdministeredRecord, before: Before = 2**62, limit: Limit = 100) -> AuditPage:
+def tenant_audit(
+    record: AdministeredRecord, log: Injected[AuditLog], before: Before = 2**62, limit: Limit = 100
+) -> AuditPage:
     """The newest first."""
-    return _page(parts, record.id, before, limit)
+    return _page(log, record.id, before, limit)
 
 
 @router.get("/parts", summary="Whether the parts answer", responses=responses())
-def parts_health(parts: Admin, _: Operator) -> PlatformHealth:
+def parts_health(_: Operator, checks: Injected[HealthChecks]) -> PlatformHealth:
     """Database, vector index, broker and inference endpoint, asked now."""
-    checks: dict[str, Callable[[], object]] = {
-        "database": lambda: parts.tenant_records.page("", None, 1),
-        "index": lambda: parts.index.ping(parts.settings.qdrant_url),
-        "broker": lambda: parts.publisher.ping(),
-        "inference": lambda: parts.embedder.describe(BUILT_IN_MODEL.name, BUILT_IN_MODEL.version),
-    }
-    with ThreadPoolExecutor(len(checks)) as askers:
-        found = list(askers.map(lambda item: _asked(*item), checks.items()))
-    return PlatformHealth(healthy=all(one.healthy for one in found), parts=found)
+    with ThreadPoolExecutor() as threads:
+        parts = list(threads.map(lambda item: _check(*item), checks.items()))
+    return PlatformHealth(healthy=all(part.healthy for part in parts), parts=parts)
 
 
-def _asked(name: str, check: Callable[[], object]) -> PartHealth:
+def _check(name: str, check: Callable[[], object]) -> PartHealth:
     started = time.perf_counter()
     reason = None
     try:
@@ -56,7 +56,7 @@ def _asked(name: str, check: Callable[[], object]) -> PartHealth:
     return PartHealth(part=name, healthy=reason is None, milliseconds=spent, reason=reason)
 
 
-def _page(parts: AdminParts, tenant_id: str | None, before: int, limit: int) -> AuditPage:
-    found = parts.audit.page(tenant_id, before, limit)
-    entries = [AuditView(**{name: getattr(one, name) for name in AuditView.model_fields}) for one in found]
-    return AuditPage(entries=entries, next=found[-1].id if len(found) == limit else None)
+def _page(log: AuditLog, tenant_id: str | None, before: int, limit: int) -> AuditPage:
+    records = log.page(tenant_id, before, limit)
+    entries = [AuditView.model_validate(record, from_attributes=True) for record in records]
+    return AuditPage(entries=entries, next=records[-1].id if len(records) == limit else None)

@@ -2,15 +2,12 @@
 
 from fastapi import FastAPI
 
-from deeplens.duplicates import merge_routes as merges
 from deeplens.duplicates import routes as duplicates
 from deeplens.failures import retry_routes as retries
-from deeplens.http.application import application
-from deeplens.http.dependencies import ApiParts
+from deeplens.http.application import AppContainer, application
 from deeplens.http.rate import RATE_LIMITED
 from deeplens.images import content_routes as content
 from deeplens.images import event_routes as events
-from deeplens.images import receipt_routes as receipts
 from deeplens.images import routes as images
 from deeplens.search import routes as search
 from deeplens.stores import event_routes as store_events
@@ -36,10 +33,9 @@ TAGS = [
 ]
 
 
-def create_app(parts: ApiParts) -> FastAPI:
-    """The search API over ``parts``; none of them is touched before a request needs it."""
-    app = application(parts, "DeepLens", DESCRIPTION, TAGS, "/v1")
-    modules = (forms, retries, images, receipts, content, videos, events, search, duplicates, merges, usage)
+def create_app(container: AppContainer) -> FastAPI:
+    app = application(container, "DeepLens", DESCRIPTION, TAGS, "/v1")
+    modules = (forms, retries, images, content, videos, events, search, duplicates, usage)
     for router in (*(module.router for module in modules), direct_uploads.checks, direct_uploads.router):
         app.include_router(router, responses=RATE_LIMITED)
     app.include_router(store_events.router)

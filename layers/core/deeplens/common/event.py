@@ -6,21 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 TenantId = Annotated[str, StringConstraints(pattern=r"^tenant_[a-z0-9_]{1,40}$")]
-
 ImageId = Annotated[str, StringConstraints(pattern=r"^img_[a-z0-9]{1,40}$")]
-
 VideoId = Annotated[str, StringConstraints(pattern=r"^vid_[a-z0-9]{1,40}$")]
-
 DeadLetterId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,100}$")]
-
 WhatsAppId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,300}$")]
-
 StorageUri = Annotated[str, StringConstraints(pattern=r"^(s3|minio|nfs|azure)://[^/]+/.+$", max_length=2048)]
-
 MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,63}$")]
-
 Quantity = Annotated[float, Field(ge=0, le=1e18)]
-
 Subject = Literal["image", "video", "message", "tenant", "record"]
 
 

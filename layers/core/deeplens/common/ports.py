@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from deeplens.common.effects import effects
 from deeplens.common.outgoing import OutgoingMessage, OutgoingRecord
 
 
@@ -12,6 +13,7 @@ class Clock(Protocol):
         """The current time, UTC and aware."""
 
 
+@effects("publish", "resend")
 class EventPublisher(Protocol):
     def connect(self) -> None:
         """Begin to connect in the background; never fails, and publishing works without it."""

@@ -3,12 +3,13 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any, ClassVar, NamedTuple, cast
+from functools import cache, cached_property
+from types import NoneType, UnionType
+from typing import Any, ClassVar, ForwardRef, NamedTuple, Union, cast, get_args, get_origin
 
 
 class Lazy[T]:
-    """A port that is built when it is first called for: for adapters that are slow to import and seldom needed."""
+    """A port that is built when it is called: for adapters that are slow to import and seldom needed."""
 
     def __init__(self, build: Callable[[], T]) -> None:
         self._build = build
@@ -18,7 +19,7 @@ class Lazy[T]:
 
 
 class Parameter(NamedTuple):
-    """One parameter of a constructor: what it is called, and the name of the type that it wants."""
+    """One parameter of a constructor: its name and the name of its type."""
 
     name: str
     type_name: str
@@ -75,11 +76,13 @@ OPTIONAL_OR_LAZY = re.compile(r"^(Lazy\[)?([\w.]+)\]?(?: \| None)?$")
 
 def _parameter(found: inspect.Parameter) -> Parameter:
     kind = found.annotation
-    lazy = getattr(kind, "__origin__", None) is Lazy
+    lazy = get_origin(kind) is Lazy
     if lazy:
-        (kind,) = kind.__args__
-    if type(None) in (options := getattr(kind, "__args__", ())):
-        (kind,) = (option for option in options if option is not type(None))
+        (kind,) = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        (kind,) = (option for option in get_args(kind) if option is not NoneType)
+    if isinstance(kind, ForwardRef):
+        kind = kind.__forward_arg__
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", str(kind))
     if isinstance(kind, str) and (match := OPTIONAL_OR_LAZY.match(kind)):
         lazy, name = lazy or bool(match[1]), match[2].rpartition(".")[2]
@@ -88,10 +91,18 @@ def _parameter(found: inspect.Parameter) -> Parameter:
 
 
 def providers_of(cls: type) -> dict[str, str]:
-    """The properties of a container by the names of the types that they return."""
+    """The properties of a container by the names of the types that they provide."""
     return {
-        str(value.func.__annotations__["return"]).removesuffix(" | None"): name
+        str(provided).removesuffix(" | None"): name
         for base in reversed(cls.__mro__)
-        for name, value in vars(base).items()
-        if hasattr(value, "func") and "return" in getattr(value.func, "__annotations__", {})
+        for name, attribute in vars(base).items()
+        if (provided := provided_by(base, name, attribute))
     }
+
+
+def provided_by(base: type, name: str, attribute: object) -> object:
+    """The annotation of a property, of its function or in the class; None of any other attribute."""
+    if not isinstance(attribute, property | cached_property):
+        return None
+    function = attribute.fget if isinstance(attribute, property) else attribute.func
+    return getattr(function, "__annotations__", {}).get("return") or vars(base)["__annotations__"][name]

@@ -1,8 +1,9 @@
-"""What became of one record, and the contract of a stage."""
+"""The contract of a stage, and the outcomes of a record."""
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from typing import ClassVar, Protocol
 
@@ -27,7 +28,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A shared part is away; the record stays in its topic and no attempt is counted."""
+    """A shared dependency is unavailable; the record stays in its topic and no attempt is counted."""
 
     error: DependencyUnavailable
 
@@ -63,8 +64,13 @@ def attempt(work: Callable[[], Outcome]) -> Outcome:
         return Failed(unforeseen(error))
 
 
+def attempt_each[E](work: Callable[[E], Outcome], batch: Iterable[E]) -> list[Outcome]:
+    """Run the work on each record of the batch, one after the other."""
+    return [attempt(partial(work, event)) for event in batch]
+
+
 def unforeseen(error: Exception) -> StageFailed:
-    """A failure nobody planned for, with the exception as its cause."""
+    """Return the failure that stands for an unexpected exception, with it as the cause."""
     failure = StageFailed(f"{type(error).__name__} in this stage; operators find the cause in the logs")
     failure.__cause__ = error
     return failure

@@ -11,7 +11,7 @@ from deeplens.common.event import Event, Wire
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ObjectLocation:
     """Where an object is, as a notification says.
 
     Attributes
@@ -52,7 +52,7 @@ class ObjectRecord(Wire):
     s3: Entity
 
 
-class Notification(Event):
+class BucketNotification(Event):
     """One message of the queue: objects that were created, or S3's word that it may write to the queue."""
 
     model_config = ConfigDict(alias_generator=AliasGenerator(alias=str.capitalize))
@@ -80,25 +80,25 @@ class Notification(Event):
         return self
 
     @property
-    def places(self) -> list[Place]:
+    def created(self) -> list[ObjectLocation]:
         """Where the new objects are."""
         return self._named(CREATED)
 
     @property
-    def changed(self) -> list[Place]:
+    def changed(self) -> list[ObjectLocation]:
         """Where objects came or went."""
         return self._named(CREATED, REMOVED)
 
-    def _named(self, *events: str) -> list[Place]:
+    def _named(self, *events: str) -> list[ObjectLocation]:
         """Objects of these events. What is no Unicode in a key becomes U+FFFD, which no key of ours has."""
         return [
-            Place(one.event_source, one.s3.bucket.name, unquote_plus(one.s3.object.key))
+            ObjectLocation(one.event_source, one.s3.bucket.name, unquote_plus(one.s3.object.key))
             for one in self.records or []
             if one.event_name.removeprefix("s3:").startswith(events)
         ]
 
 
-def notification_of(place: Place) -> Notification:
+def notification_of(place: ObjectLocation) -> BucketNotification:
     """As a bucket would notify of an object."""
     entity = Entity(bucket=NamedBucket(name=place.bucket), object=NamedObject(key=quote(place.key)))
-    return Notification(records=[ObjectRecord(event_source=place.source, event_name=f"{CREATED}Put", s3=entity)])
+    return BucketNotification(records=[ObjectRecord(event_source=place.source, event_name=f"{CREATED}Put", s3=entity)])

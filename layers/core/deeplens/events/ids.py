@@ -18,6 +18,11 @@ def upload_id(event: ImageUploaded) -> str:
     return follow_up_id("upload", event.image_id, event.effective_generation)
 
 
+def with_upload_id(event: ImageUploaded) -> ImageUploaded:
+    """The event with that id, for whoever publishes it outside a stage."""
+    return event.model_copy(update={"event_id": upload_id(event)})
+
+
 def event_id_of(event: Event, stage: str, source_event_id: str, index: int, own_key: str = "") -> str:
     """Id of an event that a stage or job publishes.
 

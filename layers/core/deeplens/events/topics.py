@@ -21,9 +21,9 @@ from deeplens.events.videos import VideoUploaded
 from deeplens.events.whatsapp import WhatsAppMessage
 
 WEEK, MONTH, QUARTER = timedelta(days=7), timedelta(days=30), timedelta(days=90)
-WAITED_FOR = Backoff(first_seconds=2, factor=4, ceiling_seconds=900, attempts=6)
+INTERACTIVE_RETRY = Backoff(first_seconds=2, factor=4, ceiling_seconds=900, attempts=6)
 """An image on its way, which somebody may be looking at: six attempts within twelve minutes."""
-IN_THE_BACKGROUND = Backoff(first_seconds=30, factor=5, ceiling_seconds=4 * 3600, attempts=8)
+BACKGROUND_RETRY = Backoff(first_seconds=30, factor=5, ceiling_seconds=4 * 3600, attempts=8)
 """Nobody looks, but it has to be done: eight attempts within fourteen hours."""
 
 
@@ -80,7 +80,7 @@ IMAGES_UPLOADED = Topic(
         "on_video_uploaded",
     ),
     consumers=("on_image_uploaded",),
-    retry=WAITED_FOR,
+    retry=INTERACTIVE_RETRY,
 )
 VIDEOS_UPLOADED = Topic(
     "deeplens.videos.uploaded",
@@ -94,7 +94,7 @@ VIDEOS_UPLOADED = Topic(
         "on_whatsapp_message",
     ),
     consumers=("on_video_uploaded",),
-    retry=WAITED_FOR,
+    retry=INTERACTIVE_RETRY,
 )
 FEATURES_EXTRACTION = Topic(
     "deeplens.features.extraction",
@@ -107,21 +107,21 @@ FEATURES_EXTRACTION = Topic(
         "on_duplicates_found",
     ),
     consumers=("on_extraction_requested",),
-    retry=WAITED_FOR,
+    retry=INTERACTIVE_RETRY,
 )
 VECTORS_INDEXING = Topic(
     "deeplens.vectors.indexing",
     VectorIndexingRequested,
     producers=("on_extraction_requested",),
     consumers=("on_indexing_requested",),
-    retry=WAITED_FOR,
+    retry=INTERACTIVE_RETRY,
 )
 PROCESSING_COMPLETED = Topic(
     "deeplens.processing.completed",
     ProcessingCompleted,
     producers=("on_indexing_requested",),
     consumers=("on_processing_completed", "on_image_indexed"),
-    retry=IN_THE_BACKGROUND,
+    retry=BACKGROUND_RETRY,
     retention=MONTH,
 )
 PROCESSING_FAILED = Topic(
@@ -163,14 +163,14 @@ IMAGES_MAINTENANCE = Topic(
         "on_video_uploaded",
     ),
     consumers=("on_image_maintenance",),
-    retry=IN_THE_BACKGROUND,
+    retry=BACKGROUND_RETRY,
 )
 DUPLICATES_FOUND = Topic(
     "deeplens.duplicates.found",
     DuplicatesFound,
     producers=("on_image_indexed", "on_image_maintenance"),
     consumers=("on_duplicates_found",),
-    retry=IN_THE_BACKGROUND,
+    retry=BACKGROUND_RETRY,
 )
 TENANT_USAGE = Topic(
     "deeplens.tenant.usage",
@@ -184,7 +184,7 @@ TENANT_USAGE = Topic(
         "on_video_uploaded",
     ),
     consumers=("on_tenant_usage",),
-    retry=IN_THE_BACKGROUND,
+    retry=BACKGROUND_RETRY,
     partitions=6,
     retention=QUARTER,
 )
@@ -202,14 +202,14 @@ TENANT_NOTIFICATIONS = Topic(
         "on_whatsapp_message",
     ),
     consumers=("on_tenant_notification",),
-    retry=IN_THE_BACKGROUND,
+    retry=BACKGROUND_RETRY,
 )
 WHATSAPP_READY_MESSAGES = Topic(
     "whatsapp-ready-messages",
     WhatsAppMessage,
     producers=("whatsapp_webhook", "on_whatsapp_message", "on_tenant_notification", "on_schedule"),
     consumers=("on_whatsapp_message",),
-    retry=IN_THE_BACKGROUND,
+    retry=BACKGROUND_RETRY,
 )
 """The one topic whose name an installation may choose, as ``KAFKA_TOPIC``."""
 
@@ -236,7 +236,7 @@ def topic_of(event: Event) -> Topic:
     return TOPIC_OF[type(event)]
 
 
-def name_here(topic: str, whatsapp: str) -> str:
+def broker_topic_name(topic: str, whatsapp: str) -> str:
     """What a topic is called on the broker; ``whatsapp`` is the name that the installation gives to that one, if any.
 
     Everywhere but on the broker a topic has its registered name.

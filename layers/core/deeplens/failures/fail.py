@@ -1,6 +1,6 @@
 """deeplens.processing.failed → tried again later, or status and reason → deeplens.processing.deadletter"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -15,7 +15,6 @@ from deeplens.common.stage import Done, Outcome, Waiting
 from deeplens.errors import DependencyUnavailable, ImageNotFound, QueueUnavailable, TenantNotFound
 from deeplens.events.failures import DeadLetter, ProcessingFailed, SourceRecord
 from deeplens.events.retry import Retry
-from deeplens.failures.fail_videos import FailVideos
 from deeplens.failures.model import RetryPolicies, RetryQueue
 from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.notifications import image_failed
@@ -24,30 +23,103 @@ from deeplens.rollouts.model import VectorState, VectorStates, VectorStep
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.usage.model import upload_event
-from deeplens.videos.ended import ends_of
+from deeplens.videos.ended import events_of_ended_videos
 from deeplens.videos.model import PendingVideos, PendingVideosDue, VideoRepository
 
-type Plans = Mapping[int, RetryPlan]
-"""By the failure's ``id()``."""
 
+@dataclass(slots=True)
+class Case:
+    """One failure of a batch.
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """An image that ends, as tenant and image, with its generation, and what is told and metered of it."""
+    Attributes
+    ----------
+    row : its image as it is stored.
+    outcome : None while the record is to be retried or given up.
+    ends_image : the image fails with it, and frees its place in the tenant's window.
+    events : what follows from that end.
+    """
 
-    image: tuple[str, str]
-    generation: int
-    told: tuple[Event, ...]
+    event: ProcessingFailed
+    plan: RetryPlan
+    row: ImageRecord | Tombstone | None = None
+    outcome: Outcome | None = None
+    ends_image: bool = False
+    events: tuple[Event, ...] = ()
+
+    @property
+    def image_id(self) -> str:
+        return self.event.image_id or ""
+
+    @property
+    def generation(self) -> int:
+        return self.event.generation or 1
+
+    @property
+    def about_image(self) -> bool:
+        """Failures of videos, messages, tenants and unreadable records have no row among the images."""
+        event = self.event
+        return bool(event.tenant_id and event.image_id and event.subject in (None, "image"))
+
+    @property
+    def superseded(self) -> bool:
+        """Whether the image is deleted or has a newer generation, or the upload has its row by now."""
+        if not isinstance(self.row, ImageRecord):
+            return self.row is not None
+        return self.row.generation > self.generation or self.event.error.code == ImageNotFound.code
+
+    def concerns_target(self, tenant: Tenant) -> bool:
+        """Whether the failure is one of the model that is rolled out, which searches do not use yet."""
+        target = tenant.target
+        return target is not None and (self.event.model, self.event.model_version) == (target.name, target.version)
+
+    def vector_state(self, tenant: Tenant) -> VectorState | None:
+        """The failure as the end of the rolled-out model's vector."""
+        if not tenant.target or not isinstance(self.plan, GiveUp) or not self.concerns_target(tenant):
+            return None
+        return VectorState(self.image_id, tenant.target, self.generation, VectorStep.FAILED, self.event.error.code)
+
+    def stage_result(self, tenant: Tenant) -> StageResult | None:
+        """The failure as the image's end, or as a line of its timeline while its record waits."""
+        row, event, waits = self.row, self.event, isinstance(self.plan, RetryAfter)
+        if not isinstance(row, ImageRecord) or row.generation > self.generation or self.concerns_target(tenant):
+            return None
+        reached = row.step if row.generation == self.generation else Step.ACCEPTED
+        if reached >= (Step.FAILED if waits else Step.COMPLETED):
+            return None
+        return StageResult(
+            row.id,
+            self.generation,
+            reached if waits else Step.FAILED,
+            event.stage or Fail.name,
+            event.failed_at,
+            error_code=event.error.code,
+            error_message=event.error.message,
+            error_retryable=event.error.retryable,
+            attempt=event.attempt_number,
+        )
+
+    def events_of_end(self, tenant: Tenant) -> tuple[Event, ...]:
+        """Usage and notifications; none for frames, nor for an image that is searchable, newer or deleted."""
+        row, event = self.row, self.event
+        if (
+            not isinstance(row, ImageRecord)
+            or row.video_id
+            or (row.generation, row.step) > (self.generation, Step.FAILED)
+        ):
+            return ()
+        upload = upload_event(tenant.id, row.id, row.size_bytes, row.uploaded_at)
+        return (upload, *image_failed(tenant, row.id, self.generation, event.error, event.failed_at))
 
 
 class Fail:
     """Plan what becomes of a failed record: it waits for its next attempt, or it is given up.
 
-    Consumes ``ProcessingFailed``. An image whose record waits stays in work and pending; the attempt is noted in its
-    timeline. One that is given up fails, with the last error: its record becomes a ``DeadLetter``, webhooks that want
-    it a ``TenantNotification``, its upload is metered, and the tenant's next waiting ``ImageUploaded`` is released. A
-    failure with the model that is rolled out fails only that model's vector; one that holds no more changes nothing. A
-    repeat may queue a record twice, which is harmless: every stage may run twice.
+    Consumes ``ProcessingFailed``. An image whose record waits stays in progress and pending; the attempt is noted in
+    its timeline. One that is given up fails, with the last error: its record becomes a ``DeadLetter``, webhooks that
+    subscribe get a ``TenantNotification``, its upload is metered, and the tenant's next waiting ``ImageUploaded`` is
+    released. A failure with the model that is rolled out fails only that model's vector; a superseded failure changes
+    nothing. One failed segment ends its video; frames that were found before stay. A repeat may queue a record twice,
+    which is harmless: every stage may run twice.
     """
 
     name: ClassVar = "fail"
@@ -68,25 +140,29 @@ class Fail:
         pending_videos_due: PendingVideosDue,
         clock: Clock,
     ) -> None:
-        self._fail_videos = FailVideos(tenants, videos, pending_videos, pending_videos_due, clock)
         self._tenants, self._images, self._states, self._pending = tenants, images, vector_states, pending
-        self._videos = videos
+        self._videos, self._pending_videos, self._videos_due = videos, pending_videos, pending_videos_due
         self._retries, self._policies, self._rng = retries, retry_policies, rng
         self._pending_due, self._clock = pending_due, clock
 
     def __call__(self, batch: Sequence[ProcessingFailed]) -> list[Outcome]:
-        plans = {id(event): self._plan(event) for event in batch}
-        ended: dict[int, Outcome] = {}
-        failed: dict[int, Failed] = {}
-        for tenant_id, events in _images_by_tenant(batch).items():
-            ended |= self._note(tenant_id, events, plans, failed)
-        waiting, ends = self._fail_videos(batch, plans)
-        ended |= waiting
-        ended |= self._queue([event for event in batch if id(event) not in ended], plans)
-        outcomes = [ended.get(id(event)) or _given_up(event, failed.get(id(event))) for event in batch]
-        images, generations = [one.image for one in failed.values()], [one.generation for one in failed.values()]
-        due = self._clock.now() + self._pending_due
-        return followed_by(outcomes, [*self._pending.finish(images, due, generations), *ends])
+        cases = [Case(event, self._plan(event)) for event in batch]
+        by_tenant: dict[str, list[Case]] = {}
+        for case in cases:
+            if case.about_image:
+                by_tenant.setdefault(case.event.tenant_id or "", []).append(case)
+        for tenant_id, own in by_tenant.items():
+            self._note_images(tenant_id, own)
+        ends = [event for case in cases for event in self._note_video(case)]
+        self._queue([case for case in cases if case.outcome is None])
+        outcomes = [case.outcome or Done((dead_letter(case.event), *case.events)) for case in cases]
+        ended = [case for case in cases if case.ends_image]
+        released = self._pending.finish(
+            [(case.event.tenant_id or "", case.image_id) for case in ended],
+            self._clock.now() + self._pending_due,
+            [case.generation for case in ended],
+        )
+        return followed_by(outcomes, [*released, *ends])
 
     def _plan(self, event: ProcessingFailed) -> RetryPlan:
         source = event.source
@@ -97,80 +173,81 @@ class Fail:
         policy = self._policies.get(source.topic)
         return plan_retry(event.error.retryable, event.attempt_number, policy, self._rng)
 
-    def _queue(self, events: Sequence[ProcessingFailed], plans: Plans) -> dict[int, Outcome]:
+    def _queue(self, cases: Sequence[Case]) -> None:
         """Have records wait. Their images are sent again by the schedule only if the queue should lose them."""
         now = self._clock.now()
-        waiting: list[tuple[ProcessingFailed, Retry]] = []
-        for event in events:
-            plan = plans[id(event)]
-            if isinstance(plan, RetryAfter) and event.source:
-                due = now + timedelta(seconds=plan.seconds)
-                waiting.append((event, _retry(event, event.source, due)))
+        waiting = [
+            (case, _retry(case.event, case.event.source, now + timedelta(seconds=case.plan.seconds)))
+            for case in cases
+            if isinstance(case.plan, RetryAfter) and case.event.source
+        ]
         # Before the queue knows: a crash between them repeats this record, and nothing is sent twice meanwhile.
         self._pending.postpone(
             [
-                (event.tenant_id, event.image_id, retry.due + self._pending_due)
-                for event, retry in waiting
-                if event.tenant_id and event.image_id and event.subject in (None, "image")
+                (case.event.tenant_id or "", case.image_id, retry.due + self._pending_due)
+                for case, retry in waiting
+                if case.about_image
             ]
         )
-        try:
-            kept = self._retries.send([retry for _, retry in waiting], now) if waiting else []
-        except QueueUnavailable as error:
-            return {id(event): Waiting(error) for event, _ in waiting}
         refused = Waiting(QueueUnavailable("a retry was not queued"))
-        return {id(event): Done() if sent else refused for (event, _), sent in zip(waiting, kept, strict=True)}
+        try:
+            queued = self._retries.send([retry for _, retry in waiting], now) if waiting else []
+        except QueueUnavailable as error:
+            refused, queued = Waiting(error), [False] * len(waiting)
+        for (case, _), sent in zip(waiting, queued, strict=True):
+            case.outcome = Done() if sent else refused
 
-    def _note(
-        self, tenant_id: str, events: Sequence[ProcessingFailed], plans: Plans, failed: dict[int, Failed]
-    ) -> dict[int, Outcome]:
-        """Note failures with their images and add those that fail; returns the outcomes of what goes no further.
+    def _note_images(self, tenant_id: str, cases: Sequence[Case]) -> None:
+        """Note a tenant's failures with their images.
 
         A failure of an unknown or deleted tenant has no row to mark; its dead letter remains.
         """
-        given_up = [event for event in events if isinstance(plans[id(event)], GiveUp)]
         try:
             tenant = self._tenants.get(tenant_id)
-            found = self._images.find(tenant, [event.image_id or "" for event in events])
-            old = {id(event) for event in events if _superseded(event, found)}
-            holding, given_up = ([e for e in some if id(e) not in old] for some in (events, given_up))
-            self._states.record(tenant, _vectors_failed(given_up, tenant))
-            self._images.advance(tenant, [r for e in holding if (r := self._result(e, tenant, found, plans))])
-            given_up = [event for event in given_up if not _of_target(event, tenant)]
-            told = {id(event): _told(tenant, event, found) for event in given_up}
-            for event in given_up[:1]:
-                told[id(event)] += ends_of(self._videos, tenant, _videos_of(given_up, found))
+            found = self._images.find(tenant, [case.image_id for case in cases])
+            for case in cases:
+                case.row = found.get(case.image_id)
+            current = [case for case in cases if not case.superseded]
+            given_up = [case for case in current if isinstance(case.plan, GiveUp) and not case.concerns_target(tenant)]
+            self._states.record(tenant, [state for case in current if (state := case.vector_state(tenant))])
+            self._images.advance(tenant, [result for case in current if (result := case.stage_result(tenant))])
+            video_ids = [case.row.video_id for case in given_up if isinstance(case.row, ImageRecord)]
+            ends = events_of_ended_videos(self._videos, tenant, video_ids)
         except TenantNotFound:
-            old, told = set(), {}
+            for case in cases:
+                case.ends_image = isinstance(case.plan, GiveUp)
+            return
         except DependencyUnavailable as error:
-            return {id(event): Waiting(error) for event in events}
-        failed |= {
-            id(e): Failed((tenant_id, e.image_id or ""), e.generation or 1, told.get(id(e), ())) for e in given_up
-        }
-        return {event: Done(dropped="superseded") for event in old}
+            for case in cases:
+                case.outcome = Waiting(error)
+            return
+        for case in cases:
+            if case.superseded:
+                case.outcome = Done(dropped="superseded")
+        for case in given_up:
+            case.ends_image, case.events = True, case.events_of_end(tenant)
+        for case in given_up[:1]:
+            case.events += ends
 
-    def _result(
-        self, event: ProcessingFailed, tenant: Tenant, found: dict[str, ImageRecord | Tombstone], plans: Plans
-    ) -> StageResult | None:
-        """The failure as the image's end, or as a line of its timeline while it goes on."""
-        row, generation = found.get(event.image_id or ""), event.generation or 1
-        if not isinstance(row, ImageRecord) or row.generation > generation or _of_target(event, tenant):
-            return None
-        reached = row.step if row.generation == generation else Step.ACCEPTED
-        waits = isinstance(plans[id(event)], RetryAfter)
-        if reached >= (Step.FAILED if waits else Step.COMPLETED):
-            return None
-        return StageResult(
-            row.id,
-            generation,
-            reached if waits else Step.FAILED,
-            event.stage or self.name,
-            event.failed_at,
-            error_code=event.error.code,
-            error_message=event.error.message,
-            error_retryable=event.error.retryable,
-            attempt=event.attempt_number,
-        )
+    def _note_video(self, case: Case) -> tuple[Event, ...]:
+        """Note a failure with its video: it ends, or goes on after a wait. Returns what follows from its end."""
+        event = case.event
+        if event.subject != "video" or not event.tenant_id or not event.video_id:
+            return ()
+        try:
+            if isinstance(case.plan, RetryAfter):
+                due = self._clock.now() + timedelta(seconds=case.plan.seconds) + self._videos_due
+                self._pending_videos.postpone(event.tenant_id, event.video_id, due)
+                return ()
+            error, tenant = event.error, self._tenants.get(event.tenant_id)
+            self._videos.fail(tenant, event.video_id, error.code, error.message, error.retryable)
+            self._pending_videos.finish(event.tenant_id, event.video_id)
+            return events_of_ended_videos(self._videos, tenant, [event.video_id])
+        except TenantNotFound:
+            return ()
+        except DependencyUnavailable as unavailable:
+            case.outcome = Waiting(unavailable)
+            return ()
 
 
 def _retry(event: ProcessingFailed, source: SourceRecord, due: datetime) -> Retry:
@@ -192,62 +269,8 @@ def _sendable(event: ProcessingFailed, source: SourceRecord) -> bool:
         return False
 
 
-def _images_by_tenant(batch: Sequence[ProcessingFailed]) -> dict[str, list[ProcessingFailed]]:
-    """Failures of images; those of videos, messages, tenants and unreadable records have no row."""
-    found: dict[str, list[ProcessingFailed]] = {}
-    for event in batch:
-        if event.tenant_id and event.image_id and event.subject in (None, "image"):
-            found.setdefault(event.tenant_id, []).append(event)
-    return found
-
-
-def _of_target(event: ProcessingFailed, tenant: Tenant) -> bool:
-    """Whether it is about the model that the tenant's searches do not use."""
-    target = tenant.target
-    return target is not None and (event.model, event.model_version) == (target.name, target.version)
-
-
-def _vectors_failed(events: Sequence[ProcessingFailed], tenant: Tenant) -> list[VectorState]:
-    return [
-        VectorState(event.image_id or "", tenant.target, event.generation or 1, VectorStep.FAILED, event.error.code)
-        for event in events
-        if tenant.target and _of_target(event, tenant)
-    ]
-
-
-def _superseded(event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> bool:
-    """Whether it holds no more: of a deleted image, of an older generation, or of an upload that has its row by now."""
-    row = found.get(event.image_id or "")
-    if not isinstance(row, ImageRecord):
-        return row is not None
-    return row.generation > (event.generation or 1) or event.error.code == ImageNotFound.code
-
-
-def _told(tenant: Tenant, event: ProcessingFailed, found: dict[str, ImageRecord | Tombstone]) -> tuple[Event, ...]:
-    """Nothing of an image that is searchable all the same, or newer, or gone, nor of a frame."""
-    row = found.get(event.image_id or "")
-    if (
-        not isinstance(row, ImageRecord)
-        or row.video_id
-        or (row.generation, row.step) > (event.generation or 1, Step.FAILED)
-    ):
-        return ()
-    upload = upload_event(tenant.id, row.id, row.size_bytes, row.uploaded_at)
-    return (upload, *image_failed(tenant, row.id, event.generation or 1, event.error, event.failed_at))
-
-
-def _videos_of(events: Sequence[ProcessingFailed], found: dict[str, ImageRecord | Tombstone]) -> list[str | None]:
-    """Videos whose frames they are about."""
-    rows = [found.get(event.image_id or "") for event in events]
-    return [row.video_id for row in rows if isinstance(row, ImageRecord)]
-
-
-def _given_up(event: ProcessingFailed, failed: Failed | None) -> Done:
-    return Done((dead_letter(event), *(failed.told if failed else ())))
-
-
 def dead_letter(event: ProcessingFailed) -> DeadLetter:
-    """What is kept of it. Its id is that of the event that failed: the same failure twice is one letter."""
+    """Return the dead letter of a failure. Its id follows from the failed event: a repeat gives the same one."""
     return DeadLetter(
         dead_letter_id=f"dlq_{uuid5(NAMESPACE_URL, _identity(event, event.source)).hex}",
         tenant_id=event.tenant_id,

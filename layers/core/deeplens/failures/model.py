@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal, NewType, Protocol
 
 from deeplens.common.backoff import Backoff
+from deeplens.common.effects import effects
 from deeplens.events.failures import SourceRecord
 from deeplens.events.retry import Retry
 
@@ -15,7 +16,7 @@ RetryPolicies = NewType("RetryPolicies", Mapping[str, Backoff])
 REPLAYS_ALLOWED = 3
 """A record that failed again after so many replays is sent once more only by force."""
 
-type LetterState = Literal["open", "replayed", "discarded"]
+type DeadLetterState = Literal["open", "replayed", "discarded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class DeadLetterEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptLetter:
+class KeptDeadLetter:
     """A row of ``dead_letters``.
 
     Attributes
@@ -44,7 +45,7 @@ class KeptLetter:
     """
 
     entry: DeadLetterEntry
-    state: LetterState = "open"
+    state: DeadLetterState = "open"
     replays: int = 0
     settled_at: datetime | None = None
     reason: str | None = None
@@ -55,20 +56,20 @@ class KeptLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class LetterFilter:
+class DeadLetterFilter:
     """Which letters; what is None or empty does not narrow. ``failed_before`` is exclusive."""
 
     ids: tuple[str, ...] = ()
     tenant_id: str | None = None
     code: str | None = None
     stage: str | None = None
-    state: LetterState | None = None
+    state: DeadLetterState | None = None
     failed_from: datetime | None = None
     failed_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class LetterGroup:
+class DeadLetterGroup:
     """Letters with one code and stage."""
 
     code: str
@@ -78,16 +79,17 @@ class LetterGroup:
     newest: datetime
 
 
+@effects("store", "mark_replayed", "settle_image", "discard")
 class DeadLetters(Protocol):
     """Platform database. Raises ``DatabaseUnavailable``."""
 
     def store(self, letters: Sequence[DeadLetterEntry]) -> None:
         """Keep dead letters; unique by id, a repeat changes nothing."""
 
-    def page(self, where: LetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptLetter]:
+    def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptDeadLetter]:
         """At most ``limit`` letters, newest failure first, behind (failed_at, id) of the last one seen."""
 
-    def groups(self, where: LetterFilter, limit: int) -> list[LetterGroup]:
+    def groups(self, where: DeadLetterFilter, limit: int) -> list[DeadLetterGroup]:
         """The most frequent first."""
 
     def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
@@ -100,7 +102,7 @@ class DeadLetters(Protocol):
         """Settle an open letter; False when there is none."""
 
 
-def refusal(letter: KeptLetter, topics: Container[str], *, force: bool = False) -> str | None:
+def replay_blocker(letter: KeptDeadLetter, topics: Container[str], *, force: bool = False) -> str | None:
     """Why a letter is not sent again; None when it may be.
 
     Parameters
@@ -122,6 +124,7 @@ def refusal(letter: KeptLetter, topics: Container[str], *, force: bool = False) 
     return None
 
 
+@effects("send")
 class RetryQueue(Protocol):
     """Where failed records wait. Raises ``QueueUnavailable``."""
 

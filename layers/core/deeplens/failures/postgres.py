@@ -8,7 +8,7 @@ from typing import Any
 from deeplens.database.connections import Connections
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.events.failures import SourceRecord
-from deeplens.failures.model import DeadLetterEntry, KeptLetter, LetterFilter, LetterGroup
+from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterGroup, KeptDeadLetter
 
 STORE = """
 INSERT INTO dead_letters
@@ -60,16 +60,16 @@ class PostgresDeadLetters:
         with self._connections.platform() as connection:
             connection.execute(STORE, [as_jsonb([_row(letter) for letter in letters])])
 
-    def page(self, where: LetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptLetter]:
+    def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptDeadLetter]:
         after_at, after_id = after or (None, None)
         values = _values(where) | {"after_at": after_at, "after_id": after_id, "limit": limit}
         with self._connections.platform() as connection:
             return [_letter(row) for row in connection.execute(PAGE, values).fetchall()]
 
-    def groups(self, where: LetterFilter, limit: int) -> list[LetterGroup]:
+    def groups(self, where: DeadLetterFilter, limit: int) -> list[DeadLetterGroup]:
         with self._connections.platform() as connection:
             rows = connection.execute(GROUPS, _values(where) | {"limit": limit}).fetchall()
-        return [LetterGroup(**row) for row in rows]
+        return [DeadLetterGroup(**row) for row in rows]
 
     def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
         with self._connections.platform() as connection:
@@ -89,11 +89,11 @@ def _row(letter: DeadLetterEntry) -> dict[str, Any]:
     return {**asdict(letter), "failed_at": letter.failed_at.isoformat(), "source": source}
 
 
-def _values(where: LetterFilter) -> dict[str, Any]:
+def _values(where: DeadLetterFilter) -> dict[str, Any]:
     return {**asdict(where), "ids": list(where.ids)}
 
 
-def _letter(row: dict[str, Any]) -> KeptLetter:
+def _letter(row: dict[str, Any]) -> KeptDeadLetter:
     own = {name: row.pop(name) for name in ("state", "replays", "settled_at", "reason")}
     source = row.pop("source")
-    return KeptLetter(DeadLetterEntry(**row, source=SourceRecord.model_validate(source) if source else None), **own)
+    return KeptDeadLetter(DeadLetterEntry(**row, source=SourceRecord.model_validate(source) if source else None), **own)

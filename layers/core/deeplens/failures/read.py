@@ -6,7 +6,7 @@ from typing import Any
 
 from deeplens.common.event import Event
 from deeplens.errors import InvalidEvent
-from deeplens.events.bucket import Notification
+from deeplens.events.bucket import BucketNotification
 from deeplens.events.failures import DeadLetter, Failure
 from deeplens.events.ids import follow_up_id
 from deeplens.events.retry import Retry
@@ -100,7 +100,7 @@ def _undeliverable(record: Record) -> DeadLetter:
 def _undelivered(record: Record) -> Failure | None:
     """A bucket's notification; the schedule asks again for the upload that it was about."""
     try:
-        parse(record, Notification)
+        parse(record, BucketNotification)
     except InvalidEvent:
         return None
     return Failure(code="OBJECT_NOT_INGESTED", message="its object could not be taken in", retryable=False)

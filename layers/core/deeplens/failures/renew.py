@@ -1,17 +1,16 @@
-"""Putting a failed image back into work."""
+"""Put a failed image back into progress."""
 
 from dataclasses import replace
 
-from deeplens.common.outgoing import OutgoingMessage
-from deeplens.common.ports import Clock, EventPublisher
-from deeplens.errors import ApiError, BrokerUnavailable
-from deeplens.events.ids import upload_id
+from deeplens.common.ports import Clock
+from deeplens.errors import ApiError
+from deeplens.events.ids import with_upload_id
 from deeplens.events.images import ImageUploaded
 from deeplens.failures.model import DeadLetters
 from deeplens.images.model import ImageRecord, StageResult, Step
 from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
+from deeplens.images.requests import image_uploaded
 from deeplens.tenants.model import Tenant
-from deeplens.uploads.accept_form import event_of
 
 
 class Renew:
@@ -29,25 +28,23 @@ class Renew:
         ``by`` names the line of its timeline.
         """
         now, generation = self._clock.now(), image.generation + 1
-        event = event_of(tenant, replace(image, generation=generation))
+        event = image_uploaded(tenant.id, replace(image, generation=generation))
         admission = self._pending.admit(event, now + self._pending_due)
         self._images.advance(tenant, [StageResult(image.id, generation, Step.ACCEPTED, by, now)])
         return event, admission.released
 
 
 class RetryImage:
-    """Process a failed image from the start; its dead letters are settled. A repeat finds it in work and is refused."""
+    """Process a failed image from the start and settle its dead letters. A repeat is refused: it has not failed."""
 
-    def __init__(self, renew: Renew, dead_letters: DeadLetters, publisher: EventPublisher, clock: Clock) -> None:
-        self._renew, self._dead_letters, self._publisher, self._clock = renew, dead_letters, publisher, clock
+    def __init__(self, renew: Renew, dead_letters: DeadLetters, clock: Clock) -> None:
+        self._renew, self._dead_letters, self._clock = renew, dead_letters, clock
 
-    def __call__(self, tenant: Tenant, image: ImageRecord, traceparent: str | None = None) -> None:
+    def __call__(self, tenant: Tenant, image: ImageRecord) -> tuple[ImageUploaded, ...]:
+        """Returns what is to be published; nothing while the tenant's window is full."""
         if image.step is not Step.FAILED:
             detail = f"It is {image.step.name.lower()}; only a failed image can be retried."
             raise ApiError(409, "image-not-failed", "Image not failed", detail)
         event, released = self._renew(tenant, image, "retry")
         self._dead_letters.settle_image(tenant.id, image.id, "retried by its tenant", self._clock.now())
-        if released:
-            event_id = upload_id(event)
-            if self._publisher.publish([OutgoingMessage(event, event_id, traceparent)]) != [True]:
-                raise BrokerUnavailable("the retry's event was not delivered", retry_after_seconds=2)
+        return (with_upload_id(event),) if released else ()

@@ -1,4 +1,4 @@
-"""Sending dead letters' records to their topics again."""
+"""Replay dead letters: send their records to their topics again."""
 
 import json
 from base64 import b64decode, b64encode
@@ -12,7 +12,7 @@ from deeplens.errors import TenantNotFound
 from deeplens.events.failures import SourceRecord
 from deeplens.events.images import ImageEvent
 from deeplens.events.topics import PROCESSING_FAILED, RETRIES, TOPIC_OF
-from deeplens.failures.model import DeadLetters, KeptLetter, refusal
+from deeplens.failures.model import DeadLetters, KeptDeadLetter, replay_blocker
 from deeplens.failures.renew import Renew
 from deeplens.failures.send_again import again
 from deeplens.images.model import ImageRecord, Step, Tombstone
@@ -30,7 +30,7 @@ UNDELIVERED = "the broker did not take it; repeat"
 class Verdict:
     """What became of one letter; ``refused`` says why it was not sent again."""
 
-    letter: KeptLetter
+    letter: KeptDeadLetter
     refused: str | None = None
 
 
@@ -38,7 +38,7 @@ class Verdict:
 class _Plan:
     """``image`` is to be put back into work first."""
 
-    letter: KeptLetter
+    letter: KeptDeadLetter
     refused: str | None = None
     tenant: Tenant | None = None
     image: ImageRecord | None = None
@@ -64,7 +64,9 @@ class Replay:
         self._tenants, self._images, self._renew = tenants, images, renew
         self._dead_letters, self._publisher, self._clock = dead_letters, publisher, clock
 
-    def __call__(self, letters: Sequence[KeptLetter], *, force: bool = False, dry_run: bool = False) -> list[Verdict]:
+    def __call__(
+        self, letters: Sequence[KeptDeadLetter], *, force: bool = False, dry_run: bool = False
+    ) -> list[Verdict]:
         """One verdict per letter, in order; of a dry run, what it would be."""
         plans = self._planned(letters, force)
         if dry_run:
@@ -78,18 +80,18 @@ class Replay:
             for plan in plans
         ]
 
-    def _planned(self, letters: Sequence[KeptLetter], force: bool) -> list[_Plan]:
+    def _planned(self, letters: Sequence[KeptDeadLetter], force: bool) -> list[_Plan]:
         plans: dict[str, _Plan] = {}
-        by_tenant: dict[str, list[KeptLetter]] = {}
+        by_tenant: dict[str, list[KeptDeadLetter]] = {}
         for letter in letters:
-            plans[letter.entry.id] = _Plan(letter, refusal(letter, REPLAYABLE, force=force))
+            plans[letter.entry.id] = _Plan(letter, replay_blocker(letter, REPLAYABLE, force=force))
             if plans[letter.entry.id].refused is None and _of_image(letter):
                 by_tenant.setdefault(letter.entry.tenant_id or "", []).append(letter)
         for tenant_id, own in by_tenant.items():
             plans.update((plan.letter.entry.id, plan) for plan in self._of_tenant(tenant_id, own))
         return [plans[letter.entry.id] for letter in letters]
 
-    def _of_tenant(self, tenant_id: str, letters: Sequence[KeptLetter]) -> list[_Plan]:
+    def _of_tenant(self, tenant_id: str, letters: Sequence[KeptDeadLetter]) -> list[_Plan]:
         try:
             tenant = self._tenants.get(tenant_id, fresh=True)
         except TenantNotFound:
@@ -114,12 +116,12 @@ class Replay:
         return sent | dict(zip(records, delivered, strict=True))
 
 
-def _of_image(letter: KeptLetter) -> bool:
+def _of_image(letter: KeptDeadLetter) -> bool:
     entry = letter.entry
     return bool(entry.tenant_id and entry.image_id and entry.source and entry.source.topic in OF_IMAGES)
 
 
-def _image_plan(letter: KeptLetter, tenant: Tenant, row: ImageRecord | Tombstone | None) -> _Plan:
+def _image_plan(letter: KeptDeadLetter, tenant: Tenant, row: ImageRecord | Tombstone | None) -> _Plan:
     """A letter about an image follows its row: nothing revives a deleted one or overtakes a newer generation."""
     if not isinstance(row, ImageRecord):
         return _Plan(letter, "its image is gone")
@@ -128,7 +130,7 @@ def _image_plan(letter: KeptLetter, tenant: Tenant, row: ImageRecord | Tombstone
     return _Plan(letter, None, tenant, row if row.step is Step.FAILED else None)
 
 
-def generation_of(letter: KeptLetter) -> int:
+def generation_of(letter: KeptDeadLetter) -> int:
     given = _value(letter.entry.source).get("generation")
     return given if isinstance(given, int) else 1
 
@@ -142,7 +144,7 @@ def _value(source: SourceRecord | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _record(letter: KeptLetter, generation: int | None) -> OutgoingRecord:
+def _record(letter: KeptDeadLetter, generation: int | None) -> OutgoingRecord:
     source = letter.entry.source
     if source is None:
         raise TypeError("a letter without its record was refused before")

@@ -3,12 +3,14 @@
 from fastapi import APIRouter, Response
 
 from deeplens.access.caller import Writer
-from deeplens.failures.renew import Renew, RetryImage
-from deeplens.http.dependencies import Parts, Traceparent
+from deeplens.failures.renew import RetryImage
+from deeplens.http.dependencies import Injected
 from deeplens.http.fields import ImageIdInPath
 from deeplens.http.problems import responses
+from deeplens.http.publish import Publishing
 from deeplens.images import views
 from deeplens.images.lookup import MERGED_CHANGE, live_image
+from deeplens.images.ports import ImageRepository
 from deeplens.images.schemas import AcceptedImage
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
@@ -25,11 +27,15 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
     },
 )
 def retry_image(
-    caller: Writer, parts: Parts, traceparent: Traceparent, response: Response, image_id: ImageIdInPath
+    caller: Writer,
+    images: Injected[ImageRepository],
+    retry: Injected[RetryImage],
+    publish: Publishing,
+    response: Response,
+    image_id: ImageIdInPath,
 ) -> AcceptedImage:
     """From the start. 409 unless it has failed, so a repeat is safe."""
-    image = live_image(parts.images, caller.tenant, image_id)
-    renew = Renew(parts.images, parts.pending, parts.pending_due, parts.clock)
-    RetryImage(renew, parts.dead_letters, parts.publisher, parts.clock)(caller.tenant, image, traceparent)
+    image = live_image(images, caller.tenant, image_id)
+    publish(retry(caller.tenant, image))
     response.headers["Location"] = views.path_of(image.id)
     return views.accepted(image)

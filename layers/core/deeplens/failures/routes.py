@@ -1,16 +1,17 @@
-"""/v1/admin/dead-letters: what was given up, found, sent again, discarded."""
+"""/v1/admin/dead-letters: list, replay and discard dead letters."""
 
 import json
 from base64 import b64decode
 from binascii import Error as NotBase64
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 
 from deeplens.access.caller import Operator
+from deeplens.common.ports import Clock
 from deeplens.errors import ApiError, BrokerUnavailable
-from deeplens.failures.model import KeptLetter, LetterFilter, refusal
-from deeplens.failures.renew import Renew
+from deeplens.failures.model import DeadLetterFilter, DeadLetters, KeptDeadLetter, replay_blocker
 from deeplens.failures.replay import REPLAYABLE, UNDELIVERED, Replay, Verdict
 from deeplens.failures.schemas import (
     DiscardRequest,
@@ -27,69 +28,59 @@ from deeplens.failures.schemas import (
     ReplayRequest,
 )
 from deeplens.http import cursor
-from deeplens.http.dependencies import Admin, AdminParts
+from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 
 router = APIRouter(prefix="/v1/admin/dead-letters", tags=["dead letters"])
-MOST_GROUPS, MOST_TEXT, MOST_NESTED = 200, 2000, 200
+MAX_GROUPS, MAX_TEXT, MAX_NESTED = 200, 2000, 200
 
 
-def letter_in_path(
-    parts: Admin, _: Operator, dead_letter_id: Annotated[str, Path(examples=["dlq_0f3a9b1c2d4e"])]
-) -> KeptLetter:
-    found = parts.dead_letters.page(LetterFilter(ids=(dead_letter_id,)), None, 1) if printable(dead_letter_id) else []
+Letters = Injected[DeadLetters]
+
+
+def dead_letter_in_path(
+    _: Operator, dead_letters: Letters, dead_letter_id: Annotated[str, Path(examples=["dlq_0f3a9b1c2d4e"])]
+) -> KeptDeadLetter:
+    # What cannot be stored as text cannot be an id.
+    known = "\x00" not in dead_letter_id and dead_letter_id.isprintable()
+    found = dead_letters.page(DeadLetterFilter(ids=(dead_letter_id,)), None, 1) if known else []
     if not found:
         raise ApiError(404, "dead-letter-not-found", "Dead letter not found", f"There is no {dead_letter_id[:80]!r}.")
     return found[0]
 
 
-def printable(value: str) -> bool:
-    """What cannot be stored as text cannot be an id."""
-    return "\x00" not in value and value.isprintable()
-
-
-def replay_of(parts: Admin) -> Replay:
-    renew = Renew(parts.images, parts.pending, parts.pending_due, parts.clock)
-    return Replay(parts.tenants, parts.images, renew, parts.dead_letters, parts.publisher, parts.clock)
-
-
-InPath = Annotated[KeptLetter, Depends(letter_in_path)]
-Replays = Annotated[Replay, Depends(replay_of)]
+InPath = Annotated[KeptDeadLetter, Depends(dead_letter_in_path)]
 
 
 @router.get("", summary="List dead letters", responses=responses())
-def list_letters(parts: Admin, _: Operator, query: Annotated[LetterQuery, Query()]) -> LetterPage:
+def list_letters(_: Operator, dead_letters: Letters, query: Annotated[LetterQuery, Query()]) -> LetterPage:
     """Newest failure first, over all tenants."""
     after = cursor.read(query.cursor, cursor.LETTER_ID) if query.cursor else None
-    found = parts.dead_letters.page(where(query), after, query.limit + 1)
+    found = dead_letters.page(where(query), after, query.limit + 1)
     page, more = found[: query.limit], len(found) > query.limit
     last = (page[-1].entry.failed_at, page[-1].entry.id) if more else None
     return LetterPage(
-        dead_letters=[LetterView(**shown(letter)) for letter in page], next_cursor=cursor.write(last) if last else None
+        dead_letters=[LetterView(**fields_of(letter)) for letter in page],
+        next_cursor=cursor.write(last) if last else None,
     )
 
 
 @router.get("/groups", summary="Count dead letters by error code and stage", responses=responses())
-def group_letters(parts: Admin, _: Operator, query: Annotated[LetterFilters, Query()]) -> LetterGroups:
-    found = parts.dead_letters.groups(where(query), MOST_GROUPS)
-    return LetterGroups(
-        groups=[
-            LetterGroupView(code=one.code, stage=one.stage, count=one.count, oldest=one.oldest, newest=one.newest)
-            for one in found
-        ]
-    )
+def group_letters(_: Operator, dead_letters: Letters, query: Annotated[LetterFilters, Query()]) -> LetterGroups:
+    groups = dead_letters.groups(where(query), MAX_GROUPS)
+    return LetterGroups(groups=[LetterGroupView(**asdict(group)) for group in groups])
 
 
 @router.post("/replay", summary="Send dead letters again", responses=responses())
-def replay_letters(parts: Admin, _: Operator, replay: Replays, wanted: ReplayRequest) -> ReplayReport:
+def replay_letters(_: Operator, dead_letters: Letters, replay: Injected[Replay], wanted: ReplayRequest) -> ReplayReport:
     """Each record goes back onto its topic; failed images are in work again. Repeating it is safe.
 
     One that has failed again after three replays is refused unless forced.
     """
     narrowed = wanted.model_dump(include={"tenant_id", "code", "stage", "failed_from", "failed_before"})
-    chosen = LetterFilter(ids=tuple(wanted.ids), state=None if wanted.ids else "open", **narrowed)
+    chosen = DeadLetterFilter(ids=tuple(wanted.ids), state=None if wanted.ids else "open", **narrowed)
     limit = max(wanted.limit, len(wanted.ids))
-    found = parts.dead_letters.page(chosen, None, limit + 1)
+    found = dead_letters.page(chosen, None, limit + 1)
     verdicts = replay(found[:limit], force=wanted.force, dry_run=wanted.dry_run)
     known = {letter.entry.id for letter in found}
     unknown = [RefusedReplay(dead_letter_id=one, reason="no such letter") for one in wanted.ids if one not in known]
@@ -102,7 +93,7 @@ def letter_detail(letter: InPath) -> LetterDetail:
 
 
 @router.post("/{dead_letter_id}/replay", summary="Send a dead letter again", responses=responses(404, 409))
-def replay_letter(letter: InPath, replay: Replays, wanted: ReplayOptions | None = None) -> ReplayReport:
+def replay_letter(letter: InPath, replay: Injected[Replay], wanted: ReplayOptions | None = None) -> ReplayReport:
     options = wanted or ReplayOptions()
     (verdict,) = replay([letter], force=options.force, dry_run=options.dry_run)
     if verdict.refused == UNDELIVERED:
@@ -113,19 +104,21 @@ def replay_letter(letter: InPath, replay: Replays, wanted: ReplayOptions | None 
 
 
 @router.post("/{dead_letter_id}/discard", summary="Discard a dead letter", responses=responses(404, 409))
-def discard_letter(parts: Admin, letter: InPath, wanted: DiscardRequest) -> LetterDetail:
+def discard_letter(
+    letter: InPath, dead_letters: Letters, clock: Injected[Clock], wanted: DiscardRequest
+) -> LetterDetail:
     """It stays on record with its reason, and is not replayed unless forced."""
-    if not parts.dead_letters.discard(letter.entry.id, wanted.reason, parts.clock.now()):
+    if not dead_letters.discard(letter.entry.id, wanted.reason, clock.now()):
         raise ApiError(409, "dead-letter-settled", "Dead letter settled", f"It was {letter.state} already.")
-    return detail(latest(parts, letter))
+    return detail(latest(dead_letters, letter))
 
 
-def latest(parts: AdminParts, letter: KeptLetter) -> KeptLetter:
-    return next(iter(parts.dead_letters.page(LetterFilter(ids=(letter.entry.id,)), None, 1)), letter)
+def latest(dead_letters: DeadLetters, letter: KeptDeadLetter) -> KeptDeadLetter:
+    return next(iter(dead_letters.page(DeadLetterFilter(ids=(letter.entry.id,)), None, 1)), letter)
 
 
-def where(query: LetterFilters) -> LetterFilter:
-    return LetterFilter(**query.model_dump(include=set(LetterFilters.model_fields)))
+def where(query: LetterFilters) -> DeadLetterFilter:
+    return DeadLetterFilter(**query.model_dump(include=set(LetterFilters.model_fields)))
 
 
 def report(verdicts: list[Verdict], unknown: list[RefusedReplay], *, dry_run: bool, more: bool) -> ReplayReport:
@@ -134,7 +127,7 @@ def report(verdicts: list[Verdict], unknown: list[RefusedReplay], *, dry_run: bo
     return ReplayReport(dry_run=dry_run, replayed=replayed, refused=[*refused, *unknown], more=more)
 
 
-def shown(letter: KeptLetter) -> dict[str, Any]:
+def fields_of(letter: KeptDeadLetter) -> dict[str, Any]:
     entry = letter.entry
     return {
         "dead_letter_id": entry.id,
@@ -150,16 +143,16 @@ def shown(letter: KeptLetter) -> dict[str, Any]:
         "settled_at": letter.settled_at,
         "reason": letter.reason,
         "topic": entry.source.topic if entry.source else None,
-        "replayable": refusal(letter, REPLAYABLE, force=True) is None,
+        "replayable": replay_blocker(letter, REPLAYABLE, force=True) is None,
     }
 
 
-def detail(letter: KeptLetter) -> LetterDetail:
+def detail(letter: KeptDeadLetter) -> LetterDetail:
     source = letter.entry.source
     if source is None:
-        return LetterDetail(**shown(letter))
+        return LetterDetail(**fields_of(letter))
     place = {"partition": source.partition, "offset": source.offset, "event_id": source.event_id}
-    return LetterDetail(**shown(letter), **place, **content(source.value))
+    return LetterDetail(**fields_of(letter), **place, **content(source.value))
 
 
 def content(value: str | None) -> dict[str, Any]:
@@ -169,9 +162,9 @@ def content(value: str | None) -> dict[str, Any]:
     try:
         raw = b64decode(value)
     except NotBase64:
-        return {"text": value[:MOST_TEXT]}
-    text = {"text": raw[: 4 * MOST_TEXT].decode(errors="replace")[:MOST_TEXT]}
-    if raw.count(b"[") + raw.count(b"{") > MOST_NESTED:
+        return {"text": value[:MAX_TEXT]}
+    text = {"text": raw[: 4 * MAX_TEXT].decode(errors="replace")[:MAX_TEXT]}
+    if raw.count(b"[") + raw.count(b"{") > MAX_NESTED:
         return text
     try:
         event = json.loads(raw, parse_constant=str)

@@ -6,12 +6,13 @@ A queue's messages are records, too, of a topic with the queue's name.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from deeplens.common.event import Event, Subject
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.common.ports import Clock, EventPublisher
-from deeplens.common.stage import Done, Failed, Outcome, Stage, Waiting, attempt, location
+from deeplens.common.stage import Done, Failed, Outcome, Stage, Waiting, attempt_each, location
 from deeplens.errors import BrokerUnavailable, DatabaseUnavailable, DependencyUnavailable, PipelineError, TimeUp
 from deeplens.events.failures import DeadLetter, Failure, ProcessingFailed, SourceRecord
 from deeplens.events.ids import event_id_of, follow_up_id
@@ -32,7 +33,7 @@ type Response = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A record with its parsed event, and what became of it so far."""
+    """A record with its parsed event and its outcome so far."""
 
     record: Record
     event: Event | None = None
@@ -42,9 +43,9 @@ class Received:
 class BatchHandler:
     """Runs a stage on Kafka batches.
 
-    Failures that belong to a record become ``deeplens.processing.failed``; only records that wait for a shared part,
-    whose follow-up events were not delivered, or for which there was no time are named in ``batchItemFailures``. A
-    batch is worked at once unless its records have been so slow that the invocation could end before.
+    Failures that belong to a record become ``deeplens.processing.failed``. ``batchItemFailures`` names only records
+    that wait for a shared dependency, whose follow-up events were not delivered, or for which there was no time. A
+    batch runs at once unless its records have been so slow that the invocation could end before.
 
     Parameters
     ----------
@@ -69,19 +70,18 @@ class BatchHandler:
         ----------
         remaining : milliseconds until the invocation is ended; None for as long as it takes.
         """
-        received = [self._received(record) for record in records_of(event)]
+        received = [self._parse_record(record) for record in records_of(event)]
         finished: list[Received] = []
         while rest := received[len(finished) :]:
             count = self._pace.slice(remaining, len(rest), first=not finished)
             if not count:
                 finished += [replace(item, outcome=NO_TIME) for item in rest]
                 break
-            work = lambda items=rest[:count]: self._published(self._worked(items, remaining))  # noqa: E731
-            finished += self._pace.measured(count, work)
+            finished += self._pace.measured(count, partial(self._run_and_publish, rest[:count], remaining))
         invocation.report(self._stage.name, [item.outcome for item in finished], [item.event for item in finished])
         return failures(finished)
 
-    def _received(self, record: Record) -> Received:
+    def _parse_record(self, record: Record) -> Received:
         if self._shared and record.stage not in (None, self._stage.name):
             return Received(record, outcome=Done(dropped="sent again for another consumer"))
         try:
@@ -89,16 +89,16 @@ class BatchHandler:
         except PipelineError as error:
             return Received(record, outcome=Failed(error))
 
-    def _worked(self, received: Sequence[Received], remaining: RemainingMillis | None) -> list[Received]:
+    def _run_and_publish(self, received: Sequence[Received], remaining: RemainingMillis | None) -> list[Received]:
+        return self._publish(self._run(received, remaining))
+
+    def _run(self, received: Sequence[Received], remaining: RemainingMillis | None) -> list[Received]:
         events = [item.event for item in received if item.event is not None]
         outcomes = iter(self._outcomes(events, remaining))
-        return [
-            item if item.event is None else Received(item.record, item.event, self._final(next(outcomes)))
-            for item in received
-        ]
+        return [item if item.event is None else replace(item, outcome=self._final(next(outcomes))) for item in received]
 
     def _final(self, outcome: Outcome) -> Outcome:
-        """A dead letter that cannot be kept stays where it is: there is no topic behind the last one."""
+        """Leave a dead letter that cannot be stored in its topic: there is none behind it."""
         if isinstance(outcome, Failed) and self._stage.consumes is DeadLetter:
             return Waiting(DatabaseUnavailable(f"a dead letter was not stored: {outcome.error}"))
         return outcome
@@ -120,10 +120,10 @@ class BatchHandler:
         for event in events:
             if outcomes and remaining and remaining() < RESERVE_SECONDS * 1000:
                 return [*outcomes, *[NO_TIME] * (len(events) - len(outcomes))]
-            outcomes.append(attempt(lambda event=event: self._stage([event])[0]))  # type: ignore[misc]
+            outcomes += attempt_each(lambda alone: self._stage([alone])[0], [event])
         return outcomes
 
-    def _published(self, received: Sequence[Received]) -> list[Received]:
+    def _publish(self, received: Sequence[Received]) -> list[Received]:
         """Publish what follows from each record; records whose events were not delivered wait."""
         messages: list[OutgoingMessage] = []
         owners: list[int] = []
@@ -136,10 +136,7 @@ class BatchHandler:
         delivered = self._publisher.publish(messages) if messages else []
         lost = {owner for owner, arrived in zip(owners, delivered, strict=True) if not arrived}
         waiting = Waiting(BrokerUnavailable("follow-up events were not delivered"))
-        return [
-            Received(item.record, item.event, waiting) if position in lost else item
-            for position, item in enumerate(received)
-        ]
+        return [replace(item, outcome=waiting) if n in lost else item for n, item in enumerate(received)]
 
     def _follow_ups(self, item: Received) -> Sequence[Event]:
         match item.outcome:

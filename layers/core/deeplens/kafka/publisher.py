@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from deeplens.common.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.errors import BrokerUnavailable
-from deeplens.events.topics import name_here, topic_of
+from deeplens.events.topics import broker_topic_name, topic_of
 from deeplens.kafka.connection import client_config
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, STAGE, TRACEPARENT
 from deeplens.settings import Settings
@@ -42,6 +42,11 @@ class KafkaPublisher:
         with suppress(KafkaException):
             self._producer.poll(0)
 
+    def close(self) -> None:
+        """Close the connections to the broker; the next use opens new ones."""
+        with self._lock:
+            self._made = None
+
     def ping(self) -> None:
         try:
             self._producer.list_topics(timeout=3)
@@ -70,7 +75,7 @@ class KafkaPublisher:
             "headers": _headers(record),
             "on_delivery": on_delivery,
         }
-        topic = name_here(record.topic, self._settings.kafka_topic)
+        topic = broker_topic_name(record.topic, self._settings.kafka_topic)
         try:
             self._producer.produce(topic, **arguments)
         except BufferError:

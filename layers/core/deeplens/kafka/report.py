@@ -41,7 +41,7 @@ def _log(stage: str, outcome: Outcome) -> None:
                 "record failed", stage=stage, code=error.code, reason=str(error), exc_info=cause if cause else False
             )
         case Waiting(error):
-            logger().warning("record waits", stage=stage, part=error.part, reason=str(error))
+            logger().warning("record waits", stage=stage, dependency=error.dependency, reason=str(error))
         case Done(_, dropped) if dropped:
             logger().info("record dropped", stage=stage, reason=dropped)
         case _:

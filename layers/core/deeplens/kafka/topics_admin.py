@@ -6,7 +6,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from deeplens.errors import BrokerUnavailable
-from deeplens.events.topics import TOPICS, Topic, name_here
+from deeplens.events.topics import TOPICS, Topic, broker_topic_name
 from deeplens.kafka.connection import client_config
 from deeplens.settings import Settings
 
@@ -34,13 +34,13 @@ def create_topics(
         raise BrokerUnavailable(f"listing topics: {error.args[0].str()}") from error
     wanted = [
         NewTopic(
-            name_here(topic.name, settings.kafka_topic),
+            broker_topic_name(topic.name, settings.kafka_topic),
             num_partitions=max(partitions or 0, topic.partitions),
             replication_factor=topic.replication(production=production),
             config=topic.settings(production=production),
         )
         for topic in topics
-        if name_here(topic.name, settings.kafka_topic) not in existing
+        if broker_topic_name(topic.name, settings.kafka_topic) not in existing
     ]
     if not wanted:
         return []

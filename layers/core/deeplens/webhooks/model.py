@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal, Protocol
 
+from deeplens.common.effects import effects
 from deeplens.errors import SecretStoreUnavailable
 from deeplens.events.notifications import TenantNotification
 
@@ -167,6 +168,7 @@ def body_of(notification: TenantNotification) -> str:
     return json.dumps({"type": notification.type, "timestamp": stamp, "data": known | notification.details})
 
 
+@effects("save", "remove", "record", "add", "claim", "settle", "release", "again", "forget")
 class Webhooks(Protocol):
     """Webhooks and their deliveries, of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 

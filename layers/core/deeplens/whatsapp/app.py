@@ -1,19 +1,19 @@
-"""The webhook that WhatsApp posts messages to, as one ASGI application: it checks who signed, queues, and answers."""
+"""The webhook that WhatsApp posts messages to, as one ASGI application: check the signature, queue, answer."""
 
 import json
 from hmac import compare_digest
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, Response
 
-from deeplens.common.outgoing import OutgoingMessage
-from deeplens.errors import ApiError, BrokerUnavailable
+from deeplens.errors import ApiError
 from deeplens.events.ids import follow_up_id
 from deeplens.http.application import application
-from deeplens.http.dependencies import ApiParts, Parts, Traceparent
+from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
+from deeplens.http.publish import Publishing
 from deeplens.http.schemas import ApiModel, example
 from deeplens.telemetry import logger
 from deeplens.whatsapp.incoming import is_signed, messages_of
@@ -31,11 +31,6 @@ SUBSCRIBE = "subscribe"
 router = APIRouter(prefix="/v1/whatsapp/webhook", tags=["whatsapp"])
 
 
-class WebhookParts(ApiParts, Protocol):
-    @property
-    def whatsapp_secrets(self) -> WhatsAppSecrets: ...
-
-
 class Queued(ApiModel):
     """``skipped`` were not understood."""
 
@@ -45,15 +40,11 @@ class Queued(ApiModel):
     skipped: int
 
 
-def create_whatsapp_app(parts: WebhookParts) -> FastAPI:
-    """The webhook over ``parts``; of these it touches the secrets and the broker."""
-    app = application(parts, "DeepLens WhatsApp", DESCRIPTION, TAGS, "/v1/whatsapp")
+def create_whatsapp_app(container: Any) -> FastAPI:
+    """The webhook; of the container it touches the secrets and the broker."""
+    app = application(container, "DeepLens WhatsApp", DESCRIPTION, TAGS, "/v1/whatsapp")
     app.include_router(router)
     return app
-
-
-def secrets_of(parts: ApiParts) -> WhatsAppSecrets:
-    return cast("WebhookParts", parts).whatsapp_secrets
 
 
 @router.get(
@@ -63,39 +54,36 @@ def secrets_of(parts: ApiParts) -> WhatsAppSecrets:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses()},
 )
 def verify(
-    parts: Parts,
+    secrets: Injected[WhatsAppSecrets],
     mode: Annotated[str, Query(alias="hub.mode", max_length=100)] = "",
     token: Annotated[str, Query(alias="hub.verify_token", max_length=500)] = "",
     challenge: Annotated[str, Query(alias="hub.challenge", max_length=500)] = "",
 ) -> Response:
     """Gives Meta its challenge back, if it knows the verify token."""
-    expected = secrets_of(parts).verify_token
-    if not expected:
+    if not secrets.verify_token:
         raise _not_set_up()
-    if mode != SUBSCRIBE or not _same(token, expected):
+    if mode != SUBSCRIBE or not _same(token, secrets.verify_token):
         raise ApiError(403, "wrong-verify-token", "Verify token not valid", "It is not the one that is set here.")
     return PlainTextResponse(challenge)
 
 
 @router.post("", summary="Messages", responses=responses(400, 401, 413))
-async def receive(request: Request, parts: Parts, traceparent: Traceparent) -> Queued:
+async def receive(request: Request, secrets: Injected[WhatsAppSecrets], publish: Publishing) -> Queued:
     """Queue the messages. A message that is posted twice is queued twice, and has one effect."""
     body = await request.body()
-    secret = secrets_of(parts).app_secret
-    if not secret:
+    if not secrets.app_secret:
         raise _not_set_up()
-    if not is_signed(body, request.headers.get("x-hub-signature-256"), secret):
+    if not is_signed(body, request.headers.get("x-hub-signature-256"), secrets.app_secret):
         raise ApiError(401, "wrong-signature", "Signature not valid", "X-Hub-Signature-256 is not that of this body.")
     messages, skipped = messages_of(_payload(body))
-    outgoing = [
-        OutgoingMessage(message, follow_up_id("whatsapp", message.message_id, 0), traceparent) for message in messages
-    ]
-    if outgoing and not all(await run_in_threadpool(parts.publisher.publish, outgoing)):
-        # Meta posts again what was not answered with 200: what is queued already has one effect all the same.
-        raise BrokerUnavailable("messages were not queued", retry_after_seconds=5)
+    ids = [follow_up_id("whatsapp", message.message_id, 0) for message in messages]
+    # Meta posts again what is not answered with 200; what was queued already has one effect all the same.
+    await run_in_threadpool(
+        publish, [message.model_copy(update={"event_id": id_}) for message, id_ in zip(messages, ids, strict=True)]
+    )
     if skipped:
         logger().warning("messages not understood", skipped=skipped)
-    return Queued(queued=len(outgoing), skipped=skipped)
+    return Queued(queued=len(messages), skipped=skipped)
 
 
 def _payload(body: bytes) -> Any:

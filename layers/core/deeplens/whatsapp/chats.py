@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, NewType, Protocol
 
 from deeplens.events.images import ImageUploaded
 from deeplens.events.videos import VideoUploaded
@@ -18,6 +18,8 @@ from deeplens.whatsapp.rules import Rule
 type Outcome = Literal["ingested", "answered", "forwarded", "ignored", "refused"]
 type Uploaded = ImageUploaded | VideoUploaded
 type ReplyState = Literal["awaiting", "waiting", "sent", "failed"]
+MaxMediaBytes = NewType("MaxMediaBytes", int)
+"""Bytes of the largest file that is fetched from WhatsApp."""
 
 
 @dataclass(frozen=True, slots=True)

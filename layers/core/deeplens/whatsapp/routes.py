@@ -6,11 +6,12 @@ from fastapi import APIRouter, Depends, Query
 
 from deeplens.access.caller import Administrator, operator
 from deeplens.common.ids import new_id
+from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
-from deeplens.http.dependencies import Admin, AdminParts
+from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.videos.notifications import about_media
-from deeplens.whatsapp.chats import Chat, Handled, Reply
+from deeplens.whatsapp.chats import Chat, Chats, Handled, Reply
 from deeplens.whatsapp.rules import Rule
 from deeplens.whatsapp.schemas import (
     ChatList,
@@ -24,14 +25,15 @@ from deeplens.whatsapp.schemas import (
     RuleView,
 )
 
-MOST_RULES, MOST_CHATS = 100, 1000
+MAX_RULES, MAX_CHATS = 100, 1000
 
 router = APIRouter(prefix="/v1/admin/tenants/{tenant_id}/whatsapp", tags=["whatsapp"])
+ChatsPort = Injected[Chats]
 
 
 @router.get("/chats", summary="Linked chats", responses=responses(404))
-def list_chats(parts: Admin, tenant: Administrator) -> ChatList:
-    return ChatList(chats=[_chat(chat) for chat in parts.chats.of_tenant(tenant.id)])
+def list_chats(tenant: Administrator, chats: ChatsPort) -> ChatList:
+    return ChatList(chats=[_chat(chat) for chat in chats.of_tenant(tenant.id)])
 
 
 @router.post(
@@ -41,12 +43,12 @@ def list_chats(parts: Admin, tenant: Administrator) -> ChatList:
     responses=responses(404, 409),
     dependencies=[Depends(operator)],
 )
-def link_chat(parts: Admin, tenant: Administrator, wanted: ChatRequest) -> ChatView:
+def link_chat(tenant: Administrator, chats: ChatsPort, clock: Injected[Clock], wanted: ChatRequest) -> ChatView:
     """For operators, as nothing shows whose a number is. A chat of this tenant already stays as it is."""
-    chats = parts.chats.of_tenant(tenant.id)
-    if len(chats) >= MOST_CHATS and wanted.chat_jid not in {chat.jid for chat in chats}:
-        raise ApiError(409, "too-many-chats", "Too many chats", f"A tenant has at most {MOST_CHATS}; unlink one.")
-    linked = parts.chats.link(Chat(wanted.chat_jid, tenant.id, wanted.name, parts.clock.now()))
+    known = {chat.jid for chat in chats.of_tenant(tenant.id)}
+    if len(known) >= MAX_CHATS and wanted.chat_jid not in known:
+        raise ApiError(409, "too-many-chats", "Too many chats", f"A tenant has at most {MAX_CHATS}; unlink one.")
+    linked = chats.link(Chat(wanted.chat_jid, tenant.id, wanted.name, clock.now()))
     if linked.tenant_id != tenant.id:
         detail = f"{wanted.chat_jid} belongs to {linked.tenant_id}; unlink it there first."
         raise ApiError(409, "chat-linked", "Chat linked elsewhere", detail)
@@ -54,54 +56,56 @@ def link_chat(parts: Admin, tenant: Administrator, wanted: ChatRequest) -> ChatV
 
 
 @router.delete("/chats/{chat_id}", status_code=204, summary="Unlink a chat", responses=responses(404))
-def unlink_chat(parts: Admin, tenant: Administrator, chat_id: str) -> None:
+def unlink_chat(tenant: Administrator, chats: ChatsPort, chat_id: str) -> None:
     """Its messages are ignored from now on, and nothing more is written to it. Images stay."""
-    if not parts.chats.unlink(tenant.id, chat_id):
+    if not chats.unlink(tenant.id, chat_id):
         detail = f"{tenant.id} has no chat {chat_id[:64]}."
         raise ApiError(404, "chat-not-found", "Chat not found", detail)
 
 
 @router.get("/rules", summary="Rules for messages", responses=responses(404))
-def list_rules(parts: Admin, tenant: Administrator) -> RuleList:
-    return RuleList(rules=[_shown(rule) for rule in parts.chats.rules([tenant.id])])
+def list_rules(tenant: Administrator, chats: ChatsPort) -> RuleList:
+    return RuleList(rules=[_shown(rule) for rule in chats.rules([tenant.id])])
 
 
 @router.post("/rules", status_code=201, summary="Add a rule", responses=responses(404, 409))
-def add_rule(parts: Admin, tenant: Administrator, wanted: RuleRequest) -> RuleView:
+def add_rule(tenant: Administrator, chats: ChatsPort, clock: Injected[Clock], wanted: RuleRequest) -> RuleView:
     """In effect for the next message."""
-    rules = parts.chats.rules([tenant.id])
-    if len(rules) >= MOST_RULES:
-        raise ApiError(409, "too-many-rules", "Too many rules", f"A tenant has at most {MOST_RULES}; remove one.")
+    rules = chats.rules([tenant.id])
+    if len(rules) >= MAX_RULES:
+        raise ApiError(409, "too-many-rules", "Too many rules", f"A tenant has at most {MAX_RULES}; remove one.")
     last = max((rule.position for rule in rules), default=0)
-    return _saved(parts, _rule(new_id("rul", parts.clock.now()), tenant.id, wanted, last + 1))
+    return _saved(chats, _rule(new_id("rul", clock.now()), tenant.id, wanted, last + 1))
 
 
 @router.get("/rules/{rule_id}", summary="One rule", responses=responses(404))
-def rule_detail(parts: Admin, tenant: Administrator, rule_id: str) -> RuleView:
-    return _shown(_found(parts, tenant.id, rule_id))
+def rule_detail(tenant: Administrator, chats: ChatsPort, rule_id: str) -> RuleView:
+    return _shown(_found(chats, tenant.id, rule_id))
 
 
 @router.put("/rules/{rule_id}", summary="Replace a rule", responses=responses(404))
-def replace_rule(parts: Admin, tenant: Administrator, rule_id: str, wanted: RuleRequest) -> RuleView:
+def replace_rule(tenant: Administrator, chats: ChatsPort, rule_id: str, wanted: RuleRequest) -> RuleView:
     """Without ``position`` it stays where it is."""
-    known = _found(parts, tenant.id, rule_id)
-    return _saved(parts, _rule(known.id, tenant.id, wanted, known.position))
+    known = _found(chats, tenant.id, rule_id)
+    return _saved(chats, _rule(known.id, tenant.id, wanted, known.position))
 
 
 @router.delete("/rules/{rule_id}", status_code=204, summary="Remove a rule", responses=responses(404))
-def remove_rule(parts: Admin, tenant: Administrator, rule_id: str) -> None:
-    if not parts.chats.remove_rule(tenant.id, rule_id):
+def remove_rule(tenant: Administrator, chats: ChatsPort, rule_id: str) -> None:
+    if not chats.remove_rule(tenant.id, rule_id):
         raise _no_rule(tenant.id, rule_id)
 
 
 @router.get("/messages", summary="What became of messages", responses=responses(404))
-def list_messages(parts: Admin, tenant: Administrator, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> MessageList:
+def list_messages(
+    tenant: Administrator, chats: ChatsPort, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> MessageList:
     """Those of linked chats; of others nothing is kept."""
-    return MessageList(messages=[_message(*one) for one in parts.chats.messages(tenant.id, limit)])
+    return MessageList(messages=[_message(*one) for one in chats.messages(tenant.id, limit)])
 
 
-def _found(parts: AdminParts, tenant_id: str, rule_id: str) -> Rule:
-    for rule in parts.chats.rules([tenant_id]):
+def _found(chats: Chats, tenant_id: str, rule_id: str) -> Rule:
+    for rule in chats.rules([tenant_id]):
         if rule.id == rule_id:
             return rule
     raise _no_rule(tenant_id, rule_id)
@@ -111,8 +115,8 @@ def _no_rule(tenant_id: str, rule_id: str) -> ApiError:
     return ApiError(404, "rule-not-found", "Rule not found", f"{tenant_id} has no rule {rule_id[:64]}.")
 
 
-def _saved(parts: AdminParts, rule: Rule) -> RuleView:
-    parts.chats.save_rule(rule)
+def _saved(chats: Chats, rule: Rule) -> RuleView:
+    chats.save_rule(rule)
     return _shown(rule)
 
 
