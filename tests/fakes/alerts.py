@@ -36,7 +36,7 @@ class FakeAlerts:
         self._due |= {one.id: until for one in claimed}
         return sorted(claimed, key=lambda one: (one.raised_at, one.id))
 
-    def told(self, ids: Sequence[str], now: datetime) -> None:
+    def mark_notified(self, ids: Sequence[str], now: datetime) -> None:
         self._settled.update(ids)
 
     def forget(self, before: datetime, limit: int) -> int:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from deeplens.errors import TenantNotFound
 from deeplens.tenants.limits import minute_of
-from deeplens.tenants.pause import IngestionPause
-from deeplens.usage.budgets import EXHAUSTED_PERCENT, USAGE_BUDGET, Budget, BudgetState, Warned
+from deeplens.tenants.policies import IngestionPause
+from deeplens.usage.budgets import EXHAUSTED_PERCENT, USAGE_BUDGET, Budget, BudgetState, BudgetWarning
 from deeplens.usage.model import (
     EGRESS,
     GAUGES,
@@ -101,7 +101,7 @@ class FakeUsage:
         )
         return [UsageRow(*row) for row in found if after is None or row[:3] > after][:limit]
 
-    def roll_up(self, today: date) -> bool:
+    def carry_gauges(self, today: date) -> bool:
         if self.begun and max(self.begun) >= today:
             return False
         before = max(self.begun, default=today - timedelta(days=1))
@@ -115,7 +115,7 @@ class FakeUsage:
                     self._add(key, quantity, start_of(day))
         return True
 
-    def unmeasured(self, now: datetime, every: timedelta, limit: int) -> list[str]:
+    def due_for_measurement(self, now: datetime, every: timedelta, limit: int) -> list[str]:
         noted = timedelta(minutes=10)
         due = [
             (at, owner)
@@ -124,7 +124,7 @@ class FakeUsage:
         ]
         return [owner for _, owner in sorted(due)][:limit]
 
-    def measured(self, tenant_ids: Sequence[str], now: datetime) -> None:
+    def mark_measured(self, tenant_ids: Sequence[str], now: datetime) -> None:
         self.asked |= dict.fromkeys(tenant_ids, now - timedelta(minutes=10))
 
     def forget(self, before: datetime, limit: int) -> int:
@@ -135,7 +135,7 @@ class FakeUsage:
 
 
 class FakeRequestCounters:
-    """``RequestCounters`` in a dictionary; ``usage`` takes what was metered of it."""
+    """``RequestMinutes`` in a dictionary; ``usage`` takes what was metered of it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -158,7 +158,7 @@ class FakeRequestCounters:
         with self._lock:
             return int(self.minutes.get((tenant_id, minute_of(now)), {}).get(REQUESTS, 0))
 
-    def fold(self, before: datetime, limit: int) -> int:
+    def close_minutes(self, before: datetime, limit: int) -> int:
         with self._lock:
             old = sorted((key for key in self.minutes if key[1] < before), key=lambda key: key[1])[:limit]
             for tenant_id, day in sorted({(tenant_id, day_of(minute)) for tenant_id, minute in old}):
@@ -198,7 +198,7 @@ class FakeBudgets:
     def __init__(self, usage: FakeUsage, tenants: "FakeDirectory") -> None:
         self._usage, self._tenants = usage, tenants
         self._budgets: dict[str, dict[str, Budget]] = defaultdict(dict)
-        self._warned: dict[tuple[str, str, date, int], tuple[Warned, bool]] = {}
+        self._warned: dict[tuple[str, str, date, int], tuple[BudgetWarning, bool]] = {}
 
     def of_tenant(self, tenant_id: str, month: date) -> list[BudgetState]:
         given = sorted(self._budgets[tenant_id].values(), key=lambda one: one.metric)
@@ -236,15 +236,17 @@ class FakeBudgets:
         budget = state.budget
         for percent in (*budget.warn_percent, EXHAUSTED_PERCENT):
             if state.used >= budget.limit * percent / 100:
-                one = Warned(owner, budget.metric, state.month, percent, now, state.used, budget.limit, budget.action)
+                one = BudgetWarning(
+                    owner, budget.metric, state.month, percent, now, state.used, budget.limit, budget.action
+                )
                 self._warned.setdefault((owner, budget.metric, state.month, percent), (one, False))
 
-    def untold(self, month: date, limit: int) -> list[Warned]:
+    def unnotified(self, month: date, limit: int) -> list[BudgetWarning]:
         found = [one for one, told in self._warned.values() if not told and one.month == month]
         wanted = [one for one in found if USAGE_BUDGET in self._tenants.get(one.tenant_id).notified]
         return sorted(wanted, key=lambda one: (one.reached_at, one.tenant_id, one.metric, one.percent))[:limit]
 
-    def told(self, warned: Sequence[Warned], now: datetime) -> None:
+    def mark_notified(self, warned: Sequence[BudgetWarning], now: datetime) -> None:
         for one in warned:
             key = (one.tenant_id, one.metric, one.month, one.percent)
             self._warned[key] = (self._warned[key][0], True)

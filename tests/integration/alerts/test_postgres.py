@@ -57,7 +57,7 @@ def test_every_letter_is_an_alert_once_however_often_it_is_stored(parts: Parts) 
     found = sorted((one.id, one.kind, one.code, one.stage, one.tenant_id) for one in alerts)
     expected = [(one.id, "dead-letter", one.error_code, one.stage, "tenant_a") for one in (first, second)]
     assert found == sorted(expected)
-    parts.alerts.told([first.id, second.id], soon())
+    parts.alerts.mark_notified([first.id, second.id], soon())
     parts.letters.store([first, second])
     assert claimed(parts) == []
 

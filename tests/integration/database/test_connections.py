@@ -43,7 +43,7 @@ def test_threads_on_more_tenants_than_connections_each_reach_their_own(
 def test_the_limit_holds_while_every_connection_is_in_use(
     platform_url: str, new_tenant: NewTenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ROOM_SECONDS", 0.05)
+    monkeypatch.setattr(module, "POOL_TIMEOUT_SECONDS", 0.05)
     connections, first, second = Connections(platform_url, limit=1), new_tenant(), new_tenant()
     with connections.tenant(first), ThreadPoolExecutor(1) as other:
         with pytest.raises(DatabaseUnavailable):

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
-from typing import Any
 
 import psycopg
 import pytest
@@ -12,11 +11,8 @@ from alembic.runtime.migration import MigrationContext
 from deeplens.database import migrate
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url
-from deeplens.database.platform import store_tables as _with_stores  # noqa: F401 - its table counts as well
-from deeplens.database.platform import upload_tables as _with_uploads  # noqa: F401 - its tables count as well
-from deeplens.database.platform import usage_tables as _with_usage  # noqa: F401 - the same
-from deeplens.database.platform.tables import Base as PlatformBase
-from deeplens.database.tenant.tables import Base as TenantBase
+from deeplens.database.platform.tables import METADATA as PLATFORM
+from deeplens.database.tenant.tables import METADATA as TENANT
 from deeplens.images.model import ImageRecord
 from deeplens.images.postgres import PostgresImages
 from deeplens.provisioning import provision as tenants
@@ -65,10 +61,11 @@ def recorded_versions(platform_url: str) -> dict[str, str | None]:
     return {row["id"]: row["schema_version"] for row in found}
 
 
-@pytest.mark.parametrize(("tree", "base"), [("platform", PlatformBase), ("tenant", TenantBase)])
-def test_the_migrations_make_what_the_models_say(platform_url: str, tenant: Tenant, tree: str, base: Any) -> None:
+@pytest.mark.parametrize(("tree", "metadata"), [("platform", PLATFORM), ("tenant", TENANT)])
+def test_the_migrations_make_what_the_models_say(
+    platform_url: str, tenant: Tenant, tree: str, metadata: MetaData
+) -> None:
     url = platform_url if tree == "platform" else tenant.database_url
-    metadata: MetaData = base.metadata
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=NullPool)
     with engine.connect() as connection:
         options = {"include_schemas": True, "compare_type": True, "compare_server_default": True}
@@ -106,7 +103,7 @@ def test_migrating_twice_or_twice_at_once_is_fine(platform_url: str) -> None:
     with ThreadPoolExecutor(4) as workers:
         versions = list(workers.map(lambda _: migrate.upgrade(url, "tenant"), range(8)))
     assert set(versions) == {migrate.head("tenant")}
-    assert tables(url) == {*TenantBase.metadata.tables, "alembic_version"}
+    assert tables(url) == {*TENANT.tables, "alembic_version"}
 
 
 def test_a_migration_that_fails_leaves_the_database_as_it_was(

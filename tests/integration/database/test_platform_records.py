@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pytest
-from deeplens.access.api_keys import PostgresApiKeys
+from deeplens.access.postgres_keys import PostgresApiKeys
 from deeplens.access.principal import Principal
 from deeplens.access.scopes import ADMIN, READ, WRITE
 from deeplens.database.connections import Connections

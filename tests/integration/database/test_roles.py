@@ -125,7 +125,7 @@ def test_a_role_owns_nothing_and_can_nothing_on_the_server(platform_url: str, te
         "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolinherit, rolcanlogin, "
         f"rolconnlimit FROM pg_roles WHERE rolname = '{role_of(tenant)}'"
     )
-    assert run(platform_url, attributes) == [(False, False, False, False, False, False, True, roles.CONNECTIONS)]
+    assert run(platform_url, attributes) == [(False, False, False, False, False, False, True, roles.CONNECTION_LIMIT)]
     owned = f"SELECT count(*) FROM pg_class WHERE pg_get_userbyid(relowner) = '{role_of(tenant)}'"
     assert run(database_url(platform_url, role_of(tenant)), owned) == [(0,)]
 
@@ -196,7 +196,7 @@ class TestChangedKey:
             PostgresImages(rotated).find(changed, ["img_a"])
         assert PostgresImages(connections).find(tenant, ["img_a"]) == {}
 
-        assert tenant.id in {one.id for one in tenants.behind(rotated)}
+        assert tenant.id in {one.id for one in tenants.databases_to_migrate(rotated)}
         done = tenants.migrate_tenants(rotated, lambda _: None)
         assert (tenant.id, None) in {(one.tenant_id, one.error) for one in done}
         assert tenants.migrate_tenants(rotated, lambda _: None) == []
@@ -279,7 +279,7 @@ def test_an_administrator_needs_no_superuser(platform_url: str) -> None:
     split = platform_url.replace("deeplens@", "operator:operators@").replace("deeplens_platform", "operators_platform")
     roles.seal(split)
     tenants.create_database(split, "deeplens_tenant_op")
-    place = tenants.Place("tenant_op", split, "deeplens_tenant_op", None)
+    place = tenants.TenantDatabase("tenant_op", split, "deeplens_tenant_op", None)
     for key in (TENANT_KEY, OTHER_KEY):
         assert tenants.upgrade(place, key) == migrate.head("tenant")
         url = tenant_url(split, "deeplens_tenant_op", key)

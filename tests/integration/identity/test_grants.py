@@ -161,7 +161,7 @@ def test_a_client_of_no_tenant_that_exists_or_with_unknown_scopes_is_not_saved(c
 
 def test_consent_adds_up(clients: PostgresClients, new_code: NewCode) -> None:
     _, code = new_code()
-    assert clients.consented(code.user_id, code.client_id) == frozenset()
-    clients.consent(code.user_id, code.client_id, ["openid", READ])
-    clients.consent(code.user_id, code.client_id, ["openid", "profile"])
-    assert clients.consented(code.user_id, code.client_id) == {"openid", "profile", READ}
+    assert clients.granted_scopes(code.user_id, code.client_id) == frozenset()
+    clients.grant_scopes(code.user_id, code.client_id, ["openid", READ])
+    clients.grant_scopes(code.user_id, code.client_id, ["openid", "profile"])
+    assert clients.granted_scopes(code.user_id, code.client_id) == {"openid", "profile", READ}

@@ -8,7 +8,7 @@ import pytest
 from deeplens.database.connections import Connections
 from deeplens.errors import SecretNotFound
 from deeplens.identity.key_plan import LEAD, LONGEST_TOKEN, MARGIN, PERIOD
-from deeplens.identity.postgres_keys import PostgresSigningKeys, SigningKeyRows
+from deeplens.identity.postgres_keys import PostgresKeyRows, PostgresSigningKeys
 from deeplens.identity.signing_keys import PREFIX, SigningKeys
 
 
@@ -112,7 +112,7 @@ def test_a_crash_between_secret_and_row_leaves_a_secret_that_nobody_uses(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as crashing:
-        crashing.setattr(SigningKeyRows, "add", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        crashing.setattr(PostgresKeyRows, "add", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             world.function().signer()
     assert world.kids() == []

@@ -139,4 +139,4 @@ def test_a_user_of_no_tenant_that_exists_or_of_an_unknown_role_is_not_saved(user
         users.save(User("usr_x", "tenant_missing", "x@example.test", "X", ("viewer",)), PASSWORD)
     with pytest.raises(ValueError, match="root"):
         users.save(User("usr_x", None, "x@example.test", "X", ("root",)), PASSWORD)
-    assert not users.holds(["x@example.test"])
+    assert not users.exist(["x@example.test"])

@@ -140,4 +140,4 @@ def test_an_id_that_is_not_a_tenants_is_refused(provisioning: Provisioning, tena
 def test_the_longest_id_fits_into_a_database_name(provisioning: Provisioning, connections: Connections) -> None:
     longest = "tenant_" + "a" * 40
     assert provisioning.provision(longest, "Long").database_url.endswith(f"/deeplens_{longest}")
-    assert [t.id for t in tenants.behind(connections)] == []
+    assert [t.id for t in tenants.databases_to_migrate(connections)] == []

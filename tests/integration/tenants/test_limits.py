@@ -17,7 +17,7 @@ from deeplens.provisioning import provision as tenants
 from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
-from deeplens.tenants.records import PostgresTenantRecords
+from deeplens.tenants.postgres import PostgresTenantRecords
 
 from tests.fakes.db import FakeImages
 from tests.integration.images.test_postgres import new_image, reached
@@ -62,9 +62,9 @@ def test_totals_follow_every_insertion_and_erasure(images: ImageRepository, tena
         images.insert(tenant, sized(f"img_{n}", 1 << 40))
     assert counted(images, tenant) == Storage(4, 4 << 40)
 
-    images.bury(tenant, "img_0", NOON)
+    images.mark_deleted(tenant, "img_0", NOON)
     assert counted(images, tenant) == Storage(4, 4 << 40)  # its files still stand
-    images.erase(tenant, {"img_0": {}, "img_1": {}, "img_unknown": {}})
+    images.delete_rows(tenant, {"img_0": {}, "img_1": {}, "img_unknown": {}})
 
     assert counted(images, tenant) == Storage(3, 3 << 40)
 
@@ -78,9 +78,9 @@ def test_repeats_failures_and_tombstones_count_once(images: ImageRepository, ten
     images.advance(tenant, [reached(Step.COMPLETED, "img_b", generation=2)])
     assert counted(images, tenant) == Storage(2, 200)
 
-    images.bury(tenant, "img_a", NOON)
+    images.mark_deleted(tenant, "img_a", NOON)
     for _ in range(2):
-        images.erase(tenant, {"img_a": {}})
+        images.delete_rows(tenant, {"img_a": {}})
     assert isinstance(images.insert(tenant, sized("img_a"), THREE), Tombstone)
 
     assert counted(images, tenant) == Storage(1, 100)
@@ -101,7 +101,7 @@ def test_what_is_there_is_found_however_full_it_is(images: ImageRepository, tena
     full = ResourceLimits(max_images=1, max_bytes=1)
 
     assert isinstance(images.insert(tenant, sized("img_a"), full), ImageRecord)
-    images.bury(tenant, "img_a", NOON)
+    images.mark_deleted(tenant, "img_a", NOON)
     assert isinstance(images.insert(tenant, sized("img_a"), full), Tombstone)
 
 
@@ -167,8 +167,8 @@ def test_uploads_deletions_and_stages_at_once_neither_deadlock_nor_miscount(plat
             fits(images, tenant, sized(image_id), (UNLIMITED, ResourceLimits(max_images=8))[n % 2])
         images.advance(tenant, [reached(Step.COMPLETED, image_id) for image_id in reversed(ids)])
         if n % 5 == 0:
-            images.bury(tenant, ids[0], NOON)
-            images.erase(tenant, {image_id: {} for image_id in reversed(ids)})
+            images.mark_deleted(tenant, ids[0], NOON)
+            images.delete_rows(tenant, {image_id: {} for image_id in reversed(ids)})
 
     with ThreadPoolExecutor(50) as workers:
         list(workers.map(work, range(150)))

@@ -9,9 +9,9 @@ import pytest
 from deeplens.database.connections import Connections
 from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.model import Tenant
-from deeplens.tenants.pause import IngestionPause
+from deeplens.tenants.policies import IngestionPause
 from deeplens.tenants.ports import TenantDirectory
-from deeplens.tenants.records import PostgresTenantRecords
+from deeplens.tenants.postgres import PostgresTenantRecords
 from deeplens.usage.budgets import Action, Budget, Budgets
 from deeplens.usage.model import UsageMeter
 from deeplens.usage.postgres import PostgresUsage
@@ -44,8 +44,8 @@ class Kept:
     def listen(self, tenant: Tenant) -> None:
         self.webhooks.save(Webhook(f"whk_{tenant.id}", tenant.id, "https://example.com", ("usage.budget",), NOON))
 
-    def untold(self, tenant: Tenant, month: date = MONTH) -> list[int]:
-        return [one.percent for one in self.budgets.untold(month, 99_999) if one.tenant_id == tenant.id]
+    def unnotified(self, tenant: Tenant, month: date = MONTH) -> list[int]:
+        return [one.percent for one in self.budgets.unnotified(month, 99_999) if one.tenant_id == tenant.id]
 
     def paused(self, tenant: Tenant) -> IngestionPause | None:
         return self.tenants.get(tenant.id, fresh=True).paused
@@ -102,32 +102,32 @@ def test_a_threshold_is_noted_and_told_once_per_month(kept: Kept, tenant: Tenant
     kept.budgets.save(tenant.id, [budget()], MONTH)
     kept.use(tenant, 4.9)
     kept.budgets.evaluate(NOON, MONTH)
-    assert kept.untold(tenant) == []
+    assert kept.unnotified(tenant) == []
     kept.use(tenant, 3.1)
     for minutes in range(3):
         kept.budgets.evaluate(NOON + timedelta(minutes=minutes), MONTH)
-    assert kept.untold(tenant) == [50, 80]
-    told = [one for one in kept.budgets.untold(MONTH, 99_999) if one.tenant_id == tenant.id]
+    assert kept.unnotified(tenant) == [50, 80]
+    told = [one for one in kept.budgets.unnotified(MONTH, 99_999) if one.tenant_id == tenant.id]
     assert [(one.used, one.limit, one.reached_at) for one in told] == [(8, 10, NOON)] * 2
-    kept.budgets.told(told, NOON)
-    kept.budgets.told([], NOON)
+    kept.budgets.mark_notified(told, NOON)
+    kept.budgets.mark_notified([], NOON)
     kept.use(tenant, 5)
     kept.budgets.evaluate(NOON, MONTH)
-    assert kept.untold(tenant) == [100]
+    assert kept.unnotified(tenant) == [100]
     kept.use(tenant, 6, DECEMBER)
     kept.budgets.evaluate(DECEMBER, NEXT)
-    assert kept.untold(tenant, NEXT) == [50]
+    assert kept.unnotified(tenant, NEXT) == [50]
     kept.budgets.evaluate(DECEMBER, MONTH)
-    assert kept.untold(tenant) == [100]
+    assert kept.unnotified(tenant) == [100]
 
 
 def test_nobody_is_told_who_does_not_listen(kept: Kept, tenant: Tenant) -> None:
     kept.budgets.save(tenant.id, [budget()], MONTH)
     kept.use(tenant, 9)
     kept.budgets.evaluate(NOON, MONTH)
-    assert kept.untold(tenant) == []
+    assert kept.unnotified(tenant) == []
     kept.listen(tenant)
-    assert kept.untold(tenant) == [50, 80]
+    assert kept.unnotified(tenant) == [50, 80]
 
 
 def test_uploads_pause_at_the_limit_and_go_on_in_the_next_month(kept: Kept, tenant: Tenant, other: Tenant) -> None:
@@ -162,14 +162,14 @@ def test_a_raised_budget_is_told_of_anew_and_under_another_id(kept: Kept, tenant
     kept.budgets.save(tenant.id, [budget()], MONTH)
     kept.use(tenant, 8)
     kept.budgets.evaluate(NOON, MONTH)
-    before = [one for one in kept.budgets.untold(MONTH, 99_999) if one.tenant_id == tenant.id]
-    kept.budgets.told(before, NOON)
+    before = [one for one in kept.budgets.unnotified(MONTH, 99_999) if one.tenant_id == tenant.id]
+    kept.budgets.mark_notified(before, NOON)
     kept.budgets.save(tenant.id, [budget()], MONTH)  # nothing changed
     kept.budgets.evaluate(NOON, MONTH)
-    assert kept.untold(tenant) == []
+    assert kept.unnotified(tenant) == []
     kept.budgets.save(tenant.id, [budget(16)], MONTH)
     kept.budgets.evaluate(NOON + timedelta(minutes=1), MONTH)
-    after = [one for one in kept.budgets.untold(MONTH, 99_999) if one.tenant_id == tenant.id]
+    after = [one for one in kept.budgets.unnotified(MONTH, 99_999) if one.tenant_id == tenant.id]
     assert [one.percent for one in after] == [50]
     assert {one.event_id for one in after}.isdisjoint({one.event_id for one in before})
 
@@ -206,5 +206,5 @@ def test_a_deleted_tenants_budgets_are_erased(connections: Connections, tenant: 
     budgets.save(tenant.id, [budget()], MONTH)
     PostgresUsage(connections).record([(f"gone/{tenant.id}", tenant.id, "searches", 12.0, NOON)])
     budgets.evaluate(NOON, MONTH)
-    erased = PostgresTenantRecords(connections).erase(tenant.id)
+    erased = PostgresTenantRecords(connections).delete_rows(tenant.id)
     assert (erased["budgets"], erased["budgetWarnings"]) == (1, 3)

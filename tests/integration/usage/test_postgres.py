@@ -10,10 +10,10 @@ import pytest
 from deeplens.database.connections import Connections, connect
 from deeplens.errors import DatabaseUnavailable
 from deeplens.tenants.model import Tenant
-from deeplens.tenants.records import PostgresTenantRecords
+from deeplens.tenants.postgres import PostgresTenantRecords
 from deeplens.usage import postgres_counters as request_counters
-from deeplens.usage.fold_requests import FoldRequests
-from deeplens.usage.model import DayTotal, RequestCounters, UsageMeter, UsageRow
+from deeplens.usage.meter_requests import MeterRequests
+from deeplens.usage.model import DayTotal, RequestMinutes, UsageMeter, UsageRow
 from deeplens.usage.postgres import PostgresUsage
 from deeplens.usage.postgres_counters import PostgresRequestCounters
 
@@ -27,7 +27,7 @@ type NewTenant = Callable[[], Tenant]
 
 @dataclass
 class Counted:
-    counters: RequestCounters
+    counters: RequestMinutes
     usage: UsageMeter
 
 
@@ -91,10 +91,10 @@ def test_totals_are_the_same_at_every_step_of_the_way_to_the_meter(
     counted.counters.add(tenant.id, NOON, searches=3, egress_bytes=5)
     counted.counters.count(other.id, NOON)
     look()
-    assert counted.counters.fold(NOON + MINUTE, 1) == 1
+    assert counted.counters.close_minutes(NOON + MINUTE, 1) == 1
     look()
-    assert counted.counters.fold(midnight + MINUTE, 99) == 4
-    assert counted.counters.fold(midnight + MINUTE, 99) == 0
+    assert counted.counters.close_minutes(midnight + MINUTE, 99) == 4
+    assert counted.counters.close_minutes(midnight + MINUTE, 99) == 0
     look()
     sent = counted.counters.unmetered(midnight, midnight + 9 * MINUTE, 99)
     assert counted.counters.unmetered(midnight, midnight + 9 * MINUTE, 99) == []
@@ -117,14 +117,14 @@ def test_totals_are_the_same_at_every_step_of_the_way_to_the_meter(
 def test_a_straggler_after_its_minute_was_folded_counts_as_well(counted: Counted, tenant: Tenant) -> None:
     for _ in range(3):
         counted.counters.count(tenant.id, NOON)
-        counted.counters.fold(NOON + MINUTE, 9)
+        counted.counters.close_minutes(NOON + MINUTE, 9)
     assert len(counted.counters.unmetered(NOON + MINUTE, NOON + DAYS, 9)) == 3
     assert total(counted, tenant) == 3
 
 
 def test_what_was_not_metered_is_due_again(counted: Counted, tenant: Tenant) -> None:
     counted.counters.count(tenant.id, NOON)
-    counted.counters.fold(NOON + MINUTE, 9)
+    counted.counters.close_minutes(NOON + MINUTE, 9)
     first = counted.counters.unmetered(NOON + MINUTE, NOON + 9 * MINUTE, 9)
     assert counted.counters.unmetered(NOON + 8 * MINUTE, NOON + DAYS, 9) == []
     assert counted.counters.unmetered(NOON + 9 * MINUTE, NOON + DAYS, 9) == first
@@ -132,15 +132,15 @@ def test_what_was_not_metered_is_due_again(counted: Counted, tenant: Tenant) -> 
 
 def test_requests_of_tenants_that_are_gone_trouble_nobody(connections: Connections, tenant: Tenant) -> None:
     counters = PostgresRequestCounters(connections)
-    counters.fold(NOON + DAYS, 99_999)
+    counters.close_minutes(NOON + DAYS, 99_999)
     counters.count("tenant_nobody", NOON)
     counters.count(tenant.id, NOON)
-    assert counters.fold(NOON + MINUTE, 9) == 2
+    assert counters.close_minutes(NOON + MINUTE, 9) == 2
     with connections.platform() as connection:
         connection.execute("UPDATE tenants SET status = 'deleting' WHERE id = %s", [tenant.id])
     found = counters.unmetered(NOON + MINUTE, NOON, 99)
     assert {one.tenant_id for one in found}.isdisjoint({tenant.id, "tenant_nobody"})
-    assert PostgresTenantRecords(connections).erase(tenant.id)["unmetered"] == 1
+    assert PostgresTenantRecords(connections).delete_rows(tenant.id)["unmetered"] == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -194,13 +194,13 @@ def test_gauges_are_carried_into_a_new_day_and_over_missed_ones(
     empty = new_tenant()
     counted.usage.record([("c1", tenant.id, "storage.bytes", 70.0, NOON), ("c2", tenant.id, "searches", 1.0, NOON)])
     counted.usage.record([("c3", empty.id, "storage.bytes", 0.0, NOON)])
-    assert counted.usage.roll_up(DAY)
-    assert counted.usage.roll_up(DAY + DAYS)
-    assert not counted.usage.roll_up(DAY + DAYS)
-    assert not counted.usage.roll_up(DAY)
+    assert counted.usage.carry_gauges(DAY)
+    assert counted.usage.carry_gauges(DAY + DAYS)
+    assert not counted.usage.carry_gauges(DAY + DAYS)
+    assert not counted.usage.carry_gauges(DAY)
     counted.usage.record([("c4", tenant.id, "storage.bytes", 30.0, NOON + DAYS)])
     counted.usage.record([("c5", tenant.id, "storage.bytes", 999.0, NOON)])  # late, and no newer than what is there
-    assert counted.usage.roll_up(DAY + 4 * DAYS)
+    assert counted.usage.carry_gauges(DAY + 4 * DAYS)
 
     found = counted.usage.rows(DAY, DAY + 9 * DAYS, tenant.id, None, 99)
     levels = [(row.day - DAY).days for row in found if row.metric == "storage.bytes"]
@@ -215,7 +215,7 @@ def test_two_schedules_at_once_carry_once(connections: Connections, tenant: Tena
         connection.execute("TRUNCATE usage_days")
     environments = [Connections(platform_url) for _ in range(4)]
     with ThreadPoolExecutor(4) as workers:
-        done = list(workers.map(lambda one: PostgresUsage(one).roll_up(date(2030, 1, 1)), environments))
+        done = list(workers.map(lambda one: PostgresUsage(one).carry_gauges(date(2030, 1, 1)), environments))
     assert sorted(done) == [False] * 3 + [True]
     for one in environments:
         one.close()
@@ -252,7 +252,7 @@ def test_storage_is_measured_again_while_a_tenant_changes(
     usage, every, quiet = PostgresUsage(connections), 15 * MINUTE, new_tenant()
 
     def due(now: datetime) -> list[str]:
-        return [one for one in usage.unmeasured(now, every, 99_999) if one in (tenant.id, quiet.id)]
+        return [one for one in usage.due_for_measurement(now, every, 99_999) if one in (tenant.id, quiet.id)]
 
     with connections.platform() as connection:
         connection.execute(
@@ -260,10 +260,10 @@ def test_storage_is_measured_again_while_a_tenant_changes(
             [tenant.id, NOON, NOON],
         )
     assert due(NOON + MINUTE) == [tenant.id]
-    usage.measured([tenant.id], NOON + MINUTE)
+    usage.mark_measured([tenant.id], NOON + MINUTE)
     assert due(NOON + 15 * MINUTE) == []
     assert due(NOON + 17 * MINUTE) == [tenant.id]  # what changed until ten past may not have been noted
-    usage.measured([tenant.id], NOON + 17 * MINUTE)
+    usage.mark_measured([tenant.id], NOON + 17 * MINUTE)
     assert due(NOON + DAYS) == []
     with connections.platform() as connection:
         connection.execute("UPDATE tenant_sweeps SET changed_at = %s WHERE tenant_id = %s", [NOON + DAYS, tenant.id])
@@ -291,10 +291,10 @@ def test_days_are_by_metric_and_within_their_bounds(counted: Counted) -> None:
 def test_before_its_migration_nobody_is_refused_and_events_wait(
     connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("COUNT", "ADD", "FOLD"):
+    for name in ("COUNT", "ADD", "CLOSE_MINUTES"):
         monkeypatch.setattr(request_counters, name, getattr(request_counters, name).replace("request_counters", "none"))
     counters = PostgresRequestCounters(connections)
-    assert counters.fold(NOON, 9) == 0
+    assert counters.close_minutes(NOON, 9) == 0
     assert [counters.count("tenant_a", NOON) for _ in range(3)] == [0, 0, 0]
     counters.add("tenant_a", NOON, searches=1)
     from deeplens.usage import postgres as usage
@@ -306,7 +306,7 @@ def test_before_its_migration_nobody_is_refused_and_events_wait(
 
 def test_minutes_stand_long_enough_to_tell_who_uses_the_api() -> None:
     """``db/pending.py`` asks whether anybody else did in this minute or the one before."""
-    assert FoldRequests.keep > 2 * MINUTE
+    assert MeterRequests.keep > 2 * MINUTE
 
 
 def test_export_and_budgets_are_read_by_index(connections: Connections, platform_url: str) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from deeplens.alerts.model import GROUPS, Alert, Digest, digest_of
+from deeplens.alerts.model import MAX_GROUPS, Alert, Digest, digest_of
+from deeplens.alerts.send import LEASE, SendAlerts
 from deeplens.alerts.sns import SnsAlertTopic
-from deeplens.alerts.tell import LEASE, TellOperators
 from deeplens.errors import AlertsUnavailable
 from deeplens.maintenance.model import MaintenanceRun
 from deeplens.telemetry import logger
@@ -46,7 +46,7 @@ def test_a_message_stays_within_what_sns_takes() -> None:
     assert len(digest.body.encode()) < 256 * 1024
     assert len(digest.subject) <= 100
     body = json.loads(digest.body)
-    assert (len(body["groups"]), body["furtherGroups"], body["alerts"]) == (GROUPS, 5000 - GROUPS, 5000)
+    assert (len(body["groups"]), body["furtherGroups"], body["alerts"]) == (MAX_GROUPS, 5000 - MAX_GROUPS, 5000)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def fail(flow: Flow, count: int, first: int = 0) -> None:
 
 
 def tick(flow: Flow) -> None:
-    assert flow.build(TellOperators)() == []
+    assert flow.build(SendAlerts)() == []
 
 
 def test_dead_letters_of_a_minute_are_one_message(flow: Flow) -> None:

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from deeplens.access.api_keys import digest
+from deeplens.common.resolve import Lazy
 from deeplens.errors import ApiError
-from deeplens.identity.development import CLIENT, EMAIL, SECRET, Guard
+from deeplens.identity.development import CLIENT, EMAIL, SECRET, DevelopmentCredentials, Guard
+from deeplens.identity.model import Environment
 
 
 class Database:
@@ -21,12 +23,12 @@ class Database:
         matches = self.secret and (lambda given: digest(given) == digest(self.secret or ""))
         return SimpleNamespace(check_client_secret=matches) if self.secret else None
 
-    def holds(self, emails: list[str]) -> bool:
+    def exist(self, emails: list[str]) -> bool:
         return bool(self.emails & set(emails))
 
 
-def parts(environment: str, database: Database) -> Any:
-    return SimpleNamespace(settings=SimpleNamespace(environment=environment), clients=database, users=database)
+def credentials(environment: str, database: Any) -> DevelopmentCredentials:
+    return DevelopmentCredentials(Environment(environment), Lazy(lambda: database), Lazy(lambda: database))
 
 
 @pytest.mark.parametrize("database", [Database(SECRET, set()), Database(None, {EMAIL})], ids=["the client", "the user"])
@@ -34,7 +36,7 @@ def test_a_deployment_refuses_every_request(database: Database) -> None:
     guard = Guard()
     for _ in range(2):
         with pytest.raises(ApiError) as refused:
-            guard(parts("production", database))
+            guard(credentials("production", database))
         assert (refused.value.status, refused.value.code) == (503, "development-credentials")
         assert SECRET not in str(refused.value)
 
@@ -43,11 +45,11 @@ def test_a_deployment_refuses_every_request(database: Database) -> None:
 def test_a_clean_deployment_is_asked_once(database: Database) -> None:
     guard = Guard()
     for _ in range(3):
-        guard(parts("production", database))
+        guard(credentials("production", database))
     assert database.asked == 1
 
 
 def test_the_local_stack_has_them_on_purpose() -> None:
     database = Database(SECRET, {EMAIL})
-    Guard()(parts("local", database))
+    Guard()(credentials("local", database))
     assert database.asked == 0

@@ -1,13 +1,14 @@
 """The discovery document says what is there: every address is served, every promise is the code's own."""
 
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from deeplens.access.scopes import SCOPES
+from deeplens.bootstrap.container import Container
 from deeplens.identity import discovery
 from deeplens.identity.app import create_identity_app
 from deeplens.identity.grants import AuthorizationCodes, ClientCredentials, Pkce, RefreshTokens
+from deeplens.settings import Settings
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -16,8 +17,7 @@ ISSUER = "https://id.deeplens.test"
 
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
-    parts: Any = SimpleNamespace(settings=SimpleNamespace(identity_url=ISSUER, environment="local"))
-    return create_identity_app(parts)
+    return create_identity_app(Container(Settings(identity_url=ISSUER, DEEPLENS_ENVIRONMENT="local")))
 
 
 @pytest.fixture(scope="module")

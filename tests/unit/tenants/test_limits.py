@@ -64,13 +64,13 @@ def test_allowance(
 def test_a_tenants_own_limit_counts_before_the_platforms_and_zero_lifts_it(
     own: int | None, default: int | None, counts: int | None
 ) -> None:
-    assert ResourceLimits(max_images=own).over(ResourceLimits(max_images=default)).max_images == counts
+    assert ResourceLimits(max_images=own).with_defaults(ResourceLimits(max_images=default)).max_images == counts
 
 
 def test_defaults_are_settings() -> None:
     settings = Settings(default_max_images=1, default_max_bytes=2, default_requests_per_minute=3)
-    assert UNLIMITED.over(Container(settings).default_limits) == ResourceLimits(1, 2, 3, None)
-    assert UNLIMITED.over(Container(Settings()).default_limits) == UNLIMITED
+    assert UNLIMITED.with_defaults(Container(settings).default_limits) == ResourceLimits(1, 2, 3, None)
+    assert UNLIMITED.with_defaults(Container(Settings()).default_limits) == UNLIMITED
 
 
 @pytest.mark.parametrize(

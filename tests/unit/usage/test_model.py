@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from deeplens.usage.budgets import Budget, BudgetState, Warned, budget_reached
+from deeplens.usage.budgets import Budget, BudgetState, BudgetWarning, budget_reached
 from deeplens.usage.model import GAUGES, METRICS, month_after, month_of, start_of, usage_event, usage_id
 
 BERLIN, KIRITIMATI = ZoneInfo("Europe/Berlin"), timezone(timedelta(hours=14))
@@ -63,7 +63,7 @@ def test_an_event_carries_several_metrics() -> None:
 )
 def test_what_a_webhook_is_told_of_a_budget(action: str, percent: int, until: str | None) -> None:
     at = datetime(2026, 12, 24, tzinfo=UTC)
-    one = Warned("tenant_a", "searches", date(2026, 12, 1), percent, at, 812.0, 1000.0, action)  # type: ignore[arg-type]
+    one = BudgetWarning("tenant_a", "searches", date(2026, 12, 1), percent, at, 812.0, 1000.0, action)  # type: ignore[arg-type]
 
     told = budget_reached(one)
 

@@ -1,4 +1,4 @@
-"""What operators are told of: recorded with what it is about, and sent together, a message a minute at the most."""
+"""Alerts to operators: recorded with their cause, and sent together, at most one message per minute."""
 
 import json
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 type AlertKind = Literal["dead-letter", "maintenance"]
-GROUPS = 50
-"""Most groups of one message; the others are counted."""
+MAX_GROUPS = 50
+"""Maximum of groups in one message; further groups are counted."""
 NAMED = {"dead-letter": "dead letters", "maintenance": "broken maintenance runs"}
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that somebody should look at.
+    """A dead letter or a broken run that an operator should look at.
 
     Attributes
     ----------
     id : of the dead letter or the run.
-    stage : that failed, or the run's type.
+    stage : the stage that failed, or the run's type.
     """
 
     id: str
@@ -41,36 +41,36 @@ class Digest:
 class Alerts(Protocol):
     """Platform database. Raises ``DatabaseUnavailable``.
 
-    There is one alert per dead letter and per run that ended with an error, recorded in the transaction that keeps
-    them: nothing that is kept goes untold, and nothing that is kept twice is told twice.
+    The transaction that stores a dead letter or a run with an error records its only alert: none is lost, and none is
+    recorded twice.
     """
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Alert]:
-        """Alerts that nobody was told of yet, oldest first. Nobody else is given them before ``until``."""
+        """Lease alerts that have not been sent, oldest first, until ``until``."""
 
-    def told(self, ids: Sequence[str], now: datetime) -> None: ...
+    def mark_notified(self, ids: Sequence[str], now: datetime) -> None: ...
 
     def forget(self, before: datetime, limit: int) -> int:
-        """Drop alerts that were raised before then, told or not; returns how many."""
+        """Delete alerts that were raised before then, sent or not; returns how many."""
 
 
 class AlertChannel(Protocol):
-    """Where operators listen. Raises ``AlertsUnavailable``."""
+    """Sends messages to operators. Raises ``AlertsUnavailable``."""
 
     def send(self, digest: Digest) -> None: ...
 
 
 def digest_of(alerts: Sequence[Alert]) -> Digest:
-    """One message about all of them, by kind, error code and stage, the most frequent first."""
+    """Compose one message about all alerts, by kind, error code and stage, the most frequent first."""
     groups: dict[tuple[str, str, str | None], list[Alert]] = {}
     for alert in alerts:
         groups.setdefault((alert.kind, alert.code, alert.stage), []).append(alert)
     ordered = sorted(groups.values(), key=lambda group: (-len(group), group[0].kind, group[0].code))
     kinds = {kind: sum(alert.kind == kind for alert in alerts) for kind in NAMED}
-    told = ", ".join(f"{count} {NAMED[kind]}" for kind, count in kinds.items() if count)
-    shown = [_group(group) for group in ordered[:GROUPS]]
-    body = {"alerts": len(alerts), "groups": shown, "furtherGroups": len(ordered) - len(shown)}
-    return Digest(f"DeepLens: {told}", json.dumps(body, indent=1, ensure_ascii=False))
+    summary = ", ".join(f"{count} {NAMED[kind]}" for kind, count in kinds.items() if count)
+    listed = [_group(group) for group in ordered[:MAX_GROUPS]]
+    body = {"alerts": len(alerts), "groups": listed, "furtherGroups": len(ordered) - len(listed)}
+    return Digest(f"DeepLens: {summary}", json.dumps(body, indent=1, ensure_ascii=False))
 
 
 def _group(group: Sequence[Alert]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The topic that operators subscribe to."""
+"""The SNS topic of operators."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +15,8 @@ class SnsAlertTopic:
 
     Parameters
     ----------
-    client : of SNS, made when it is first needed.
-    arn : where it is empty, nobody listens, and the log has the message.
+    client : creates a client of SNS when the first message is sent.
+    arn : if empty, the message is logged only.
     """
 
     def __init__(self, client: Callable[[], Any], arn: str) -> None:

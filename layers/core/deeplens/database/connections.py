@@ -1,10 +1,10 @@
-"""Connections of one execution environment: one to the platform, a few to tenants, least recently used closed first."""
+"""A pool of one connection per database: the platform's, and those of the most recently used tenants."""
 
 import select
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,18 +16,19 @@ from psycopg.rows import dict_row
 from deeplens.errors import DatabaseUnavailable
 
 type Connection = psycopg.Connection[dict[str, Any]]
+type Values = Sequence[Any] | Mapping[str, Any]
 
-IDLE_SECONDS = 60.0
-TRUSTED_SECONDS = 5.0
-"""A connection unused for longer is asked before it is used: a frozen environment may have lost it silently."""
-ROOM_SECONDS = 10.0
-"""How long a thread waits while other threads use every tenant connection."""
+CLOSE_AFTER_IDLE_SECONDS = 60.0
+CHECK_AFTER_IDLE_SECONDS = 5.0
+"""A connection that was idle for longer is checked before use: a frozen environment may have lost it silently."""
+POOL_TIMEOUT_SECONDS = 10.0
+"""How long a thread waits while other threads use all tenant connections."""
 OPTIONS = "-c statement_timeout=20000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000"
 
 
 @dataclass(slots=True)
-class Held:
-    """A place for one connection, used by one thread at a time; ``users`` counts those that use or await it."""
+class PooledConnection:
+    """A connection for one thread at a time; ``users`` counts the threads that use it or wait for it."""
 
     connection: Connection | None = None
     used_at: float = 0.0
@@ -56,7 +57,7 @@ def connect(url: str) -> Connection:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's errors about the server into ours; errors about a statement or its values pass."""
+    """Translate the driver's errors about the server; errors about a statement or its values pass."""
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -64,20 +65,20 @@ def translated() -> Iterator[None]:
 
 
 class HasDatabase(Protocol):
-    """Anything with a database of its own: a tenant."""
+    """Anything with its own database: a tenant."""
 
     @property
     def database_url(self) -> str: ...
 
 
 class Connections:
-    """Hands out connections, one user at a time each. Every method raises ``DatabaseUnavailable``.
+    """Lends connections, each to one thread at a time. Every method raises ``DatabaseUnavailable``.
 
     Parameters
     ----------
-    platform_url : the platform database; tenants without a server of their own live on the same one.
-    limit : most open tenant connections, whatever the number of threads.
-    tenant_key : what the passwords of the tenants' roles follow from.
+    platform_url : the platform database; tenants without their own server are on the same server.
+    limit : maximum of open tenant connections, whatever the number of threads.
+    tenant_key : the passwords of the tenants' roles are derived from it.
     """
 
     def __init__(
@@ -90,86 +91,106 @@ class Connections:
     ) -> None:
         self.platform_url, self.tenant_key = platform_url, tenant_key
         self._limit, self._monotonic = limit, monotonic
-        self._held: OrderedDict[str, Held] = OrderedDict()
-        self._room = threading.Condition()
+        self._pool: OrderedDict[str, PooledConnection] = OrderedDict()
+        self._released = threading.Condition()
 
     @contextmanager
     def platform(self) -> Iterator[Connection]:
-        """The platform connection; each statement commits by itself unless a transaction or pipeline is used."""
+        """Lend the platform connection; each statement commits by itself outside a transaction or pipeline."""
         with self._borrow(self.platform_url) as connection:
             yield connection
 
     @contextmanager
     def tenant(self, tenant: HasDatabase) -> Iterator[Connection]:
-        """A tenant's connection. A thread holds at most one tenant's at a time."""
+        """Lend a tenant's connection. A thread may hold one tenant's connection at a time."""
         with self._borrow(tenant.database_url) as connection:
             yield connection
 
     def close(self) -> None:
-        with self._room:
-            for held in self._held.values():
-                held.close()
-            self._held.clear()
+        with self._released:
+            for pooled in self._pool.values():
+                pooled.close()
+            self._pool.clear()
 
     def open_tenants(self) -> int:
-        with self._room:
+        with self._released:
             return len(self._tenants())
 
     @contextmanager
     def _borrow(self, url: str) -> Iterator[Connection]:
         if not url:
             raise DatabaseUnavailable("DATABASE_URL is not set")
-        held = self._reserve(url)
+        pooled = self._reserve(url)
         try:
-            with held.lock, translated():
-                yield self._alive(url, held)
-                held.used_at = self._monotonic()
+            with pooled.lock, translated():
+                yield self._alive(url, pooled)
+                pooled.used_at = self._monotonic()
         finally:
-            with self._room:
-                held.users -= 1
-                self._room.notify_all()
+            with self._released:
+                pooled.users -= 1
+                self._released.notify_all()
 
-    def _reserve(self, url: str) -> Held:
-        """The place of ``url``, counted as used so that nobody closes it."""
-        with self._room:
+    def _reserve(self, url: str) -> PooledConnection:
+        """The entry of ``url``, counted as used so that no thread closes it."""
+        with self._released:
             self._close_idle()
-            self._make_room(url)
-            held = self._held.setdefault(url, Held())
-            self._held.move_to_end(url)
-            held.users += 1
-            return held
+            self._evict(url)
+            pooled = self._pool.setdefault(url, PooledConnection())
+            self._pool.move_to_end(url)
+            pooled.users += 1
+            return pooled
 
-    def _make_room(self, url: str) -> None:
-        deadline = time.monotonic() + ROOM_SECONDS
-        while url != self.platform_url and url not in self._held and len(self._tenants()) >= self._limit:
-            unused = next((name for name in self._tenants() if not self._held[name].users), None)
+    def _evict(self, url: str) -> None:
+        deadline = time.monotonic() + POOL_TIMEOUT_SECONDS
+        while url != self.platform_url and url not in self._pool and len(self._tenants()) >= self._limit:
+            unused = next((name for name in self._tenants() if not self._pool[name].users), None)
             if unused is not None:
-                self._held.pop(unused).close()
-            elif not self._room.wait(deadline - time.monotonic()):
+                self._pool.pop(unused).close()
+            elif not self._released.wait(deadline - time.monotonic()):
                 raise DatabaseUnavailable("every tenant connection is in use")
 
     def _close_idle(self) -> None:
-        oldest = self._monotonic() - IDLE_SECONDS
-        for name in [name for name, held in self._held.items() if not held.users and held.used_at < oldest]:
-            self._held.pop(name).close()
+        oldest = self._monotonic() - CLOSE_AFTER_IDLE_SECONDS
+        for name in [name for name, pooled in self._pool.items() if not pooled.users and pooled.used_at < oldest]:
+            self._pool.pop(name).close()
 
     def _tenants(self) -> list[str]:
-        """URLs of tenants that have a place, least recently used first."""
-        return [name for name in self._held if name != self.platform_url]
+        """URLs of tenants in the pool, least recently used first."""
+        return [name for name in self._pool if name != self.platform_url]
 
-    def _alive(self, url: str, held: Held) -> Connection:
-        """The connection of this place, opened or replaced where it has to be."""
-        trusted = self._monotonic() - held.used_at < TRUSTED_SECONDS
-        if held.connection is None or not _answers(held.connection, trusted):
-            held.close()
-            held.connection = connect(url)
-        return held.connection
+    def _alive(self, url: str, pooled: PooledConnection) -> Connection:
+        """The connection of this entry, opened or replaced if necessary."""
+        recent = self._monotonic() - pooled.used_at < CHECK_AFTER_IDLE_SECONDS
+        if pooled.connection is None or not _answers(pooled.connection, recent):
+            pooled.close()
+            pooled.connection = connect(url)
+        return pooled.connection
 
 
-def _answers(connection: Connection, trusted: bool) -> bool:
+class PlatformAdapter:
+    """The base of adapters that run single statements in the platform database."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def _rows(self, statement: str, values: Values | None = None) -> list[dict[str, Any]]:
+        with self._connections.platform() as connection:
+            return connection.execute(statement.encode(), values).fetchall()
+
+    def _row(self, statement: str, values: Values | None = None) -> dict[str, Any] | None:
+        with self._connections.platform() as connection:
+            return connection.execute(statement.encode(), values).fetchone()
+
+    def _execute(self, statement: str, values: Values | None = None) -> int:
+        """Run a statement without result; returns how many rows it changed."""
+        with self._connections.platform() as connection:
+            return connection.execute(statement.encode(), values).rowcount
+
+
+def _answers(connection: Connection, recent: bool) -> bool:
     if connection.closed or connection.info.transaction_status is not TransactionStatus.IDLE:
         return False
-    if trusted and not _readable(connection.fileno()):
+    if recent and not _readable(connection.fileno()):
         return True
     with suppress(psycopg.Error):
         connection.execute("")
@@ -178,7 +199,7 @@ def _answers(connection: Connection, trusted: bool) -> bool:
 
 
 def _readable(descriptor: int) -> bool:
-    """Whether the server said something unasked: usually that it goes away. Costs no round trip."""
+    """Whether the server sent a message unasked: usually that it shuts down. Costs no round trip."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))

@@ -1,6 +1,6 @@
-"""What a tenant's database is opened with: a role of the database's name, its password made from the platform's key.
+"""The credentials of a tenant's database: a role of the database's name, its password derived from the platform's key.
 
-No row holds a secret, and a changed key takes one run of ``deeplens tenants migrate``.
+No row holds a secret. After a change of the key, run ``deeplens tenants migrate``.
 """
 
 import hashlib
@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from deeplens.errors import DatabaseUnavailable
 
 KEY_CHARACTERS = 32
-ADMINISTRATORS = {"user", "password", "dbname", "passfile", "service"}
-"""What a URL may say in its query as well, where it would win over the tenant's own."""
+OVERRIDES = {"user", "password", "dbname", "passfile", "service"}
+"""Options in the query of a URL that would override the tenant's credentials."""
 
 
 def tenant_url(server_url: str, name: str, key: str) -> str:
@@ -19,7 +19,7 @@ def tenant_url(server_url: str, name: str, key: str) -> str:
 
     Parameters
     ----------
-    server_url : any database's on that server, with anybody's credentials.
+    server_url : of any database on that server, with any credentials.
     name : of database and role.
 
     Raises
@@ -29,9 +29,9 @@ def tenant_url(server_url: str, name: str, key: str) -> str:
     """
     split = urlsplit(server_url)
     hosts = split.netloc.rpartition("@")[2]
-    options = [one for one in split.query.split("&") if unquote(one.partition("=")[0]) not in ADMINISTRATORS]
-    place = f"{name}:{password_of(name, key)}@{hosts}"
-    return urlunsplit(split._replace(netloc=place, path=f"/{name}", query="&".join(options)))
+    options = [option for option in split.query.split("&") if unquote(option.partition("=")[0]) not in OVERRIDES]
+    authority = f"{name}:{password_of(name, key)}@{hosts}"
+    return urlunsplit(split._replace(netloc=authority, path=f"/{name}", query="&".join(options)))
 
 
 def password_of(role: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""What a list of images or videos may be narrowed by."""
+"""SQL conditions for lists of images and videos."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -8,7 +8,7 @@ from deeplens.database.values import as_text
 
 
 class ListQuery(Protocol):
-    """Filters of a list, and the position after which it goes on: (uploaded_at, id)."""
+    """Filters of a list, and the position after which it continues: (uploaded_at, id)."""
 
     @property
     def statuses(self) -> tuple[str, ...]: ...
@@ -27,18 +27,18 @@ def conditions_of(query: ListQuery, statuses: Mapping[str, int] | None = None) -
 
     Parameters
     ----------
-    statuses : the numbers that stand for them in the column ``step``; without, the column is ``status``.
+    statuses : their numbers in the column ``step``; without it, the column ``status`` is used.
     """
-    wanted = [statuses[status] if statuses else status for status in query.statuses]
-    given: list[tuple[str, Any]] = [
-        ("step = ANY(%s)" if statuses else "status = ANY(%s)", wanted or None),
+    chosen = [statuses[status] if statuses else status for status in query.statuses]
+    filters: list[tuple[str, Any]] = [
+        ("step = ANY(%s)" if statuses else "status = ANY(%s)", chosen or None),
         ("tags @> %s::text[]", [as_text(tag) for tag in query.tags] or None),
         ("uploaded_at >= %s", query.uploaded_from),
         ("uploaded_at < %s", query.uploaded_before),
         ("(uploaded_at, id) < (%s, %s)", query.after),
     ]
     where, values = list[str](), list[Any]()
-    for part, value in given:
+    for part, value in filters:
         if value is not None:
             where.append(part)
             values.extend(value if isinstance(value, tuple) else [value])

@@ -1,7 +1,7 @@
-"""Moving a database to the newest schema: two trees of Alembic migrations, one for the platform, one for tenants.
+"""Migration to the newest schema: two trees of Alembic migrations, one for the platform, one for tenants.
 
 Alembic keeps its state in module globals and cannot migrate two databases at a time. It therefore only writes the
-SQL, once per starting revision; psycopg runs it, in one transaction per database, from as many threads as one likes.
+SQL, once per starting revision; psycopg runs it, in one transaction per database, from any number of threads.
 """
 
 import threading
@@ -39,7 +39,7 @@ def upgrade(database_url: str, tree: Tree) -> str:
 
 
 def revision(connection: psycopg.Connection[Any]) -> str | None:
-    """What the database itself says it is at; None when it is empty."""
+    """The revision that the database records; None when it is empty."""
     if connection.execute("SELECT 1 FROM pg_tables WHERE tablename = 'alembic_version'").fetchone() is None:
         return None
     row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -79,7 +79,7 @@ def _config(tree: Tree) -> Config:
 
 
 def write_sql() -> None:
-    """What both ``env.py`` do."""
+    """Write the SQL of a tree; called by both ``env.py``."""
     # ``upgrade`` holds the transaction, so the script has none of its own; named parameters leave % alone.
     context.configure(
         dialect_name="postgresql",

@@ -1,4 +1,4 @@
-"""Values as PostgreSQL takes them: its text holds neither NUL nor halves of surrogate pairs, its JSON no NaN."""
+"""Values that PostgreSQL accepts: no NUL and no lone surrogates in text, no NaN in JSON."""
 
 import json
 import math
@@ -10,7 +10,7 @@ REPLACEMENT = "\ufffd"
 
 
 def as_text(value: str) -> str:
-    """Put U+FFFD where a character cannot be stored: one odd name must not stop the batch it came with."""
+    """Replace characters that cannot be stored by U+FFFD, so that one name does not fail its batch."""
     if "\x00" in value:
         value = value.replace("\x00", REPLACEMENT)
     try:
@@ -21,7 +21,7 @@ def as_text(value: str) -> str:
 
 
 def as_jsonb(value: Any) -> Jsonb:
-    """JSON for a ``jsonb`` parameter, with what it cannot hold replaced: characters by U+FFFD, NaN by null."""
+    """JSON for a ``jsonb`` parameter; characters that cannot be stored become U+FFFD, NaN becomes null."""
     return Jsonb(value, dumps=_dumps)
 
 

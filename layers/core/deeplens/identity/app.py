@@ -2,12 +2,12 @@
 
 from fastapi import Depends, FastAPI
 
+from deeplens.common.resolve import Resolver
 from deeplens.http import problems
 from deeplens.http.middleware import BodyLimit, RequestContext
 from deeplens.http.schemas import Health
 from deeplens.identity import account, authorize, discovery, protocol, swagger
 from deeplens.identity.development import Guard
-from deeplens.identity.parts import IdentityParts
 
 DESCRIPTION = """OAuth 2.0 and OpenID Connect: client credentials, authorization code with PKCE, refresh tokens.
 
@@ -20,8 +20,8 @@ TAGS = [
 MAX_BODY_BYTES = 64 * 1024
 
 
-def create_identity_app(parts: IdentityParts) -> FastAPI:
-    """The Identity API over ``parts``; none of them is touched before a request needs it."""
+def create_identity_app(container: Resolver) -> FastAPI:
+    """Create the Identity API over ``container``, which builds each port when a request first needs it."""
     app = FastAPI(
         title="DeepLens Identity",
         version="1",
@@ -34,7 +34,7 @@ def create_identity_app(parts: IdentityParts) -> FastAPI:
         dependencies=[Depends(Guard())],
         form_limits={"max_files": 0, "max_fields": 50, "max_part_size": 16 * 1024},
     )
-    app.state.container = parts
+    app.state.container = container
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     app.add_middleware(RequestContext)
     problems.install(app)
@@ -45,5 +45,5 @@ def create_identity_app(parts: IdentityParts) -> FastAPI:
 
 
 def health() -> Health:
-    """Answers without asking any other part."""
+    """Answer without using any port."""
     return Health()

@@ -1,4 +1,4 @@
-"""/connect/authorize: from a client's request over signing in and consent to a code."""
+"""/connect/authorize: a client's request leads to sign-in, consent and a code."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,13 +8,15 @@ from urllib.parse import urlencode, urlsplit
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import OAuth2Error
 from fastapi import APIRouter, Request
+from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from deeplens.access.scopes import allowed
-from deeplens.identity.forms import FIELD, Cookies, is_ours, origin_of, page
-from deeplens.identity.model import Session
-from deeplens.identity.parts import IdentityParts, Parts
-from deeplens.identity.protocol import Server
+from deeplens.common.ports import Clock
+from deeplens.http.dependencies import Injected
+from deeplens.identity.forms import FIELD, Browser, origin_of
+from deeplens.identity.model import Issuer, Session
+from deeplens.identity.ports import Clients
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request, texts
 from deeplens.identity.server import IdentityServer
 
@@ -27,12 +29,12 @@ SCOPE_TEXTS = {
     "deeplens.api.write": "add, change and delete images",
     "deeplens.api.admin": "look after your organisation's settings and users",
 }
-REFRESHED = timedelta(seconds=10)
-"""A sign-in this young satisfies ``prompt=login``: it is the one that the prompt led to."""
+RECENT_SIGN_IN = timedelta(seconds=10)
+"""A sign-in this recent satisfies ``prompt=login``: the prompt led to it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AuthorizationRequest:
     """A checked authorization request."""
 
     grant: Any
@@ -46,153 +48,140 @@ class Asked:
     @property
     def admitted(self) -> bool:
         """Whether the client may sign in the user of the session."""
-        assert self.session is not None
-        return bool(self.request.client.admits(self.session.user))
+        return self.session is not None and bool(self.request.client.admits(self.session.user))
 
     @property
     def scopes(self) -> list[str]:
-        """What would be granted: what was asked for, as far as the user's roles go."""
+        """The requested scopes that the user's roles allow."""
         assert self.session is not None
         return allowed(self.session.user.roles, self.request.scope.split())
 
 
+class Authorization:
+    """Answers an authorization request with a page, or with a redirection to sign-in or to the client."""
+
+    def __init__(
+        self, browser: Browser, server: IdentityServer, clients: Clients, issuer: Issuer, clock: Clock
+    ) -> None:
+        self._browser, self._server, self._clients = browser, server, clients
+        self._issuer, self._clock = issuer, clock
+
+    def begin(self, request: Request) -> Response:
+        """Answer a client's request."""
+        asked = self._check(request)
+        return asked if isinstance(asked, Response) else self._next_step(request, asked)
+
+    def decide(self, request: Request, form: FormData) -> Response:
+        """Answer the consent page's form, whose address holds the client's request."""
+        asked = self._check(request)
+        if isinstance(asked, Response):
+            return asked
+        if not self._browser.sent_form(request, form):
+            reason = "This page is too old. Go back to the application and start again."
+            return self._browser.refusal(request, reason)
+        # The age of the sign-in was checked before the page was shown; people may take their time over it.
+        if asked.session is None:
+            return _to_sign_in(request)
+        if not asked.admitted:
+            return self._other_account_page(request, asked)
+        if form.get("decision") != "allow":
+            return self._answer(asked, None)
+        self._clients.grant_scopes(asked.session.user.id, asked.request.client.id, asked.scopes)
+        return self._answer(asked, asked.session)
+
+    def _check(self, request: Request) -> AuthorizationRequest | Response:
+        """The request if it is valid; else an error for the client if it is known, or a page."""
+        session, protocol = self._browser.session(request), protocol_request(request)
+        try:
+            check_parameters(protocol)
+            grant = self._server.get_consent_grant(protocol, end_user=session)
+        except OAuth2Error as error:
+            return self._invalid(request, protocol, error)
+        asked = AuthorizationRequest(grant, protocol, session)
+        unsupported = [name for name in ("request", "request_uri") if name in protocol.payload.data]
+        return self._error(asked, f"{unsupported[0]}_not_supported") if unsupported else asked
+
+    def _next_step(self, request: Request, asked: AuthorizationRequest) -> Response:
+        silent = "none" in asked.prompts
+        if self._must_sign_in(asked):
+            return self._error(asked, "login_required") if silent else _to_sign_in(request)
+        if not asked.admitted:
+            # The client must not learn that another tenant's user is signed in: it gets the answer for no session.
+            return self._error(asked, "login_required") if silent else self._other_account_page(request, asked)
+        if not asked.scopes:
+            return self._error(asked, "invalid_scope")
+        if self._must_consent(asked):
+            return self._error(asked, "consent_required") if silent else self._consent_page(request, asked)
+        return self._answer(asked, asked.session)
+
+    def _must_sign_in(self, asked: AuthorizationRequest) -> bool:
+        if asked.session is None:
+            return True
+        age = self._clock.now() - asked.session.authenticated_at
+        limit = asked.request.payload.data.get("max_age", "")
+        too_old = limit.isascii() and limit.isdecimal() and age > max(RECENT_SIGN_IN, timedelta(seconds=int(limit[:9])))
+        return bool(too_old) or ("login" in asked.prompts and age > RECENT_SIGN_IN)
+
+    def _must_consent(self, asked: AuthorizationRequest) -> bool:
+        assert asked.session is not None
+        client = asked.request.client
+        if not client.needs_consent and "consent" not in asked.prompts:
+            return False
+        granted = self._clients.granted_scopes(asked.session.user.id, client.id)
+        return "consent" in asked.prompts or not set(asked.scopes) <= granted
+
+    def _consent_page(self, request: Request, asked: AuthorizationRequest) -> Response:
+        assert asked.session is not None
+        redirect_uri, client = asked.request.payload.data["redirect_uri"], asked.request.client
+        return self._browser.page(
+            request,
+            "consent",
+            form_action=origin_of(redirect_uri),
+            client=client.name,
+            organisation=self._clients.organisation(client),
+            destination=urlsplit(redirect_uri).netloc or origin_of(redirect_uri),
+            user=asked.session.user,
+            wishes=[SCOPE_TEXTS[scope] for scope in asked.scopes],
+            action=_address(request),
+        )
+
+    def _other_account_page(self, request: Request, asked: AuthorizationRequest) -> Response:
+        """Refuse a user of another tenant than the client's, and offer to sign in with another account."""
+        assert asked.session is not None
+        values = {"client": asked.request.client.name, "user": asked.session.user}
+        return self._browser.page(request, "other_account", 403, sign_in=_sign_in_address(request), **values)
+
+    def _answer(self, asked: AuthorizationRequest, granted: Session | None) -> Response:
+        response = self._server.create_authorization_response(asked.request, grant_user=granted, grant=asked.grant)
+        return response.redirect(self._issuer)  # type: ignore[no-any-return]
+
+    def _error(self, asked: AuthorizationRequest, error: str) -> Response:
+        """Redirect to the client with an error."""
+        return self._redirect(asked.request.payload.data["redirect_uri"], asked.request, error)
+
+    def _invalid(self, request: Request, protocol: ProtocolRequest, error: OAuth2Error) -> Response:
+        if not error.redirect_uri:
+            return self._browser.refusal(request, error.description or error.error)
+        return self._redirect(error.redirect_uri, protocol, error.error, error.description or error.error)
+
+    def _redirect(self, uri: str, protocol: ProtocolRequest, error: str, description: str = "") -> Response:
+        params = [("error", error), *([("error_description", description)] if description else [])]
+        params += [("state", state)] if (state := protocol.payload.data.get("state")) is not None else []
+        return RedirectResponse(add_params_to_uri(uri, [*params, ("iss", self._issuer)]), 303)
+
+
 @router.get("/authorize", summary="Sign in and let a client in", response_model=None, include_in_schema=False)
-def authorize(request: Request, parts: Parts, server: Server) -> Response:
+def authorize(request: Request, authorization: Injected[Authorization]) -> Response:
     """Redirects to the client with a code, or shows a page."""
-    asked = _checked(request, parts, server)
-    return asked if isinstance(asked, Response) else _next(request, parts, server, asked)
+    return authorization.begin(request)
 
 
 @router.post("/authorize", response_model=None, include_in_schema=False)
-def decide(request: Request, parts: Parts, server: Server, form: Form) -> Response:
-    """The consent page's answer, whose address holds the client's request; or such a request by POST."""
+def decide(request: Request, authorization: Injected[Authorization], form: Form) -> Response:
+    """Take the consent page's answer, or a client's request by POST."""
     if FIELD not in form:
         return RedirectResponse(f"/connect/authorize?{urlencode(texts(form))}", 303)
-    asked = _checked(request, parts, server)
-    if isinstance(asked, Response):
-        return asked
-    if not is_ours(request, Cookies(parts.settings.identity_url), form, parts.settings.identity_url):
-        return _refusal(request, parts, "This page is too old. Go back to the application and start again.")
-    # How old the sign-in may be was settled before the page was shown; people may take their time over it.
-    if asked.session is None:
-        return _to_sign_in(request)
-    if not asked.admitted:
-        return _other_account_page(request, parts, asked)
-    if form.get("decision") != "allow":
-        return _answer(parts, server, asked, None)
-    parts.clients.consent(asked.session.user.id, asked.request.client.id, asked.scopes)
-    return _answer(parts, server, asked, asked.session)
-
-
-def session_of(request: Request, parts: IdentityParts) -> Session | None:
-    secret = Cookies(parts.settings.identity_url).read(request, "session")
-    return parts.users.session(secret, parts.clock.now()) if secret else None
-
-
-def _checked(request: Request, parts: IdentityParts, server: IdentityServer) -> Asked | Response:
-    """The request, or what its faults lead to: back to the client when it is known, else a page."""
-    session = session_of(request, parts)
-    wanted = protocol_request(request)
-    try:
-        check_parameters(wanted)
-        grant = server.get_consent_grant(wanted, end_user=session)
-    except OAuth2Error as error:
-        return _fault(request, parts, wanted, error)
-    asked = Asked(grant, wanted, session)
-    unsupported = [name for name in ("request", "request_uri") if name in wanted.payload.data]
-    return _error(parts, asked, f"{unsupported[0]}_not_supported") if unsupported else asked
-
-
-def _next(request: Request, parts: IdentityParts, server: IdentityServer, asked: Asked) -> Response:
-    silent = "none" in asked.prompts
-    if _must_sign_in(parts, asked):
-        return _error(parts, asked, "login_required") if silent else _to_sign_in(request)
-    assert asked.session is not None
-    if not asked.admitted:
-        # The client learns no more than of a browser without a session: not that another tenant's user is signed in.
-        return _error(parts, asked, "login_required") if silent else _other_account_page(request, parts, asked)
-    if not asked.scopes:
-        return _error(parts, asked, "invalid_scope")
-    if _must_consent(parts, asked):
-        return _error(parts, asked, "consent_required") if silent else _consent_page(request, parts, asked)
-    return _answer(parts, server, asked, asked.session)
-
-
-def _must_sign_in(parts: IdentityParts, asked: Asked) -> bool:
-    if asked.session is None:
-        return True
-    age = parts.clock.now() - asked.session.authenticated_at
-    oldest = asked.request.payload.data.get("max_age", "")
-    too_old = oldest.isascii() and oldest.isdecimal() and age > max(REFRESHED, timedelta(seconds=int(oldest[:9])))
-    return bool(too_old) or ("login" in asked.prompts and age > REFRESHED)
-
-
-def _must_consent(parts: IdentityParts, asked: Asked) -> bool:
-    assert asked.session is not None
-    client = asked.request.client
-    if not client.needs_consent and "consent" not in asked.prompts:
-        return False
-    known = parts.clients.consented(asked.session.user.id, client.id)
-    return "consent" in asked.prompts or not set(asked.scopes) <= known
-
-
-def _consent_page(request: Request, parts: IdentityParts, asked: Asked) -> Response:
-    assert asked.session is not None
-    redirect_uri, client = asked.request.payload.data["redirect_uri"], asked.request.client
-    return page(
-        request,
-        Cookies(parts.settings.identity_url),
-        "consent",
-        form_action=origin_of(redirect_uri),
-        client=client.name,
-        organisation=parts.clients.organisation(client),
-        destination=urlsplit(redirect_uri).netloc or origin_of(redirect_uri),
-        user=asked.session.user,
-        wishes=[SCOPE_TEXTS[scope] for scope in asked.scopes],
-        action=_address(request),
-    )
-
-
-def _other_account_page(request: Request, parts: IdentityParts, asked: Asked) -> Response:
-    """Refuse a user of another tenant than the client's, and offer to sign in with another account."""
-    assert asked.session is not None
-    return page(
-        request,
-        Cookies(parts.settings.identity_url),
-        "other_account",
-        403,
-        client=asked.request.client.name,
-        user=asked.session.user,
-        sign_in=_sign_in_address(request),
-    )
-
-
-def _answer(parts: IdentityParts, server: IdentityServer, asked: Asked, granted: Session | None) -> Response:
-    response = server.create_authorization_response(asked.request, grant_user=granted, grant=asked.grant)
-    return response.redirect(parts.settings.identity_url)  # type: ignore[no-any-return]
-
-
-def _error(parts: IdentityParts, asked: Asked, error: str) -> Response:
-    """An error that only the client can show."""
-    data = asked.request.payload.data
-    state = [("state", data["state"])] if "state" in data else []
-    params = [("error", error), *state, ("iss", parts.settings.identity_url)]
-    return RedirectResponse(add_params_to_uri(data["redirect_uri"], params), 303)
-
-
-def _fault(request: Request, parts: IdentityParts, wanted: ProtocolRequest, error: OAuth2Error) -> Response:
-    if not error.redirect_uri:
-        return _refusal(request, parts, error.description or error.error)
-    state = wanted.payload.data.get("state")
-    params = [("error", error.error), ("error_description", error.description or error.error)]
-    params += [("state", state)] if state is not None else []
-    params.append(("iss", parts.settings.identity_url))
-    return RedirectResponse(add_params_to_uri(error.redirect_uri, params), 303)
-
-
-def _refusal(request: Request, parts: IdentityParts, reason: str) -> Response:
-    """A page: there is no client that could be trusted with the answer."""
-    return page(request, Cookies(parts.settings.identity_url), "refusal", 400, reason=reason)
+    return authorization.decide(request, form)
 
 
 def _to_sign_in(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""OAuth clients, as Authlib asks them."""
+"""OAuth clients in the form that Authlib reads."""
 
 import hmac
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Client(ClientMixin):  # type: ignore[misc]
 
     Attributes
     ----------
-    scopes : the most it may ask for; its API scopes are what it gets when it asks for nothing.
+    scopes : those that it may request; a request without scopes gets its API scopes.
     """
 
     id: str
@@ -37,19 +37,19 @@ class Client(ClientMixin):  # type: ignore[misc]
         return {"post_logout_redirect_uris": list(self.post_logout_redirect_uris)}
 
     def admits(self, user: User) -> bool:
-        """Whether the client may sign in this user: a tenant's client takes users of its own tenant only."""
+        """Whether the client may sign in this user: a tenant's client signs in users of its own tenant only."""
         return self.tenant_id is None or self.tenant_id == user.tenant_id
 
     def get_client_id(self) -> str:
         return self.id
 
     def get_default_redirect_uri(self) -> None:
-        """None: every request names its own, so that a mistake shows."""
+        """None: every request has to name its redirect URI."""
 
     def get_allowed_scope(self, scope: str | None) -> str | None:
-        """The scopes asked for, or the client's API scopes; None when one is not the client's."""
-        asked = (scope or "").split() or [one for one in self.scopes if one in API_SCOPES]
-        return " ".join(dict.fromkeys(asked)) if asked and set(asked) <= set(self.scopes) else None
+        """The requested scopes, or the client's API scopes; None when a scope is not the client's."""
+        requested = (scope or "").split() or [name for name in self.scopes if name in API_SCOPES]
+        return " ".join(dict.fromkeys(requested)) if requested and set(requested) <= set(self.scopes) else None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return redirect_uri in self.redirect_uris

@@ -1,7 +1,10 @@
-"""Credentials that everybody knows: the local stack has them, a deployment refuses to serve with them."""
+"""The documented credentials of the local stack; a deployment refuses to serve while its database has them."""
 
+from deeplens.common.resolve import Lazy
 from deeplens.errors import ApiError
-from deeplens.identity.parts import IdentityParts, Parts
+from deeplens.http.dependencies import Injected
+from deeplens.identity.model import Environment
+from deeplens.identity.ports import Clients, Users
 from deeplens.telemetry import logger
 
 CLIENT, SECRET = "deeplens-m2m", "m2m-secret"
@@ -9,26 +12,30 @@ SWAGGER = "deeplens-swagger"
 EMAIL, PASSWORD = "admin@deeplens.local", "deeplens-admin"
 
 
+class DevelopmentCredentials:
+    """Looks for the documented credentials in the database of a deployment."""
+
+    def __init__(self, environment: Environment, clients: Lazy[Clients], users: Lazy[Users]) -> None:
+        self._environment, self._clients, self._users = environment, clients, users
+
+    def found(self) -> list[str]:
+        if self._environment == "local":
+            return []
+        client = self._clients().find(CLIENT)
+        names = [f"client {CLIENT}"] if client is not None and client.check_client_secret(SECRET) else []
+        return [*names, f"user {EMAIL}"] if self._users().exist([EMAIL]) else names
+
+
 class Guard:
-    """Answers nothing before it has seen, once per execution environment, that none of them is in the database."""
+    """Refuses every request until it has checked, once per execution environment, that there are none."""
 
     def __init__(self) -> None:
         self._passed = False
 
-    def __call__(self, parts: Parts) -> None:
+    def __call__(self, credentials: Injected[DevelopmentCredentials]) -> None:
         if self._passed:
             return
-        if parts.settings.environment != "local" and (found := development_credentials(parts)):
+        if found := credentials.found():
             logger().critical("development credentials in a deployment; delete them", found=found)
             raise ApiError(503, "development-credentials", "Not served", "The operator finds the reason in the logs.")
         self._passed = True
-
-
-def development_credentials(parts: IdentityParts) -> list[str]:
-    """Which of them the database holds."""
-    client = parts.clients.find(CLIENT)
-    there = {
-        f"client {CLIENT}": client is not None and client.check_client_secret(SECRET),
-        f"user {EMAIL}": parts.users.holds([EMAIL]),
-    }
-    return [name for name, found in there.items() if found]

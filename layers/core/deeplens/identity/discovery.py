@@ -6,7 +6,9 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from deeplens.access.scopes import SCOPES
-from deeplens.identity.parts import Parts
+from deeplens.http.dependencies import Injected
+from deeplens.identity.model import Issuer
+from deeplens.identity.signing_keys import SigningKeys
 
 router = APIRouter(prefix="/.well-known", tags=["discovery"])
 KEYS_KEPT = "public, max-age=600"
@@ -15,18 +17,18 @@ SECRETS = ["client_secret_basic", "client_secret_post"]
 
 
 @router.get("/openid-configuration", summary="Endpoints and what they support")
-def configuration(parts: Parts) -> dict[str, Any]:
-    return metadata(parts.settings.identity_url)
+def configuration(issuer: Injected[Issuer]) -> dict[str, Any]:
+    return metadata(issuer)
 
 
 @router.get("/oauth-authorization-server", summary="The same, as RFC 8414 names it")
-def authorization_server(parts: Parts) -> dict[str, Any]:
-    return metadata(parts.settings.identity_url)
+def authorization_server(issuer: Injected[Issuer]) -> dict[str, Any]:
+    return metadata(issuer)
 
 
 @router.get("/openid-configuration/jwks", summary="Keys that tokens are signed with", response_model=None)
-def jwks(parts: Parts) -> JSONResponse:
-    return JSONResponse(parts.signing_keys.jwks(), headers={"Cache-Control": KEYS_KEPT})
+def jwks(signing_keys: Injected[SigningKeys]) -> JSONResponse:
+    return JSONResponse(signing_keys.jwks(), headers={"Cache-Control": KEYS_KEPT})
 
 
 def metadata(issuer: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The parts of the OpenAPI document that FastAPI cannot see: forms that Authlib reads, answers that it gives."""
+"""Forms and answers of Authlib for the OpenAPI document, which FastAPI cannot derive."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ FORMS = {
 
 
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Responses for a route's documentation, beside the problems that every route may answer."""
+    """Responses for a route's documentation, beside the problems of every route."""
     return {
         status: {
             "description": DESCRIPTIONS[status],

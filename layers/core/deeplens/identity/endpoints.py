@@ -1,6 +1,7 @@
 """Revocation (RFC 7009), introspection (RFC 7662) and sign-out (RP-Initiated Logout)."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import jwt
@@ -10,24 +11,22 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oidc.rpinitiated import EndSessionEndpoint, EndSessionRequest
 from joserfc.jwk import KeySet
 
-from deeplens.access.bearer import TOKEN_TYPE
+from deeplens.access.bearer import TOKEN_TYPE, IdentityTokens
 from deeplens.access.scopes import ADMIN
 from deeplens.identity.client import Client
 from deeplens.identity.model import Family
-from deeplens.identity.parts import IdentityParts
+from deeplens.identity.ports import Grants
 from deeplens.identity.requests import ProtocolRequest
-
-HINTED = ("access_token", "refresh_token")
 
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A token of ours that somebody asks about.
+    """A token of this platform that a client presents.
 
     Attributes
     ----------
     claims : of an access token; empty for a refresh token.
-    family : None for a client's own token, and for one whose family was forgotten.
+    family : None for a client's own token, and for a token whose family was deleted.
     """
 
     client_id: str
@@ -45,37 +44,41 @@ class Presented:
         return self.family is not None and not self.family.live
 
 
-def presented(parts: IdentityParts, text: str) -> Presented | None:
-    """The token behind a text, or None when it is none of ours."""
-    if (claims := parts.own_tokens.claims_of(text)) is not None:
-        family = parts.grants.family(claims["family"], parts.clock.now()) if "family" in claims else None
+def presented(text: str, tokens: IdentityTokens, grants: Grants, now: datetime) -> Presented | None:
+    """The token with this text, or None when this platform did not issue it."""
+    if (claims := tokens.claims_of(text)) is not None:
+        family = grants.family(claims["family"], now) if "family" in claims else None
         live = "family" not in claims or family is not None
         return Presented(claims["client_id"], live, family, claims)
-    found = parts.grants.family_of_token(text, parts.clock.now())
+    found = grants.family_of_token(text, now)
     return Presented(found[0].client_id, not found[1], found[0], {}) if found else None
 
 
+def _query(server: Any, text: str) -> Presented | None:
+    return presented(text, server.tokens, server.grants, server.clock.now())
+
+
 class Revocation(RevocationEndpoint):  # type: ignore[misc]
-    """Ends a token's whole family. A client's own access token cannot be called back, and the answer says so."""
+    """Revokes a token's whole family. A client's own access token cannot be revoked, and the answer says so."""
 
     CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
 
     def query_token(self, token_string: str, token_type_hint: str | None) -> Presented | None:  # noqa: ARG002
-        return presented(self.server.parts, token_string)
+        return _query(self.server, token_string)
 
     def revoke_token(self, token: Presented, request: ProtocolRequest) -> None:  # noqa: ARG002
         if token.family is None:
             raise UnsupportedTokenTypeError()
-        self.server.parts.grants.revoke(token.family.id, self.server.parts.clock.now())
+        self.server.grants.revoke(token.family.id, self.server.clock.now())
 
 
 class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
-    """Tells a client about its own tokens, and its tenant's; the platform's own clients about all."""
+    """Describes a client's own tokens and its tenant's tokens; the platform's administrators may read all."""
 
     CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
     def query_token(self, token_string: str, token_type_hint: str | None) -> Presented | None:  # noqa: ARG002
-        return presented(self.server.parts, token_string)
+        return _query(self.server, token_string)
 
     def check_permission(self, token: Presented, client: Client, request: ProtocolRequest) -> bool:  # noqa: ARG002
         if token.check_client(client) or (client.tenant_id is None and ADMIN in client.scopes):
@@ -98,20 +101,20 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
 
 
 class SignOut(EndSessionEndpoint):  # type: ignore[misc]
-    """Who may be sent back where after signing out; the session itself is ended by the page."""
+    """Validates requests to sign out; the page ends the session."""
 
     def get_server_jwks(self) -> KeySet:
-        return KeySet.import_key_set(self.server.parts.signing_keys.jwks())
+        return KeySet.import_key_set(self.server.signing_keys.jwks())
 
     def get_algorithms(self) -> list[str]:
         return ["RS256"]
 
     def _validate_id_token_hint(self, id_token_hint: str) -> dict[str, Any]:
-        """Authlib looks at the signature alone, which access tokens share."""
+        """Reject access tokens too: Authlib verifies the signature only, which they share."""
         claims: dict[str, Any] = super()._validate_id_token_hint(id_token_hint)
         if jwt.get_unverified_header(id_token_hint).get("typ") == TOKEN_TYPE:
             raise InvalidRequestError("The id_token_hint is not an ID token.")
         return claims
 
     def end_session(self, end_session_request: EndSessionRequest) -> None:
-        """The cookie belongs to the page."""
+        """No-op: the page removes the cookie."""

@@ -1,7 +1,7 @@
-"""Pages without script, and forms that only our own pages can send.
+"""Pages without script, and forms that only these pages can send.
 
-A form repeats a random value that a cookie holds as well (double submit); the cookie is host-only, so that no other
-site and no sibling domain can choose it.
+A form repeats the random value of a cookie (double submit). The cookie is host-only, so that no other site and no
+sibling domain can set it.
 """
 
 import hmac
@@ -17,13 +17,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, Response
 
+from deeplens.common.ports import Clock
+from deeplens.identity.model import Issuer, Session
+from deeplens.identity.ports import Users
+
 FIELD = "form_secret"
 POLICY = (
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'{more}"
 )
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*:(//[A-Za-z0-9._:\[\]-]+)?")
-"""Nothing that could end its place in a policy."""
+"""Excludes characters that could end a source in a policy."""
 
 
 @cache
@@ -33,34 +37,34 @@ def templates() -> Environment:
 
 
 class Cookies:
-    """Names and attributes of our cookies; with HTTPS they carry the ``__Host-`` prefix, which browsers enforce."""
+    """Reads and writes cookies; with HTTPS their names have the ``__Host-`` prefix, which browsers enforce."""
 
     def __init__(self, issuer: str) -> None:
         self.secure = urlsplit(issuer).scheme == "https"
 
-    def name(self, of: str) -> str:
-        return f"__Host-{of}" if self.secure else f"deeplens-{of}"
+    def name(self, cookie: str) -> str:
+        return f"__Host-{cookie}" if self.secure else f"deeplens-{cookie}"
 
-    def read(self, request: Request, of: str) -> str | None:
-        return request.cookies.get(self.name(of))
+    def read(self, request: Request, cookie: str) -> str | None:
+        return request.cookies.get(self.name(cookie))
 
-    def write(self, response: Response, of: str, value: str, seconds: int | None = None) -> None:
+    def write(self, response: Response, cookie: str, value: str, seconds: int | None = None) -> None:
         response.set_cookie(
-            self.name(of), value, max_age=seconds, path="/", secure=self.secure, httponly=True, samesite="lax"
+            self.name(cookie), value, max_age=seconds, path="/", secure=self.secure, httponly=True, samesite="lax"
         )
 
-    def remove(self, response: Response, of: str) -> None:
-        response.delete_cookie(self.name(of), path="/", secure=self.secure, httponly=True, samesite="lax")
+    def remove(self, response: Response, cookie: str) -> None:
+        response.delete_cookie(self.name(cookie), path="/", secure=self.secure, httponly=True, samesite="lax")
 
 
 def page(
     request: Request, cookies: Cookies, name: str, status: int = 200, form_action: str = "", **values: Any
 ) -> Response:
-    """A page from its template, with its form's secret.
+    """Render a page from its template, with the secret for its form.
 
     Parameters
     ----------
-    form_action : origin that the form's answer may redirect to, beside our own.
+    form_action : origin that the form's answer may redirect to, beside this one.
     """
     secret = cookies.read(request, "form") or secrets.token_urlsafe(24)
     body = templates().get_template(f"{name}.html").render(secret_name=FIELD, secret=secret, **values)
@@ -76,16 +80,38 @@ def page(
 
 
 def is_ours(request: Request, cookies: Cookies, form: FormData, issuer: str) -> bool:
-    """Whether a form was sent by a page of ours in this browser."""
+    """Whether a form was sent by one of these pages in this browser."""
     origin = request.headers.get("origin")
     if origin not in (None, "null", origin_of(issuer)):
         return False
-    sent, kept = str(form.get(FIELD, "")), cookies.read(request, "form") or ""
-    return bool(kept) and hmac.compare_digest(sent.encode(), kept.encode())
+    sent, expected = str(form.get(FIELD, "")), cookies.read(request, "form") or ""
+    return bool(expected) and hmac.compare_digest(sent.encode(), expected.encode())
 
 
 def origin_of(url: str) -> str:
-    """Scheme and authority of a URL; of a private scheme, as apps have, the scheme alone; empty where there is none."""
+    """Scheme and authority of a URL; the scheme alone for a private scheme of an app; empty for an invalid URL."""
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") else f"{parts.scheme}:"
     return origin if ORIGIN.fullmatch(origin) else ""
+
+
+class Browser:
+    """What the pages know of a user's browser: its session, its cookies, and the forms that it sends."""
+
+    def __init__(self, users: Users, issuer: Issuer, clock: Clock) -> None:
+        self._users, self._issuer, self._clock = users, issuer, clock
+        self.cookies = Cookies(issuer)
+
+    def session(self, request: Request) -> Session | None:
+        secret = self.cookies.read(request, "session")
+        return self._users.session(secret, self._clock.now()) if secret else None
+
+    def page(self, request: Request, name: str, status: int = 200, form_action: str = "", **values: Any) -> Response:
+        return page(request, self.cookies, name, status, form_action, **values)
+
+    def refusal(self, request: Request, reason: str) -> Response:
+        """A page for requests without a client that could be trusted with the error."""
+        return self.page(request, "refusal", 400, reason=reason)
+
+    def sent_form(self, request: Request, form: FormData) -> bool:
+        return is_ours(request, self.cookies, form, self._issuer)

@@ -1,4 +1,4 @@
-"""The three grants, on codes and token families that the database uses up once."""
+"""The three grants, on codes and token families that work once."""
 
 import re
 import secrets
@@ -11,7 +11,6 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from deeplens.access.scopes import API_SCOPES, allowed
 from deeplens.identity.client import Client
 from deeplens.identity.model import Code, Family, Session
-from deeplens.identity.parts import IdentityParts
 from deeplens.identity.requests import ProtocolRequest
 from deeplens.identity.tokens import Subject
 
@@ -20,7 +19,7 @@ CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class IssuedCode:
-    """A redeemed code, as Authlib asks it."""
+    """A redeemed code in the form that Authlib reads."""
 
     code: Code
 
@@ -52,7 +51,7 @@ class IssuedCode:
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A refresh token that was presented, with its family."""
+    """A presented refresh token and its family."""
 
     presented: str
     family: Family
@@ -68,23 +67,19 @@ class RefreshToken:
 
 
 class Pkce(CodeChallenge):  # type: ignore[misc]
-    """PKCE for every client, and S256 only."""
+    """Requires PKCE with S256 of every client."""
 
     SUPPORTED_CODE_CHALLENGE_METHOD = ("S256",)
 
     def validate_code_challenge(self, grant: Any, redirect_uri: str) -> None:
-        asked = grant.request.payload.data
-        if asked.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(asked.get("code_challenge", "")):
+        given = grant.request.payload.data
+        if given.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(given.get("code_challenge", "")):
             raise InvalidRequestError("PKCE is required: send code_challenge and code_challenge_method=S256.")
         super().validate_code_challenge(grant, redirect_uri)
 
 
 class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
-
-    @property
-    def parts(self) -> IdentityParts:
-        return self.server.parts  # type: ignore[no-any-return]
 
     def generate_authorization_code(self) -> str:
         return secrets.token_urlsafe(32)
@@ -103,31 +98,31 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
             code_challenge=asked["code_challenge"],
             authenticated_at=session.authenticated_at,
         )
-        self.parts.grants.issue_code(code, content, self.parts.clock.now())
+        self.server.grants.issue_code(code, content, self.server.clock.now())
 
     def query_authorization_code(self, code: str, client: Client) -> IssuedCode | None:
-        content = self.parts.grants.redeem_code(code, client.id, self.parts.clock.now())
+        content = self.server.grants.redeem_code(code, client.id, self.server.clock.now())
         return IssuedCode(content) if content else None
 
     def delete_authorization_code(self, authorization_code: IssuedCode) -> None:
-        """It was used up when it was redeemed, and stays so that a replay is noticed."""
+        """No-op: the code was used up when it was redeemed, and its row detects a replay."""
 
     def authenticate_user(self, authorization_code: IssuedCode) -> Subject | None:
         code = authorization_code.code
-        user = self.parts.users.find(code.user_id)
+        user = self.server.users.find(code.user_id)
         # The user or the client may belong to another tenant than when the code was issued.
         admitted = user is not None and self.request.client.admits(user)
         return Subject(user, code.family, code.session_id) if user and admitted else None
 
     def generate_token(self, user: Any = None, scope: Any = None, **options: Any) -> dict[str, Any]:
-        """Without ``offline_access`` there is no refresh token."""
+        """Issue tokens; a refresh token only with ``offline_access``."""
         offline = options.pop("include_refresh_token", False) and "offline_access" in scope.split()
         token: dict[str, Any] = super().generate_token(user, scope, include_refresh_token=offline, **options)
         return token
 
     def save_token(self, token: dict[str, Any]) -> None:
         family = self.request.authorization_code.code.family
-        if "refresh_token" in token and not self.parts.grants.begin(token["refresh_token"], family):
+        if "refresh_token" in token and not self.server.grants.begin(token["refresh_token"], family):
             raise InvalidGrantError("The code was used twice.")
 
 
@@ -135,32 +130,28 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
     INCLUDE_NEW_REFRESH_TOKEN = True
 
-    @property
-    def parts(self) -> IdentityParts:
-        return self.server.parts  # type: ignore[no-any-return]
-
     def authenticate_refresh_token(self, refresh_token: str) -> RefreshToken | None:
-        """A live token of this client's family; a spent one ends the family."""
-        found = self.parts.grants.family_of_token(refresh_token, self.parts.clock.now())
+        """A live token of this client's family; the reuse of a token revokes the family."""
+        found = self.server.grants.family_of_token(refresh_token, self.server.clock.now())
         if found is None or found[0].client_id != self.request.client.id:
             return None
         family, spent = found
         if spent:
-            self.parts.grants.revoke(family.id, self.parts.clock.now())
+            self.server.grants.revoke(family.id, self.server.clock.now())
         return RefreshToken(refresh_token, family) if family.live and not spent else None
 
     def authenticate_user(self, refresh_token: RefreshToken) -> Subject | None:
         family = refresh_token.family
-        user = self.parts.users.find(family.user_id)
+        user = self.server.users.find(family.user_id)
         if user is None:
             raise InvalidGrantError("The user can no longer sign in.")
         if not self.request.client.admits(user):
-            self.parts.grants.revoke(family.id, self.parts.clock.now())
+            self.server.grants.revoke(family.id, self.server.clock.now())
             raise InvalidGrantError("The client belongs to another tenant than the user.")
         return Subject(user, family.id, family.session_id)
 
     def issue_token(self, user: Subject, refresh_token: RefreshToken) -> dict[str, Any]:
-        """Scopes shrink with the user's roles and the client's: what was taken away since is not renewed."""
+        """Issue tokens without the scopes that the user or the client has lost since."""
         asked = self.request.payload.scope or refresh_token.get_scope()
         scope = " ".join(allowed(user.user.roles, set(asked.split()) & set(self.request.client.scopes)))
         if not scope:
@@ -170,21 +161,21 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
 
     def save_token(self, token: dict[str, Any]) -> None:
         spent: RefreshToken = self.request.refresh_token
-        if not self.parts.grants.rotate(spent.presented, token["refresh_token"], self.parts.clock.now()):
-            self.parts.grants.revoke(spent.family.id, self.parts.clock.now())
+        if not self.server.grants.rotate(spent.presented, token["refresh_token"], self.server.clock.now()):
+            self.server.grants.revoke(spent.family.id, self.server.clock.now())
             raise InvalidGrantError("The refresh token was used twice.")
 
     def revoke_old_credential(self, refresh_token: RefreshToken) -> None:
-        """``save_token`` spent it in the same statement that kept its successor."""
+        """No-op: ``save_token`` used it up in the statement that stored its successor."""
 
 
 class ClientCredentials(grants.ClientCredentialsGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
     def validate_requested_scope(self) -> None:
-        """API scopes only: nobody is signed in."""
+        """Allow API scopes only, as no user is signed in."""
         if set((self.request.payload.scope or "").split()) - set(API_SCOPES):
             raise InvalidScopeError()
 
     def save_token(self, token: dict[str, Any]) -> None:
-        """Nothing to keep: the token proves itself."""
+        """No-op: the token is self-contained."""

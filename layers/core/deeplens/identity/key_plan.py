@@ -1,6 +1,6 @@
-"""When keys sign, and when they may be forgotten: pure decisions over what the database knows.
+"""When keys sign, and when they are deleted: pure decisions.
 
-A key stands in the key set before it signs, so that caches know it; it stays as long as what it signed may live.
+A key is in the key set before it signs, so that caches know it, and until every token that it signed has expired.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from typing import Any
 PERIOD = timedelta(days=30)
 """How long a key signs."""
 LEAD = timedelta(hours=2)
-"""How long it is published before."""
+"""How long it is published before it signs."""
 LONGEST_TOKEN = timedelta(hours=1)
 MARGIN = timedelta(minutes=5)
-"""Clocks differ, and a running function notices a new key only after a minute."""
+"""Clocks differ, and functions cache the keys for a minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key's public half and its times. A lost one has no private half any more."""
+    """A key's public half and its times. The private half of a lost key is missing."""
 
     kid: str
     public_jwk: dict[str, Any]
@@ -30,20 +30,20 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What has to happen now: a new key that signs from then on, keys to forget."""
+    """What is due: a new key that signs from ``create`` on, and keys to delete."""
 
     create: datetime | None = None
     forget: tuple[str, ...] = ()
 
 
 def signer(keys: Sequence[SigningKey], now: datetime) -> SigningKey | None:
-    """The youngest key that may sign already; None when a new one is needed at once."""
+    """The newest key that may sign; None when a new one is needed at once."""
     ready = [key for key in keys if key.signs_from <= now and not key.lost]
     return max(ready, key=lambda key: key.signs_from, default=None)
 
 
 def plan_rotation(keys: Sequence[SigningKey], now: datetime) -> Rotation:
-    """The next key in time, and the keys whose tokens are all dead."""
+    """Plan the next key, and the deletion of keys whose tokens have all expired."""
     return Rotation(_next_start(keys, now), tuple(key.kid for key in keys if _is_over(key, keys, now)))
 
 
@@ -56,6 +56,6 @@ def _next_start(keys: Sequence[SigningKey], now: datetime) -> datetime | None:
 
 
 def _is_over(key: SigningKey, keys: Sequence[SigningKey], now: datetime) -> bool:
-    """Whether a successor has been signing for longer than any token lives."""
+    """Whether a successor has been signing for longer than the lifetime of any token."""
     successors = [other.signs_from for other in keys if not other.lost and other.signs_from > key.signs_from]
     return bool(successors) and min(successors) + LONGEST_TOKEN + MARGIN <= now

@@ -1,8 +1,13 @@
-"""The nouns of signing in: users, clients, codes, token families, sessions."""
+"""Users, accounts, codes, token families and sessions."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal, NewType
 
+Issuer = NewType("Issuer", str)
+"""The base URL of the Identity API."""
+Environment = NewType("Environment", str)
+"""The name of the deployment; ``local`` is the local stack."""
 CODE_LIFE = timedelta(minutes=1)
 FAMILY_LIFE = timedelta(days=30)
 SESSION_LIFE = timedelta(hours=12)
@@ -21,7 +26,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """An authorization code's content.
+    """The content of an authorization code.
 
     Attributes
     ----------
@@ -42,7 +47,7 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """All tokens that one authorization code led to; they end together."""
+    """All tokens that one authorization code led to; they are revoked together."""
 
     id: str
     client_id: str
@@ -56,8 +61,36 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that a user signed in with; ``id`` is public, the cookie's secret is not kept."""
+    """A browser's session; ``id`` is public, the cookie's secret is stored as a hash only."""
 
     id: str
     user: User
     authenticated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user as administrators see it."""
+
+    id: str
+    tenant_id: str | None
+    email: str
+    name: str
+    roles: tuple[str, ...]
+    status: Literal["active", "disabled"]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRecord:
+    """An OAuth client without its secret."""
+
+    id: str
+    tenant_id: str | None
+    name: str
+    confidential: bool
+    redirect_uris: tuple[str, ...]
+    post_logout_redirect_uris: tuple[str, ...]
+    grants: tuple[str, ...]
+    scopes: tuple[str, ...]
+    needs_consent: bool

@@ -1,4 +1,4 @@
-"""Passwords as Argon2id, and how long an account waits after wrong ones."""
+"""Argon2id hashes of passwords, and how long an account is locked after wrong ones."""
 
 from datetime import timedelta
 from functools import cache
@@ -16,7 +16,7 @@ _hasher = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=4)
 
 @cache
 def _nobody() -> str:
-    """The hash of no account: an unknown name takes as long as a wrong password."""
+    """A hash of no account, so that an unknown name takes as long as a wrong password."""
     return _hasher.hash("nobody has this password")
 
 
@@ -28,7 +28,7 @@ def hashed(password: str) -> str:
 
 
 def matches(stored: str | None, password: str) -> bool:
-    """Whether the password is the stored one. Takes as long when there is no account (None)."""
+    """Whether the password matches the stored hash. Takes as long when there is no account (None)."""
     try:
         return _hasher.verify(stored or _nobody(), password[: MAX_LENGTH + 1]) and stored is not None
     except (VerificationError, InvalidHashError):
@@ -41,7 +41,7 @@ def outdated(stored: str) -> bool:
 
 
 def lock_after(failures: int) -> timedelta:
-    """How long an account stays shut after so many wrong passwords in a row: nothing, then doubling."""
+    """How long an account is locked after this many wrong passwords in a row: not at first, then doubling."""
     if failures <= FREE_ATTEMPTS:
         return timedelta(0)
     doublings = min(failures - FREE_ATTEMPTS - 1, 20)

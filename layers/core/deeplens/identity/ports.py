@@ -1,14 +1,140 @@
-"""Ports of the identity API."""
+"""The ports of the Identity API. Every method raises ``DatabaseUnavailable``."""
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from deeplens.identity.key_plan import SigningKey
+from deeplens.identity.model import Account, ClientRecord, Code, Family, Session, User
+
+if TYPE_CHECKING:
+    from deeplens.identity.client import Client  # imports Authlib
 
 
-class SigningKeyRing(Protocol):
-    def rotate(self) -> object:
-        """Make the next signing key when it is due and forget those whose tokens are dead; safe to repeat."""
+class Clients(Protocol):
+    """OAuth clients, and the scopes that users granted them."""
+
+    def find(self, client_id: str) -> "Client | None":
+        """An active client."""
+
+    def save(self, client: "Client") -> None:
+        """Create or replace a client. Raises ``TenantNotFound``, and ``ValueError`` for an unknown scope."""
+
+    def organisation(self, client: "Client") -> str | None:
+        """The name of the client's tenant; None for a client of the platform."""
+
+    def granted_scopes(self, user_id: str, client_id: str) -> frozenset[str]: ...
+
+    def grant_scopes(self, user_id: str, client_id: str, scopes: Iterable[str]) -> None:
+        """Add to the scopes that the user granted the client."""
 
 
-class TokenGrants(Protocol):
+class Users(Protocol):
+    """Users, their passwords and their browsers' sessions."""
+
+    def find(self, user_id: str) -> User | None:
+        """An active user."""
+
+    def save(self, user: User, password: str) -> None:
+        """Create or replace a user. Raises ``ValueError`` (role, password) and ``TenantNotFound``."""
+
+    def sign_in(self, email: str, password: str, now: datetime) -> User | None:
+        """The user with this password; None for a wrong password, and for any while the account is locked."""
+
+    def open_session(self, user: User, now: datetime) -> str:
+        """Open a session; returns its secret for the browser's cookie."""
+
+    def session(self, secret: str, now: datetime) -> Session | None:
+        """The open session of an active user."""
+
+    def close_session(self, secret: str) -> None: ...
+
+    def exist(self, emails: Iterable[str]) -> bool:
+        """Whether an account has one of these addresses."""
+
+
+class Grants(Protocol):
+    """Authorization codes and token families; each code and each refresh token works once."""
+
+    def issue_code(self, presented: str, code: Code, now: datetime) -> None: ...
+
+    def redeem_code(self, presented: str, client_id: str, now: datetime) -> Code | None:
+        """Use up a code and begin its family. Returns None for an invalid code; a replay revokes the family."""
+
+    def begin(self, refresh_token: str, family: str) -> bool:
+        """Store a family's first refresh token. Returns False when the family has been revoked."""
+
+    def rotate(self, spent: str, following: str, now: datetime) -> bool:
+        """Replace a refresh token. Returns False when it has been used, or its family has ended."""
+
+    def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, bool] | None:
+        """The family of a refresh token, and whether that token has been used."""
+
+    def family(self, family: str, now: datetime) -> Family | None: ...
+
+    def revoke(self, family: str, now: datetime) -> None: ...
+
     def forget(self, before: datetime) -> None:
-        """Remove codes, token families and sessions that ended before then."""
+        """Delete codes, token families and sessions that ended before then."""
+
+
+class KeyRows(Protocol):
+    """The stored public keys, within one transaction."""
+
+    def all(self) -> list[SigningKey]:
+        """Every key, in the order in which they sign."""
+
+    def add(self, key: SigningKey) -> None: ...
+
+    def remove(self, kid: str) -> None: ...
+
+
+class StoredKeys(Protocol):
+    """Public halves and times of the signing keys."""
+
+    def locked(self) -> AbstractContextManager[KeyRows]:
+        """The keys in a transaction that only one process has at a time."""
+
+    def all(self) -> list[SigningKey]:
+        """Every key, in the order in which they sign."""
+
+    def jwks(self) -> dict[str, Any]:
+        """The key set as the Identity API publishes it."""
+
+    def mark_lost(self, kid: str, at: datetime) -> None:
+        """Record that a key's secret is missing: it verifies, but no longer signs."""
+
+
+class Accounts(Protocol):
+    """Users and clients for administrators. ``owner`` is a tenant's id, or None for the platform; no method reaches
+    another owner's."""
+
+    def users(self, owner: str | None) -> list[Account]: ...
+
+    def create_user(self, account: Account, password: str) -> Account | None:
+        """Returns None when the address is taken. Raises ``ValueError`` for an unknown role."""
+
+    def change_user(
+        self,
+        owner: str | None,
+        user_id: str,
+        name: str | None,
+        roles: Iterable[str] | None,
+        password: str | None,
+        status: str | None,
+        now: datetime,
+    ) -> Account | None:
+        """Change what is not None; a new password, and disabling, end all sessions. Returns None for no such user."""
+
+    def delete_user(self, owner: str | None, user_id: str) -> bool: ...
+
+    def clients(self, owner: str | None) -> list[ClientRecord]: ...
+
+    def create_client(self, record: ClientRecord) -> str | None:
+        """Returns the secret, which cannot be read again; None for a public client."""
+
+    def new_secret(self, owner: str | None, client_id: str) -> tuple[ClientRecord, str] | None:
+        """Replace a client's secret. Returns None when there is no such client, or it is public."""
+
+    def delete_client(self, owner: str | None, client_id: str) -> bool: ...

@@ -1,14 +1,14 @@
-"""Users and clients of one owner, a tenant or the platform itself: no statement reaches another's."""
+"""Users and clients of one owner, a tenant or the platform: no statement reaches another owner's."""
 
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 from deeplens.access.scopes import checked_roles
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter
 from deeplens.database.values import as_text
 from deeplens.identity import passwords
-from deeplens.identity.accounts import Account, ClientRecord
+from deeplens.identity.model import Account, ClientRecord
 from deeplens.identity.postgres_clients import new_secret
 
 USER = "id, tenant_id, email, name, roles, status, created_at"
@@ -46,23 +46,15 @@ WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s AND secret_sha256 IS NOT NUL
 DELETE_CLIENT = "DELETE FROM nextgen_identity.clients WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s"
 
 
-class PostgresAccounts:
-    """Users and clients for administrators. ``owner`` is a tenant's id, or None for the platform's own."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+class PostgresAccounts(PlatformAdapter):
+    """``Accounts`` on the tables ``users`` and ``clients``."""
 
     def users(self, owner: str | None) -> list[Account]:
-        with self._connections.platform() as connection:
-            return [_account(row) for row in connection.execute(USERS, [owner]).fetchall()]
+        return [_account(row) for row in self._rows(USERS, [owner])]
 
     def create_user(self, account: Account, password: str) -> Account | None:
-        """None when the address is taken. Raises ``ValueError`` for an unknown role."""
         values = [account.id, account.tenant_id, account.email.lower(), as_text(account.name)]
-        with self._connections.platform() as connection:
-            row = connection.execute(
-                CREATE_USER, [*values, checked_roles(account.roles), passwords.hashed(password)]
-            ).fetchone()
+        row = self._row(CREATE_USER, [*values, checked_roles(account.roles), passwords.hashed(password)])
         return _account(row) if row else None
 
     def change_user(
@@ -75,7 +67,6 @@ class PostgresAccounts:
         status: str | None,
         now: datetime,
     ) -> Account | None:
-        """What is None stays. A new password or status ends all sessions. None when there is no such user."""
         values = {
             "id": as_text(user_id),
             "owner": owner,
@@ -96,31 +87,25 @@ class PostgresAccounts:
         return self._delete(DELETE_USER, user_id, owner)
 
     def clients(self, owner: str | None) -> list[ClientRecord]:
-        with self._connections.platform() as connection:
-            return [_client(row) for row in connection.execute(CLIENTS, [owner]).fetchall()]
+        return [_client(row) for row in self._rows(CLIENTS, [owner])]
 
     def create_client(self, record: ClientRecord) -> str | None:
-        """Its secret, shown this once; None for a public client."""
         secret, digest = new_secret() if record.confidential else (None, None)
         lists = (record.redirect_uris, record.post_logout_redirect_uris, record.grants, record.scopes)
         values = [record.id, record.tenant_id, as_text(record.name), *map(list, lists), record.needs_consent, digest]
-        with self._connections.platform() as connection:
-            connection.execute(CREATE_CLIENT, values)
+        self._execute(CREATE_CLIENT, values)
         return secret
 
     def new_secret(self, owner: str | None, client_id: str) -> tuple[ClientRecord, str] | None:
-        """Replace a secret; None when there is no such client, or it is public."""
         secret, digest = new_secret()
-        with self._connections.platform() as connection:
-            row = connection.execute(NEW_SECRET, [digest, as_text(client_id), owner]).fetchone()
+        row = self._row(NEW_SECRET, [digest, as_text(client_id), owner])
         return (_client(row), secret) if row else None
 
     def delete_client(self, owner: str | None, client_id: str) -> bool:
         return self._delete(DELETE_CLIENT, client_id, owner)
 
     def _delete(self, statement: str, name: str, owner: str | None) -> bool:
-        with self._connections.platform() as connection:
-            return connection.execute(statement, [as_text(name), owner]).rowcount == 1
+        return self._execute(statement, [as_text(name), owner]) == 1
 
 
 def _account(row: dict[str, Any]) -> Account:

@@ -1,4 +1,4 @@
-"""OAuth clients and what users let them do."""
+"""OAuth clients, and the scopes that users granted them."""
 
 import secrets
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ import psycopg
 
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import SCOPES, checked_scopes
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter
 from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 from deeplens.identity.client import Client
@@ -22,27 +22,22 @@ ON CONFLICT (id) DO UPDATE SET tenant_id = excluded.tenant_id, name = excluded.n
     post_logout_redirect_uris = excluded.post_logout_redirect_uris, grants = excluded.grants,
     scopes = excluded.scopes, needs_consent = excluded.needs_consent
 """  # noqa: S608
-CONSENTED = "SELECT scopes FROM nextgen_identity.consents WHERE user_id = %s AND client_id = %s"
-CONSENT = """
+GRANTED = "SELECT scopes FROM nextgen_identity.consents WHERE user_id = %s AND client_id = %s"
+GRANT = """
 INSERT INTO nextgen_identity.consents AS c (user_id, client_id, scopes) VALUES (%s, %s, %s)
 ON CONFLICT (user_id, client_id) DO UPDATE SET granted_at = now(),
     scopes = ARRAY(SELECT DISTINCT unnest(c.scopes || excluded.scopes) ORDER BY 1)
 """
 
 
-class PostgresClients:
-    """The tables ``clients`` and ``consents``."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+class PostgresClients(PlatformAdapter):
+    """``Clients`` on the tables ``clients`` and ``consents``."""
 
     def find(self, client_id: str) -> Client | None:
-        with self._connections.platform() as connection:
-            row = connection.execute(FIND, [client_id]).fetchone()
+        row = self._row(FIND, [client_id])
         return _client(row) if row else None
 
     def save(self, client: Client) -> None:
-        """Create the client or change it. Raises ``TenantNotFound``, and ``ValueError`` for an unknown scope."""
         checked_scopes(client.scopes, SCOPES)
         values = [
             client.id,
@@ -59,24 +54,19 @@ class PostgresClients:
             raise TenantNotFound(f"no tenant {client.tenant_id}") from error
 
     def organisation(self, client: Client) -> str | None:
-        """The name of the tenant that the client belongs to; None for a client of the platform."""
-        with self._connections.platform() as connection:
-            row = connection.execute("SELECT name FROM tenants WHERE id = %s", [client.tenant_id]).fetchone()
+        row = self._row("SELECT name FROM tenants WHERE id = %s", [client.tenant_id])
         return row["name"] if row else None
 
-    def consented(self, user_id: str, client_id: str) -> frozenset[str]:
-        """Scopes that the user has granted this client before."""
-        with self._connections.platform() as connection:
-            row = connection.execute(CONSENTED, [user_id, client_id]).fetchone()
+    def granted_scopes(self, user_id: str, client_id: str) -> frozenset[str]:
+        row = self._row(GRANTED, [user_id, client_id])
         return frozenset(row["scopes"]) if row else frozenset()
 
-    def consent(self, user_id: str, client_id: str, scopes: Iterable[str]) -> None:
-        with self._connections.platform() as connection:
-            connection.execute(CONSENT, [user_id, client_id, sorted(set(scopes))])
+    def grant_scopes(self, user_id: str, client_id: str, scopes: Iterable[str]) -> None:
+        self._execute(GRANT, [user_id, client_id, sorted(set(scopes))])
 
 
 def new_secret() -> tuple[str, bytes]:
-    """A client secret of 256 random bits as its owner sees it once, and what is stored of it."""
+    """A client secret of 256 random bits, and the digest that is stored."""
     secret = secrets.token_urlsafe(32)
     return secret, digest(secret)
 

@@ -1,10 +1,10 @@
-"""Authorization codes and token families: each code and each refresh token is good for one statement."""
+"""Authorization codes and token families: one statement uses up a code or a refresh token."""
 
 from datetime import datetime
 from typing import Any
 
 from deeplens.access.api_keys import digest
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter
 from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Code, Family
 
 ISSUE = """
@@ -12,7 +12,7 @@ INSERT INTO nextgen_identity.authorization_codes (code_sha256, family, client_id
     scopes, nonce, code_challenge, authenticated_at, expires_at)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
-# Of two that come at once the second waits for the first's row lock, and then finds the code used.
+# Of two simultaneous requests the second waits for the first's row lock, and then finds the code used.
 REDEEM = """
 WITH used AS (
     UPDATE nextgen_identity.authorization_codes SET used_at = %s
@@ -60,22 +60,17 @@ FORGET = (
 )
 
 
-class PostgresGrants:
-    """The tables ``authorization_codes``, ``token_families`` and ``refresh_tokens``."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+class PostgresGrants(PlatformAdapter):
+    """``Grants`` on the tables ``authorization_codes``, ``token_families`` and ``refresh_tokens``."""
 
     def issue_code(self, presented: str, code: Code, now: datetime) -> None:
         values = [
             *(digest(presented), code.family, code.client_id, code.user_id, code.session_id, code.redirect_uri),
             *(list(code.scopes), code.nonce, code.code_challenge, code.authenticated_at, now + CODE_LIFE),
         ]
-        with self._connections.platform() as connection:
-            connection.execute(ISSUE, values)
+        self._execute(ISSUE, values)
 
     def redeem_code(self, presented: str, client_id: str, now: datetime) -> Code | None:
-        """Use up a code and begin its family. None when it is not good, or no longer: a replay ends the family."""
         code = digest(presented)
         with self._connections.platform() as connection:
             row = connection.execute(REDEEM, [now, code, client_id, now, now + FAMILY_LIFE]).fetchone()
@@ -84,32 +79,23 @@ class PostgresGrants:
         return Code(**{**row, "scopes": tuple(row["scopes"])}) if row else None
 
     def begin(self, refresh_token: str, family: str) -> bool:
-        """Keep a family's first refresh token. False when the family was revoked in the meantime."""
-        with self._connections.platform() as connection:
-            return connection.execute(BEGIN, [digest(refresh_token), family]).rowcount == 1
+        return self._execute(BEGIN, [digest(refresh_token), family]) == 1
 
     def rotate(self, spent: str, following: str, now: datetime) -> bool:
-        """Replace a refresh token by the next. False when it was spent before, or its family is over."""
-        with self._connections.platform() as connection:
-            return connection.execute(ROTATE, [now, digest(spent), now, digest(following)]).rowcount == 1
+        return self._execute(ROTATE, [now, digest(spent), now, digest(following)]) == 1
 
     def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, bool] | None:
-        """The family of a refresh token and whether that token is spent."""
-        with self._connections.platform() as connection:
-            row = connection.execute(FAMILY_OF_TOKEN, [now, digest(refresh_token)]).fetchone()
+        row = self._row(FAMILY_OF_TOKEN, [now, digest(refresh_token)])
         return (_family(row), row["spent"]) if row else None
 
     def family(self, family: str, now: datetime) -> Family | None:
-        with self._connections.platform() as connection:
-            row = connection.execute(FAMILY, [now, family]).fetchone()
+        row = self._row(FAMILY, [now, family])
         return _family(row) if row else None
 
     def revoke(self, family: str, now: datetime) -> None:
-        with self._connections.platform() as connection:
-            connection.execute(REVOKE, [now, family])
+        self._execute(REVOKE, [now, family])
 
     def forget(self, before: datetime) -> None:
-        """Remove codes, families and sessions that ended before then."""
         with self._connections.platform() as connection:
             for statement in FORGET:
                 connection.execute(statement, [before])

@@ -7,22 +7,22 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
-from deeplens.database.connections import Connection, Connections
+from deeplens.database.connections import Connection, PlatformAdapter
 from deeplens.identity.key_plan import SigningKey
+from deeplens.identity.ports import KeyRows
 
 ROTATION_LOCK = 7_301_995
 READ = "SELECT kid, public_jwk, created_at, signs_from, lost_at FROM nextgen_identity.signing_keys ORDER BY signs_from"
 ADD = "INSERT INTO nextgen_identity.signing_keys (kid, public_jwk, created_at, signs_from) VALUES (%s, %s, %s, %s)"
 
 
-class SigningKeyRows:
-    """The table on one connection."""
+class PostgresKeyRows:
+    """``KeyRows`` on one connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def all(self) -> list[SigningKey]:
-        """Every key, in the order in which they sign."""
         return [_key(row) for row in self._connection.execute(READ).fetchall()]
 
     def add(self, key: SigningKey) -> None:
@@ -32,31 +32,24 @@ class SigningKeyRows:
         self._connection.execute("DELETE FROM nextgen_identity.signing_keys WHERE kid = %s", [kid])
 
 
-class PostgresSigningKeys:
-    """The table ``signing_keys``."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+class PostgresSigningKeys(PlatformAdapter):
+    """``StoredKeys`` on the table ``signing_keys``."""
 
     @contextmanager
-    def locked(self) -> Iterator[SigningKeyRows]:
-        """One planner at a time; what it reads and writes is one transaction."""
+    def locked(self) -> Iterator[KeyRows]:
         with self._connections.platform() as connection, connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [ROTATION_LOCK])
-            yield SigningKeyRows(connection)
+            yield PostgresKeyRows(connection)
 
     def all(self) -> list[SigningKey]:
         with self._connections.platform() as connection:
-            return SigningKeyRows(connection).all()
+            return PostgresKeyRows(connection).all()
 
     def jwks(self) -> dict[str, Any]:
-        """The key set as the identity API publishes it."""
         return {"keys": [key.public_jwk for key in self.all()]}
 
     def mark_lost(self, kid: str, at: datetime) -> None:
-        """Its secret is gone: it verifies, but signs no more."""
-        with self._connections.platform() as connection:
-            connection.execute("UPDATE nextgen_identity.signing_keys SET lost_at = %s WHERE kid = %s", [at, kid])
+        self._execute("UPDATE nextgen_identity.signing_keys SET lost_at = %s WHERE kid = %s", [at, kid])
 
 
 def _key(row: dict[str, Any]) -> SigningKey:

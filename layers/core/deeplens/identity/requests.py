@@ -1,8 +1,7 @@
-"""HTTP requests as Authlib's core reads them, and its answers as HTTP."""
+"""Translation of HTTP requests for Authlib's core, and of its answers to HTTP."""
 
 import base64
 import binascii
-import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,14 @@ from starlette.datastructures import FormData
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 MAX_VALUE_CHARS = 8192
-# What Authlib repeats in its messages, and what RFC 6749 lets stand in one.
+# Parameters that Authlib repeats in its messages, and the characters that RFC 6749 allows there.
 REPEATED = ("client_id", "redirect_uri", "response_type", "grant_type", "token_type_hint")
 REPEATABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
 STORABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
 
 
 class Parameters(OAuth2Payload):  # type: ignore[misc]
-    """Parameters of a request, each once."""
+    """The parameters of a request."""
 
     def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
         self._lists: defaultdict[str, list[str]] = defaultdict(list)
@@ -61,7 +60,7 @@ class ProtocolRequest(OAuth2Request):  # type: ignore[misc]
 
 
 def check_parameters(request: ProtocolRequest) -> None:
-    """Refuse what the protocol's grammar has no place for. Raises ``InvalidRequestError``."""
+    """Raise ``InvalidRequestError`` for parameters that the protocol's grammar does not allow."""
     for name, values in request.payload.datalist.items():
         if len(values) > 1:
             raise InvalidRequestError("A parameter is given more than once.")
@@ -87,7 +86,7 @@ def _check_basic(header: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What Authlib answers, before it becomes a response of the web framework."""
+    """An answer of Authlib."""
 
     status: int
     body: Any
@@ -98,15 +97,12 @@ class Answer:
         return next((value for name, value in self.headers if name.lower() == "location"), None)
 
     def redirect(self, issuer: str) -> Response:
-        """The redirection back to the client, which names who answers (RFC 9207)."""
+        """The redirection back to the client, with the issuer (RFC 9207)."""
         return RedirectResponse(add_params_to_uri(self.location, [("iss", issuer)]), 303)
 
     def json(self) -> Response:
         kept = {name: value for name, value in self.headers if name.lower() != "content-type"}
         return JSONResponse(dict(self.body or {}), self.status, headers=kept)
-
-    def json_text(self) -> str:
-        return json.dumps(dict(self.body or {}))
 
 
 async def form_of(request: Request) -> FormData:
@@ -117,12 +113,12 @@ Form = Annotated[FormData, Depends(form_of)]
 
 
 def texts(form: FormData) -> list[tuple[str, str]]:
-    """A form's fields; a file is no parameter of the protocol."""
+    """The fields of a form without files, which are no parameters of the protocol."""
     return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
 
 
 def protocol_request(request: Request, form: FormData | None = None) -> ProtocolRequest:
-    """The request as Authlib reads it. Authlib insists on HTTPS, which ends at the gateway."""
+    """Translate a request for Authlib. Authlib requires HTTPS, which ends at the gateway."""
     query = list(request.query_params.multi_items())
     uri = f"https://localhost{request.url.path}"
     return ProtocolRequest(request.method, uri, request.headers, query, texts(form) if form else [])

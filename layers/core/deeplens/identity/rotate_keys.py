@@ -1,22 +1,23 @@
-"""every minute → signing keys that are due, codes and sessions that are over"""
+"""every minute → rotated signing keys; expired codes, token families and sessions are deleted"""
 
 from datetime import timedelta
 from typing import ClassVar
 
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
-from deeplens.identity.ports import SigningKeyRing, TokenGrants
+from deeplens.identity.ports import Grants
+from deeplens.identity.signing_keys import SigningKeys
 
 KEPT = timedelta(hours=1)
-"""How long a used code is remembered after its end, so that a late replay still ends its family."""
+"""How long a used code is kept after it expired, so that a late replay still revokes its family."""
 
 
 class RotateSigningKeys:
-    """Make the next key in time, forget dead ones, and sweep what identity no longer needs."""
+    """Rotate the signing keys and delete expired grants. Emits nothing."""
 
     name: ClassVar = "signing-keys"
 
-    def __init__(self, signing_keys: SigningKeyRing, grants: TokenGrants, clock: Clock) -> None:
+    def __init__(self, signing_keys: SigningKeys, grants: Grants, clock: Clock) -> None:
         self._signing_keys, self._grants, self._clock = signing_keys, grants, clock
 
     def __call__(self) -> list[Event]:

@@ -15,7 +15,7 @@ from jwt.algorithms import RSAAlgorithm
 from deeplens.common.ports import Clock, SecretStore
 from deeplens.errors import SecretNotFound
 from deeplens.identity.key_plan import Rotation, SigningKey, plan_rotation, signer
-from deeplens.identity.postgres_keys import PostgresSigningKeys
+from deeplens.identity.ports import StoredKeys
 
 CACHE_SECONDS = 60.0
 PREFIX = "deeplens/identity/signing-keys/"
@@ -23,27 +23,27 @@ BITS = 2048
 
 
 class SigningKeys:
-    """``SigningKeyRing`` over the database and the secret store. Raises ``DependencyUnavailable`` when one is away."""
+    """Publishes and rotates the signing keys. Raises ``DependencyUnavailable``."""
 
     def __init__(
         self,
-        rows: PostgresSigningKeys,
+        rows: StoredKeys,
         secret_store: SecretStore,
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rows, self._secrets, self._clock, self._monotonic = rows, secret_store, clock, monotonic
-        self._known: tuple[float, list[SigningKey]] = (0.0, [])
+        self._cached: tuple[float, list[SigningKey]] = (0.0, [])
         self._private: dict[str, str] = {}
 
     def jwks(self) -> dict[str, Any]:
-        """Every public key that a living token may be signed with, and the next one."""
+        """The public keys of all tokens that have not expired, and the next key."""
         if not self._keys():
             self.rotate()
         return {"keys": [key.public_jwk for key in self._keys()]}
 
     def signer(self) -> tuple[str, str]:
-        """The key id and the private key (PEM) to sign with now; made when there is none or its secret is gone."""
+        """The id and the private key (PEM) that sign now; a key is created if there is none or its secret is lost."""
         for _ in range(3):
             key = signer(self._keys(), self._clock.now())
             if key is not None:
@@ -54,7 +54,8 @@ class SigningKeys:
         raise SecretNotFound("new signing keys disappear from the secret store")
 
     def rotate(self) -> Rotation:
-        """Do what is due. Safe to repeat and to run twice at once: the database lets one plan at a time."""
+        """Create the next key when it is due, and delete keys whose tokens have expired. Only one process rotates at a
+        time."""
         with self._rows.locked() as rows:
             plan = plan_rotation(rows.all(), self._clock.now())
             if plan.create is not None:
@@ -62,11 +63,11 @@ class SigningKeys:
             for kid in plan.forget:
                 self._secrets.delete(PREFIX + kid)
                 rows.remove(kid)
-        self._known = (0.0, [])
+        self._cached = (0.0, [])
         return plan
 
     def _new_key(self, signs_from: datetime) -> SigningKey:
-        """A key whose secret is stored before anybody hears of it: a crash in between leaves a secret nobody uses."""
+        """Create a key and store its secret before its row: a crash in between leaves an unused secret."""
         kid = secrets.token_urlsafe(12)
         private = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
         pem = private.private_bytes(
@@ -78,10 +79,10 @@ class SigningKeys:
         return SigningKey(kid, jwk, self._clock.now(), signs_from)
 
     def _keys(self) -> list[SigningKey]:
-        until, keys = self._known
+        until, keys = self._cached
         if until < self._monotonic():
             keys = self._rows.all()
-            self._known = (self._monotonic() + CACHE_SECONDS, keys)
+            self._cached = (self._monotonic() + CACHE_SECONDS, keys)
         return keys
 
     def _private_of(self, kid: str) -> str:

@@ -7,9 +7,10 @@ from fastapi import APIRouter, HTTPException
 from fastapi.openapi.docs import get_swagger_ui_oauth2_redirect_html
 from starlette.responses import HTMLResponse, Response
 
+from deeplens.http.dependencies import Injected
 from deeplens.identity.development import SWAGGER
 from deeplens.identity.forms import templates
-from deeplens.identity.parts import Parts
+from deeplens.identity.model import Issuer
 
 router = APIRouter(prefix="/swagger", include_in_schema=False)
 DOCUMENTS = {
@@ -26,7 +27,7 @@ POLICY = (
 
 @router.get("")
 @router.get("/{api}")
-def page(parts: Parts, api: str = "search") -> Response:
+def page(issuer: Injected[Issuer], api: str = "search") -> Response:
     if api == "oauth2-redirect":
         # The page that the client's redirect URI leads to; its script hands the code to the page that opened it.
         return get_swagger_ui_oauth2_redirect_html()
@@ -40,9 +41,9 @@ def page(parts: Parts, api: str = "search") -> Response:
         .render(
             title=title,
             chosen=api,
-            documents={name: shown for name, (shown, _) in DOCUMENTS.items()},
+            documents={name: title for name, (title, _) in DOCUMENTS.items()},
             nonce=nonce,
-            options={"url": address, "redirect": f"{parts.settings.identity_url}/swagger/oauth2-redirect"},
+            options={"url": address, "redirect": f"{issuer}/swagger/oauth2-redirect"},
             client=SWAGGER,
         )
     )

@@ -1,4 +1,4 @@
-"""What stands in the tokens: access tokens (RFC 9068), ID tokens, and the claims about a user."""
+"""The content of access tokens (RFC 9068) and ID tokens, and the claims about a user."""
 
 import secrets
 import time
@@ -18,17 +18,17 @@ from deeplens.identity.model import User
 from deeplens.identity.signing_keys import SigningKeys
 
 USER_TOKEN_SECONDS = 15 * 60
-"""Short, for a user's token cannot be called back; the refresh token renews it."""
+"""Short, as a user's access token cannot be revoked; the refresh token renews it."""
 CLIENT_TOKEN_SECONDS = int(LONGEST_TOKEN.total_seconds())
 ID_TOKEN_SECONDS = 15 * 60
 
 
 class Subject:
-    """A user as Authlib asks for it, with what the grant adds.
+    """A user in the form that Authlib reads.
 
     Parameters
     ----------
-    family : the token family, which access tokens name so that they can be looked up.
+    family : the token family; access tokens name it so that its revocation can be looked up.
     """
 
     def __init__(self, user: User, family: str, session_id: str) -> None:
@@ -44,7 +44,7 @@ def private_key(keys: SigningKeys) -> RSAKey:
 
 
 def user_claims(user: User, scope: str) -> UserInfo:
-    """What the scopes tell about a user."""
+    """The claims about a user that the scopes allow."""
     claims = UserInfo(sub=user.id)
     if "profile" in scope.split():
         claims |= {"name": user.name, "preferred_username": user.email, "roles": list(user.roles)}
@@ -53,7 +53,7 @@ def user_claims(user: User, scope: str) -> UserInfo:
 
 
 class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
-    """Makes access tokens, and a refresh token where ``offline_access`` was granted."""
+    """Creates access tokens, and a refresh token with ``offline_access``."""
 
     def __init__(self, issuer: str, keys: SigningKeys) -> None:
         super().__init__(issuer, "RS256", self._refresh_token, self._seconds)
@@ -64,7 +64,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         return KeySet([private_key(self._keys)])
 
     def get_audiences(self, client: Client, user: Subject | None, scope: str) -> list[str]:  # noqa: ARG002
-        """The API where the token may call it, this issuer where it may ask who the user is."""
+        """The API if a scope allows calls to it, and this issuer if ``/userinfo`` may be called."""
         granted = set(scope.split())
         audiences = [API_AUDIENCE] if granted & set(API_SCOPES) else []
         return [*audiences, self.issuer] if "openid" in granted or not audiences else audiences
@@ -92,7 +92,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
 
 
 class IdTokens(OpenIDToken):  # type: ignore[misc]
-    """Adds an ID token to what ``openid`` was granted for."""
+    """Adds an ID token to answers with the scope ``openid``."""
 
     def __init__(self, issuer: str, keys: SigningKeys) -> None:
         self._issuer, self._keys = issuer, keys
@@ -114,10 +114,10 @@ class IdTokens(OpenIDToken):  # type: ignore[misc]
 
 
 class IdTokensOfCodes(IdTokens, OpenIDCode):  # type: ignore[misc]
-    """The same for the authorization code grant, whose requests carry a nonce."""
+    """Adds an ID token with the nonce of the authorization request."""
 
     require_nonce = False
 
     def exists_nonce(self, nonce: str, request: OAuth2Request) -> bool:  # noqa: ARG002
-        """The client compares it with its own; here a code, good for once, already stops a replay."""
+        """False: the client compares the nonce, and a code works once, which already prevents a replay."""
         return False

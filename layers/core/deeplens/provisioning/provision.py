@@ -1,4 +1,4 @@
-"""Provisioning tenants and moving their databases to the newest schema. Every step is safe to run again."""
+"""Creation of tenants, and migration of their databases. Every step is safe to repeat."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -19,25 +19,24 @@ from deeplens.embedding.postgres import REGISTER, model_row
 from deeplens.errors import DatabaseUnavailable, TenantNotFound
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.directory import TENANTS, tenant_of
-from deeplens.tenants.model import Tenant
-from deeplens.tenants.placement import Placement
+from deeplens.tenants.model import Placement, Tenant
 from deeplens.vectors.ports import VectorIndex
 
 NAME = re.compile(r"tenant_[a-z0-9_]{0,39}[a-z0-9]")  # buckets end with a letter or digit
-MIGRATIONS_AT_ONCE = 4
+PARALLEL_MIGRATIONS = 4
 INSERT = """
 INSERT INTO tenants (id, name, database_name, storage_uri, model_name, model_version, model_dimensions,
                      database_server, qdrant_url)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
-DONE = """
+RECORD_STEP = """
 UPDATE tenants SET progress = progress || jsonb_build_object(%s::text, now()) WHERE id = %s AND status = 'provisioning'
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """One tenant's part of a migration run; ``error`` says why it has to be repeated."""
+    """The result of one tenant's migration; with an ``error`` it has to be repeated."""
 
     tenant_id: str
     version: str
@@ -45,21 +44,21 @@ class Migrated:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a tenant's database is; its URLs carry the administrator's credentials."""
+class TenantDatabase:
+    """A tenant's database; its URLs have the administrator's credentials."""
 
     id: str
     server_url: str
-    database: str
+    name: str
     version: str | None
 
     @property
     def url(self) -> str:
-        return database_url(self.server_url, self.database)
+        return database_url(self.server_url, self.name)
 
 
 class Provisioning:
-    """Creates tenants: row, database and role, bucket, collection, in this order; the row becomes ``active`` last."""
+    """Creates tenants: row, database and role, bucket, collection, in this order; last the row becomes ``active``."""
 
     def __init__(self, connections: Connections, stores: StoreResolver, index: VectorIndex, qdrant_url: str) -> None:
         self._connections, self._stores, self._index, self._qdrant_url = connections, stores, index, qdrant_url
@@ -72,12 +71,12 @@ class Provisioning:
         model: ModelRef = BUILT_IN_MODEL,
         placement: Placement | None = None,
     ) -> Tenant:
-        """Create a tenant, or finish what an earlier run began.
+        """Create a tenant, or finish a creation that stopped.
 
         Parameters
         ----------
         scheme : of its store: ``s3``, ``minio`` or ``nfs``. The bucket is named after the tenant.
-        placement : where its data shall live, instead of ``scheme``.
+        placement : where its data is stored, instead of ``scheme``.
 
         Raises
         ------
@@ -86,9 +85,9 @@ class Provisioning:
         TenantNotFound
             The tenant is being deleted.
         StoreNotOwned
-            Its bucket is there already and does not carry this installation's mark.
+            Its bucket exists and does not have this installation's mark.
         DatabaseUnavailable, StoreUnavailable, IndexUnavailable
-            Run it again when the part is back.
+            Repeat it when the dependency is available again.
         """
         if not NAME.fullmatch(tenant_id):
             raise ValueError(
@@ -98,17 +97,17 @@ class Provisioning:
         return self.resume(tenant_id)
 
     def resume(self, tenant_id: str) -> Tenant:
-        """Finish the creation of a tenant whose row is there. Raises as ``provision`` does."""
-        tenant, place = self.tenant(tenant_id), place_of(self._row(tenant_id), self._connections)
+        """Finish the creation of a tenant that has a row. Raises as ``provision`` does."""
+        tenant, database = self.tenant(tenant_id), database_of(self._row(tenant_id), self._connections)
         if tenant.status in ("deleting", "deleted"):
             raise TenantNotFound(f"{tenant_id} is {tenant.status}")
-        create_database(place.server_url, place.database)
-        version = upgrade(place, self._connections.tenant_key)
-        self._done(tenant_id, "database")
+        create_database(database.server_url, database.name)
+        version = upgrade(database, self._connections.tenant_key)
+        self._record_step(tenant_id, "database")
         self._stores.for_tenant(tenant).ensure()
-        self._done(tenant_id, "store")
+        self._record_step(tenant_id, "store")
         self._index.create_collection(tenant)
-        self._done(tenant_id, "collection")
+        self._record_step(tenant_id, "collection")
         self._activate(tenant_id, version)
         return self.tenant(tenant_id)
 
@@ -133,12 +132,12 @@ class Provisioning:
         return tenant_of(self._row(tenant_id), self._connections, self._qdrant_url)
 
     def drop_database(self, tenant_id: str) -> None:
-        """Remove the tenant's database and its role, whoever is connected; what is gone already is fine."""
-        place = place_of(self._row(tenant_id), self._connections)
-        with translated(), connect(place.server_url) as connection:
-            name = sql.Identifier(place.database)
+        """Drop the tenant's database and its role if they exist, and end their connections."""
+        database = database_of(self._row(tenant_id), self._connections)
+        with translated(), connect(database.server_url) as connection:
+            name = sql.Identifier(database.name)
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
-        roles.drop_role(place.server_url, place.database)
+        roles.drop_role(database.server_url, database.name)
 
     def _insert(self, tenant_id: str, name: str, placement: Placement, model: ModelRef) -> None:
         storage_uri = f"{placement.scheme}://{tenant_id.replace('_', '-')}"
@@ -149,10 +148,10 @@ class Provisioning:
         with self._connections.platform() as connection:
             connection.execute(INSERT, values)
 
-    def _done(self, tenant_id: str, step: str) -> None:
-        """Note a step of the creation; a tenant that is active already has none to show."""
+    def _record_step(self, tenant_id: str, step: str) -> None:
+        """Record a step of the creation; an active tenant records none."""
         with self._connections.platform() as connection:
-            connection.execute(DONE, [step, tenant_id])
+            connection.execute(RECORD_STEP, [step, tenant_id])
 
     def _row(self, tenant_id: str) -> dict[str, Any]:
         with self._connections.platform() as connection:
@@ -171,17 +170,17 @@ class Provisioning:
 
 
 def create_database(server_url: str, name: str) -> None:
-    """Create a database unless it is there."""
+    """Create a database unless it exists."""
     with translated(), connect(server_url) as connection:
         try:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-            # Two runs at the same time: the other one made it.
+            # A concurrent run created it.
             return
 
 
 def migrate_platform(database_url: str) -> str:
-    """The newest schema, and the built-in models in it, closed to tenants' roles; returns its version."""
+    """Migrate the platform database, close it to tenants' roles, register the built-in models; returns the version."""
     version = migrate.upgrade(database_url, "platform")
     roles.seal(database_url)
     with translated(), connect(database_url) as connection:
@@ -190,62 +189,61 @@ def migrate_platform(database_url: str) -> str:
     return version
 
 
-def upgrade(place: Place, key: str) -> str:
-    """Bring a tenant's database to the newest schema and its role to the present key and privileges."""
-    roles.seal(place.server_url)
-    version = migrate.upgrade(place.url, "tenant")
-    roles.admit(place.url, place.database, key)
+def upgrade(database: TenantDatabase, key: str) -> str:
+    """Migrate a tenant's database, and update its role to the current key and privileges; returns the version."""
+    roles.seal(database.server_url)
+    version = migrate.upgrade(database.url, "tenant")
+    roles.admit(database.url, database.name, key)
     return version
 
 
 def migrate_tenants(
     connections: Connections, done: Callable[[Migrated], None], *, every: bool = False
 ) -> list[Migrated]:
-    """Bring every tenant's database to the newest schema, and its role to the present key and privileges.
+    """Migrate every tenant's database, and update its role to the current key and privileges.
 
-    Databases that are there already are not even opened. A run that was interrupted, or met a database that was away,
-    goes on where it stopped when it is repeated.
+    Databases that are up to date are not opened. Repeat an interrupted run to continue it.
 
     Parameters
     ----------
-    done : called for each tenant as it ends, from several threads.
-    every : also those that are there already, as somebody may have changed a role by hand.
+    done : called for each tenant, from several threads.
+    every : includes databases that are up to date, as a role may have been changed by hand.
     """
 
-    def one(place: Place) -> Migrated:
+    def migrate_one(database: TenantDatabase) -> Migrated:
         try:
-            result = Migrated(place.id, upgrade(place, connections.tenant_key))
+            result = Migrated(database.id, upgrade(database, connections.tenant_key))
             _record_version(connections, result)
         except Exception as error:
             reason = error.__cause__ or error
-            result = Migrated(place.id, "", f"{type(reason).__name__}: {reason}"[:300])
+            result = Migrated(database.id, "", f"{type(reason).__name__}: {reason}"[:300])
         done(result)
         return result
 
-    with ThreadPoolExecutor(MIGRATIONS_AT_ONCE, thread_name_prefix="migrate") as workers:
-        return list(workers.map(one, list(behind(connections, every=every))))
+    with ThreadPoolExecutor(PARALLEL_MIGRATIONS, thread_name_prefix="migrate") as workers:
+        return list(workers.map(migrate_one, list(databases_to_migrate(connections, every=every))))
 
 
-def behind(connections: Connections, *, every: bool = False) -> Iterator[Place]:
-    """Tenants whose recorded schema is not the newest, or whose role has another key or other privileges; or all."""
+def databases_to_migrate(connections: Connections, *, every: bool = False) -> Iterator[TenantDatabase]:
+    """Databases with an older schema, or with a role of another key or other privileges; or all."""
     with connections.platform() as connection:
         rows = connection.execute(f"{TENANTS} WHERE t.status IN ('active', 'suspended') ORDER BY t.id").fetchall()
-    places = [place_of(row, connections) for row in rows]
-    known = {server: _marks(server) for server in {place.server_url for place in places}}
-    for place in places:
-        mark = roles.mark_of(place.database, connections.tenant_key)
-        if every or place.version != migrate.head("tenant") or known[place.server_url].get(place.database) != mark:
-            yield place
+    databases = [database_of(row, connections) for row in rows]
+    known = {server: _marks(server) for server in {database.server_url for database in databases}}
+    for database in databases:
+        mark = roles.mark_of(database.name, connections.tenant_key)
+        if every or database.version != migrate.head("tenant") or known[database.server_url].get(database.name) != mark:
+            yield database
 
 
-def place_of(row: dict[str, Any], connections: Connections) -> Place:
-    """A row of ``tenants``; without a server of its own, it is the platform's."""
+def database_of(row: dict[str, Any], connections: Connections) -> TenantDatabase:
+    """The database of a row of ``tenants``, by default on the platform's server."""
     server = row["database_server"] or connections.platform_url
-    return Place(row["id"], server, row["database_name"], row["schema_version"])
+    return TenantDatabase(row["id"], server, row["database_name"], row["schema_version"])
 
 
 def _marks(server_url: str) -> dict[str, str]:
-    """What the server's roles say; of one that is away nothing, so that its tenants are tried and reported."""
+    """The marks of a server's roles; none of an unavailable server, so that its tenants are tried and reported."""
     try:
         return roles.marks(server_url)
     except DatabaseUnavailable:

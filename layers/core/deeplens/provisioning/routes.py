@@ -1,4 +1,4 @@
-"""/v1/admin/tenants: create, look at, suspend, resume, delete."""
+"""/v1/admin/tenants: create, read, suspend, resume, delete."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -6,27 +6,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from deeplens.access.caller import AdministeredRecord, Administrator, Operator
-from deeplens.embedding.built_in import BUILT_IN_MODEL
-from deeplens.embedding.model import ModelRef
+from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
-from deeplens.http.dependencies import Admin, AdminParts
+from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
-from deeplens.http.schemas import ModelVersion
-from deeplens.provisioning.schemas import (
-    LimitsView,
-    Placed,
-    Status,
-    TenantChange,
-    TenantPage,
-    TenantRequest,
-    TenantView,
-    VideoSettingsView,
-)
+from deeplens.provisioning.create import CreateTenant
+from deeplens.provisioning.schemas import LimitsView, Status, TenantChange, TenantPage, TenantRequest, TenantView
 from deeplens.tenants.limits import ResourceLimits
-from deeplens.tenants.model import TenantStatus
-from deeplens.tenants.placement import Placement
-from deeplens.tenants.records import TenantRecord
-from deeplens.usage.routes import usage_of
+from deeplens.tenants.model import TenantRecord, TenantStatus
+from deeplens.tenants.ports import TenantRecords
+from deeplens.usage.model import RequestMinutes
+from deeplens.usage.read import ReadUsage
 from deeplens.usage.schemas import Usage, UsageQuery
 
 DELETABLE: tuple[TenantStatus, ...] = ("provisioning", "active", "suspended")
@@ -34,130 +24,120 @@ DELETABLE: tuple[TenantStatus, ...] = ("provisioning", "active", "suspended")
 router = APIRouter(prefix="/v1/admin/tenants", tags=["tenants"])
 
 
+class TenantViews:
+    """Tenants as the routes show and change them."""
+
+    def __init__(self, tenant_records: TenantRecords, clock: Clock) -> None:
+        self._records, self._clock = tenant_records, clock
+
+    def view(self, tenant_id: str) -> TenantView:
+        record = self._records.find(tenant_id)
+        assert record is not None
+        return view_of(record)
+
+    def change_status(self, record: TenantRecord, status: TenantStatus, *before: TenantStatus) -> TenantView:
+        """Change the status unless the tenant has it. Raises ``ApiError`` 409 unless it was one of ``before``."""
+        if record.status != status and not self._records.change_status(record.id, status, self._clock.now(), *before):
+            _require(record, *before)
+        return self.view(record.id)
+
+
 @router.post("", status_code=201, summary="Create a tenant, or finish creating it", responses=responses(409))
-def create_tenant(parts: Admin, _: Operator, wanted: TenantRequest) -> TenantView:
+def create_tenant(
+    _: Operator, create: Injected[CreateTenant], views: Injected[TenantViews], wanted: TenantRequest
+) -> TenantView:
     """Makes its database, store and collection. When a part is away the answer is 503: repeat it, or wait a minute."""
-    existing = parts.tenant_records.find(wanted.tenant_id)
-    if existing is not None and existing.status != "provisioning":
-        raise ApiError(409, "tenant-exists", "Tenant exists", f"{wanted.tenant_id} is {existing.status}.")
-    given = wanted.placement
-    placement = Placement(
-        given.storage or parts.settings.default_storage,
-        given.database_server.get_secret_value() if given.database_server else None,
-        given.qdrant_url,
-    )
-    parts.provisioning.provision(wanted.tenant_id, wanted.name, model=_model(parts, wanted), placement=placement)
-    parts.tenant_records.set_limits(wanted.tenant_id, ResourceLimits(**dict(wanted.limits)))
-    if wanted.settings:
-        parts.tenant_records.change(wanted.tenant_id, None, wanted.settings)
-    return view_of(parts, wanted.tenant_id)
+    create(wanted)
+    return views.view(wanted.tenant_id)
 
 
 @router.get("", summary="List tenants", responses=responses())
 def list_tenants(
-    parts: Admin,
     _: Operator,
+    tenant_records: Injected[TenantRecords],
     after: Annotated[str, Query(max_length=64)] = "",
     status: Status | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> TenantPage:
     """By id."""
-    found = parts.tenant_records.page(after, status, limit)
-    return TenantPage(tenants=[shown(one) for one in found], next=found[-1].id if len(found) == limit else None)
+    page = tenant_records.page(after, status, limit)
+    return TenantPage(tenants=[view_of(record) for record in page], next=page[-1].id if len(page) == limit else None)
 
 
 @router.get("/{tenant_id}", summary="One tenant", responses=responses(404))
 def tenant_detail(record: AdministeredRecord) -> TenantView:
-    return shown(record)
+    return view_of(record)
 
 
 @router.patch("/{tenant_id}", summary="Change name or settings", responses=responses(404, 409))
-def change_tenant(parts: Admin, record: AdministeredRecord, wanted: TenantChange) -> TenantView:
-    _require(record, "provisioning", "active", "suspended")
-    parts.tenant_records.change(record.id, wanted.name, wanted.settings)
+def change_tenant(
+    record: AdministeredRecord,
+    tenant_records: Injected[TenantRecords],
+    views: Injected[TenantViews],
+    wanted: TenantChange,
+) -> TenantView:
+    _require(record, *DELETABLE)
+    tenant_records.change(record.id, wanted.name, wanted.settings)
     if wanted.video:
-        parts.tenant_records.change_video(record.id, wanted.video.model_dump(exclude_none=True))
-    return view_of(parts, record.id)
+        tenant_records.change_video(record.id, wanted.video.model_dump(exclude_none=True))
+    return views.view(record.id)
 
 
 @router.post("/{tenant_id}/suspend", summary="Refuse every request of a tenant", responses=responses(404, 409))
-def suspend_tenant(parts: Admin, _: Operator, record: AdministeredRecord) -> TenantView:
+def suspend_tenant(_: Operator, record: AdministeredRecord, views: Injected[TenantViews]) -> TenantView:
     """In effect everywhere within ten seconds. What was accepted is still processed; nothing is removed."""
-    if record.status != "suspended" and not parts.tenant_records.move(
-        record.id, "suspended", parts.clock.now(), "active"
-    ):
-        _require(record, "active")
-    return view_of(parts, record.id)
+    return views.change_status(record, "suspended", "active")
 
 
 @router.post("/{tenant_id}/resume", summary="Let a suspended tenant in again", responses=responses(404, 409))
-def resume_tenant(parts: Admin, _: Operator, record: AdministeredRecord) -> TenantView:
-    if record.status != "active" and not parts.tenant_records.move(record.id, "active", parts.clock.now(), "suspended"):
-        _require(record, "suspended")
-    return view_of(parts, record.id)
+def resume_tenant(_: Operator, record: AdministeredRecord, views: Injected[TenantViews]) -> TenantView:
+    return views.change_status(record, "active", "suspended")
 
 
 @router.delete(
     "/{tenant_id}", status_code=202, summary="Delete a tenant with all it has", responses=responses(404, 409)
 )
-def delete_tenant(parts: Admin, _: Operator, record: AdministeredRecord) -> TenantView:
+def delete_tenant(_: Operator, record: AdministeredRecord, views: Injected[TenantViews]) -> TenantView:
     """There is no way back. Its credentials end within ten seconds; files, vectors, database and records are removed
     by a job in the minutes after. The tenant's own view then is the receipt; its id is not given again."""
-    if record.status not in ("deleting", "deleted") and not parts.tenant_records.move(
-        record.id, "deleting", parts.clock.now(), *DELETABLE
-    ):
-        _require(record, *DELETABLE)
-    return view_of(parts, record.id)
+    if record.status == "deleted":
+        return view_of(record)
+    return views.change_status(record, "deleting", *DELETABLE)
 
 
 @router.put("/{tenant_id}/limits", summary="Set a tenant's limits", responses=responses(404))
-def set_limits(parts: Admin, _: Operator, record: AdministeredRecord, wanted: LimitsView) -> TenantView:
+def set_limits(
+    _: Operator,
+    record: AdministeredRecord,
+    tenant_records: Injected[TenantRecords],
+    views: Injected[TenantViews],
+    wanted: LimitsView,
+) -> TenantView:
     """Replaces all of them; in effect everywhere within ten seconds. What is stored already stays."""
-    parts.tenant_records.set_limits(record.id, ResourceLimits(**dict(wanted)))
-    return view_of(parts, record.id)
+    tenant_records.set_limits(record.id, ResourceLimits(**dict(wanted)))
+    return views.view(record.id)
 
 
 @router.get("/{tenant_id}/usage", summary="Limits and usage of a tenant", responses=responses(404))
-def tenant_usage(parts: Admin, tenant: Administrator, query: Annotated[UsageQuery, Query()]) -> Usage:
+def tenant_usage(
+    tenant: Administrator,
+    read: Injected[ReadUsage],
+    counters: Injected[RequestMinutes],
+    defaults: Injected[ResourceLimits],
+    clock: Injected[Clock],
+    query: Annotated[UsageQuery, Query()],
+) -> Usage:
     """What the tenant itself reads at /v1/usage."""
-    limits = tenant.effective_limits(parts.default_limits)
-    return usage_of(parts, tenant, limits, parts.request_counters.so_far(tenant.id, parts.clock.now()), query)
+    requests = counters.so_far(tenant.id, clock.now())
+    return read(tenant, tenant.effective_limits(defaults), requests, query)
 
 
-def view_of(parts: AdminParts, tenant_id: str) -> TenantView:
-    record = parts.tenant_records.find(tenant_id)
-    assert record is not None
-    return shown(record)
+def view_of(record: TenantRecord) -> TenantView:
+    fields = asdict(record)
+    limits = LimitsView(**record.limits.given())
+    return TenantView.model_validate({**fields, "tenant_id": record.id, "placement": fields, "limits": limits})
 
 
-def shown(record: TenantRecord) -> TenantView:
-    return TenantView(
-        tenant_id=record.id,
-        name=record.name,
-        status=record.status,
-        status_since=record.status_since,
-        created_at=record.created_at,
-        model=ModelVersion(name=record.model.name, version=record.model.version),
-        placement=Placed(
-            storage_uri=record.storage_uri,
-            own_database_server=record.own_database_server,
-            qdrant_url=record.qdrant_url,
-        ),
-        limits=LimitsView(**record.limits.given()),
-        settings=record.settings,
-        video=VideoSettingsView(**asdict(record.video)),
-        progress=record.progress,
-    )
-
-
-def _model(parts: AdminParts, wanted: TenantRequest) -> ModelRef:
-    if wanted.model is None:
-        return BUILT_IN_MODEL
-    profile = parts.embedder.describe(wanted.model.name, wanted.model.version)
-    parts.rollouts.register(profile)
-    return profile.ref
-
-
-def _require(record: TenantRecord, *statuses: str) -> None:
+def _require(record: TenantRecord, *statuses: TenantStatus) -> None:
     if record.status not in statuses:
         raise ApiError(409, "tenant-status", "Not in this status", f"{record.id} is {record.status}.")

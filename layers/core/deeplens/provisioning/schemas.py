@@ -1,4 +1,4 @@
-"""What the Admin API takes and gives about tenants, their people, keys and clients."""
+"""HTTP bodies of tenants."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Tenants by id, remembered for ten seconds."""
+"""Tenants by id, cached for ten seconds."""
 
 import time
 from collections.abc import Callable
@@ -9,14 +9,12 @@ from deeplens.database.connections import Connections
 from deeplens.database.credentials import tenant_url
 from deeplens.embedding.model import ModelRef, Thresholds
 from deeplens.errors import TenantNotFound
-from deeplens.tenants.duplicate_policy import DuplicatePolicy
 from deeplens.tenants.limits import limits_of
 from deeplens.tenants.model import Tenant
-from deeplens.tenants.pause import IngestionPause
-from deeplens.tenants.video_settings import video_settings_of
+from deeplens.tenants.policies import DuplicatePolicy, IngestionPause, video_settings_of
 
 CACHE_SECONDS = 10.0
-MOST_KNOWN = 5000
+MAX_CACHED = 5000
 COLUMNS = """
 t.id, t.name, t.status, t.database_server, t.database_name, t.schema_version, t.storage_uri, t.qdrant_url,
 t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
@@ -24,8 +22,8 @@ m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified, to_json
 to_jsonb(t) -> 'chats' AS chats, coalesce(to_jsonb(t) -> 'duplicates', '{}') AS duplicates,
 coalesce(to_jsonb(t) -> 'video', '{}') AS video
 """
-"""The younger columns by way of JSON, as schemas before have none of them."""
-WANTED_BY_CHATS = frozenset({"image.completed", "image.failed", "video.completed", "video.failed"})
+"""The newer columns are read through JSON, as older schemas lack them."""
+CHAT_NOTIFICATIONS = frozenset({"image.completed", "image.failed", "video.completed", "video.failed"})
 TENANTS = f"""
 SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
 """  # noqa: S608
@@ -37,7 +35,7 @@ class PostgresDirectory:
 
     Parameters
     ----------
-    qdrant_url : endpoint of tenants whose row names none.
+    qdrant_url : endpoint for tenants whose row has none.
     """
 
     def __init__(
@@ -50,7 +48,7 @@ class PostgresDirectory:
         until, tenant = self._known.get(tenant_id, (0.0, None))
         if fresh or tenant is None or until < self._monotonic():
             tenant = self._read(tenant_id)
-            if len(self._known) >= MOST_KNOWN:
+            if len(self._known) >= MAX_CACHED:
                 self._known.clear()
             self._known[tenant_id] = (self._monotonic() + CACHE_SECONDS, tenant)
         return tenant
@@ -65,7 +63,7 @@ class PostgresDirectory:
 
 
 def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) -> Tenant:
-    """A row of ``tenants``; what it leaves open is the platform's own. Raises ``DatabaseUnavailable`` without a key."""
+    """The tenant of a row; null servers are the platform's own. Raises ``DatabaseUnavailable`` without a key."""
     return Tenant(
         id=row["id"],
         name=row["name"],
@@ -82,7 +80,7 @@ def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) ->
         if row["target_name"]
         else None,
         limits=limits_of(row["limits"]),
-        notified=frozenset(row["notified"]) | (WANTED_BY_CHATS if row["chats"] else frozenset()),
+        notified=frozenset(row["notified"]) | (CHAT_NOTIFICATIONS if row["chats"] else frozenset()),
         paused=pause_of(row["paused"]),
         duplicates=DuplicatePolicy(**row["duplicates"]),
         video=video_settings_of(row["video"]),

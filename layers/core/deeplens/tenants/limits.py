@@ -1,17 +1,19 @@
-"""How much of the platform a tenant may use, and whether one more thing fits: pure decisions, no I/O."""
+"""A tenant's limits, and pure decisions whether a request fits into them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NewType
 
 WINDOW_SECONDS = 60
 type Quota = Literal["max_images", "max_bytes"]
+MaxUploadBytes = NewType("MaxUploadBytes", int)
+"""The largest file that one request to the API can carry."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """Limits of one tenant. None leaves one to the platform's default, 0 lifts it.
+    """Limits of one tenant. None means the platform's default, 0 means unlimited.
 
     Attributes
     ----------
@@ -25,18 +27,18 @@ class ResourceLimits:
     requests_per_minute: int | None = None
     max_file_bytes: int | None = None
 
-    def over(self, defaults: "ResourceLimits") -> "ResourceLimits":
-        """What counts: these limits, the defaults where there are none. In the result None is unlimited."""
-        own, platform = self.given(), defaults.given()
-        return ResourceLimits(**{name: limit for name, limit in (platform | own).items() if limit})
+    def with_defaults(self, defaults: "ResourceLimits") -> "ResourceLimits":
+        """These limits, with the defaults for those that are None. In the result None is unlimited."""
+        effective = defaults.given() | self.given()
+        return ResourceLimits(**{name: limit for name, limit in effective.items() if limit})
 
     def given(self) -> dict[str, int]:
-        """Those that are set, by name: what a tenant's row holds."""
+        """The limits that are set, by name, as a tenant's row stores them."""
         named = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: limit for name, limit in named if limit is not None}
 
     def check(self) -> None:
-        """Raise ``ValueError`` for limits that nobody can mean."""
+        """Raise ``ValueError`` for an invalid limit."""
         for name, limit in self.given().items():
             if not _is_limit(limit):
                 raise ValueError(f"{name} must be 0 (unlimited) or more, not {limit!r}")
@@ -46,7 +48,7 @@ UNLIMITED = ResourceLimits()
 
 
 def limits_of(row: Mapping[str, Any]) -> ResourceLimits:
-    """The ``limits`` of a tenant's row. What makes no sense there is left out: a bad row must not stop its tenant."""
+    """The ``limits`` of a tenant's row. Invalid values are left out: a bad row must not stop its tenant."""
     known = {field.name for field in fields(ResourceLimits)}
     return ResourceLimits(**{name: limit for name, limit in row.items() if name in known and _is_limit(limit)})
 
@@ -65,12 +67,12 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Whether what was wanted fits.
+    """Whether requested storage fits.
 
     Attributes
     ----------
-    exceeded : quotas that it does not fit into.
-    images_left, bytes_left : what remains, after it where it fits; None where there is no limit.
+    exceeded : quotas that the request would exceed.
+    images_left, bytes_left : what remains, after the request if it fits; None without a limit.
     """
 
     exceeded: tuple[Quota, ...]
@@ -78,14 +80,14 @@ class Allowance:
     bytes_left: int | None
 
 
-def allowance(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:
-    """Decide whether ``wanted`` fits beside ``used``. Wanting nothing always fits, even when too much is used."""
+def allowance(limits: ResourceLimits, used: Storage, requested: Storage) -> Allowance:
+    """Decide whether ``requested`` fits beside ``used``. Nothing always fits, even when too much is used."""
     exceeded: list[Quota] = []
-    if _beyond(limits.max_images, used.images, wanted.images):
+    if _exceeds(limits.max_images, used.images, requested.images):
         exceeded.append("max_images")
-    if _beyond(limits.max_bytes, used.bytes, wanted.bytes):
+    if _exceeds(limits.max_bytes, used.bytes, requested.bytes):
         exceeded.append("max_bytes")
-    granted = Storage() if exceeded else wanted
+    granted = Storage() if exceeded else requested
     return Allowance(
         tuple(exceeded),
         _left(limits.max_images, used.images + granted.images),
@@ -93,8 +95,8 @@ def allowance(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowan
     )
 
 
-def _beyond(limit: int | None, used: int, wanted: int) -> bool:
-    return limit is not None and wanted > 0 and used + wanted > limit
+def _exceeds(limit: int | None, used: int, requested: int) -> bool:
+    return limit is not None and requested > 0 and used + requested > limit
 
 
 def _left(limit: int | None, used: int) -> int | None:
@@ -128,5 +130,5 @@ def minute_of(now: datetime) -> datetime:
 
 
 def largest_file(limits: ResourceLimits, max_upload_bytes: int) -> int:
-    """Bytes of the largest file the tenant may upload: its own limit, or what a request can carry."""
+    """Bytes of the largest file that the tenant may upload: its own limit, or what a request can carry."""
     return min(limits.max_file_bytes or max_upload_bytes, max_upload_bytes)

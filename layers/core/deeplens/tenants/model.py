@@ -1,34 +1,31 @@
-"""The nouns of DeepLens, free of any vendor: tenants, images, models, matches."""
+"""Tenants: where their data is, which model they search with, and what applies to them."""
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from datetime import datetime
+from typing import Any, Literal
 
 from deeplens.embedding.model import ModelRef, Thresholds, collection_name
-from deeplens.tenants.duplicate_policy import REPORT, DuplicatePolicy
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
-from deeplens.tenants.pause import IngestionPause
-from deeplens.tenants.video_settings import DEFAULT_SETTINGS, VideoSettings
+from deeplens.tenants.policies import DEFAULT_SETTINGS, REPORT, DuplicatePolicy, IngestionPause, VideoSettings
 
 type TenantStatus = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One tenant's row: where its data lives and which model its searches use.
+    """One tenant's row: where its data is and which model its searches use.
 
     Attributes
     ----------
     database_url : the tenant's own database, with the credentials of its own role.
-    storage_uri : root of its store, ``s3://bucket``, ``minio://bucket`` or ``nfs://directory``.
+    storage_uri : root of its store: ``s3://bucket``, ``minio://bucket`` or ``nfs://directory``.
     qdrant_url : endpoint that holds its collections.
     model : what searches use.
     thresholds, text : of ``model``: what its scores mean, and whether it embeds texts beside images.
     target : a second model that every image is embedded with, while one is rolled out or may be rolled back to.
     limits : its own; the platform's defaults fill in.
-    notified : of what its webhooks, or chats, want to be told.
-    paused : until when its budget takes no more uploads.
-    duplicates : what it wants done about duplicates.
-    video : how its videos become frames.
+    notified : types of notifications that its webhooks or chats subscribe to.
+    paused : set while a budget refuses uploads.
     """
 
     id: str
@@ -57,9 +54,48 @@ class Tenant:
         return (self.model, self.target) if self.target else (self.model,)
 
     def using(self, model: ModelRef) -> "Tenant":
-        """The tenant as its ports see it when they are to work on another of its collections."""
+        """The tenant with another of its models: ports then use that model's collection."""
         return self if model == self.model else replace(self, model=model, thresholds=None, text=False, target=None)
 
     def effective_limits(self, defaults: ResourceLimits) -> ResourceLimits:
         """The tenant's own limits, completed by the platform's defaults; None is unlimited."""
-        return self.limits.over(defaults)
+        return self.limits.with_defaults(defaults)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRecord:
+    """A tenant's row as operators see it, in any status.
+
+    Attributes
+    ----------
+    progress : completed steps of its creation or deletion.
+    """
+
+    id: str
+    name: str
+    status: TenantStatus
+    own_database_server: bool
+    storage_uri: str
+    qdrant_url: str | None
+    model: ModelRef
+    limits: ResourceLimits
+    settings: dict[str, Any]
+    video: VideoSettings
+    progress: dict[str, Any]
+    status_since: datetime
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the data of a new tenant is stored; None means the platform's own servers.
+
+    Attributes
+    ----------
+    scheme : of its store: ``s3``, ``minio`` or ``nfs``. The bucket is named after the tenant.
+    database_server : URL of a PostgreSQL server, with credentials that may create databases.
+    """
+
+    scheme: str = "s3"
+    database_server: str | None = None
+    qdrant_url: str | None = None

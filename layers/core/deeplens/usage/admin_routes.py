@@ -13,11 +13,13 @@ from starlette.responses import Response
 
 from deeplens.access.caller import AuthenticatedAdministrator, no_tenant
 from deeplens.access.principal import Principal
+from deeplens.common.ports import Clock
 from deeplens.http import cursor
-from deeplens.http.dependencies import Admin
+from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
-from deeplens.usage.model import UsageRow
-from deeplens.usage.routes import days_of
+from deeplens.tenants.ports import TenantRecords
+from deeplens.usage.model import UsageMeter, UsageRow
+from deeplens.usage.read import days_of
 from deeplens.usage.schemas import (
     ExportedRow,
     ExportQuery,
@@ -29,27 +31,31 @@ from deeplens.usage.schemas import (
 
 router = APIRouter(prefix="/v1/admin/usage", tags=["usage"])
 COLUMNS = ("tenant_id", "day", "metric", "quantity", "unit")
-MOST_ROWS = 40_000
-"""Of one answer: API Gateway and Lambda carry 6 MB. A link leads to the next part."""
+MAX_ROWS = 40_000
+"""In one answer, as API Gateway and Lambda carry 6 MB; a link leads to the next part."""
 
 
 @router.get("", summary="Usage of tenants", responses=responses(404))
 def usage_overview(
-    parts: Admin, principal: AuthenticatedAdministrator, query: Annotated[OverviewQuery, Query()]
+    principal: AuthenticatedAdministrator,
+    tenant_records: Injected[TenantRecords],
+    usage: Injected[UsageMeter],
+    clock: Injected[Clock],
+    query: Annotated[OverviewQuery, Query()],
 ) -> UsageOverview:
     """Totals by tenant and metric over some days (UTC): 30 up to today, at most 366. A tenant's own credentials show
     itself only. What requests used is here some minutes later."""
-    first, last = days_of(query, parts.clock.now())
-    tenant_id = _within_reach(principal, query)
-    # A tenant may have nothing, so a page is full when its tenants are, not its rows.
-    ids = [one.id for one in parts.tenant_records.page(query.after, None, query.limit)] if tenant_id is None else []
-    found = parts.usage.overview(first, last, tenant_id, query.after, query.limit)
+    first, last = days_of(query, clock.now())
+    tenant_id = _requested_tenant(principal, query)
+    # Some tenants have no rows, so tenants decide whether a page is full.
+    ids = [record.id for record in tenant_records.page(query.after, None, query.limit)] if tenant_id is None else []
+    totals = usage.overview(first, last, tenant_id, query.after, query.limit)
     return UsageOverview(
         first=first,
         last=last,
         tenants=[
             TenantUsageTotals(tenant_id=owner, totals={row.metric: row.quantity for row in rows})
-            for owner, rows in groupby(found, lambda row: row.tenant_id)
+            for owner, rows in groupby(totals, lambda row: row.tenant_id)
         ],
         next=ids[-1] if len(ids) == query.limit else None,
     )
@@ -74,16 +80,19 @@ def usage_overview(
     },
 )
 def export_usage(
-    parts: Admin, principal: AuthenticatedAdministrator, query: Annotated[ExportQuery, Query()]
+    principal: AuthenticatedAdministrator,
+    usage: Injected[UsageMeter],
+    clock: Injected[Clock],
+    query: Annotated[ExportQuery, Query()],
 ) -> Response:
     """Days (UTC), both included. Of a gauge, the last value of each day. A day is final when it is 95 days old; in
     practice a quarter of an hour after it ended."""
-    first, last = days_of(query, parts.clock.now())
-    tenant_id = _within_reach(principal, query)
+    first, last = days_of(query, clock.now())
+    tenant_id = _requested_tenant(principal, query)
     after = cursor.read_usage(query.cursor) if query.cursor else None
-    # Read to its end before it begins: an answer that broke off in between would look like a whole one.
-    found = parts.usage.rows(first, last, tenant_id, after, MOST_ROWS + 1)
-    rows, more = found[:MOST_ROWS], len(found) > MOST_ROWS
+    # All rows are read before the answer begins: an answer that was cut off would look complete.
+    read = usage.rows(first, last, tenant_id, after, MAX_ROWS + 1)
+    rows, more = read[:MAX_ROWS], len(read) > MAX_ROWS
     headers = {"Content-Disposition": f'attachment; filename="usage-{first}-{last}.{query.format}"'}
     if more:
         headers["Link"] = next_part(query, first, last, rows[-1])
@@ -92,7 +101,7 @@ def export_usage(
 
 
 def csv_of(rows: Sequence[UsageRow]) -> str:
-    """RFC 4180, the columns by these names and in this order for ever; new ones come behind."""
+    """Write RFC 4180. Columns keep their names and order; new ones are added at the end."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(COLUMNS)
@@ -101,29 +110,29 @@ def csv_of(rows: Sequence[UsageRow]) -> str:
 
 
 def json_of(rows: Sequence[UsageRow]) -> str:
-    shown = (ExportedRow(**{name: getattr(row, name) for name in COLUMNS}) for row in rows)
-    return f"[{',\n'.join(one.model_dump_json(by_alias=True) for one in shown)}]"
+    exported = (ExportedRow(**{name: getattr(row, name) for name in COLUMNS}) for row in rows)
+    return f"[{',\n'.join(row.model_dump_json(by_alias=True) for row in exported)}]"
 
 
 def number(quantity: float) -> str:
-    """Whole numbers without a fraction, and none with an exponent."""
+    """Format a number without exponent, whole numbers without fraction."""
     return str(int(quantity)) if quantity == int(quantity) else f"{quantity:.6f}".rstrip("0")
 
 
 def next_part(query: ExportQuery, first: date, last: date, end: UsageRow) -> str:
-    given = {
+    parameters = {
         "format": query.format,
         "from": first,
         "to": last,
         "tenant_id": query.tenant_id,
         "cursor": cursor.write_usage((end.tenant_id, end.day, end.metric)),
     }
-    known = {name: value for name, value in given.items() if value is not None}
+    known = {name: value for name, value in parameters.items() if value is not None}
     return f'</v1/admin/usage/export?{urlencode(known)}>; rel="next"'
 
 
-def _within_reach(principal: Principal, query: TenantDays) -> str | None:
-    """The tenant that is asked for; None is all of them. Other tenants do not exist for a tenant's administrator."""
+def _requested_tenant(principal: Principal, query: TenantDays) -> str | None:
+    """The requested tenant, or None for all. For a tenant's administrator, no other tenant exists."""
     if principal.tenant_id is not None and query.tenant_id not in (None, principal.tenant_id):
         raise no_tenant(query.tenant_id or "")
     return principal.tenant_id or query.tenant_id

@@ -1,10 +1,11 @@
-"""Monthly budgets of what tenants use: what was reached, who is told, and when uploads pause."""
+"""Monthly budgets of tenants: thresholds, notifications, and when uploads pause."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, Protocol
 
+from deeplens.common.effects import effects
 from deeplens.events.notifications import TenantNotification
 from deeplens.usage.model import month_after, start_of, unit_of, usage_id
 
@@ -15,13 +16,13 @@ EXHAUSTED_PERCENT = 100
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a tenant wants to use of a metric in a month (UTC) at the most.
+    """A tenant's limit of one metric in a month (UTC).
 
     Attributes
     ----------
-    limit : above 0, in the metric's unit. Of a gauge it is what stands at any time.
-    warn_percent : of the limit, each told once per month; the limit itself is told of in any case.
-    action : ``pause`` refuses uploads from the limit on until the month ends; searching and reading go on.
+    limit : above 0, in the metric's unit; for a gauge, the maximum at any time.
+    warn_percent : shares of the limit, each notified once per month, as is the limit itself.
+    action : ``pause`` refuses uploads from the limit on until the month ends; searching and reading continue.
     """
 
     metric: str
@@ -32,7 +33,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """A budget with what was metered in its month so far."""
+    """A budget and the usage that was metered in its month."""
 
     budget: Budget
     month: date
@@ -48,8 +49,8 @@ class BudgetState:
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
-    """A threshold of a budget that was reached; ``used`` is what was used then."""
+class BudgetWarning:
+    """A threshold of a budget that was reached; ``used`` is the usage at that time."""
 
     tenant_id: str
     metric: str
@@ -62,45 +63,46 @@ class Warned:
 
     @property
     def event_id(self) -> str:
-        """The same whenever it is told: a message that is sent twice is one delivery."""
+        """The same id for each attempt: a notification that is sent twice is one delivery."""
         return usage_id("budget", self.tenant_id, self.metric, self.month, self.percent, self.reached_at.isoformat())
 
 
+@effects("save", "evaluate", "mark_notified")
 class Budgets(Protocol):
     """Budgets of all tenants (platform database). Every method raises ``DatabaseUnavailable``."""
 
     def of_tenant(self, tenant_id: str, month: date) -> list[BudgetState]:
-        """By metric."""
+        """The tenant's budgets, sorted by metric."""
 
     def save(self, tenant_id: str, budgets: Sequence[Budget], month: date) -> None:
-        """Replace a tenant's budgets. One whose limit or action changed is told of anew in this month."""
+        """Replace a tenant's budgets. Those whose limit or action changed are notified again in this month."""
 
     def evaluate(self, now: datetime, month: date, tenant_id: str | None = None) -> None:
-        """Note thresholds that were reached, pause and resume uploads: one query over all tenants, or of one."""
+        """Record reached thresholds, pause and resume uploads: one query for all tenants, or for one."""
 
-    def untold(self, month: date, limit: int) -> list[Warned]:
-        """Thresholds reached in this month that webhooks want to be told of and have not been, the oldest first."""
+    def unnotified(self, month: date, limit: int) -> list[BudgetWarning]:
+        """Thresholds of this month that webhooks subscribe to and were not notified of, the oldest first."""
 
-    def told(self, warned: Sequence[Warned], now: datetime) -> None: ...
+    def mark_notified(self, warnings: Sequence[BudgetWarning], now: datetime) -> None: ...
 
 
-def budget_reached(one: Warned) -> TenantNotification:
-    """What a webhook is told."""
-    ends = start_of(month_after(one.month)).isoformat().replace("+00:00", "Z")
-    paused = one.action == "pause" and one.percent == EXHAUSTED_PERCENT
+def budget_reached(warning: BudgetWarning) -> TenantNotification:
+    """The notification for webhooks."""
+    ends = start_of(month_after(warning.month)).isoformat().replace("+00:00", "Z")
+    paused = warning.action == "pause" and warning.percent == EXHAUSTED_PERCENT
     details = {
-        "metric": one.metric,
-        "unit": unit_of(one.metric),
-        "month": f"{one.month:%Y-%m}",
-        "percent": one.percent,
-        "used": one.used,
-        "limit": one.limit,
+        "metric": warning.metric,
+        "unit": unit_of(warning.metric),
+        "month": f"{warning.month:%Y-%m}",
+        "percent": warning.percent,
+        "used": warning.used,
+        "limit": warning.limit,
         "uploadsPausedUntil": ends if paused else None,
     }
     return TenantNotification(
-        event_id=one.event_id,
-        tenant_id=one.tenant_id,
+        event_id=warning.event_id,
+        tenant_id=warning.tenant_id,
         type=USAGE_BUDGET,
-        occurred_at=one.reached_at,
+        occurred_at=warning.reached_at,
         details={name: value for name, value in details.items() if value is not None},
     )

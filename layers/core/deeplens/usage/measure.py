@@ -1,4 +1,4 @@
-"""Maintenance ``measure-storage``: how much a tenant stores now, for its usage."""
+"""Maintenance ``measure-storage``: meters how much a tenant stores."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ MEASURE_STORAGE = "measure-storage"
 
 
 class MeasureStorage:
-    """Read the totals and emit them as ``TenantUsage``; asked several times at once, once is enough."""
+    """Read the totals and emit them as ``TenantUsage``, once for all requests of a batch."""
 
     def __init__(self, images: ImageRepository, clock: Clock) -> None:
         self._images, self._clock = images, clock

@@ -17,7 +17,7 @@ from deeplens.usage.model import AHEAD, COUNTED_WITHIN, UsageMeter
 class Meter:
     """Add usage to the tenant's day. Consumes ``TenantUsage``, emits nothing.
 
-    An event counts once: its id is kept for longer than the event may come, so that a replay of the whole topic
+    An event counts once: its id is stored for longer than the event may be late, so that a replay of the whole topic
     changes no total.
     """
 

@@ -1,7 +1,4 @@
-"""What tenants use, as it is counted: metrics, the ids of what is counted once, and ports on the platform database.
-
-Every method of a port raises ``DatabaseUnavailable``.
-"""
+"""Metrics of usage, the ids of events that count once, and ports. Every port raises ``DatabaseUnavailable``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NewType, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
+from deeplens.access.ports import RequestCounters
+from deeplens.common.effects import effects
 from deeplens.events.usage import TenantUsage
 
 StorageInterval = NewType("StorageInterval", timedelta)
@@ -17,16 +16,16 @@ StorageInterval = NewType("StorageInterval", timedelta)
 REQUESTS, SEARCHES, EGRESS = "api.requests", "searches", "egress.bytes"
 STORED_BYTES, STORED_IMAGES = "storage.bytes", "storage.images"
 COUNTED_WITHIN = timedelta(days=95)
-"""An event that is older is not counted: nobody could tell any more whether it has been. The topic keeps 90 days."""
+"""Older events are not counted, as their ids are no longer stored. The topic keeps 90 days."""
 IDS_KEPT = timedelta(days=100)
-"""How long the ids of counted events stand: longer than an event may come."""
+"""How long the ids of counted events are stored: longer than an event may be late."""
 AHEAD = timedelta(days=1)
 """How far ahead the clock of a producer may be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A gauge is how much there is, not how much more: the newest value of a day is that day's."""
+    """A gauge is a level, not a sum: its newest value of a day counts for the day."""
 
     unit: str
     gauge: bool = False
@@ -50,7 +49,7 @@ GAUGES = tuple(name for name, metric in METRICS.items() if metric.gauge)
 
 @dataclass(frozen=True, slots=True)
 class DayTotal:
-    """How much of a metric a tenant used on a day (UTC); of a gauge, how much there was."""
+    """A tenant's total of a metric on a day (UTC)."""
 
     metric: str
     day: date
@@ -73,7 +72,7 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class Unmetered:
-    """Requests, searches and bytes of a tenant that are on their way to the meter."""
+    """Requests, searches and bytes of a tenant that have not been metered."""
 
     event_id: str
     tenant_id: str
@@ -85,20 +84,21 @@ type UsagePosition = tuple[str, date, str]
 """Tenant, day and metric of the last row already read."""
 
 
+@effects("record", "carry_gauges", "mark_measured", "forget")
 class UsageMeter(Protocol):
     def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
         """Add (event_id, tenant_id, metric, quantity, occurred_at) to the day's totals, once per event id.
 
-        An event may have several metrics. What stood as ``Unmetered`` under its id is forgotten with it.
+        An event may have several metrics. The ``Unmetered`` with its id is deleted.
         """
 
     def days(self, tenant_id: str, first: date, last: date) -> list[DayTotal]:
-        """Totals of a tenant by metric and day, both days included, with what was counted but not metered so far."""
+        """A tenant's totals by metric and day, both days included, with counts that have not been metered."""
 
     def overview(self, first: date, last: date, tenant_id: str | None, after: str, limit: int) -> list[UsageRow]:
-        """Totals by tenant and metric over the days of at most ``limit`` tenants behind ``after``, or of one tenant.
+        """Totals by tenant and metric for up to ``limit`` tenants behind ``after``, or for one tenant.
 
-        ``day`` is the last of them; a gauge is the mean of the days that have one.
+        ``day`` is the last day; a gauge is the mean of its days.
         """
 
     def rows(
@@ -106,32 +106,26 @@ class UsageMeter(Protocol):
     ) -> list[UsageRow]:
         """Metered totals by tenant, day and metric, in this order, behind ``after``."""
 
-    def roll_up(self, today: date) -> bool:
-        """Carry each gauge over into a day that has begun, and days that were missed; False when that was done."""
+    def carry_gauges(self, today: date) -> bool:
+        """Copy each gauge into a day that has begun, and into missed days. Returns False if that was done before."""
 
-    def unmeasured(self, now: datetime, every: timedelta, limit: int) -> list[str]:
-        """Tenants that have changed since their storage was measured, but not measured in the last ``every``."""
+    def due_for_measurement(self, now: datetime, every: timedelta, limit: int) -> list[str]:
+        """Tenants that changed after the last measurement of their storage, if that is older than ``every``."""
 
-    def measured(self, tenant_ids: Sequence[str], now: datetime) -> None:
-        """Note that their storage is being measured."""
+    def mark_measured(self, tenant_ids: Sequence[str], now: datetime) -> None:
+        """Record that their storage is being measured."""
 
     def forget(self, before: datetime, limit: int) -> int:
-        """Drop up to ``limit`` ids of events from before then; returns how many."""
+        """Delete up to ``limit`` ids of events from before then; returns how many."""
 
 
-class RequestCounters(Protocol):
-    """Requests per tenant and minute, and what is counted with them."""
-
-    def count(self, tenant_id: str, now: datetime) -> int:
-        """Count one request; returns the tenant's requests in this minute, this one included."""
-
-    def add(self, tenant_id: str, now: datetime, *, searches: int = 0, egress_bytes: int = 0) -> None:
-        """Count what a request turned out to be."""
+class RequestMinutes(RequestCounters, Protocol):
+    """What ``RequestCounters`` counted, minute by minute until it is metered."""
 
     def so_far(self, tenant_id: str, now: datetime) -> int:
         """The tenant's requests in this minute, without counting one."""
 
-    def fold(self, before: datetime, limit: int) -> int:
+    def close_minutes(self, before: datetime, limit: int) -> int:
         """Turn up to ``limit`` minutes before ``before`` into one ``Unmetered`` per tenant and day; returns how many
         minutes. Those of tenants that are gone are dropped."""
 
@@ -144,14 +138,14 @@ def unit_of(metric: str) -> str:
 
 
 def usage_id(*identity: object) -> str:
-    """The id of an event that counts once, however often and from wherever it is sent."""
+    """The id of an event that counts once, however often it is sent."""
     return str(uuid5(NAMESPACE_URL, f"usage/{'/'.join(map(str, identity))}"))
 
 
 def usage_event(
     tenant_id: str, quantities: Mapping[str, float], at: datetime, event_id: str = "", image_id: str | None = None
 ) -> TenantUsage:
-    """An event of the first metric, with the others beside it."""
+    """Create an event for the first metric, with further metrics in ``quantities``."""
     (metric, quantity), *others = quantities.items()
     return TenantUsage(
         event_id=event_id,
@@ -166,14 +160,14 @@ def usage_event(
 
 
 def upload_event(tenant_id: str, image_id: str, size_bytes: int, uploaded_at: datetime) -> TenantUsage:
-    """An upload, counted once in its life: when its image ends, however that is and however often."""
+    """Create the event of an upload, which counts once: when its image ends, however often it does."""
     quantities = {"images.uploaded": 1, "bytes.uploaded": size_bytes}
     event_id = usage_id("upload", tenant_id, image_id)
     return usage_event(tenant_id, quantities, uploaded_at, event_id, image_id)
 
 
 def video_upload_event(tenant_id: str, video_id: str, size_bytes: int, uploaded_at: datetime) -> TenantUsage:
-    """The same of a video, whose frames are no uploads."""
+    """Create the event of an uploaded video; its frames are no uploads."""
     quantities = {"videos.uploaded": 1, "bytes.uploaded": size_bytes}
     return usage_event(tenant_id, quantities, uploaded_at, usage_id("upload", tenant_id, video_id))
 

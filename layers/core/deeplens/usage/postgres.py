@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 import psycopg
 
-from deeplens.database.connections import Connection, Connections
+from deeplens.database.connections import Connection, Connections, PlatformAdapter
 from deeplens.database.values import as_text
 from deeplens.errors import DatabaseUnavailable
 from deeplens.usage.model import GAUGES, DayTotal, UsagePosition, UsageRow, start_of
@@ -75,8 +75,8 @@ JOIN tenants t ON t.id = u.tenant_id AND t.status IN ('active', 'suspended')
 WHERE u.day = %(day)s - 1 AND u.level_at IS NOT NULL AND u.quantity > 0 ORDER BY u.tenant_id, u.metric
 ON CONFLICT DO NOTHING
 """
-NOTED_EVERY = timedelta(minutes=10)
-"""How exactly ``tenant_sweeps`` knows when a tenant changed: what changed within that time is measured once more."""
+CHANGE_PRECISION = timedelta(minutes=10)
+"""The precision of ``tenant_sweeps.changed_at``: a tenant that changed within this time is measured again."""
 UNMEASURED = """
 SELECT s.tenant_id FROM tenant_sweeps s JOIN tenants t ON t.id = s.tenant_id AND t.status = 'active'
 WHERE (s.measured_at IS NULL OR s.measured_at < s.changed_at) AND (s.measured_at < %s) IS NOT FALSE
@@ -87,12 +87,12 @@ FORGET = """
 DELETE FROM usage_events WHERE event_id IN (
     SELECT event_id FROM usage_events WHERE occurred_at < %s ORDER BY occurred_at LIMIT %s)
 """
-MOST_DAYS_CARRIED = 60
+MAX_DAYS_CARRIED = 60
 
 
 @contextmanager
 def migrated(connections: Connections) -> Iterator[Connection]:
-    """The platform. On the schema before, events wait in their topic and requests come again until the migration."""
+    """The platform database. Raises ``DatabaseUnavailable`` before the migration: events and requests are repeated."""
     with connections.platform() as connection:
         try:
             yield connection
@@ -100,11 +100,8 @@ def migrated(connections: Connections) -> Iterator[Connection]:
             raise DatabaseUnavailable("the platform's database is not migrated") from error
 
 
-class PostgresUsage:
+class PostgresUsage(PlatformAdapter):
     """``UsageMeter`` on psycopg."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
 
     def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
         if not entries:
@@ -133,23 +130,23 @@ class PostgresUsage:
         with migrated(self._connections) as connection:
             return [UsageRow(**row) for row in connection.execute(ROWS, values)]
 
-    def roll_up(self, today: date) -> bool:
+    def carry_gauges(self, today: date) -> bool:
         with migrated(self._connections) as connection, connection.transaction():
             begun = connection.execute(BEGIN_DAY, {"today": today}).fetchone()
             missed = (today - begun["before"]).days if begun else 0
-            for days_ago in reversed(range(min(missed, MOST_DAYS_CARRIED))):
+            for days_ago in reversed(range(min(missed, MAX_DAYS_CARRIED))):
                 day = today - timedelta(days=days_ago)
                 connection.execute(CARRY, {"day": day, "start": start_of(day)})
         return begun is not None
 
-    def unmeasured(self, now: datetime, every: timedelta, limit: int) -> list[str]:
+    def due_for_measurement(self, now: datetime, every: timedelta, limit: int) -> list[str]:
         with migrated(self._connections) as connection:
-            found = connection.execute(UNMEASURED, [now - NOTED_EVERY - every, limit])
+            found = connection.execute(UNMEASURED, [now - CHANGE_PRECISION - every, limit])
             return [row["tenant_id"] for row in found]
 
-    def measured(self, tenant_ids: Sequence[str], now: datetime) -> None:
+    def mark_measured(self, tenant_ids: Sequence[str], now: datetime) -> None:
         with migrated(self._connections) as connection:
-            connection.execute(MEASURED, [now - NOTED_EVERY, list(tenant_ids)])
+            connection.execute(MEASURED, [now - CHANGE_PRECISION, list(tenant_ids)])
 
     def forget(self, before: datetime, limit: int) -> int:
         with migrated(self._connections) as connection:

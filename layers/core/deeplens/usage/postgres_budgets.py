@@ -1,12 +1,13 @@
 """Monthly budgets of all tenants, in the platform database."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter
 from deeplens.database.values import as_jsonb
-from deeplens.usage.budgets import EXHAUSTED_PERCENT, USAGE_BUDGET, Budget, BudgetState, Warned
+from deeplens.usage.budgets import EXHAUSTED_PERCENT, USAGE_BUDGET, Budget, BudgetState, BudgetWarning
 from deeplens.usage.model import GAUGES, month_after, start_of
 from deeplens.usage.postgres import migrated
 
@@ -45,29 +46,26 @@ SELECT %(tenant)s, g.* FROM jsonb_to_recordset(%(given)s)
 ON CONFLICT (tenant_id, metric) DO UPDATE SET
     monthly_limit = excluded.monthly_limit, warn_percent = excluded.warn_percent, action = excluded.action
 """
-TELL_ANEW = """
+RESET_CHANGED = """
 DELETE FROM usage_budget_warnings w WHERE w.tenant_id = %s AND w.month >= %s AND NOT EXISTS (
     SELECT FROM usage_budgets b WHERE (b.tenant_id, b.metric, b.monthly_limit, b.action)
         = (w.tenant_id, w.metric, w.monthly_limit, w.action))
 """
-UNTOLD = """
+UNNOTIFIED = """
 SELECT w.tenant_id, w.metric, w.month, w.percent, w.reached_at, w.used::float8 AS used,
        w.monthly_limit::float8 AS "limit", w.action
 FROM usage_budget_warnings w JOIN tenants t ON t.id = w.tenant_id AND %s = ANY(t.notified)
 WHERE w.told_at IS NULL AND w.month = %s ORDER BY w.reached_at, w.tenant_id, w.metric, w.percent LIMIT %s
 """
-TOLD = """
+MARK_NOTIFIED = """
 UPDATE usage_budget_warnings w SET told_at = %s
 FROM unnest(%s::text[], %s::text[], %s::date[], %s::int[]) AS g(tenant_id, metric, month, percent)
 WHERE (w.tenant_id, w.metric, w.month, w.percent) = (g.tenant_id, g.metric, g.month, g.percent)
 """
 
 
-class PostgresBudgets:
+class PostgresBudgets(PlatformAdapter):
     """``Budgets`` on psycopg."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
 
     def of_tenant(self, tenant_id: str, month: date) -> list[BudgetState]:
         with migrated(self._connections) as connection:
@@ -75,19 +73,11 @@ class PostgresBudgets:
         return [_state(row, month) for row in rows]
 
     def save(self, tenant_id: str, budgets: Sequence[Budget], month: date) -> None:
-        given = [
-            {
-                "metric": one.metric,
-                "monthly_limit": one.limit,
-                "warn_percent": list(one.warn_percent),
-                "action": one.action,
-            }
-            for one in budgets
-        ]
+        rows = [{**asdict(budget), "monthly_limit": budget.limit} for budget in budgets]
         with migrated(self._connections) as connection, connection.transaction():
-            connection.execute(KEEP, [tenant_id, [one.metric for one in budgets]])
-            connection.execute(SAVE, {"tenant": tenant_id, "given": as_jsonb(given)})
-            connection.execute(TELL_ANEW, [tenant_id, month])
+            connection.execute(KEEP, [tenant_id, [budget.metric for budget in budgets]])
+            connection.execute(SAVE, {"tenant": tenant_id, "given": as_jsonb(rows)})
+            connection.execute(RESET_CHANGED, [tenant_id, month])
 
     def evaluate(self, now: datetime, month: date, tenant_id: str | None = None) -> None:
         until = start_of(month_after(month)).isoformat()
@@ -95,15 +85,15 @@ class PostgresBudgets:
         with migrated(self._connections) as connection:
             connection.execute(EVALUATE.encode(), values)
 
-    def untold(self, month: date, limit: int) -> list[Warned]:
+    def unnotified(self, month: date, limit: int) -> list[BudgetWarning]:
         with migrated(self._connections) as connection:
-            return [Warned(**row) for row in connection.execute(UNTOLD, [USAGE_BUDGET, month, limit])]
+            return [BudgetWarning(**row) for row in connection.execute(UNNOTIFIED, [USAGE_BUDGET, month, limit])]
 
-    def told(self, warned: Sequence[Warned], now: datetime) -> None:
-        columns = list(zip(*((one.tenant_id, one.metric, one.month, one.percent) for one in warned), strict=True))
-        if columns:
+    def mark_notified(self, warnings: Sequence[BudgetWarning], now: datetime) -> None:
+        keys = [(warning.tenant_id, warning.metric, warning.month, warning.percent) for warning in warnings]
+        if keys:
             with migrated(self._connections) as connection:
-                connection.execute(TOLD, [now, *map(list, columns)])
+                connection.execute(MARK_NOTIFIED, [now, *map(list, zip(*keys, strict=True))])
 
 
 def _values(month: date, tenant_id: str | None) -> dict[str, Any]:

@@ -1,30 +1,30 @@
-"""Requests per tenant and minute, and what is on its way from them to the meter."""
+"""Requests per tenant and minute, and counts that have not been metered."""
 
 from datetime import datetime
 from typing import Any
 
 import psycopg
 
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter, Values
 from deeplens.tenants.limits import minute_of
 from deeplens.usage.model import EGRESS, REQUESTS, SEARCHES, Unmetered
 
-UNLOGGED_AT_ONCE = "set_config('synchronous_commit', 'off', true)"
-"""No request waits for the disk: a server that crashes may forget the last fraction of a second's counts."""
+ASYNCHRONOUS_COMMIT = "set_config('synchronous_commit', 'off', true)"
+"""No request waits for the disk: a crash of the server may lose the counts of the last fraction of a second."""
 COUNT = f"""
-INSERT INTO request_counters AS counter (tenant_id, minute, requests) SELECT %s, %s, 1 FROM {UNLOGGED_AT_ONCE}
+INSERT INTO request_counters AS counter (tenant_id, minute, requests) SELECT %s, %s, 1 FROM {ASYNCHRONOUS_COMMIT}
 ON CONFLICT (tenant_id, minute) DO UPDATE SET requests = counter.requests + 1
 RETURNING requests
 """  # noqa: S608
 ADD = f"""
 INSERT INTO request_counters AS counter (tenant_id, minute, requests, searches, egress_bytes)
-SELECT %(tenant)s, %(minute)s, 0, %(searches)s, %(egress_bytes)s FROM {UNLOGGED_AT_ONCE}
+SELECT %(tenant)s, %(minute)s, 0, %(searches)s, %(egress_bytes)s FROM {ASYNCHRONOUS_COMMIT}
 ON CONFLICT (tenant_id, minute) DO UPDATE
 SET searches = counter.searches + excluded.searches, egress_bytes = counter.egress_bytes + excluded.egress_bytes
 """  # noqa: S608
 SO_FAR = "SELECT coalesce(sum(requests), 0) FROM request_counters WHERE tenant_id = %s AND minute = %s"
 COUNTED = "(VALUES (%(requests)s, requests), (%(searches)s, searches), (%(egress)s, egress_bytes))"
-FOLD = f"""
+CLOSE_MINUTES = f"""
 WITH ended AS (
     DELETE FROM request_counters WHERE (tenant_id, minute) IN (
         SELECT tenant_id, minute FROM request_counters WHERE minute < %(before)s
@@ -55,11 +55,8 @@ NAMES = {"requests": REQUESTS, "searches": SEARCHES, "egress": EGRESS}
 NOT_YET = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 
 
-class PostgresRequestCounters:
-    """``RequestCounters`` on psycopg. Before its migration nothing is counted, and nobody is refused."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+class PostgresRequestCounters(PlatformAdapter):
+    """``RequestMinutes`` on psycopg. Before its migration nothing is counted, and nobody is refused."""
 
     def count(self, tenant_id: str, now: datetime) -> int:
         return self._number(COUNT, [tenant_id, minute_of(now)])
@@ -71,20 +68,19 @@ class PostgresRequestCounters:
     def so_far(self, tenant_id: str, now: datetime) -> int:
         return self._number(SO_FAR, [tenant_id, minute_of(now)])
 
-    def fold(self, before: datetime, limit: int) -> int:
-        return self._number(FOLD, {**NAMES, "before": before, "limit": limit})
+    def close_minutes(self, before: datetime, limit: int) -> int:
+        return self._number(CLOSE_MINUTES, {**NAMES, "before": before, "limit": limit})
 
     def unmetered(self, now: datetime, again: datetime, limit: int) -> list[Unmetered]:
         rows = self._rows(UNMETERED, {"now": now, "again": again, "limit": limit})
         return sorted((Unmetered(**row) for row in rows), key=lambda one: (one.occurred_at, one.event_id))
 
-    def _number(self, statement: str, values: list[Any] | dict[str, Any]) -> int:
+    def _number(self, statement: str, values: Values) -> int:
         """The number that a statement returns."""
         return next((int(number) for row in self._rows(statement, values) for number in row.values()), 0)
 
-    def _rows(self, statement: str, values: list[Any] | dict[str, Any]) -> list[dict[str, Any]]:
-        with self._connections.platform() as connection:
-            try:
-                return connection.execute(statement.encode(), values).fetchall()
-            except NOT_YET:
-                return []
+    def _rows(self, statement: str, values: Values | None = None) -> list[dict[str, Any]]:
+        try:
+            return super()._rows(statement, values)
+        except NOT_YET:
+            return []

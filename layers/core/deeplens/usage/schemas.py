@@ -1,4 +1,4 @@
-"""What the APIs take and give about usage over tenants, and about budgets."""
+"""HTTP bodies of usage and budgets."""
 
 from datetime import date
 from typing import Annotated, Literal

@@ -11,13 +11,13 @@ from deeplens.usage.model import IDS_KEPT, StorageInterval, UsageMeter
 
 
 class TickUsage:
-    """Roll a new day up, have the storage of tenants that changed measured, and forget ids that have served their time.
+    """Carry gauges into a new day, request measurements of the storage of changed tenants, and delete expired ids.
 
-    A few statements over all tenants, and an event for each that changed.
+    It runs a few statements over all tenants, and emits one event for each tenant that changed.
 
     Parameters
     ----------
-    measured_every : time between two measurements of a tenant that keeps changing.
+    measured_every : minimum time between two measurements of a tenant.
     """
 
     name: ClassVar = "usage"
@@ -29,12 +29,12 @@ class TickUsage:
 
     def __call__(self) -> list[ImageMaintenance]:
         now = self._clock.now()
-        self._usage.roll_up(now.astimezone(UTC).date())
+        self._usage.carry_gauges(now.astimezone(UTC).date())
         self._usage.forget(now - IDS_KEPT, self.forgotten_at_once)
         return [
             ImageMaintenance(tenant_id=tenant_id, subject="tenant", maintenance_type=MEASURE_STORAGE, requested_at=now)
-            for tenant_id in self._usage.unmeasured(now, self._every, self.measured_at_once)
+            for tenant_id in self._usage.due_for_measurement(now, self._every, self.measured_at_once)
         ]
 
     def delivered(self, events: Sequence[ImageMaintenance]) -> None:
-        self._usage.measured([event.tenant_id for event in events], self._clock.now())
+        self._usage.mark_measured([event.tenant_id for event in events], self._clock.now())

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from deeplens.usage.fold_requests import FoldRequests
 from deeplens.usage.meter import Meter
+from deeplens.usage.meter_requests import MeterRequests
 from deeplens.usage.model import DayTotal
 
 from tests.fakes.db import FakeDirectory, FakeRequestCounters
@@ -27,7 +27,7 @@ def test_minutes_that_ended_are_one_event_per_tenant_with_all_they_count() -> No
     counters.add("tenant_a", NOON - timedelta(minutes=4), searches=2, egress_bytes=700)
     counters.count("tenant_b", NOON - timedelta(minutes=5))
 
-    events = FoldRequests(counters, clock)()
+    events = MeterRequests(counters, clock)()
 
     found = {event.tenant_id: (event.metric, event.quantity, event.quantities) for event in events}
     assert found == {
@@ -41,7 +41,7 @@ def test_minutes_that_ended_are_one_event_per_tenant_with_all_they_count() -> No
 def test_what_was_lost_on_its_way_is_sent_again_and_counts_once() -> None:
     counters, clock = FakeRequestCounters(), Clock()
     meter = Meter(FakeDirectory(tenant("a")), counters.usage, clock)
-    job = FoldRequests(counters, clock)
+    job = MeterRequests(counters, clock)
     counters.count("tenant_a", NOON - timedelta(hours=1))
 
     (lost,) = job()
@@ -65,7 +65,7 @@ def test_minutes_on_both_sides_of_midnight_are_two_events() -> None:
     for at in (midnight - timedelta(seconds=1), midnight, midnight + timedelta(minutes=1)):
         counters.count("tenant_a", at)
 
-    events = FoldRequests(counters, clock)()
+    events = MeterRequests(counters, clock)()
 
     assert [(event.occurred_at.date().isoformat(), event.quantity) for event in events] == [
         ("2026-11-30", 1),

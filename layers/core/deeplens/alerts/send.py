@@ -1,4 +1,4 @@
-"""every minute → dead letters and broken runs that nobody was told of → one message to the operators"""
+"""every minute → new dead letters and broken runs → one message to the operators"""
 
 from datetime import timedelta
 from typing import ClassVar
@@ -8,15 +8,15 @@ from deeplens.common.event import Event
 from deeplens.common.ports import Clock
 
 LEASE = timedelta(minutes=5)
-"""Longer than the function may run: what it claimed and did not tell by then was lost with it."""
-KEPT = timedelta(days=30)
+"""Longer than the function may run: an alert that is claimed and not sent by then is claimed again."""
+RETENTION = timedelta(days=30)
 
 
-class TellOperators:
-    """Send what has happened since the last minute, together. Emits nothing.
+class SendAlerts:
+    """Send the new alerts in one message. Emits nothing.
 
-    A message that cannot be sent is sent later; no record of any topic waits for it. A process that dies between
-    sending and noting so sends once more.
+    A message that cannot be sent is sent later; no record of any topic waits for it. A crash between sending and
+    marking repeats the message.
     """
 
     name: ClassVar = "alerts"
@@ -27,9 +27,9 @@ class TellOperators:
 
     def __call__(self) -> list[Event]:
         now = self._clock.now()
-        self._alerts.forget(now - KEPT, self.batch_size)
+        self._alerts.forget(now - RETENTION, self.batch_size)
         claimed = self._alerts.claim(now, now + LEASE, self.batch_size)
         if claimed:
             self._channel.send(digest_of(claimed))
-            self._alerts.told([alert.id for alert in claimed], self._clock.now())
+            self._alerts.mark_notified([alert.id for alert in claimed], self._clock.now())
         return []

@@ -1,0 +1,53 @@
+"""Creating a tenant."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NewType
+
+from deeplens.common.resolve import Lazy
+from deeplens.embedding.built_in import BUILT_IN_MODEL
+from deeplens.embedding.model import ModelRef
+from deeplens.embedding.ports import Embedder
+from deeplens.errors import ApiError
+from deeplens.provisioning.schemas import ModelChoice, TenantRequest
+from deeplens.rollouts.model import Rollouts
+from deeplens.tenants.limits import ResourceLimits
+from deeplens.tenants.model import Placement
+from deeplens.tenants.ports import TenantRecords
+
+if TYPE_CHECKING:
+    from deeplens.provisioning.provision import Provisioning
+
+DefaultStorage = NewType("DefaultStorage", str)
+"""The scheme of the store of tenants that do not choose one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTenant:
+    """Create a tenant, or finish a creation that stopped. Raises ``ApiError`` 409 for a tenant that exists."""
+
+    tenant_records: TenantRecords
+    provisioning: "Lazy[Provisioning]"  # slow to import
+    embedder: Embedder
+    rollouts: Rollouts
+    default_storage: DefaultStorage
+
+    def __call__(self, request: TenantRequest) -> None:
+        existing = self.tenant_records.find(request.tenant_id)
+        if existing is not None and existing.status != "provisioning":
+            raise ApiError(409, "tenant-exists", "Tenant exists", f"{request.tenant_id} is {existing.status}.")
+        chosen = request.placement
+        placement = Placement(
+            chosen.storage or self.default_storage,
+            chosen.database_server.get_secret_value() if chosen.database_server else None,
+            chosen.qdrant_url,
+        )
+        model = self._register(request.model) if request.model else BUILT_IN_MODEL
+        self.provisioning().provision(request.tenant_id, request.name, model=model, placement=placement)
+        self.tenant_records.set_limits(request.tenant_id, ResourceLimits(**dict(request.limits)))
+        if request.settings:
+            self.tenant_records.change(request.tenant_id, None, request.settings)
+
+    def _register(self, model: ModelChoice) -> ModelRef:
+        profile = self.embedder.describe(model.name, model.version)
+        self.rollouts.register(profile)
+        return profile.ref
