@@ -10,9 +10,8 @@ import pytest
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url
 from deeplens.errors import DatabaseUnavailable
-from deeplens.images.event_log import EventLog, LogPosition, LogQuery
-from deeplens.images.model import Step
-from deeplens.images.ports import ImageRepository
+from deeplens.images.model import LogPosition, LogQuery, Step
+from deeplens.images.ports import EventLog, ImageRepository
 from deeplens.images.postgres import PostgresImages
 from deeplens.images.postgres_event_log import PostgresEventLog
 from deeplens.tenants.model import Tenant
@@ -103,7 +102,7 @@ def test_lines_of_deleted_images_are_gone_at_once(logged: Logged, tenant: Tenant
     other = new_tenant()
     logged.add(tenant, "img_a", "img_b")
     logged.add(other, "img_theirs")
-    logged.images.bury(tenant, "img_a", NOON)
+    logged.images.mark_deleted(tenant, "img_a", NOON)
     assert logged.told(tenant, LogQuery()) == [("img_b", "accept")]
     assert logged.told(other, LogQuery()) == [("img_theirs", "accept")]
 

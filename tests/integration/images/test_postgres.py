@@ -218,27 +218,27 @@ def test_amending_replaces_what_is_given_and_raises_the_revision(images: ImageRe
 
 def test_a_buried_image_is_gone_for_readers_and_deaf_for_stages(images: ImageRepository, tenant: Tenant) -> None:
     images.insert(tenant, new_image())
-    assert images.bury(tenant, "img_a", NOON)
-    assert images.bury(tenant, "img_a", NOON + timedelta(hours=1))
+    assert images.mark_deleted(tenant, "img_a", NOON)
+    assert images.mark_deleted(tenant, "img_a", NOON + timedelta(hours=1))
     images.advance(tenant, [reached(Step.COMPLETED)])
     assert images.find(tenant, ["img_a"]) == {"img_a": Tombstone("img_a", NOON)}
     assert images.page(tenant, ImageQuery()) == []
     assert images.amend(tenant, "img_a", tags=["dog"], metadata=None) is None
     assert images.insert(tenant, new_image()) == Tombstone("img_a", NOON)
-    assert not images.bury(tenant, "img_unknown", NOON)
+    assert not images.mark_deleted(tenant, "img_unknown", NOON)
 
 
 def test_erasing_keeps_a_receipt_and_never_lets_the_image_return(images: ImageRepository, tenant: Tenant) -> None:
     images.insert(tenant, new_image())
     images.insert(tenant, new_image("img_live"))
-    images.bury(tenant, "img_a", NOON)
+    images.mark_deleted(tenant, "img_a", NOON)
     for _ in range(2):
-        images.erase(tenant, {"img_a": {"objects": ["images/img_a.jpg"]}, "img_live": {}, "img_unknown": {}})
+        images.delete_rows(tenant, {"img_a": {"objects": ["images/img_a.jpg"]}, "img_live": {}, "img_unknown": {}})
     tombstone = Tombstone("img_a", NOON, {"objects": ["images/img_a.jpg"]})
     assert images.find(tenant, ["img_a"]) == {"img_a": tombstone}
     assert images.insert(tenant, new_image()) == tombstone
     assert images.timeline(tenant, "img_a") == []
-    assert images.bury(tenant, "img_a", NOON)
+    assert images.mark_deleted(tenant, "img_a", NOON)
     assert row_of(images, tenant, "img_live").step is Step.ACCEPTED
 
 
@@ -247,8 +247,8 @@ def test_tombstones_are_purged_after_37_days_once_the_clean_up_is_done(
 ) -> None:
     for image_id, age in (("img_old", 38), ("img_young", 36), ("img_uncleaned", 90)):
         images.insert(tenant, new_image(image_id))
-        images.bury(tenant, image_id, NOON - timedelta(days=age))
-    images.erase(tenant, {"img_old": {}, "img_young": {}})
+        images.mark_deleted(tenant, image_id, NOON - timedelta(days=age))
+    images.delete_rows(tenant, {"img_old": {}, "img_young": {}})
     assert images.purge_tombstones(tenant, NOON) == 1
     assert set(images.find(tenant, ["img_old", "img_young", "img_uncleaned"])) == {"img_young", "img_uncleaned"}
 
@@ -258,7 +258,7 @@ def test_two_tenants_never_see_each_others_images(images: ImageRepository, tenan
     images.insert(tenant, new_image())
     images.insert(other, new_image(file_name="other.jpg"))
     images.advance(other, [reached(Step.COMPLETED)])
-    images.bury(other, "img_a", NOON)
+    images.mark_deleted(other, "img_a", NOON)
     assert row_of(images, tenant).step is Step.ACCEPTED
     assert images.find(other, ["img_a"]) == {"img_a": Tombstone("img_a", NOON)}
     assert [row.file_name for row in images.page(tenant, ImageQuery())] == ["cat.jpg"]
@@ -311,9 +311,9 @@ def test_rows_are_read_page_by_page_with_what_is_yet_to_be_erased(images: ImageR
     ids = ["img_0", "img_9", "img_a", "img_aa", "img_z"]
     for image_id in reversed(ids):
         images.insert(tenant, new_image(image_id))
-    images.bury(tenant, "img_9", NOON)
-    images.bury(tenant, "img_a", NOON)
-    images.erase(tenant, {"img_a": {}})
+    images.mark_deleted(tenant, "img_9", NOON)
+    images.mark_deleted(tenant, "img_a", NOON)
+    images.delete_rows(tenant, {"img_a": {}})
     seen: list[ImageRecord | Tombstone] = []
     while page := images.after(tenant, _id(seen[-1]) if seen else "", 2):
         assert len(page) <= 2

@@ -103,7 +103,7 @@ def test_a_thumbnail_made_while_its_image_was_deleted_does_not_stay(world: World
 
     def put_and_bury(key: str, body: bytes, content_type: str) -> None:
         put(key, body, content_type)
-        world.bury(image_id)
+        world.mark_deleted(image_id)
 
     store.put = put_and_bury
 

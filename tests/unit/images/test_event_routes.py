@@ -84,7 +84,7 @@ def test_filters_narrow_both_directions(world: World) -> None:
 
 def test_events_of_deleted_images_and_of_other_tenants_are_not_there(world: World) -> None:
     mine, gone = uploaded(world), uploaded(world)
-    world.bury(gone)
+    world.mark_deleted(gone)
     theirs = world.searchable(1, owner=world.other)
 
     assert told(page(world)) == [(mine, "accept")]

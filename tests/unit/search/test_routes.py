@@ -4,7 +4,7 @@ from typing import Any
 import httpx
 import pytest
 from deeplens.errors import ImageCorrupt, InferenceBusy, ModelNotFound
-from deeplens.search.matching import SPARE
+from deeplens.search.matching import OVERFETCH
 
 from tests.harness.api import World, picture
 
@@ -69,8 +69,8 @@ def test_filters_narrow_a_search(world: World) -> None:
 
 
 def test_deleted_images_are_replaced_by_the_next_ones(world: World) -> None:
-    for _ in range(SPARE + 6):
-        world.bury(world.searchable(0))
+    for _ in range(OVERFETCH + 6):
+        world.mark_deleted(world.searchable(0))
     alive = [world.searchable(1) for _ in range(3)]
 
     assert sorted(ids(search(world, 0, limit=3))) == sorted(alive)

@@ -1,31 +1,30 @@
-"""Every write of the Admin API is noted before it is begun, and again when it has ended."""
+"""Every write of the Admin API is recorded before it begins and again when it has ended."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
-from deeplens.access.audit import Deed
-from deeplens.access.caller import principal_of
+from deeplens.access.audit import AuditEntry
+from deeplens.access.caller import Authenticated
+from deeplens.access.ports import AuditLog
 from deeplens.access.principal import Principal
 from deeplens.errors import ApiError, PipelineError
-from deeplens.http.dependencies import Admin
+from deeplens.http.dependencies import Injected
 
 READS = {"GET", "HEAD", "OPTIONS"}
-SECRET = ("password", "secret", "server", "credential")
+SECRET_WORDS = ("password", "secret", "server", "credential")
 MAX_DETAIL_BYTES = 16 * 1024
 
 
-async def audited(
-    request: Request, parts: Admin, principal: Annotated[Principal, Depends(principal_of)]
-) -> AsyncIterator[None]:
-    """Notes who wants what; a write that cannot be noted is not done."""
+async def audited(request: Request, principal: Authenticated, log: Injected[AuditLog]) -> AsyncIterator[None]:
+    """Record a write and its outcome. Fail closed: a write that cannot be recorded is not done."""
     if request.method in READS:
         yield
         return
-    deed = await _deed(request, principal)
-    await run_in_threadpool(parts.audit.append, deed, "begun")
+    entry = await _entry(request, principal)
+    await run_in_threadpool(log.append, entry, "begun")
     outcome = "done"
     try:
         yield
@@ -33,16 +32,16 @@ async def audited(
         outcome = _code(error)
         raise
     finally:
-        await run_in_threadpool(parts.audit.append, deed, outcome)
+        await run_in_threadpool(log.append, entry, outcome)
 
 
-async def _deed(request: Request, principal: Principal) -> Deed:
+async def _entry(request: Request, principal: Principal) -> AuditEntry:
     route = getattr(request.scope.get("route"), "path", request.url.path)
     tenant_id = request.path_params.get("tenant_id")
     body = await _body(request)
     if tenant_id is None and isinstance(body, dict):
         tenant_id = body.get("tenantId")
-    return Deed(
+    return AuditEntry(
         principal,
         str(tenant_id)[:64] if tenant_id else None,
         f"{request.method} {route}",
@@ -53,8 +52,8 @@ async def _deed(request: Request, principal: Principal) -> Deed:
 
 
 async def _body(request: Request) -> Any:
-    sent = await request.body()
-    if not sent or len(sent) > MAX_DETAIL_BYTES:
+    body = await request.body()
+    if not body or len(body) > MAX_DETAIL_BYTES:
         return None
     try:
         return await request.json()
@@ -63,15 +62,15 @@ async def _body(request: Request) -> Any:
 
 
 def without_secrets(value: Any) -> Any:
-    """The same JSON with every secret's value hidden."""
+    """The same JSON with every secret's value replaced by ``…``."""
     match value:
         case dict():
-            hidden = {name for name in value if any(word in str(name).lower() for word in SECRET)}
+            hidden = {name for name in value if any(word in str(name).lower() for word in SECRET_WORDS)}
             return {name: "…" if name in hidden else without_secrets(item) for name, item in value.items()}
         case list():
             return [without_secrets(item) for item in value]
         case str() if "sig=" in value.lower():
-            # A URL with a signature, pasted where none belongs.
+            # A signed URL in a field that takes no secret.
             return "…"
     return value
 

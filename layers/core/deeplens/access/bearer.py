@@ -1,4 +1,4 @@
-"""Access tokens on the resource side: RFC 9068 JWTs of this platform, verified without asking anybody."""
+"""Verification of access tokens: RFC 9068 JWTs of this platform, checked without a call."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ class KeySet:
 
 
 class BearerTokens:
-    """Verifies access tokens: signature, type, issuer, audience and times; the algorithm is pinned.
+    """Verify access tokens: signature, type, issuer, audience and times; the algorithm is pinned.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ class BearerTokens:
         return principal_of(claims) if claims else None
 
     def claims_of(self, presented: str) -> dict[str, Any] | None:
-        """The claims of a good token, None for any other."""
+        """The claims of a valid token, else None."""
         try:
             return self._verified(presented)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
@@ -91,7 +91,7 @@ class BearerTokens:
 
 
 def principal_of(claims: Mapping[str, Any]) -> Principal:
-    """Who a verified token stands for."""
+    """The principal of a verified token."""
     return Principal(
         tenant_id=claims.get("tenant_id"),
         subject=claims["sub"],
@@ -102,4 +102,4 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
 
 
 IdentityTokens = NewType("IdentityTokens", BearerTokens)
-"""Tokens that are meant for the Identity API itself: any access token that it issued."""
+"""Tokens for the Identity API itself: any access token that it issued."""

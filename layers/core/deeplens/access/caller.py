@@ -1,23 +1,25 @@
-"""Who calls. The tenant comes from the principal and from nowhere else."""
+"""Authentication, scopes and rate limit of a request. The tenant comes only from the credentials."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
 from fastapi.security import APIKeyHeader, OAuth2AuthorizationCodeBearer
 
+from deeplens.access.ports import AccessTokens, ApiKeys
 from deeplens.access.principal import Principal
+from deeplens.access.request_counter import RequestCounter
 from deeplens.access.scopes import ADMIN, API_SCOPES, READ, WRITE
-from deeplens.errors import ApiError, DependencyUnavailable, TenantNotFound
-from deeplens.http.dependencies import Admin, ApiParts, Parts
+from deeplens.common.ports import Clock
+from deeplens.common.resolve import Lazy
+from deeplens.errors import ApiError, TenantNotFound
+from deeplens.http.dependencies import Injected
 from deeplens.http.rate import rate_headers, rate_limited
 from deeplens.http.schemas import OAUTH
-from deeplens.telemetry import logger
-from deeplens.tenants.limits import ResourceLimits, request_rate
-from deeplens.tenants.model import Tenant
-from deeplens.tenants.records import TenantRecord
+from deeplens.tenants.limits import RequestRate, ResourceLimits, request_rate
+from deeplens.tenants.model import Tenant, TenantRecord
+from deeplens.tenants.ports import TenantDirectory, TenantRecords
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="deeplens", ApiKey realm="deeplens"'}
 BAD_TOKEN = {"WWW-Authenticate": 'Bearer realm="deeplens", error="invalid_token"'}
@@ -40,7 +42,7 @@ class Caller:
 
     Attributes
     ----------
-    limits : what counts for the tenant; None is unlimited.
+    limits : of the tenant, defaults included; None is unlimited.
     requests : of the tenant in this minute, this one included.
     """
 
@@ -50,71 +52,87 @@ class Caller:
     requests: int
 
 
+class Authenticate:
+    """The principal of an API key or an access token. Both together are ambiguous."""
+
+    def __init__(self, keys: ApiKeys, tokens: Lazy[AccessTokens]) -> None:
+        self._keys, self._tokens = keys, tokens
+
+    def __call__(self, key: str | None, token: str | None) -> Principal:
+        if key and token:
+            raise ApiError(400, "ambiguous-credentials", "Ambiguous credentials", "Send a key or a token, not both.")
+        if token:
+            return _valid(self._tokens().authenticate(token), "invalid-token", "Access token not valid", BAD_TOKEN)
+        if key:
+            return _valid(self._keys.authenticate(key), "invalid-api-key", "API key not valid", CHALLENGE)
+        detail = "Send a key as X-API-Key, or an access token as Authorization: Bearer."
+        raise ApiError(401, "unauthenticated", "Authentication required", detail, CHALLENGE)
+
+
 def principal_of(
-    parts: Parts,
+    authenticate: Injected[Authenticate],
     key: Annotated[str | None, Depends(api_key)],
     token: Annotated[str | None, Depends(access_token)],
 ) -> Principal:
-    """The principal of an API key or a bearer token; of both it would not be clear whose."""
-    if key and token:
-        raise ApiError(400, "ambiguous-credentials", "Ambiguous credentials", "Send a key or a token, not both.")
-    if token:
-        return _known(parts.bearer_tokens.authenticate(token), "invalid-token", "Access token not valid", BAD_TOKEN)
-    if key:
-        return _known(parts.api_keys.authenticate(key), "invalid-api-key", "API key not valid", CHALLENGE)
-    detail = "Send a key as X-API-Key, or an access token as Authorization: Bearer."
-    raise ApiError(401, "unauthenticated", "Authentication required", detail, CHALLENGE)
+    return authenticate(key, token)
 
 
-def _known(principal: Principal | None, code: str, title: str, challenge: dict[str, str]) -> Principal:
+Authenticated = Annotated[Principal, Depends(principal_of)]
+
+
+def _valid(principal: Principal | None, code: str, title: str, challenge: dict[str, str]) -> Principal:
     if principal is None:
         raise ApiError(401, code, title, "It is unknown, expired or revoked.", challenge)
     return principal
 
 
-def requires(scope: str) -> Callable[[Request, Parts, Principal], Caller]:
-    """A dependency that lets only principals with ``scope`` of an active tenant pass, as often as it may call."""
+class CountCaller:
+    """Count a request of a principal's tenant, and compare it with the tenant's rate limit."""
 
-    def caller(request: Request, parts: Parts, principal: Annotated[Principal, Depends(principal_of)]) -> Caller:
-        refused = ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
-        if principal.tenant_id is None and not principal.may(scope):
-            raise refused
-        # A tenant's request counts before it may be refused: refusals cost as well.
-        admitted = _counted(request, parts, principal)
-        if not principal.may(scope):
-            raise refused
+    def __init__(
+        self, tenants: TenantDirectory, counter: RequestCounter, default_limits: ResourceLimits, clock: Clock
+    ) -> None:
+        self._tenants, self._counter, self._default_limits, self._clock = tenants, counter, default_limits, clock
+
+    def __call__(self, principal: Principal) -> tuple[Caller, RequestRate | None]:
+        """The caller and its rate, which is None without a limit. ``ApiError`` 403 without an active tenant."""
+        tenant = active_tenant(self._tenants, principal)
+        limits, now = tenant.effective_limits(self._default_limits), self._clock.now()
+        caller = Caller(principal, tenant, limits, self._counter.count_request(tenant.id, now))
+        if limits.requests_per_minute is None:
+            return caller, None
+        return caller, request_rate(limits.requests_per_minute, caller.requests, now)
+
+
+def requires(scope: str) -> Callable[[Request, Principal, CountCaller], Caller]:
+    """A dependency that admits principals with ``scope`` of an active tenant within its rate limit."""
+
+    def caller(request: Request, principal: Authenticated, count: Injected[CountCaller]) -> Caller:
+        # A tenant's request is counted before it may be rejected: rejections cost as well.
+        if principal.tenant_id is None:
+            check_scope(principal, scope)
+        admitted, rate = count(principal)
+        if rate:
+            request.state.headers = rate_headers(rate)
+            if rate.exceeded:
+                raise rate_limited(rate)
+        check_scope(principal, scope)
         return admitted
 
     return caller
 
 
-def _counted(request: Request, parts: ApiParts, principal: Principal) -> Caller:
-    """Count the request, and let its answer tell the rate. Raises 429 beyond the tenant's limit."""
-    tenant = _active_tenant(parts, principal)
-    limits, now = tenant.effective_limits(parts.default_limits), parts.clock.now()
-    requests = _count(parts, tenant.id, now)
-    if limits.requests_per_minute is not None:
-        rate = request_rate(limits.requests_per_minute, requests, now)
-        request.state.headers = rate_headers(rate)
-        if rate.exceeded:
-            raise rate_limited(rate)
-    return Caller(principal, tenant, limits, requests)
+def check_scope(principal: Principal, scope: str) -> None:
+    if not principal.may(scope):
+        raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
 
 
-def _count(parts: ApiParts, tenant_id: str, now: datetime) -> int:
-    """Nobody is refused because a request could not be counted."""
-    try:
-        return parts.request_counters.count(tenant_id, now)
-    except DependencyUnavailable as error:
-        logger().warning("not counted", tenant_id=tenant_id, reason=str(error))
-        return 0
-
-
-def _active_tenant(parts: ApiParts, principal: Principal) -> Tenant:
+def active_tenant(tenants: TenantDirectory, principal: Principal) -> Tenant:
+    """The principal's tenant. ``ApiError`` 403 when there is none, or it is not active."""
     if principal.tenant_id is None:
         raise ApiError(403, "no-tenant", "No tenant", "These credentials belong to no tenant.")
     try:
-        tenant = parts.tenants.get(principal.tenant_id)
+        tenant = tenants.get(principal.tenant_id)
     except TenantNotFound:
         raise ApiError(403, "tenant-not-found", "Tenant not found", "Your tenant no longer exists.") from None
     if tenant.status != "active":
@@ -122,12 +140,11 @@ def _active_tenant(parts: ApiParts, principal: Principal) -> Tenant:
     return tenant
 
 
-def administrator(parts: Parts, principal: Annotated[Principal, Depends(principal_of)]) -> Principal:
-    """Somebody with the scope for administration: an operator, or of an active tenant."""
-    if not principal.may(ADMIN):
-        raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {ADMIN}.")
+def administrator(principal: Authenticated, tenants: Injected[TenantDirectory]) -> Principal:
+    """A principal with the scope for administration: an operator, or of an active tenant."""
+    check_scope(principal, ADMIN)
     if principal.tenant_id is not None:
-        _active_tenant(parts, principal)
+        active_tenant(tenants, principal)
     return principal
 
 
@@ -142,19 +159,23 @@ def operator(principal: AuthenticatedAdministrator) -> Principal:
     return principal
 
 
-def administered_tenant(parts: Parts, principal: AuthenticatedAdministrator, tenant_id: TenantInPath) -> Tenant:
-    """The tenant in the path, read now: an operator's credentials reach every one, a tenant's own only itself."""
+def administered_tenant(
+    principal: AuthenticatedAdministrator, tenants: Injected[TenantDirectory], tenant_id: TenantInPath
+) -> Tenant:
+    """The tenant in the path, read from the database. A tenant's own credentials reach only itself."""
     if principal.tenant_id not in (None, tenant_id):
         raise no_tenant(tenant_id)
     try:
-        return parts.tenants.get(tenant_id, fresh=True)
+        return tenants.get(tenant_id, fresh=True)
     except TenantNotFound:
         raise no_tenant(tenant_id) from None
 
 
-def administered_record(parts: Admin, principal: AuthenticatedAdministrator, tenant_id: TenantInPath) -> TenantRecord:
-    """The same, in whatever status it is."""
-    record = parts.tenant_records.find(tenant_id) if principal.tenant_id in (None, tenant_id) else None
+def administered_record(
+    principal: AuthenticatedAdministrator, records: Injected[TenantRecords], tenant_id: TenantInPath
+) -> TenantRecord:
+    """The same for a tenant of any status."""
+    record = records.find(tenant_id) if principal.tenant_id in (None, tenant_id) else None
     if record is None:
         raise no_tenant(tenant_id)
     return record

@@ -1,15 +1,73 @@
-"""What signing in and signing tokens need of the world."""
+"""The ports of access control: credentials, the counters of requests and the audit log."""
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Protocol
 
+from deeplens.access.api_keys import KeyRecord
+from deeplens.access.audit import AuditEntry, AuditRecord
 from deeplens.access.principal import Principal
+from deeplens.access.scopes import READ, WRITE
 
 
-class BearerTokens(Protocol):
+class AccessTokens(Protocol):
     def authenticate(self, presented: str) -> Principal | None:
-        """The principal of an access token of this platform; None for any that is not good here and now."""
+        """The principal of an access token of this platform; None for an invalid one."""
 
 
 class ApiKeys(Protocol):
+    """API keys, compared by SHA-256 and never stored. Every method raises ``DatabaseUnavailable``."""
+
     def authenticate(self, presented: str) -> Principal | None:
-        """The principal of an API key, or None; the key is compared by SHA-256, never stored."""
+        """The principal of an API key; None for an invalid one."""
+
+    def create(
+        self,
+        tenant_id: str | None,
+        name: str,
+        scopes: Iterable[str] = (READ, WRITE),
+        expires_at: datetime | None = None,
+    ) -> str:
+        """Store a new key and return it; it cannot be read again. A key without a tenant is an operator's.
+
+        Raises
+        ------
+        ValueError
+            A scope is unknown.
+        TenantNotFound
+        """
+
+    def of_tenant(self, tenant_id: str) -> list[KeyRecord]:
+        """Live keys, the oldest first."""
+
+    def find(self, tenant_id: str, presented: str) -> KeyRecord:
+        """The record of a key that was just made. Raises ``KeyError`` when the tenant has no such key."""
+
+    def rotate(self, tenant_id: str, prefix: str, ends: datetime) -> str | None:
+        """Create a copy of a key, which expires at ``ends``; None when the tenant has no such live key."""
+
+    def revoke(self, prefix: str, tenant_id: str | None = None) -> bool:
+        """Revoke a key, of that tenant if one is given. False when there is no such live key.
+
+        Takes effect everywhere within ten seconds.
+        """
+
+
+class RequestCounters(Protocol):
+    """Counts per tenant and minute. Every method raises ``DatabaseUnavailable``."""
+
+    def count(self, tenant_id: str, now: datetime) -> int:
+        """Count one request; returns the tenant's requests in this minute, this one included."""
+
+    def add(self, tenant_id: str, now: datetime, *, searches: int = 0, egress_bytes: int = 0) -> None:
+        """Add searches and egress to the tenant's minute."""
+
+
+class AuditLog(Protocol):
+    """The append-only log of writes. Every method raises ``DatabaseUnavailable``."""
+
+    def append(self, entry: AuditEntry, outcome: str) -> None:
+        """Record ``begun`` before a write, and its outcome afterwards."""
+
+    def page(self, tenant_id: str | None, before: int, limit: int) -> list[AuditRecord]:
+        """At most ``limit`` records with a lower id than ``before``, newest first; of one tenant, or of all."""

@@ -1,11 +1,11 @@
-"""Who calls."""
+"""The principal of a request."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls an API, from an API key or a bearer token alike.
+    """The caller of an API, authenticated by an API key or a bearer token.
 
     Attributes
     ----------

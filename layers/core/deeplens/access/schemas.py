@@ -57,7 +57,7 @@ class KeyView(ApiModel):
 class NewKeyView(KeyView):
     model_config = example({**KEY, "key": "dl_0f3a9b1c2d4e_…"})
 
-    key: str = Field(description="shown this once")
+    key: str = Field(description="returned only once")
 
 
 class Keys(ApiModel):

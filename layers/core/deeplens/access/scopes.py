@@ -1,4 +1,4 @@
-"""Scopes, and the one table that says which of them a role gives."""
+"""Scopes, and the table from roles to scopes."""
 
 from collections.abc import Iterable
 
@@ -17,9 +17,8 @@ ROLES: dict[str, frozenset[str]] = {
 
 def allowed(roles: Iterable[str], requested: Iterable[str]) -> list[str]:
     """The requested scopes that a user with these roles may grant, each once, in the order of ``SCOPES``."""
-    wanted = set(requested)
-    given = frozenset(IDENTITY_SCOPES).union(*(ROLES.get(role, frozenset()) for role in roles))
-    return [scope for scope in SCOPES if scope in wanted & given]
+    granted = frozenset(IDENTITY_SCOPES).union(*(ROLES.get(role, frozenset()) for role in roles))
+    return [scope for scope in SCOPES if scope in granted.intersection(requested)]
 
 
 def checked_scopes(scopes: Iterable[str], known: Iterable[str] = API_SCOPES) -> list[str]:

@@ -1,11 +1,10 @@
-"""What every API has: problems, limits, a health route and its document."""
+"""An application with problems, limits, a health route and its OpenAPI document."""
 
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI
 
 from deeplens.http import problems
-from deeplens.http.dependencies import ApiParts
 from deeplens.http.files import form_of
 from deeplens.http.middleware import BodyLimit, RequestContext
 from deeplens.http.schemas import OAUTH, Health
@@ -14,8 +13,26 @@ FORM_OVERHEAD_BYTES = 128 * 1024
 """Room for boundaries, tags and metadata beside the file."""
 
 
-def application(parts: ApiParts, title: str, description: str, tags: list[dict[str, Any]], root: str) -> FastAPI:
-    """An application over ``parts``, without routes of its own; its documents stand below ``root``."""
+class AppSettings(Protocol):
+    """The settings that every API needs."""
+
+    @property
+    def max_upload_bytes(self) -> int: ...
+    @property
+    def identity_url(self) -> str: ...
+
+
+class AppContainer(Protocol):
+    """A container that resolves what routes inject."""
+
+    @property
+    def settings(self) -> AppSettings: ...
+
+
+def application(
+    container: AppContainer, title: str, description: str, tags: list[dict[str, Any]], root: str
+) -> FastAPI:
+    """An application with a health route; its documents are below ``root``. Requests build what they need."""
     app = FastAPI(
         title=title,
         version="1",
@@ -27,8 +44,8 @@ def application(parts: ApiParts, title: str, description: str, tags: list[dict[s
         redirect_slashes=False,
         form_limits=form_of(files=1),
     )
-    app.state.container = parts
-    app.add_middleware(BodyLimit, max_bytes=parts.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
+    app.state.container = container
+    app.add_middleware(BodyLimit, max_bytes=container.settings.max_upload_bytes + FORM_OVERHEAD_BYTES)
     app.add_middleware(RequestContext)
     problems.install(app)
     app.add_api_route(f"{root}/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
@@ -37,7 +54,7 @@ def application(parts: ApiParts, title: str, description: str, tags: list[dict[s
 
 
 def health() -> Health:
-    """Answers without asking any other part."""
+    """Answers without any dependency."""
     return Health()
 
 

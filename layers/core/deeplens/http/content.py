@@ -1,4 +1,4 @@
-"""Answers that carry a file: caching, conditional requests and the file's name."""
+"""Responses with a file: caching, conditional requests and the file's name."""
 
 import re
 from datetime import timedelta
@@ -8,7 +8,7 @@ from urllib.parse import quote
 from deeplens.errors import ApiError
 
 PRESIGNED_FOR = timedelta(minutes=5)
-# A deleted image has to vanish at once, so originals are asked for again each time; thumbnails may linger an hour.
+# A deleted image must disappear at once, so originals are revalidated each time; thumbnails may be cached an hour.
 REVALIDATE, AN_HOUR = "private, no-cache", "private, max-age=3600"
 SAFE = {"Content-Security-Policy": "default-src 'none'; sandbox", "Vary": "X-API-Key"}
 BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
@@ -26,6 +26,6 @@ def matches(if_none_match: str | None, etag: str) -> bool:
 
 
 def disposition(file_name: str) -> str:
-    """The file's name in ASCII, and in full as RFC 8187 has it."""
+    """The file's name in ASCII, and in full according to RFC 8187."""
     plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", file_name)
     return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"

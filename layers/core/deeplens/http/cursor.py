@@ -1,6 +1,6 @@
-"""Where a page ended, as an opaque string: (time, id) of its last entry, or a row of usage.
+"""Opaque cursors: the position, (time, id) or a row of usage, at which a page ended.
 
-It needs no signature: it only ever narrows what the caller may list.
+They need no signature: a cursor only narrows what the caller may list.
 """
 
 import json
@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
 GROUP_ID, MERGE_ID = re.compile(r"dup_[0-9a-f]{32}"), re.compile(r"mrg_[0-9a-z]{1,40}")
-VIDEO_ID = re.compile(r"vid_[a-z0-9]{1,40}")
+UPLOAD_ID, VIDEO_ID = re.compile(r"upl_[a-z0-9]{1,40}"), re.compile(r"vid_[a-z0-9]{1,40}")
 LETTER_ID = re.compile(r"[\x21-\x7e]{1,128}")
 EVENT_ID = re.compile(r"[0-9]{1,18}")
 

@@ -1,4 +1,4 @@
-"""The file of a request: its bytes, within what a request can carry."""
+"""Files in multipart forms."""
 
 from typing import TypedDict
 
@@ -8,7 +8,7 @@ from deeplens.errors import FileTooLarge
 
 
 class FormLimits(TypedDict, total=False):
-    """Of a multipart form; FastAPI's own type is private."""
+    """Limits of a multipart form; FastAPI's type is private."""
 
     max_fields: int
     max_files: int
@@ -16,7 +16,7 @@ class FormLimits(TypedDict, total=False):
 
 
 def form_of(files: int) -> FormLimits:
-    """Limits of a form with as many files."""
+    """The limits of a form with so many files."""
     return {"max_files": files, "max_fields": 100, "max_part_size": 64 * 1024}
 
 
@@ -24,5 +24,5 @@ def body_of(file: UploadFile, max_bytes: int) -> bytes:
     """The file's bytes. Raises ``FileTooLarge`` beyond ``max_bytes``."""
     body = file.file.read(max_bytes + 1)
     if len(body) > max_bytes:
-        raise FileTooLarge(f"the file is larger than {max_bytes} bytes, the most that is taken here")
+        raise FileTooLarge(f"the file is larger than {max_bytes} bytes, the limit of one request; use POST /v1/uploads")
     return body

@@ -1,4 +1,4 @@
-"""Around every request: an id, a trace, safe headers, one log line, and an answer to the unforeseen."""
+"""Middleware of every API: request id, trace, safe headers, one log line, and 500 for unexpected exceptions."""
 
 import re
 import time
@@ -10,7 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deeplens.http.problems import problem_response, unforeseen
+from deeplens.http.problems import problem_response, unexpected
 from deeplens.telemetry import logger
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,100}")
@@ -18,7 +18,7 @@ TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-
 
 
 class RequestContext:
-    """Puts ``request_id`` and ``traceparent`` into the request's state and answers what nothing else caught."""
+    """Set ``request_id`` and ``traceparent`` in the request's state, and answer 500 to uncaught exceptions."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -35,12 +35,12 @@ class RequestContext:
         except Exception:
             logger().exception("request failed", request_id=state["request_id"])
             if answer.status is None:
-                await problem_response(Request(scope), unforeseen())(scope, receive, answer)
+                await problem_response(Request(scope), unexpected())(scope, receive, answer)
         _log(scope, state, answer)
 
 
 class BodyLimit:
-    """Stops reading a body that is larger than ``max_bytes``, declared or not, before it is parsed."""
+    """Stop reading a body that is larger than ``max_bytes``, declared or not, before it is parsed."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app, self._max_bytes = app, max_bytes
@@ -63,7 +63,7 @@ class BodyLimit:
 
 
 class _Answer:
-    """The way out: remembers the status and adds the headers that every response has, and ``headers`` of the state."""
+    """Remember the status of the response, and add the headers of every response and those in the state."""
 
     def __init__(self, send: Send, state: dict[str, Any]) -> None:
         self._send, self._state = send, state
@@ -83,17 +83,17 @@ class _Answer:
 
 def request_id(scope: Scope) -> str:
     """The client's id when it is harmless, else Lambda's, else a new one."""
-    given = Headers(scope=scope).get("x-request-id", "")
-    if REQUEST_ID.fullmatch(given):
-        return given
+    sent = Headers(scope=scope).get("x-request-id", "")
+    if REQUEST_ID.fullmatch(sent):
+        return sent
     context = scope.get("aws.context")
     return str(getattr(context, "aws_request_id", "") or token_hex(16))
 
 
 def traceparent(scope: Scope) -> str:
     """The client's W3C trace context, or the root of a new trace."""
-    given = Headers(scope=scope).get("traceparent", "")
-    return given if TRACEPARENT.fullmatch(given) else f"00-{token_hex(16)}-{token_hex(8)}-01"
+    sent = Headers(scope=scope).get("traceparent", "")
+    return sent if TRACEPARENT.fullmatch(sent) else f"00-{token_hex(16)}-{token_hex(8)}-01"
 
 
 def _log(scope: Scope, state: dict[str, Any], answer: _Answer) -> None:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems: one table from our errors to HTTP, nothing leaks."""
+"""The table from errors to RFC 9457 problems. No internal message reaches a client."""
 
 import math
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ STATUS_OF: dict[type[PipelineError], int] = {
     errors.ObjectChanged: 409,
     errors.TransientError: 503,
 }
-"""The nearest class in the error's ancestry counts; what is not here is a fault of ours."""
+"""The status of the nearest class among an error's bases; other errors are answered 500."""
 
 CODE_OF = {
     400: "malformed-request",
@@ -67,7 +67,7 @@ def video_not_found(video_id: str) -> ApiError:
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's documentation: its refusals, beside those every authenticated route has."""
+    """The error responses of a route's documentation, including those of every authenticated route."""
     return {
         status: {"model": Problem, "description": HTTPStatus(status).phrase}
         for status in sorted({400, 401, 403, 422, 500, 503, *statuses})
@@ -75,7 +75,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Answer everything that goes wrong with a problem; the unforeseen is the middleware's."""
+    """Answer errors with problems; ``RequestContext`` answers exceptions that no handler expects."""
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(ImageMerged, _merged)
     app.add_exception_handler(PipelineError, _pipeline_error)
@@ -98,7 +98,7 @@ def problem_response(request: Request, error: ApiError, faults: Sequence[Fault] 
     return Response(body, error.status, headers=error.headers, media_type=MEDIA_TYPE)
 
 
-def unforeseen() -> ApiError:
+def unexpected() -> ApiError:
     return ApiError(500, "internal-error", "Internal error", "This is our fault; quote the requestId in a report.")
 
 
@@ -106,7 +106,7 @@ def from_pipeline(error: PipelineError) -> ApiError:
     """The HTTP answer to a pipeline error. The code is the pipeline's, as a slug."""
     status = next((STATUS_OF[cls] for cls in type(error).__mro__ if cls in STATUS_OF), 500)
     if status == 500:
-        return unforeseen()
+        return unexpected()
     slug = error.code.lower().replace("_", "-")
     headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else None
     return ApiError(status, slug, error.code.replace("_", " ").capitalize(), str(error), headers)
@@ -114,7 +114,7 @@ def from_pipeline(error: PipelineError) -> ApiError:
 
 def faults_of(found: Sequence[Any]) -> list[Fault]:
     """Validation errors as faults; what was sent is not repeated."""
-    return [_fault(tuple(one["loc"]), str(one["msg"])) for one in found]
+    return [_fault(tuple(error["loc"]), str(error["msg"])) for error in found]
 
 
 def _fault(location: tuple[str | int, ...], message: str) -> Fault:
@@ -128,7 +128,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
 
 
 async def _merged(request: Request, error: Exception) -> Response:
-    """The same request about the image that answers now; a change keeps its method."""
+    """Redirect to the image that this one was merged into; 308 keeps the method of a change."""
     merged = cast("ImageMerged", error)
     if f"/{merged.image_id}" not in request.url.path:
         return problem_response(request, image_not_found(merged.image_id))
@@ -145,13 +145,13 @@ async def _pipeline_error(request: Request, error: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    away = cast("DependencyUnavailable", error)
-    logger().warning("part away", request_id=request.state.request_id, part=away.part, reason=str(away))
-    seconds = str(max(1, math.ceil(away.retry_after_seconds)))
-    detail = f"The {away.part} does not answer. Repeat the request, an upload with the same Idempotency-Key."
-    return problem_response(
-        request, ApiError(503, "temporarily-unavailable", "Temporarily unavailable", detail, {"Retry-After": seconds})
-    )
+    missing = cast("DependencyUnavailable", error)
+    request_id, reason = request.state.request_id, str(missing)
+    logger().warning("dependency unavailable", request_id=request_id, dependency=missing.dependency, reason=reason)
+    headers = {"Retry-After": str(max(1, math.ceil(missing.retry_after_seconds)))}
+    detail = f"The {missing.dependency} does not answer. Retry; for uploads, reuse the Idempotency-Key."
+    answer = ApiError(503, "temporarily-unavailable", "Temporarily unavailable", detail, headers)
+    return problem_response(request, answer)
 
 
 async def _invalid_request(request: Request, error: Exception) -> Response:

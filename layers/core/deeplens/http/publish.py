@@ -21,13 +21,17 @@ class Publish:
         At least one was not delivered: the request is answered 503, and a repeat publishes the same events again.
     """
 
-    def __init__(self, publisher: EventPublisher, traceparent: str) -> None:
+    def __init__(self, publisher: EventPublisher, traceparent: str | None = None) -> None:
         self._publisher, self._traceparent = publisher, traceparent
 
     def __call__(self, events: Sequence[Event]) -> None:
-        messages = [OutgoingMessage(event, event.event_id, self._traceparent) for event in events]
-        if messages and not all(self._publisher.publish(messages)):
+        if not self.best_effort(events):
             raise BrokerUnavailable("an event was not delivered", retry_after_seconds=2)
+
+    def best_effort(self, events: Sequence[Event]) -> bool:
+        """Publish events that the schedule sends again if they are lost; returns whether all were delivered."""
+        messages = [OutgoingMessage(event, event.event_id, self._traceparent) for event in events]
+        return not messages or all(self._publisher.publish(messages))
 
 
 def publish_of(request: Request, publisher: Injected[EventPublisher]) -> Publish:

@@ -1,4 +1,4 @@
-"""What the HTTP API takes and gives: camelCase in JSON bodies, snake_case in query strings."""
+"""Base classes and shared types of HTTP bodies: camelCase in JSON bodies, snake_case in query strings."""
 
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -13,9 +13,6 @@ from pydantic import (
     StringConstraints,
 )
 from pydantic.alias_generators import to_camel
-
-AT = "2026-11-20T10:30:00Z"
-
 
 MAX_TAGS, MAX_METADATA_KEYS = 50, 50
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
@@ -53,6 +50,12 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+
+def view[M: BaseModel](schema: type[M], record: object, **fields: Any) -> M:
+    """A body with ``fields``, and with the record's attributes of the same names as the schema's other fields."""
+    names = schema.model_fields.keys() - fields.keys()
+    return schema(**{name: getattr(record, name) for name in names if hasattr(record, name)}, **fields)
 
 
 class ModelVersion(ApiModel):

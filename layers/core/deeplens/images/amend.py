@@ -30,7 +30,7 @@ class Amend:
         labels = None if tags is None else unique(tags)
         image = self._images.amend(tenant, image_id, tags=labels, metadata=metadata)
         if image is None:
-            # Unknown or deleted, unless another image answers for it.
+            # Unknown, deleted or merged.
             live_image(self._images, tenant, image_id)
             raise image_not_found(image_id)
         if image.step >= Step.INDEXED:
@@ -38,7 +38,7 @@ class Amend:
         return image
 
     def _refresh_point(self, tenant: Tenant, image: ImageRecord) -> None:
-        """Write the row's payload until the row is still the same afterwards: of two changes the later must stay."""
+        """Write the payload until the row is unchanged afterwards: of two concurrent changes the later one wins."""
         for _ in range(REPEATS):
             for owner in map(tenant.using, tenant.models):
                 self._index.replace_payload(owner, image.id, payload_of(image, owner))

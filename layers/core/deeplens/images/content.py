@@ -1,4 +1,4 @@
-"""Where the original of an image or a video lies."""
+"""Locating the original of an image or a video."""
 
 from typing import Protocol
 
@@ -18,10 +18,10 @@ class Original(Protocol):
 
 
 def locate(stores: StoreResolver, tenant: Tenant, original: Original) -> tuple[ObjectStore, str]:
-    """The store of the tenant that holds an original, and its key there. Raises 404 when the store is gone."""
+    """The store of the tenant that holds an original, and its key there. Raises 404 when the store was removed."""
     try:
         store = stores.holding(tenant, original.storage_path)
         return store, store.key_of(original.storage_path)
     except InvalidEvent:
-        # The tenant has removed its own store.
+        # The tenant removed its customer-owned store.
         raise content_not_found(original.id) from None

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header
 from starlette.responses import RedirectResponse, Response
 
 from deeplens.access.caller import Reader
-from deeplens.access.metered import count_egress
+from deeplens.access.request_counter import RequestCounter
 from deeplens.errors import ObjectNotFound
 from deeplens.http.content import (
     AN_HOUR,
@@ -18,11 +18,15 @@ from deeplens.http.content import (
     disposition,
     matches,
 )
-from deeplens.http.dependencies import Parts
+from deeplens.http.dependencies import Injected
 from deeplens.http.fields import ImageIdInPath
 from deeplens.http.problems import responses
 from deeplens.images.content import locate
 from deeplens.images.lookup import MERGED, live_image
+from deeplens.images.ports import ImageRepository
+from deeplens.images.thumbnails import Thumbnails
+from deeplens.storage.ports import StoreResolver
+from deeplens.tenants.limits import MaxUploadBytes
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
@@ -41,20 +45,28 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The copy 
         **responses(404, 409),
     },
 )
-def get_content(caller: Reader, parts: Parts, image_id: ImageIdInPath, if_none_match: IfNoneMatch = None) -> Response:
-    image = live_image(parts.images, caller.tenant, image_id)
+def get_content(
+    caller: Reader,
+    images: Injected[ImageRepository],
+    stores: Injected[StoreResolver],
+    counter: Injected[RequestCounter],
+    max_upload_bytes: Injected[MaxUploadBytes],
+    image_id: ImageIdInPath,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    image = live_image(images, caller.tenant, image_id)
     headers = {"ETag": f'"{image.sha256}"', "Cache-Control": REVALIDATE, **SAFE}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    store, key = locate(parts.stores, caller.tenant, image)
-    if image.size_bytes > parts.settings.max_upload_bytes:
-        count_egress(parts, caller, image.size_bytes)
+    store, key = locate(stores, caller.tenant, image)
+    if image.size_bytes > max_upload_bytes:
+        counter.count_egress(caller.tenant.id, image.size_bytes)
         return RedirectResponse(store.presign_get(key, PRESIGNED_FOR), 307, {"Cache-Control": "no-store"})
     try:
         body = store.get(key)
     except ObjectNotFound:
         raise content_not_found(image_id) from None
-    count_egress(parts, caller, len(body))
+    counter.count_egress(caller.tenant.id, len(body))
     return Response(
         body, headers=headers | {"Content-Disposition": disposition(image.file_name)}, media_type=image.mime_type
     )
@@ -73,19 +85,18 @@ def get_content(caller: Reader, parts: Parts, image_id: ImageIdInPath, if_none_m
 )
 def get_thumbnail(
     caller: Reader,
-    parts: Parts,
+    images: Injected[ImageRepository],
+    thumbnails: Injected[Thumbnails],
+    counter: Injected[RequestCounter],
     image_id: ImageIdInPath,
     size: Literal["small", "medium"],
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Made on the fly when the pipeline has not come to it yet."""
-    from deeplens.images.thumbnails import Thumbnails
-
-    image = live_image(parts.images, caller.tenant, image_id)
+    """Created on the fly while the pipeline has not created it yet."""
+    image = live_image(images, caller.tenant, image_id)
     headers = {"ETag": f'"{image.sha256[:32]}-{size}"', "Cache-Control": AN_HOUR, **SAFE}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    thumbnails = Thumbnails(parts.stores, parts.images, parts.limits)
     body = thumbnails(caller.tenant, image, size)
-    count_egress(parts, caller, len(body))
+    counter.count_egress(caller.tenant.id, len(body))
     return Response(body, headers=headers, media_type="image/jpeg")

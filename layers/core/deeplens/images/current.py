@@ -1,4 +1,4 @@
-"""Which events of a batch are about the current generation of an image."""
+"""Dropping events of deleted images and of older generations."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from deeplens.images.model import ImageRecord, Step, Tombstone
 
 
 def current(
-    event: ImageEvent, found: ImageRecord | Tombstone | None, *, revives: bool = False
+    event: ImageEvent, found: ImageRecord | Tombstone | None, *, reopen_failed: bool = False
 ) -> ImageRecord | Outcome:
     """The row that an event may still change, or the outcome that ends the event here.
 
-    An image that failed is worked on in a newer generation only, unless the event ``revives`` it.
+    An image that failed is worked on in a newer generation only, unless ``reopen_failed``.
     """
     if found is None:
         return Failed(ImageNotFound(f"no image {event.image_id}"))
@@ -21,19 +21,19 @@ def current(
         return Done(dropped="deleted")
     if found.generation > event.effective_generation:
         return Done(dropped="older generation")
-    if found.step is Step.FAILED and found.generation == event.effective_generation and not revives:
+    if found.step is Step.FAILED and found.generation == event.effective_generation and not reopen_failed:
         return Done(dropped="failed")
     return found
 
 
 def split_current[E: ImageEvent](
-    batch: Sequence[E], found: dict[str, ImageRecord | Tombstone], *, revives: bool = False
+    batch: Sequence[E], found: dict[str, ImageRecord | Tombstone], *, reopen_failed: bool = False
 ) -> tuple[list[tuple[E, ImageRecord]], dict[int, Outcome]]:
-    """Events to work on with their rows, and the outcomes of the others by position."""
+    """The events to process with their rows, and the outcomes of the others by position."""
     work: list[tuple[E, ImageRecord]] = []
     ended: dict[int, Outcome] = {}
     for position, event in enumerate(batch):
-        row = current(event, found.get(event.image_id), revives=revives)
+        row = current(event, found.get(event.image_id), reopen_failed=reopen_failed)
         if isinstance(row, ImageRecord):
             work.append((event, row))
         else:
@@ -41,13 +41,13 @@ def split_current[E: ImageEvent](
     return work, ended
 
 
-def without_buried(outcomes: Sequence[Outcome], events: Sequence[ImageEvent], buried: set[str]) -> list[Outcome]:
-    """Suppress what follows for images deleted meanwhile."""
+def drop_deleted(outcomes: Sequence[Outcome], events: Sequence[ImageEvent], deleted_ids: set[str]) -> list[Outcome]:
+    """Drop the outcomes, and with them the events, of images deleted meanwhile."""
     return [
-        Done(dropped="deleted") if isinstance(outcome, Done) and event.image_id in buried else outcome
+        Done(dropped="deleted") if isinstance(outcome, Done) and event.image_id in deleted_ids else outcome
         for outcome, event in zip(outcomes, events, strict=True)
     ]
 
 
-def buried(found: dict[str, ImageRecord | Tombstone]) -> set[str]:
+def deleted_ids(found: dict[str, ImageRecord | Tombstone]) -> set[str]:
     return {image_id for image_id, row in found.items() if isinstance(row, Tombstone)}

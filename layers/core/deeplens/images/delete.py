@@ -1,33 +1,23 @@
 """Deleting an image: a tombstone now, the rest through ``deeplens.images.maintenance``."""
 
-from deeplens.common.outgoing import OutgoingMessage
-from deeplens.common.ports import Clock, EventPublisher
-from deeplens.errors import BrokerUnavailable
+from deeplens.common.ports import Clock
 from deeplens.events.ids import follow_up_id
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.http.problems import image_not_found
 from deeplens.images.ports import ImageRepository
-from deeplens.images.requests import ACTIONS
+from deeplens.images.requests import image_deletion
 from deeplens.tenants.model import Tenant
 
 
 class Delete:
-    """Bury an image and ask for its removal. A repeat asks again, so that a lost request can be made good."""
+    """Mark an image as deleted and request its removal. A repeat requests it again, in case the event was lost."""
 
-    def __init__(self, images: ImageRepository, publisher: EventPublisher, clock: Clock) -> None:
-        self._images, self._publisher, self._clock = images, publisher, clock
+    def __init__(self, images: ImageRepository, clock: Clock) -> None:
+        self._images, self._clock = images, clock
 
-    def __call__(self, tenant: Tenant, image_id: str, traceparent: str | None = None) -> None:
+    def __call__(self, tenant: Tenant, image_id: str) -> ImageMaintenance:
         now = self._clock.now()
-        if not self._images.bury(tenant, image_id, now):
+        if not self._images.mark_deleted(tenant, image_id, now):
             raise image_not_found(image_id)
-        event = ImageMaintenance(
-            maintenance_type="delete",
-            image_id=image_id,
-            tenant_id=tenant.id,
-            actions=list(ACTIONS),
-            requested_at=now,
-        )
-        message = OutgoingMessage(event, follow_up_id("delete", image_id, 0), traceparent)
-        if self._publisher.publish([message]) != [True]:
-            raise BrokerUnavailable("the deletion's event was not delivered", retry_after_seconds=2)
+        event = image_deletion(tenant.id, image_id, now)
+        return event.model_copy(update={"event_id": follow_up_id("delete", image_id, 0)})

@@ -6,29 +6,29 @@ from fastapi import APIRouter, Query
 
 from deeplens.access.caller import Reader
 from deeplens.http import cursor
-from deeplens.http.dependencies import Parts
+from deeplens.http.dependencies import Injected
 from deeplens.http.fields import ImageIdInPath, refusal
 from deeplens.http.problems import responses
 from deeplens.images import views
-from deeplens.images.event_log import LoggedEvent, LogPosition, LogQuery
 from deeplens.images.lookup import live_image
-from deeplens.images.model import Step
-from deeplens.images.timeline_schemas import EventPage, ImageEventView, ImageTimeline, LogQueryParameters
+from deeplens.images.model import LogPosition, LogQuery, Step
+from deeplens.images.ports import EventLog, ImageRepository
+from deeplens.images.schemas import EventPage, ImageTimeline, LogQueryParameters
 
 router = APIRouter(prefix="/v1", tags=["events"])
 
 
 @router.get("/events", summary="What happened to all images", responses=responses())
-def list_events(caller: Reader, parts: Parts, query: Annotated[LogQueryParameters, Query()]) -> EventPage:
+def list_events(caller: Reader, log: Injected[EventLog], query: Annotated[LogQueryParameters, Query()]) -> EventPage:
     """Every stage of every image with its time and reason, newest first. Follow what happens from now on by passing
-    ``tailCursor`` as ``after``: each answer has what came since, in the order it was noted, and nothing is missed.
-    Events of deleted images are gone with them."""
+    ``tailCursor`` as ``after``: each answer has what came since, in the order it was recorded, and nothing is missed.
+    Events of deleted images are deleted with them."""
     if query.cursor and query.after:
         raise refusal("query", ("after",), "not together with cursor")
-    # Asked first: what is noted while the page is read comes with the tail.
-    settled = None if query.after else parts.event_log.settled(caller.tenant)
-    wanted = LogQuery(
-        # One more than asked for tells whether there is a next page.
+    # Read first: what is recorded while the page is read comes with the tail.
+    settled = None if query.after else log.settled(caller.tenant)
+    log_query = LogQuery(
+        # One more than the limit tells whether there is a next page.
         limit=query.limit + 1,
         image_id=query.image_id,
         stage=query.stage,
@@ -37,25 +37,20 @@ def list_events(caller: Reader, parts: Parts, query: Annotated[LogQueryParameter
         before=_read(query.cursor) if query.cursor else None,
         after=_read(query.after) if query.after else None,
     )
-    found = parts.event_log.page(caller.tenant, wanted)
+    found = log.page(caller.tenant, log_query)
     events, more = found[: query.limit], len(found) > query.limit
     return EventPage(
-        events=[_shown(event) for event in events],
+        events=[views.logged(event) for event in events],
         next_cursor=_write(events[-1].position) if more and not query.after else None,
         tail_cursor=_write(settled) if settled else _write(events[-1].position) if events else query.after or "",
     )
 
 
 @router.get("/images/{image_id}/events", summary="What happened to an image", responses=responses(404))
-def image_events(caller: Reader, parts: Parts, image_id: ImageIdInPath) -> ImageTimeline:
-    live_image(parts.images, caller.tenant, image_id)
-    timeline = parts.images.timeline(caller.tenant, image_id)
+def image_events(caller: Reader, images: Injected[ImageRepository], image_id: ImageIdInPath) -> ImageTimeline:
+    live_image(images, caller.tenant, image_id)
+    timeline = images.timeline(caller.tenant, image_id)
     return ImageTimeline(image_id=image_id, events=[views.stage(entry) for entry in timeline])
-
-
-def _shown(event: LoggedEvent) -> ImageEventView:
-    stage = dict(views.stage(event.entry))
-    return ImageEventView(**stage, event_id=str(event.id), image_id=event.image_id, recorded_at=event.recorded_at)
 
 
 def _write(position: LogPosition) -> str:
@@ -63,6 +58,6 @@ def _write(position: LogPosition) -> str:
     return cursor.write((at, str(event_id)))
 
 
-def _read(given: str) -> LogPosition:
-    at, event_id = cursor.read(given, cursor.EVENT_ID)
+def _read(position: str) -> LogPosition:
+    at, event_id = cursor.read(position, cursor.EVENT_ID)
     return at, int(event_id)

@@ -18,11 +18,11 @@ METADATA: TypeAdapter[dict[str, Any]] = TypeAdapter(Metadata)
 
 
 def tags_of(form: Sequence[str]) -> tuple[str, ...]:
-    """Tags given as repeated fields or as one JSON list, each once, in order."""
-    given = [field for field in form if field.strip()]
-    is_list = len(given) == 1 and given[0].lstrip().startswith("[")
+    """Tags sent as repeated fields or as one JSON list, each once, in order."""
+    fields = [field for field in form if field.strip()]
+    is_list = len(fields) == 1 and fields[0].lstrip().startswith("[")
     with _faults_in("body", "tags"):
-        return unique(TAGS.validate_json(given[0]) if is_list else TAGS.validate_python(given))
+        return unique(TAGS.validate_json(fields[0]) if is_list else TAGS.validate_python(fields))
 
 
 def metadata_of(text: str | None, place: Literal["body", "query"]) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def unique(tags: Sequence[str]) -> tuple[str, ...]:
 
 @contextmanager
 def _faults_in(place: str, name: str) -> Iterator[None]:
-    """Validation errors as those of a request, at their place in it."""
+    """Raise validation errors as those of a request, with their place in it."""
     try:
         yield
     except ValidationError as error:
-        found = [{**one, "loc": (place, name, *one["loc"])} for one in error.errors(include_url=False)]
-        raise RequestValidationError(found) from None
+        faults = [{**fault, "loc": (place, name, *fault["loc"])} for fault in error.errors(include_url=False)]
+        raise RequestValidationError(faults) from None

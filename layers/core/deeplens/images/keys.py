@@ -1,4 +1,4 @@
-"""Where an image's objects stand in its tenant's store."""
+"""The object keys of an image in its tenant's store."""
 
 import re
 
@@ -6,7 +6,7 @@ THUMBNAILS = ("small", "medium")
 PROCESSED = "processed/"
 THUMBNAIL_PREFIXES = tuple(f"thumbnails/{size}/" for size in THUMBNAILS)
 PREFIXES = ("images/", PROCESSED, *THUMBNAIL_PREFIXES)
-"""Below each, keys stand in the order of their images' ids."""
+"""Below each prefix, keys sort by their images' ids."""
 OF_IMAGE = re.compile(rf"(?:{'|'.join(PREFIXES)})(img_[a-z0-9]{{1,40}})\.[^/.]+")
 
 
@@ -16,7 +16,7 @@ def original_key(image_id: str, extension: str) -> str:
 
 
 def original_prefix(image_id: str) -> str:
-    """Finds the original whatever its extension is."""
+    """The prefix of the original's key, whatever its extension."""
     return f"images/{image_id}."
 
 
@@ -29,11 +29,11 @@ def thumbnail_key(image_id: str, size: str) -> str:
 
 
 def derived_keys(image_id: str) -> list[str]:
-    """Everything that can be made again from the original."""
+    """The keys of everything that can be created again from the original."""
     return [processed_key(image_id), *(thumbnail_key(image_id, size) for size in THUMBNAILS)]
 
 
 def image_of(key: str) -> str | None:
-    """The image that an object belongs to; None for keys that are not ours."""
+    """The image that an object belongs to; None for other keys."""
     found = OF_IMAGE.fullmatch(key)
     return found[1] if found else None

@@ -1,4 +1,4 @@
-"""A tenant's live image or video, or the one answer to all others: unknown, deleted, or of another tenant."""
+"""Finding a tenant's live image. Unknown, deleted and other tenants' images all answer 404."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ MERGED: dict[int | str, dict[str, Any]] = {301: {"description": "Merged into ano
 MERGED_CHANGE: dict[int | str, dict[str, Any]] = {308: {"description": "Merged into another image; repeat at Location"}}
 
 
-def answering_image(images: ImageRepository, tenant: Tenant, image_id: str) -> ImageRecord:
-    """The image, or the one that it was merged into. 404 for all others."""
+def resolve_merged(images: ImageRepository, tenant: Tenant, image_id: str) -> ImageRecord:
+    """The image, or the image that it was merged into, else 404."""
     try:
         return live_image(images, tenant, image_id)
     except ImageMerged as merged:
-        return answering_image(images, tenant, merged.into)
+        return resolve_merged(images, tenant, merged.into)
 
 
 def live_image(images: ImageRepository, tenant: Tenant, image_id: str) -> ImageRecord:
-    """The image. ``ImageMerged`` where another one answers for it, 404 for all others."""
+    """The image. ``ImageMerged`` if it was merged into another image, else 404."""
     found = images.find(tenant, [image_id]).get(image_id)
     if isinstance(found, Tombstone) and found.merged_into:
         raise ImageMerged(image_id, found.merged_into)

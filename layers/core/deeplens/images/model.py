@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Step(IntEnum):
-    """How far an image has come. ``COMPLETED`` outranks ``FAILED``: what is searchable did not fail."""
+    """The step that an image has reached. ``COMPLETED`` outranks ``FAILED``: a searchable image did not fail."""
 
     ACCEPTED = 0
     PREPROCESSED = 1
@@ -18,12 +18,12 @@ class Step(IntEnum):
 
 
 LAST_GENERATION = 2**31 - 1
-"""No image comes so far: what is said of it is said of all its generations."""
+"""Upper bound that matches every generation."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewImage:
-    """What is known when an upload is accepted; of a frame also its video and its offset there."""
+    """An accepted upload; for a frame also its video and its offset there."""
 
     id: str
     file_name: str
@@ -80,7 +80,7 @@ class ImageRecord:
 class Tombstone:
     """A deleted image: kept 37 days, longer than any retention, so that no late event revives it.
 
-    ``merged_into`` is the image that answers for it; such a tombstone stays.
+    ``merged_into`` is the image that its id redirects to; such a tombstone is kept forever.
     """
 
     image_id: str
@@ -91,12 +91,12 @@ class Tombstone:
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """One image's step forward, for its row and its timeline.
+    """The result of a stage for one image, for its row and its timeline.
 
     Attributes
     ----------
     duration_seconds : work of this stage on this image.
-    changes : columns of the row that the stage found out, e.g. ``{"width": 1920}``.
+    changes : columns of the row that the stage determined, e.g. ``{"width": 1920}``.
     """
 
     image_id: str
@@ -114,7 +114,7 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """A line of an image's history."""
+    """An entry of an image's timeline."""
 
     stage: str
     step: Step
@@ -142,3 +142,40 @@ class ImageQuery:
     uploaded_from: datetime | None = None
     uploaded_before: datetime | None = None
     after: tuple[datetime, str] | None = None
+
+
+type LogPosition = tuple[datetime, int]
+"""When a timeline entry was recorded, and its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """A timeline entry, and its position among all entries of the tenant."""
+
+    id: int
+    image_id: str
+    recorded_at: datetime
+    entry: TimelineEntry
+
+    @property
+    def position(self) -> LogPosition:
+        return self.recorded_at, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Filters and position.
+
+    Attributes
+    ----------
+    before : entries older than this position, newest first; None begins with the newest.
+    after : entries newer than this position, oldest first; wins over ``before``.
+    """
+
+    limit: int = 50
+    image_id: str | None = None
+    stage: str | None = None
+    step: Step | None = None
+    errors: bool = False
+    before: LogPosition | None = None
+    after: LogPosition | None = None

@@ -1,4 +1,4 @@
-"""What a point in the index carries of an image."""
+"""The payload of an image's point in the index."""
 
 from typing import Any
 

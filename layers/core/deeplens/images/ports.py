@@ -5,23 +5,35 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NewType, Protocol
 
+from deeplens.common.effects import effects
 from deeplens.events.images import ImageUploaded
-from deeplens.images.model import ImageQuery, ImageRecord, NewImage, StageResult, TimelineEntry, Tombstone
+from deeplens.images.model import (
+    ImageQuery,
+    ImageRecord,
+    LoggedEvent,
+    LogPosition,
+    LogQuery,
+    NewImage,
+    StageResult,
+    TimelineEntry,
+    Tombstone,
+)
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
 
 PendingDue = NewType("PendingDue", timedelta)
-"""How long an accepted image may be under way before the schedule sends it again."""
+"""Time after which the schedule publishes a pending image again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What is remembered of a pending image: the event that came first, and whether it may be published."""
+    """A pending image: the event that was admitted first, and whether it may be published."""
 
     event: ImageUploaded
     released: bool
 
 
+@effects("insert", "advance", "amend", "mark_deleted", "delete_rows", "purge_tombstones")
 class ImageRepository(Protocol):
     """Images of one tenant's database. Every method raises ``DatabaseUnavailable``."""
 
@@ -32,7 +44,7 @@ class ImageRepository(Protocol):
         """
 
     def totals(self, tenant: Tenant) -> Storage:
-        """All rows, those of deleted images until they are erased. Costs the same whatever their number."""
+        """The totals of all rows, including deleted images until their rows are deleted. Takes constant time."""
 
     def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
         """Rows and tombstones by id, in one query; unknown ids are absent."""
@@ -44,13 +56,13 @@ class ImageRepository(Protocol):
         """
 
     def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
-        """At most ``query.limit`` images, newest first; tombstoned ones never."""
+        """At most ``query.limit`` images, newest first, without deleted ones."""
 
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
-        """At most ``limit`` rows behind ``image_id``, by id; a tombstone in place of a row that is yet to be erased."""
+        """At most ``limit`` rows after ``image_id``, by id; a tombstone in place of a row that is not deleted yet."""
 
     def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
-        """A live image by the digest of its file, one that did not fail where there are several; others are absent."""
+        """A live image for each digest of a file, preferably one that did not fail; unknown digests are absent."""
 
     def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
         """Oldest first."""
@@ -60,26 +72,27 @@ class ImageRepository(Protocol):
     ) -> ImageRecord | None:
         """Replace tags and/or metadata and raise ``revision``; None when there is no live image."""
 
-    def bury(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
-        """Write the tombstone (the row stays for the clean-up). False when there never was such an image."""
+    def mark_deleted(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
+        """Write the tombstone; the row stays until ``delete_rows``. False when there never was such an image."""
 
-    def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
-        """Remove the rows of tombstoned images, keep receipt per image id on the tombstone; safe to repeat."""
+    def delete_rows(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
+        """Delete the rows of images with tombstones, and store each receipt on its tombstone; safe to repeat."""
 
     def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
-        """Drop tombstones, with their receipts, that are older than any retention; returns how many.
+        """Delete tombstones, with their receipts, that are older than any retention; returns how many.
 
-        Those of merged images stay: their ids go on answering.
+        Tombstones of merged images stay: their ids redirect.
         """
 
 
+@effects("admit", "admit_frames", "finish", "postpone", "overdue")
 class PendingImages(Protocol):
-    """Accepted images that have not ended yet, over all tenants (platform database). Raises ``DatabaseUnavailable``."""
+    """Accepted images that are not completed or failed yet, of all tenants. Raises ``DatabaseUnavailable``."""
 
     def admit(self, event: ImageUploaded, due: datetime) -> Admission:
-        """Remember an accepted image before anything else is written.
+        """Store an accepted image before anything else is written.
 
-        Released: within the tenant's window, publish now. Otherwise it waits; ``finish`` will release it.
+        A released image is within the tenant's window: publish it now. Others wait until ``finish`` releases them.
         An image already pending keeps its event, unless that is of an older generation, and its answer.
         """
 
@@ -96,17 +109,30 @@ class PendingImages(Protocol):
         *,
         still_due: datetime | None = None,
     ) -> list[ImageUploaded]:
-        """Forget ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants.
+        """Remove ended (tenant_id, image_id) pairs; release and return the next waiting images of their tenants.
 
-        ``generations`` are those that ended, in the same order: an image that is pending with a newer one stays so.
-        With ``still_due`` only those that are due just then: another admission since has made them its own.
+        ``generations`` ended, in the same order: an image that is pending with a newer generation stays.
+        ``still_due`` limits this to images with that due time: a later admission has changed it.
         """
 
     def postpone(self, images: Sequence[tuple[str, str, datetime]]) -> None:
-        """Give (tenant_id, image_id, due) until ``due`` at least: something else will send them before."""
+        """Move the due time of (tenant_id, image_id, due) to at least ``due``: a retry publishes them before."""
 
     def count(self, tenant_id: str) -> int:
         """How many images of a tenant are pending, released or waiting."""
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
-        """Released images whose time is up, oldest first; they get a new due time. One query over all tenants."""
+        """Released images that are overdue, oldest first; they get a new due time. One query over all tenants."""
+
+
+class EventLog(Protocol):
+    """Timeline entries of one tenant, in an order that never changes. Raises ``DatabaseUnavailable``."""
+
+    def settled(self, tenant: Tenant) -> LogPosition:
+        """Everything at or before this position is final: no line will still appear before it."""
+
+    def page(self, tenant: Tenant, query: LogQuery) -> list[LoggedEvent]:
+        """At most ``query.limit`` entries, without those of deleted images.
+
+        With ``after`` only what is settled: a reader that continues from the last entry misses none.
+        """

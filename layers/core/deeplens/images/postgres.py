@@ -1,6 +1,7 @@
 """Images of a tenant's database, in plain SQL: one round trip per call, whatever the size of the batch."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,18 +24,18 @@ FRAMES = (
     "to_jsonb({0}) ->> 'video_id' AS video_id, "
     "(to_jsonb({0}) ->> 'frame_offset_seconds')::float8 AS frame_offset_seconds"
 )
-"""By way of JSON, as the schema before has no such columns."""
+"""Read through JSON: the schema of the previous release has no such columns."""
 LIVE = "NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = images.id)"
 NAMES = COLUMNS.split(", ")
 WITH_FRAMES = ", ".join("i." + name for name in NAMES) + ", " + FRAMES.format("i")
 STATUSES = {step.name.lower(): int(step) for step in Step}
 
-STILL, NO_FRAMES_YET = "images.video_id IS NULL", "true"
+NOT_A_FRAME, BEFORE_FRAMES = "images.video_id IS NULL", "true"
 
 WITHIN = """EXISTS (
         SELECT FROM storage_totals
         WHERE (images < %(max_images)s) IS NOT FALSE AND (bytes + %(size_bytes)s <= %(max_bytes)s) IS NOT FALSE)"""
-"""Null limits are none. Mirrors ``deeplens.limits.allowance``."""
+"""A null limit is unlimited. Mirrors ``deeplens.tenants.limits.allowance``."""
 
 INSERT_WHERE = """
 WITH added AS (
@@ -48,13 +49,13 @@ WITH added AS (
 INSERT INTO image_events (image_id, generation, step, stage, occurred_at)
 SELECT id, generation, step, 'accept', uploaded_at FROM added
 """
-# Without limits nothing of the totals is named, so that it runs on the schema before them as well.
+# Without limits the statement does not name the totals: it runs on schemas without them as well.
 INSERT, INSERT_WITHIN = INSERT_WHERE.format(condition="true"), INSERT_WHERE.format(condition=WITHIN)
 LOCK_TOTALS = "SELECT FROM storage_totals FOR NO KEY UPDATE"
 TOTALS = "SELECT images, bytes FROM storage_totals"
 
 MERGED = "to_jsonb(d) ->> 'merged_into' AS merged_into"
-"""By way of JSON, as the schema before has no such column."""
+"""Read through JSON: the schema of the previous release has no such column."""
 FIND = f"""
 SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
 FROM unnest(%s::text[]) AS wanted(image_id)
@@ -117,14 +118,8 @@ class PostgresImages:
         self._connections = connections
 
     def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
-        values = {
-            "id": image.id,
+        values = asdict(image) | {
             "file_name": as_text(image.file_name),
-            "storage_path": image.storage_path,
-            "mime_type": image.mime_type,
-            "size_bytes": image.size_bytes,
-            "sha256": image.sha256,
-            "uploaded_at": image.uploaded_at,
             "tags": [as_text(tag) for tag in image.tags],
             "metadata": as_jsonb(image.metadata),
         }
@@ -133,7 +128,7 @@ class PostgresImages:
         with self._connections.tenant(tenant) as connection:
             with connection.pipeline():
                 connection.execute(INSERT, values)
-                # A statement of its own: it sees what another connection wrote while the first one waited for it.
+                # A separate statement sees what another connection wrote while the first one waited for it.
                 cursor = connection.execute(FIND, [[image.id]])
             return next(found for row in cursor if (found := _found(row)) is not None)
 
@@ -174,8 +169,8 @@ class PostgresImages:
                 statement, values = self.page_statement(query)
                 rows = connection.execute(statement, values)
             except UndefinedColumn:
-                # The schema before has no frames either.
-                statement, values = self.page_statement(query, NO_FRAMES_YET)
+                # The schema of the previous release has no frames.
+                statement, values = self.page_statement(query, BEFORE_FRAMES)
                 rows = connection.execute(statement, values)
             return [record_of(row) for row in rows]
 
@@ -190,10 +185,10 @@ class PostgresImages:
         return {row["sha256"]: record_of(row) for row in rows}
 
     @staticmethod
-    def page_statement(query: ImageQuery, still: str = STILL) -> tuple[str, list[Any]]:
-        """SQL and its values; what a caller chose stands only in the values."""
+    def page_statement(query: ImageQuery, not_a_frame: str = NOT_A_FRAME) -> tuple[str, list[Any]]:
+        """SQL and its values; input of callers is only in the values."""
         where, values = conditions_of(query, STATUSES)
-        conditions = " AND ".join([LIVE, still, *where])
+        conditions = " AND ".join([LIVE, not_a_frame, *where])
         statement = f"SELECT {COLUMNS} FROM images WHERE {conditions} ORDER BY uploaded_at DESC, id DESC LIMIT %s"  # noqa: S608
         return statement, [*values, query.limit]
 
@@ -222,9 +217,9 @@ class PostgresImages:
             row = connection.execute(statement, values).fetchone()
         return record_of(row) if row else None
 
-    def bury(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
+    def mark_deleted(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
         statement = """
-            WITH buried AS (
+            WITH tombstone AS (
                 INSERT INTO deleted_images (image_id, deleted_at) SELECT id, %(at)s FROM images WHERE id = %(id)s
                 ON CONFLICT DO NOTHING
             )
@@ -232,7 +227,7 @@ class PostgresImages:
         with self._connections.tenant(tenant) as connection:
             return connection.execute(statement, {"id": image_id, "at": at}).fetchone() is not None
 
-    def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
+    def delete_rows(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
         if not receipts:
             return
         statement = """
@@ -246,7 +241,6 @@ class PostgresImages:
             connection.execute(statement, [as_jsonb(receipts)])
 
     def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
-        """Drop tombstones older than any retention; returns how many."""
         with self._connections.tenant(tenant) as connection:
             statement = (
                 "DELETE FROM deleted_images d WHERE deleted_at < %s AND receipt IS NOT NULL "
@@ -271,18 +265,6 @@ def record_of(row: dict[str, Any]) -> ImageRecord:
 def _result_row(result: StageResult) -> dict[str, Any]:
     if unknown := result.changes.keys() - CHANGES:
         raise ValueError(f"{sorted(unknown)} are not columns that a stage changes")
-    changes = {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in result.changes.items()
-    }
-    return changes | {
-        "image_id": result.image_id,
-        "generation": result.generation,
-        "step": int(result.step),
-        "stage": result.stage,
-        "occurred_at": result.occurred_at.isoformat(),
-        "duration_seconds": result.duration_seconds,
-        "error_code": result.error_code,
-        "error_message": result.error_message,
-        "error_retryable": result.error_retryable,
-        "attempt": result.attempt,
-    }
+    columns = asdict(result)
+    columns |= columns.pop("changes")
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}

@@ -1,4 +1,4 @@
-"""Timelines of all images of a tenant as one log, read by index from either end."""
+"""The timelines of all images of a tenant as one log."""
 
 from datetime import datetime
 from typing import Any
@@ -8,8 +8,7 @@ import psycopg
 from deeplens.database.connections import Connection, Connections
 from deeplens.database.values import as_text
 from deeplens.errors import DatabaseUnavailable
-from deeplens.images.event_log import LoggedEvent, LogPosition, LogQuery
-from deeplens.images.model import Step, TimelineEntry
+from deeplens.images.model import LoggedEvent, LogPosition, LogQuery, Step, TimelineEntry
 from deeplens.tenants.model import Tenant
 
 SETTLED = """
@@ -17,10 +16,10 @@ SELECT least(clock.now, (SELECT min(xact_start) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend')) AS at
 FROM (SELECT clock_timestamp() AS now) AS clock
 """
-"""A line is recorded after its transaction began, so none that is still to come is from before the oldest that runs.
+"""An entry is recorded after its transaction began, so no future entry is older than the oldest open transaction.
 
-Asked before the lines are read: what begins in between is later. Sessions of a tenant's database are all of its one
-role, which may see when its own began; administrators write no lines.
+Read before the entries: a transaction that begins in between is later. All sessions of a tenant's database have one
+role, which may see when they began; administrators write no entries.
 """
 COLUMNS = "id, image_id, recorded_at, stage, step, generation, occurred_at, duration_seconds, error_code, error_message"
 LIVE = "NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = image_events.image_id)"
@@ -48,9 +47,9 @@ class PostgresEventLog:
 
     @staticmethod
     def statement(query: LogQuery, until: datetime | None) -> tuple[str, list[Any]]:
-        """SQL and its values; what a caller chose stands only in the values."""
+        """SQL and its values; input of callers is only in the values."""
         order = "ASC" if query.after else "DESC"
-        given: list[tuple[str, Any]] = [
+        filters: list[tuple[str, Any]] = [
             ("image_id = %s", query.image_id),
             ("stage = %s", query.stage and as_text(query.stage)),
             ("step = %s", None if query.step is None else int(query.step)),
@@ -59,9 +58,9 @@ class PostgresEventLog:
             ("(recorded_at, id) < (%s, %s)", None if query.after else query.before),
             ("recorded_at < %s", until),
         ]
-        chosen = [(part, value) for part, value in given if value is not None]
-        conditions = " AND ".join([LIVE, *(part for part, _ in chosen)])
-        values = [one for _, value in chosen for one in (value if isinstance(value, tuple) else (value,))]
+        active = [(condition, value) for condition, value in filters if value is not None]
+        conditions = " AND ".join([LIVE, *(condition for condition, _ in active)])
+        values = [item for _, value in active for item in (value if isinstance(value, tuple) else (value,))]
         statement = f"""
             SELECT {COLUMNS} FROM image_events WHERE {conditions}
             ORDER BY recorded_at {order}, id {order} LIMIT %s"""  # noqa: S608

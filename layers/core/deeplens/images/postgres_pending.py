@@ -17,7 +17,7 @@ CASE WHEN %(shared)s < %(window)s AND EXISTS (
     WHERE r.minute >= date_trunc('minute', now()) - interval '1 minute' AND r.tenant_id <> {tenant})
 THEN %(shared)s ELSE %(window)s END
 """
-"""How many images of a tenant may be in flight: fewer while another tenant uses the API, who would wait behind them."""
+"""How many images of a tenant may be in flight: fewer while another tenant uses the API."""
 GENERATION = "coalesce(({}.event->>'generation')::int, 1)"
 ADMIT = f"""
 INSERT INTO pending_images (tenant_id, image_id, event, due, released)
@@ -30,14 +30,14 @@ ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due,
 RETURNING released, event
 """  # noqa: S608
 ADMIT_FRAMES = f"""
-WITH flying AS (
+WITH in_flight AS (
     SELECT count(*) AS images, count(*) FILTER (WHERE event ? 'videoId') AS frames
     FROM pending_images WHERE tenant_id = %(tenant)s AND released
 )
 INSERT INTO pending_images (tenant_id, image_id, event, due, released)
 SELECT %(tenant)s, wanted.event ->> 'imageId', wanted.event, %(due)s,
-       wanted.number <= least({WINDOW.format(tenant="%(tenant)s")} - flying.images, %(frames)s - flying.frames)
-FROM flying, jsonb_array_elements(%(events)s) WITH ORDINALITY AS wanted(event, number)
+       wanted.number <= least({WINDOW.format(tenant="%(tenant)s")} - in_flight.images, %(frames)s - in_flight.frames)
+FROM in_flight, jsonb_array_elements(%(events)s) WITH ORDINALITY AS wanted(event, number)
 ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due
 RETURNING released, event
 """  # noqa: S608
@@ -49,12 +49,12 @@ WHERE p.tenant_id = ended.tenant_id AND p.image_id = ended.image_id AND {GENERAT
 """  # noqa: S608
 RELEASE = f"""
 WITH room AS (
-    SELECT t.tenant_id, greatest(0, {WINDOW.format(tenant="t.tenant_id")} - flying.images) AS places,
-           greatest(0, %(frames)s - flying.frames) AS for_frames
+    SELECT t.tenant_id, greatest(0, {WINDOW.format(tenant="t.tenant_id")} - in_flight.images) AS places,
+           greatest(0, %(frames)s - in_flight.frames) AS for_frames
     FROM unnest(%(tenants)s::text[]) AS t(tenant_id) CROSS JOIN LATERAL (
         SELECT count(*) AS images, count(*) FILTER (WHERE p.event ? 'videoId') AS frames
-        FROM pending_images p WHERE p.tenant_id = t.tenant_id AND p.released) AS flying
-), next AS (  -- frames last: a photo does not wait behind a film
+        FROM pending_images p WHERE p.tenant_id = t.tenant_id AND p.released) AS in_flight
+), next AS (  -- frames last: an image does not wait behind a video
     SELECT waiting.tenant_id, waiting.image_id FROM room CROSS JOIN LATERAL (
         (SELECT p.tenant_id, p.image_id, false AS frame, p.accepted_at FROM pending_images p
          WHERE p.tenant_id = room.tenant_id AND NOT p.released AND NOT p.event ? 'videoId'
@@ -122,7 +122,12 @@ class PostgresPending:
     def admit_frames(self, tenant_id: str, events: Sequence[ImageUploaded], due: datetime) -> list[ImageUploaded]:
         if not events:
             return []
-        values = {**self._windows, "tenant": tenant_id, "due": due, "events": as_jsonb([_json(one) for one in events])}
+        values = {
+            **self._windows,
+            "tenant": tenant_id,
+            "due": due,
+            "events": as_jsonb([_json(event) for event in events]),
+        }
         with self.connections.platform() as connection:
             with connection.pipeline():
                 connection.execute(LOCK, [[tenant_id]])

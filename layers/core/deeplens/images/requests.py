@@ -1,12 +1,13 @@
-"""Asking for work on an image that is known already: its embedding, or all of it once more."""
+"""Events that request work on a known image."""
 
 from datetime import datetime
+from typing import Any
 
 from deeplens.embedding.model import ModelRef
 from deeplens.events.images import ExtractionParams, FeatureExtractionRequested, ImageUploaded, StageTimes
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.keys import processed_key
-from deeplens.images.model import ImageRecord
+from deeplens.images.model import ImageRecord, NewImage
 from deeplens.tenants.model import Tenant
 
 ACTIONS = ("delete_minio_files", "delete_qdrant_vectors", "cleanup_database")
@@ -33,23 +34,33 @@ def extraction_request(
 
 
 def image_deletion(tenant_id: str, image_id: str, now: datetime) -> ImageMaintenance:
-    """The event that has everything removed of a buried image."""
+    """The event that requests the removal of a deleted image."""
     return ImageMaintenance(
         maintenance_type="delete", image_id=image_id, tenant_id=tenant_id, actions=list(ACTIONS), requested_at=now
     )
 
 
-def uploaded_again(tenant: Tenant, row: ImageRecord) -> ImageUploaded:
-    """The event that has everything made again that is made from an image's original."""
+def image_uploaded(
+    tenant_id: str,
+    image: NewImage | ImageRecord,
+    metadata: dict[str, Any] | None = None,
+    uploaded_at: datetime | None = None,
+) -> ImageUploaded:
+    """The event that has an image processed from its original.
+
+    ``metadata`` is the image's SHA-256 unless given, and ``uploaded_at`` the image's own.
+    """
+    generation = image.generation if isinstance(image, ImageRecord) and image.generation > 1 else None
     return ImageUploaded(
-        image_id=row.id,
-        tenant_id=tenant.id,
-        generation=row.generation,
-        file_name=row.file_name,
-        storage_path=row.storage_path,
-        mime_type=row.mime_type,
-        size_bytes=row.size_bytes,
-        uploaded_at=row.uploaded_at,
-        video_id=row.video_id,
-        frame_offset_seconds=row.frame_offset_seconds,
+        image_id=image.id,
+        tenant_id=tenant_id,
+        generation=generation,
+        file_name=image.file_name,
+        storage_path=image.storage_path,
+        mime_type=image.mime_type,
+        size_bytes=image.size_bytes,
+        uploaded_at=uploaded_at or image.uploaded_at,
+        metadata={"sha256": image.sha256} if metadata is None else metadata,
+        video_id=image.video_id,
+        frame_offset_seconds=image.frame_offset_seconds,
     )

@@ -1,8 +1,8 @@
-"""HTTP bodies of images."""
+"""HTTP bodies of images and their events."""
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from deeplens.http.schemas import (
     AT,
@@ -153,7 +153,7 @@ class ImagePatch(ApiModel):
 
 
 class DeletionReceipt(ApiModel):
-    """What was removed of a deleted image. Receipts of deletions before models were noted list none."""
+    """What was removed of a deleted image. Old receipts list no models."""
 
     model_config = example(
         {
@@ -188,7 +188,7 @@ class DeletedImage(ApiModel):
 
 
 class Filters(BaseModel):
-    """Filters that listing and searching share. Unknown parameters are refused, so that a typo is noticed."""
+    """Filters that listing and searching share. Unknown parameters are rejected, so that a typo is noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -201,3 +201,50 @@ class ListQuery(Filters):
     status: list[Status] = Field(default=[], max_length=6, description="repeatable; any of them")
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = Field(default=None, max_length=256, description="``nextCursor`` of the page before")
+
+
+EVENT = {**STAGE, "eventId": "4711", "imageId": ID, "recordedAt": "2026-11-20T10:30:02Z"}
+Stage = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_-]{0,39}$")]
+
+
+class LogQueryParameters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    image_id: Annotated[str, StringConstraints(pattern=r"^img_[a-z0-9]{1,40}$")] | None = None
+    stage: Stage | None = Field(default=None, description="accept, preprocess, extract, index, complete, …")
+    status: Status | None = Field(default=None, description="that the image had reached then")
+    errors: bool = Field(default=False, description="only failures, final or to be retried")
+    limit: int = Field(default=50, ge=1, le=200)
+    cursor: str | None = Field(default=None, max_length=256, description="``nextCursor`` of the page before")
+    after: str | None = Field(
+        default=None, max_length=256, description="``tailCursor``: what came since, the oldest first; not with cursor"
+    )
+
+
+class ImageEventView(TimelineStage):
+    """A stage of an image: when, for how long, and why it failed or waits. ``eventId`` is unique in the tenant."""
+
+    model_config = example(EVENT)
+
+    event_id: str
+    image_id: str
+    recorded_at: AwareDatetime = Field(
+        description="when it was recorded, which gives the order; ``occurredAt`` is before"
+    )
+
+
+class EventPage(ApiModel):
+    model_config = example({"events": [EVENT], "nextCursor": None, "tailCursor": "WyIyMDI2LTExLTIwIiwiMCJd"})
+
+    events: list[ImageEventView] = Field(description="newest first; with ``after`` oldest first")
+    next_cursor: str | None = Field(
+        default=None, description="older ones: pass as ``cursor`` with the same filters; null on the last page"
+    )
+    tail_cursor: str = Field(description="pass as ``after`` later: no event will have been missed")
+
+
+class ImageTimeline(ApiModel):
+    model_config = example({"imageId": ID, "events": [STAGE]})
+
+    image_id: str
+    events: list[TimelineStage] = Field(description="oldest first")

@@ -1,19 +1,23 @@
-"""Thumbnails, made on the fly where the pipeline has not made them or they were lost."""
+"""Thumbnails, created on the fly where they are missing."""
+
+from typing import TYPE_CHECKING
 
 from deeplens.errors import ApiError, InvalidEvent, InvalidImage, ObjectNotFound
 from deeplens.http.problems import image_not_found
 from deeplens.images.keys import processed_key, thumbnail_key
 from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
-from deeplens.imaging import Limits, thumbnail
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.model import Tenant
 
+if TYPE_CHECKING:
+    from deeplens.imaging import Limits
+
 
 class Thumbnails:
-    """Read a thumbnail, or make it from the standard JPEG or the original and keep it."""
+    """Read a thumbnail, or create it from the standard JPEG or the original, and store it."""
 
-    def __init__(self, stores: StoreResolver, images: ImageRepository, limits: Limits) -> None:
+    def __init__(self, stores: StoreResolver, images: ImageRepository, limits: "Limits") -> None:
         self._stores, self._images, self._limits = stores, images, limits
 
     def __call__(self, tenant: Tenant, image: ImageRecord, size: str) -> bytes:
@@ -25,6 +29,8 @@ class Thumbnails:
             return self._make(tenant, store, image, size)
 
     def _make(self, tenant: Tenant, store: ObjectStore, image: ImageRecord, size: str) -> bytes:
+        from deeplens.imaging import thumbnail
+
         try:
             made = thumbnail(self._source(tenant, store, image), size, self._limits)
         except (InvalidEvent, InvalidImage, ObjectNotFound) as error:
@@ -32,7 +38,7 @@ class Thumbnails:
             raise ApiError(404, "thumbnail-unavailable", "Thumbnail unavailable", detail) from None
         key = thumbnail_key(image.id, size)
         store.put(key, made, "image/jpeg")
-        # Read again after the last write: what a deletion overtook must not stay.
+        # Read the row after the last write: a thumbnail of an image deleted meanwhile must not stay.
         if not isinstance(self._images.find(tenant, [image.id]).get(image.id), ImageRecord):
             store.delete([key])
             raise image_not_found(image.id)

@@ -1,13 +1,15 @@
-"""Rows as the API shows them."""
+"""Images and their events as HTTP bodies."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
-from deeplens.http.schemas import ModelVersion
-from deeplens.images.model import ImageRecord, Step, TimelineEntry
+from deeplens.http.schemas import ModelVersion, view
+from deeplens.images.model import ImageRecord, LoggedEvent, Step, TimelineEntry
 from deeplens.images.schemas import (
     AcceptedImage,
     ImageDetail,
     ImageError,
+    ImageEventView,
     ImageLinks,
     ImageSummary,
     Status,
@@ -16,14 +18,7 @@ from deeplens.images.schemas import (
 )
 from deeplens.tenants.model import Tenant
 
-STATUS: dict[Step, Status] = {
-    Step.ACCEPTED: "accepted",
-    Step.PREPROCESSED: "preprocessed",
-    Step.EXTRACTED: "extracted",
-    Step.INDEXED: "indexed",
-    Step.FAILED: "failed",
-    Step.COMPLETED: "completed",
-}
+STATUS: dict[Step, Status] = {step: cast("Status", step.name.lower()) for step in Step}
 
 
 def path_of(image_id: str) -> str:
@@ -44,50 +39,34 @@ def links(image_id: str) -> ImageLinks:
 
 
 def accepted(image: ImageRecord) -> AcceptedImage:
-    return AcceptedImage(
-        image_id=image.id,
-        file_name=image.file_name,
-        mime_type=image.mime_type,
-        size_bytes=image.size_bytes,
-        sha256=image.sha256,
-        uploaded_at=image.uploaded_at,
-        links=links(image.id),
-    )
+    return view(AcceptedImage, image, image_id=image.id, links=links(image.id))
 
 
 def summary(image: ImageRecord, tenant: Tenant) -> ImageSummary:
-    """An image's row; ``model`` is what it is searched with, which may have changed since it was completed."""
-    return ImageSummary(
-        image_id=image.id,
-        status=STATUS[image.step],
-        file_name=image.file_name,
-        mime_type=image.mime_type,
-        format=image.format,
-        width=image.width,
-        height=image.height,
-        size_bytes=image.size_bytes,
-        sha256=image.sha256,
-        tags=list(image.tags),
-        metadata=image.metadata,
-        uploaded_at=image.uploaded_at,
-        updated_at=image.updated_at,
-        completed_at=image.completed_at,
-        processing_seconds=image.processing_seconds,
-        model=ModelVersion(name=tenant.model.name, version=tenant.model.version) if image.model else None,
-        error=_error(image),
-        video_id=image.video_id,
-        offset_seconds=image.frame_offset_seconds,
-        links=links(image.id),
-    )
+    return _summary(ImageSummary, image, tenant)
 
 
 def detail(image: ImageRecord, tenant: Tenant, timeline: Sequence[TimelineEntry]) -> ImageDetail:
-    return ImageDetail(**dict(summary(image, tenant)), timeline=[stage(entry) for entry in timeline])
+    return _summary(ImageDetail, image, tenant, timeline=[stage(entry) for entry in timeline])
 
 
-def _error(image: ImageRecord) -> ImageError | None:
-    if image.step is not Step.FAILED:
-        return None
+def _summary[M: ImageSummary](schema: type[M], image: ImageRecord, tenant: Tenant, **fields: Any) -> M:
+    """An image's row; ``model`` is what it is searched with, which may have changed since it was completed."""
+    return view(
+        schema,
+        image,
+        image_id=image.id,
+        status=STATUS[image.step],
+        tags=list(image.tags),
+        model=ModelVersion(name=tenant.model.name, version=tenant.model.version) if image.model else None,
+        error=_error(image) if image.step is Step.FAILED else None,
+        offset_seconds=image.frame_offset_seconds,
+        links=links(image.id),
+        **fields,
+    )
+
+
+def _error(image: ImageRecord) -> ImageError:
     return ImageError(
         code=image.error_code or "PROCESSING_FAILED",
         message=image.error_message or "processing failed",
@@ -97,12 +76,8 @@ def _error(image: ImageRecord) -> ImageError | None:
 
 
 def stage(entry: TimelineEntry) -> TimelineStage:
-    return TimelineStage(
-        stage=entry.stage,
-        status=STATUS[entry.step],
-        generation=entry.generation,
-        occurred_at=entry.occurred_at,
-        duration_seconds=entry.duration_seconds,
-        error_code=entry.error_code,
-        error_message=entry.error_message,
-    )
+    return view(TimelineStage, entry, status=STATUS[entry.step])
+
+
+def logged(event: LoggedEvent) -> ImageEventView:
+    return view(ImageEventView, event, event_id=str(event.id), **dict(stage(event.entry)))

@@ -1,4 +1,4 @@
-"""Maintenance ``delete``: objects, vectors and rows of images removed."""
+"""Maintenance ``delete``: removes objects, vectors and rows of images."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,10 +19,7 @@ type Receipt = dict[str, Any]
 
 
 class DeleteImages:
-    """Remove original, derived files, vectors and rows of images; a receipt stays on the tombstone.
-
-    Safe to repeat: what is already gone stays gone.
-    """
+    """Remove originals, derived files, vectors and rows of images, and store receipts. Safe to repeat."""
 
     def __init__(self, stores: StoreResolver, images: ImageRepository, index: VectorIndex, clock: Clock) -> None:
         self._stores, self._images, self._index, self._clock = stores, images, index, clock
@@ -30,20 +27,20 @@ class DeleteImages:
     def __call__(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
         outcomes = [check(event) for event in batch]
         good = [event for event, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, Done)]
-        known = self._bury(tenant, good)
-        asked = {image_id: _actions(good, image_id) for image_id in known}
+        known = self._mark_deleted(tenant, good)
+        actions = {image_id: _actions(good, image_id) for image_id in known}
         receipts = {image_id: self._receipt(known[image_id]) for image_id in known}
-        self._delete_objects(tenant, [i for i in known if "delete_minio_files" in asked[i]], receipts)
-        self._delete_vectors(tenant, [i for i in known if "delete_qdrant_vectors" in asked[i]], receipts)
-        self._images.erase(tenant, {i: receipts[i] for i in known if "cleanup_database" in asked[i]})
+        self._delete_objects(tenant, [i for i in known if "delete_minio_files" in actions[i]], receipts)
+        self._delete_vectors(tenant, [i for i in known if "delete_qdrant_vectors" in actions[i]], receipts)
+        self._images.delete_rows(tenant, {i: receipts[i] for i in known if "cleanup_database" in actions[i]})
         return outcomes
 
-    def _bury(self, tenant: Tenant, events: Sequence[ImageMaintenance]) -> dict[str, Tombstone]:
-        """Tombstones of the images to delete, written where the request did not come through the API."""
+    def _mark_deleted(self, tenant: Tenant, events: Sequence[ImageMaintenance]) -> dict[str, Tombstone]:
+        """The tombstones of the images to delete. Requests that did not come through the API write them here."""
         ids = [event.image_id for event in events if event.image_id]
         live = {i for i, row in self._images.find(tenant, ids).items() if not isinstance(row, Tombstone)}
         for image_id in live:
-            self._images.bury(tenant, image_id, self._clock.now())
+            self._images.mark_deleted(tenant, image_id, self._clock.now())
         found = self._images.find(tenant, ids)
         return {image_id: row for image_id, row in found.items() if isinstance(row, Tombstone)}
 
@@ -70,7 +67,7 @@ class DeleteImages:
 
 
 def check(event: ImageMaintenance) -> Outcome:
-    """Whether this stage knows what is asked."""
+    """``Done`` if this stage knows the subject and the actions, else ``Failed``."""
     if event.subject not in (None, "image"):
         return Failed(InvalidEvent(f"unknown maintenance 'delete' of {event.subject}"))
     unknown = sorted(set(event.actions) - set(ACTIONS))
@@ -78,11 +75,11 @@ def check(event: ImageMaintenance) -> Outcome:
 
 
 def _actions(events: Sequence[ImageMaintenance], image_id: str) -> set[str]:
-    """Everything asked for an image; naming no action means all."""
+    """All actions requested for an image; an event without actions requests all of them."""
     return {action for event in events if event.image_id == image_id for action in event.actions or ACTIONS}
 
 
 def objects_of(store: ObjectStore, image_id: str) -> Iterator[str]:
-    """Keys of everything that stands of an image."""
+    """The keys of all objects of an image."""
     for prefix in (original_prefix(image_id), *derived_keys(image_id)):
         yield from (entry.key for entry in store.list(prefix))

@@ -1,0 +1,120 @@
+"""API keys on the platform database."""
+
+import hmac
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import psycopg
+
+from deeplens.access.api_keys import KeyRecord, digest, new_key, split_key
+from deeplens.access.principal import Principal
+from deeplens.access.scopes import READ, WRITE, checked_scopes
+from deeplens.database.connections import Connections
+from deeplens.database.values import as_text
+from deeplens.errors import TenantNotFound
+
+CACHE_SECONDS = 10.0
+MAX_CACHED_KEYS = 1000
+LIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+COLUMNS = "prefix, name, scopes, created_at, expires_at, last_used_at"
+STALE = "last_used_at IS NULL OR last_used_at < now() - interval '1 minute'"
+
+FIND_LIVE = f"""
+SELECT tenant_id, secret_sha256, scopes, {STALE} AS stale FROM tenant_api_keys WHERE prefix = %s AND {LIVE}
+"""  # noqa: S608
+CREATE = """
+INSERT INTO tenant_api_keys (prefix, tenant_id, name, secret_sha256, scopes, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s)
+"""
+TOUCH = f"UPDATE tenant_api_keys SET last_used_at = now() WHERE prefix = %s AND ({STALE})"  # noqa: S608
+OF_TENANT = f"SELECT {COLUMNS} FROM tenant_api_keys WHERE tenant_id = %s AND {LIVE} ORDER BY created_at, prefix"  # noqa: S608
+FIND = f"SELECT {COLUMNS} FROM tenant_api_keys WHERE prefix = %s AND tenant_id = %s"  # noqa: S608
+ROTATE = f"""
+WITH old AS (
+    UPDATE tenant_api_keys SET expires_at = least(expires_at, %s) WHERE prefix = %s AND tenant_id = %s AND {LIVE}
+    RETURNING *
+), before AS (
+    SELECT expires_at FROM tenant_api_keys WHERE prefix = %s
+)
+INSERT INTO tenant_api_keys (prefix, tenant_id, name, secret_sha256, scopes, expires_at)
+SELECT %s, tenant_id, name, %s, scopes, (SELECT expires_at FROM before) FROM old
+"""  # noqa: S608
+REVOKE = """
+UPDATE tenant_api_keys SET revoked_at = now()
+WHERE prefix = %s AND revoked_at IS NULL AND (%s::text IS NULL OR tenant_id = %s)
+"""
+
+
+class PostgresApiKeys:
+    """``ApiKeys`` on the platform database; a valid key is cached for ten seconds."""
+
+    def __init__(self, connections: Connections, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._connections, self._monotonic = connections, monotonic
+        self._cached: dict[bytes, tuple[float, Principal]] = {}
+
+    def authenticate(self, presented: str) -> Principal | None:
+        prefix_and_secret = split_key(presented)
+        if prefix_and_secret is None:
+            return None
+        fingerprint = digest(presented)
+        until, principal = self._cached.get(fingerprint, (0.0, None))
+        if principal is None or until < self._monotonic():
+            principal = self._read(*prefix_and_secret)
+            self._cache(fingerprint, principal)
+        return principal
+
+    def create(
+        self,
+        tenant_id: str | None,
+        name: str,
+        scopes: Iterable[str] = (READ, WRITE),
+        expires_at: datetime | None = None,
+    ) -> str:
+        key = new_key()
+        values = [key.prefix, tenant_id, as_text(name), key.secret_sha256, checked_scopes(scopes), expires_at]
+        try:
+            with self._connections.platform() as connection:
+                connection.execute(CREATE, values)
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise TenantNotFound(f"no tenant {tenant_id}") from error
+        return key.presented
+
+    def of_tenant(self, tenant_id: str) -> list[KeyRecord]:
+        with self._connections.platform() as connection:
+            return [KeyRecord(**row) for row in connection.execute(OF_TENANT, [tenant_id]).fetchall()]
+
+    def find(self, tenant_id: str, presented: str) -> KeyRecord:
+        prefix, _ = split_key(presented) or ("", "")
+        with self._connections.platform() as connection:
+            row = connection.execute(FIND, [prefix, tenant_id]).fetchone()
+        if row is None:
+            raise KeyError(prefix)
+        return KeyRecord(**row)
+
+    def rotate(self, tenant_id: str, prefix: str, ends: datetime) -> str | None:
+        key = new_key()
+        values = [ends, as_text(prefix), tenant_id, as_text(prefix), key.prefix, key.secret_sha256]
+        with self._connections.platform() as connection:
+            return key.presented if connection.execute(ROTATE, values).rowcount == 1 else None
+
+    def revoke(self, prefix: str, tenant_id: str | None = None) -> bool:
+        with self._connections.platform() as connection:
+            return connection.execute(REVOKE, [as_text(prefix), tenant_id, tenant_id]).rowcount == 1
+
+    def _read(self, prefix: str, secret: str) -> Principal | None:
+        with self._connections.platform() as connection:
+            row = connection.execute(FIND_LIVE, [prefix]).fetchone()
+            if row is None or not hmac.compare_digest(bytes(row["secret_sha256"]), digest(secret)):
+                return None
+            if row["stale"]:
+                connection.execute(TOUCH, [prefix])
+        return Principal(row["tenant_id"], f"key:{prefix}", frozenset(row["scopes"]))
+
+    def _cache(self, fingerprint: bytes, principal: Principal | None) -> None:
+        if principal is None:
+            self._cached.pop(fingerprint, None)
+            return
+        if len(self._cached) > MAX_CACHED_KEYS:
+            self._cached.clear()
+        self._cached[fingerprint] = (self._monotonic() + CACHE_SECONDS, principal)
