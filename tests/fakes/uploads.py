@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from deeplens.errors import QueueUnavailable
-from deeplens.events.bucket import Place
+from deeplens.events.bucket import ObjectLocation
 from deeplens.storage.keys import checked
 from deeplens.storage.ports import FormPost, Part, PartUrl
 from deeplens.tenants.limits import Storage
@@ -104,15 +104,15 @@ class FakeObjectQueue:
     """``ObjectQueue`` that keeps what it was sent."""
 
     def __init__(self) -> None:
-        self.places: list[Place] = []
+        self.places: list[ObjectLocation] = []
         self.away = False
 
-    def send(self, places: Sequence[Place]) -> None:
+    def send(self, places: Sequence[ObjectLocation]) -> None:
         if self.away:
             raise QueueUnavailable("away")
         self.places += places
 
-    def received(self) -> list[Place]:
+    def received(self) -> list[ObjectLocation]:
         """What waits; then nothing does."""
         waiting, self.places = self.places, []
         return waiting
@@ -141,7 +141,7 @@ class MemoryUploads:
         url = f"https://store.example/{checked(key)}?part={number}&of={multipart_id}"
         return PartUrl(number, url, size_bytes, _after(expires))
 
-    def container(self, key: str, multipart_id: str) -> list[Part]:
+    def parts(self, key: str, multipart_id: str) -> list[Part]:
         checked(key)
         return [Part(n, len(body), str(n)) for n, body in sorted(self._parts.get(multipart_id, {}).items())]
 

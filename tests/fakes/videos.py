@@ -130,17 +130,17 @@ class FakeVideos:
             why = {"error_code": code, "error_message": message, "error_retryable": retryable}
             self._rows[tenant.id][video_id] = replace(row, status="failed", **why)
 
-    def bury(self, tenant: Tenant, video_id: str, at: datetime) -> bool:
+    def mark_deleted(self, tenant: Tenant, video_id: str, at: datetime) -> bool:
         with self._lock:
             if video_id in self._rows[tenant.id]:
                 self._tombstones[tenant.id].setdefault(video_id, VideoTombstone(video_id, at))
             if video_id not in self._tombstones[tenant.id]:
                 return False
             for image_id in self.frame_ids(tenant, video_id):
-                self._images.bury(tenant, image_id, at)
+                self._images.mark_deleted(tenant, image_id, at)
             return True
 
-    def erase(self, tenant: Tenant, video_id: str, receipt: dict[str, Any]) -> None:
+    def delete_rows(self, tenant: Tenant, video_id: str, receipt: dict[str, Any]) -> None:
         with self._lock:
             if video_id in self._tombstones[tenant.id]:
                 kept = replace(self._tombstones[tenant.id][video_id], receipt=receipt)

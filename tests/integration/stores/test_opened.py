@@ -13,7 +13,7 @@ import pytest
 from deeplens.aws import clients as aws
 from deeplens.aws.secrets import SecretsManager
 from deeplens.egress.rules import EgressRules
-from deeplens.errors import EndpointRefused, InvalidEvent, ObjectNotFound, TenantStoreAway, TenantStoreDenied
+from deeplens.errors import EndpointRefused, InvalidEvent, ObjectNotFound, TenantStoreDenied, TenantStoreUnavailable
 from deeplens.settings import Settings
 from deeplens.stores.model import Credentials, TenantStore
 from deeplens.stores.opened import OpenStores
@@ -198,7 +198,7 @@ def test_a_uri_leads_to_its_own_tenants_stores_only(stores: OpenStores, register
 def test_a_tenants_store_that_is_away_is_no_shared_part(stores: OpenStores) -> None:
     store = stores.open_with(replace(STORE, endpoint="http://127.0.0.1:9"), KEYS)
     for attempt in (lambda: store.get("a"), lambda: store.head("a"), lambda: list(store.list())):
-        with pytest.raises(TenantStoreAway):
+        with pytest.raises(TenantStoreUnavailable):
             attempt()
     inside = stores.open_with(replace(STORE, endpoint="http://10.0.0.1"), KEYS)
     with pytest.raises(EndpointRefused):

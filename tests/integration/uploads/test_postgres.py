@@ -35,7 +35,7 @@ def test_images_are_found_by_their_digest(connections: Connections, tenant: Tena
         images.insert(tenant, new_image(name, sha256=64 * digest))
     failed = {"error_code": "X", "error_message": "x", "error_retryable": False}
     images.advance(tenant, [StageResult("img_a", 1, Step.FAILED, "preprocess", NOW, **failed)])
-    images.bury(tenant, "img_c", NOW)
+    images.mark_deleted(tenant, "img_c", NOW)
 
     found = images.with_digests(tenant, [64 * one for one in "1234"])
 

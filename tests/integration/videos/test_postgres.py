@@ -166,7 +166,7 @@ def test_those_that_have_ended_are_told_from_others(rows: Rows) -> None:
     rows.reach(Step.COMPLETED, *frames)
     rows.videos.fail(rows.tenant, "vid_c", "VIDEO_CORRUPT", "broken", False)
     assert rows.videos.ended(rows.tenant, asked) == [rows.video, rows.videos.find(rows.tenant, "vid_c")]
-    rows.videos.bury(rows.tenant, "vid_a", NOON)
+    rows.videos.mark_deleted(rows.tenant, "vid_a", NOON)
     assert [one.id for one in rows.videos.ended(rows.tenant, asked)] == ["vid_c"]
     assert rows.videos.ended(rows.tenant, []) == []
 
@@ -185,7 +185,7 @@ def test_a_deleted_frame_holds_up_nothing(rows: Rows) -> None:
     ids = rows.planned(0, 5)
     rows.finish()
     rows.reach(Step.COMPLETED, ids[0])
-    assert rows.images.bury(rows.tenant, ids[1], NOON)
+    assert rows.images.mark_deleted(rows.tenant, ids[1], NOON)
     assert (rows.video.status, rows.video.frames) == ("completed", 1)
 
 
@@ -222,9 +222,9 @@ def test_frames_that_end_at_once_in_many_connections_end_the_video_once(
 
 def test_a_buried_video_is_gone_with_its_frames_and_leaves_a_receipt(rows: Rows) -> None:
     ids = rows.planned(0, 5)
-    assert not rows.videos.bury(rows.tenant, "vid_unknown", NOON)
-    assert rows.videos.bury(rows.tenant, "vid_a", NOON)
-    assert rows.videos.bury(rows.tenant, "vid_a", NOON + timedelta(hours=1))
+    assert not rows.videos.mark_deleted(rows.tenant, "vid_unknown", NOON)
+    assert rows.videos.mark_deleted(rows.tenant, "vid_a", NOON)
+    assert rows.videos.mark_deleted(rows.tenant, "vid_a", NOON + timedelta(hours=1))
     assert rows.videos.find(rows.tenant, "vid_a") == VideoTombstone("vid_a", NOON)
     assert rows.videos.insert(rows.tenant, new_video()) == VideoTombstone("vid_a", NOON)
     assert all(isinstance(one, Tombstone) for one in rows.images.find(rows.tenant, ids).values())
@@ -233,11 +233,11 @@ def test_a_buried_video_is_gone_with_its_frames_and_leaves_a_receipt(rows: Rows)
     rows.videos.add_frames(rows.tenant, "vid_a", [new_frame(9)])
     assert sorted(rows.videos.frame_ids(rows.tenant, "vid_a")) == sorted(ids)
 
-    rows.videos.erase(rows.tenant, "vid_a", {"frames": 2})
-    rows.videos.erase(rows.tenant, "vid_a", {"frames": 2})
+    rows.videos.delete_rows(rows.tenant, "vid_a", {"frames": 2})
+    rows.videos.delete_rows(rows.tenant, "vid_a", {"frames": 2})
     assert rows.videos.find(rows.tenant, "vid_a") == VideoTombstone("vid_a", NOON, {"frames": 2})
     # Frames that were written late find their video's tombstone.
-    assert rows.videos.bury(rows.tenant, "vid_a", NOON)
+    assert rows.videos.mark_deleted(rows.tenant, "vid_a", NOON)
 
 
 def test_starts_are_counted_until_one_comes_to_its_end(rows: Rows) -> None:
@@ -255,8 +255,8 @@ def test_a_video_counts_with_its_bytes_until_it_is_erased(connections: Connectio
     with pytest.raises(QuotaExceeded):
         rows.videos.insert(tenant, new_video("vid_b"), ResourceLimits(max_bytes=9_000_000_000))
     assert rows.videos.find(tenant, "vid_b") is None
-    rows.videos.bury(tenant, "vid_a", NOON)
-    rows.videos.erase(tenant, "vid_a", {})
+    rows.videos.mark_deleted(tenant, "vid_a", NOON)
+    rows.videos.delete_rows(tenant, "vid_a", {})
     assert rows.images.totals(tenant) == Storage(2, 2000)
 
 
@@ -275,7 +275,7 @@ def test_tenants_videos_are_their_own(connections: Connections, new_tenant: NewT
     videos, one, other = PostgresVideos(connections), new_tenant(), new_tenant()
     videos.insert(one, new_video())
     assert videos.find(other, "vid_a") is None
-    assert not videos.bury(other, "vid_a", NOON)
+    assert not videos.mark_deleted(other, "vid_a", NOON)
     videos.fail(other, "vid_a", "X", "x", False)
     assert isinstance(found := videos.find(one, "vid_a"), VideoRecord)
     assert found.status == "accepted"
@@ -296,7 +296,7 @@ def test_images_go_on_while_the_schema_is_still_that_without_frames(connections:
     assert images.after(tenant, "", 5) == [shown]
     assert (amended := images.amend(tenant, "img_a", tags=["x"], metadata=None)) is not None
     assert amended.tags == ("x",)
-    assert images.bury(tenant, "img_a", NOON)
+    assert images.mark_deleted(tenant, "img_a", NOON)
 
 
 @pytest.fixture(params=["fake", "postgres"])

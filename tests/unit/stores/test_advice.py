@@ -9,19 +9,18 @@ from deeplens.stores.advice import (
     Check,
     CheckName,
     Outcome,
-    Platform,
     advise,
     is_ready,
     outcome_of,
     policy,
     queue_configuration,
 )
-from deeplens.stores.model import TenantStore
+from deeplens.stores.model import StorePlatform, TenantStore
 
 from tests.harness.api import START
 
 QUEUE = "arn:aws:sqs:eu-central-1:999999999999:ObjectQueue"
-PLATFORM = Platform("999999999999", QUEUE, "https://api.example/v1/notifications/tenant_acme/sto_a")
+PLATFORM = StorePlatform("999999999999", QUEUE, "https://api.example")
 S3 = TenantStore(
     "sto_a", "tenant_acme", "s3", "reference", "photos", START, prefix="2026/", role_arn="arn:aws:iam::1:role/r"
 )

@@ -133,7 +133,7 @@ def test_an_image_that_was_deleted_here_stays_deleted_while_its_object_is_the_sa
     store, source = registered(flow)
     source.put("a.jpg", picture(1), "image/jpeg")
     scan(flow, store)
-    flow.images.bury(flow.acme, live(flow)["a.jpg"].id, flow.clock.now())
+    flow.images.mark_deleted(flow.acme, live(flow)["a.jpg"].id, flow.clock.now())
     scan(flow, store, 2)
     look(flow, store, "a.jpg")
     assert live(flow) == {}

@@ -177,7 +177,7 @@ def test_the_same_key_with_another_file_is_refused(world: World) -> None:
 
 
 def test_the_key_of_a_deleted_image_is_gone(world: World) -> None:
-    world.bury(world.upload(key="k1").json()["imageId"])
+    world.mark_deleted(world.upload(key="k1").json()["imageId"])
 
     assert world.upload(key="k1").status_code == 410
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from deeplens.events.bucket import Notification, Place
+from deeplens.events.bucket import BucketNotification, ObjectLocation
 from deeplens.images.model import Step
 from pydantic import ValidationError
 
@@ -43,8 +43,11 @@ def event(kind: str = "Object Created", key: str = "photos/a b+ü.jpg", **detail
     ],
 )
 def test_an_event_names_its_object(kind: str, created: int, changed: int) -> None:
-    told, place = Notification.model_validate(event(kind)), Place("aws:s3", "acme-photos", "photos/a b+ü.jpg")
-    assert (told.places, told.changed) == ([place] * created, [place] * changed)
+    told, place = (
+        BucketNotification.model_validate(event(kind)),
+        ObjectLocation("aws:s3", "acme-photos", "photos/a b+ü.jpg"),
+    )
+    assert (told.created, told.changed) == ([place] * created, [place] * changed)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_an_event_names_its_object(kind: str, created: int, changed: int) -> Non
 )
 def test_what_names_none_breaks_the_contract(broken: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Notification.model_validate(broken)
+        BucketNotification.model_validate(broken)
 
 
 def test_an_uploaded_file_that_event_bridge_tells_of_becomes_an_image() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from deeplens.errors import StoreUnavailable, TenantStoreDenied
-from deeplens.events.bucket import Place
+from deeplens.events.bucket import ObjectLocation
 from deeplens.events.failures import ProcessingFailed
 from deeplens.events.topics import IMAGES_UPLOADED
 from deeplens.images.model import ImageQuery, Step
-from deeplens.tenants.duplicate_policy import DuplicatePolicy
 from deeplens.tenants.limits import ResourceLimits
+from deeplens.tenants.policies import DuplicatePolicy
 from deeplens.uploads.model import CLAIMED_FOR, DirectUpload
 from deeplens.uploads.tick import TickUploads
 
@@ -44,8 +44,8 @@ def upload(flow: Flow, body: bytes | None = None, **declared: Any) -> DirectUplo
     return flow.uploads.add(DirectUpload("tenant_acme", "upl_a", **given, **times))
 
 
-def place(key: str = KEY, bucket: str = "tenant-acme", source: str = "aws:s3") -> Place:
-    return Place(source, bucket, key)
+def place(key: str = KEY, bucket: str = "tenant-acme", source: str = "aws:s3") -> ObjectLocation:
+    return ObjectLocation(source, bucket, key)
 
 
 def found(flow: Flow) -> DirectUpload:
@@ -382,7 +382,7 @@ def test_a_file_that_comes_after_the_end_is_removed_unseen(flow: Flow) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_upload_of_this_tenant_is_ignored(flow: Flow, where: Place) -> None:
+def test_what_is_no_upload_of_this_tenant_is_ignored(flow: Flow, where: ObjectLocation) -> None:
     upload(flow)
     flow.accept("img_b")
     before = flow.objects()
@@ -397,7 +397,7 @@ def test_what_is_no_upload_of_this_tenant_is_ignored(flow: Flow, where: Place) -
 def test_a_deleted_image_stays_deleted(flow: Flow) -> None:
     upload(flow)
     flow.notify(place())
-    flow.images.bury(flow.acme, "img_a", START)
+    flow.images.mark_deleted(flow.acme, "img_a", START)
     flow.stores.for_tenant(flow.acme).put(KEY, picture(1), "image/jpeg")
 
     flow.notify(place())

@@ -199,9 +199,9 @@ def test_a_refused_key_works_once_there_is_room(world: World) -> None:
     first = world.upload().json()["imageId"]
     assert world.upload(key="k1").status_code == 413
 
-    world.bury(first)
+    world.mark_deleted(first)
     assert world.upload(key="k1").status_code == 413  # its files still stand
-    world.images.erase(world.acme, {first: {}})
+    world.images.delete_rows(world.acme, {first: {}})
 
     assert world.upload(key="k1").status_code == 202
 
@@ -267,8 +267,8 @@ def test_the_same_key_sent_twice_at_once_keeps_the_image_of_the_one_in_time(
 
     def finish_after_the_other(*given: Any) -> list[ImageUploaded]:
         monkeypatch.undo()
-        world.bury(first)
-        world.images.erase(world.acme, {first: {}})
+        world.mark_deleted(first)
+        world.images.delete_rows(world.acme, {first: {}})
         assert world.upload(key="k1").status_code == 202
         return finish(*given)
 

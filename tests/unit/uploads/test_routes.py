@@ -7,11 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.events.bucket import Place
+from deeplens.events.bucket import ObjectLocation
 from deeplens.images.model import Step
-from deeplens.tenants.duplicate_policy import DuplicatePolicy
 from deeplens.tenants.limits import ResourceLimits
-from deeplens.tenants.pause import IngestionPause
+from deeplens.tenants.policies import DuplicatePolicy, IngestionPause
 from deeplens.uploads.model import MEBIBYTE
 from deeplens.videos.model import NewVideo
 
@@ -72,7 +71,7 @@ def test_a_large_file_is_sent_in_parts_whose_urls_are_given_on_demand(world: Wor
     assert world.client.post(f"/v1/uploads/{upload_id}/complete").status_code == 202
     key = f"uploads/{upload_id}"
     assert world.stores.for_tenant(world.acme).head(key).size_bytes == LARGE
-    assert world.object_queue.received() == [Place("aws:s3", "tenant-acme", key)]
+    assert world.object_queue.received() == [ObjectLocation("aws:s3", "tenant-acme", key)]
     # Whoever did not hear the answer asks again.
     assert world.client.post(f"/v1/uploads/{upload_id}/complete").status_code == 202
 
@@ -247,7 +246,7 @@ def accept(world: World, image_id: str) -> None:
 def test_known_files_are_told_from_new_ones(world: World) -> None:
     known, failed, gone = (world.upload(picture(seed)).json() for seed in (1, 2, 3))
     world.reach(failed["imageId"], Step.FAILED, error_code="X", error_message="x", error_retryable=False)
-    world.bury(gone["imageId"])
+    world.mark_deleted(gone["imageId"])
     asked = [known["sha256"], failed["sha256"], gone["sha256"], 64 * "0", 64 * "0"]
 
     answer = world.client.post("/v1/images/check", json={"sha256": asked}).json()

@@ -1,4 +1,4 @@
-"""What the API and ``ingest`` rely on in ``DirectUploads``; tests/integration/db runs the same suite on PostgreSQL."""
+"""What the API and ``ingest`` rely on in ``DirectUploads``; the integration tests run the same suite on PostgreSQL."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from deeplens.events.bucket import Place
+from deeplens.events.bucket import ObjectLocation
 from deeplens.tenants.limits import Storage
-from deeplens.uploads.model import DirectUpload, DirectUploads, Refusal, roots_of, source_of, upload_of
+from deeplens.uploads.model import DirectUpload, DirectUploads, Refusal, location_of, roots_of, upload_of
 
 from tests.fakes.uploads import FakeDirectUploads
+from tests.harness.api import tenant
 
 NOW = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -160,12 +161,10 @@ def test_only_uploads_keys_are_uploads(key: str, expected: str | None) -> None:
 
 
 def test_a_source_speaks_for_its_own_kind_of_store() -> None:
-    assert roots_of(Place("aws:s3", "b", "k")) == ["s3://b", "minio://b"]
-    assert roots_of(Place("deeplens:nfs", "b", "k")) == ["nfs://b"]
-    assert roots_of(Place("elsewhere", "b", "k")) == []
-    assert [source_of(f"{scheme}://b") for scheme in ("s3", "minio", "nfs", "azure")] == [
-        "aws:s3",
-        "aws:s3",
-        "deeplens:nfs",
-        "",
-    ]
+    assert roots_of(ObjectLocation("aws:s3", "b", "k")) == ["s3://b", "minio://b"]
+    assert roots_of(ObjectLocation("deeplens:nfs", "b", "k")) == ["nfs://b"]
+    assert roots_of(ObjectLocation("elsewhere", "b", "k")) == []
+    upload = DirectUpload("tenant_acme", "upl_a", "a.jpg", 10, NOW, NOW, NOW)
+    for scheme, source in (("s3", "aws:s3"), ("minio", "aws:s3"), ("nfs", "deeplens:nfs"), ("azure", "")):
+        owner = replace(tenant("acme"), storage_uri=f"{scheme}://b")
+        assert location_of(owner, upload) == ObjectLocation(source, "b", "uploads/upl_a")

@@ -218,14 +218,14 @@ def test_a_decoder_that_takes_its_process_along_is_not_started_for_ever(monkeypa
     flow = Flow()
     flow.accept_video(FILM)
     # What a killed process leaves behind.
-    for _ in range(extract_frames.MOST_STARTS):
+    for _ in range(extract_frames.MAX_ATTEMPTS):
         flow.videos.start(flow.acme, "vid_1", None)
     flow.run()
     assert (flow.video().status, flow.video().error_code) == ("failed", "VIDEO_TOO_SLOW")
 
 
 def delete(flow: Flow) -> None:
-    assert flow.videos.bury(flow.acme, "vid_1", flow.clock.now())
+    assert flow.videos.mark_deleted(flow.acme, "vid_1", flow.clock.now())
     flow.send(video_deletion(flow.acme.id, "vid_1", flow.clock.now()))
 
 

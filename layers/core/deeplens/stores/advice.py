@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from deeplens.stores.model import TenantStore
+from deeplens.stores.model import StorePlatform, TenantStore
 
 type CheckName = Literal["list", "read", "write", "notification"]
 type Outcome = Literal[
@@ -61,22 +61,6 @@ EVENTS = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
 
 
 @dataclass(frozen=True, slots=True)
-class Platform:
-    """What a tenant has to name of DeepLens.
-
-    Attributes
-    ----------
-    account : AWS account whose functions assume the tenant's role.
-    queue_arn : queue that buckets' notifications are sent to; empty where there is none.
-    event_url : where Event Grid and MinIO send theirs.
-    """
-
-    account: str
-    queue_arn: str
-    event_url: str
-
-
-@dataclass(frozen=True, slots=True)
 class Advice:
     """``missing`` names the permission or setting; ``snippet`` is to be pasted after a look."""
 
@@ -108,11 +92,11 @@ def is_ready(store: TenantStore, checks: list[Check]) -> bool:
     return needed <= {check.name for check in checks if check.outcome == "passed"}
 
 
-def advise(store: TenantStore, check: Check, platform: Platform) -> Advice | None:
+def advise(store: TenantStore, check: Check, platform: StorePlatform) -> Advice | None:
     """What to do about a check; None where nothing is to be done."""
     if check.passed:
         return None
-    by_outcome: dict[str, Callable[[TenantStore, Check, Platform], Advice]] = {
+    by_outcome: dict[str, Callable[[TenantStore, Check, StorePlatform], Advice]] = {
         "denied": _denied,
         "missing": _no_container,
         "credentials": _credentials,
@@ -128,7 +112,7 @@ def advise(store: TenantStore, check: Check, platform: Platform) -> Advice | Non
     return by_outcome[check.outcome](store, check, platform)
 
 
-def _denied(store: TenantStore, check: Check, _: Platform) -> Advice:
+def _denied(store: TenantStore, check: Check, _: StorePlatform) -> Advice:
     if store.kind == "azure":
         letters, role = AZURE[check.name]
         command = (
@@ -179,24 +163,24 @@ def _resource(store: TenantStore, name: CheckName) -> str:
     return bucket if name in ON_BUCKET else f"{bucket}/{store.prefix}*"
 
 
-def _no_container(store: TenantStore, _: Check, __: Platform) -> Advice:
+def _no_container(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
     word = {"azure": "container", "nfs": "directory"}.get(store.kind, "bucket")
     return Advice(
         f"{word} {store.container}", f"There is no such {word} here. Check its name, endpoint and region, or create it."
     )
 
 
-def _credentials(store: TenantStore, _: Check, __: Platform) -> Advice:
+def _credentials(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
     what = "accountKey or sas" if store.kind == "azure" else "accessKeyId and secretAccessKey"
     return Advice(f"valid {what}", f"The store does not know these credentials. POST …/stores/{store.id}/rotate.")
 
 
-def _region(store: TenantStore, _: Check, __: Platform) -> Advice:
+def _region(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
     given = store.region or "the platform's own"
     return Advice("the bucket's region", f"The bucket is not in the region given ({given}); register it with its own.")
 
 
-def _role(store: TenantStore, _: Check, platform: Platform) -> Advice:
+def _role(store: TenantStore, _: Check, platform: StorePlatform) -> Advice:
     trust = {
         "Version": "2012-10-17",
         "Statement": [
@@ -215,39 +199,39 @@ def _role(store: TenantStore, _: Check, platform: Platform) -> Advice:
     )
 
 
-def _endpoint(store: TenantStore, _: Check, __: Platform) -> Advice:
+def _endpoint(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
     return Advice(
         "a public https endpoint", f"{store.endpoint} leads, or may lead, to an address that DeepLens may not reach."
     )
 
 
-def _unreachable(store: TenantStore, _: Check, __: Platform) -> Advice:
+def _unreachable(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
     return Advice("an answer", f"{store.endpoint or 'The store'} does not answer; probe again when it does.")
 
 
-def _outside(store: TenantStore, _: Check, __: Platform) -> Advice:
+def _outside(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
     return Advice("a directory of your own", f"{store.container} leads out of the folder that is shared with DeepLens.")
 
 
-def _archived(_: TenantStore, __: Check, ___: Platform) -> Advice:
+def _archived(_: TenantStore, __: Check, ___: StorePlatform) -> Advice:
     return Advice("readable objects", "An object is archived: restore it, or register a prefix that holds none.")
 
 
-def _notification(store: TenantStore, _: Check, platform: Platform) -> Advice:
+def _notification(store: TenantStore, _: Check, platform: StorePlatform) -> Advice:
     if store.kind == "nfs":
         return Advice("nothing", "Directories send no notifications; scan the store as often as you need it.")
     if store.kind == "azure":
         command = (
             "az eventgrid event-subscription create --name deeplens "
             "--source-resource-id <the storage account's resource id> "
-            f"--endpoint '{platform.event_url}?secret=<eventSecret>' "
+            f"--endpoint '{platform.event_url(store)}?secret=<eventSecret>' "
             "--included-event-types Microsoft.Storage.BlobCreated Microsoft.Storage.BlobDeleted "
             f"--subject-begins-with /blobServices/default/containers/{store.container}/blobs/{store.prefix}"
         )
         return Advice("an Event Grid subscription", "Until its first event comes, only scans find changes.", command)
     if store.endpoint or not platform.queue_arn:
         command = (
-            f"mc admin config set <alias> notify_webhook:deeplens endpoint='{platform.event_url}' "
+            f"mc admin config set <alias> notify_webhook:deeplens endpoint='{platform.event_url(store)}' "
             f"auth_token='<eventSecret>' && mc event add <alias>/{store.container} arn:minio:sqs::deeplens:webhook "
             f"--event put,delete{f' --prefix {store.prefix}' if store.prefix else ''}"
         )

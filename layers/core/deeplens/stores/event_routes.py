@@ -1,73 +1,82 @@
-"""/v1/notifications: what stores of tenants' own tell over HTTP, as Azure Event Grid and MinIO do."""
+"""/v1/notifications: notifications over HTTP about customer-owned storage, from Azure Event Grid and MinIO."""
 
 import hashlib
 import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query
+from fastapi import APIRouter, Body, Depends, Header, Query
 from starlette.responses import Response
 
-from deeplens.common.outgoing import OutgoingMessage
-from deeplens.errors import ApiError, BrokerUnavailable
+from deeplens.common.event import Event
+from deeplens.common.ports import Clock
+from deeplens.errors import ApiError
 from deeplens.events.ids import follow_up_id
-from deeplens.http.dependencies import ApiParts, Parts
+from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
+from deeplens.http.publish import Publishing
 from deeplens.stores.messages import keys_of, looks_at, objects_in, validation_code
-from deeplens.stores.model import TenantStore
+from deeplens.stores.model import RegisteredStores, TenantStore
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
-Secret = Annotated[str | None, Query(description="the store's eventSecret", max_length=200)]
-Bearer = Annotated[str | None, Header(description="or `Bearer` and the eventSecret", max_length=300)]
 
 
-@router.post("/{tenant_id}/{store_id}", summary="Objects of a store have changed", responses=responses(404))
-def notify(
-    parts: Parts,
+def authenticated_store(
+    registered: Injected[RegisteredStores],
     tenant_id: str,
     store_id: str,
-    payload: Annotated[Any, Body()],
-    secret: Secret = None,
-    authorization: Bearer = None,
-) -> dict[str, Any]:
-    """Event Grid's schema, CloudEvents, or S3's records as MinIO sends them. Each object is looked up as it is now."""
-    store = _store(parts, tenant_id, store_id, secret or (authorization or "").removeprefix("Bearer "))
-    code = validation_code(payload)
-    if code is not None:
-        return {"validationResponse": code}
-    keys = keys_of(store, objects_in(payload))
-    _publish(parts, store, keys)
-    return {"accepted": len(keys)}
-
-
-@router.options("/{tenant_id}/{store_id}", summary="CloudEvents' handshake", responses=responses(404))
-def handshake(
-    parts: Parts,
-    tenant_id: str,
-    store_id: str,
-    secret: Secret = None,
-    authorization: Bearer = None,
-    origin: Annotated[str | None, Header(alias="WebHook-Request-Origin", max_length=300)] = None,
-) -> Response:
-    _store(parts, tenant_id, store_id, secret or (authorization or "").removeprefix("Bearer "))
-    return Response(headers={"WebHook-Allowed-Origin": origin or "*", "WebHook-Allowed-Rate": "*"})
-
-
-def _store(parts: ApiParts, tenant_id: str, store_id: str, secret: str) -> TenantStore:
-    """The store whose secret it is; without it, none is there."""
-    store = parts.registered_stores.find(tenant_id, store_id)
-    digest = hashlib.sha256(secret.encode()).hexdigest()
+    secret: Annotated[str | None, Query(description="the store's eventSecret", max_length=200)] = None,
+    authorization: Annotated[str | None, Header(description="or `Bearer` and the eventSecret", max_length=300)] = None,
+) -> TenantStore:
+    """The store that the secret belongs to. Raises 404 for an unknown store and for a wrong secret."""
+    store = registered.find(tenant_id, store_id)
+    given = secret or (authorization or "").removeprefix("Bearer ")
+    digest = hashlib.sha256(given.encode()).hexdigest()
     if store is None or not hmac.compare_digest(digest, store.event_secret_sha256):
         raise ApiError(404, "store-not-found", "Store not found", "There is no such store, or its secret is another.")
     return store
 
 
-def _publish(parts: ApiParts, store: TenantStore, keys: list[str]) -> None:
-    now = parts.clock.now()
-    parts.registered_stores.notified(store.id, now)
-    source = f"{store.id}/{now.isoformat()}"
-    messages = [
-        OutgoingMessage(event, follow_up_id("store-objects", source, number))
-        for number, event in enumerate(looks_at(store, keys, now))
-    ]
-    if messages and not all(parts.publisher.publish(messages)):
-        raise BrokerUnavailable("the notification was not delivered", retry_after_seconds=2)
+Store = Annotated[TenantStore, Depends(authenticated_store)]
+
+
+@dataclass(frozen=True, slots=True)
+class NoteChanges:
+    """Note that a notification came, and return the events that have the store's objects looked up."""
+
+    registered: RegisteredStores
+    clock: Clock
+
+    def __call__(self, store: TenantStore, keys: Sequence[str]) -> list[Event]:
+        now = self.clock.now()
+        self.registered.notified(store.id, now)
+        source = f"{store.id}/{now.isoformat()}"
+        return [
+            event.model_copy(update={"event_id": follow_up_id("store-objects", source, number)})
+            for number, event in enumerate(looks_at(store, keys, now))
+        ]
+
+
+@router.post("/{tenant_id}/{store_id}", summary="Objects of a store have changed", responses=responses(404))
+def notify(
+    store: Store, note: Injected[NoteChanges], publish: Publishing, payload: Annotated[Any, Body()]
+) -> dict[str, Any]:
+    """Event Grid's schema, CloudEvents, or S3's records as MinIO sends them. Each object is looked up as it is now."""
+    code = validation_code(payload)
+    if code is not None:
+        return {"validationResponse": code}
+    keys = keys_of(store, objects_in(payload))
+    publish(note(store, keys))
+    return {"accepted": len(keys)}
+
+
+def allowed_origin(
+    origin: Annotated[str | None, Header(alias="WebHook-Request-Origin", max_length=300)] = None,
+) -> str:
+    return origin or "*"
+
+
+@router.options("/{tenant_id}/{store_id}", summary="CloudEvents' handshake", responses=responses(404))
+def handshake(store: Store, origin: Annotated[str, Depends(allowed_origin)]) -> Response:  # noqa: ARG001 - for its secret
+    return Response(headers={"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"})

@@ -7,15 +7,15 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.stores.model import MOST_KEYS, TenantStore, media_of
+from deeplens.stores.model import MAX_KEYS, TenantStore, media_of
 
 VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"
 BLOBS = {"Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobDeleted", "Microsoft.Storage.BlobRenamed"}
-MOST_EVENTS = 5000
+MAX_EVENTS = 5000
 
 
 def validation_code(payload: Any) -> str | None:
-    """The code that a new subscription of Event Grid wants to see again."""
+    """The code that a new subscription of Event Grid expects in the answer."""
     for item in _items(payload):
         if item.get("eventType") == VALIDATION and isinstance(item.get("data"), dict):
             return str(item["data"].get("validationCode", ""))
@@ -23,18 +23,18 @@ def validation_code(payload: Any) -> str | None:
 
 
 def objects_in(payload: Any) -> list[tuple[str, str]]:
-    """(container, key) of each object that a message is about; what it says of them is looked up."""
+    """(container, key) of each object that a message is about; its state is looked up in the store."""
     return [found for item in _items(payload) if (found := _azure(item) or _s3(item))]
 
 
 def keys_of(store: TenantStore, objects: Sequence[tuple[str, str]]) -> list[str]:
-    """Keys below the store's prefix, each once; what lies elsewhere is nobody's."""
-    mine = [key for container, key in objects if container == store.container and key.startswith(store.prefix)]
-    return [key for key in dict.fromkeys(key.removeprefix(store.prefix) for key in mine) if media_of(key)]
+    """Keys below the store's prefix, each once; other objects are ignored."""
+    below = [key for container, key in objects if container == store.container and key.startswith(store.prefix)]
+    return [key for key in dict.fromkeys(key.removeprefix(store.prefix) for key in below) if media_of(key)]
 
 
 def looks_at(store: TenantStore, keys: Sequence[str], now: datetime) -> list[ImageMaintenance]:
-    """The events that have keys of a store looked at."""
+    """The events that have objects of a store looked up."""
     return [
         ImageMaintenance(
             maintenance_type="store-objects",
@@ -44,14 +44,14 @@ def looks_at(store: TenantStore, keys: Sequence[str], now: datetime) -> list[Ima
             keys=list(some),
             requested_at=now,
         )
-        for some in batched(keys, MOST_KEYS, strict=False)
+        for some in batched(keys, MAX_KEYS, strict=False)
     ]
 
 
 def _items(payload: Any) -> Iterator[dict[str, Any]]:
     found = payload.get("Records", [payload]) if isinstance(payload, dict) else payload
     if isinstance(found, list):
-        yield from (item for item in found[:MOST_EVENTS] if isinstance(item, dict))
+        yield from (item for item in found[:MAX_EVENTS] if isinstance(item, dict))
 
 
 def _azure(item: dict[str, Any]) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Stores of tenants' own: what a registration says, what is known of their objects, and what a change means."""
+"""Customer-owned storage: registrations, known objects, what a change of an object means, and the ports."""
 
 import hashlib
 from base64 import b32encode
@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NewType, Protocol
+from urllib.parse import urlsplit
 
+from deeplens.common.effects import effects
 from deeplens.formats.videos import type_by_name
 from deeplens.storage.keys import checked
 from deeplens.storage.ports import ObjectInfo, ObjectStore, StoreResolver
@@ -23,8 +25,8 @@ type Removal = Literal["delete", "keep", "ask"]
 type ObjectState = Literal["present", "removing", "removed", "kept", "asked"]
 type Media = Literal["image", "video"]
 type Change = Literal["same", "new", "changed", "ignored"]
-MOST_KEYS = 40
-"""Of one event: keys of 1,024 bytes at the most have to fit into 64 KB."""
+MAX_KEYS = 40
+"""The most keys of one event: keys of up to 1,024 bytes have to fit into 64 KB."""
 IMAGE_TYPES = {
     "jpg": "image/jpeg",
     "jpeg": "image/jpeg",
@@ -39,7 +41,7 @@ IMAGE_TYPES = {
     "heif": "image/heif",
     "avif": "image/avif",
 }
-"""By extension: listings tell no content type. The file itself decides when it is read."""
+"""By extension, as listings have no content type. The file itself decides when it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,11 @@ class TenantStore:
     prefix : of everything DeepLens may touch; empty, or ends with a slash.
     role_arn : assumed for S3 with ``external_id``; without it, keys are used.
     bucket_owner : account that the bucket has to belong to.
-    credentials_version : rises with every rotation; 0 where none are kept.
-    state : ``ready`` when all that its mode needs was found to work.
+    credentials_version : rises with every rotation; 0 without kept credentials.
+    state : ``ready`` when a probe found that all that its mode needs works.
     checks : what the last probe found.
     notified_at : when its last notification came.
-    former_uri : of a managed one, where the tenant's objects were to be before.
+    former_uri : the tenant's storage URI before a managed store took its place.
     event_secret_sha256 : of the secret that its notifications over HTTP carry.
     """
 
@@ -82,12 +84,12 @@ class TenantStore:
 
     @property
     def root(self) -> str:
-        """What its objects' URIs begin with: its id, as buckets of two endpoints may share a name."""
+        """The prefix of its objects' URIs. It has the store's id, as buckets of two endpoints may share a name."""
         return f"{self.kind}://{self.id}"
 
     @property
     def external_id(self) -> str:
-        """Told to a role that is assumed. It follows from the tenant, so nobody can have another's role assumed."""
+        """The external id of an assumed role. It follows from the tenant, so no tenant can use another one's role."""
         return f"deeplens:{self.tenant_id}"
 
     @property
@@ -96,20 +98,50 @@ class TenantStore:
 
 
 def secret_name(store: TenantStore, version: int) -> str:
-    """Where the secret store keeps a version of its credentials."""
+    """The name of a version of its credentials in the secret store."""
     return f"deeplens/stores/{store.tenant_id}/{store.id}/{version}"
 
 
 @dataclass(frozen=True, slots=True)
+class StorePlatform:
+    """What registrations and their owners have to know of DeepLens' own storage.
+
+    Attributes
+    ----------
+    account : AWS account whose functions assume tenants' roles; empty where there is none.
+    queue_arn : queue that buckets' notifications are sent to; empty where there is none.
+    public_url : base URL of the API.
+    endpoints : of the S3-compatible stores that DeepLens keeps its own buckets in.
+    """
+
+    account: str
+    queue_arn: str
+    public_url: str
+    endpoints: tuple[str, ...] = ()
+
+    def event_url(self, store: TenantStore) -> str:
+        """Where Event Grid and MinIO send a store's notifications."""
+        return f"{self.public_url.rstrip('/')}/v1/notifications/{store.tenant_id}/{store.id}"
+
+    def owns(self, endpoint: str | None) -> bool:
+        """Whether DeepLens keeps its own buckets at an endpoint; None is AWS."""
+        if endpoint is None:
+            return True
+        address, own = urlsplit(endpoint), [urlsplit(one) for one in self.endpoints]
+        aws = (address.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        return aws or any((address.hostname, address.port) == (one.hostname, one.port) for one in own)
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
-    """What opens a store; never shown, logged or kept in a database."""
+    """Credentials of a store; never shown, logged or kept in a database."""
 
     values: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class KnownObject:
-    """What is known of a key.
+    """An object as it was last seen.
 
     Attributes
     ----------
@@ -125,12 +157,12 @@ class KnownObject:
 
 @dataclass(frozen=True, slots=True)
 class ObjectChange:
-    """What an object that stands in a store means.
+    """What an existing object means for the tenant's images.
 
     Attributes
     ----------
-    known : what is to be remembered; None for what is ignored.
-    retired : image, or video, of the object that stood under this key before, which is to be deleted.
+    known : the object to save; None for an ignored one.
+    retired : image or video of the object that had this key before; it is to be deleted.
     """
 
     kind: Change
@@ -147,7 +179,7 @@ class ObjectChange:
 def judge_present(
     store: TenantStore, entry: ObjectInfo, known: KnownObject | None, max_bytes: Mapping[Media, int]
 ) -> ObjectChange:
-    """What it means that ``entry`` stands in the store; ``max_bytes`` of an image, and of a video."""
+    """Decide what an existing object means; ``max_bytes`` are the limits of an image and of a video."""
     media = media_of(entry.key)
     if media is None or not 0 < entry.size_bytes <= max_bytes[media]:
         return ObjectChange("ignored", entry)
@@ -163,36 +195,41 @@ def judge_present(
 
 
 def image_id_of(store: TenantStore, key: str, etag: str, version: int = 0) -> str:
-    """The same for the same bytes under the same key: notification, scan and redelivery make one image, or video."""
-    told = "\0".join((store.tenant_id, store.id, key, etag, str(version)))
+    """A stable id for the same bytes under the same key: notification, scan and redelivery make one image or video."""
+    identity = "\0".join((store.tenant_id, store.id, key, etag, str(version)))
     prefix = "vid_" if type_by_name(key) else "img_"
-    return prefix + b32encode(hashlib.sha256(told.encode()).digest()).decode().lower()[:26]
+    return prefix + b32encode(hashlib.sha256(identity.encode()).digest()).decode().lower()[:26]
 
 
 def media_of(key: str) -> Media | None:
-    """What an object may be; None also where DeepLens cannot name its key: such objects stay where they are."""
+    """What an object may be, by its extension; None for others, and for keys that DeepLens does not accept."""
     try:
         named = checked(key)
     except ValueError:
         return None
-    if type_by_name(named.rpartition("/")[2]):
+    if type_by_name(file_name_in(named)):
         return "video"
     return "image" if image_type(named) else None
 
 
+def file_name_in(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
 def image_type(key: str) -> str | None:
-    """The media type that a key's extension stands for, among those that DeepLens takes."""
-    name = key.rpartition("/")[2]
+    """The media type of a key's extension, among those that DeepLens accepts."""
+    name = file_name_in(key)
     return IMAGE_TYPES.get(name.rpartition(".")[2].lower()) if "." in name else None
 
 
 class TenantStores(StoreResolver, Protocol):
-    """Every store of a tenant: the one that DeepLens writes to, and those that the tenant registered."""
+    """Every store of a tenant: the one that DeepLens writes to, and the registered ones."""
 
     def registered(self, tenant: Tenant, store: TenantStore) -> ObjectStore:
-        """A store that the tenant registered. Raises only what is the tenant's own fault: ``TransientError``."""
+        """A registered store. Its failures concern only this tenant: ``TransientError``."""
 
 
+@effects("save", "adopt", "release", "remove", "notified")
 class RegisteredStores(Protocol):
     """Registrations of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 
@@ -202,35 +239,36 @@ class RegisteredStores(Protocol):
         """By id."""
 
     def of_container(self, container: str) -> list[TenantStore]:
-        """Ready ones of all tenants that name this bucket; whoever asks has to check endpoint and prefix."""
+        """Ready stores of all tenants with this bucket name; the caller has to check endpoint and prefix."""
 
     def save(self, store: TenantStore) -> None:
-        """Create it, or replace what may change."""
+        """Insert it, or update what may change."""
 
     def adopt(self, store: TenantStore) -> None:
-        """The tenant's own store from now on, for all that DeepLens writes of it."""
+        """Make it the store that DeepLens writes the tenant's objects to."""
 
     def release(self, store: TenantStore) -> None:
-        """Back to where the tenant's objects were to be before."""
+        """Restore the tenant's former storage URI."""
 
     def remove(self, tenant_id: str, store_id: str) -> None:
-        """A missing one is fine."""
+        """Remove a registration; a missing one is fine."""
 
     def notified(self, store_id: str, now: datetime) -> None:
-        """Note that a notification came."""
+        """Record when the last notification arrived."""
 
 
+@effects("save", "forget")
 class StoreObjects(Protocol):
-    """What is known of the objects of tenants' own stores (tenant database). Raises ``DatabaseUnavailable``."""
+    """Known objects of registered stores (tenant database). Raises ``DatabaseUnavailable``."""
 
     def find(self, tenant: Tenant, store_id: str, keys: Collection[str]) -> dict[str, KnownObject]:
         """By key; unknown ones are absent."""
 
     def save(self, tenant: Tenant, store_id: str, objects: Sequence[KnownObject], run_id: str | None = None) -> None:
-        """Create or replace them; ``run_id`` is the scan that saw them."""
+        """Insert or update them; ``run_id`` is the scan that saw them."""
 
     def unseen(self, tenant: Tenant, store_id: str, run_id: str, after: str, limit: int) -> list[KnownObject]:
-        """Those behind ``after`` that should stand and that the scan has not seen, by key."""
+        """Objects behind ``after`` that should exist and that the scan has not seen, by key."""
 
     def in_state(self, tenant: Tenant, store_id: str, state: ObjectState, limit: int) -> list[KnownObject]:
         """By key."""
@@ -239,4 +277,4 @@ class StoreObjects(Protocol):
         """Objects by state."""
 
     def forget(self, tenant: Tenant, store_id: str) -> None:
-        """Drop all that is known of a store."""
+        """Delete the known objects of a store."""

@@ -1,16 +1,16 @@
-"""Objects of a tenant's own store → images and videos accepted, replaced and deleted."""
+"""Objects of a store that a tenant registered → images and videos accepted, replaced and deleted."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
 from deeplens.errors import ObjectNotFound, QuotaExceeded, StorageFull
-from deeplens.events.images import ImageUploaded
 from deeplens.formats.videos import type_by_name
 from deeplens.images.model import ImageRecord, NewImage, Step, Tombstone
 from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
-from deeplens.images.requests import image_deletion
+from deeplens.images.requests import image_uploaded
 from deeplens.storage.ports import ObjectInfo, ObjectStore
 from deeplens.stores.model import (
     KnownObject,
@@ -21,29 +21,30 @@ from deeplens.stores.model import (
     StoreObjects,
     TenantStore,
     TenantStores,
+    file_name_in,
     image_type,
     judge_present,
 )
+from deeplens.stores.retire import RetireMedia
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Tenant
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.model import NewVideo, PendingVideos, PendingVideosDue, VideoRepository, VideoTombstone, is_video
-from deeplens.videos.requests import video_deletion
+from deeplens.videos.model import NewVideo, VideoRepository, VideoTombstone, is_video
 
 STATE_OF: dict[str, ObjectState] = {"delete": "removed", "keep": "kept", "ask": "asked"}
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was done about some objects.
+    """The outcome of observing some objects.
 
     Attributes
     ----------
-    seen : how many of those given were worked, in order; the rest found no room.
+    seen : how many of the given objects were processed, in order; the window or the quota has no room for the rest.
     counts : by kind of change.
-    accepted : images that have not been accepted before.
-    full : why those behind them cannot be worked now.
+    accepted : newly accepted images and videos.
+    full : why the rest cannot be processed now.
     """
 
     seen: int
@@ -53,33 +54,117 @@ class Observed:
     full: StorageFull | None = None
 
 
-class ObserveObjects:
-    """Make the tenant's images what its store holds. Any observation may come twice, late, or from two places at once.
+@dataclass(frozen=True, slots=True)
+class AcceptObjects:
+    """Accept the image or video of a new object as an upload: pending, then its row, then its event."""
 
-    An image is accepted as an upload is: remembered as pending, then its row, then its event. What is known of the
-    object is kept last, so that a crash in between repeats what is missing.
+    images: ImageRepository
+    pending: PendingImages
+    pending_due: PendingDue
+    default_limits: ResourceLimits
+    videos: VideoRepository
+    accept_video: AcceptVideo
+    clock: Clock
+
+    def __call__(
+        self, tenant: Tenant, source: ObjectStore, changes: list[ObjectChange]
+    ) -> tuple[list[Event], int, StorageFull | None]:
+        """Accept what is new, up to the first object beyond the quota.
+
+        Returns
+        -------
+        The events, how many changes were processed, and why not the rest.
+        """
+        known = [change.known for change in changes if change.known and change.adds]
+        rows = self.images.find(tenant, [one.image_id for one in known if not is_video(one.image_id)])
+        events = list[Event]()
+        for position, change in enumerate(changes):
+            if not change.known or not change.adds:
+                continue
+            media_id = change.known.image_id
+            try:
+                if is_video(media_id):
+                    events += self._video(tenant, source, change.entry, media_id)
+                else:
+                    events += self._image(tenant, source, change.entry, media_id, rows.get(media_id))
+            except QuotaExceeded as error:
+                return events, position, StorageFull(f"your tenant's quota has no room for more: {error}")
+        return events, len(changes), None
+
+    def _image(
+        self,
+        tenant: Tenant,
+        source: ObjectStore,
+        entry: ObjectInfo,
+        image_id: str,
+        row: ImageRecord | Tombstone | None,
+    ) -> list[Event]:
+        if isinstance(row, Tombstone) or (row is not None and row.step is not Step.ACCEPTED):
+            return []
+        now = self.clock.now()
+        image = NewImage(
+            id=image_id,
+            file_name=file_name_in(entry.key),
+            storage_path=source.uri(entry.key),
+            mime_type=image_type(entry.key) or "",
+            size_bytes=entry.size_bytes,
+            # Nobody has read the object yet; the first stage does.
+            sha256="",
+            uploaded_at=now,
+        )
+        due = now + self.pending_due
+        admission = self.pending.admit(image_uploaded(tenant.id, image, {"etag": entry.etag}), due)
+        first = admission.event
+        row_of_first = replace(
+            image,
+            file_name=first.file_name,
+            storage_path=first.storage_path,
+            mime_type=first.mime_type,
+            size_bytes=first.size_bytes,
+            uploaded_at=first.uploaded_at,
+        )
+        try:
+            self.images.insert(tenant, row_of_first, tenant.effective_limits(self.default_limits))
+        except QuotaExceeded:
+            self.pending.finish([(tenant.id, image_id)], due)
+            raise
+        return [first] if admission.released else []
+
+    def _video(self, tenant: Tenant, source: ObjectStore, entry: ObjectInfo, video_id: str) -> list[Event]:
+        row, name = self.videos.find(tenant, video_id), file_name_in(entry.key)
+        kind = type_by_name(name)
+        if kind is None or isinstance(row, VideoTombstone) or (row is not None and row.status != "accepted"):
+            return []
+        video = NewVideo(
+            id=video_id,
+            file_name=name,
+            storage_path=source.uri(entry.key),
+            mime_type=kind.mime_type,
+            size_bytes=entry.size_bytes,
+            uploaded_at=self.clock.now(),
+        )
+        limits = tenant.effective_limits(self.default_limits)
+        _, event = self.accept_video(tenant, video, limits, etag=entry.etag)
+        return [event] if event else []
+
+
+class ObserveObjects:
+    """Make the tenant's images what its store holds. Any observation may be repeated, late, or made twice at once.
+
+    The known objects are saved last, so that a repeat after a crash does what is missing.
     """
 
     def __init__(
         self,
         stores: TenantStores,
-        images: ImageRepository,
-        pending: PendingImages,
         store_objects: StoreObjects,
-        pending_due: PendingDue,
-        default_limits: ResourceLimits,
+        accept: AcceptObjects,
+        retire: RetireMedia,
         max_image_bytes: MaxImageBytes,
-        videos: VideoRepository,
-        pending_videos: PendingVideos,
-        pending_videos_due: PendingVideosDue,
         video_limits: VideoLimits,
-        clock: Clock,
     ) -> None:
-        self._stores, self._images, self._pending, self._objects = stores, images, pending, store_objects
-        self._pending_due, self._defaults, self._clock = pending_due, default_limits, clock
+        self._stores, self._objects, self._accept, self._retire = stores, store_objects, accept, retire
         self._max_bytes: dict[Media, int] = {"image": max_image_bytes, "video": video_limits.max_bytes}
-        self._videos = videos
-        self._take_video = AcceptVideo(videos, pending_videos, pending_videos_due, clock)
 
     def present(
         self,
@@ -89,166 +174,66 @@ class ObserveObjects:
         run_id: str | None = None,
         room: int | None = None,
     ) -> Observed:
-        """Take note of objects that stand.
+        """Process objects that exist.
 
         Parameters
         ----------
-        room : images to accept at the most; objects behind the first one too many are not worked.
+        room : the most images to accept; objects behind the first one beyond it are not processed.
         """
         source = self._stores.registered(tenant, store)
         known = self._objects.find(tenant, store.id, [entry.key for entry in entries])
         changes = [judge_present(store, entry, known.get(entry.key), self._max_bytes) for entry in entries]
-        worked = _within(changes, room)
-        events, worked, full = self._accepted(tenant, source, worked)
-        events += self.retire(tenant, [one.retired for one in worked if one.retired])
-        self._objects.save(tenant, store.id, [one.known for one in worked if one.known], run_id)
-        counts: dict[str, int] = {}
-        for one in worked:
-            counts[one.kind] = counts.get(one.kind, 0) + 1
-        return Observed(len(worked), counts, tuple(events), counts.get("new", 0) + counts.get("changed", 0), full)
-
-    def _accepted(
-        self, tenant: Tenant, source: ObjectStore, changes: list[ObjectChange]
-    ) -> tuple[list[Event], list[ObjectChange], StorageFull | None]:
-        """Accept what is new, up to the first one that finds no room; what was worked, and why not the rest."""
-        wanted = [one.known.image_id for one in changes if one.known and one.adds and not is_video(one.known.image_id)]
-        rows, events = self._images.find(tenant, wanted), list[Event]()
-        for position, change in enumerate(changes):
-            try:
-                if change.known and change.adds:
-                    video = is_video(change.known.image_id)
-                    events += (
-                        self._accept_video(tenant, source, change.entry, change.known.image_id)
-                        if video
-                        else self._accept(tenant, source, change, rows)
-                    )
-            except StorageFull as error:
-                return events, changes[:position], error
-        return events, changes, None
+        changes = _within(changes, room)
+        events, processed, full = self._accept(tenant, source, changes)
+        changes = changes[:processed]
+        events += self._retire(tenant, [change.retired for change in changes if change.retired])
+        self._objects.save(tenant, store.id, [change.known for change in changes if change.known], run_id)
+        accepted = sum(change.adds for change in changes)
+        counts = dict(Counter[str](change.kind for change in changes))
+        return Observed(len(changes), counts, tuple(events), accepted, full)
 
     def gone(
         self, tenant: Tenant, store: TenantStore, known: Sequence[KnownObject], run_id: str | None = None
     ) -> tuple[Event, ...]:
-        """Take note of objects that stand no more, as the store's policy has it."""
-        state = STATE_OF[store.removal]
+        """Process objects that disappeared, by the store's policy."""
+        state, events = STATE_OF[store.removal], tuple[Event, ...]()
         if state == "removed":
-            # First, so that an object that comes back before the image is deleted does not pass for unchanged.
+            # First: an object that comes back before its image is deleted must not be taken for an unchanged one.
             self._objects.save(tenant, store.id, [replace(one, state="removing") for one in known], run_id)
-        events = self.retire(tenant, [one.image_id for one in known]) if state == "removed" else ()
+            events = self._retire(tenant, [one.image_id for one in known])
         self._objects.save(tenant, store.id, [replace(one, state=state) for one in known], run_id)
         return events
 
     def look(self, tenant: Tenant, store: TenantStore, keys: Collection[str]) -> tuple[Event, ...]:
-        """Take note of keys as they are now, whatever was said of them: messages come late and out of order."""
-        source = self._stores.registered(tenant, store)
-        standing, missing = asked(source, sorted(set(keys)))
-        there = self.present(tenant, store, standing)
-        if there.full is not None:
-            raise there.full
+        """Process keys by what the store holds now, whatever a message said: messages come late and out of order."""
+        existing, missing = look_up(self._stores.registered(tenant, store), sorted(set(keys)))
+        observed = self.present(tenant, store, existing)
+        if observed.full is not None:
+            raise observed.full
         known = self._objects.find(tenant, store.id, missing)
         lost = [one for one in known.values() if one.state in ("present", "removing")]
-        return (*there.events, *self.gone(tenant, store, lost))
-
-    def retire(self, tenant: Tenant, image_ids: Sequence[str]) -> tuple[Event, ...]:
-        """Bury images and videos; a lost event of an image is made good by the next sweep, which knows tombstones
-        without a receipt.
-        """
-        now = self._clock.now()
-        events = list[Event]()
-        for one in image_ids:
-            if is_video(one):
-                events += [video_deletion(tenant.id, one, now)] if self._videos.bury(tenant, one, now) else []
-            else:
-                events += [image_deletion(tenant.id, one, now)] if self._images.bury(tenant, one, now) else []
-        return tuple(events)
-
-    def _accept_video(self, tenant: Tenant, source: ObjectStore, entry: ObjectInfo, video_id: str) -> list[Event]:
-        row, kind = self._videos.find(tenant, video_id), type_by_name(entry.key.rpartition("/")[2])
-        if kind is None or isinstance(row, VideoTombstone) or (row is not None and row.status != "accepted"):
-            return []
-        video = NewVideo(
-            id=video_id,
-            file_name=entry.key.rpartition("/")[2],
-            storage_path=source.uri(entry.key),
-            mime_type=kind.mime_type,
-            size_bytes=entry.size_bytes,
-            uploaded_at=self._clock.now(),
-        )
-        try:
-            _, event = self._take_video(tenant, video, tenant.limits.over(self._defaults), etag=entry.etag)
-        except QuotaExceeded as error:
-            raise StorageFull(f"your tenant's quota has no room for more: {error}") from error
-        return [event] if event else []
-
-    def _accept(
-        self, tenant: Tenant, source: ObjectStore, change: ObjectChange, rows: dict[str, ImageRecord | Tombstone]
-    ) -> list[ImageUploaded]:
-        assert change.known is not None
-        row = rows.get(change.known.image_id)
-        if isinstance(row, Tombstone) or (row is not None and row.step is not Step.ACCEPTED):
-            return []
-        now = self._clock.now()
-        admission = self._pending.admit(_event(tenant, source, change, now), now + self._pending_due)
-        event = admission.event
-        try:
-            self._images.insert(tenant, _new_image(event), tenant.limits.over(self._defaults))
-        except QuotaExceeded as error:
-            self._pending.finish([(tenant.id, event.image_id)], now + self._pending_due)
-            raise StorageFull(f"your tenant's quota has no room for more: {error}") from error
-        return [event] if admission.released else []
+        return (*observed.events, *self.gone(tenant, store, lost))
 
 
 def _within(changes: Sequence[ObjectChange], room: int | None) -> list[ObjectChange]:
-    """The first of them, up to the one that would be an image too many."""
-    left, worked = room, []
-    for change in changes:
-        if change.adds and left is not None:
-            if left <= 0:
-                break
-            left -= 1
-        worked.append(change)
-    return worked
+    """The first changes, up to the one that would be an image too many."""
+    accepted = 0
+    for position, change in enumerate(changes):
+        accepted += change.adds
+        if room is not None and accepted > max(0, room):
+            return list(changes[:position])
+    return list(changes)
 
 
-def asked(source: ObjectStore, keys: Sequence[str]) -> tuple[list[ObjectInfo], list[str]]:
-    """The keys that stand, and those that do not; what could be no key of ours is neither."""
-    standing: list[ObjectInfo] = []
+def look_up(source: ObjectStore, keys: Sequence[str]) -> tuple[list[ObjectInfo], list[str]]:
+    """The objects that exist, and the keys of those that do not; a malformed key is neither."""
+    existing: list[ObjectInfo] = []
     missing: list[str] = []
     for key in keys:
         try:
-            standing.append(source.head(key))
+            existing.append(source.head(key))
         except ObjectNotFound:
             missing.append(key)
         except ValueError:
             continue
-    return standing, missing
-
-
-def _event(tenant: Tenant, source: ObjectStore, change: ObjectChange, now: object) -> ImageUploaded:
-    entry, known = change.entry, change.known
-    assert known is not None
-    return ImageUploaded.model_validate(
-        {
-            "image_id": known.image_id,
-            "tenant_id": tenant.id,
-            "file_name": entry.key.rpartition("/")[2],
-            "storage_path": source.uri(entry.key),
-            "mime_type": image_type(entry.key),
-            "size_bytes": entry.size_bytes,
-            "uploaded_at": now,
-            "metadata": {"etag": entry.etag},
-        }
-    )
-
-
-def _new_image(event: ImageUploaded) -> NewImage:
-    return NewImage(
-        id=event.image_id,
-        file_name=event.file_name,
-        storage_path=event.storage_path,
-        mime_type=event.mime_type,
-        size_bytes=event.size_bytes,
-        # Nobody has read the object yet; the first stage does.
-        sha256="",
-        uploaded_at=event.uploaded_at,
-    )
+    return existing, missing

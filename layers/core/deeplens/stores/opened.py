@@ -15,16 +15,16 @@ from deeplens.storage.ports import ObjectStore
 from deeplens.stores.model import Credentials, RegisteredStores, TenantStore
 from deeplens.stores.owned import OwnedStore
 
-REMEMBERED_SECONDS = 10.0
-MOST_OPEN = 64
+CACHE_SECONDS = 10.0
+MAX_OPEN_STORES = 64
 
 
 class OpenStores:
-    """Registered stores, open. What a row says is remembered for ten seconds, what credentials open until they change.
+    """Opens registered stores. Rows are cached for ten seconds, clients until the credentials change.
 
     Parameters
     ----------
-    registered, secrets : made when the first registered store is needed; most functions never see one.
+    registered, secrets : built when the first registered store is needed; most functions need none.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class OpenStores:
         until, store = self._known.get((tenant_id, store_id), (0.0, None))
         if until < self._monotonic():
             store = self._registered().find(tenant_id, store_id)
-            self._known[tenant_id, store_id] = (self._monotonic() + REMEMBERED_SECONDS, store)
+            self._known[tenant_id, store_id] = (self._monotonic() + CACHE_SECONDS, store)
         return store
 
     def open(self, store: TenantStore) -> ObjectStore:
@@ -54,22 +54,22 @@ class OpenStores:
         key = (store.id, store.credentials_version)
         with self._opening:
             if key not in self._open:
-                if len(self._open) >= MOST_OPEN:
+                if len(self._open) >= MAX_OPEN_STORES:
                     self._open.clear()
                 self._open[key] = self.open_with(store, self._credentials(store))
             return self._open[key]
 
     def open_with(self, store: TenantStore, credentials: Credentials) -> ObjectStore:
-        """The store with credentials that are not kept yet."""
+        """The store with credentials that are not saved yet."""
         inner, read_only = self._inner(store, credentials.values), store.mode == "reference"
         return OwnedStore(inner, store.root, store.prefix, read_only=read_only)
 
     def client(self, store: TenantStore, credentials: Credentials) -> Any:
-        """The S3 client of a store, to ask for more than ``ObjectStore`` does."""
+        """The S3 client of a store, for calls that ``ObjectStore`` does not have."""
         return self._s3(store, credentials.values)[0]
 
     def credentials(self, store: TenantStore) -> Credentials:
-        """Those that are kept. Raises ``TenantStoreDenied`` when they are gone."""
+        """The saved credentials. Raises ``TenantStoreDenied`` when they are gone."""
         return self._credentials(store)
 
     def _credentials(self, store: TenantStore) -> Credentials:
@@ -103,7 +103,7 @@ class OpenStores:
         return tenant_s3_client(self._settings, store, given, self._egress)
 
     def _directory(self, store: TenantStore) -> ObjectStore:
-        """A directory below the tenant's own; no link on the way may lead to another tenant's."""
+        """A directory below the tenant's share; no symbolic link may lead out of it."""
         from deeplens.storage.directory import SUFFIX, DirectoryStore
 
         own = self._settings

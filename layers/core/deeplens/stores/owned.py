@@ -1,12 +1,12 @@
-"""A store that a tenant registered, seen through the prefix that it gave, with errors that are the tenant's own."""
+"""A store that a tenant registered, limited to its prefix; its errors concern only this tenant."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import BinaryIO
 
-from deeplens.errors import NotServed, StoreUnavailable, TenantStoreAway, TenantStoreDenied
+from deeplens.errors import NotServed, StoreUnavailable, TenantStoreDenied, TenantStoreUnavailable
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
 from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl
 
@@ -14,30 +14,30 @@ from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectSt
 class OwnedStore:
     """``ObjectStore`` below a prefix of another one.
 
-    A tenant's store that does not answer is one tenant's trouble: it raises ``TenantStoreAway``, never
+    A tenant's store that does not answer is one tenant's trouble: it raises ``TenantStoreUnavailable``, never
     ``StoreUnavailable``, for which a whole partition would wait. It is not ours to create or remove.
 
     Parameters
     ----------
     root : ``scheme://`` and the id of the registration.
     prefix : empty, or ending with a slash.
-    read_only : whether the tenant gave it to be read only: writes raise ``TenantStoreDenied``.
+    read_only : whether the store is registered for reading only: writes raise ``TenantStoreDenied``.
     """
 
     def __init__(self, inner: ObjectStore, root: str, prefix: str, *, read_only: bool = False) -> None:
         self._inner, self._root, self._prefix, self._read_only = inner, root, prefix, read_only
 
     def ensure(self) -> None:
-        """Nothing: the tenant has made it."""
+        """No-op: the tenant created it."""
 
     def require_ours(self) -> None:
-        """Nothing: the registration, which only this tenant has, says that DeepLens may write and delete here."""
+        """No-op: only this tenant has registered the store, so DeepLens may write and delete here."""
 
     def adopt(self, replacing: str = "") -> None:
-        """Nothing: the tenant owns it."""
+        """No-op: the tenant owns the bucket."""
 
     def remove(self) -> None:
-        """Nothing: it stays the tenant's."""
+        """No-op: the tenant keeps the bucket."""
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         self._check_writable()
@@ -104,48 +104,49 @@ class OwnedStore:
             raise TenantStoreDenied("the store is registered for reading", "ReadOnly")
 
     def _full(self, key: str) -> str:
-        # The key by itself: with a prefix before it, dots could climb out of that.
+        # The key is checked by itself as well: behind a prefix, dots could climb out of it.
         return checked(self._prefix + checked(key))
 
 
+@dataclass(frozen=True, slots=True)
 class OwnedUploads:
     """``ClientUploads`` below the prefix."""
 
-    def __init__(self, inner: ClientUploads, full: Callable[[str], str]) -> None:
-        self._inner, self._full = inner, full
+    inner: ClientUploads
+    full: Callable[[str], str]
 
     def form(self, key: str, max_bytes: int, expires: timedelta) -> FormPost:
         with owned():
-            return self._inner.form(self._full(key), max_bytes, expires)
+            return self.inner.form(self.full(key), max_bytes, expires)
 
     def begin(self, key: str) -> str:
         with owned():
-            return self._inner.begin(self._full(key))
+            return self.inner.begin(self.full(key))
 
     def part_url(self, key: str, multipart_id: str, number: int, size_bytes: int, expires: timedelta) -> PartUrl:
         with owned():
-            return self._inner.part_url(self._full(key), multipart_id, number, size_bytes, expires)
+            return self.inner.part_url(self.full(key), multipart_id, number, size_bytes, expires)
 
     def parts(self, key: str, multipart_id: str) -> list[Part]:
         with owned():
-            return self._inner.parts(self._full(key), multipart_id)
+            return self.inner.parts(self.full(key), multipart_id)
 
     def join(self, key: str, multipart_id: str, parts: Sequence[Part]) -> None:
         with owned():
-            self._inner.join(self._full(key), multipart_id, parts)
+            self.inner.join(self.full(key), multipart_id, parts)
 
     def abort(self, key: str, multipart_id: str) -> None:
         with owned():
-            self._inner.abort(self._full(key), multipart_id)
+            self.inner.abort(self.full(key), multipart_id)
 
 
 @contextmanager
 def owned() -> Iterator[None]:
-    """What another store's fault would be a shared part's, is this tenant's."""
+    """Raise the error of a tenant's own store in place of that of a shared store."""
     try:
         yield
     except StoreUnavailable as error:
-        raise TenantStoreAway(f"the tenant's store does not answer: {error}") from error
+        raise TenantStoreUnavailable(f"the tenant's store does not answer: {error}") from error
     except PermissionError as error:
         raise TenantStoreDenied("the directory refused", "AccessDenied") from error
 

@@ -1,4 +1,4 @@
-"""Objects of a tenant's own stores as they were last seen, in the tenant's database."""
+"""Objects of registered stores as they were last seen, in the tenant's database."""
 
 from collections.abc import Collection, Sequence
 from typing import Any

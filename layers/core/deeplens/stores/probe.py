@@ -1,12 +1,13 @@
-"""Trying what a registered store lets us do: list, read, write, and whether it tells us of changes."""
+"""Probing a registered store: list, read, write, and whether it notifies of changes."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from deeplens.errors import EndpointRefused, ObjectNotFound, StoreUnavailable, TenantStoreAway, TenantStoreDenied
+from deeplens.errors import EndpointRefused, ObjectNotFound, StoreUnavailable, TenantStoreDenied, TenantStoreUnavailable
 from deeplens.storage.keys import is_key
 from deeplens.storage.ports import ObjectStore
 from deeplens.stores.advice import Check, CheckName, Outcome, outcome_of
@@ -14,20 +15,21 @@ from deeplens.stores.model import Credentials, TenantStore
 from deeplens.stores.opened import OpenStores
 
 
+@dataclass(frozen=True, slots=True)
 class Probe:
-    """Try a store with its credentials; nothing is left behind.
+    """Probe a store with its credentials; no object is left behind.
 
     Parameters
     ----------
     queue_arn : queue that S3's notifications should go to.
     """
 
-    def __init__(self, open_stores: OpenStores, queue_arn: str) -> None:
-        self._stores, self._queue_arn = open_stores, queue_arn
+    open_stores: OpenStores
+    queue_arn: str
 
     def __call__(self, store: TenantStore, credentials: Credentials) -> list[Check]:
         def opened() -> ObjectStore:
-            return self._stores.open_with(store, credentials)
+            return self.open_stores.open_with(store, credentials)
 
         tries: dict[CheckName, Callable[[], Outcome]] = {
             "list": lambda: listed(opened()),
@@ -42,20 +44,20 @@ class Probe:
             return "skipped"
         if store.notified_at is not None:
             return "passed"
-        if store.kind != "s3" or store.endpoint or not self._queue_arn:
+        if store.kind != "s3" or store.endpoint or not self.queue_arn:
             return "waiting"
-        client = self._stores.client(store, credentials)
+        client = self.open_stores.client(store, credentials)
         try:
             found = client.get_bucket_notification_configuration(Bucket=store.container)
         except ClientError as error:
             return outcome_of(str(error.response["Error"]["Code"]))
         except BotoCoreError:
             return "unreachable"
-        return "passed" if is_told(found, self._queue_arn) else "not-configured"
+        return "passed" if notifies(found, self.queue_arn) else "not-configured"
 
 
 def tried(attempt: Callable[[], Outcome]) -> Outcome:
-    """What an attempt came to, whatever it raised that is the store's doing."""
+    """The outcome of an attempt; errors of the store are outcomes as well."""
     try:
         return attempt()
     except TenantStoreDenied as error:
@@ -64,7 +66,7 @@ def tried(attempt: Callable[[], Outcome]) -> Outcome:
         return "endpoint"
     except ObjectNotFound:
         return outcome_of("NoSuchBucket")
-    except (TenantStoreAway, StoreUnavailable):
+    except (TenantStoreUnavailable, StoreUnavailable):
         return "unreachable"
 
 
@@ -74,7 +76,7 @@ def listed(store: ObjectStore) -> Outcome:
 
 
 def read(store: ObjectStore) -> Outcome:
-    """The first object's first bytes; in an empty store, that a key is called missing and not forbidden."""
+    """Read the first object; in an empty store, check that a key is missing and not forbidden."""
     try:
         key = next((entry.key for entry in _first(store) if entry.size_bytes and is_key(entry.key)), None)
     except TenantStoreDenied:
@@ -94,14 +96,14 @@ def written(store: ObjectStore) -> Outcome:
 
 
 def probe_key() -> str:
-    """A key that nobody uses."""
+    """A key that no object has."""
     return f".deeplens-probe/{uuid4().hex}"
 
 
-def is_told(configuration: dict[str, Any], queue_arn: str) -> bool:
-    """Whether a bucket's notifications of creations and removals reach our queue, or EventBridge.
+def notifies(configuration: dict[str, Any], queue_arn: str) -> bool:
+    """Whether a bucket notifies our queue, or EventBridge, of creations and removals.
 
-    What rules EventBridge has is not ours to see.
+    DeepLens cannot see the rules of EventBridge.
     """
     if "EventBridgeConfiguration" in configuration:
         return True

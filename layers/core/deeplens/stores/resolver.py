@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deeplens.stores.opened import OpenStores
 
 SCHEMES = ("s3", "minio", "nfs")
-MOST_OPEN = 64
+MAX_OPEN_STORES = 64
 """Each S3 store has connections of its own, and Lambda allows 1,024 open files."""
 
 
@@ -25,7 +25,7 @@ class Stores:
 
     def __init__(self, settings: Settings, registered: "OpenStores | None" = None) -> None:
         self._settings, self._opening, self._registered = settings, Lock(), registered
-        self._store = lru_cache(maxsize=MOST_OPEN)(self._open)
+        self._store = lru_cache(maxsize=MAX_OPEN_STORES)(self._open)
 
     def for_tenant(self, tenant: Tenant) -> ObjectStore:
         """The tenant's store.

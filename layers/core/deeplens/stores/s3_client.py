@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deeplens.egress.http import guard
 from deeplens.egress.rules import EgressRules
-from deeplens.errors import TenantStoreAway, TenantStoreDenied
+from deeplens.errors import TenantStoreDenied, TenantStoreUnavailable
 from deeplens.settings import Settings
 from deeplens.storage.scope import AssumedRole
 from deeplens.stores.model import TenantStore
@@ -23,11 +23,11 @@ class TenantRole(AssumedRole):
     def refused(self, error: ClientError) -> Exception:
         code = error.response["Error"]["Code"]
         if code in PASSING:
-            return TenantStoreAway(f"STS: {code}")
+            return TenantStoreUnavailable(f"STS: {code}")
         return TenantStoreDenied("the role could not be assumed", "AssumeRole")
 
-    def away(self, error: BotoCoreError) -> Exception:
-        return TenantStoreAway(f"STS: {type(error).__name__}")
+    def unreachable(self, error: BotoCoreError) -> Exception:
+        return TenantStoreUnavailable(f"STS: {type(error).__name__}")
 
 
 def tenant_s3_client(

@@ -1,32 +1,38 @@
-"""Accepting an upload, step by step, so that it can stop anywhere and be taken up again."""
+"""Accepting an image that comes in a request, step by step, so that a repeat continues where it stopped."""
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from deeplens.common.outgoing import OutgoingMessage
-from deeplens.common.ports import Clock, EventPublisher
+from deeplens.common.file_names import file_name_of
+from deeplens.common.ports import Clock
 from deeplens.duplicates.model import Duplicates
-from deeplens.errors import ApiError, BrokerUnavailable, QuotaExceeded
-from deeplens.events.ids import upload_id
+from deeplens.errors import ApiError, QuotaExceeded
+from deeplens.events.ids import with_upload_id
 from deeplens.events.images import ImageUploaded
+from deeplens.formats.images import FileType
 from deeplens.images.keys import original_key
 from deeplens.images.model import ImageRecord, NewImage, Step, Tombstone
-from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
+from deeplens.images.ports import Admission, ImageRepository, PendingDue, PendingImages
+from deeplens.images.requests import image_uploaded
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.limits import Allowance, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
 from deeplens.uploads.quotas import check_ingestion, granted
 
+if TYPE_CHECKING:
+    from deeplens.imaging import Limits
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file whose header was found good.
+    """An image file whose header was checked.
 
     Attributes
     ----------
     image_id : new, or derived from the client's idempotency key.
-    keyed : whether it was, so that an earlier attempt may have left something.
+    keyed : whether it was derived, so that an earlier attempt may have left something.
     width, height : pixels, by the header.
     """
 
@@ -35,30 +41,66 @@ class Upload:
     body: bytes
     sha256: str
     file_name: str
-    mime_type: str
-    extension: str
-    format: str
+    type: FileType
     width: int
     height: int
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
 
     @property
-    def needs(self) -> Storage:
+    def size(self) -> Storage:
         return Storage(1, len(self.body))
+
+    @property
+    def key(self) -> str:
+        return original_key(self.image_id, self.type.extension)
+
+
+def checked_upload(
+    image_id: str,
+    body: bytes,
+    file_name: str | None,
+    limits: "Limits",
+    *,
+    keyed: bool,
+    tags: tuple[str, ...],
+    metadata: dict[str, Any],
+) -> Upload:
+    """Check the header of an image file. Raises ``InvalidImage``."""
+    from deeplens.imaging import inspect
+
+    header = inspect(body, limits)
+    digest, name = hashlib.sha256(body).hexdigest(), file_name_of(file_name, header.type.extension)
+    return Upload(image_id, keyed, body, digest, name, header.type, header.width, header.height, tags, metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """``replayed`` when an earlier request had already made the row; ``left`` is what the tenant may still store."""
+    """The upload is accepted once ``events`` are published.
+
+    Attributes
+    ----------
+    replayed : whether an earlier request had made the row.
+    left : what the tenant may still store.
+    """
 
     image: ImageRecord
     replayed: bool
     left: Allowance
+    events: tuple[ImageUploaded, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The upload was withdrawn because of ``error``; ``events`` are of other images that took its place."""
+
+    error: ApiError
+    events: tuple[ImageUploaded, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptUpload:
-    """Remember the image as pending, store the original, write the row, publish the event; then it is accepted.
+    """Record the image as pending, store the original, write the row, and return the event to publish.
 
     A step that cannot be done raises ``DependencyUnavailable``. A repeat with the same idempotency key does what is
     missing: the id, and with it every row, object and event, is the same.
@@ -68,118 +110,138 @@ class AcceptUpload:
     pending_due : age after which an unfinished image is sent again.
     """
 
-    def __init__(
-        self,
-        stores: StoreResolver,
-        images: ImageRepository,
-        duplicates: Duplicates,
-        pending: PendingImages,
-        publisher: EventPublisher,
-        clock: Clock,
-        pending_due: PendingDue,
-    ) -> None:
-        self._stores, self._images, self._duplicates, self._pending = stores, images, duplicates, pending
-        self._publisher, self._clock, self._pending_due = publisher, clock, pending_due
+    stores: StoreResolver
+    images: ImageRepository
+    duplicates: Duplicates
+    pending: PendingImages
+    clock: Clock
+    pending_due: PendingDue
 
-    def __call__(
-        self, tenant: Tenant, upload: Upload, limits: ResourceLimits, traceparent: str | None = None
-    ) -> Accepted:
+    def __call__(self, tenant: Tenant, upload: Upload, limits: ResourceLimits) -> Accepted | Rejected:
         """Accept an upload.
 
         Raises
         ------
         ApiError
             422 when the key came with other bytes before, 410 when its image was deleted, 413 beyond a quota, 429 while
-            a budget is exhausted, 409 when the tenant wants no file twice and has this one.
+            a budget is exhausted, 409 when the tenant rejects duplicate files and has this one.
         DependencyUnavailable
             Nothing is lost; the same key resumes.
         """
         known = self._known(tenant, upload)
         if known is not None:
-            self._resume(tenant, known, traceparent)
-            return Accepted(known, True, self._allowance(tenant, Storage(), limits))
-        check_ingestion(tenant, self._clock.now())
-        # Asked first, so that what cannot be kept is not stored; the row's insertion decides.
+            return Accepted(
+                known, True, self._allowance(tenant, Storage(), limits), self._events_of_accepted(tenant, known)
+            )
+        check_ingestion(tenant, self.clock.now())
+        # Quotas and duplicates are checked before anything is stored; the row's insertion decides.
         if tenant.duplicates.action == "reject":
-            twins = self._duplicates.twins(tenant, [upload.sha256], 1)
-            if upload.sha256 in twins:
-                raise duplicate_image(twins[upload.sha256][0])
-        left = self._allowance(tenant, upload.needs, limits)
-        return Accepted(self._begin(tenant, upload, limits, traceparent), False, left)
+            for same in self.duplicates.images_with_same_bytes(tenant, [upload.sha256], 1).values():
+                raise duplicate_image(same[0])
+        return self._accept_new(tenant, upload, limits, self._allowance(tenant, upload.size, limits))
 
-    def resume(self, tenant: Tenant, image_id: str, traceparent: str | None = None) -> None:
-        """Publish the event of an accepted image once more, unless it has gone on or is gone."""
-        found = self._images.find(tenant, [image_id]).get(image_id)
-        if isinstance(found, ImageRecord):
-            self._resume(tenant, found, traceparent)
+    def resume(self, tenant: Tenant, image_id: str) -> tuple[ImageUploaded, ...]:
+        """Return the event of an accepted image once more, unless the image was processed since or is deleted."""
+        found = self.images.find(tenant, [image_id]).get(image_id)
+        return self._events_of_accepted(tenant, found) if isinstance(found, ImageRecord) else ()
 
     def _allowance(self, tenant: Tenant, wanted: Storage, limits: ResourceLimits) -> Allowance:
-        """What remains, after ``wanted``. Raises 413 where that does not fit."""
+        """What remains after ``wanted``. Raises 413 where that does not fit."""
         limited = limits.max_images is not None or limits.max_bytes is not None
-        used = self._images.totals(tenant) if limited else Storage()
-        return granted(limits, used, wanted)
+        return granted(limits, self.images.totals(tenant) if limited else Storage(), wanted)
 
     def _known(self, tenant: Tenant, upload: Upload) -> ImageRecord | None:
-        if not upload.keyed:
-            return None
-        found = self._images.find(tenant, [upload.image_id]).get(upload.image_id)
+        found = self.images.find(tenant, [upload.image_id]).get(upload.image_id) if upload.keyed else None
         return None if found is None else same_upload(found, upload)
 
-    def _begin(self, tenant: Tenant, upload: Upload, limits: ResourceLimits, traceparent: str | None) -> ImageRecord:
-        store, now = self._stores.for_tenant(tenant), self._clock.now()
-        key = original_key(upload.image_id, upload.extension)
-        event = _event(tenant, upload, store.uri(key), now)
-        admission = self._pending.admit(event, now + self._pending_due)
-        # Refused before the put: other bytes under this key must not replace an object that was accepted.
-        same_bytes(admission.event.metadata.get("sha256"), upload)
-        event = admission.event
-        store.put(key, upload.body, upload.mime_type)
-        try:
-            inserted = self._images.insert(tenant, _new_image(upload, event), limits)
-        except QuotaExceeded as error:
-            self._withdraw(tenant, upload, key)
-            if self._known(tenant, upload) is None:
-                granted(limits, Storage(error.images, error.bytes), upload.needs)
-            # The same key was sent twice at once, and the other request was in time: give back what was taken from it.
-            return self._begin(tenant, upload, limits, traceparent)
+    def _accept_new(
+        self, tenant: Tenant, upload: Upload, limits: ResourceLimits, left: Allowance
+    ) -> Accepted | Rejected:
+        released: tuple[ImageUploaded, ...] = ()
+        while True:
+            try:
+                inserted, admission = self._write(tenant, upload, limits)
+                break
+            except QuotaExceeded as error:
+                released += self._withdraw(tenant, upload)
+                if (beyond := self._beyond_quota(tenant, upload, limits, error)) is not None:
+                    return Rejected(beyond, released)
+                # The key was sent twice at once, and the other request was faster: write again what was withdrawn.
         # Another request with this key may have been faster, with other bytes or not.
         image = same_upload(inserted, upload)
-        if tenant.duplicates.action == "reject" and (twin := self._duplicates.reserve(tenant, image.id)):
-            self._withdraw(tenant, upload, key)
-            raise duplicate_image(twin)
-        if admission.released:
-            self._publish(event, traceparent)
-        return image
+        if tenant.duplicates.action == "reject" and (same := self.duplicates.reserve(tenant, image.id)):
+            return Rejected(duplicate_image(same), released + self._withdraw(tenant, upload))
+        return Accepted(image, False, left, released + _publishable(admission))
 
-    def _withdraw(self, tenant: Tenant, upload: Upload, key: str) -> None:
-        """Undo what was written for an image that came too late: for the last place, or after its twin."""
-        self._stores.for_tenant(tenant).delete([key])
-        due = self._clock.now() + self._pending_due
-        for released in self._pending.finish([(tenant.id, upload.image_id)], due):
-            self._publish(released, None)
+    def _write(
+        self, tenant: Tenant, upload: Upload, limits: ResourceLimits
+    ) -> tuple[ImageRecord | Tombstone, Admission]:
+        """Write the pending row, the object and the image's row, in this order. Raises ``QuotaExceeded``."""
+        store, now = self.stores.for_tenant(tenant), self.clock.now()
+        image = NewImage(
+            id=upload.image_id,
+            file_name=upload.file_name,
+            storage_path=store.uri(upload.key),
+            mime_type=upload.type.mime_type,
+            size_bytes=len(upload.body),
+            sha256=upload.sha256,
+            uploaded_at=now,
+            tags=upload.tags,
+            metadata=upload.metadata or {},
+        )
+        header = {"width": upload.width, "height": upload.height, "format": upload.type.format}
+        event = image_uploaded(tenant.id, image, header | {"sha256": upload.sha256})
+        admission = self.pending.admit(event, now + self.pending_due)
+        first = admission.event
+        # Checked before the put: other bytes under this key must not replace an object that was accepted.
+        check_same_bytes(first.metadata.get("sha256"), upload)
+        store.put(upload.key, upload.body, upload.type.mime_type)
+        row = replace(image, storage_path=first.storage_path, uploaded_at=first.uploaded_at)
+        return self.images.insert(tenant, row, limits), admission
 
-    def _resume(self, tenant: Tenant, image: ImageRecord, traceparent: str | None) -> None:
-        """The row exists, so the object does; whether the event got out is unknown until the first stage has run."""
-        if image.step is Step.ACCEPTED:
-            event = event_of(tenant, image)
-            if self._pending.admit(event, self._clock.now() + self._pending_due).released:
-                self._publish(event, traceparent)
+    def _beyond_quota(
+        self, tenant: Tenant, upload: Upload, limits: ResourceLimits, error: QuotaExceeded
+    ) -> ApiError | None:
+        """The answer to an upload that does not fit; None where it may be written again."""
+        try:
+            if self._known(tenant, upload) is None:
+                granted(limits, Storage(error.images, error.bytes), upload.size)
+        except ApiError as refusal:
+            return refusal
+        return None
 
-    def _publish(self, event: ImageUploaded, traceparent: str | None) -> None:
-        if self._publisher.publish([OutgoingMessage(event, upload_id(event), traceparent)]) != [True]:
-            raise BrokerUnavailable("the upload's event was not delivered", retry_after_seconds=2)
+    def _withdraw(self, tenant: Tenant, upload: Upload) -> tuple[ImageUploaded, ...]:
+        """Remove what was written, and return the events of the images that take its place among the pending ones."""
+        self.stores.for_tenant(tenant).delete([upload.key])
+        due = self.clock.now() + self.pending_due
+        return _with_ids(self.pending.finish([(tenant.id, upload.image_id)], due))
+
+    def _events_of_accepted(self, tenant: Tenant, image: ImageRecord) -> tuple[ImageUploaded, ...]:
+        """The event of an image that the first stage has not processed yet: it may never have been published."""
+        if image.step is not Step.ACCEPTED:
+            return ()
+        due = self.clock.now() + self.pending_due
+        return _publishable(self.pending.admit(image_uploaded(tenant.id, image), due))
+
+
+def _publishable(admission: Admission) -> tuple[ImageUploaded, ...]:
+    return _with_ids([admission.event] if admission.released else [])
+
+
+def _with_ids(events: Iterable[ImageUploaded]) -> tuple[ImageUploaded, ...]:
+    return tuple(map(with_upload_id, events))
 
 
 def same_upload(found: ImageRecord | Tombstone, upload: Upload) -> ImageRecord:
-    """The row of an idempotency key, if it is of these bytes and still there."""
+    """The row of an idempotency key, if it has these bytes and was not deleted."""
     if isinstance(found, Tombstone):
         detail = "The image of this Idempotency-Key was deleted; upload it again under a new key."
         raise ApiError(410, "image-deleted", "Image deleted", detail)
-    same_bytes(found.sha256, upload)
+    check_same_bytes(found.sha256, upload)
     return found
 
 
-def same_bytes(sha256: str | None, upload: Upload) -> None:
+def check_same_bytes(sha256: str | None, upload: Upload) -> None:
     """Refuse an idempotency key that came with another file before."""
     if sha256 != upload.sha256:
         raise reused_key()
@@ -190,55 +252,6 @@ def reused_key() -> ApiError:
     return ApiError(422, "idempotency-key-reused", "Idempotency-Key reused", detail)
 
 
-def duplicate_image(twin: str) -> ApiError:
-    detail = f"{twin} has the same bytes, and this tenant takes no file twice."
-    return ApiError(409, "duplicate-image", "Duplicate image", detail, {"Location": f"/v1/images/{twin}"})
-
-
-def _event(tenant: Tenant, upload: Upload, storage_path: str, now: datetime) -> ImageUploaded:
-    return ImageUploaded(
-        image_id=upload.image_id,
-        tenant_id=tenant.id,
-        file_name=upload.file_name,
-        storage_path=storage_path,
-        mime_type=upload.mime_type,
-        size_bytes=len(upload.body),
-        uploaded_at=now,
-        metadata={
-            "width": upload.width,
-            "height": upload.height,
-            "format": upload.format,
-            "sha256": upload.sha256,
-        },
-    )
-
-
-def event_of(tenant: Tenant, image: ImageRecord) -> ImageUploaded:
-    """The event that processes an accepted image, made from its row."""
-    return ImageUploaded(
-        image_id=image.id,
-        tenant_id=tenant.id,
-        file_name=image.file_name,
-        storage_path=image.storage_path,
-        mime_type=image.mime_type,
-        size_bytes=image.size_bytes,
-        uploaded_at=image.uploaded_at,
-        metadata={"sha256": image.sha256},
-        generation=image.generation if image.generation > 1 else None,
-        video_id=image.video_id,
-        frame_offset_seconds=image.frame_offset_seconds,
-    )
-
-
-def _new_image(upload: Upload, event: ImageUploaded) -> NewImage:
-    return NewImage(
-        id=upload.image_id,
-        file_name=upload.file_name,
-        storage_path=event.storage_path,
-        mime_type=upload.mime_type,
-        size_bytes=len(upload.body),
-        sha256=upload.sha256,
-        uploaded_at=event.uploaded_at,
-        tags=upload.tags,
-        metadata=upload.metadata or {},
-    )
+def duplicate_image(same: str) -> ApiError:
+    detail = f"{same} has the same bytes, and this tenant rejects duplicate files."
+    return ApiError(409, "duplicate-image", "Duplicate image", detail, {"Location": f"/v1/images/{same}"})

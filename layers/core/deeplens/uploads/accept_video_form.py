@@ -4,16 +4,18 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from deeplens.common.ports import Clock, EventPublisher
-from deeplens.common.publish import publish
+from deeplens.common.file_names import file_name_of
+from deeplens.common.ports import Clock
 from deeplens.errors import ApiError, QuotaExceeded
 from deeplens.events.ids import follow_up_id
+from deeplens.events.videos import VideoUploaded
+from deeplens.formats.videos import HEAD_BYTES, VideoType, sniff_video
 from deeplens.images.ports import ImageRepository
 from deeplens.storage.ports import StoreResolver
-from deeplens.tenants.limits import ResourceLimits, Storage, allowance
+from deeplens.tenants.limits import ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
 from deeplens.uploads.accept_form import reused_key
-from deeplens.uploads.quotas import check_ingestion, quota_exceeded
+from deeplens.uploads.quotas import check_ingestion, granted
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.keys import video_key
 from deeplens.videos.model import NewVideo, VideoRecord, VideoRepository, VideoTombstone
@@ -32,31 +34,46 @@ class VideoUpload:
     keyed: bool
     body: bytes = field(repr=False)
     file_name: str
-    mime_type: str
-    extension: str
+    type: VideoType
     tags: tuple[str, ...]
     metadata: dict[str, Any]
 
 
+def checked_video_upload(
+    video_id: str,
+    body: bytes,
+    file_name: str | None,
+    *,
+    keyed: bool,
+    tags: tuple[str, ...],
+    metadata: dict[str, Any],
+) -> VideoUpload:
+    """Recognise the container of a video file. Raises ``VideoFormatUnsupported``."""
+    kind = sniff_video(body[:HEAD_BYTES])
+    return VideoUpload(video_id, keyed, body, file_name_of(file_name, kind.extension, "video"), kind, tags, metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedVideoUpload:
+    """The upload is accepted once ``events`` are published; ``replayed`` when an earlier request had made the row."""
+
+    video: VideoRecord
+    replayed: bool
+    events: tuple[VideoUploaded, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptVideoUpload:
-    """Accept the upload and publish its event; then it is accepted. A repeat does what is missing."""
+    """Accept the upload and return its event. A repeat does what is missing."""
 
-    def __init__(
-        self,
-        accept: AcceptVideo,
-        stores: StoreResolver,
-        videos: VideoRepository,
-        images: ImageRepository,
-        publisher: EventPublisher,
-        clock: Clock,
-    ) -> None:
-        self._accept, self._stores, self._videos, self._images = accept, stores, videos, images
-        self._publisher, self._clock = publisher, clock
+    accept: AcceptVideo
+    stores: StoreResolver
+    videos: VideoRepository
+    images: ImageRepository
+    clock: Clock
 
-    def __call__(
-        self, tenant: Tenant, upload: VideoUpload, limits: ResourceLimits, traceparent: str | None
-    ) -> tuple[VideoRecord, bool]:
-        """The video's row, and whether an earlier request had made it.
+    def __call__(self, tenant: Tenant, upload: VideoUpload, limits: ResourceLimits) -> AcceptedVideoUpload:
+        """Accept an upload.
 
         Raises
         ------
@@ -66,52 +83,48 @@ class AcceptVideoUpload:
         DependencyUnavailable
             Nothing is lost; the same key resumes.
         """
-        store, key = self._stores.for_tenant(tenant), video_key(upload.video_id, upload.extension)
+        store, key = self.stores.for_tenant(tenant), video_key(upload.video_id, upload.type.extension)
         video = self._new_video(upload, store.uri(key))
-        known = self._videos.find(tenant, video.id) if upload.keyed else None
+        known = self.videos.find(tenant, video.id) if upload.keyed else None
         if known is None:
-            check_ingestion(tenant, self._clock.now())
+            check_ingestion(tenant, self.clock.now())
             self._check_quota(tenant, limits, len(upload.body))
         else:
             _same(known, video)
         try:
-            found, event = self._accept(
-                tenant, video, limits, store=lambda: store.put(key, upload.body, upload.mime_type)
+            found, event = self.accept(
+                tenant, video, limits, store=lambda: store.put(key, upload.body, upload.type.mime_type)
             )
         except QuotaExceeded:
             store.delete([key])
             self._check_quota(tenant, limits, len(upload.body))
             raise ApiError(413, "quota-exceeded", "Quota exceeded", "Another upload was faster.") from None
         row = _same(found, video)
-        if event is not None:
-            publish(self._publisher, event, follow_up_id("upload", video.id, 0), traceparent)
-        return row, known is not None
+        event_id = follow_up_id("upload", video.id, 0)
+        events = (event.model_copy(update={"event_id": event_id}),) if event else ()
+        return AcceptedVideoUpload(row, known is not None, events)
 
     def _new_video(self, upload: VideoUpload, storage_path: str) -> NewVideo:
         return NewVideo(
             id=upload.video_id,
             file_name=upload.file_name,
             storage_path=storage_path,
-            mime_type=upload.mime_type,
+            mime_type=upload.type.mime_type,
             size_bytes=len(upload.body),
-            uploaded_at=self._clock.now(),
+            uploaded_at=self.clock.now(),
             sha256=hashlib.sha256(upload.body).hexdigest(),
             tags=upload.tags,
             metadata=upload.metadata,
         )
 
     def _check_quota(self, tenant: Tenant, limits: ResourceLimits, size: int) -> None:
-        """Asked first, so that what cannot be kept is not stored; the row's insertion decides."""
-        if limits.max_bytes is None:
-            return
-        used, wanted = self._images.totals(tenant), Storage(0, size)
-        allowed = allowance(limits, used, wanted)
-        if allowed.exceeded:
-            raise quota_exceeded(limits, used, wanted, allowed)
+        """Check the quota before anything is stored; the row's insertion decides."""
+        if limits.max_bytes is not None:
+            granted(limits, self.images.totals(tenant), Storage(0, size))
 
 
 def _same(found: VideoRecord | VideoTombstone | None, video: NewVideo) -> VideoRecord:
-    """The row of an idempotency key, if it is of these bytes and still there."""
+    """The row of an idempotency key, if it has these bytes and was not deleted."""
     if isinstance(found, VideoTombstone):
         detail = "The video of this Idempotency-Key was deleted; upload it again under a new key."
         raise ApiError(410, "video-deleted", "Video deleted", detail)

@@ -1,4 +1,4 @@
-"""Files that clients write to their tenant's store by themselves: what is remembered of them, and pure decisions."""
+"""Direct uploads: files that clients write to their tenant's store themselves. Pure decisions and ports."""
 
 import re
 from collections.abc import Sequence
@@ -7,27 +7,30 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from deeplens.common.backoff import Backoff
-from deeplens.events.bucket import Place
+from deeplens.common.effects import effects
+from deeplens.events.bucket import ObjectLocation
 from deeplens.storage.ports import PREFIX, Part
 from deeplens.tenants.limits import Storage
+from deeplens.tenants.model import Tenant
 
 KEY = re.compile(rf"{PREFIX}(upl_[a-z0-9]{{1,40}})")
 MEBIBYTE = 1 << 20
 SINGLE_BYTES = 16 * MEBIBYTE
-"""A larger file is sent in parts."""
-PART_BYTES, MOST_PARTS = 8 * MEBIBYTE, 1000
+"""The size up to which a file is sent as one; a larger one is sent in parts."""
+PART_BYTES, MAX_PARTS = 8 * MEBIBYTE, 1000
 URLS_LAST = timedelta(hours=1)
-"""At most: no URL outlives the credentials that sign it."""
+"""The longest validity of a URL; none outlives the credentials that sign it."""
 OPEN_FOR = timedelta(hours=24)
 CLAIMED_FOR = timedelta(minutes=3)
-"""Longer than ``on_object_created`` may run: who lost its claim is no longer at work."""
-LOOKED_AFTER = timedelta(hours=1)
-"""So often the schedule looks whether the file of an open upload came without a word from its bucket."""
-SOON = timedelta(minutes=1)
-"""When the schedule looks after what is about to be taken in, should that stop."""
-KEPT = timedelta(days=30)
+"""Longer than ``on_object_created`` may run: a worker whose claim has ended has ended as well."""
+RECHECK_INTERVAL = timedelta(hours=1)
+"""How often the schedule checks whether the file of an open upload has arrived without a notification."""
+CLAIM_RETRY_DELAY = timedelta(minutes=1)
+"""When the schedule checks an upload that a worker has claimed, in case the worker stops."""
+RETENTION = timedelta(days=30)
+"""How long an upload that has ended is kept."""
 ATTEMPTS = Backoff(first_seconds=30, factor=4, ceiling_seconds=3600, attempts=8)
-"""Of a file that the tenant's store, or a stage, refuses for the time being."""
+"""Attempts to ingest a file after temporary failures of the tenant's store or of a stage."""
 
 type UploadStatus = Literal["open", "ingested", "failed", "aborted", "expired"]
 
@@ -49,9 +52,9 @@ class DirectUpload:
     ----------
     size_bytes, sha256 : as declared; the file may not be larger, and must have that digest where one was given.
     part_bytes : size of every part but the last; None for a single file.
-    multipart_id : the store's name for the parts, once they may be sent.
-    due : when the schedule looks after it, unless something else has.
-    attempts : how often it failed for the time being.
+    multipart_id : the store's id of the parts, once they may be sent.
+    due : when the schedule checks it next.
+    attempts : how often ingesting it has failed.
     """
 
     tenant_id: str
@@ -77,17 +80,17 @@ class DirectUpload:
 
     @property
     def image_id(self) -> str:
-        """The image that it becomes: the same however often its notification comes."""
+        """The image that it becomes, the same at every notification."""
         return f"img_{self.id.removeprefix('upl_')}"
 
     @property
     def video_id(self) -> str:
-        """The same of a video: what it is, the file says when it has arrived."""
+        """The video that it becomes: the file says which of the two it is when it has arrived."""
         return f"vid_{self.id.removeprefix('upl_')}"
 
 
 SCHEMES = {"aws:s3": ("s3", "minio"), "deeplens:nfs": ("nfs",)}
-"""Which stores a source speaks for: a directory of the same name as somebody's bucket is another store."""
+"""Schemes of the stores that a source notifies of: a directory and a bucket may have the same name."""
 
 
 def upload_key(upload_id: str) -> str:
@@ -100,23 +103,24 @@ def upload_of(key: str) -> str | None:
     return found[1] if found else None
 
 
-def roots_of(place: Place) -> list[str]:
+def roots_of(location: ObjectLocation) -> list[str]:
     """The stores, as tenants' rows name them, that a notification may be about."""
-    return [f"{scheme}://{place.bucket}" for scheme in SCHEMES.get(place.source, ())]
+    return [f"{scheme}://{location.bucket}" for scheme in SCHEMES.get(location.source, ())]
 
 
-def source_of(storage_uri: str) -> str:
-    """Who notifies of a store's objects."""
-    scheme = storage_uri.partition("://")[0]
-    return next((source for source, schemes in SCHEMES.items() if scheme in schemes), "")
+def location_of(tenant: Tenant, upload: DirectUpload) -> ObjectLocation:
+    """Where an upload's file arrives, as a notification of its store would name it."""
+    scheme, _, bucket = tenant.storage_uri.partition("://")
+    source = next((source for source, schemes in SCHEMES.items() if scheme in schemes), "")
+    return ObjectLocation(source, bucket, upload.key)
 
 
 def part_bytes_of(size_bytes: int) -> int | None:
     """The size of the parts that a file is sent in, in whole MiB; None where it is sent as one."""
     if size_bytes <= SINGLE_BYTES:
         return None
-    least = -(-size_bytes // MOST_PARTS)
-    return max(PART_BYTES, -(-least // MEBIBYTE) * MEBIBYTE)
+    smallest = -(-size_bytes // MAX_PARTS)
+    return max(PART_BYTES, -(-smallest // MEBIBYTE) * MEBIBYTE)
 
 
 def part_sizes(size_bytes: int, part_bytes: int) -> list[int]:
@@ -127,53 +131,55 @@ def part_sizes(size_bytes: int, part_bytes: int) -> list[int]:
 
 def wrong_parts(size_bytes: int, part_bytes: int, present: Sequence[Part]) -> list[int]:
     """Numbers of parts that are missing, of another size than declared, or too many."""
-    wanted = dict(enumerate(part_sizes(size_bytes, part_bytes), start=1))
-    given = {part.number: part.size_bytes for part in present}
-    return sorted(number for number in wanted.keys() | given.keys() if wanted.get(number) != given.get(number))
+    declared = dict(enumerate(part_sizes(size_bytes, part_bytes), start=1))
+    arrived = {part.number: part.size_bytes for part in present}
+    return sorted(number for number in declared.keys() | arrived.keys() if declared.get(number) != arrived.get(number))
 
 
+@effects("add", "keep_multipart", "claim", "put_off", "end", "expect", "overdue", "forget")
 class DirectUploads(Protocol):
-    """Uploads of all tenants (platform database). Raises ``DatabaseUnavailable``."""
+    """Direct uploads of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 
     def add(self, upload: DirectUpload) -> DirectUpload:
-        """Remember a new upload, or return what already has this id."""
+        """Insert an upload, or return the one that already has this id."""
 
     def find(self, tenant_id: str, upload_id: str) -> DirectUpload | None: ...
 
     def keep_multipart(self, tenant_id: str, upload_id: str, multipart_id: str) -> str:
-        """Note the store's name for the parts unless there is one; returns the one that counts."""
+        """Keep the store's id of the parts unless there is one; returns the one that is kept."""
 
     def claim(self, tenant_id: str, upload_id: str, now: datetime, until: datetime) -> bool:
-        """Take an open upload for oneself. False while somebody else has it, and once it has ended."""
+        """Claim an open upload for one worker. False while another one has it, and once it has ended."""
 
     def put_off(self, tenant_id: str, upload_id: str, due: datetime, refusal: Refusal | None = None) -> None:
-        """Give a claim back, to be looked after when ``due``; a refusal counts as an attempt."""
+        """End a claim; the schedule checks the upload when ``due``. A refusal counts as an attempt."""
 
     def end(
         self, tenant_id: str, upload_id: str, status: UploadStatus, now: datetime, refusal: Refusal | None = None
     ) -> None:
-        """An open upload's last status; one that has ended keeps its own."""
+        """Set an open upload's last status; one that has ended keeps its own."""
 
     def expect(self, tenant_id: str, upload_id: str, due: datetime) -> None:
-        """Have an open upload looked after when ``due``, if that is earlier than before."""
+        """Make an open upload due earlier; a later ``due`` changes nothing."""
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[DirectUpload]:
-        """Open uploads whose time is up, oldest first; they get a new due time. One query over all tenants."""
+        """Open uploads that are due, oldest first; they get a new due time. One query over all tenants."""
 
     def reserved(self, tenant_id: str) -> Storage:
-        """What the tenant's open uploads will take when they arrive."""
+        """The storage that the tenant's open uploads will need."""
 
     def forget(self, ended_before: datetime, limit: int) -> int:
-        """Drop uploads that ended so long ago; returns how many."""
+        """Delete uploads that ended before; returns how many."""
 
 
 class StoreOwners(Protocol):
     def owners(self, roots: Sequence[str]) -> dict[str, str]:
-        """Tenants' ids by the root of a store, e.g. ``s3://bucket``, in one query; unknown stores are absent."""
+        """Tenant ids by the root of their store, e.g. ``s3://bucket``, in one query; unknown stores are absent."""
 
 
+@effects("send")
 class ObjectQueue(Protocol):
     """The queue that buckets notify. Raises ``QueueUnavailable``."""
 
-    def send(self, places: Sequence[Place]) -> None:
+    def send(self, locations: Sequence[ObjectLocation]) -> None:
         """Notify of objects as a bucket would."""

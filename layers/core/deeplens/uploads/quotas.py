@@ -1,13 +1,11 @@
-"""Limits in answers: what a tenant has left, and refusals that say what to do."""
+"""Quotas in answers: what a tenant may still store, and errors that say what to do."""
 
 import math
 from datetime import datetime
 from typing import Any
 
 from deeplens.errors import ApiError
-from deeplens.formats.videos import type_by_name
 from deeplens.http.rate import HEADER
-from deeplens.settings import Settings
 from deeplens.tenants.limits import Allowance, ResourceLimits, Storage, allowance
 from deeplens.tenants.model import Tenant
 
@@ -17,28 +15,22 @@ QUOTA_HEADERS: dict[str, Any] = {
 }
 
 
-def largest_upload(limits: ResourceLimits, settings: Settings, file_name: str) -> int:
-    """The same for a file that goes to the store directly; what it is called says whether it may be a video."""
-    most = settings.max_video_bytes if type_by_name(file_name) else settings.max_image_bytes
-    return min(limits.max_file_bytes or most, most)
-
-
 def granted(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:
-    """What remains, after ``wanted``. Raises 413 where that does not fit."""
+    """What remains after ``wanted``. Raises 413 where that does not fit."""
     allowed = allowance(limits, used, wanted)
     if allowed.exceeded:
-        raise quota_exceeded(limits, used, wanted, allowed)
+        raise _quota_exceeded(limits, used, wanted, allowed)
     return allowed
 
 
 def check_ingestion(tenant: Tenant, now: datetime) -> None:
-    """Raise 429 while a budget of the tenant's, which wants it so, takes no more uploads."""
+    """Raise 429 while an exhausted budget of the tenant pauses uploads."""
     pause = tenant.paused
     if pause is None or pause.until <= now:
         return
     detail = (
-        f"Your tenant's budget of {pause.metric} is exhausted, and it wants uploads to pause until {pause.until:%F %R} "
-        "UTC; searching and reading go on. An administrator of the tenant can raise the budget."
+        f"Your tenant's budget of {pause.metric} is exhausted; uploads are paused until {pause.until:%F %R} UTC. "
+        "Searching and reading go on. An administrator of the tenant can raise the budget."
     )
     seconds = math.ceil((pause.until - now).total_seconds())
     raise ApiError(429, "budget-exhausted", "Budget exhausted", detail, {"Retry-After": str(seconds)})
@@ -52,7 +44,7 @@ def quota_headers(allowed: Allowance) -> dict[str, str]:
     return {name: str(amount) for name, amount in left.items() if amount is not None}
 
 
-def quota_exceeded(limits: ResourceLimits, used: Storage, wanted: Storage, allowed: Allowance) -> ApiError:
+def _quota_exceeded(limits: ResourceLimits, used: Storage, wanted: Storage, allowed: Allowance) -> ApiError:
     reasons = {
         "max_images": f"Your tenant may keep {limits.max_images} images and has {used.images}.",
         "max_bytes": f"Your tenant may store {limits.max_bytes} bytes and has {used.bytes}; this file: {wanted.bytes}.",

@@ -1,66 +1,68 @@
-"""every minute → uploads whose time is up → the object queue again, or their end"""
+"""every minute → open uploads that are due → the object queue again, or their end"""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
-from deeplens.errors import DependencyUnavailable, ObjectNotFound, PipelineError
-from deeplens.events.bucket import Place
-from deeplens.storage.ports import StoreResolver
-from deeplens.tenants.model import Tenant
+from deeplens.errors import DependencyUnavailable, PipelineError
+from deeplens.events.bucket import ObjectLocation
+from deeplens.storage.ports import StoreResolver, exists
 from deeplens.tenants.ports import TenantDirectory
-from deeplens.uploads.model import CLAIMED_FOR, KEPT, LOOKED_AFTER, DirectUpload, DirectUploads, ObjectQueue, source_of
+from deeplens.uploads.model import (
+    CLAIMED_FOR,
+    RECHECK_INTERVAL,
+    RETENTION,
+    DirectUpload,
+    DirectUploads,
+    ObjectQueue,
+    location_of,
+)
 
 
+@dataclass(frozen=True, slots=True)
 class TickUploads:
-    """Look after open uploads: one query over all tenants.
+    """Check open uploads that are due, with one query over all tenants.
 
-    A file that is there is notified of again: its notification was lost, or it has another attempt. What never came
-    expires, with the parts that did. Forgets uploads that ended a month ago.
+    A file that has arrived is notified of again: its notification was lost, or it has another attempt. An upload
+    whose file has not arrived in time expires, with its parts. Uploads that ended a month ago are deleted.
     """
 
     name: ClassVar = "uploads"
     batch_size: ClassVar = 200
-    forgotten_at_once: ClassVar = 5000
+    deleted_at_once: ClassVar = 5000
 
-    def __init__(
-        self,
-        uploads: DirectUploads,
-        tenants: TenantDirectory,
-        stores: StoreResolver,
-        object_queue: ObjectQueue,
-        clock: Clock,
-    ) -> None:
-        self._uploads, self._tenants, self._stores = uploads, tenants, stores
-        self._object_queue, self._clock = object_queue, clock
+    uploads: DirectUploads
+    tenants: TenantDirectory
+    stores: StoreResolver
+    object_queue: ObjectQueue
+    clock: Clock
 
     def __call__(self) -> list[Event]:
-        now = self._clock.now()
-        self._uploads.forget(now - KEPT, self.forgotten_at_once)
-        late = self._uploads.overdue(now, now + LOOKED_AFTER, self.batch_size)
-        arrived = [place for upload in late if (place := self._looked_after(upload, now))]
+        now = self.clock.now()
+        self.uploads.forget(now - RETENTION, self.deleted_at_once)
+        due = self.uploads.overdue(now, now + RECHECK_INTERVAL, self.batch_size)
+        arrived = [location for upload in due if (location := self._arrived(upload, now))]
         if arrived:
-            self._object_queue.send(arrived)
+            self.object_queue.send(arrived)
         return []
 
-    def _looked_after(self, upload: DirectUpload, now: datetime) -> Place | None:
-        """Where the file is, if it came. A store that is away leaves its upload to a later run."""
+    def _arrived(self, upload: DirectUpload, now: datetime) -> ObjectLocation | None:
+        """Where the file is, if it has arrived; if not, and its time is up, the upload expires.
+
+        An upload whose store is unavailable is left to a later run.
+        """
         try:
-            tenant = self._tenants.get(upload.tenant_id)
-            self._stores.for_tenant(tenant).head(upload.key)
-        except ObjectNotFound:
-            self._expire(tenant, upload, now)
-            return None
+            tenant = self.tenants.get(upload.tenant_id)
+            store = self.stores.for_tenant(tenant)
+            if exists(store, upload.key):
+                return location_of(tenant, upload)
         except (PipelineError, DependencyUnavailable):
             return None
-        bucket = tenant.storage_uri.partition("://")[2]
-        return Place(source_of(tenant.storage_uri), bucket, upload.key)
-
-    def _expire(self, tenant: Tenant, upload: DirectUpload, now: datetime) -> None:
-        if upload.expires_at > now or not self._uploads.claim(tenant.id, upload.id, now, now + CLAIMED_FOR):
-            return
-        store = self._stores.for_tenant(tenant)
-        if upload.multipart_id:
-            store.uploads().abort(upload.key, upload.multipart_id)
-        self._uploads.end(tenant.id, upload.id, "expired", now)
+        expired = upload.expires_at <= now
+        if expired and self.uploads.claim(tenant.id, upload.id, now, now + CLAIMED_FOR):
+            if upload.multipart_id:
+                store.uploads().abort(upload.key, upload.multipart_id)
+            self.uploads.end(tenant.id, upload.id, "expired", now)
+        return None

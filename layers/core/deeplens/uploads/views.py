@@ -1,58 +1,71 @@
-"""Uploads as the API shows them."""
+"""Direct uploads as the API shows them."""
+
+from dataclasses import dataclass
 
 from deeplens.images import views
 from deeplens.images.model import ImageRecord, Step, Tombstone
+from deeplens.images.ports import ImageRepository
 from deeplens.storage.ports import FormPost
+from deeplens.tenants.model import Tenant
 from deeplens.uploads.model import DirectUpload, part_sizes
 from deeplens.uploads.schemas import MultipartPlan, UploadDetail, UploadFailure, UploadForm, UploadLinks
 from deeplens.videos import views as video_views
-from deeplens.videos.model import VideoRecord, VideoTombstone
-
-type Become = ImageRecord | Tombstone | VideoRecord | VideoTombstone | None
+from deeplens.videos.model import VideoRecord, VideoRepository, VideoTombstone
 
 
 def path_of(upload_id: str) -> str:
     return f"/v1/uploads/{upload_id}"
 
 
-def detail(upload: DirectUpload, found: Become, form: FormPost | None = None) -> UploadDetail:
-    """An upload; once it is an image or a video, that one's failure is its own."""
-    error = _failure_of(found)
-    video = isinstance(found, VideoRecord | VideoTombstone)
-    image_id = upload.image_id if upload.status == "ingested" and not video else None
-    video_id = upload.video_id if video else None
-    return UploadDetail(
-        upload_id=upload.id,
-        status="failed" if error else upload.status,
-        file_name=upload.file_name,
-        size_bytes=upload.size_bytes,
-        sha256=upload.sha256,
-        created_at=upload.created_at,
-        expires_at=upload.expires_at,
-        image_id=image_id,
-        video_id=video_id,
-        error=error or _failure(upload),
-        form=UploadForm(url=form.url, fields=dict(form.fields), expires_at=form.expires_at) if form else None,
-        multipart=_plan(upload),
-        links=UploadLinks(
-            this=path_of(upload.id),
-            image=views.path_of(image_id) if image_id else None,
-            video=video_views.path_of(video_id) if video_id else None,
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class UploadViews:
+    """Shows an upload; once it is an image or a video, a failure of that one is the upload's."""
+
+    images: ImageRepository
+    videos: VideoRepository
+
+    def __call__(self, tenant: Tenant, upload: DirectUpload, form: FormPost | None = None) -> UploadDetail:
+        media = self._media(tenant, upload) if upload.status == "ingested" else None
+        is_video = isinstance(media, VideoRecord | VideoTombstone)
+        image_id = upload.image_id if upload.status == "ingested" and not is_video else None
+        video_id = upload.video_id if is_video else None
+        failure = _failure_of_media(media)
+        return UploadDetail(
+            upload_id=upload.id,
+            status="failed" if failure else upload.status,
+            file_name=upload.file_name,
+            size_bytes=upload.size_bytes,
+            sha256=upload.sha256,
+            created_at=upload.created_at,
+            expires_at=upload.expires_at,
+            image_id=image_id,
+            video_id=video_id,
+            error=failure or _failure(upload),
+            form=UploadForm(url=form.url, fields=dict(form.fields), expires_at=form.expires_at) if form else None,
+            multipart=_plan(upload),
+            links=UploadLinks(
+                this=path_of(upload.id),
+                image=views.path_of(image_id) if image_id else None,
+                video=video_views.path_of(video_id) if video_id else None,
+            ),
+        )
+
+    def _media(
+        self, tenant: Tenant, upload: DirectUpload
+    ) -> ImageRecord | Tombstone | VideoRecord | VideoTombstone | None:
+        image = self.images.find(tenant, [upload.image_id]).get(upload.image_id)
+        return image or self.videos.find(tenant, upload.video_id)
 
 
-def _failure_of(found: Become) -> UploadFailure | None:
-    """Why what an upload has become failed, if it did."""
-    failed_image = isinstance(found, ImageRecord) and found.step is Step.FAILED
-    if not failed_image and not (isinstance(found, VideoRecord) and found.status == "failed"):
-        return None
-    assert isinstance(found, ImageRecord | VideoRecord)
-    return UploadFailure(
-        code=found.error_code or "PROCESSING_FAILED",
-        message=found.error_message or "processing failed",
-        retryable=bool(found.error_retryable),
-    )
+def _failure_of_media(media: object) -> UploadFailure | None:
+    match media:
+        case ImageRecord(step=Step.FAILED) | VideoRecord(status="failed"):
+            return UploadFailure(
+                code=media.error_code or "PROCESSING_FAILED",
+                message=media.error_message or "processing failed",
+                retryable=bool(media.error_retryable),
+            )
+    return None
 
 
 def _failure(upload: DirectUpload) -> UploadFailure | None:

@@ -1,6 +1,7 @@
-"""Accepting a video, whether it comes in a request or lies in the tenant's store already."""
+"""Accepting a video, from a request or from an object that is in the tenant's store already."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from deeplens.common.ports import Clock
@@ -18,68 +19,64 @@ from deeplens.videos.model import (
 )
 
 
-def stored_already() -> None:
-    """For objects that were there before."""
-
-
+@dataclass(frozen=True, slots=True)
 class AcceptVideo:
-    """Remember the video as pending, store the object, write the row; what then has to be published is returned.
+    """Record the video as pending, store the object, write the row, and return the event to publish.
 
-    Safe to repeat, and to stop anywhere: whatever is pending is sent again by the schedule.
+    Safe to repeat, and to stop anywhere: the schedule sends pending videos again.
     """
 
-    def __init__(
-        self, videos: VideoRepository, pending_videos: PendingVideos, pending_videos_due: PendingVideosDue, clock: Clock
-    ) -> None:
-        self._videos, self._pending = videos, pending_videos
-        self._due, self._clock = pending_videos_due, clock
+    videos: VideoRepository
+    pending_videos: PendingVideos
+    pending_videos_due: PendingVideosDue
+    clock: Clock
 
     def __call__(
         self,
         tenant: Tenant,
         video: NewVideo,
         limits: ResourceLimits = UNLIMITED,
-        store: Callable[[], None] = stored_already,
+        store: Callable[[], None] = lambda: None,
         etag: str | None = None,
     ) -> tuple[VideoRecord | VideoTombstone | None, VideoUploaded | None]:
         """Accept a video.
 
         Parameters
         ----------
-        video : its id is derived from what makes it the same video: an idempotency key, an object's key and version.
-        limits : that a new row has to fit into.
-        store, etag : writes the object; or names the one that stands in a store of the tenant's own.
+        store : writes the object, unless it is there already.
+        etag : of an object in a store that the tenant registered.
 
         Returns
         -------
-        The row, and the event to publish: none of a deleted video, and of one that has ended. Where another file of
-        this id came first, its row, if it has one by now, and no event.
+        The row, and the event to publish: none for a deleted video, and for one that has ended. Where another file of
+        this id came first: the row of that one, if it has one by now, and no event.
 
         Raises
         ------
         QuotaExceeded
-            Nothing is left of it but the object.
+            Beyond ``limits``; only the object is left of the video.
         """
-        event = self._pending.admit(video_uploaded(tenant, video, etag), self._clock.now() + self._due)
+        due = self.clock.now() + self.pending_videos_due
+        event = self.pending_videos.admit(video_uploaded(tenant, video, etag), due)
         if event.metadata.get("sha256") != video.sha256:
-            # Before the object: other bytes must not replace one that was accepted.
-            return self._videos.find(tenant, video.id), None
+            # Checked before the object is written: other bytes must not replace one that was accepted.
+            return self.videos.find(tenant, video.id), None
         store()
         try:
-            found = self._videos.insert(tenant, video, limits)
+            found = self.videos.insert(tenant, video, limits)
         except QuotaExceeded:
-            self._pending.finish(tenant.id, video.id)
+            self.pending_videos.finish(tenant.id, video.id)
             raise
         if isinstance(found, VideoTombstone) or found.status in ("completed", "failed"):
-            self._pending.finish(tenant.id, video.id)
+            self.pending_videos.finish(tenant.id, video.id)
             return found, None
         return found, event
 
     def again(self, tenant: Tenant, video: VideoRecord) -> tuple[VideoUploaded, ...]:
-        """The event of an accepted video, which may not have got out; none once the first stage has run."""
+        """The event of an accepted video, which may never have been published; none once the first stage has run."""
         if video.status != "accepted":
             return ()
-        return (self._pending.admit(video_uploaded(tenant, video), self._clock.now() + self._due),)
+        return (self.pending_videos.admit(video_uploaded(tenant, video), self.clock.now() + self.pending_videos_due),)
 
 
 def video_uploaded(tenant: Tenant, video: NewVideo | VideoRecord, etag: str | None = None) -> VideoUploaded:

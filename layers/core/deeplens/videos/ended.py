@@ -1,4 +1,4 @@
-"""What follows when a frame, a segment or a failure was the end of its video."""
+"""The events that follow once a video has ended."""
 
 from collections.abc import Collection
 
@@ -9,14 +9,16 @@ from deeplens.videos.model import VideoRepository
 from deeplens.videos.notifications import video_ended
 
 
-def ends_of(videos: VideoRepository, tenant: Tenant, video_ids: Collection[str | None]) -> tuple[Event, ...]:
-    """Events of those of the videos that have ended by now: their uploads are metered, webhooks and chats told.
+def events_of_ended_videos(
+    videos: VideoRepository, tenant: Tenant, video_ids: Collection[str | None]
+) -> tuple[Event, ...]:
+    """Return usage events and notifications of those videos that have completed or failed by now.
 
-    Whoever ends anything of a video asks after it did: the last of them finds that it has ended. Each of the events
-    counts once, so that asking too often is harmless.
+    Call it after each change that may end a video: after the last one it finds the video ended. The event ids are
+    stable, so calling it too often is harmless.
     """
-    asked = sorted({video_id for video_id in video_ids if video_id})
-    ended = videos.ended(tenant, asked) if asked else []
+    wanted = sorted({video_id for video_id in video_ids if video_id})
+    ended = videos.ended(tenant, wanted) if wanted else []
     return tuple(
         event
         for video in ended

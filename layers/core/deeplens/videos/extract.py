@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import batched
 from typing import ClassVar
 
 from deeplens.common.batch import in_parallel
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Failed, Outcome, attempt
+from deeplens.common.stage import Done, Failed, Outcome, attempt_each
 from deeplens.errors import ObjectChanged, VideoNotFound
 from deeplens.events.images import ImageUploaded
 from deeplens.events.videos import VideoUploaded
@@ -16,186 +18,175 @@ from deeplens.formats.errors import VideoTooSlow
 from deeplens.images.keys import original_key
 from deeplens.images.model import NewImage, Step
 from deeplens.images.ports import PendingDue, PendingImages
+from deeplens.images.requests import image_uploaded
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.videos.decoding.frames import Frame, frames_of
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.decoding.media import Patience
+from deeplens.videos.decoding.media import DecodeDeadline
 from deeplens.videos.decoding.plan import plan_segments
 from deeplens.videos.decoding.probe import poster, probe
 from deeplens.videos.decoding.ranged import RangedFile
-from deeplens.videos.ended import ends_of
-from deeplens.videos.frames import frame_event, new_frame
+from deeplens.videos.ended import events_of_ended_videos
+from deeplens.videos.frames import new_frame
 from deeplens.videos.keys import poster_key
 from deeplens.videos.model import PendingVideos, PendingVideosDue, Segment, VideoRecord, VideoRepository, VideoTombstone
 from deeplens.videos.requests import video_deletion
 
-ABREAST = 3
-"""Segments of a video that are under way at a time: a long film leaves room for others' videos."""
-AT_ONCE = 8
-"""Frames in memory."""
-MOST_STARTS = 3
-"""Of work on one segment that never came to an end: a decoder that takes the whole process with it does so again."""
+PARALLEL_SEGMENTS = 3
+"""Segments of one video in flight: a long film leaves room for other videos."""
+FRAMES_IN_MEMORY = 8
+MAX_ATTEMPTS = 3
+"""Starts of one segment that ended the process, as a decoder may: the next start would end it again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One event of a video that is in work; ``written`` are the ids of frames whose objects were written."""
+
+    tenant: Tenant
+    store: ObjectStore
+    video: VideoRecord
+    event: VideoUploaded
+    written: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class ExtractFrames:
-    """Split a video into segments, and take the frames of each.
+    """Split a video into segments, and extract the frames of each.
 
-    Consumes ``VideoUploaded``: without a segment it probes the file, writes ``posters/`` and emits one event for each
-    of the first segments; with one it writes ``images/`` objects and rows of the segment's frames and emits their
-    ``ImageUploaded``, as far as the tenant's window for frames goes, and the next segment. Frames' ids follow from
-    video and offset, so that a repeat makes the same frames; it emits what has not been begun. What a deletion
-    overtook is removed again.
+    Consumes ``VideoUploaded``. An event without a segment: probes the file, writes ``posters/`` and emits one event for
+    each of the first segments. With a segment: writes ``images/`` objects and rows of its frames, and emits their
+    ``ImageUploaded``, within the tenant's window for frames, and the event of the next segment. A frame's id follows
+    from video and offset, so a repeat makes the same frames, and emits those that no stage has processed. Frames of a
+    video that was deleted meanwhile are removed.
     """
 
     name: ClassVar = "extract_frames"
     consumes: ClassVar = VideoUploaded
 
-    def __init__(
-        self,
-        tenants: TenantDirectory,
-        stores: StoreResolver,
-        videos: VideoRepository,
-        pending: PendingImages,
-        pending_due: PendingDue,
-        pending_videos: PendingVideos,
-        pending_videos_due: PendingVideosDue,
-        video_limits: VideoLimits,
-        workers: Executor,
-        clock: Clock,
-    ) -> None:
-        self._tenants, self._stores, self._videos = tenants, stores, videos
-        self._pending, self._pending_due, self._workers = pending, pending_due, workers
-        self._pending_videos, self._pending_videos_due = pending_videos, pending_videos_due
-        self._limits, self._clock = video_limits, clock
+    tenants: TenantDirectory
+    stores: StoreResolver
+    videos: VideoRepository
+    pending: PendingImages
+    pending_due: PendingDue
+    pending_videos: PendingVideos
+    pending_videos_due: PendingVideosDue
+    video_limits: VideoLimits
+    workers: Executor
+    clock: Clock
 
     def __call__(self, batch: Sequence[VideoUploaded]) -> list[Outcome]:
-        return by_tenant(batch, self._tenants, self._extract_tenant)
+        return by_tenant(batch, self.tenants, self._extract_tenant)
 
     def _extract_tenant(self, tenant: Tenant, batch: Sequence[VideoUploaded]) -> list[Outcome]:
-        return [attempt(lambda event=event: self._extract(tenant, event)) for event in batch]  # type: ignore[misc]
+        return attempt_each(partial(self._extract, tenant), batch)
 
     def _extract(self, tenant: Tenant, event: VideoUploaded) -> Outcome:
-        store = self._stores.for_tenant(tenant)
-        self._stores.holding(tenant, event.storage_path).key_of(event.storage_path)
-        video = self._videos.find(tenant, event.video_id)
+        store = self.stores.for_tenant(tenant)
+        self.stores.holding(tenant, event.storage_path).key_of(event.storage_path)
+        video = self.videos.find(tenant, event.video_id)
         if video is None:
             return Failed(VideoNotFound(f"no video {event.video_id}"))
         if isinstance(video, VideoTombstone):
-            return self._gone(tenant, store, event.video_id, [])
+            return self._remove(tenant, store, event.video_id, [])
         if video.status in ("completed", "failed"):
-            self._pending_videos.finish(tenant.id, video.id)
-            return Done(ends_of(self._videos, tenant, [video.id]), dropped=video.status)
-        written: list[str] = []
-        if self._videos.start(tenant, video.id, event.segment) > MOST_STARTS:
-            raise VideoTooSlow(f"decoding it ended the process {MOST_STARTS} times, or took longer than it may")
+            self.pending_videos.finish(tenant.id, video.id)
+            return Done(events_of_ended_videos(self.videos, tenant, [video.id]), dropped=video.status)
+        if self.videos.start(tenant, video.id, event.segment) > MAX_ATTEMPTS:
+            raise VideoTooSlow(f"decoding it ended the process {MAX_ATTEMPTS} times, or took too long")
+        work = _Work(tenant, store, video, event)
         try:
-            follows = self._work(tenant, store, video, event, written)
+            events = self._probe(work) if event.segment is None else self._extract_segment(work, event.segment)
         finally:
-            self._videos.stop(tenant, video.id, event.segment)
-        if isinstance(self._videos.find(tenant, video.id), VideoTombstone):
-            return self._gone(tenant, store, video.id, written)
-        return Done(follows)
+            self.videos.stop(tenant, video.id, event.segment)
+        if isinstance(self.videos.find(tenant, video.id), VideoTombstone):
+            return self._remove(tenant, store, video.id, work.written)
+        return Done(events)
 
-    def _work(
-        self, tenant: Tenant, store: ObjectStore, video: VideoRecord, event: VideoUploaded, written: list[str]
-    ) -> tuple[Event, ...]:
-        segments = self._videos.segments(tenant, video.id)
-        if event.segment is None:
-            return self._split(tenant, video, event, segments or self._planned(tenant, store, video, event))
-        segment = next((one for one in segments if one.number == event.segment), None)
+    def _probe(self, work: _Work) -> tuple[Event, ...]:
+        """Plan the segments, and return the events of the first that are not done."""
+        segments = self.videos.segments(work.tenant, work.video.id) or self._plan(work)
+        left = [segment for segment in segments if not segment.done]
+        self._note(work, ended=not left)
+        return tuple(part_of(work.event, segment, segments) for segment in left[:PARALLEL_SEGMENTS])
+
+    def _plan(self, work: _Work) -> tuple[Segment, ...]:
+        file = self._file(work)
+        facts = probe(file, self.video_limits)
+        work.store.put(poster_key(work.video.id), poster(file, facts), "image/jpeg")
+        planned = plan_segments(facts, work.tenant.video, self.video_limits)
+        return self.videos.plan(work.tenant, work.video.id, facts, planned)
+
+    def _extract_segment(self, work: _Work, number: int) -> tuple[Event, ...]:
+        segments = self.videos.segments(work.tenant, work.video.id)
+        segment = next((one for one in segments if one.number == number), None)
         if segment is None:
-            # Not of this video's plan, so nobody waits for it.
+            # The kept plan has no such segment, so the video does not wait for it.
             return ()
         if not segment.done:
-            self._write_frames(tenant, store, video, segment, self._file(tenant, video, event), written)
-        return (
-            *self._released(tenant, video, segment),
-            *self._next(tenant, video, event, segments),
-        )
+            self._write_frames(work, segment)
+        return (*self._released(work, segment), *self._next(work, segment, segments))
 
-    def _planned(
-        self, tenant: Tenant, store: ObjectStore, video: VideoRecord, event: VideoUploaded
-    ) -> tuple[Segment, ...]:
-        file = self._file(tenant, video, event)
-        facts = probe(file, self._limits)
-        store.put(poster_key(video.id), poster(file, facts), "image/jpeg")
-        return self._videos.plan(tenant, video.id, facts, plan_segments(facts, tenant.video, self._limits))
+    def _write_frames(self, work: _Work, segment: Segment) -> None:
+        found = frames_of(self._file(work), segment, DecodeDeadline())
+        for group in batched(found, FRAMES_IN_MEMORY, strict=False):
+            rows = in_parallel(self.workers, partial(self._put, work), group)
+            work.written.extend(row.id for row in rows)
+            self.videos.add_frames(work.tenant, work.video.id, rows)
 
-    def _split(
-        self, tenant: Tenant, video: VideoRecord, event: VideoUploaded, segments: Sequence[Segment]
-    ) -> tuple[VideoUploaded, ...]:
-        """The first of the segments that are not done; each of them is followed by the one after the others."""
-        left = [one for one in segments if not one.done]
-        self._note(tenant, video, ended=not left)
-        return tuple(part_of(event, one, segments) for one in left[:ABREAST])
-
-    def _write_frames(
-        self,
-        tenant: Tenant,
-        store: ObjectStore,
-        video: VideoRecord,
-        segment: Segment,
-        file: RangedFile,
-        written: list[str],
-    ) -> None:
-        found = frames_of(file, segment, Patience())
-        for group in batched(found, AT_ONCE, strict=False):
-            rows = in_parallel(self._workers, lambda frame: self._put(store, video, frame), group)
-            written += [row.id for row in rows]
-            self._videos.add_frames(tenant, video.id, rows)
-
-    def _file(self, tenant: Tenant, video: VideoRecord, event: VideoUploaded) -> RangedFile:
-        """The file, of the tenant's own store or of one that it registered, where it may have become another one."""
-        source = self._stores.holding(tenant, video.storage_path)
-        key, expected = source.key_of(video.storage_path), event.metadata.get("etag")
+    def _file(self, work: _Work) -> RangedFile:
+        """The video's file, unless it was replaced in a store that the tenant registered."""
+        source = self.stores.holding(work.tenant, work.video.storage_path)
+        key, expected = source.key_of(work.video.storage_path), work.event.metadata.get("etag")
         info = source.head(key)
         if expected is not None and info.etag != expected:
-            raise ObjectChanged(f"{key} was replaced; what stands there now is another video")
+            raise ObjectChanged(f"{key} was replaced by another file")
         return RangedFile(source, key, info.size_bytes)
 
-    def _put(self, store: ObjectStore, video: VideoRecord, frame: Frame) -> NewImage:
-        row = new_frame(video, frame, store)
-        store.put(store.key_of(row.storage_path), frame.jpeg, row.mime_type)
+    def _put(self, work: _Work, frame: Frame) -> NewImage:
+        row = new_frame(work.video, frame, work.store)
+        work.store.put(work.store.key_of(row.storage_path), frame.jpeg, row.mime_type)
         return row
 
-    def _released(self, tenant: Tenant, video: VideoRecord, segment: Segment) -> list[ImageUploaded]:
-        """Events of the segment's frames that nobody has begun, within the window."""
+    def _released(self, work: _Work, segment: Segment) -> list[ImageUploaded]:
+        """Events of the segment's frames that no stage has processed, within the window."""
+        tenant, now = work.tenant, self.clock.now()
         end = None if segment.last else segment.end_seconds
-        rows = self._videos.frames(tenant, video.id, segment.begin_seconds, end)
-        now = self._clock.now()
-        waiting = {row.id: frame_event(tenant, row, now) for row in rows if row.step is Step.ACCEPTED}
-        due = now + self._pending_due
-        released = self._pending.admit_frames(tenant.id, list(waiting.values()), due)
-        # What came to its end while it was admitted must not stay pending.
-        rows = self._videos.frames(tenant, video.id, segment.begin_seconds, end) if waiting else []
+        rows = self.videos.frames(tenant, work.video.id, segment.begin_seconds, end)
+        # A frame's time counts from now, not from its video's upload.
+        waiting = {row.id: image_uploaded(tenant.id, row, uploaded_at=now) for row in rows if row.step is Step.ACCEPTED}
+        due = now + self.pending_due
+        released = self.pending.admit_frames(tenant.id, list(waiting.values()), due)
+        # A frame that ended while it was admitted must not stay pending.
+        rows = self.videos.frames(tenant, work.video.id, segment.begin_seconds, end) if waiting else []
         ended = [(tenant.id, row.id) for row in rows if row.step >= Step.FAILED and row.id in waiting]
-        return [*released, *(self._pending.finish(ended, due) if ended else ())]
+        return [*released, *(self.pending.finish(ended, due) if ended else ())]
 
-    def _next(
-        self, tenant: Tenant, video: VideoRecord, event: VideoUploaded, segments: Sequence[Segment]
-    ) -> tuple[Event, ...]:
-        number = event.segment or 0
-        all_done = self._videos.finish_segment(tenant, video.id, number)
-        self._note(tenant, video, ended=all_done)
-        following = [one for one in segments if one.number == number + ABREAST and not one.done]
-        ends = ends_of(self._videos, tenant, [video.id]) if all_done else ()
-        return (*(part_of(event, one, segments) for one in following), *ends)
+    def _next(self, work: _Work, segment: Segment, segments: Sequence[Segment]) -> tuple[Event, ...]:
+        """The event of the segment that takes the place of a finished one, or those of an ended video."""
+        all_done = self.videos.finish_segment(work.tenant, work.video.id, segment.number)
+        self._note(work, ended=all_done)
+        number = segment.number + PARALLEL_SEGMENTS
+        following = [one for one in segments if one.number == number and not one.done]
+        ends = events_of_ended_videos(self.videos, work.tenant, [work.video.id]) if all_done else ()
+        return (*(part_of(work.event, one, segments) for one in following), *ends)
 
-    def _note(self, tenant: Tenant, video: VideoRecord, *, ended: bool) -> None:
+    def _note(self, work: _Work, *, ended: bool) -> None:
         if ended:
-            self._pending_videos.finish(tenant.id, video.id)
+            self.pending_videos.finish(work.tenant.id, work.video.id)
         else:
-            self._pending_videos.postpone(tenant.id, video.id, self._clock.now() + self._pending_videos_due)
+            due = self.clock.now() + self.pending_videos_due
+            self.pending_videos.postpone(work.tenant.id, work.video.id, due)
 
-    def _gone(self, tenant: Tenant, store: ObjectStore, video_id: str, written: Sequence[str]) -> Outcome:
-        """Remove what was written of a video that is deleted."""
-        now = self._clock.now()
+    def _remove(self, tenant: Tenant, store: ObjectStore, video_id: str, written: Sequence[str]) -> Outcome:
+        """Remove what was written of a video that was deleted meanwhile."""
+        now = self.clock.now()
         store.delete(original_key(image_id, ".jpg") for image_id in written)
-        self._videos.bury(tenant, video_id, now)
-        self._pending_videos.finish(tenant.id, video_id)
+        self.videos.mark_deleted(tenant, video_id, now)
+        self.pending_videos.finish(tenant.id, video_id)
         return Done((video_deletion(tenant.id, video_id, now),), dropped="deleted")
 
 

@@ -1,14 +1,11 @@
 """Frames as images: their ids, rows and events."""
 
 import hashlib
-from datetime import datetime
 from uuid import UUID, uuid5
 
-from deeplens.events.images import ImageUploaded
 from deeplens.images.keys import original_key
-from deeplens.images.model import ImageRecord, NewImage
+from deeplens.images.model import NewImage
 from deeplens.storage.ports import ObjectStore
-from deeplens.tenants.model import Tenant
 from deeplens.videos.decoding.frames import Frame
 from deeplens.videos.model import VideoRecord
 
@@ -34,21 +31,4 @@ def new_frame(video: VideoRecord, frame: Frame, store: ObjectStore) -> NewImage:
         metadata=video.metadata,
         video_id=video.id,
         frame_offset_seconds=frame.offset_seconds,
-    )
-
-
-def frame_event(tenant: Tenant, row: ImageRecord, now: datetime) -> ImageUploaded:
-    """The event that processes a frame, made from its row. Its time counts from now, not from its video's upload."""
-    return ImageUploaded(
-        image_id=row.id,
-        tenant_id=tenant.id,
-        file_name=row.file_name,
-        storage_path=row.storage_path,
-        mime_type=row.mime_type,
-        size_bytes=row.size_bytes,
-        uploaded_at=now,
-        metadata={"sha256": row.sha256},
-        generation=row.generation if row.generation > 1 else None,
-        video_id=row.video_id,
-        frame_offset_seconds=row.frame_offset_seconds,
     )

@@ -1,10 +1,11 @@
-"""Videos: their nouns, and what the pipeline needs of a database to keep them."""
+"""Videos, segments, and the ports to them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol
 
+from deeplens.common.effects import effects
 from deeplens.events.videos import VideoUploaded
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from deeplens.tenants.model import Tenant
 
 PendingVideosDue = NewType("PendingVideosDue", timedelta)
-"""How long an accepted video may be under way before the schedule sends it again."""
+"""How long an accepted video may be in flight before the schedule sends it again."""
 
 
 type VideoStatus = Literal["accepted", "processing", "completed", "failed"]
@@ -22,13 +23,13 @@ FRAMES_FAILED = "VIDEO_FRAMES_FAILED"
 
 
 def is_video(media_id: str) -> bool:
-    """Whether an id is that of a video, where images may stand as well."""
+    """Whether an id is that of a video and not of an image."""
     return media_id.startswith("vid_")
 
 
 @dataclass(frozen=True, slots=True)
 class NewVideo:
-    """What is known when a video is accepted."""
+    """A video to insert."""
 
     id: str
     file_name: str
@@ -43,7 +44,7 @@ class NewVideo:
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What a file says of itself.
+    """The properties of a video file.
 
     Attributes
     ----------
@@ -140,6 +141,7 @@ class VideoQuery:
     after: tuple[datetime, str] | None = None
 
 
+@effects("insert", "plan", "start", "stop", "add_frames", "finish_segment", "fail", "mark_deleted", "delete_rows")
 class VideoRepository(Protocol):
     """Videos of one tenant's database. Every method raises ``DatabaseUnavailable``."""
 
@@ -162,16 +164,16 @@ class VideoRepository(Protocol):
     def plan(
         self, tenant: "Tenant", video_id: str, facts: VideoFacts, segments: Sequence[Segment]
     ) -> tuple[Segment, ...]:
-        """Keep what was found and how the video is split. The first plan stays: a repeat returns that one."""
+        """Keep the facts and the segments. The first plan stays: a repeat returns that one."""
 
     def segments(self, tenant: "Tenant", video_id: str) -> tuple[Segment, ...]:
         """By number; none before the plan."""
 
     def start(self, tenant: "Tenant", video_id: str, segment: int | None) -> int:
-        """Count a start of the work on a segment, or on the whole; returns how many have not come to an end."""
+        """Count an attempt at a segment, or at the probe; returns how many have not ended."""
 
     def stop(self, tenant: "Tenant", video_id: str, segment: int | None) -> None:
-        """The work came to an end, whatever that was."""
+        """Note that the attempt ended, with or without success."""
 
     def add_frames(self, tenant: "Tenant", video_id: str, frames: "Sequence[NewImage]") -> None:
         """Rows of frames, in one statement; those that are there, or were deleted, stay as they are."""
@@ -185,7 +187,7 @@ class VideoRepository(Protocol):
         """Ids of all its frames' rows, those of deleted ones included."""
 
     def finish_segment(self, tenant: "Tenant", video_id: str, segment: int) -> bool:
-        """Note that all of a segment's frames are rows. True when that holds for all segments.
+        """Note that all frames of a segment have rows. True when that holds for all segments.
 
         The video completes, or fails, in the transaction in which its last segment or its last frame ends.
         """
@@ -193,24 +195,25 @@ class VideoRepository(Protocol):
     def fail(self, tenant: "Tenant", video_id: str, code: str, message: str, retryable: bool) -> None:
         """End a video that has not ended yet."""
 
-    def bury(self, tenant: "Tenant", video_id: str, at: datetime) -> bool:
+    def mark_deleted(self, tenant: "Tenant", video_id: str, at: datetime) -> bool:
         """Write the tombstones of the video and of its frames. False when there never was such a video."""
 
-    def erase(self, tenant: "Tenant", video_id: str, receipt: dict[str, Any]) -> None:
+    def delete_rows(self, tenant: "Tenant", video_id: str, receipt: dict[str, Any]) -> None:
         """Remove the row of a tombstoned video, keep the receipt; safe to repeat."""
 
 
+@effects("admit", "postpone", "finish", "overdue")
 class PendingVideos(Protocol):
     """Accepted videos whose segments are not all done, over all tenants. Raises ``DatabaseUnavailable``."""
 
     def admit(self, event: VideoUploaded, due: datetime) -> VideoUploaded:
-        """Remember an accepted video before anything else is written; returns the event that came first."""
+        """Record an accepted video before anything else is written; returns the event that came first."""
 
     def postpone(self, tenant_id: str, video_id: str, due: datetime) -> None:
-        """Something is under way: it need not be sent again before ``due``."""
+        """Do not send it again before ``due``: an event of it is in flight."""
 
     def finish(self, tenant_id: str, video_id: str) -> None:
-        """Forget it."""
+        """Delete it."""
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[VideoUploaded]:
-        """Videos whose time is up, oldest first; they get a new due time. One query over all tenants."""
+        """Videos that are due, oldest first; they get a new due time. One query over all tenants."""

@@ -7,13 +7,13 @@ from deeplens.videos.model import VideoRecord, is_video
 
 
 def video_ended(tenant: Tenant, video: VideoRecord) -> tuple[TenantNotification, ...]:
-    """Of a video that completed or failed, however often that is looked at: once for each."""
+    """The notification of a video that completed or failed; a repeat has the same event id."""
     completed = video.status == "completed"
     kind = VIDEO_COMPLETED if completed else VIDEO_FAILED
     if kind not in tenant.notified:
         return ()
     error = {"code": video.error_code, "message": video.error_message, "retryable": video.error_retryable}
-    told = TenantNotification(
+    notification = TenantNotification(
         event_id=event_id(kind, tenant.id, video.id),
         tenant_id=tenant.id,
         type=kind,
@@ -21,11 +21,11 @@ def video_ended(tenant: Tenant, video: VideoRecord) -> tuple[TenantNotification,
         video_id=video.id,
         details={"durationSeconds": video.duration_seconds, "frames": video.frames} if completed else {"error": error},
     )
-    return (told,)
+    return (notification,)
 
 
 def about_media(media_id: str | None) -> dict[str, str]:
-    """What an event about an image, or about a video, is given."""
+    """The id of an image or a video, under the name of its field in an event."""
     if media_id is None:
         return {}
     return {"video_id" if is_video(media_id) else "image_id": media_id}

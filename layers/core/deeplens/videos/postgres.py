@@ -200,7 +200,7 @@ class PostgresVideos:
         with self._connections.tenant(tenant) as connection:
             connection.execute(FAIL, [code, as_text(message), retryable, video_id])
 
-    def bury(self, tenant: Tenant, video_id: str, at: datetime) -> bool:
+    def mark_deleted(self, tenant: Tenant, video_id: str, at: datetime) -> bool:
         values = {"id": video_id, "at": at}
         with self._connections.tenant(tenant) as connection:
             with connection.pipeline():
@@ -209,7 +209,7 @@ class PostgresVideos:
                 cursor = connection.execute("SELECT 1 FROM deleted_videos WHERE video_id = %(id)s", values)
             return cursor.fetchone() is not None
 
-    def erase(self, tenant: Tenant, video_id: str, receipt: dict[str, Any]) -> None:
+    def delete_rows(self, tenant: Tenant, video_id: str, receipt: dict[str, Any]) -> None:
         with self._connections.tenant(tenant) as connection:
             connection.execute(ERASE, [as_jsonb(receipt), video_id])
             connection.execute(PURGE)

@@ -1,4 +1,4 @@
-"""/v1/videos: upload, look, list, delete, and what stands for a video: poster and frames."""
+"""/v1/videos: status, list, delete, and the poster and frames of a video."""
 
 from typing import Annotated
 
@@ -6,29 +6,32 @@ from fastapi import APIRouter, Query, Response
 from starlette.responses import RedirectResponse
 
 from deeplens.access.caller import Reader, Writer
-from deeplens.access.metered import count_egress
+from deeplens.access.request_counter import RequestCounter
 from deeplens.errors import ApiError, ObjectNotFound
 from deeplens.http import cursor
 from deeplens.http.content import AN_HOUR, BINARY, PRESIGNED_FOR, SAFE
-from deeplens.http.dependencies import Parts, Traceparent
+from deeplens.http.dependencies import Injected
 from deeplens.http.fields import VideoIdInPath
-from deeplens.http.problems import responses
+from deeplens.http.problems import responses, video_not_found
+from deeplens.http.publish import Publishing
 from deeplens.images.content import locate
+from deeplens.storage.ports import StoreResolver
+from deeplens.tenants.model import Tenant
 from deeplens.videos import views as video_views
 from deeplens.videos.delete import DeleteVideo
 from deeplens.videos.keys import poster_key
-from deeplens.videos.lookup import live_video
-from deeplens.videos.model import VideoQuery
+from deeplens.videos.model import VideoQuery, VideoRecord, VideoRepository
 from deeplens.videos.schemas import DeletedVideo, FrameList, VideoListQuery, VideoPage, VideoView
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
+Videos = Injected[VideoRepository]
 
 
 @router.get("", summary="List videos", responses=responses())
-def list_videos(caller: Reader, parts: Parts, query: Annotated[VideoListQuery, Query()]) -> VideoPage:
+def list_videos(caller: Reader, videos: Videos, query: Annotated[VideoListQuery, Query()]) -> VideoPage:
     """Videos newest first; deleted ones never."""
     wanted = VideoQuery(
-        # One more than asked for tells whether there is a next page.
+        # One more than the page holds tells whether there is a next page.
         limit=query.limit + 1,
         statuses=tuple(query.status),
         tags=tuple(query.tag),
@@ -36,30 +39,30 @@ def list_videos(caller: Reader, parts: Parts, query: Annotated[VideoListQuery, Q
         uploaded_before=query.uploaded_before,
         after=cursor.read(query.cursor, cursor.VIDEO_ID) if query.cursor else None,
     )
-    found = parts.videos.page(caller.tenant, wanted)
-    shown, more = found[: query.limit], len(found) > query.limit
+    found = videos.page(caller.tenant, wanted)
+    page, more = found[: query.limit], len(found) > query.limit
     return VideoPage(
-        videos=[video_views.shown(video) for video in shown],
-        next_cursor=cursor.write((shown[-1].uploaded_at, shown[-1].id)) if more else None,
+        videos=[video_views.detail(video) for video in page],
+        next_cursor=cursor.write((page[-1].uploaded_at, page[-1].id)) if more else None,
     )
 
 
 @router.get("/{video_id}", summary="Status of a video", responses=responses(404))
-def get_video(caller: Reader, parts: Parts, video_id: VideoIdInPath) -> VideoView:
-    return video_views.shown(live_video(parts.videos, caller.tenant, video_id))
+def get_video(caller: Reader, videos: Videos, video_id: VideoIdInPath) -> VideoView:
+    return video_views.detail(live_video(videos, caller.tenant, video_id))
 
 
 @router.get("/{video_id}/frames", summary="Frames of a video", responses=responses(404))
 def list_frames(
     caller: Reader,
-    parts: Parts,
+    videos: Videos,
     video_id: VideoIdInPath,
     begin: Annotated[float, Query(ge=0, allow_inf_nan=False, description="seconds")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> FrameList:
     """From an offset on. For the next page take the last one's offset and leave that frame out."""
-    live_video(parts.videos, caller.tenant, video_id)
-    found = parts.videos.frames(caller.tenant, video_id, begin, None, limit)
+    live_video(videos, caller.tenant, video_id)
+    found = videos.frames(caller.tenant, video_id, begin, None, limit)
     return FrameList(frames=[video_views.frame(row) for row in found])
 
 
@@ -69,15 +72,21 @@ def list_frames(
     response_class=Response,
     responses={200: {"content": {"image/jpeg": BINARY}, "description": "JPEG"}, **responses(404)},
 )
-def get_poster(caller: Reader, parts: Parts, video_id: VideoIdInPath) -> Response:
+def get_poster(
+    caller: Reader,
+    videos: Videos,
+    stores: Injected[StoreResolver],
+    counter: Injected[RequestCounter],
+    video_id: VideoIdInPath,
+) -> Response:
     """There once the file has been looked into."""
-    live_video(parts.videos, caller.tenant, video_id)
+    live_video(videos, caller.tenant, video_id)
     try:
-        body = parts.stores.for_tenant(caller.tenant).get(poster_key(video_id))
+        body = stores.for_tenant(caller.tenant).get(poster_key(video_id))
     except ObjectNotFound:
         detail = f"{video_id} has no poster, or not yet."
         raise ApiError(404, "content-not-found", "Content not found", detail) from None
-    count_egress(parts, caller, len(body))
+    counter.count_egress(caller.tenant.id, len(body))
     return Response(body, headers={"Cache-Control": AN_HOUR, **SAFE}, media_type="image/jpeg")
 
 
@@ -88,17 +97,32 @@ def get_poster(caller: Reader, parts: Parts, video_id: VideoIdInPath) -> Respons
     response_class=Response,
     responses={307: {"description": "Follow Location, valid for five minutes"}, **responses(404, 409)},
 )
-def get_video_content(caller: Reader, parts: Parts, video_id: VideoIdInPath) -> Response:
+def get_video_content(
+    caller: Reader,
+    videos: Videos,
+    stores: Injected[StoreResolver],
+    counter: Injected[RequestCounter],
+    video_id: VideoIdInPath,
+) -> Response:
     """A URL that takes ranges, so that a player can start at a frame's offset."""
-    video = live_video(parts.videos, caller.tenant, video_id)
-    store, key = locate(parts.stores, caller.tenant, video)
-    count_egress(parts, caller, video.size_bytes)
-    url = store.presign_get(key, PRESIGNED_FOR)
-    return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
+    video = live_video(videos, caller.tenant, video_id)
+    store, key = locate(stores, caller.tenant, video)
+    counter.count_egress(caller.tenant.id, video.size_bytes)
+    return RedirectResponse(store.presign_get(key, PRESIGNED_FOR), 307, {"Cache-Control": "no-store"})
 
 
 @router.delete("/{video_id}", status_code=202, summary="Delete a video", responses=responses(404))
-def delete_video(caller: Writer, parts: Parts, traceparent: Traceparent, video_id: VideoIdInPath) -> DeletedVideo:
+def delete_video(
+    caller: Writer, delete: Injected[DeleteVideo], publish: Publishing, video_id: VideoIdInPath
+) -> DeletedVideo:
     """The video and its frames are gone from every answer at once; what was stored follows. Safe to repeat."""
-    DeleteVideo(parts.videos, parts.publisher, parts.clock)(caller.tenant, video_id, traceparent)
+    publish([delete(caller.tenant, video_id)])
     return DeletedVideo(video_id=video_id)
+
+
+def live_video(videos: VideoRepository, tenant: Tenant, video_id: str) -> VideoRecord:
+    """A video that is not deleted. Raises 404 for any other."""
+    found = videos.find(tenant, video_id)
+    if not isinstance(found, VideoRecord):
+        raise video_not_found(video_id)
+    return found

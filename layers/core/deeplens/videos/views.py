@@ -1,16 +1,13 @@
 """Videos and their frames as the API shows them."""
 
+from typing import Any
+
+from deeplens.http.schemas import ApiModel
 from deeplens.images.model import ImageRecord
 from deeplens.images.schemas import ImageError
 from deeplens.images.views import STATUS, thumbnail_path
 from deeplens.videos.model import VideoRecord
-from deeplens.videos.schemas import (
-    AcceptedVideo,
-    FrameView,
-    VideoLinks,
-    VideoProgress,
-    VideoView,
-)
+from deeplens.videos.schemas import AcceptedVideo, FrameView, VideoLinks, VideoProgress, VideoView
 
 
 def path_of(video_id: str) -> str:
@@ -27,44 +24,22 @@ def links(video_id: str) -> VideoLinks:
 
 
 def accepted(video: VideoRecord) -> AcceptedVideo:
-    return AcceptedVideo(
-        video_id=video.id,
-        file_name=video.file_name,
-        mime_type=video.mime_type,
-        size_bytes=video.size_bytes,
-        uploaded_at=video.uploaded_at,
-        links=links(video.id),
-    )
+    return AcceptedVideo(**_shared(video, AcceptedVideo) | {"status": "accepted"}, links=links(video.id))
 
 
-def shown(video: VideoRecord) -> VideoView:
+def detail(video: VideoRecord) -> VideoView:
     return VideoView(
-        video_id=video.id,
-        status=video.status,
-        file_name=video.file_name,
-        mime_type=video.mime_type,
-        size_bytes=video.size_bytes,
-        tags=list(video.tags),
-        metadata=video.metadata,
-        uploaded_at=video.uploaded_at,
-        updated_at=video.updated_at,
-        completed_at=video.completed_at,
-        duration_seconds=video.duration_seconds,
-        width=video.width,
-        height=video.height,
-        fps=video.fps,
-        codec=video.codec,
-        container=video.container,
-        progress=VideoProgress(
-            segments=video.segments,
-            segments_done=video.segments_done,
-            frames=video.frames,
-            frames_completed=video.frames_completed,
-            frames_failed=video.frames_failed,
-        ),
+        **_shared(video, VideoView),
+        progress=VideoProgress.model_validate(video, from_attributes=True),
         error=_error(video),
         links=links(video.id),
     )
+
+
+def _shared(video: VideoRecord, schema: type[ApiModel]) -> dict[str, Any]:
+    """The fields that a schema has under the same name as the row."""
+    values = {name: getattr(video, name) for name in schema.model_fields if hasattr(video, name)}
+    return values | {"video_id": video.id}
 
 
 def frame(row: ImageRecord) -> FrameView:

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 from deeplens.formats.errors import VideoTooSlow, VideoTruncated
-from deeplens.tenants.video_settings import VideoSettings
+from deeplens.tenants.policies import VideoSettings
 from deeplens.videos.decoding.frames import frames_of
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.decoding.media import Patience
+from deeplens.videos.decoding.media import DecodeDeadline
 from deeplens.videos.decoding.plan import FramePicker, plan_segments
 from deeplens.videos.decoding.probe import probe
 from deeplens.videos.decoding.ranged import RangedFile
@@ -23,7 +23,7 @@ def taken(body: bytes, *, every: float = 100, most: int = 100, segment_seconds: 
     """Offsets of the frames of all segments."""
     file, limits = in_store(body), VideoLimits(segment_seconds=segment_seconds)
     segments = plan_segments(probe(file, limits), VideoSettings(every, most), limits)
-    return [frame.offset_seconds for one in segments for frame in frames_of(file, one, Patience())]
+    return [frame.offset_seconds for one in segments for frame in frames_of(file, one, DecodeDeadline())]
 
 
 @pytest.mark.parametrize(("codec", "container"), KINDS)
@@ -57,7 +57,7 @@ def test_a_rotated_frame_stands_upright() -> None:
     for rotation, darker in ((0, (80, 110)), (180, (80, 10))):
         file = in_store(film((WHITE,), rotation=rotation))
         segment = plan_segments(probe(file, VideoLimits()), VideoSettings(100), VideoLimits())[0]
-        picture = Image.open(BytesIO(next(frames_of(file, segment, Patience())).jpeg)).convert("L")
+        picture = Image.open(BytesIO(next(frames_of(file, segment, DecodeDeadline())).jpeg)).convert("L")
         brighter = (darker[0], picture.height - darker[1])
         assert picture.getpixel(darker) < picture.getpixel(brighter) - 50, rotation
 
@@ -65,7 +65,7 @@ def test_a_rotated_frame_stands_upright() -> None:
 def test_a_quarter_turn_is_applied() -> None:
     file = in_store(film((WHITE,), rotation=90))
     segment = plan_segments(probe(file, VideoLimits()), VideoSettings(100), VideoLimits())[0]
-    picture = Image.open(BytesIO(next(frames_of(file, segment, Patience())).jpeg)).convert("L")
+    picture = Image.open(BytesIO(next(frames_of(file, segment, DecodeDeadline())).jpeg)).convert("L")
     # The matrix turns the picture counter-clockwise: what was its top is its left side.
     assert picture.size == (120, 160)
     assert picture.getpixel((10, 80)) > picture.getpixel((110, 80)) + 50
@@ -75,7 +75,7 @@ def test_a_long_film_is_read_in_pieces() -> None:
     body = film((RED, GREEN, BLUE), 20, options={"movflags": "faststart"}, noise=True)
     file = in_store(body, chunk_bytes=1 << 16)
     middle = Segment(1, 30, 32, 4, 1)
-    assert [frame.offset_seconds for frame in frames_of(file, middle, Patience())] == pytest.approx([30, 31])
+    assert [frame.offset_seconds for frame in frames_of(file, middle, DecodeDeadline())] == pytest.approx([30, 31])
     assert file.bytes_read < len(body) / 2
     assert len(file._chunks) <= 6
 
@@ -83,18 +83,18 @@ def test_a_long_film_is_read_in_pieces() -> None:
 def test_a_segment_behind_the_end_of_the_pictures_says_that_the_file_was_cut() -> None:
     file = in_store(film())
     with pytest.raises(VideoTruncated, match="from second 300 on"):
-        list(frames_of(file, Segment(1, 300, 600, 60, 5, last=True), Patience()))
+        list(frames_of(file, Segment(1, 300, 600, 60, 5, last=True), DecodeDeadline()))
 
 
 def test_a_decoder_that_is_too_slow_is_given_up() -> None:
     file = in_store(film())
     with pytest.raises(VideoTooSlow):
-        list(frames_of(file, Segment(0, 0, 6, 60, 5, last=True), Patience(0, 0)))
+        list(frames_of(file, Segment(0, 0, 6, 60, 5, last=True), DecodeDeadline(0, 0)))
 
 
 def test_in_a_hurry_only_keyframes_are_looked_at() -> None:
     file = in_store(film(seconds=10))
-    hurried = list(frames_of(file, Segment(0, 0, 30, 60, 1, last=True), Patience(0, 60)))
+    hurried = list(frames_of(file, Segment(0, 0, 30, 60, 1, last=True), DecodeDeadline(0, 60)))
     assert 1 <= len(hurried) < 20
 
 

@@ -1,4 +1,4 @@
-"""What a container says of itself before any decoder sees it: how long it should be, and whether it is encrypted.
+"""Checks of a container before any decoder reads it: its length, and whether it is encrypted.
 
 Sources: ISO/IEC 14496-12 (boxes) and 23001-7 (common encryption), RFC 8794 and 9559 (EBML, Matroska), Microsoft's RIFF.
 """
@@ -9,9 +9,9 @@ from deeplens.formats.errors import VideoCorrupt, VideoEncrypted, VideoTruncated
 from deeplens.formats.videos import VideoType
 from deeplens.videos.decoding.ranged import RangedFile
 
-MOST_BOXES = 64
-"""Looked at in the top level; a fragmented file has thousands, and the first tell enough."""
-MOST_INDEX_BYTES = 128 << 20
+MAX_BOXES = 64
+"""Boxes that are read in the top level; a fragmented file has thousands, and the first are enough."""
+MAX_INDEX_BYTES = 128 << 20
 TO_SAMPLES = (b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 ENCRYPTED = {b"encv", b"drmi"}
 """Sample entries of encrypted video: common encryption, and FairPlay's."""
@@ -19,7 +19,7 @@ SEGMENT, UNKNOWN_SIZE = 0x18538067, -1
 
 
 def check_container(file: RangedFile, kind: VideoType) -> None:
-    """Raise what is wrong with a file that can be told without decoding it.
+    """Check what can be checked without decoding.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def _check_length(file: RangedFile, length: int | None) -> None:
 def _check_boxes(file: RangedFile) -> None:
     """Walk the top level: the index has to be there, and the last box has to end where the file does."""
     position, index = 0, False
-    for _ in range(MOST_BOXES):
+    for _ in range(MAX_BOXES):
         if position >= file.size_bytes:
             break
         header = file.peek(position, 16)
@@ -50,7 +50,7 @@ def _check_boxes(file: RangedFile) -> None:
         _check_length(file, position + length)
         if kind == b"moov":
             index = True
-            if length > MOST_INDEX_BYTES:
+            if length > MAX_INDEX_BYTES:
                 raise VideoCorrupt(f"the file's index has {length} bytes")
             _check_samples(file.peek(position, length)[8:])
         position += length
@@ -95,7 +95,7 @@ def _boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _matroska_length(head: bytes) -> int | None:
-    """Where the segment should end; None where it does not say, as in what was streamed."""
+    """Where the segment should end; None for a file that does not say, such as a streamed one."""
     position = 0
     while position < len(head):
         kind, position = _vint(head, position, keep_marker=True)

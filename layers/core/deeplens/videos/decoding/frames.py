@@ -1,4 +1,4 @@
-"""The frames of a segment: at scene cuts, and often enough between them."""
+"""The frames of a segment: at scene cuts, and at regular times between them."""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 
 from deeplens.formats.errors import VideoTruncated
-from deeplens.videos.decoding.media import Patience, frames_from, opened
+from deeplens.videos.decoding.media import DecodeDeadline, frames_from, opened
 from deeplens.videos.decoding.plan import FramePicker
 from deeplens.videos.decoding.probe import type_of
 from deeplens.videos.decoding.ranged import RangedFile
@@ -22,7 +22,7 @@ COMPARED_WIDTH = 160
 COMPARED_PER_SECOND = 12
 """At least, where there are so many frames: of 60 a second every fifth is compared."""
 MISSING_SECONDS = 2.0
-"""A segment whose pictures begin so late, or not at all, is cut off."""
+"""A segment without pictures in its first seconds is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Frame:
 
 
 class SceneCuts:
-    """Tells whether a frame begins another scene than the last one it was shown. Works on small copies, in FFmpeg.
+    """Tells whether a frame begins a new scene. FFmpeg compares small copies of the frames.
 
     The score is that of FFmpeg's ``select`` filter: how much the picture changed, unless it keeps changing so.
     """
@@ -74,7 +74,7 @@ class SceneCuts:
         return graph
 
 
-def frames_of(file: RangedFile, segment: Segment, patience: Patience) -> Iterator[Frame]:
+def frames_of(file: RangedFile, segment: Segment, deadline: DecodeDeadline) -> Iterator[Frame]:
     """The segment's frames by offset, decoded as they are asked for.
 
     Raises
@@ -84,7 +84,7 @@ def frames_of(file: RangedFile, segment: Segment, patience: Patience) -> Iterato
     """
     with opened(file, type_of(file)) as (container, stream):
         picker, cuts, first = FramePicker(segment), SceneCuts(stream), math.inf
-        for offset, frame in frames_from(container, stream, segment.begin_seconds, patience):
+        for offset, frame in frames_from(container, stream, segment.begin_seconds, deadline):
             if offset >= segment.end_seconds and not segment.last:
                 break
             first = min(first, offset)

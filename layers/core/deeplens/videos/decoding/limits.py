@@ -1,16 +1,16 @@
-"""How much of a video DeepLens takes on."""
+"""Limits of the videos that DeepLens accepts."""
 
 from dataclasses import dataclass
 
 CODECS = frozenset(
     ("av1", "dnxhd", "h263", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vp8", "vp9")
 )
-"""FFmpeg's names. Others it could decode as well, but what nobody sends is only a way in."""
+"""FFmpeg's names of the accepted codecs. It decodes more, but unused decoders only widen the attack surface."""
 
 
 @dataclass(frozen=True, slots=True)
 class VideoLimits:
-    """Refused before more than the first frame is decoded.
+    """Limits that are checked before more than the first frame is decoded.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Opening and decoding with FFmpeg: one demuxer, no other files, its errors as ours."""
+"""Opening and decoding with FFmpeg: one demuxer, no other files, errors as ``InvalidVideo``."""
 
 import math
 import time
@@ -18,17 +18,17 @@ from deeplens.videos.decoding.ranged import RangedFile
 
 av.logging.set_level(None)
 BUFFER_BYTES = 256 * 1024
-STEPS_BACK = (0.0, 15.0, 60.0, math.inf)
-"""Seconds to seek to before what is wanted, one after the other."""
+SEEK_BACK_SECONDS = (0.0, 15.0, 60.0, math.inf)
+"""How far before the wanted offset to seek, tried one after the other."""
 
 
-class Patience:
-    """How long decoding may go on.
+class DecodeDeadline:
+    """How long decoding may take.
 
     Parameters
     ----------
-    hurry_seconds : after which only keyframes are decoded.
-    seconds : after which it is given up.
+    hurry_seconds : time after which only keyframes are decoded.
+    seconds : time after which decoding fails.
     """
 
     def __init__(self, hurry_seconds: float = 420, seconds: float = 660) -> None:
@@ -37,16 +37,16 @@ class Patience:
 
     @property
     def hurried(self) -> bool:
-        """Raises ``VideoTooSlow`` when all time is spent."""
+        """Whether only keyframes are to be decoded. Raises ``VideoTooSlow`` after the deadline."""
         now = time.monotonic()
         if now > self._end:
-            raise VideoTooSlow("decoding takes longer than it may")
+            raise VideoTooSlow("decoding takes too long")
         return now > self._hurry
 
 
 @contextmanager
 def opened(file: RangedFile, kind: VideoType) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A container and its video stream. Raises ``VideoCorrupt`` for what FFmpeg makes nothing of."""
+    """A container and its video stream. Raises ``VideoCorrupt`` for a file that FFmpeg cannot read."""
     try:
         file.seek(0)
         with av.open(file, "r", format=kind.demuxer, io_open=_no_other_file, buffer_size=BUFFER_BYTES) as container:
@@ -55,7 +55,7 @@ def opened(file: RangedFile, kind: VideoType) -> Iterator[tuple[InputContainer, 
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         if file.failure:
-            # What the store said, whatever a decoder made of it.
+            # The store's own error, which the decoder may have hidden.
             raise file.failure from error
         raise VideoCorrupt(f"the {kind.container} file cannot be read") from error
 
@@ -65,7 +65,7 @@ def _no_other_file(*_: Any) -> Any:
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
-    """The first that is not the cover of an audio file."""
+    """The first video stream that is not the cover of an audio file."""
     cover = av.stream.Disposition.attached_pic
     for stream in container.streams.video:
         if not stream.disposition & cover:
@@ -74,7 +74,7 @@ def _video_stream(container: InputContainer) -> VideoStream:
 
 
 def frames_from(
-    container: InputContainer, stream: VideoStream, begin: float, patience: Patience
+    container: InputContainer, stream: VideoStream, begin: float, deadline: DecodeDeadline
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     """Frames with their offsets in seconds from the video's first, from ``begin`` on; broken packets are skipped.
 
@@ -83,9 +83,9 @@ def frames_from(
     VideoTooSlow
     """
     stream.codec_context.thread_type = "AUTO"
-    for back in STEPS_BACK:
+    for back in SEEK_BACK_SECONDS:
         start = max(0.0, begin - back)
-        frames = _sought(container, stream, start, patience)
+        frames = _frames_at(container, stream, start, deadline)
         first = next(frames, None)
         # Some containers have no index, and a seek in them may end behind the keyframe that it should find.
         if start == 0 or (first and first[0] <= begin):
@@ -95,8 +95,8 @@ def frames_from(
     yield from (found for found in frames if found[0] >= begin)
 
 
-def _sought(
-    container: InputContainer, stream: VideoStream, start: float, patience: Patience
+def _frames_at(
+    container: InputContainer, stream: VideoStream, start: float, deadline: DecodeDeadline
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     """Frames from a keyframe at or before ``start`` on."""
     time_base = stream.time_base or Fraction(1, 1000)
@@ -105,16 +105,16 @@ def _sought(
         container.seek(int((start + origin) / time_base), stream=stream, backward=True, any_frame=False)
     else:
         container.seek(0)
-    for frame in _decoded(container, stream, patience):
+    for frame in _decoded(container, stream, deadline):
         at = frame.pts if frame.pts is not None else frame.dts
         if at is not None:
             yield max(0.0, round(float(at * time_base) - origin, 6)), frame
 
 
-def _decoded(container: InputContainer, stream: VideoStream, patience: Patience) -> Iterator[av.VideoFrame]:
+def _decoded(container: InputContainer, stream: VideoStream, deadline: DecodeDeadline) -> Iterator[av.VideoFrame]:
     packets = container.demux(stream)
     while True:
-        if patience.hurried:
+        if deadline.hurried:
             stream.codec_context.skip_frame = "NONKEY"
         try:
             packet = next(packets)
@@ -129,8 +129,8 @@ def _decoded(container: InputContainer, stream: VideoStream, patience: Patience)
             continue
 
 
-def duration_of(container: InputContainer, stream: VideoStream, most: float, patience: Patience) -> float:
-    """Seconds of the stream, by the header, or else by its packets, of which no more is read than ``most``."""
+def duration_of(container: InputContainer, stream: VideoStream, max_seconds: float, deadline: DecodeDeadline) -> float:
+    """Seconds of the stream by its header, or else by its packets, reading ``max_seconds`` of them at most."""
     time_base = stream.time_base or Fraction(1, 1000)
     if stream.duration and stream.duration > 0:
         return float(stream.duration * time_base)
@@ -138,11 +138,11 @@ def duration_of(container: InputContainer, stream: VideoStream, most: float, pat
         return container.duration / av.time_base
     first, last, count = None, 0.0, 0
     for packet in container.demux(stream):
-        if packet.pts is None or patience.hurried:
+        if packet.pts is None or deadline.hurried:
             continue
         count += 1
         at = float(packet.pts * time_base)
         first, last = at if first is None else first, max(last, at + float((packet.duration or 0) * time_base))
-        if last - first > most:
+        if last - first > max_seconds:
             break
     return last - (first or 0.0) if count else 0.0

@@ -1,8 +1,8 @@
-"""How a video is split, and which of its frames are kept: pure decisions."""
+"""Pure decisions: how a video is split into segments, and which frames are kept."""
 
 import math
 
-from deeplens.tenants.video_settings import VideoSettings
+from deeplens.tenants.policies import VideoSettings
 from deeplens.videos.decoding.limits import VideoLimits
 from deeplens.videos.model import Segment, VideoFacts
 

@@ -13,7 +13,7 @@ from deeplens.formats.errors import (
 from deeplens.formats.videos import HEAD_BYTES, VideoType, sniff_video
 from deeplens.videos.decoding.containers import check_container
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.decoding.media import Patience, duration_of, frames_from, opened
+from deeplens.videos.decoding.media import DecodeDeadline, duration_of, frames_from, opened
 from deeplens.videos.decoding.ranged import RangedFile
 from deeplens.videos.decoding.shown import jpeg_of, shown
 from deeplens.videos.model import VideoFacts
@@ -41,11 +41,11 @@ def probe(file: RangedFile, limits: VideoLimits) -> VideoFacts:
     check_container(file, kind)
     with opened(file, kind) as (container, stream):
         codec = _checked_codec(stream, limits)
-        duration = duration_of(container, stream, limits.max_seconds, Patience(600, 600))
+        duration = duration_of(container, stream, limits.max_seconds, DecodeDeadline(600, 600))
     if duration > limits.max_seconds:
         raise VideoTooLong(f"{duration:.0f} s; at most {limits.max_seconds:.0f} s are accepted")
     with opened(file, kind) as (container, stream):
-        first = next(frames_from(container, stream, 0, Patience(60, 120)), None)
+        first = next(frames_from(container, stream, 0, DecodeDeadline(60, 120)), None)
         if first is None:
             raise (VideoCorrupt if duration else NoPictures)("the file has no frame that can be decoded")
         width, height = shown(stream, first[1])
@@ -73,14 +73,16 @@ def _checked_codec(stream: VideoStream, limits: VideoLimits) -> str:
 
 def poster(file: RangedFile, facts: VideoFacts) -> bytes:
     """A JPEG file of the most detailed among a few frames. Raises ``InvalidVideo``."""
-    found: list[bytes] = []
-    for part in POSTER_AT:
-        with opened(file, type_of(file)) as (container, stream):
-            first = next(frames_from(container, stream, part * facts.duration_seconds, Patience(60, 120)), None)
-            if first:
-                found.append(jpeg_of(stream, first[1], POSTER_SIDE))
+    found = [jpeg for part in POSTER_AT if (jpeg := _jpeg_at(file, part * facts.duration_seconds))]
+    if not found and (first := _jpeg_at(file, 0)):
+        found = [first]
     if not found:
-        with opened(file, type_of(file)) as (container, stream):
-            found.append(jpeg_of(stream, next(frames_from(container, stream, 0, Patience(60, 120)))[1], POSTER_SIDE))
+        raise VideoCorrupt("the file has no frame that can be decoded")
     # Detail takes bytes.
     return max(found, key=len)
+
+
+def _jpeg_at(file: RangedFile, seconds: float) -> bytes | None:
+    with opened(file, type_of(file)) as (container, stream):
+        first = next(frames_from(container, stream, seconds, DecodeDeadline(60, 120)), None)
+        return jpeg_of(stream, first[1], POSTER_SIDE) if first else None

@@ -1,4 +1,4 @@
-"""An object as a file that is read in ranges, so that nobody ever holds a whole video."""
+"""An object as a file that is read in ranges, so that no function holds a whole video."""
 
 import io
 from collections import OrderedDict
@@ -19,7 +19,7 @@ class RangedFile(io.RawIOBase):
 
     Attributes
     ----------
-    failure : what the store raised, if it did: a decoder may have swallowed it.
+    failure : the store's error, if there was one: a decoder may have hidden it.
     bytes_read : from the store so far.
     """
 
@@ -51,7 +51,7 @@ class RangedFile(io.RawIOBase):
         while wanted:
             number, start = divmod(self._position, self._chunk_bytes)
             part = self._chunk(number)[start : start + wanted]
-            if not part:  # shorter than it was when it was looked at
+            if not part:  # shorter than its size was at the beginning
                 break
             parts.append(part)
             self._position += len(part)

@@ -3,7 +3,7 @@
 from av import VideoFrame
 from av.video.stream import VideoStream
 
-from deeplens.imaging.upright import upright_jpeg
+from deeplens.imaging.standardise import upright_jpeg
 
 FRAME_SIDE = 1920
 """Pixels of a frame's longer side; more would only be stored, as models see 512."""
