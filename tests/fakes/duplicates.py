@@ -55,7 +55,7 @@ class FakeDuplicates:
     def hashes(self, tenant: Tenant, image_ids: Collection[str]) -> dict[str, int]:
         return {id_: value for id_, value in self._kept[tenant.id].hashes.items() if id_ in image_ids}
 
-    def twins(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
+    def images_with_same_bytes(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
         for row in self._ordered(tenant):
             if row.sha256 in sha256s and row.step != Step.FAILED and len(found[row.sha256]) < limit:
@@ -65,11 +65,12 @@ class FakeDuplicates:
     def reserve(self, tenant: Tenant, image_id: str) -> str | None:
         with self._lock:
             own = self._images.rows(tenant)[image_id]
-            twins = [id_ for id_ in self.twins(tenant, [own.sha256], 2).get(own.sha256, []) if id_ != image_id]
-            if not twins or own.step != Step.ACCEPTED:
+            same = self.images_with_same_bytes(tenant, [own.sha256], 2).get(own.sha256, [])
+            others = [other for other in same if other != image_id]
+            if not others or own.step != Step.ACCEPTED:
                 return None
             self._images.forget(tenant, image_id)
-            return twins[0]
+            return others[0]
 
     def save(self, tenant: Tenant, pairs: Sequence[Pair]) -> list[Pair]:
         with self._lock:
@@ -233,7 +234,7 @@ class FakeDuplicates:
                 assert changed
                 before = {"tags": list(image.tags), "metadata": image.metadata, "revision": changed.revision}
             for other in others:
-                self._images.bury(tenant, other.id, wanted.merged_at, into=image.id)
+                self._images.mark_deleted(tenant, other.id, wanted.merged_at, into=image.id)
                 kept.group_of.pop(other.id, None)
             ids = tuple(sorted(other.id for other in others))
             group_id = kept.group_of.get(image.id, wanted.group_id)

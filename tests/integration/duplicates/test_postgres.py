@@ -22,8 +22,8 @@ from deeplens.duplicates.postgres import PostgresDuplicates, PostgresMergeDeadli
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.images.ports import ImageRepository
 from deeplens.images.postgres import PostgresImages
-from deeplens.tenants.duplicate_policy import DuplicatePolicy
 from deeplens.tenants.model import Tenant
+from deeplens.tenants.policies import DuplicatePolicy
 
 from tests.fakes.db import FakeImages
 from tests.fakes.duplicates import FakeDuplicates, FakeMergeDeadlines
@@ -101,8 +101,8 @@ def test_hashes_of_64_bits_read_back_and_unknown_images_are_ignored(library: Lib
 def test_twins_are_the_oldest_live_images_of_the_same_bytes(library: Library) -> None:
     library.add(A, B, C)
     library.add(D, sha256="cd" * 32)
-    library.images.bury(library.tenant, A, NOON)
-    found = library.duplicates.twins(library.tenant, {"ab" * 32, "cd" * 32, "ef" * 32}, 1)
+    library.images.mark_deleted(library.tenant, A, NOON)
+    found = library.duplicates.images_with_same_bytes(library.tenant, {"ab" * 32, "cd" * 32, "ef" * 32}, 1)
     assert found == {"ab" * 32: [B], "cd" * 32: [D]}
 
 
@@ -131,9 +131,9 @@ def test_pairs_with_deleted_images_are_neither_kept_nor_grouped(library: Library
     pair = library.found(A, B)
     library.duplicates.save(library.tenant, [pair])
     gone = library.found(A, C)
-    library.images.bury(library.tenant, C, NOON)
+    library.images.mark_deleted(library.tenant, C, NOON)
     assert library.duplicates.save(library.tenant, [gone]) == []
-    library.images.bury(library.tenant, B, NOON)
+    library.images.mark_deleted(library.tenant, B, NOON)
     assert library.duplicates.record(library.tenant, [pair.id], NOON).groups == {}
     assert library.groups() == {}
 
@@ -162,10 +162,10 @@ def test_recording_a_pair_twice_changes_nothing(library: Library) -> None:
 def test_a_group_is_gone_when_one_live_image_is_left(library: Library) -> None:
     library.add(A, B)
     (group_id,) = library.record((A, B)).groups.values()
-    library.images.bury(library.tenant, B, NOON)
+    library.images.mark_deleted(library.tenant, B, NOON)
     assert library.groups() == {}
     assert library.duplicates.group(library.tenant, group_id) is None
-    library.images.erase(library.tenant, {B: {}})
+    library.images.delete_rows(library.tenant, {B: {}})
     assert library.groups() == {}
     assert library.duplicates.pair(library.tenant, A, B) is None
 
@@ -214,7 +214,7 @@ def test_nothing_is_merged_that_is_gone_or_was_decided_against(library: Library)
     library.add(A, B, C)
     library.record((A, B), (A, C))
     library.duplicates.decide(library.tenant, [A, B], "not-duplicate", "usr_1", NOON)
-    library.images.bury(library.tenant, C, NOON)
+    library.images.mark_deleted(library.tenant, C, NOON)
     wanted = Merge("mrg_1", None, A, (B, C, "img_unknown"), NOON, NOON, "key:1")
     assert library.duplicates.merge(library.tenant, wanted) is None
     assert library.duplicates.merge(library.tenant, replace(wanted, kept_id=C, merged_ids=(A,))) is None
@@ -258,7 +258,7 @@ def test_an_undo_groups_by_what_was_recorded_when_the_kept_image_is_gone(library
     library.record((A, B), (A, C), (B, C), (A, D), (C, D))
     library.duplicates.decide(library.tenant, [C, D], "not-duplicate", "usr_1", NOON)
     done = merge_of(library, A, B, C, D)
-    library.images.bury(library.tenant, A, NOON)
+    library.images.mark_deleted(library.tenant, A, NOON)
     assert library.duplicates.undo(library.tenant, done.id, NOON)
     assert list(library.groups().values()) == [{B, C}]
 
@@ -269,7 +269,7 @@ def test_a_pair_that_lost_its_group_is_grouped_when_it_is_found_again(
     library.add(A, B, C)
     library.record((A, B), (A, C), (B, C))
     done = merge_of(library, A, B, C)
-    library.images.bury(library.tenant, A, NOON)
+    library.images.mark_deleted(library.tenant, A, NOON)
     # As if from before undone merges were grouped by what was recorded.
     with monkeypatch.context() as patched:
         patched.setattr(grouping, "loose", lambda *_, **__: [])
@@ -292,7 +292,7 @@ def test_a_settled_merge_cannot_be_undone(library: Library) -> None:
     assert settled == replace(done, state="settled") == library.duplicates.settle(library.tenant, done.id, NOON + DAY)
     assert library.duplicates.undo(library.tenant, done.id, NOON) is None
     assert library.duplicates.undo(library.tenant, "mrg_unknown", NOON) is None
-    library.images.erase(library.tenant, {B: {"objects": []}})
+    library.images.delete_rows(library.tenant, {B: {"objects": []}})
     # The alias outlives other tombstones.
     assert library.images.purge_tombstones(library.tenant, NOON + 99 * DAY) == 0
     assert library.images.find(library.tenant, [B])[B] == Tombstone(B, NOON, {"objects": []}, A)
@@ -374,7 +374,7 @@ def test_another_tenants_duplicates_are_unknown(library: Library, new_tenant: Ne
     assert duplicates.merge(other, replace(done, id="mrg_stolen")) is None
     assert (duplicates.undo(other, done.id, NOON), duplicates.merges(other, 9, None)) == (None, [])
     assert duplicates.hashes(other, [A]) == {}
-    assert duplicates.twins(other, ["ab" * 32], 9) == {}
+    assert duplicates.images_with_same_bytes(other, ["ab" * 32], 9) == {}
     assert isinstance(library.images.find(library.tenant, [B])[B], Tombstone)
 
 

@@ -1,4 +1,4 @@
-"""Duplicates under contention and in numbers, on PostgreSQL: twins are never both lost, and pages stay quick."""
+"""Concurrent images with the same bytes are never both lost, and pages of groups stay fast, on PostgreSQL."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,15 +11,16 @@ from deeplens.common.stage import Done
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url
 from deeplens.duplicates.detect import DetectDuplicates
+from deeplens.duplicates.find import FindPairs
 from deeplens.duplicates.model import Merge
-from deeplens.duplicates.postgres import PAGE, PAGE_BEHIND, PostgresDuplicates, PostgresMergeDeadlines
+from deeplens.duplicates.postgres import PAGE, PAGE_AFTER, PostgresDuplicates, PostgresMergeDeadlines
 from deeplens.duplicates.record import RecordDuplicates
 from deeplens.events.duplicates import DuplicatesFound
 from deeplens.events.images import ProcessingCompleted
 from deeplens.images.model import ImageRecord, Step
 from deeplens.images.postgres import PostgresImages
-from deeplens.tenants.duplicate_policy import DuplicatePolicy
 from deeplens.tenants.model import Tenant
+from deeplens.tenants.policies import DuplicatePolicy
 from deeplens.vectors.ports import Point
 
 from tests.fakes.db import FakeDirectory
@@ -37,7 +38,9 @@ class Consumer:
         self.connections = Connections(platform_url, tenant_key=TENANT_KEY)
         self.images, self.duplicates = PostgresImages(self.connections), PostgresDuplicates(self.connections)
         tenants, clock = FakeDirectory(tenant), SystemClock()
-        self.detect = DetectDuplicates(tenants, self.images, index, self.duplicates, clock)
+        self.detect = DetectDuplicates(
+            tenants, self.images, self.duplicates, FindPairs(self.images, index, self.duplicates, clock)
+        )
         deadlines = PostgresMergeDeadlines(self.connections)
         self.record = RecordDuplicates(tenants, self.images, self.duplicates, deadlines, clock)
 
@@ -117,9 +120,9 @@ def test_of_simultaneous_uploads_of_one_file_one_is_taken(platform_url: str, ten
         for number in range(50):
             ids = [f"img_{number}x{n}" for n in range(4)]
             given = [(pool, id_, f"{number:064x}") for pool, id_ in zip(pools, ids, strict=True)]
-            twins = list(workers.map(lambda one: take(*one), given))
+            replaced_by = list(workers.map(lambda one: take(*one), given))
             stayed = PostgresImages(pools[0]).find(tenant, ids).keys()
-            assert [id_ for id_, twin in zip(ids, twins, strict=True) if twin is None] == list(stayed)
+            assert [id_ for id_, twin in zip(ids, replaced_by, strict=True) if twin is None] == list(stayed)
             assert len(stayed) == 1
     for pool in pools:
         pool.close()
@@ -158,7 +161,7 @@ def test_a_page_of_a_hundred_thousand_groups_reads_a_page(connections: Connectio
         page = duplicates.page(crowded, 50, after)
         assert len(page) == 50
         assert all(len(group.members) == 2 for group in page)
-    plans = {PAGE: [50], PAGE_BEHIND: [deep.created_at, deep.id, 50]}
+    plans = {PAGE: [50], PAGE_AFTER: [deep.created_at, deep.id, 50]}
     with connections.tenant(crowded) as connection:
         # What a prepared statement may come to after some uses.
         connection.execute("SET plan_cache_mode = force_generic_plan")

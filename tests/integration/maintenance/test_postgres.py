@@ -10,7 +10,7 @@ from deeplens.images.postgres_pending import PostgresPending
 from deeplens.maintenance.model import Finding, MaintenanceRun, MaintenanceRuns, MaintenanceType, report_of
 from deeplens.maintenance.postgres import PostgresMaintenanceRuns
 from deeplens.tenants.model import Tenant
-from deeplens.tenants.records import PostgresTenantRecords
+from deeplens.tenants.postgres import PostgresTenantRecords
 
 from tests.fakes.maintenance import FakeMaintenanceRuns
 
@@ -151,7 +151,7 @@ def test_a_suspended_tenant_is_left_alone(connections: Connections, tenant: Tena
     runs = PostgresMaintenanceRuns(connections)
     runs.changed([tenant.id], NOON)
     runs.start(run_of(tenant), DAY)
-    assert PostgresTenantRecords(connections).move(tenant.id, "suspended", NOON, "active")
+    assert PostgresTenantRecords(connections).change_status(tenant.id, "suspended", NOON, "active")
     assert tenant.id not in due(runs, NOON + 2 * DAY)
     assert all(run.tenant_id != tenant.id for run in runs.overdue(NOON + DAY, NOON + 2 * DAY, 1000))
 
@@ -160,6 +160,6 @@ def test_a_deleted_tenant_leaves_no_runs(connections: Connections, tenant: Tenan
     runs = PostgresMaintenanceRuns(connections)
     runs.changed([tenant.id], NOON)
     runs.start(run_of(tenant), DAY)
-    erased = PostgresTenantRecords(connections).erase(tenant.id)
+    erased = PostgresTenantRecords(connections).delete_rows(tenant.id)
     assert (erased["maintenanceRuns"], erased["sweeps"]) == (1, 1)
     assert runs.of_tenant(tenant.id, 10) == []

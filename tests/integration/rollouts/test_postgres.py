@@ -93,12 +93,12 @@ def test_a_plan_leaves_what_is_known_already(world: World, tenant: Tenant) -> No
 
 def test_deleted_images_are_neither_planned_nor_counted_nor_recorded(world: World, tenant: Tenant) -> None:
     world.complete(tenant, "img_a", "img_b")
-    world.images.bury(tenant, "img_a", NOON)
+    world.images.mark_deleted(tenant, "img_a", NOON)
 
     world.states.plan(tenant, NEW, "", 10)
     assert counts(world, tenant) == VectorCounts(images=1, missing=1, waiting=1, requested=0, failed=0)
 
-    world.images.erase(tenant, {"img_a": {}})
+    world.images.delete_rows(tenant, {"img_a": {}})
     world.states.record(tenant, [state("img_a", VectorStep.INDEXED), state("img_b", VectorStep.INDEXED)])
     assert world.states.indexed(tenant, NEW, ["img_a", "img_b"]) == {"img_b"}
 
@@ -192,7 +192,7 @@ def test_a_rollout_goes_there_and_back_and_ends(world: World, tenant: Tenant) ->
     assert (world.read(tenant).model, world.read(tenant).target) == (NEW, None)
     ended = world.rollouts.find(tenant.id, rollout.id)
     assert ended is not None
-    assert (ended.state, ended.loser, ended.ended_at) == ("finished", OLD, NOON)
+    assert (ended.state, ended.retired_model, ended.ended_at) == ("finished", OLD, NOON)
 
 
 def test_a_cancelled_rollout_leaves_the_old_model(world: World, tenant: Tenant) -> None:
@@ -203,7 +203,7 @@ def test_a_cancelled_rollout_leaves_the_old_model(world: World, tenant: Tenant) 
     assert (world.read(tenant).model, world.read(tenant).target) == (OLD, None)
     ended = world.rollouts.find(tenant.id, rollout.id)
     assert ended is not None
-    assert (ended.state, ended.loser) == ("cancelled", NEW)
+    assert (ended.state, ended.retired_model) == ("cancelled", NEW)
 
 
 def test_one_rollout_at_a_time(world: World, tenant: Tenant) -> None:

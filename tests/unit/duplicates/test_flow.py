@@ -13,7 +13,7 @@ from deeplens.events.maintenance import ImageMaintenance
 from deeplens.events.notifications import TenantNotification
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.maintenance.model import MaintenanceRun
-from deeplens.tenants.duplicate_policy import DuplicatePolicy
+from deeplens.tenants.policies import DuplicatePolicy
 from deeplens.vectors.ports import SearchFilter
 from deeplens.webhooks.model import Webhook
 
@@ -121,7 +121,7 @@ def test_a_deleted_image_is_no_duplicate_however_late_its_events_come(flow: Flow
 
     def delete(topic: str) -> None:
         if topic == FOUND:
-            flow.images.bury(flow.acme, "img_b", flow.clock.now())
+            flow.images.mark_deleted(flow.acme, "img_b", flow.clock.now())
 
     flow.run(before=delete)
     assert groups(flow) == []

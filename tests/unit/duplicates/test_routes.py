@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from deeplens.events.images import FeatureExtractionRequested
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.tenants.duplicate_policy import DuplicatePolicy
+from deeplens.tenants.policies import DuplicatePolicy
 
 from tests.harness.api import World, picture
 
@@ -237,7 +237,7 @@ def test_a_twin_that_came_meanwhile_leaves_nothing_behind(world: World) -> None:
     policy(world, "reject")
     first = world.upload(picture(1)).json()["imageId"]
     # The other upload was not there yet when this one asked.
-    world.duplicates.twins = lambda *_: {}  # type: ignore[method-assign]
+    world.duplicates.images_with_same_bytes = lambda *_: {}  # type: ignore[method-assign]
     world.duplicates.reserve = lambda tenant, image_id: world.images.forget(tenant, image_id) or first  # type: ignore[func-returns-value,method-assign]
     published = len(world.publisher.sent)
     again = world.upload(picture(1))

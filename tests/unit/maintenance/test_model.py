@@ -7,7 +7,7 @@ import pytest
 from deeplens.images.keys import derived_keys, image_of
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.maintenance.model import (
-    EXAMPLES,
+    MAX_EXAMPLES,
     Finding,
     MaintenanceRun,
     Report,
@@ -126,13 +126,13 @@ def test_only_keys_that_deeplens_gives_belong_to_an_image(key: str, image_id: st
 
 
 def test_a_report_adds_up_and_names_the_first_findings() -> None:
-    findings = [Finding("object-without-row", f"images/img_{n}.jpg") for n in range(EXAMPLES)]
+    findings = [Finding("object-without-row", f"images/img_{n}.jpg") for n in range(MAX_EXAMPLES)]
     one = report_of("objects", 1000, findings, repaired=True, freed=7)
     both = one + report_of("rows", 5, [Finding("row-without-vector", "img_x", "m 1")], repaired=False)
     assert both.checked == {"objects": 1000, "rows": 5}
-    assert both.found == {"object-without-row": EXAMPLES, "row-without-vector": 1}
-    assert both.repaired == {"object-without-row": EXAMPLES}
-    assert (len(both.examples), both.examples[0]["subject"], both.bytes_freed) == (EXAMPLES, "images/img_0.jpg", 7)
+    assert both.found == {"object-without-row": MAX_EXAMPLES, "row-without-vector": 1}
+    assert both.repaired == {"object-without-row": MAX_EXAMPLES}
+    assert (len(both.examples), both.examples[0]["subject"], both.bytes_freed) == (MAX_EXAMPLES, "images/img_0.jpg", 7)
 
 
 def test_a_run_moves_slice_by_slice() -> None:

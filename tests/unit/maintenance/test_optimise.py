@@ -6,10 +6,9 @@ import pytest
 from deeplens.images.keys import thumbnail_key
 from deeplens.images.model import Step
 from deeplens.images.thumbnails import Thumbnails
+from deeplens.maintenance.maintain import Maintain
 from deeplens.maintenance.model import MaintenanceRun, MaintenanceType
 from deeplens.maintenance.slices import slice_of
-from deeplens.pipeline.maintain import Maintain
-from deeplens.pipeline.paged_works import PagedWorks
 
 from tests.harness.flow import Flow
 from tests.harness.machine import Inline
@@ -27,7 +26,6 @@ def flow() -> Flow:
 
 def keep_thumbnails(flow: Flow, kept: timedelta | None) -> None:
     flow.thumbnails_kept = kept
-    flow.paged_works = flow.build(PagedWorks)
     flow.handlers["deeplens.images.maintenance"] = [flow.handler(Maintain)]
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.images.erase import DeleteImages
+from deeplens.images.remove import DeleteImages
 from deeplens.maintenance.model import Finding, report_of
 
 from tests.harness.api import World
@@ -89,6 +89,6 @@ def test_a_receipt_proves_what_a_deletion_removed(world: World) -> None:
 
 def test_receipts_of_other_tenants_are_unknown(world: World) -> None:
     image_id = world.searchable(1)
-    world.bury(image_id)
+    world.mark_deleted(image_id)
     assert world.client_of(world.other).get(f"/v1/images/{image_id}/receipt").status_code == 404
     assert world.client.get("/v1/images/img_unknown/receipt").status_code == 404

@@ -170,7 +170,7 @@ def test_in_a_bucket_that_is_not_proved_ours_nothing_is_swept(flow: Flow, mark: 
 
 def test_a_half_done_deletion_is_completed_with_its_receipt(flow: Flow, page_size: int) -> None:
     completed(flow, "img_1", "img_2")
-    flow.images.bury(flow.acme, "img_1", flow.clock.now())
+    flow.images.mark_deleted(flow.acme, "img_1", flow.clock.now())
     flow.clock.skip(3 * DAY)
     run = swept(flow)
     assert run.report.repaired == {"half-done-delete": 1}
@@ -183,8 +183,8 @@ def test_a_half_done_deletion_is_completed_with_its_receipt(flow: Flow, page_siz
 
 def test_what_a_finished_deletion_left_behind_is_removed(flow: Flow) -> None:
     completed(flow, "img_1", "img_2")
-    flow.images.bury(flow.acme, "img_1", flow.clock.now())
-    flow.images.erase(flow.acme, {"img_1": {"objects": [], "vectors": 0}})
+    flow.images.mark_deleted(flow.acme, "img_1", flow.clock.now())
+    flow.images.delete_rows(flow.acme, {"img_1": {"objects": [], "vectors": 0}})
     flow.clock.skip(3 * DAY)
     assert swept(flow).report.repaired == {
         "object-without-row": 1,
@@ -217,7 +217,7 @@ def test_what_is_younger_than_the_grace_period_is_left_alone(flow: Flow) -> None
     orphan_point(flow, "img_orphan", flow.clock.now())
     flow.index.delete(flow.acme, ["img_1"])
     store.delete(["images/img_2.jpg"])
-    flow.images.bury(flow.acme, "img_3", flow.clock.now())
+    flow.images.mark_deleted(flow.acme, "img_3", flow.clock.now())
     assert swept(flow).report.found == {}
 
 
@@ -226,7 +226,7 @@ def test_a_finding_that_is_gone_at_the_second_look_is_none(flow: Flow, monkeypat
     flow.clock.skip(3 * DAY)
     store = flow.stores.for_tenant(flow.acme)
     # A listing that lags behind: what is there, it does not show.
-    monkeypatch.setattr(sweep_rows, "listed", lambda *_: set())
+    monkeypatch.setattr(sweep_rows, "listed_keys", lambda *_: set())
     assert swept(flow).report.found == {}
     assert flow.row("img_1").step is Step.COMPLETED
     # And one that shows what is gone.
@@ -407,7 +407,7 @@ def test_a_sweep_that_repaired_is_followed_by_another(flow: Flow) -> None:
 
 def test_reports_and_tombstones_are_forgotten_in_the_end(flow: Flow) -> None:
     completed(flow, "img_1", "img_2")
-    flow.images.bury(flow.acme, "img_1", flow.clock.now())
+    flow.images.mark_deleted(flow.acme, "img_1", flow.clock.now())
     flow.clock.skip(3 * DAY)
     first = swept(flow)
     assert isinstance(flow.row("img_1"), Tombstone)
@@ -469,7 +469,7 @@ class AnyDamage(RuleBasedStateMachine):
 
     @rule(image_id=images)
     def half_delete(self, image_id: str) -> None:
-        self.flow.images.bury(self.flow.acme, image_id, self.flow.clock.now())
+        self.flow.images.mark_deleted(self.flow.acme, image_id, self.flow.clock.now())
         self.buried.add(image_id)
 
     @rule(image_id=images, part=parts)

@@ -9,7 +9,7 @@ from deeplens.errors import InferenceBusy, ModelNotFound
 from deeplens.events.topics import PROCESSING_COMPLETED
 from deeplens.images.keys import derived_keys, original_key
 from deeplens.images.model import StageResult, Step, Tombstone
-from deeplens.uploads.accept_form import event_of
+from deeplens.images.requests import image_uploaded
 
 from tests.harness.api import picture
 from tests.harness.crashing import CrashingFlow, DieAt, Died
@@ -263,6 +263,6 @@ def test_a_retry_that_stopped_before_its_row_was_moved_is_sent() -> None:
     flow.accepted(body=BROKEN)
     flow.settle()
     row = flow.row("img_0")
-    flow.pending.admit(event_of(flow.acme, row).model_copy(update={"generation": 2}), flow.clock.now())
+    flow.pending.admit(image_uploaded(flow.acme.id, row).model_copy(update={"generation": 2}), flow.clock.now())
     flow.tick()
     assert len(flow.records["deeplens.images.uploaded"]) == 1

@@ -30,7 +30,7 @@ def flow() -> Flow:
 
 def delete(flow: Flow, image_id: str) -> None:
     """What the API does on DELETE."""
-    flow.images.bury(flow.acme, image_id, flow.clock.now())
+    flow.images.mark_deleted(flow.acme, image_id, flow.clock.now())
     flow.send(
         ImageMaintenance(
             maintenance_type="delete", image_id=image_id, tenant_id=flow.acme.id, requested_at=flow.clock.now()
@@ -107,7 +107,7 @@ def test_a_deletion_that_lands_between_write_and_re_read_is_noticed(flow: Flow) 
     def put_then_delete(key: str, body: bytes, content_type: str) -> None:
         put(key, body, content_type)
         if key.startswith("thumbnails/medium"):
-            flow.images.bury(flow.acme, "img_1", flow.clock.now())
+            flow.images.mark_deleted(flow.acme, "img_1", flow.clock.now())
 
     flow.accept("img_1")
     flow.stores.for_tenant(flow.acme).put = put_then_delete  # type: ignore[method-assign]

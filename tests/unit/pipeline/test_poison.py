@@ -126,7 +126,7 @@ def letter(flow: Flow, image_id: str) -> Event:
 
 
 def deletion(flow: Flow, image_id: str) -> Event:
-    flow.images.bury(flow.acme, image_id, START)
+    flow.images.mark_deleted(flow.acme, image_id, START)
     return ImageMaintenance(maintenance_type="delete", image_id=image_id, tenant_id=flow.acme.id, requested_at=START)
 
 

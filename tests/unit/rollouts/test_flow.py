@@ -10,7 +10,7 @@ from deeplens.embedding.model import ModelProfile
 from deeplens.errors import InferenceBusy, InvalidImage
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.model import Step
-from deeplens.rollouts.advance import REMEMBERED, REQUESTED_AGAIN
+from deeplens.rollouts.advance import REQUEST_TIMEOUT, TENANT_CACHED_AT_MOST
 from deeplens.rollouts.model import Rollout, VectorCounts
 from deeplens.rollouts.tick import TickRollouts, rollout_slice
 from deeplens.tenants.model import Tenant
@@ -91,7 +91,7 @@ def test_older_images_are_filled_in_a_window_at_a_time(flow: Flow) -> None:
     def watch(_: str) -> None:
         most.append(flow.vector_states.counts(flow.acme, TARGET).requested)
 
-    flow.send(rollout_slice(start(flow)))
+    flow.send(rollout_slice(start(flow), flow.clock.now()))
     flow.run(before=watch)
 
     assert points(flow) == (10, 10)
@@ -129,7 +129,7 @@ def test_every_record_of_a_rollout_twice_changes_nothing(flow: Flow, topic: str)
         if current == topic and len(flow.handled) < 60:
             flow.records[current].extend([*flow.records[current]])
 
-    flow.send(rollout_slice(start(flow)))
+    flow.send(rollout_slice(start(flow), flow.clock.now()))
     flow.accept("img_new")
     flow.run(before=repeat)
 
@@ -141,12 +141,12 @@ def test_requests_that_were_lost_are_asked_for_again(flow: Flow) -> None:
     for number in range(5):
         flow.accept(f"img_{number}")
     flow.run()
-    flow.send(rollout_slice(start(flow)))
+    flow.send(rollout_slice(start(flow), flow.clock.now()))
     flow.deliver("deeplens.images.maintenance")
     flow.records[EXTRACTION].clear()  # the process died before it sent them
     assert missing(flow) == 5
 
-    flow.clock.skip(REQUESTED_AGAIN + timedelta(seconds=1))
+    flow.clock.skip(REQUEST_TIMEOUT + timedelta(seconds=1))
     tick(flow)
 
     assert missing(flow) == 0
@@ -217,7 +217,7 @@ def test_an_ended_rollout_drops_the_loser_only_when_nobody_remembers_it(flow: Fl
     tick(flow)
     assert flow.index.exists(flow.acme.using(loser))
 
-    flow.clock.skip(REMEMBERED)
+    flow.clock.skip(TENANT_CACHED_AT_MOST)
     tick(flow)
     assert not flow.index.exists(flow.acme.using(loser))
     assert flow.index.count(flow.acme.using(winner)) == 1
@@ -243,7 +243,7 @@ def test_an_image_that_only_the_new_model_refuses_stays_searchable(flow: Flow) -
     assert points(flow) == (1, 0)
     assert flow.vector_states.counts(flow.acme, TARGET) == VectorCounts(1, 1, 0, 0, failed=1)
     assert len(flow.dead_letters.letters) == 1
-    flow.send(rollout_slice(rollout))
+    flow.send(rollout_slice(rollout, flow.clock.now()))
     flow.run()
     assert flow.vector_states.counts(flow.acme, TARGET).failed == 1
 
@@ -276,7 +276,7 @@ def test_an_image_deleted_during_a_rollout_is_gone_from_both(flow: Flow, topic: 
     def delete(current: str) -> None:
         if current == topic and not done:
             done.append(current)
-            flow.images.bury(flow.acme, "img_1", flow.clock.now())
+            flow.images.mark_deleted(flow.acme, "img_1", flow.clock.now())
             flow.send(
                 ImageMaintenance(
                     maintenance_type="delete",
@@ -293,8 +293,8 @@ def test_an_image_deleted_during_a_rollout_is_gone_from_both(flow: Flow, topic: 
 
 def test_an_unknown_or_foreign_rollout_is_dropped(flow: Flow) -> None:
     rollout = start(flow)
-    flow.send(rollout_slice(replace(rollout, tenant_id="tenant_other")))
-    flow.send(rollout_slice(replace(rollout, id="rol_unknown")))
+    flow.send(rollout_slice(replace(rollout, tenant_id="tenant_other"), flow.clock.now()))
+    flow.send(rollout_slice(replace(rollout, id="rol_unknown"), flow.clock.now()))
     flow.run()
 
     assert not flow.index.exists(flow.other.using(TARGET))

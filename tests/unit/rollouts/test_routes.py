@@ -8,7 +8,7 @@ import pytest
 from deeplens.embedding.model import ModelRef
 from deeplens.errors import ModelNotFound
 from deeplens.images.payload import payload_of
-from deeplens.rollouts.advance import REMEMBERED
+from deeplens.rollouts.advance import TENANT_CACHED_AT_MOST
 from deeplens.rollouts.model import VectorState, VectorStep
 from deeplens.vectors.ports import Point
 from starlette.testclient import TestClient
@@ -88,7 +88,7 @@ def test_a_rollout_from_start_to_finish(world: World, operator: TestClient) -> N
     first, second = world.searchable(0), world.searchable(0)
     path = started(operator)
     fill(world, first, second)
-    world.clock.skip(REMEMBERED)
+    world.clock.skip(TENANT_CACHED_AT_MOST)
 
     over = operator.post(f"{path}/cut-over")
     assert (over.status_code, over.json()["state"]) == (200, "cut-over")
@@ -113,13 +113,13 @@ def test_a_cut_over_waits_until_no_process_remembers_the_old_row(world: World, o
     early = operator.post(f"{path}/cut-over")
 
     assert problem(early) == (409, "rollout-too-young")
-    assert 0 < int(early.headers["retry-after"]) <= REMEMBERED.total_seconds()
+    assert 0 < int(early.headers["retry-after"]) <= TENANT_CACHED_AT_MOST.total_seconds()
 
 
 def test_a_cut_over_requires_every_vector(world: World, operator: TestClient) -> None:
     first, second = world.searchable(0), world.searchable(1)
     path = started(operator)
-    world.clock.skip(REMEMBERED)
+    world.clock.skip(TENANT_CACHED_AT_MOST)
     fill(world, first)
 
     refused = operator.post(f"{path}/cut-over")
@@ -174,7 +174,7 @@ def test_a_comparison_names_the_queries_that_differ_most(world: World, operator:
 )  # fmt: skip
 def test_a_step_out_of_order_is_refused(world: World, operator: TestClient, state: str, step: str) -> None:
     path = started(operator)
-    world.clock.skip(REMEMBERED)
+    world.clock.skip(TENANT_CACHED_AT_MOST)
     for done in {"running": [], "cut-over": ["cut-over"], "cancelled": ["cancel"]}.get(state, ["cut-over", "finish"]):
         assert operator.post(f"{path}/{done}").status_code == 200
 

@@ -1,10 +1,10 @@
 """deeplens.processing.completed → pairs of duplicates, with their evidence → deeplens.duplicates.found"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from deeplens.common.batch import followed_by, merge
-from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Outcome
 from deeplens.duplicates.find import FindPairs, found_events
 from deeplens.duplicates.model import Duplicates
@@ -14,35 +14,29 @@ from deeplens.images.ports import ImageRepository
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
-from deeplens.vectors.ports import VectorIndex
 
 
+@dataclass(frozen=True)
 class DetectDuplicates:
     """Find copies and near-duplicates of images that have become searchable, within their tenant.
 
-    Consumes ``ProcessingCompleted``, emits a ``DuplicatesFound`` per unordered pair, with one id whichever image finds
-    the other. A repeat emits it again until it was recorded; pairs decided to be no duplicates are left alone.
+    Consumes ``ProcessingCompleted``, emits a ``DuplicatesFound`` per unordered pair, with the same id whichever image
+    finds the other. A repeat emits it again until it is recorded; pairs decided to be no duplicates are left alone.
     """
 
     name: ClassVar = "detect"
     consumes: ClassVar = ProcessingCompleted
 
-    def __init__(
-        self,
-        tenants: TenantDirectory,
-        images: ImageRepository,
-        index: VectorIndex,
-        duplicates: Duplicates,
-        clock: Clock,
-    ) -> None:
-        self._tenants, self._images, self._duplicates = tenants, images, duplicates
-        self._find = FindPairs(images, index, duplicates, clock)
+    tenants: TenantDirectory
+    images: ImageRepository
+    duplicates: Duplicates
+    find_pairs: FindPairs
 
     def __call__(self, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
-        return by_tenant(batch, self._tenants, self._detect_tenant)
+        return by_tenant(batch, self.tenants, self._detect_tenant)
 
     def _detect_tenant(self, tenant: Tenant, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
-        work, ended = split_current(batch, self._images.find(tenant, [event.image_id for event in batch]))
-        pairs = self._duplicates.save(tenant, self._find(tenant, [row for _, row in work]))
-        outcomes = merge(len(batch), ended, [Done() for _ in work])
+        work, ended = split_current(batch, self.images.find(tenant, [event.image_id for event in batch]))
+        pairs = self.duplicates.save(tenant, self.find_pairs(tenant, [row for _, row in work]))
+        outcomes = merge(len(batch), ended, [Done()] * len(work))
         return followed_by(outcomes, list(found_events(tenant, pairs)))

@@ -1,6 +1,7 @@
-"""Which images of a tenant are duplicates of given ones: a few requests, however many are given."""
+"""Finding the duplicates of given images: a few requests, however many images."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -13,18 +14,21 @@ from deeplens.images.ports import ImageRepository
 from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import SearchFilter, VectorIndex
 
-NEIGHBOURS, TWINS = 32, 8
-"""Looked at per image. A group of more hangs together all the same: each of its members is near some of the others."""
+MAX_NEIGHBOURS, MAX_SAME_BYTES = 32, 8
+"""Candidates per image. Larger groups still form, since each member is near some of the others."""
 
 
+@dataclass(frozen=True)
 class FindPairs:
     """Compare images with their nearest neighbours and with those of the same bytes.
 
     Only searchable images count: of two that arrive at once, the one that becomes searchable later finds the other.
     """
 
-    def __init__(self, images: ImageRepository, index: VectorIndex, duplicates: Duplicates, clock: Clock) -> None:
-        self._images, self._index, self._duplicates, self._clock = images, index, duplicates, clock
+    images: ImageRepository
+    index: VectorIndex
+    duplicates: Duplicates
+    clock: Clock
 
     def __call__(self, tenant: Tenant, rows: Sequence[ImageRecord]) -> list[Pair]:
         """Each unordered pair once; nothing is stored."""
@@ -32,32 +36,34 @@ class FindPairs:
         if not rows:
             return []
         scores = self._scores(tenant, rows)
-        twins = self._duplicates.twins(tenant, {row.sha256 for row in rows}, TWINS)
-        links = {frozenset((row.id, twin)) for row in rows for twin in twins.get(row.sha256, ()) if twin != row.id}
+        same_bytes = self.duplicates.images_with_same_bytes(tenant, {row.sha256 for row in rows}, MAX_SAME_BYTES)
+        links = {
+            frozenset((row.id, other)) for row in rows for other in same_bytes.get(row.sha256, ()) if other != row.id
+        }
         links |= scores.keys()
         ids = sorted(set(chain.from_iterable(links)))
-        known = self._images.find(tenant, ids)
-        hashes = self._duplicates.hashes(tenant, ids)
+        known = self.images.find(tenant, ids)
+        hashes = self.duplicates.hashes(tenant, ids)
         return [
             pair
             for one, other in map(sorted, links)
-            if (pair := self._judged(tenant, known.get(one), known.get(other), scores, hashes)) is not None
+            if (pair := self._pair(tenant, known.get(one), known.get(other), scores, hashes)) is not None
         ]
 
     def _scores(self, tenant: Tenant, rows: Sequence[ImageRecord]) -> dict[frozenset[str], float]:
-        """Cosines of pairs that the model finds similar at least."""
+        """Cosines of pairs that the model finds at least similar."""
         if tenant.thresholds is None:
             return {}
         # A frame's nearest neighbours are those beside it in its video.
-        shown = tenant.video.in_duplicate_review
-        wanted = {
-            row.id: SearchFilter(exclude_video_ids=tuple(filter(None, [row.video_id])), without_frames=not shown)
+        with_frames = tenant.video.in_duplicate_review
+        filters = {
+            row.id: SearchFilter(exclude_video_ids=tuple(filter(None, [row.video_id])), without_frames=not with_frames)
             for row in rows
         }
-        near = self._index.neighbours(tenant, wanted, limit=NEIGHBOURS, threshold=tenant.thresholds.similar)
+        near = self.index.neighbours(tenant, filters, limit=MAX_NEIGHBOURS, threshold=tenant.thresholds.similar)
         return {frozenset((one, match.image_id)): match.score for one, found in near.items() for match in found}
 
-    def _judged(
+    def _pair(
         self, tenant: Tenant, one: Any, other: Any, scores: dict[frozenset[str], float], hashes: dict[str, int]
     ) -> Pair | None:
         if not (is_compared(one, tenant) and is_compared(other, tenant)) or of_one_video(one, other):
@@ -68,7 +74,7 @@ class FindPairs:
         if verdict is None:
             return None
         model = f"{tenant.model.name} {tenant.model.version}"
-        return Pair(pair_id(one.id, other.id), first.id, second.id, verdict, evidence, model, self._clock.now())
+        return Pair(pair_id(one.id, other.id), first.id, second.id, verdict, evidence, model, self.clock.now())
 
 
 def is_searchable(row: object) -> bool:
@@ -76,7 +82,7 @@ def is_searchable(row: object) -> bool:
 
 
 def is_compared(row: object, tenant: Tenant) -> bool:
-    """Frames of videos are, if the tenant wants to see them in its review."""
+    """Whether an image is compared; frames of videos only if the tenant's review includes them."""
     return is_searchable(row) and (getattr(row, "video_id", None) is None or tenant.video.in_duplicate_review)
 
 
@@ -85,10 +91,7 @@ def of_one_video(one: ImageRecord, other: ImageRecord) -> bool:
 
 
 def found_events(tenant: Tenant, pairs: Sequence[Pair]) -> Iterator[DuplicatesFound]:
-    """The event of each pair that nobody has recorded yet, or that a policy which came later may merge.
-
-    None of those that were decided to be no duplicates.
-    """
+    """The event of each pair that is not recorded yet, or that a newer policy may merge; none for decided pairs."""
     merging = tenant.duplicates.action == "auto-merge-exact"
     for pair in pairs:
         open_to_policy = merging and pair.verdict == "exact" and pair.decision is None

@@ -1,20 +1,20 @@
-"""How groups of duplicates form, join and fall apart: what hangs together by links between images."""
+"""How groups of duplicates form, join and split: the connected components of links between images."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 
-def components(links: Iterable[tuple[str, str]]) -> list[set[str]]:
-    """What hangs together, each component once."""
-    near: dict[str, set[str]] = defaultdict(set)
+def components[N: Hashable](links: Iterable[tuple[N, N]]) -> list[set[N]]:
+    """The connected components of a graph, each once."""
+    near: dict[N, set[N]] = defaultdict(set)
     for one, other in links:
         near[one].add(other)
         near[other].add(one)
-    found, seen = [], set[str]()
+    found, seen = [], set[N]()
     for start in near:
-        waiting, component = [start], set[str]()
+        waiting, component = [start], set[N]()
         while waiting:
             node = waiting.pop()
             if node not in component:
@@ -27,8 +27,15 @@ def components(links: Iterable[tuple[str, str]]) -> list[set[str]]:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupNode:
+    """An existing group as a node beside the images, which are nodes by their ids."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
-    """One component of what was linked: the oldest of its groups (None for a new one), the others, new members."""
+    """One component of linked images: the oldest of its groups (None for a new one), the others, new members."""
 
     group_id: str | None
     absorbed: tuple[str, ...]
@@ -36,26 +43,28 @@ class Joined:
 
 
 def join(links: Sequence[tuple[str, str]], group_of: Mapping[str, str], born: Mapping[str, datetime]) -> list[Joined]:
-    """How links between images change groups, without looking at the groups' other members.
+    """Decide how links between images change groups; the groups' other members are not needed.
 
     Parameters
     ----------
     group_of : groups of the linked images that have one.
-    born : when these groups were made; the oldest keeps its id.
+    born : when these groups were created; the oldest keeps its id.
     """
-    own = [(image, f"\0{group_of[image]}") for link in links for image in link if image in group_of]
+    memberships = [(image, GroupNode(group_of[image])) for link in links for image in link if image in group_of]
+    graph: list[tuple[str | GroupNode, str | GroupNode]] = [*links, *memberships]
     joined = []
-    for component in components([*links, *own]):
-        groups = sorted((node[1:] for node in component if node[0] == "\0"), key=lambda group: (born[group], group))
-        added = frozenset(node for node in component if node[0] != "\0" and node not in group_of)
+    for component in components(graph):
+        groups = [node.id for node in component if isinstance(node, GroupNode)]
+        groups.sort(key=lambda group: (born[group], group))
+        added = frozenset(node for node in component if isinstance(node, str) and node not in group_of)
         joined.append(Joined(groups[0] if groups else None, tuple(groups[1:]), added))
     return joined
 
 
 def split(members: Collection[str], links: Iterable[tuple[str, str]]) -> list[set[str]]:
-    """The parts that a group falls into, largest first, of equal ones that with the lowest id; single images are none.
+    """The parts that a group splits into, largest first, then by lowest id; single images leave the group.
 
-    The first keeps the group's id.
+    The first part keeps the group's id.
     """
     inside = [link for link in links if link[0] in members and link[1] in members]
     return sorted(components(inside), key=lambda part: (-len(part), min(part)))

@@ -1,4 +1,4 @@
-"""What follows from merges: the kept image is indexed once more, the others are deleted when there is no way back."""
+"""Events that follow from merges: the kept image is indexed again, the others are deleted once the merge is settled."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -9,13 +9,13 @@ from deeplens.events.images import FeatureExtractionRequested
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
-from deeplens.images.requests import ACTIONS, extraction_request
+from deeplens.images.requests import extraction_request
 from deeplens.tenants.model import Tenant
 
 
 def follow_ups(images: ImageRepository, tenant: Tenant, merges: Sequence[Merge], now: datetime) -> list[Event]:
-    """Events of merges that were just made, or are asked for again."""
-    # A policy that merges exact copies mostly changes nothing of the kept one; there is nothing to index then.
+    """Events of merges, whether they were made now or before."""
+    # A merge by policy that changed nothing of the kept image needs no indexing.
     kept = [merge.kept_id for merge in merges if merge.before or merge.pair_id is None]
     settling = [settlement_of(tenant.id, merge.id, now) for merge in merges if merge.undo_until <= now]
     return [*indexed_again(images, tenant, kept, now), *settling]
@@ -24,7 +24,7 @@ def follow_ups(images: ImageRepository, tenant: Tenant, merges: Sequence[Merge],
 def indexed_again(
     images: ImageRepository, tenant: Tenant, image_ids: Collection[str], now: datetime
 ) -> list[FeatureExtractionRequested]:
-    """The events that write the points of live images once more, with their rows' tags and metadata."""
+    """The events that write the points of live images again, with the tags and metadata of their rows."""
     found = images.find(tenant, sorted(image_ids)).values() if image_ids else ()
     return [
         extraction_request(tenant, row.id, row.generation, model, now)
@@ -39,17 +39,3 @@ def settlement_of(tenant_id: str, merge_id: str, now: datetime) -> ImageMaintena
     return ImageMaintenance(
         maintenance_type="merge", tenant_id=tenant_id, subject="tenant", job=merge_id, requested_at=now
     )
-
-
-def deletions_of(tenant_id: str, merge: Merge, now: datetime) -> list[ImageMaintenance]:
-    """The events that remove the merged images, as if they had been deleted; their ids go on answering."""
-    return [
-        ImageMaintenance(
-            maintenance_type="delete",
-            image_id=image_id,
-            tenant_id=tenant_id,
-            actions=list(ACTIONS),
-            requested_at=now,
-        )
-        for image_id in merge.merged_ids
-    ]

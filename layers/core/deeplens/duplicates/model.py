@@ -1,4 +1,4 @@
-"""What makes two images duplicates, how duplicates form groups, and the ports that keep both."""
+"""Evidence and verdicts on pairs, groups, merges, and the ports that store them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,25 +6,26 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID, uuid5
 
+from deeplens.common.effects import effects
 from deeplens.embedding.model import Thresholds
 from deeplens.images.model import ImageRecord
-from deeplens.tenants.duplicate_policy import DuplicatePolicy
 from deeplens.tenants.model import Tenant
+from deeplens.tenants.policies import DuplicatePolicy
 
 type DuplicateVerdict = Literal["exact", "re-encoded", "near"]
 type Decision = Literal["duplicate", "not-duplicate"]
 type MergeState = Literal["merged", "undone", "settled"]
 
 NAMESPACE = UUID("7d0c3f0e-55b1-5d0e-9a43-0d5c6f5b8e21")
-SAME_PICTURE_BITS, NEAR_BITS = 4, 10
+MAX_SAME_PICTURE_BITS, MAX_NEAR_BITS = 4, 10
 """Most bits in which two 64-bit pHashes may differ. Measured by ``make bench-duplicates``: nine of ten recompressed or
 resized copies differ in 4 at the most, other pictures that the model finds near (mirrored, cropped) in 12 and more."""
-LEAST_SIDE = 16
-"""Pixels; below that a pHash says nothing."""
+MIN_SIDE_PIXELS = 16
+"""Below it a pHash is meaningless."""
 ASPECT_TOLERANCE = 0.02
 MAX_TAGS, MAX_METADATA_KEYS = 50, 50
 REPEATED_WITHIN = timedelta(days=7)
-"""As long as the topic keeps records; a notification that is repeated within it finds its delivery and is not sent."""
+"""The retention of the topic: within it a repeated notification has the same id, and is delivered once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def evidence_of(
     shortest = min(one.width, one.height, other.width, other.height)
     # Sides are whole pixels: a small copy's aspect is only so exact.
     plausible = ratio <= 1 + ASPECT_TOLERANCE + 1 / shortest
-    return Evidence(same, score, distance, ratio, share), plausible and shortest >= LEAST_SIDE
+    return Evidence(same, score, distance, ratio, share), plausible and shortest >= MIN_SIDE_PIXELS
 
 
 def verdict_of(evidence: Evidence, comparable: bool, thresholds: Thresholds | None) -> DuplicateVerdict | None:
@@ -74,9 +75,9 @@ def verdict_of(evidence: Evidence, comparable: bool, thresholds: Thresholds | No
     if evidence.same_bytes:
         return "exact"
     score, distance = evidence.score, evidence.hash_distance
-    if score is None or distance is None or thresholds is None or not comparable or distance > NEAR_BITS:
+    if score is None or distance is None or thresholds is None or not comparable or distance > MAX_NEAR_BITS:
         return None
-    close = distance <= SAME_PICTURE_BITS
+    close = distance <= MAX_SAME_PICTURE_BITS
     if close and score >= thresholds.exact:
         return "re-encoded"
     return "near" if score >= (thresholds.similar if close else thresholds.near_duplicate) else None
@@ -106,7 +107,7 @@ class Pair:
     first_id, second_id : the earlier and the later one.
     verdict : None for a pair that was only decided.
     model : name and version that ``score`` is of.
-    recorded_at : when the consumer of ``deeplens.duplicates.found`` first did; None while nobody was told.
+    recorded_at : when the consumer of ``deeplens.duplicates.found`` recorded it; None before.
     """
 
     id: str
@@ -163,12 +164,12 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of pairs.
+    """The result of recording pairs.
 
     Attributes
     ----------
-    groups : by pair id, of those that are to be told: recorded now, or so lately that this may be a repeat.
-    merges : that a policy made of them, now or before.
+    groups : by pair id, of pairs to notify about: recorded now, or so recently that this may be a repeat.
+    merges : of these pairs by policy, made now or before.
     """
 
     groups: Mapping[str, str]
@@ -188,6 +189,7 @@ def united(kept: ImageRecord, others: Iterable[ImageRecord]) -> tuple[tuple[str,
     )
 
 
+@effects("keep_hashes", "reserve", "save", "record", "decide", "merge", "undo", "settle")
 class Duplicates(Protocol):
     """Pairs, groups and merges in a tenant's database. Raises ``DatabaseUnavailable``."""
 
@@ -197,19 +199,19 @@ class Duplicates(Protocol):
     def hashes(self, tenant: Tenant, image_ids: Collection[str]) -> dict[str, int]:
         """Those that are known."""
 
-    def twins(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
+    def images_with_same_bytes(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
         """Per digest at most ``limit`` live images that have not failed, the oldest first."""
 
     def reserve(self, tenant: Tenant, image_id: str) -> str | None:
-        """Give up a just accepted image whose bytes another live image has, and name that; None when it may stay.
+        """Drop a just accepted image if another live image has the same bytes, and return its id; None otherwise.
 
-        Of images with the same bytes that reserve at once, one stays.
+        Of images with the same bytes that reserve concurrently, one stays.
         """
 
     def save(self, tenant: Tenant, pairs: Sequence[Pair]) -> list[Pair]:
-        """Keep pairs of live images; what is known of one gets the new evidence and keeps its decision.
+        """Store pairs of live images; a known pair gets the new evidence and keeps its decision.
 
-        Returns them as they stand now. Those that were recorded and whose images share no group are grouped again.
+        Returns the stored pairs. Recorded pairs whose images share no group are grouped again.
         """
 
     def record(self, tenant: Tenant, pair_ids: Collection[str], now: datetime) -> Recorded:
@@ -224,10 +226,10 @@ class Duplicates(Protocol):
         """At most ``limit`` groups with two live members at least, newest first, with members and pairs."""
 
     def group(self, tenant: Tenant, group_id: str) -> Group | None:
-        """The group of this id, or the one that it went into; None when it has no two live members."""
+        """The group, or the one that absorbed it; None if it has fewer than two live members."""
 
     def decide(self, tenant: Tenant, image_ids: Sequence[str], decision: Decision, by: str, now: datetime) -> None:
-        """Remember a decision on every pair of live images among these, and regroup accordingly."""
+        """Store a decision on every pair of live images among these, and regroup accordingly."""
 
     def merge(self, tenant: Tenant, wanted: Merge) -> Merge | None:
         """Merge ``merged_ids`` into ``kept_id``, one transaction under the tenant's lock: those that are live and not
@@ -253,6 +255,7 @@ class Duplicates(Protocol):
         """End the time in which a merge can be undone. None while it lasts, after an undo, or for an unknown one."""
 
 
+@effects("add", "overdue", "done")
 class MergeDeadlines(Protocol):
     """When merges settle, over all tenants (platform database). Raises ``DatabaseUnavailable``."""
 

@@ -9,7 +9,7 @@ from deeplens.tenants.model import Tenant
 def duplicates_found(
     tenant: Tenant, event: DuplicatesFound, match: DuplicateMatch, group_id: str
 ) -> tuple[TenantNotification, ...]:
-    """Once per pair, whichever record leads to it."""
+    """The notification about a pair, with the same id whichever record leads to it."""
     if DUPLICATES_FOUND not in tenant.notified:
         return ()
     details = {
@@ -19,7 +19,7 @@ def duplicates_found(
         "verdict": match.verdict,
         "score": match.score,
     }
-    told = TenantNotification(
+    notification = TenantNotification(
         event_id=event_id(DUPLICATES_FOUND, tenant.id, match.pair_id),
         tenant_id=tenant.id,
         type=DUPLICATES_FOUND,
@@ -27,4 +27,4 @@ def duplicates_found(
         image_id=event.image_id,
         details=details,
     )
-    return (told,)
+    return (notification,)

@@ -19,7 +19,7 @@ from deeplens.images.model import Step
 from deeplens.images.postgres import COLUMNS, LIVE, NAMES, record_of
 from deeplens.tenants.model import Tenant
 
-MEMBERS_SHOWN = 100
+MAX_MEMBERS = 100
 PAIR = "id, first_id, second_id, verdict, evidence, model, found_at, recorded_at, decision, decided_at, decided_by"
 KEEP_HASHES = """
 INSERT INTO image_hashes (image_id, phash)
@@ -28,14 +28,14 @@ JOIN images ON images.id = given.image_id ORDER BY given.image_id
 ON CONFLICT (image_id) DO UPDATE SET phash = excluded.phash WHERE image_hashes.phash <> excluded.phash
 """
 HASHES = "SELECT image_id, phash FROM image_hashes WHERE image_id = ANY(%s)"
-TWINS = f"""
-SELECT wanted.sha256, twin.id FROM unnest(%s::text[]) AS wanted(sha256)
+WITH_SAME_BYTES = f"""
+SELECT wanted.sha256, other.id FROM unnest(%s::text[]) AS wanted(sha256)
 CROSS JOIN LATERAL (
     SELECT id FROM images WHERE sha256 = wanted.sha256 AND step <> {int(Step.FAILED)} AND {LIVE}
-    ORDER BY uploaded_at, id LIMIT %s) AS twin
+    ORDER BY uploaded_at, id LIMIT %s) AS other
 """  # noqa: S608
 LOCK_BYTES = "SELECT pg_advisory_xact_lock(hashtextextended(sha256, 0)) FROM images WHERE id = %s"
-TWIN_OF = f"""
+OTHER_WITH_SAME_BYTES = f"""
 SELECT id FROM images WHERE sha256 = (SELECT sha256 FROM images WHERE id = %(id)s) AND id <> %(id)s
 AND step <> {int(Step.FAILED)} AND {LIVE} ORDER BY uploaded_at, id LIMIT 1
 """  # noqa: S608
@@ -54,7 +54,7 @@ ON CONFLICT (id) DO UPDATE
 SET verdict = excluded.verdict, evidence = excluded.evidence, model = excluded.model
 RETURNING {PAIR}
 """  # noqa: S608
-# Locked in the order of their ids by the tenant's lock alone.
+# The tenant's lock alone prevents deadlocks: the rows are locked in no order.
 RECORD = f"""
 UPDATE duplicate_pairs p SET recorded_at = coalesce(recorded_at, %s)
 WHERE id = ANY(%s) AND decision IS DISTINCT FROM 'not-duplicate' AND {BOTH_LIVE.format(pair="p")}
@@ -64,14 +64,14 @@ LATELY = "SELECT id FROM duplicate_pairs WHERE id = ANY(%s) AND recorded_at > %s
 FIND_PAIR = f"SELECT {PAIR} FROM duplicate_pairs WHERE id = %s"  # noqa: S608
 GROUPS = """
 SELECT g.id, g.created_at, g.size FROM duplicate_groups g
-WHERE g.size > 1 {behind}
+WHERE g.size > 1 {after}
   AND 2 = (SELECT count(*) FROM (
         SELECT FROM duplicate_members m WHERE m.group_id = g.id
         AND NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = m.image_id) LIMIT 2) AS live)
 ORDER BY g.created_at DESC, g.id DESC LIMIT %s
 """
-# Two statements, as a condition that may be empty is no condition of an index in a prepared plan.
-PAGE, PAGE_BEHIND = GROUPS.format(behind=""), GROUPS.format(behind="AND (g.created_at, g.id) < (%s, %s)")
+# Two statements, since a prepared plan uses no index for a condition that may be empty.
+PAGE, PAGE_AFTER = GROUPS.format(after=""), GROUPS.format(after="AND (g.created_at, g.id) < (%s, %s)")
 GROUP = """
 WITH RECURSIVE followed AS (
     SELECT id, created_at, size, into_id FROM duplicate_groups WHERE id = %s
@@ -84,7 +84,7 @@ MEMBERS = f"""
 SELECT shown.group_id, {", ".join("shown." + name for name in NAMES)} FROM unnest(%s::text[]) AS wanted(group_id)
 CROSS JOIN LATERAL (
     SELECT m.group_id, {COLUMNS} FROM duplicate_members m JOIN images ON images.id = m.image_id
-    WHERE m.group_id = wanted.group_id AND {LIVE} ORDER BY uploaded_at, id LIMIT {MEMBERS_SHOWN}) AS shown
+    WHERE m.group_id = wanted.group_id AND {LIVE} ORDER BY uploaded_at, id LIMIT {MAX_MEMBERS}) AS shown
 """  # noqa: S608
 PAIRS_AMONG = f"""
 SELECT {PAIR} FROM duplicate_pairs WHERE first_id = ANY(%(ids)s) AND second_id = ANY(%(ids)s) ORDER BY found_at, id
@@ -95,13 +95,13 @@ SELECT {merging.MERGE_COLUMNS} FROM merges WHERE group_id = %s AND kept_id = %s 
 ORDER BY merged_at DESC, id DESC LIMIT 1
 """  # noqa: S608
 NEWEST_MERGES = f"SELECT {merging.MERGE_COLUMNS} FROM merges ORDER BY merged_at DESC, id DESC LIMIT %s"  # noqa: S608
-MERGES_BEHIND = f"""
+MERGES_AFTER = f"""
 SELECT {merging.MERGE_COLUMNS} FROM merges WHERE (merged_at, id) < (%s, %s) ORDER BY merged_at DESC, id DESC LIMIT %s
 """  # noqa: S608
 
 
 class PostgresDuplicates:
-    """``Duplicates`` on psycopg. Where a tenant's schema is the one before, only ``keep_hashes`` goes on."""
+    """``Duplicates`` on psycopg. Before a tenant's migration only ``keep_hashes`` works, as a no-op."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -113,7 +113,7 @@ class PostgresDuplicates:
             try:
                 connection.execute(KEEP_HASHES, [list(hashes), [_signed(value) for value in hashes.values()]])
             except psycopg.errors.UndefinedTable:
-                # Uploads go on before the migration; a scan makes up for it.
+                # Uploads must work before the migration; a scan computes the hashes later.
                 return
 
     def hashes(self, tenant: Tenant, image_ids: Collection[str]) -> dict[str, int]:
@@ -121,21 +121,21 @@ class PostgresDuplicates:
             rows = connection.execute(HASHES, [list(image_ids)]).fetchall()
         return {row["image_id"]: row["phash"] % (1 << 64) for row in rows}
 
-    def twins(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
+    def images_with_same_bytes(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
         with self._opened(tenant) as connection:
-            for row in connection.execute(TWINS, [list(sha256s), limit]):
+            for row in connection.execute(WITH_SAME_BYTES, [list(sha256s), limit]):
                 found[row["sha256"]].append(row["id"])
         return dict(found)
 
     def reserve(self, tenant: Tenant, image_id: str) -> str | None:
         with self._opened(tenant) as connection, connection.transaction():
-            # A lock of the bytes: the check below sees whoever reserved before.
+            # A lock on the digest, so that the check below sees every earlier reservation.
             connection.execute(LOCK_BYTES, [image_id])
-            twin = connection.execute(TWIN_OF, {"id": image_id}).fetchone()
-            if twin is None or not connection.execute(GIVE_UP, [image_id]).rowcount:
+            other = connection.execute(OTHER_WITH_SAME_BYTES, {"id": image_id}).fetchone()
+            if other is None or not connection.execute(GIVE_UP, [image_id]).rowcount:
                 return None
-            return str(twin["id"])
+            return str(other["id"])
 
     def save(self, tenant: Tenant, pairs: Sequence[Pair]) -> list[Pair]:
         if not pairs:
@@ -152,7 +152,7 @@ class PostgresDuplicates:
             if known and grouping.loose(connection, pair_ids=known):
                 with connection.transaction():
                     grouping.lock(connection, tenant)
-                    # Looked up again, as others may have grouped and merged until the lock was free.
+                    # Looked up again, as another process may have grouped and merged them before the lock was free.
                     again = grouping.loose(connection, pair_ids=known)
                     grouping.link(connection, again, max(pair.found_at for pair in pairs))
         return saved
@@ -164,7 +164,7 @@ class PostgresDuplicates:
             grouping.link(connection, [(pair.first_id, pair.second_id) for pair in live], now)
             known = connection.execute(grouping.GROUPS_OF, [[pair.first_id for pair in live]]).fetchall()
             group_of = {row["image_id"]: row["group_id"] for row in known}
-            # Pairs that were merged before are not live any more: their merges tell what became of them.
+            # Pairs that were merged before are not live any more; their merges are looked up instead.
             merges = [*merging.merges_of(connection, pair_ids), *merging.merge_exact(connection, tenant, live, now)]
             lately = [row["id"] for row in connection.execute(LATELY, [list(pair_ids), now - REPEATED_WITHIN])]
         groups = {merge.pair_id: merge.group_id for merge in merges if merge.pair_id and merge.group_id}
@@ -178,7 +178,7 @@ class PostgresDuplicates:
 
     def page(self, tenant: Tenant, limit: int, after: tuple[datetime, str] | None) -> list[Group]:
         with self._opened(tenant) as connection:
-            found = connection.execute(PAGE_BEHIND if after else PAGE, [*(after or ()), limit]).fetchall()
+            found = connection.execute(PAGE_AFTER if after else PAGE, [*(after or ()), limit]).fetchall()
             return _filled(connection, found)
 
     def group(self, tenant: Tenant, group_id: str) -> Group | None:
@@ -196,19 +196,17 @@ class PostgresDuplicates:
             return merging.merge(connection, wanted)
 
     def merge_of(self, tenant: Tenant, merge_id: str) -> Merge | None:
-        with self._opened(tenant) as connection:
-            row = connection.execute(MERGE_OF, [as_text(merge_id)]).fetchone()
-        return merging.merge_from(row) if row else None
+        return next(iter(self._merges(tenant, MERGE_OF, [as_text(merge_id)])), None)
 
     def last_merge(self, tenant: Tenant, group_id: str, kept_id: str) -> Merge | None:
-        with self._opened(tenant) as connection:
-            row = connection.execute(LAST_MERGE, [as_text(group_id), kept_id]).fetchone()
-        return merging.merge_from(row) if row else None
+        return next(iter(self._merges(tenant, LAST_MERGE, [as_text(group_id), kept_id])), None)
 
     def merges(self, tenant: Tenant, limit: int, after: tuple[datetime, str] | None) -> list[Merge]:
+        return self._merges(tenant, MERGES_AFTER if after else NEWEST_MERGES, [*(after or ()), limit])
+
+    def _merges(self, tenant: Tenant, statement: str, values: list[Any]) -> list[Merge]:
         with self._opened(tenant) as connection:
-            rows = connection.execute(MERGES_BEHIND if after else NEWEST_MERGES, [*(after or ()), limit]).fetchall()
-        return [merging.merge_from(row) for row in rows]
+            return [merging.merge_from(row) for row in connection.execute(statement, values)]
 
     def undo(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:
         with self._locked(tenant) as connection:
@@ -228,7 +226,7 @@ class PostgresDuplicates:
 
     @contextmanager
     def _locked(self, tenant: Tenant) -> Iterator[Connection]:
-        """One transaction, in which nobody else groups or merges in the tenant."""
+        """One transaction with the tenant's lock: no other process groups or merges in the tenant."""
         with self._opened(tenant) as connection, connection.transaction():
             grouping.lock(connection, tenant)
             yield connection

@@ -1,6 +1,6 @@
 """Groups of duplicates within a transaction that holds the tenant's lock."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import chain, combinations
 from typing import Any
@@ -14,7 +14,7 @@ from deeplens.images.model import ImageRecord
 from deeplens.tenants.model import Tenant
 
 LOCK_SPACE = 0x6475_7065
-"""Of advisory locks; the other half of the key is the tenant's."""
+"""First half of the advisory lock's key; the other half is the tenant's hash."""
 LOCK = "SELECT pg_advisory_xact_lock(%s, hashtext(%s))"
 GROUPS_OF = """
 SELECT m.image_id, m.group_id, g.created_at FROM duplicate_members m JOIN duplicate_groups g ON g.id = m.group_id
@@ -65,12 +65,12 @@ SET decision = excluded.decision, decided_at = excluded.decided_at, decided_by =
 
 
 def lock(connection: Connection, tenant: Tenant) -> None:
-    """Be the only one who groups and merges in this tenant, until the transaction ends."""
+    """Take the tenant's lock on groups and merges until the transaction ends."""
     connection.execute(LOCK, [LOCK_SPACE, tenant.id])
 
 
 def link(connection: Connection, links: Sequence[tuple[str, str]], now: datetime) -> None:
-    """Put linked images into one group each; a handful of statements, however many links."""
+    """Put linked images into one group per component, in a constant number of statements."""
     if not links:
         return
     known = connection.execute(GROUPS_OF, [sorted(set(chain.from_iterable(links)))]).fetchall()
@@ -90,13 +90,13 @@ def link(connection: Connection, links: Sequence[tuple[str, str]], now: datetime
 def loose(
     connection: Connection, *, pair_ids: Collection[str] = (), image_ids: Collection[str] = ()
 ) -> list[tuple[str, str]]:
-    """Of these pairs and those of these images: what was recorded, is live and yet in no common group."""
+    """Recorded pairs, among these and those of these images, whose images are live but share no group."""
     found = connection.execute(LOOSE, {"pairs": list(pair_ids), "images": list(image_ids)})
     return [(row["first_id"], row["second_id"]) for row in found]
 
 
 def decide(connection: Connection, images: Sequence[ImageRecord], decision: Decision, by: str, now: datetime) -> None:
-    """Remember a decision on every pair of these images, and regroup."""
+    """Store a decision on every pair of these images, and regroup."""
     pairs = [in_order(*pair) for pair in combinations(images, 2)]
     rows = [
         {
@@ -114,11 +114,11 @@ def decide(connection: Connection, images: Sequence[ImageRecord], decision: Deci
         return
     known = connection.execute(GROUPS_OF, [sorted(image.id for image in images)]).fetchall()
     for group_id in sorted({row["group_id"] for row in known}):
-        _divide(connection, group_id, now)
+        _split_group(connection, group_id, now)
 
 
-def _divide(connection: Connection, group_id: str, now: datetime) -> None:
-    """Let a group fall into what still hangs together; the largest part keeps its id, single images leave."""
+def _split_group(connection: Connection, group_id: str, now: datetime) -> None:
+    """Split a group into its connected parts; the largest keeps the id, single images leave."""
     members = {row["image_id"] for row in connection.execute(MEMBERS, [group_id])}
     links = [(row["first_id"], row["second_id"]) for row in connection.execute(LINKS, {"ids": sorted(members)})]
     parts = split(members, links)
@@ -135,6 +135,4 @@ def new_group_id() -> str:
 
 def _columns(rows: Collection[tuple[str, str]]) -> list[Any]:
     """Rows as arrays of their columns."""
-    first: Iterable[str] = (row[0] for row in rows)
-    second: Iterable[str] = (row[1] for row in rows)
-    return [list(first), list(second)]
+    return [[first for first, _ in rows], [second for _, second in rows]]

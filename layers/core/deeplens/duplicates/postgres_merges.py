@@ -15,7 +15,7 @@ from deeplens.tenants.model import Tenant
 
 ROWS = f"SELECT {COLUMNS} FROM images WHERE id = ANY(%s) AND {LIVE} ORDER BY id FOR NO KEY UPDATE"  # noqa: S608
 DECIDED_AGAINST = "SELECT id FROM duplicate_pairs WHERE id = ANY(%s) AND decision = 'not-duplicate'"
-BURY = """
+MARK_MERGED = """
 INSERT INTO deleted_images (image_id, deleted_at, merged_into) SELECT unnest(%s::text[]), %s, %s
 ON CONFLICT DO NOTHING RETURNING image_id
 """
@@ -59,7 +59,7 @@ def rows_of(connection: Connection, image_ids: Sequence[str]) -> dict[str, Image
 
 
 def merge(connection: Connection, wanted: Merge) -> Merge | None:
-    """Bury images under the one that answers for them from now on, and unite what they say of themselves."""
+    """Mark images as merged into the kept one, and unite their tags and metadata in it."""
     live = rows_of(connection, [wanted.kept_id, *wanted.merged_ids])
     kept = live.pop(wanted.kept_id, None)
     if kept is None:
@@ -67,9 +67,9 @@ def merge(connection: Connection, wanted: Merge) -> Merge | None:
     against = {pair_id(kept.id, image_id): image_id for image_id in live}
     for row in connection.execute(DECIDED_AGAINST, [list(against)]).fetchall():
         del live[against[row["id"]]]
-    # One that somebody deletes at this moment has a tombstone already, and stays deleted.
-    buried = connection.execute(BURY, [sorted(live), wanted.merged_at, kept.id]).fetchall()
-    others = [live[row["image_id"]] for row in buried]
+    # An image that is being deleted has a tombstone already, and stays deleted.
+    marked = connection.execute(MARK_MERGED, [sorted(live), wanted.merged_at, kept.id]).fetchall()
+    others = [live[row["image_id"]] for row in marked]
     if not others:
         return None
     group = connection.execute(GROUP_OF, [kept.id]).fetchone()
@@ -87,7 +87,7 @@ def merge(connection: Connection, wanted: Merge) -> Merge | None:
 
 
 def _unite(connection: Connection, kept: ImageRecord, others: Sequence[ImageRecord]) -> dict[str, Any]:
-    """Give the kept image what the others say; returns what it was before, nothing where that is the same."""
+    """Give the kept image the tags and metadata of all; returns its old ones, or nothing if they did not change."""
     tags, metadata = united(kept, others)
     if (tags, metadata) == (kept.tags, kept.metadata):
         return {}
@@ -96,23 +96,23 @@ def _unite(connection: Connection, kept: ImageRecord, others: Sequence[ImageReco
 
 
 def merges_of(connection: Connection, pair_ids: Collection[str]) -> list[Merge]:
-    """What a policy made of pairs before, unless it was undone."""
+    """Earlier merges of these pairs by policy, unless they were undone."""
     known = [merge_from(row) for row in connection.execute(OF_PAIRS, [list(pair_ids)])]
-    return [one for one in known if one.state != "undone"]
+    return [merge for merge in known if merge.state != "undone"]
 
 
 def merge_exact(connection: Connection, tenant: Tenant, pairs: Sequence[Pair], now: datetime) -> list[Merge]:
-    """Merge copies of the same bytes where the tenant's policy wants it, each into the earliest."""
+    """Merge copies of the same bytes into the earliest, if the tenant's policy says so."""
     if tenant.duplicates.action != "auto-merge-exact":
         return []
     tried = {row["pair_id"] for row in connection.execute(OF_PAIRS, [[pair.id for pair in pairs]])}
     wanted = [pair for pair in pairs if pair.verdict == "exact" and pair.decision is None and pair.id not in tried]
     made = [_merge_pair(connection, tenant, pair, now) for pair in wanted]
-    return [one for one in made if one is not None]
+    return [merge for merge in made if merge is not None]
 
 
 def _merge_pair(connection: Connection, tenant: Tenant, pair: Pair, now: datetime) -> Merge | None:
-    """Merge the images that answer for a pair now; earlier merges may have put others in their places."""
+    """Merge the images that a pair's ids lead to now, after earlier merges."""
     roots = [_root(connection, image_id) for image_id in (pair.first_id, pair.second_id)]
     live = rows_of(connection, roots)
     if len(live) != 2:
@@ -146,11 +146,11 @@ def undo(connection: Connection, merge_id: str, now: datetime) -> Merge | None:
         given = [before["tags"], as_jsonb(before["metadata"]), done.kept_id, before["revision"]]
         connection.execute(GIVE_BACK, given)
     images = rows_of(connection, [done.kept_id, *revived])
-    # Whoever takes a merge back has looked: no policy may merge these again.
+    # An undo is a decision by a person: no policy may merge these again.
     for image_id in revived:
         if done.kept_id in images:
             grouping.decide(connection, [images[done.kept_id], images[image_id]], "duplicate", "undo", now)
-    # The kept one may be gone or merged itself by now: what else was recorded of them holds their groups together.
+    # The kept image may be deleted or merged by now; the other recorded pairs of the revived ones restore groups.
     grouping.link(connection, grouping.loose(connection, image_ids=revived), now)
     return replace(done, state="undone")
 

@@ -1,6 +1,7 @@
 """deeplens.duplicates.found → groups for review, merges where the policy says so → deeplens.tenant.notifications"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from deeplens.common.batch import followed_by
@@ -17,47 +18,43 @@ from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 
 
+@dataclass(frozen=True)
 class RecordDuplicates:
-    """Group duplicates, merge exact copies for tenants that want it, and tell webhooks once per pair.
+    """Group duplicates, merge exact copies if the tenant's policy says so, and notify once per pair.
 
-    Consumes ``DuplicatesFound``; emits a ``TenantNotification`` where a webhook wants it, and for each merge what
-    follows from it. The event names pairs, the tenant's database decides: what was deleted, decided or merged since is
-    left alone. Pairs that another tenant's images would be in are unknown there.
+    Consumes ``DuplicatesFound``; emits a ``TenantNotification`` if a webhook subscribes to it, and the events that
+    follow from each merge. The event names pairs, but the tenant's database decides: pairs whose images were deleted,
+    decided or merged since are left alone, and another tenant's pairs are unknown there.
     """
 
     name: ClassVar = "record"
     consumes: ClassVar = DuplicatesFound
 
-    def __init__(
-        self,
-        tenants: TenantDirectory,
-        images: ImageRepository,
-        duplicates: Duplicates,
-        merge_deadlines: MergeDeadlines,
-        clock: Clock,
-    ) -> None:
-        self._tenants, self._images, self._duplicates = tenants, images, duplicates
-        self._deadlines, self._clock = merge_deadlines, clock
+    tenants: TenantDirectory
+    images: ImageRepository
+    duplicates: Duplicates
+    merge_deadlines: MergeDeadlines
+    clock: Clock
 
     def __call__(self, batch: Sequence[DuplicatesFound]) -> list[Outcome]:
-        return by_tenant(batch, self._tenants, self._record_tenant)
+        return by_tenant(batch, self.tenants, self._record_tenant)
 
     def _record_tenant(self, tenant: Tenant, batch: Sequence[DuplicatesFound]) -> list[Outcome]:
-        now = self._clock.now()
+        now = self.clock.now()
         matches = [match for event in batch for match in event.duplicates if match.pair_id]
         if tenant.duplicates.action == "auto-merge-exact":
-            # Before the merges: one whose deadline nobody knew would never settle. Those that are not made are dropped.
+            # Before the merges: a merge without a deadline would never settle. Unneeded deadlines are dropped later.
             due = undo_until(tenant.duplicates, now)
             exact = {match.pair_id for match in matches if match.pair_id and match.verdict == "exact"}
-            self._deadlines.add([(tenant.id, merge_id_of(pair), due) for pair in sorted(exact)])
-        recorded = self._duplicates.record(tenant, [match.pair_id for match in matches if match.pair_id], now)
-        outcomes: list[Outcome] = [Done(tuple(self._told(tenant, event, recorded))) for event in batch]
-        return followed_by(outcomes, follow_ups(self._images, tenant, recorded.merges, now))
+            self.merge_deadlines.add([(tenant.id, merge_id_of(pair), due) for pair in sorted(exact)])
+        recorded = self.duplicates.record(tenant, [match.pair_id for match in matches if match.pair_id], now)
+        outcomes: list[Outcome] = [Done(tuple(self._notifications(tenant, event, recorded))) for event in batch]
+        return followed_by(outcomes, follow_ups(self.images, tenant, recorded.merges, now))
 
-    def _told(self, tenant: Tenant, event: DuplicatesFound, recorded: Recorded) -> list[Event]:
+    def _notifications(self, tenant: Tenant, event: DuplicatesFound, recorded: Recorded) -> list[Event]:
         return [
-            told
+            notification
             for match in event.duplicates
             if match.pair_id and match.pair_id in recorded.groups
-            for told in duplicates_found(tenant, event, match, recorded.groups[match.pair_id])
+            for notification in duplicates_found(tenant, event, match, recorded.groups[match.pair_id])
         ]

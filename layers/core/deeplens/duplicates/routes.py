@@ -1,22 +1,28 @@
-"""/v1/duplicates: groups of duplicates, looked at, decided and merged; two images compared."""
+"""/v1/duplicates and /v1/merges: review, decide and merge groups of duplicates; compare two images."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from starlette.responses import RedirectResponse, Response
 
 from deeplens.access.caller import Reader, Writer
-from deeplens.duplicates.merge import MergeDuplicates, merge_view
-from deeplens.duplicates.model import Evidence, Group, Pair, evidence_of, in_order, verdict_of
+from deeplens.common.ports import Clock
+from deeplens.duplicates.merge import MergeDuplicates, UndoMerge
+from deeplens.duplicates.model import Duplicates, Group, Merge, Pair, evidence_of, in_order, verdict_of
 from deeplens.duplicates.schemas import (
     GROUP_ID,
-    MOST_DECIDED,
+    MAX_DECIDED,
+    MERGE_ID,
     OTHER_ID,
     Decided,
     DecisionRequest,
     DuplicateGroup,
     DuplicatePage,
     ImageComparison,
+    MergePage,
     MergeRequest,
     MergeView,
     PageQuery,
@@ -24,37 +30,48 @@ from deeplens.duplicates.schemas import (
 )
 from deeplens.errors import ApiError
 from deeplens.http import cursor
-from deeplens.http.dependencies import ApiParts, Parts, Traceparent
+from deeplens.http.dependencies import Injected
 from deeplens.http.fields import ImageIdInPath, image_id_in_path, refusal
 from deeplens.http.problems import image_not_found, responses
+from deeplens.http.publish import Publishing
 from deeplens.images import views
 from deeplens.images.lookup import MERGED, live_image
 from deeplens.images.model import ImageRecord
+from deeplens.images.ports import ImageRepository
 from deeplens.tenants.model import Tenant
+from deeplens.vectors.ports import VectorIndex
 
 router = APIRouter(prefix="/v1", tags=["duplicates"])
 DuplicateIdInPath = Annotated[str, Path(examples=[GROUP_ID], max_length=64)]
 JOINED: dict[int | str, dict[str, Any]] = {301: {"description": "It went into another group; follow Location"}}
 
 
+def page_of[T](
+    found: Sequence[T], limit: int, position: Callable[[T], tuple[datetime, str]]
+) -> tuple[Sequence[T], str | None]:
+    """The first ``limit`` of ``limit + 1`` entries, and the cursor of the next page if there is one."""
+    page = found[:limit]
+    return page, cursor.write(position(page[-1])) if len(found) > limit else None
+
+
 @router.get("/duplicates", summary="List groups of duplicates", responses=responses())
-def list_duplicates(caller: Reader, parts: Parts, query: Annotated[PageQuery, Query()]) -> DuplicatePage:
+def list_duplicates(
+    caller: Reader, duplicates: Injected[Duplicates], query: Annotated[PageQuery, Query()]
+) -> DuplicatePage:
     """Newest first. Groups with a single image left are gone."""
     after = cursor.read(query.cursor, cursor.GROUP_ID) if query.cursor else None
-    found = parts.duplicates.page(caller.tenant, query.limit + 1, after)
-    shown = found[: query.limit]
-    more = len(found) > query.limit
-    return DuplicatePage(
-        groups=[group_view(group, caller.tenant) for group in shown],
-        next_cursor=cursor.write((shown[-1].created_at, shown[-1].id)) if more else None,
-    )
+    found = duplicates.page(caller.tenant, query.limit + 1, after)
+    groups, following = page_of(found, query.limit, lambda group: (group.created_at, group.id))
+    return DuplicatePage(groups=[group_view(group, caller.tenant) for group in groups], next_cursor=following)
 
 
 @router.get(
     "/duplicates/{duplicate_id}", summary="One group", response_model=DuplicateGroup, responses=JOINED | responses(404)
 )
-def get_duplicates(caller: Reader, parts: Parts, duplicate_id: DuplicateIdInPath) -> DuplicateGroup | Response:
-    group = _group(parts, caller.tenant, duplicate_id)
+def get_duplicates(
+    caller: Reader, duplicates: Injected[Duplicates], duplicate_id: DuplicateIdInPath
+) -> DuplicateGroup | Response:
+    group = _group(duplicates, caller.tenant, duplicate_id)
     if group.id != duplicate_id:
         return RedirectResponse(f"/v1/duplicates/{group.id}", 301)
     return group_view(group, caller.tenant)
@@ -67,16 +84,21 @@ def get_duplicates(caller: Reader, parts: Parts, duplicate_id: DuplicateIdInPath
     responses=MERGED | responses(404),
 )
 def compare_images(
-    caller: Reader, parts: Parts, image_id: ImageIdInPath, other_id: Annotated[str, Path(examples=[OTHER_ID])]
+    caller: Reader,
+    images: Injected[ImageRepository],
+    index: Injected[VectorIndex],
+    duplicates: Injected[Duplicates],
+    image_id: ImageIdInPath,
+    other_id: Annotated[str, Path(examples=[OTHER_ID])],
 ) -> ImageComparison:
     """As they are now, whether or not they were found to be duplicates."""
     tenant = caller.tenant
     first, second = in_order(
-        live_image(parts.images, tenant, image_id), live_image(parts.images, tenant, image_id_in_path(other_id))
+        live_image(images, tenant, image_id), live_image(images, tenant, image_id_in_path(other_id))
     )
-    score = _score(parts, tenant, first, second)
-    evidence, comparable = evidence_of(first, second, score, parts.duplicates.hashes(tenant, [first.id, second.id]))
-    known = parts.duplicates.pair(tenant, first.id, second.id)
+    score = _score(index, tenant, first, second)
+    evidence, comparable = evidence_of(first, second, score, duplicates.hashes(tenant, [first.id, second.id]))
+    known = duplicates.pair(tenant, first.id, second.id)
     return ImageComparison(
         image_ids=[first.id, second.id],
         verdict=verdict_of(evidence, comparable, tenant.thresholds) if first.id != second.id else None,
@@ -84,33 +106,62 @@ def compare_images(
         decision=known.decision if known else None,
         decided_at=known.decided_at if known else None,
         decided_by=known.decided_by if known else None,
-        **_evidence(evidence),
+        **asdict(evidence),
     )
 
 
 @router.post("/duplicates/{duplicate_id}/decision", summary="Decide about duplicates", responses=responses(404))
 def decide_duplicates(
-    caller: Writer, parts: Parts, duplicate_id: DuplicateIdInPath, wanted: DecisionRequest
+    caller: Writer,
+    duplicates: Injected[Duplicates],
+    clock: Injected[Clock],
+    duplicate_id: DuplicateIdInPath,
+    request: DecisionRequest,
 ) -> Decided:
     """Remembered for good: no scan and no other model asks again. A later decision replaces it."""
-    group = _group(parts, caller.tenant, duplicate_id)
-    ids = _members(group, wanted.image_ids)
-    if len(ids) > MOST_DECIDED:
-        raise refusal("body", ("imageIds",), f"the group has {len(ids)} images; name at most {MOST_DECIDED} of them")
-    now, by = parts.clock.now(), caller.principal.subject
-    parts.duplicates.decide(caller.tenant, ids, wanted.decision, by, now)
-    return Decided(decision=wanted.decision, image_ids=ids)
+    group = _group(duplicates, caller.tenant, duplicate_id)
+    ids = _members(group, request.image_ids)
+    if len(ids) > MAX_DECIDED:
+        raise refusal("body", ("imageIds",), f"the group has {len(ids)} images; name at most {MAX_DECIDED} of them")
+    duplicates.decide(caller.tenant, ids, request.decision, caller.principal.subject, clock.now())
+    return Decided(decision=request.decision, image_ids=ids)
 
 
 @router.post("/duplicates/{duplicate_id}/merge", summary="Merge duplicates into one", responses=responses(404, 409))
 def merge_duplicates(
-    caller: Writer, parts: Parts, traceparent: Traceparent, duplicate_id: DuplicateIdInPath, wanted: MergeRequest
+    caller: Writer,
+    merge: Injected[MergeDuplicates],
+    publish: Publishing,
+    duplicate_id: DuplicateIdInPath,
+    request: MergeRequest,
 ) -> MergeView:
     """The kept image gets the tags and metadata of the others, and their ids lead to it from now on. They are removed
     when the time to undo it is over. A repeat gives the same answer."""
-    merge = MergeDuplicates(parts.duplicates, parts.merge_deadlines, parts.images, parts.publisher, parts.clock)
-    by = caller.principal.subject
-    done = merge(caller.tenant, duplicate_id, wanted.keep, wanted.image_ids, by, traceparent)
+    done, events = merge(caller.tenant, duplicate_id, request.keep, request.image_ids, caller.principal.subject)
+    publish(events)
+    return merge_view(done)
+
+
+@router.get("/merges", summary="List merges", responses=responses())
+def list_merges(caller: Reader, duplicates: Injected[Duplicates], query: Annotated[PageQuery, Query()]) -> MergePage:
+    """By hand and by policy, newest first."""
+    after = cursor.read(query.cursor, cursor.MERGE_ID) if query.cursor else None
+    found = duplicates.merges(caller.tenant, query.limit + 1, after)
+    merges, following = page_of(found, query.limit, lambda merge: (merge.merged_at, merge.id))
+    return MergePage(merges=[merge_view(merge) for merge in merges], next_cursor=following)
+
+
+@router.post("/merges/{merge_id}/undo", summary="Undo a merge", responses=responses(404, 409))
+def undo_merge(
+    caller: Writer,
+    undo: Injected[UndoMerge],
+    publish: Publishing,
+    merge_id: Annotated[str, Path(examples=[MERGE_ID], max_length=64)],
+) -> MergeView:
+    """The merged images are back under their own ids; the kept one's tags and metadata are what they were, unless they
+    were changed since. Possible until ``undoUntil``; a repeat gives the same answer."""
+    done, events = undo(caller.tenant, merge_id)
+    publish(events)
     return merge_view(done)
 
 
@@ -125,44 +176,43 @@ def group_view(group: Group, tenant: Tenant) -> DuplicateGroup:
 
 
 def _pair_view(pair: Pair) -> PairView:
+    same = ("verdict", "found_at", "decision", "decided_at", "decided_by")
     return PairView(
         image_ids=[pair.first_id, pair.second_id],
-        verdict=pair.verdict,
-        found_at=pair.found_at,
-        decision=pair.decision,
-        decided_at=pair.decided_at,
-        decided_by=pair.decided_by,
-        **_evidence(pair.evidence),
+        **{name: getattr(pair, name) for name in same},
+        **asdict(pair.evidence),
     )
 
 
-def _evidence(evidence: Evidence) -> dict[str, float | int | bool | None]:
-    return {name: getattr(evidence, name) for name in evidence.__slots__}
+def merge_view(merge: Merge) -> MergeView:
+    return MergeView(
+        merge_id=merge.id,
+        duplicate_id=merge.group_id,
+        kept=merge.kept_id,
+        merged=list(merge.merged_ids),
+        **{name: getattr(merge, name) for name in ("merged_at", "undo_until", "by", "state")},
+    )
 
 
-def _group(parts: ApiParts, tenant: Tenant, duplicate_id: str) -> Group:
-    group = parts.duplicates.group(tenant, duplicate_id)
+def _group(duplicates: Duplicates, tenant: Tenant, duplicate_id: str) -> Group:
+    group = duplicates.group(tenant, duplicate_id)
     if group is None:
-        raise group_not_found(duplicate_id)
+        detail = f"There is no group {duplicate_id} with two images."
+        raise ApiError(404, "duplicate-not-found", "Group not found", detail)
     return group
 
 
-def group_not_found(duplicate_id: str) -> ApiError:
-    detail = f"There is no group {duplicate_id} with two images."
-    return ApiError(404, "duplicate-not-found", "Group not found", detail)
-
-
-def _members(group: Group, wanted: list[str] | None) -> list[str]:
+def _members(group: Group, named: list[str] | None) -> list[str]:
     known = [image.id for image in group.members]
-    for image_id in wanted or ():
+    for image_id in named or ():
         if image_id not in known:
             raise image_not_found(image_id)
-    return sorted(set(wanted)) if wanted else known
+    return sorted(set(named)) if named else known
 
 
-def _score(parts: ApiParts, tenant: Tenant, first: ImageRecord, second: ImageRecord) -> float | None:
+def _score(index: VectorIndex, tenant: Tenant, first: ImageRecord, second: ImageRecord) -> float | None:
     """The cosine of two images' vectors, which have length 1."""
-    one, other = (parts.index.vector_of(tenant, image.id) for image in (first, second))
+    one, other = (index.vector_of(tenant, image.id) for image in (first, second))
     if one is None or other is None:
         return None
     return max(-1.0, min(1.0, sum(a * b for a, b in zip(one, other, strict=True))))

@@ -1,12 +1,12 @@
-"""Maintenance ``duplicate-scan``: every image of a tenant compared with all others, once more."""
+"""Maintenance ``duplicate-scan``: compares every image of a tenant with all others."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from datetime import datetime
 
 from deeplens.common.batch import in_parallel
-from deeplens.common.ports import Clock
 from deeplens.duplicates.find import FindPairs, found_events, is_searchable
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import PipelineError
@@ -15,65 +15,59 @@ from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
 from deeplens.maintenance.model import MaintenanceRun, Report
 from deeplens.maintenance.slices import Page
+from deeplens.maintenance.sweep_rows import id_of
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.model import Tenant
-from deeplens.vectors.ports import VectorIndex
 
 IMAGES_AT_ONCE = 100
 
 
+@dataclass(frozen=True)
 class ScanDuplicates:
-    """Images by id, a page at a time: missing pHashes are made from the small thumbnails, pairs found and kept.
+    """Compute missing pHashes from the small thumbnails, find pairs and keep them, page by page in the order of ids.
 
-    What was recorded before is not told again, and what was decided stays. A dry run stores nothing.
+    Recorded pairs are not published again, and decisions stay. A dry run stores nothing.
     """
 
-    def __init__(
-        self,
-        stores: StoreResolver,
-        images: ImageRepository,
-        index: VectorIndex,
-        duplicates: Duplicates,
-        workers: Executor,
-        clock: Clock,
-    ) -> None:
-        self._stores, self._images, self._duplicates, self._workers = stores, images, duplicates, workers
-        self._find = FindPairs(images, index, duplicates, clock)
+    stores: StoreResolver
+    images: ImageRepository
+    duplicates: Duplicates
+    find_pairs: FindPairs
+    workers: Executor
 
-    # Nothing is too young to be compared: a scan removes nothing.
+    # ``before`` is ignored: a scan removes nothing, so no image is too young for it.
     def pages(self, tenant: Tenant, run: MaintenanceRun, before: datetime) -> Iterator[Page]:  # noqa: ARG002
         after = run.cursor
         if not after:
-            # What the progress is a share of.
-            yield Page("img_", Report({"expected": self._images.totals(tenant).images}))
-        while rows := self._images.after(tenant, after, IMAGES_AT_ONCE):
+            # The total that the progress is computed from.
+            yield Page("img_", Report({"expected": self.images.totals(tenant).images}))
+        while rows := self.images.after(tenant, after, IMAGES_AT_ONCE):
             searchable = [row for row in rows if isinstance(row, ImageRecord) and is_searchable(row)]
             made = 0 if run.dry_run else self._make_hashes(tenant, searchable)
-            pairs = self._find(tenant, searchable)
-            told = () if run.dry_run else tuple(found_events(tenant, self._duplicates.save(tenant, pairs)))
+            pairs = self.find_pairs(tenant, searchable)
+            notices = () if run.dry_run else tuple(found_events(tenant, self.duplicates.save(tenant, pairs)))
             found = Counter[str](pair.verdict or "" for pair in pairs)
-            last = rows[-1]
-            after = last.id if isinstance(last, ImageRecord) else last.image_id
-            yield Page(after, Report({"images": len(rows), "hashes-made": made}, dict(found)), told=told)
+            after = id_of(rows[-1])
+            yield Page(after, Report({"images": len(rows), "hashes-made": made}, dict(found)), notices=notices)
 
     def _make_hashes(self, tenant: Tenant, rows: Sequence[ImageRecord]) -> int:
-        known = self._duplicates.hashes(tenant, [row.id for row in rows])
+        known = self.duplicates.hashes(tenant, [row.id for row in rows])
         lacking = [row.id for row in rows if row.id not in known]
         if not lacking:
             return 0
-        # Decodes images: only where there is one to decode.
+        # Imports Pillow, so only if there is an image to decode.
         from deeplens.imaging.perceptual_hash import perceptual_hash_of
 
-        store = self._stores.for_tenant(tenant)
+        store = self.stores.for_tenant(tenant)
 
-        def one(image_id: str) -> int | None:
+        def perceptual_hash(image_id: str) -> int | None:
             try:
                 return perceptual_hash_of(store.get(thumbnail_key(image_id, "small")))
             except (PipelineError, OSError):
-                # Without its thumbnail an image is compared by its bytes only; a sweep has it made again.
+                # Without its thumbnail an image is compared by its bytes only; a sweep has the thumbnail created again.
                 return None
 
-        made = dict(zip(lacking, in_parallel(self._workers, one, lacking), strict=True))
+        made = dict(zip(lacking, in_parallel(self.workers, perceptual_hash, lacking), strict=True))
         hashes = {image_id: value for image_id, value in made.items() if value is not None}
-        self._duplicates.keep_hashes(tenant, hashes)
+        self.duplicates.keep_hashes(tenant, hashes)
         return len(hashes)

@@ -11,7 +11,7 @@ from deeplens.images.schemas import SUMMARY, ImageSummary
 Verdict = Literal["exact", "re-encoded", "near"]
 Decision = Literal["duplicate", "not-duplicate"]
 ImageId = Annotated[str, StringConstraints(pattern=r"^img_[a-z0-9]{1,40}$")]
-MOST_DECIDED = 50
+MAX_DECIDED = 50
 OTHER_ID = "img_01kd1v8q4w2m6n9r5t7x3z0abd"
 GROUP_ID, MERGE_ID = "dup_5b1f0a7c9d3e4f60a1b2c3d4e5f60718", "mrg_01kd1v8q4w2m6n9r5t7x3z0abc"
 EVIDENCE = {
@@ -110,7 +110,7 @@ class DecisionRequest(ApiModel):
 
     decision: Decision
     image_ids: Annotated[list[ImageId], AfterValidator(once_each)] | None = Field(
-        default=None, min_length=2, max_length=MOST_DECIDED, json_schema_extra={"uniqueItems": True}
+        default=None, min_length=2, max_length=MAX_DECIDED, json_schema_extra={"uniqueItems": True}
     )
 
 

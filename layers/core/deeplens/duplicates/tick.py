@@ -1,5 +1,6 @@
 """every minute → merges that can no longer be undone → deeplens.images.maintenance"""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
@@ -12,16 +13,17 @@ AGAIN_AFTER = timedelta(minutes=10)
 """A settlement that got lost is asked for again."""
 
 
+@dataclass(frozen=True)
 class TickMerges:
     """Have merges settled whose time is up: one query over all tenants, one event each."""
 
     name: ClassVar = "merges"
     batch_size: ClassVar = 500
 
-    def __init__(self, merge_deadlines: MergeDeadlines, clock: Clock) -> None:
-        self._deadlines, self._clock = merge_deadlines, clock
+    merge_deadlines: MergeDeadlines
+    clock: Clock
 
     def __call__(self) -> list[ImageMaintenance]:
-        now = self._clock.now()
-        late = self._deadlines.overdue(now, now + AGAIN_AFTER, self.batch_size)
+        now = self.clock.now()
+        late = self.merge_deadlines.overdue(now, now + AGAIN_AFTER, self.batch_size)
         return [settlement_of(tenant_id, merge_id, now) for tenant_id, merge_id in late]

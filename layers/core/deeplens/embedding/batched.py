@@ -1,6 +1,7 @@
 """What both adapters share: batches within the limits, one request each."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ class Transport(Protocol):
         """The protocol's model metadata, JSON. Raises as ``Embedder.describe``."""
 
 
+@dataclass(frozen=True)
 class BatchedEmbedder:
     """``Embedder`` over a transport.
 
@@ -27,28 +29,29 @@ class BatchedEmbedder:
     max_images, max_bytes : of one request.
     """
 
-    def __init__(self, transport: Transport, max_images: int, max_bytes: int) -> None:
-        self._transport, self._max_images, self._max_bytes = transport, max_images, max_bytes
+    transport: Transport
+    max_images: int
+    max_bytes: int
 
     def embed(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
-        parts = [self._embed_part(part, model) for part in split_batch(images, self._max_images, self._max_bytes)]
+        parts = [self._embed_part(part, model) for part in split_batch(images, self.max_images, self.max_bytes)]
         return np.concatenate(parts) if parts else np.empty((0, model.dimensions), np.float32)
 
     def embed_text(self, text: str, model: ModelRef) -> Vectors:
         body, length = encode_request([text.encode()], "text")
         try:
-            answer, answer_length = self._transport.infer(body, length, model)
+            answer, answer_length = self.transport.infer(body, length, model)
         except InvalidImage as error:
             raise TextUnsupported(str(error)) from error
         return decode_response(answer, answer_length, 1, model).reshape(-1)
 
     def describe(self, name: str, version: str) -> ModelProfile:
-        return decode_metadata(self._transport.describe(name, version), name, version)
+        return decode_metadata(self.transport.describe(name, version), name, version)
 
     def _embed_part(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
         body, length = encode_request(images)
-        if len(body) > self._max_bytes:
+        if len(body) > self.max_bytes:
             # The endpoint would refuse it every time, and the record would wait for ever.
-            raise FileTooLarge(f"{len(body)} bytes; one inference request takes {self._max_bytes}")
-        answer, answer_length = self._transport.infer(body, length, model)
+            raise FileTooLarge(f"{len(body)} bytes; one inference request takes {self.max_bytes}")
+        answer, answer_length = self.transport.infer(body, length, model)
         return decode_response(answer, answer_length, len(images), model)

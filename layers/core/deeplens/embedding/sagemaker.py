@@ -1,5 +1,6 @@
 """The same endpoint behind SageMaker."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,11 +16,12 @@ from deeplens.settings import Settings
 THROTTLED = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
 
 
+@dataclass(frozen=True)
 class SageMakerTransport:
     """``InvokeEndpoint``; the model is named in the custom attributes."""
 
-    def __init__(self, runtime: Any, endpoint_name: str) -> None:
-        self._runtime, self._endpoint_name = runtime, endpoint_name
+    runtime: Any
+    endpoint_name: str
 
     def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
         attributes = f"model={model.name};version={model.version}"
@@ -32,8 +34,8 @@ class SageMakerTransport:
     def _invoke(self, content_type: str, attributes: str, body: bytes) -> tuple[bytes, str]:
         """The answer's body and its content type."""
         try:
-            answer = self._runtime.invoke_endpoint(
-                EndpointName=self._endpoint_name, ContentType=content_type, CustomAttributes=attributes, Body=body
+            answer = self.runtime.invoke_endpoint(
+                EndpointName=self.endpoint_name, ContentType=content_type, CustomAttributes=attributes, Body=body
             )
             return answer["Body"].read(), answer["ContentType"]
         except ClientError as error:

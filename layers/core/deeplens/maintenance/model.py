@@ -1,10 +1,11 @@
-"""Maintenance of a tenant: a run of many slices, what it may find, and what each finding means."""
+"""Maintenance of a tenant: runs, findings, reports, and the pure decisions of a sweep."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, NewType, Protocol
 
+from deeplens.common.effects import effects
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.storage.ports import ObjectInfo
 from deeplens.vectors.ports import IndexedPoint
@@ -28,13 +29,13 @@ type Kind = Literal[
     "derived-of-failed",
     "thumbnail-not-needed",
 ]
-EXAMPLES = 20
-"""Findings that a report names one by one."""
+MAX_EXAMPLES = 20
+"""Findings that a report lists one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that contradicts something else.
+    """A contradiction between rows, objects and vectors.
 
     Attributes
     ----------
@@ -49,14 +50,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run has seen so far.
+    """The result of a run so far.
 
     Attributes
     ----------
-    checked : rows, objects and vectors looked at.
+    checked : numbers of rows, objects and vectors checked.
     found, repaired : findings by kind; ``repaired`` stays empty in a dry run.
-    examples : the first ``EXAMPLES`` findings.
-    bytes_freed : by objects removed; in a dry run, what would be.
+    examples : the first ``MAX_EXAMPLES`` findings.
+    bytes_freed : size of the deleted objects; in a dry run, of those that would be deleted.
     """
 
     checked: dict[str, int] = field(default_factory=dict)
@@ -70,17 +71,17 @@ class Report:
             _sum(self.checked, other.checked),
             _sum(self.found, other.found),
             _sum(self.repaired, other.repaired),
-            (*self.examples, *other.examples)[:EXAMPLES],
+            (*self.examples, *other.examples)[:MAX_EXAMPLES],
             self.bytes_freed + other.bytes_freed,
         )
 
 
 def report_of(checked: str, count: int, findings: Collection[Finding], *, repaired: bool, freed: int = 0) -> Report:
-    """The report of one page: ``count`` of ``checked`` were looked at."""
+    """The report of one page, of which ``count`` entries of the kind ``checked`` were checked."""
     by_kind: dict[str, int] = {}
     for finding in findings:
         by_kind[finding.kind] = by_kind.get(finding.kind, 0) + 1
-    examples = tuple(_example(finding) for finding in list(findings)[:EXAMPLES])
+    examples = tuple(_example(finding) for finding in list(findings)[:MAX_EXAMPLES])
     return Report({checked: count}, by_kind, by_kind if repaired else {}, examples, freed)
 
 
@@ -90,9 +91,9 @@ class MaintenanceRun:
 
     Attributes
     ----------
-    cursor : where its next slice begins; a slice that begins elsewhere was done already.
-    due : when the schedule carries it on, unless it carried itself on.
-    error : why it ended before its end.
+    cursor : where its next slice begins; a slice with another cursor was done already.
+    due : when the schedule continues it, unless its own events did.
+    error : why it stopped early.
     """
 
     id: str
@@ -108,25 +109,20 @@ class MaintenanceRun:
     error: str | None = None
 
     def moved(self, cursor: str, report: Report, due: datetime, ended_at: datetime | None) -> "MaintenanceRun":
-        """The run after one slice more."""
-        return replace(
-            self,
-            cursor=cursor,
-            slices=self.slices + 1,
-            report=self.report + report,
-            due=due,
-            ended_at=ended_at,
-        )
+        """The run after one more slice."""
+        slices, report = self.slices + 1, self.report + report
+        return replace(self, cursor=cursor, slices=slices, report=report, due=due, ended_at=ended_at)
 
 
+@effects("start", "move", "overdue", "wake", "forget", "changed")
 class MaintenanceRuns(Protocol):
     """Runs of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 
     def start(self, run: MaintenanceRun, grace: timedelta) -> bool:
-        """Keep a new run. False while another one of its type and tenant has not ended.
+        """Store a new run. False while another run of its type and tenant has not ended.
 
-        A sweep that is not dry is the tenant's last one from now on. A change that it is too early for, as what is
-        younger than ``grace`` is left alone, counts as one since.
+        A sweep that is not a dry run becomes the tenant's last sweep. Changes within ``grace`` before it count as
+        changes after it, since the sweep ignores them.
         """
 
     def find(self, run_id: str) -> MaintenanceRun | None: ...
@@ -135,22 +131,22 @@ class MaintenanceRuns(Protocol):
         """Newest first; of all tenants for None."""
 
     def move(self, run: MaintenanceRun, before: str) -> bool:
-        """Keep how far a run has come. False unless it still stood at the cursor ``before``."""
+        """Store how far a run has come. False unless its cursor was still ``before``."""
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[MaintenanceRun]:
-        """Runs whose time is up; they get a new due time. One query over all tenants."""
+        """Runs that are due; they get the new time ``due``. One query over all tenants."""
 
     def wake(self, tenant_ids: Collection[str], pending: int, rest: datetime, due: datetime) -> list[MaintenanceRun]:
-        """Scans of these tenants that rest, due before ``rest``, and may go on as fewer images are pending.
+        """Resting scans of these tenants that are due before ``rest``, if fewer than ``pending`` images are pending.
 
-        They get a new due time, so that each is returned once.
+        They get the new time ``due``, so that each is returned once.
         """
 
     def sweeps_due(self, now: datetime, every: timedelta, limit: int) -> list[str]:
-        """Tenants that changed since their last sweep, which began before ``now - every``; none that is swept now."""
+        """Tenants without a running sweep that changed since their last one, which began before ``now - every``."""
 
     def forget(self, before: datetime, limit: int) -> int:
-        """Drop runs that ended before then; returns how many."""
+        """Delete runs that ended before then; returns how many."""
 
     def changed(self, tenant_ids: Collection[str], now: datetime) -> None:
         """Note that tenants have changed."""
@@ -160,44 +156,44 @@ def judge_row(
     row: ImageRecord | Tombstone,
     before: datetime,
     expected: Sequence[str],
-    standing: Collection[str],
+    existing: Collection[str],
     lacking: Iterable[str] = (),
 ) -> list[Finding]:
-    """What is wrong with a row that was last touched before ``before``.
+    """The findings about a row that was last changed before ``before``.
 
     Parameters
     ----------
-    expected : keys of its original, empty where it is not ours to keep, and behind it of what is made of it.
-    standing : keys that are there, among others.
-    lacking : models, as ``name version``, that a vector is recorded of but not there.
+    expected : key of its original, empty if DeepLens does not store it, then the keys of its derived files.
+    existing : keys that exist, among others.
+    lacking : models, as ``name version``, whose vector is recorded but not in the index.
     """
     if isinstance(row, Tombstone):
-        # What was merged can come back for a while; then its merge has it deleted.
-        waits = row.receipt is None and row.merged_into is None and row.deleted_at < before
-        return [Finding("half-done-delete", row.image_id)] if waits else []
+        # A merged image may be restored for a while; then its merge deletes it.
+        unfinished = row.receipt is None and row.merged_into is None and row.deleted_at < before
+        return [Finding("half-done-delete", row.image_id)] if unfinished else []
     if row.updated_at >= before or row.step is Step.FAILED or not expected:
         return []
     original, *derived = expected
-    if original and original not in standing:
+    if original and original not in existing:
         return [Finding("row-without-object", row.id, original)]
     if row.step is not Step.COMPLETED:
-        # Unfinished images are in ``pending_images``, which sends them again.
+        # Images in flight are in ``pending_images``, from where they are sent again.
         return []
-    missing = [key for key in derived if key not in standing]
+    missing = [key for key in derived if key not in existing]
     if missing:
         return [Finding("row-without-derived", row.id, missing[0])]
     return [Finding("row-without-vector", row.id, model) for model in lacking]
 
 
 def judge_object(entry: ObjectInfo, row: ImageRecord | Tombstone | None, before: datetime) -> Finding | None:
-    """Whether an image's object has no image: none that ever was, or one whose row is erased."""
+    """The finding about an object whose image never existed or whose row was deleted."""
     if entry.modified_at >= before or not is_gone(row, before):
         return None
     return Finding("object-without-row" if entry.key.startswith("images/") else "derived-without-row", entry.key)
 
 
 def judge_point(point: IndexedPoint, row: ImageRecord | Tombstone | None, before: datetime) -> Finding | None:
-    """Whether a vector has no image. It is at least as young as its image's upload and its deletion."""
+    """The finding about a vector without an image; a vector is younger than its image's upload."""
     uploaded_at = datetime.fromisoformat(point.uploaded_at) if point.uploaded_at else None
     if (uploaded_at is not None and uploaded_at >= before) or not is_gone(row, before):
         return None
@@ -205,15 +201,14 @@ def judge_point(point: IndexedPoint, row: ImageRecord | Tombstone | None, before
 
 
 def is_gone(row: ImageRecord | Tombstone | None, before: datetime) -> bool:
-    """Whether nothing may be left of an image. A tombstone without receipt is a deletion under way."""
+    """Whether nothing of an image may be left. A tombstone without a receipt is a deletion in progress."""
     if isinstance(row, Tombstone):
         return row.receipt is not None and row.deleted_at < before
     return row is None
 
 
 def _example(finding: Finding) -> dict[str, Any]:
-    named = {"kind": finding.kind, "subject": finding.subject, "detail": finding.detail}
-    return {name: value for name, value in named.items() if value is not None}
+    return {name: value for name, value in asdict(finding).items() if value is not None}
 
 
 def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:

@@ -1,6 +1,7 @@
-"""Maintenance ``storage-optimisation``: files removed that nobody needs and that can be made again."""
+"""Maintenance ``storage-optimisation``: deletes derived files that are not needed and can be created again."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from deeplens.common.ports import Clock
@@ -16,26 +17,27 @@ from deeplens.tenants.model import Tenant
 type Found = list[tuple[ObjectInfo, Finding]]
 
 
+@dataclass(frozen=True)
 class OptimiseStorage:
-    """Drop what can be made again: all that was made of images that failed, and thumbnails that have come of age.
+    """Delete derived files of failed images, and thumbnails older than the retention.
 
-    A retry makes the first again from the original, whoever looks at a thumbnail the second. Standard JPEGs of
-    completed images stay: a change of model embeds them.
+    A retry creates the former again from the original, a request for a thumbnail the latter. Standard JPEGs of
+    completed images stay, since a change of model embeds them.
 
     Parameters
     ----------
-    thumbnails_kept : age from which on a thumbnail may go; one that somebody had made again since is young. None: none.
+    thumbnails_kept : age of the file from which on a thumbnail is deleted; None keeps all.
     """
 
-    def __init__(
-        self, stores: StoreResolver, images: ImageRepository, thumbnails_kept: ThumbnailRetention | None, clock: Clock
-    ) -> None:
-        self._stores, self._images, self._kept, self._clock = stores, images, thumbnails_kept, clock
+    stores: StoreResolver
+    images: ImageRepository
+    thumbnails_kept: ThumbnailRetention | None
+    clock: Clock
 
     def pages(self, tenant: Tenant, run: MaintenanceRun, before: datetime) -> Iterator[Page]:
-        store, after = self._stores.for_tenant(tenant), run.cursor
-        until = dropped_before(self._kept, self._clock.now(), before)
-        while rows := self._images.after(tenant, after, ROWS_AT_ONCE):
+        store, after = self.stores.for_tenant(tenant), run.cursor
+        until = dropped_before(self.thumbnails_kept, self.clock.now(), before)
+        while rows := self.images.after(tenant, after, ROWS_AT_ONCE):
             prefixes = (PROCESSED, *THUMBNAIL_PREFIXES)
             found = needless(rows, list(entries_of(store, rows, prefixes)), before, until)
             if not run.dry_run:
@@ -47,12 +49,12 @@ class OptimiseStorage:
 
 
 def needless(rows: Sequence[Row], entries: Sequence[ObjectInfo], before: datetime, until: datetime | None) -> Found:
-    """Derived files that may go, with the reason.
+    """Derived files to delete, with the reason.
 
     Parameters
     ----------
-    before : what is younger, image or file, is left alone.
-    until : older thumbnails of images that completed before then may go.
+    before : younger images and files are left alone.
+    until : thumbnails from before then, of images that completed before then, are deleted.
     """
     images = {row.id: row for row in rows if isinstance(row, ImageRecord)}
     found: Found = []
@@ -66,7 +68,7 @@ def needless(rows: Sequence[Row], entries: Sequence[ObjectInfo], before: datetim
 
 
 def has_ended(row: ImageRecord, before: datetime) -> bool:
-    """Whether an image failed so long ago that nobody works on it any more."""
+    """Whether an image failed so long ago that no stage works on it any more."""
     return row.step is Step.FAILED and row.updated_at < before
 
 

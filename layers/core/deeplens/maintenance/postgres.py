@@ -76,26 +76,20 @@ class PostgresMaintenanceRuns:
             return connection.execute(START, {**_values(run), "grace": grace}).rowcount == 1
 
     def find(self, run_id: str) -> MaintenanceRun | None:
-        with self._connections.platform() as connection:
-            row = connection.execute(FIND, [as_text(run_id)]).fetchone()
-        return _run(row) if row else None
+        return next(iter(self._runs(FIND, [as_text(run_id)])), None)
 
     def of_tenant(self, tenant_id: str | None, limit: int) -> list[MaintenanceRun]:
-        statement, values = (NEWEST, [limit]) if tenant_id is None else (OF_TENANT, [tenant_id, limit])
-        with self._connections.platform() as connection:
-            return [_run(row) for row in connection.execute(statement, values)]
+        return self._runs(NEWEST, [limit]) if tenant_id is None else self._runs(OF_TENANT, [tenant_id, limit])
 
     def move(self, run: MaintenanceRun, before: str) -> bool:
         with self._connections.platform() as connection:
             return connection.execute(MOVE, {**_values(run), "before": before}).rowcount == 1
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[MaintenanceRun]:
-        with self._connections.platform() as connection:
-            return [_run(row) for row in connection.execute(OVERDUE, [due, now, limit])]
+        return self._runs(OVERDUE, [due, now, limit])
 
     def wake(self, tenant_ids: Collection[str], pending: int, rest: datetime, due: datetime) -> list[MaintenanceRun]:
-        with self._connections.platform() as connection:
-            return [_run(row) for row in connection.execute(WAKE, [due, list(tenant_ids), rest, pending])]
+        return self._runs(WAKE, [due, list(tenant_ids), rest, pending])
 
     def sweeps_due(self, now: datetime, every: timedelta, limit: int) -> list[str]:
         with self._connections.platform() as connection:
@@ -110,16 +104,17 @@ class PostgresMaintenanceRuns:
             try:
                 connection.execute(CHANGED, {"tenants": sorted(set(tenant_ids)), "now": now})
             except psycopg.errors.UndefinedTable:
-                # Before the migration nothing is swept, and images are deleted all the same.
+                # Before the migration nothing is swept, but images must be deleted.
                 return
+
+    def _runs(self, statement: str, values: list[Any]) -> list[MaintenanceRun]:
+        with self._connections.platform() as connection:
+            return [_run(row) for row in connection.execute(statement, values)]
 
 
 def _values(run: MaintenanceRun) -> dict[str, Any]:
-    names = [name for name in run.__slots__ if name != "report"]
-    values = {name: getattr(run, name) for name in names}
-    return {name: as_text(one) if isinstance(one, str) else one for name, one in values.items()} | {
-        "report": as_jsonb(asdict(run.report))
-    }
+    values = asdict(run) | {"report": as_jsonb(asdict(run.report))}
+    return {name: as_text(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _run(row: dict[str, Any]) -> MaintenanceRun:

@@ -1,10 +1,11 @@
-"""What the Admin API takes and gives about maintenance."""
+"""Bodies of ``/v1/admin/maintenance``."""
 
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from deeplens.http.schemas import ApiModel, TenantId, example
+from deeplens.maintenance.model import MaintenanceRun
 
 Type = Literal["sweep", "storage-optimisation", "duplicate-scan"]
 KnownType = Type | Literal["store-scan"]
@@ -66,3 +67,26 @@ class MaintenanceList(ApiModel):
     model_config = example({"runs": [RUN]})
 
     runs: list[MaintenanceView] = Field(description="newest first")
+
+
+def maintenance_view(run: MaintenanceRun) -> MaintenanceView:
+    same = ("type", "dry_run", "error", "created_at", "ended_at", "slices")
+    reported = ("found", "repaired", "bytes_freed", "examples")
+    return MaintenanceView(
+        run_id=run.id,
+        tenant_id=run.tenant_id,
+        store_id=run.cursor.partition(":")[0] if run.type == "store-scan" else None,
+        state="running" if run.ended_at is None else "failed" if run.error else "ended",
+        checked={name: count for name, count in run.report.checked.items() if name != "expected"},
+        progress=progress_of(run),
+        **{name: getattr(run, name) for name in same},
+        **{name: getattr(run.report, name) for name in reported},
+    )
+
+
+def progress_of(run: MaintenanceRun) -> float | None:
+    """The share of images that a scan has done, approximate if images came or went since it began."""
+    expected = run.report.checked.get("expected")
+    if run.ended_at is not None or expected is None:
+        return 1.0 if run.ended_at and not run.error else None
+    return round(min(1.0, run.report.checked.get("images", 0) / max(1, expected)), 4)

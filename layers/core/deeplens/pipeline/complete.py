@@ -1,6 +1,7 @@
 """deeplens.processing.completed → status and timings → deeplens.tenant.usage"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from deeplens.common.batch import followed_by, merge
@@ -21,63 +22,62 @@ from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.usage.model import upload_event, usage_event, usage_id
-from deeplens.videos.ended import ends_of
+from deeplens.videos.ended import events_of_ended_videos
 from deeplens.videos.model import VideoRepository
 
 
+@dataclass(frozen=True)
 class Complete:
     """Mark images completed, meter them, and release the tenant's next waiting ones.
 
-    Consumes ``ProcessingCompleted``, emits ``TenantUsage``, a ``TenantNotification`` where a webhook wants it, and the
-    released ``ImageUploaded``; a slice of a scan that waited for room; what follows from the last frame of a video.
+    Consumes ``ProcessingCompleted``, emits ``TenantUsage``, a ``TenantNotification`` if a webhook subscribes to it, and
+    the released ``ImageUploaded``; slices of scans that waited for room; what follows from a video's last frame.
     """
 
     name: ClassVar = "complete"
     consumes: ClassVar = ProcessingCompleted
 
-    def __init__(
-        self,
-        tenants: TenantDirectory,
-        images: ImageRepository,
-        pending: PendingImages,
-        pending_due: PendingDue,
-        videos: VideoRepository,
-        maintenance_runs: MaintenanceRuns,
-        scan_window: ScanWindow,
-        clock: Clock,
-    ) -> None:
-        self._tenants, self._images, self._pending, self._videos = tenants, images, pending, videos
-        self._pending_due, self._clock = pending_due, clock
-        self._runs, self._scan_window = maintenance_runs, scan_window
+    tenants: TenantDirectory
+    images: ImageRepository
+    pending: PendingImages
+    pending_due: PendingDue
+    videos: VideoRepository
+    maintenance_runs: MaintenanceRuns
+    scan_window: ScanWindow
+    clock: Clock
 
     def __call__(self, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
-        outcomes = by_tenant(batch, self._tenants, self._complete_tenant)
+        outcomes = by_tenant(batch, self.tenants, self._complete_tenant)
         ended = [
             event
             for event, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, Done) and outcome.dropped != "older generation"
         ]
-        released = self._pending.finish(
+        released = self.pending.finish(
             [(event.tenant_id, event.image_id) for event in ended],
-            self._clock.now() + self._pending_due,
+            self.clock.now() + self.pending_due,
             [event.effective_generation for event in ended],
         )
-        return followed_by(outcomes, [*released, *self._scans({event.tenant_id for event in ended})])
+        return followed_by(outcomes, [*released, *self._woken_scans({event.tenant_id for event in ended})])
 
-    def _scans(self, tenant_ids: set[str]) -> list[ImageMaintenance]:
-        """Scans of tenants' own stores that have rested for want of room, and have it now."""
-        now = self._clock.now()
-        woken = self._runs.wake(tenant_ids, self._scan_window // 2, now + REST, now + LOST_AFTER) if tenant_ids else []
+    def _woken_scans(self, tenant_ids: set[str]) -> list[ImageMaintenance]:
+        """Slices of store scans that rested while the window was full, and may continue now."""
+        now = self.clock.now()
+        woken = (
+            self.maintenance_runs.wake(tenant_ids, self.scan_window // 2, now + REST, now + LOST_AFTER)
+            if tenant_ids
+            else []
+        )
         return [slice_of(run, now) for run in woken]
 
     def _complete_tenant(self, tenant: Tenant, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:
-        # What is searchable did not fail.
-        found = self._images.find(tenant, [event.image_id for event in batch])
-        work, ended = split_current(batch, found, revives=True)
-        self._images.advance(tenant, [self._result(event) for event, _ in work])
-        done = [Done((*_usage(event, row), *_told(tenant, event, row))) for event, row in work]
-        ends = ends_of(self._videos, tenant, [row.video_id for _, row in work])
-        return followed_by(merge(len(batch), ended, done), ends)
+        # A searchable image has not failed, even if an earlier event said so.
+        found = self.images.find(tenant, [event.image_id for event in batch])
+        work, ended = split_current(batch, found, reopen_failed=True)
+        self.images.advance(tenant, [self._result(event) for event, _ in work])
+        done = [Done((*_usage(event, row), *_notifications(tenant, event, row))) for event, row in work]
+        video_events = events_of_ended_videos(self.videos, tenant, [row.video_id for _, row in work])
+        return followed_by(merge(len(batch), ended, done), video_events)
 
     def _result(self, event: ProcessingCompleted) -> StageResult:
         return StageResult(
@@ -90,16 +90,13 @@ class Complete:
         )
 
 
-def _told(tenant: Tenant, event: ProcessingCompleted, row: ImageRecord) -> tuple[TenantNotification, ...]:
-    """Nothing of frames: a film would be told of a thousand times."""
+def _notifications(tenant: Tenant, event: ProcessingCompleted, row: ImageRecord) -> tuple[TenantNotification, ...]:
+    """The image's notification; none for frames, of which a film has thousands."""
     return () if row.video_id else image_completed(tenant, event)
 
 
 def _usage(event: ProcessingCompleted, row: ImageRecord) -> tuple[Event, ...]:
-    """The upload, and that it is searchable: once per generation, from whichever of its events that came.
-
-    A frame was not uploaded: its video was.
-    """
+    """Meter the upload and its completion once per generation, whichever event comes; a frame is no upload."""
     event_id = usage_id("completed", event.tenant_id, event.image_id, event.effective_generation)
     completed = usage_event(event.tenant_id, {"images.completed": 1}, event.completed_at, event_id, event.image_id)
     if row.video_id:

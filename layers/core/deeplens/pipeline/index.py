@@ -1,7 +1,8 @@
 """deeplens.vectors.indexing → one upsert per tenant, model and batch → deeplens.processing.completed"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from deeplens.common.batch import followed_by, merge
@@ -16,7 +17,7 @@ from deeplens.events.images import (
     StageTimes,
     VectorIndexingRequested,
 )
-from deeplens.images.current import buried, split_current, without_buried
+from deeplens.images.current import deleted_ids, drop_deleted, split_current
 from deeplens.images.model import ImageRecord, StageResult, Step
 from deeplens.images.payload import payload_of
 from deeplens.images.ports import ImageRepository
@@ -27,9 +28,23 @@ from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.vectors.ports import Point, VectorIndex
 
-type Work = list[tuple[VectorIndexingRequested, ImageRecord]]
+
+@dataclass(slots=True)
+class _Job:
+    """One vector in this stage: its image's row, its model, and how it ended if it did."""
+
+    event: VectorIndexingRequested
+    row: ImageRecord
+    model: ModelRef
+    ended: Outcome | None = None
+
+    @property
+    def completed_before(self) -> bool:
+        """Whether this generation's completion was published and consumed before; it is metered once."""
+        return (self.row.generation, self.row.step) >= (self.event.effective_generation, Step.COMPLETED)
 
 
+@dataclass(frozen=True)
 class Index:
     """Make embeddings searchable.
 
@@ -41,115 +56,99 @@ class Index:
     name: ClassVar = "index"
     consumes: ClassVar = VectorIndexingRequested
 
-    def __init__(
-        self,
-        tenants: TenantDirectory,
-        images: ImageRepository,
-        index: VectorIndex,
-        vector_states: VectorStates,
-        backfill_window: BackfillWindow,
-        clock: Clock,
-    ) -> None:
-        self._tenants, self._images, self._index, self._clock = tenants, images, index, clock
-        self._states, self._window = vector_states, backfill_window
+    tenants: TenantDirectory
+    images: ImageRepository
+    index: VectorIndex
+    vector_states: VectorStates
+    backfill_window: BackfillWindow
+    clock: Clock
 
     def __call__(self, batch: Sequence[VectorIndexingRequested]) -> list[Outcome]:
-        return by_tenant(batch, self._tenants, self._index_tenant)
+        return by_tenant(batch, self.tenants, self._index_tenant)
 
     def _index_tenant(self, tenant: Tenant, batch: Sequence[VectorIndexingRequested]) -> list[Outcome]:
         started = time.perf_counter()
         if any(model_of(event, tenant) not in tenant.models for event in batch):
-            # A roll-out that began, or was cut over, after the row was read.
-            tenant = self._tenants.get(tenant.id, fresh=True)
-        work, ended = split_current(batch, self._images.find(tenant, [event.image_id for event in batch]))
-        refused = {id(event): refusal(event, tenant) for event, _ in work}
-        good = self._upsert(tenant, [pair for pair in work if refused[id(pair[0])] is None], refused)
-        seconds = round((time.perf_counter() - started) / max(1, len(good)), 6)
-        searchable = self._settle(tenant, good, seconds)
-        gone = self._mend_raced(tenant, good)
-        worked = [
-            refused[id(event)]
-            or (
-                self._completed(event, row, tenant, seconds)
-                if event.image_id in searchable and not is_completed(row, event)
-                else Done()
-            )
-            for event, row in work
-        ]
-        outcomes = without_buried(merge(len(batch), ended, _once(work, worked, tenant)), batch, gone)
-        return followed_by(outcomes, self._next_of_backfill(tenant, good))
+            # A rollout that began, or was cut over, after the row was read.
+            tenant = self.tenants.get(tenant.id, fresh=True)
+        work, ended = split_current(batch, self.images.find(tenant, [event.image_id for event in batch]))
+        jobs = [_Job(event, row, model_of(event, tenant), model_mismatch(event, tenant)) for event, row in work]
+        self._upsert(tenant, [job for job in jobs if job.ended is None])
+        written = [job for job in jobs if job.ended is None]
+        seconds = round((time.perf_counter() - started) / max(1, len(written)), 6)
+        searchable = self._record(tenant, written, seconds)
+        deleted = self._repair_raced(tenant, written)
+        for job in completions(jobs, searchable, tenant.model):
+            job.ended = self._completed(job, tenant, seconds)
+        outcomes = merge(len(batch), ended, [job.ended or Done() for job in jobs])
+        return followed_by(drop_deleted(outcomes, batch, deleted), self._next_of_backfill(tenant, written))
 
-    def _upsert(self, tenant: Tenant, work: Work, refused: dict[int, Failed | None]) -> Work:
-        """Write the points, model by model; a collection that refuses fails its own events only."""
-        written: Work = []
-        # The searched model comes last: when it completes an image, the other model's vector stands as well.
+    def _upsert(self, tenant: Tenant, jobs: Sequence[_Job]) -> None:
+        """Write the points, model by model; a collection that rejects them fails its own events only."""
+        # The searched model comes last: when it completes an image, the other model's vector is stored as well.
         for model in reversed(tenant.models):
-            mine = [(event, row) for event, row in work if model_of(event, tenant) == model]
-            owner = tenant.using(model)
+            group, owner = [job for job in jobs if job.model == model], tenant.using(model)
+            points = [Point(job.row.id, job.event.vectors, payload_of(job.row, owner)) for job in group]
             try:
-                self._index.upsert(owner, [Point(e.image_id, e.vectors, payload_of(row, owner)) for e, row in mine])
+                self.index.upsert(owner, points)
             except PipelineError as error:
-                refused.update((id(event), Failed(error)) for event, _ in mine)
-            else:
-                written += mine
-        return written
+                for job in group:
+                    job.ended = Failed(error)
 
-    def _settle(self, tenant: Tenant, work: Work, seconds: float) -> set[str]:
+    def _record(self, tenant: Tenant, jobs: Sequence[_Job], seconds: float) -> set[str]:
         """Record the vectors; returns the images that can be searched from now on."""
-        self._states.record(
-            tenant,
-            [VectorState(e.image_id, model_of(e, tenant), e.effective_generation, VectorStep.INDEXED) for e, _ in work],
-        )
-        searchable = {event.image_id for event, _ in work if model_of(event, tenant) == tenant.model}
-        # A cut-over in mid-flight: the vector that is searched now came first, as that of a model to be.
-        late = {row.id for _, row in work if row.step < Step.INDEXED} - searchable
+        states = [
+            VectorState(job.row.id, job.model, job.event.effective_generation, VectorStep.INDEXED) for job in jobs
+        ]
+        self.vector_states.record(tenant, states)
+        searchable = {job.row.id for job in jobs if job.model == tenant.model}
+        # After a cut-over in mid-flight, the vector that is searched now was written before, as the target's.
+        late = {job.row.id for job in jobs if job.row.step < Step.INDEXED} - searchable
         if late:
-            searchable |= self._states.indexed(tenant, tenant.model, sorted(late))
-        now, changes = self._clock.now(), {"model": tenant.model.name, "model_version": tenant.model.version}
-        self._images.advance(
-            tenant,
-            [
-                StageResult(
-                    row.id, event.effective_generation, Step.INDEXED, self.name, now, seconds, changes=dict(changes)
-                )
-                for event, row in work
-                if row.id in searchable
-            ],
-        )
+            searchable |= self.vector_states.indexed(tenant, tenant.model, sorted(late))
+        now, changes = self.clock.now(), {"model": tenant.model.name, "model_version": tenant.model.version}
+        results = [
+            StageResult(
+                job.row.id, job.event.effective_generation, Step.INDEXED, self.name, now, seconds, changes=dict(changes)
+            )
+            for job in jobs
+            if job.row.id in searchable
+        ]
+        self.images.advance(tenant, results)
         return searchable
 
-    def _mend_raced(self, tenant: Tenant, work: Work) -> set[str]:
+    def _repair_raced(self, tenant: Tenant, jobs: Sequence[_Job]) -> set[str]:
         """Undo points of images deleted meanwhile and refresh payloads that changed; returns the deleted ids."""
-        now = self._images.find(tenant, [row.id for _, row in work])
-        gone = buried(now)
+        now = self.images.find(tenant, [job.row.id for job in jobs])
+        deleted = deleted_ids(now)
         changed = {
-            row.id: latest
-            for _, row in work
-            if isinstance(latest := now.get(row.id), ImageRecord) and latest.revision != row.revision
+            job.row.id: latest
+            for job in jobs
+            if isinstance(latest := now.get(job.row.id), ImageRecord) and latest.revision != job.row.revision
         }
-        for model in tenant.models:
-            owner = tenant.using(model)
-            if gone:
-                self._index.delete(owner, sorted(gone))
+        for owner in map(tenant.using, tenant.models):
+            if deleted:
+                self.index.delete(owner, sorted(deleted))
             for latest in changed.values():
-                self._index.replace_payload(owner, latest.id, payload_of(latest, owner))
-        return gone
+                self.index.replace_payload(owner, latest.id, payload_of(latest, owner))
+        return deleted
 
-    def _next_of_backfill(self, tenant: Tenant, work: Work) -> list[FeatureExtractionRequested]:
-        if tenant.target is None or all(model_of(event, tenant) != tenant.target for event, _ in work):
+    def _next_of_backfill(self, tenant: Tenant, jobs: Sequence[_Job]) -> list[FeatureExtractionRequested]:
+        target = tenant.target
+        if target is None or all(job.model != target for job in jobs):
             return []
-        now = self._clock.now()
-        released = self._states.release(tenant, tenant.target, self._window)
-        return [extraction_request(tenant, id_, generation, tenant.target, now) for id_, generation in released]
+        now = self.clock.now()
+        released = self.vector_states.release(tenant, target, self.backfill_window)
+        return [extraction_request(tenant, id_, generation, target, now) for id_, generation in released]
 
-    def _completed(self, event: VectorIndexingRequested, row: ImageRecord, tenant: Tenant, seconds: float) -> Outcome:
-        now, times = self._clock.now(), event.times or StageTimes()
-        waited = now - (times.accepted_at or row.uploaded_at)
+    def _completed(self, job: _Job, tenant: Tenant, seconds: float) -> Done:
+        event, now, times = job.event, self.clock.now(), job.event.times or StageTimes()
+        elapsed = now - (times.accepted_at or job.row.uploaded_at)
         completed = ProcessingCompleted(
             image_id=event.image_id,
             tenant_id=event.tenant_id,
             generation=event.generation,
-            processing_time=max(0.0, round(waited.total_seconds(), 6)),
+            processing_time=max(0.0, round(elapsed.total_seconds(), 6)),
             metrics=ProcessingMetrics(
                 preprocessing_time=times.preprocessing_time,
                 extraction_time=times.extraction_time,
@@ -162,18 +161,26 @@ class Index:
         return Done((completed,))
 
 
-def is_completed(row: ImageRecord, event: VectorIndexingRequested) -> bool:
-    """Whether this generation was completed before: its completion was published, consumed, and is metered once."""
-    return (row.generation, row.step) >= (event.effective_generation, Step.COMPLETED)
+def completions(jobs: Sequence[_Job], searchable: Collection[str], searched: ModelRef) -> list[_Job]:
+    """The jobs that complete their image: one per image of a batch, the searched model's if both are there."""
+    with_searched_model = {job.row.id for job in jobs if job.model == searched}
+    return [
+        job
+        for job in jobs
+        if job.ended is None
+        and job.row.id in searchable
+        and not job.completed_before
+        and (job.model == searched or job.row.id not in with_searched_model)
+    ]
 
 
 def model_of(event: VectorIndexingRequested, tenant: Tenant) -> ModelRef:
-    """The model of a vector; the tenant's where an older release did not say."""
+    """The model of a vector; the tenant's if an older release did not name it."""
     name, version = event.model or tenant.model.name, event.model_version or tenant.model.version
     return ModelRef(name, version, event.dimensions)
 
 
-def refusal(event: VectorIndexingRequested, tenant: Tenant) -> Failed | None:
+def model_mismatch(event: VectorIndexingRequested, tenant: Tenant) -> Failed | None:
     """Why a vector must not enter a collection of the tenant: another model, another version, another length."""
     model = model_of(event, tenant)
     if model not in tenant.models:
@@ -182,14 +189,3 @@ def refusal(event: VectorIndexingRequested, tenant: Tenant) -> Failed | None:
     if len(event.vectors) != event.dimensions:
         return Failed(ModelMismatch(f"vector of {len(event.vectors)} values, {event.dimensions} announced"))
     return None
-
-
-def _once(work: Work, outcomes: Sequence[Outcome], tenant: Tenant) -> list[Outcome]:
-    """One completion per image of a batch: that of the searched model's event where both are there."""
-    own = {event.image_id for event, _ in work if model_of(event, tenant) == tenant.model}
-    return [
-        Done()
-        if isinstance(outcome, Done) and event.image_id in own and model_of(event, tenant) != tenant.model
-        else outcome
-        for (event, _), outcome in zip(work, outcomes, strict=True)
-    ]

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import ClassVar
 
 from deeplens.common.batch import followed_by, in_parallel, merge
@@ -12,7 +13,7 @@ from deeplens.common.stage import Done, Outcome, attempt
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import FileTooLarge, ObjectChanged
 from deeplens.events.images import ImageUploaded, StageTimes
-from deeplens.images.current import buried, split_current, without_buried
+from deeplens.images.current import deleted_ids, drop_deleted, split_current
 from deeplens.images.keys import derived_keys, processed_key, thumbnail_key
 from deeplens.images.model import LAST_GENERATION, ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
@@ -24,69 +25,63 @@ from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 
 
+@dataclass(frozen=True)
 class Preprocess:
     """Turn uploaded originals into standard JPEGs and thumbnails.
 
     Consumes ``ImageUploaded``, emits ``FeatureExtractionRequested`` for each model of the tenant; writes ``processed/``
-    and ``thumbnails/`` objects, and keeps the pHash while the pixels are at hand. Safe to repeat: the same event writes
-    the same objects and emits the same event. An image that has ended is pending no longer, whatever sent it once more:
-    its tenant's next waiting ``ImageUploaded`` is released.
+    and ``thumbnails/`` objects, and stores the pHash. Safe to repeat: the same event writes the same objects and emits
+    the same event. An event of an image that has ended releases its tenant's next waiting ``ImageUploaded``.
     """
 
     name: ClassVar = "preprocess"
     consumes: ClassVar = ImageUploaded
 
-    def __init__(
-        self,
-        tenants: TenantDirectory,
-        stores: StoreResolver,
-        images: ImageRepository,
-        pending: PendingImages,
-        pending_due: PendingDue,
-        duplicates: Duplicates,
-        workers: Executor,
-        limits: Limits,
-        clock: Clock,
-    ) -> None:
-        self._tenants, self._stores, self._images = tenants, stores, images
-        self._duplicates, self._pending, self._pending_due = duplicates, pending, pending_due
-        self._workers, self._limits, self._clock = workers, limits, clock
+    tenants: TenantDirectory
+    stores: StoreResolver
+    images: ImageRepository
+    pending: PendingImages
+    pending_due: PendingDue
+    duplicates: Duplicates
+    workers: Executor
+    limits: Limits
+    clock: Clock
 
     def __call__(self, batch: Sequence[ImageUploaded]) -> list[Outcome]:
-        return by_tenant(batch, self._tenants, self._preprocess_tenant)
+        return by_tenant(batch, self.tenants, self._preprocess_tenant)
 
     def _preprocess_tenant(self, tenant: Tenant, batch: Sequence[ImageUploaded]) -> list[Outcome]:
-        ids = [event.image_id for event in batch]
-        found = self._images.find(tenant, ids)
+        found = self.images.find(tenant, [event.image_id for event in batch])
         work, ended = split_current(batch, found)
-        store = self._stores.for_tenant(tenant)
+        store = self.stores.for_tenant(tenant)
         results: list[StageResult] = []
         hashes: dict[str, int] = {}
 
-        def one(pair: tuple[ImageUploaded, ImageRecord]) -> Outcome:
-            return attempt(lambda: self._preprocess_one(tenant, store, pair[0], results, hashes))
+        def preprocess(pair: tuple[ImageUploaded, ImageRecord]) -> Outcome:
+            return attempt(lambda: self._preprocess_image(tenant, store, pair[0], results, hashes))
 
-        outcomes = merge(len(batch), ended, in_parallel(self._workers, one, work))
-        self._duplicates.keep_hashes(tenant, hashes)
-        self._images.advance(tenant, results)
-        gone = buried(self._images.find(tenant, [result.image_id for result in results]))
-        store.delete(key for image_id in gone for key in derived_keys(image_id))
-        return self._settled(batch, without_buried(outcomes, batch, gone), found)
+        outcomes = merge(len(batch), ended, in_parallel(self.workers, preprocess, work))
+        self.duplicates.keep_hashes(tenant, hashes)
+        self.images.advance(tenant, results)
+        deleted = deleted_ids(self.images.find(tenant, [result.image_id for result in results]))
+        store.delete(key for image_id in deleted for key in derived_keys(image_id))
+        return self._release(batch, drop_deleted(outcomes, batch, deleted), found)
 
-    def _settled(
+    def _release(
         self, batch: Sequence[ImageUploaded], outcomes: list[Outcome], found: dict[str, ImageRecord | Tombstone]
     ) -> list[Outcome]:
-        over = {
+        """Release waiting images in place of those that had ended before."""
+        ended = {
             (event.tenant_id, event.image_id): row.generation if isinstance(row, ImageRecord) else LAST_GENERATION
             for event, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, Done) and has_ended(row := found.get(event.image_id))
         }
-        if not over:
+        if not ended:
             return outcomes
-        due = self._clock.now() + self._pending_due
-        return followed_by(outcomes, self._pending.finish([*over], due, [*over.values()]))
+        due = self.clock.now() + self.pending_due
+        return followed_by(outcomes, self.pending.finish([*ended], due, [*ended.values()]))
 
-    def _preprocess_one(
+    def _preprocess_image(
         self,
         tenant: Tenant,
         store: ObjectStore,
@@ -96,11 +91,11 @@ class Preprocess:
     ) -> Outcome:
         started = time.perf_counter()
         original = self._original(tenant, event)
-        image = standardise(original, self._limits)
+        image = standardise(original, self.limits)
         _write_derived(store, event.image_id, image)
         hashes[event.image_id] = image.perceptual_hash
         seconds = round(time.perf_counter() - started, 6)
-        now = self._clock.now()
+        now = self.clock.now()
         results.append(
             StageResult(
                 event.image_id,
@@ -114,29 +109,27 @@ class Preprocess:
                     "height": image.height,
                     "format": image.format,
                     "mime_type": image.mime_type,
-                    # Of an object that nobody has read before.
+                    # The object of a registered store is read here for the first time.
                     "sha256": hashlib.sha256(original).hexdigest(),
                 },
             )
         )
         times = StageTimes(accepted_at=event.uploaded_at, preprocessing_time=seconds)
+        models = tenant.models
         return Done(
-            tuple(
-                extraction_request(tenant, event.image_id, event.generation, model, now, times)
-                for model in tenant.models
-            )
+            tuple(extraction_request(tenant, event.image_id, event.generation, model, now, times) for model in models)
         )
 
     def _original(self, tenant: Tenant, event: ImageUploaded) -> bytes:
-        """The file, of the tenant's own store or of one that it registered, where it may have become another one."""
-        source = self._stores.holding(tenant, event.storage_path)
+        """Read the original. In a store that the tenant registered, it may have been replaced since."""
+        source = self.stores.holding(tenant, event.storage_path)
         key = source.key_of(event.storage_path)
         if not event.storage_path.startswith(f"{tenant.storage_uri}/"):
             info, expected = source.head(key), event.metadata.get("etag")
             if expected is not None and info.etag != expected:
-                raise ObjectChanged(f"{key} was replaced; what stands there now is another image")
-            if info.size_bytes > self._limits.max_bytes:
-                raise FileTooLarge(f"the file has {info.size_bytes} bytes; at most {self._limits.max_bytes}")
+                raise ObjectChanged(f"{key} was replaced by another file after it was listed; that file is a new image")
+            if info.size_bytes > self.limits.max_bytes:
+                raise FileTooLarge(f"the file has {info.size_bytes} bytes; the limit is {self.limits.max_bytes}")
         return source.get(key)
 
 

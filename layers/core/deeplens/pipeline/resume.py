@@ -1,6 +1,7 @@
-"""every minute → accepted images that have not ended in time → deeplens.images.uploaded"""
+"""every minute → images that have not ended in time → deeplens.images.uploaded"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from deeplens.common.ports import Clock
@@ -11,52 +12,50 @@ from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.tenants.ports import TenantDirectory
 
 
+@dataclass(frozen=True)
 class ResumeOverdue:
-    """Send overdue accepted images again: one query over all tenants, whatever stopped them.
+    """Send overdue images again, in one query over all tenants.
 
-    Those that have nothing before them are forgotten, which makes room for the next: one without a row was never
-    accepted, as its upload stopped half-way and its client was told nothing, or an error (a sweep removes what was
-    stored of it); one that has ended, or was deleted, while a request for it went on, was admitted too late.
+    Images that need no more work are removed from the pending window, which releases others: those without a row (the
+    upload stopped half-way and was not accepted; a sweep deletes what it stored), and those that ended or were deleted
+    while a request for them was still running.
 
     Parameters
     ----------
-    pending_due : how long an image has until it is sent once more; longer than a request can take.
+    pending_due : time after which an image is sent again; longer than a request can take.
     """
 
     name: ClassVar = "resume"
     batch_size: ClassVar = 500
 
-    def __init__(
-        self,
-        pending: PendingImages,
-        tenants: TenantDirectory,
-        images: ImageRepository,
-        pending_due: PendingDue,
-        clock: Clock,
-    ) -> None:
-        self._pending, self._tenants, self._images = pending, tenants, images
-        self._pending_due, self._clock = pending_due, clock
+    pending: PendingImages
+    tenants: TenantDirectory
+    images: ImageRepository
+    pending_due: PendingDue
+    clock: Clock
 
     def __call__(self) -> list[ImageUploaded]:
-        now = self._clock.now()
-        due = now + self._pending_due
-        late = self._pending.overdue(now, due, self.batch_size)
+        now = self.clock.now()
+        due = now + self.pending_due
+        late = self.pending.overdue(now, due, self.batch_size)
         tenants = dict.fromkeys(event.tenant_id for event in late)
-        going = [one for id_ in tenants for one in self._going(id_, [e for e in late if e.tenant_id == id_])]
-        over = {(event.tenant_id, event.image_id) for event in late} - {(e.tenant_id, e.image_id) for e in going}
-        return going + self._pending.finish(sorted(over), due, still_due=due)
+        in_flight = [
+            event for id_ in tenants for event in self._in_flight(id_, [e for e in late if e.tenant_id == id_])
+        ]
+        ended = {(event.tenant_id, event.image_id) for event in late} - {(e.tenant_id, e.image_id) for e in in_flight}
+        return in_flight + self.pending.finish(sorted(ended), due, still_due=due)
 
-    def _going(self, tenant_id: str, late: Sequence[ImageUploaded]) -> list[ImageUploaded]:
-        """Those that have not ended. Where a tenant cannot be asked, none has: the stages will see."""
+    def _in_flight(self, tenant_id: str, late: Sequence[ImageUploaded]) -> list[ImageUploaded]:
+        """The events of images that have not ended; all if the tenant's database is unavailable: stages check again."""
         try:
-            found = self._images.find(self._tenants.get(tenant_id), [event.image_id for event in late])
+            found = self.images.find(self.tenants.get(tenant_id), [event.image_id for event in late])
         except (DependencyUnavailable, TenantNotFound):
             return list(late)
-        return [again for event in late if (again := still_to_do(event, found.get(event.image_id)))]
+        return [again for event in late if (again := event_to_repeat(event, found.get(event.image_id)))]
 
 
-def still_to_do(event: ImageUploaded, found: ImageRecord | Tombstone | None) -> ImageUploaded | None:
-    """The event that brings an image to its end, in the generation that its row has reached; None where none does."""
+def event_to_repeat(event: ImageUploaded, found: ImageRecord | Tombstone | None) -> ImageUploaded | None:
+    """The event to send again, in the generation of the image's row; None if the image needs no more work."""
     if not isinstance(found, ImageRecord):
         return None
     if found.generation < event.effective_generation:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Literal, NewType, Protocol
 
+from deeplens.common.effects import effects
 from deeplens.embedding.model import ModelProfile, ModelRef
 from deeplens.tenants.model import Tenant
 
@@ -59,8 +60,8 @@ class Rollout:
 
     Attributes
     ----------
-    dual_since : from when on new images were embedded with both models, but for processes that remembered the row.
-    ended_at : when it was finished or cancelled; the collection of the model that lost is dropped some seconds later.
+    dual_since : from when on new images are embedded with both models, except by processes that cached the row.
+    ended_at : when it was finished or cancelled; the retired model's collection is dropped some seconds later.
     """
 
     id: str
@@ -75,11 +76,12 @@ class Rollout:
     dropped_at: datetime | None = None
 
     @property
-    def loser(self) -> ModelRef | None:
+    def retired_model(self) -> ModelRef | None:
         """The model that an ended rollout leaves behind."""
         return {"finished": self.source, "cancelled": self.target}.get(self.state)
 
 
+@effects("record", "plan", "release", "forget")
 class VectorStates(Protocol):
     """Which of a tenant's images have a vector of which model (tenant database). Raises ``DatabaseUnavailable``."""
 
@@ -112,6 +114,7 @@ class VectorStates(Protocol):
         """Drop everything known of a model that is no longer used."""
 
 
+@effects("register", "start", "swap", "end", "dropped")
 class Rollouts(Protocol):
     """Changes of model (platform database). Raises ``DatabaseUnavailable``.
 
@@ -132,7 +135,7 @@ class Rollouts(Protocol):
         """Keep only the searched model: finish after a cut-over, cancel otherwise."""
 
     def dropped(self, rollout: Rollout, now: datetime) -> None:
-        """The loser's vectors are gone."""
+        """Note that the retired model's vectors were removed."""
 
     def find(self, tenant_id: str, rollout_id: str) -> Rollout | None: ...
 
@@ -140,4 +143,4 @@ class Rollouts(Protocol):
         """Newest first."""
 
     def unfinished(self, limit: int) -> list[Rollout]:
-        """Over all tenants: those to be filled, and ended ones whose loser still stands. One query."""
+        """Over all tenants: those to be filled, and ended ones whose retired model still has vectors. One query."""

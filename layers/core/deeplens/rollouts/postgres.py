@@ -1,5 +1,6 @@
-"""Changes of model: each step is one transaction over the rollout and its tenant's row."""
+"""Rollouts in PostgreSQL: each step is one transaction over the rollout and its tenant's row."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -62,17 +63,8 @@ class PostgresRollouts:
             connection.execute(REGISTER, model_row(profile))
 
     def start(self, tenant: Tenant, target: ModelRef, rollout_id: str, now: datetime) -> Rollout | None:
-        values = {
-            "id": rollout_id,
-            "tenant": tenant.id,
-            "now": now,
-            "name": target.name,
-            "version": target.version,
-            "dimensions": target.dimensions,
-        }
-        with self._connections.platform() as connection:
-            row = connection.execute(START, values).fetchone()
-        return rollout_of(row) if row else None
+        values = {"id": rollout_id, "tenant": tenant.id, "now": now, **asdict(target)}
+        return next(iter(self._rollouts(START, values)), None)
 
     def swap(self, rollout: Rollout, now: datetime) -> bool:
         return self._move(SWAP, rollout, {"running": "cut-over", "cut-over": "running"}, now)
@@ -91,30 +83,23 @@ class PostgresRollouts:
 
     def find(self, tenant_id: str, rollout_id: str) -> Rollout | None:
         statement = "SELECT * FROM model_rollouts WHERE tenant_id = %s AND id = %s"
-        with self._connections.platform() as connection:
-            row = connection.execute(statement, [tenant_id, rollout_id]).fetchone()
-        return rollout_of(row) if row else None
+        return next(iter(self._rollouts(statement, [tenant_id, rollout_id])), None)
 
     def of_tenant(self, tenant_id: str) -> list[Rollout]:
         statement = "SELECT * FROM model_rollouts WHERE tenant_id = %s ORDER BY created_at DESC LIMIT 100"
-        with self._connections.platform() as connection:
-            return [rollout_of(row) for row in connection.execute(statement, [tenant_id])]
+        return self._rollouts(statement, [tenant_id])
 
     def unfinished(self, limit: int) -> list[Rollout]:
+        return self._rollouts(UNFINISHED, [limit])
+
+    def _rollouts(self, statement: str, values: Any) -> list[Rollout]:
         with self._connections.platform() as connection:
-            return [rollout_of(row) for row in connection.execute(UNFINISHED, [limit])]
+            return [rollout_of(row) for row in connection.execute(statement, values)]
 
 
 def rollout_of(row: dict[str, Any]) -> Rollout:
-    return Rollout(
-        id=row["id"],
-        tenant_id=row["tenant_id"],
-        source=ModelRef(row["source_name"], row["source_version"], row["source_dimensions"]),
-        target=ModelRef(row["target_name"], row["target_version"], row["target_dimensions"]),
-        state=row["state"],
-        dual_since=row["dual_since"],
-        created_at=row["created_at"],
-        cut_over_at=row["cut_over_at"],
-        ended_at=row["ended_at"],
-        dropped_at=row["dropped_at"],
-    )
+    models: dict[str, Any] = {
+        role: ModelRef(*(row.pop(f"{role}_{field}") for field in ("name", "version", "dimensions")))
+        for role in ("source", "target")
+    }
+    return Rollout(**row, **models)

@@ -1,5 +1,7 @@
-"""every minute → roll-outs that have not ended → deeplens.images.maintenance"""
+"""every minute → rollouts that have not ended → deeplens.images.maintenance"""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 from deeplens.common.ports import Clock
@@ -7,29 +9,23 @@ from deeplens.events.maintenance import ImageMaintenance
 from deeplens.rollouts.model import Rollout, Rollouts
 
 
+@dataclass(frozen=True)
 class TickRollouts:
-    """Carry on every roll-out: one query over all tenants, one event each."""
+    """Continue every rollout: one query over all tenants, one event each."""
 
     name: ClassVar = "rollouts"
     batch_size: ClassVar = 500
 
-    def __init__(self, rollouts: Rollouts, clock: Clock) -> None:
-        self._rollouts, self._clock = rollouts, clock
+    rollouts: Rollouts
+    clock: Clock
 
     def __call__(self) -> list[ImageMaintenance]:
-        now = self._clock.now()
-        return [
-            rollout_slice(rollout).model_copy(update={"requested_at": now})
-            for rollout in self._rollouts.unfinished(self.batch_size)
-        ]
+        now = self.clock.now()
+        return [rollout_slice(rollout, now) for rollout in self.rollouts.unfinished(self.batch_size)]
 
 
-def rollout_slice(rollout: Rollout) -> ImageMaintenance:
-    """The event that carries a roll-out on."""
+def rollout_slice(rollout: Rollout, now: datetime) -> ImageMaintenance:
+    """The event of a rollout's next slice."""
     return ImageMaintenance(
-        maintenance_type="rollout",
-        tenant_id=rollout.tenant_id,
-        subject="tenant",
-        job=rollout.id,
-        requested_at=rollout.created_at,
+        maintenance_type="rollout", tenant_id=rollout.tenant_id, subject="tenant", job=rollout.id, requested_at=now
     )

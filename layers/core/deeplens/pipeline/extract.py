@@ -27,7 +27,7 @@ from deeplens.usage.model import usage_event, usage_id
 
 @dataclass(slots=True)
 class _Job:
-    """One image on its way through the stage: its JPEG, then its embedding, or how it ended."""
+    """One image in this stage: its JPEG, then its embedding, or how it ended."""
 
     event: FeatureExtractionRequested
     tenant: Tenant
@@ -43,8 +43,9 @@ class _Job:
         return ModelRef(params.model, params.model_version or self.tenant.model.version, params.dimensions)
 
 
-class Embed:
-    """Embed standardised images: fetched in parallel, one inference call per batch and model.
+@dataclass(frozen=True)
+class Extract:
+    """Extract the feature vectors (embeddings) of standard JPEGs, with one inference call per batch and model.
 
     Consumes ``FeatureExtractionRequested``, emits ``VectorIndexingRequested`` and ``TenantUsage``; writes only the
     image's state.
@@ -53,24 +54,19 @@ class Embed:
     name: ClassVar = "extract"
     consumes: ClassVar = FeatureExtractionRequested
 
-    def __init__(
-        self,
-        tenants: TenantDirectory,
-        stores: StoreResolver,
-        images: ImageRepository,
-        embedder: Embedder,
-        workers: Executor,
-        clock: Clock,
-    ) -> None:
-        self._tenants, self._stores, self._images = tenants, stores, images
-        self._embedder, self._workers, self._clock = embedder, workers, clock
+    tenants: TenantDirectory
+    stores: StoreResolver
+    images: ImageRepository
+    embedder: Embedder
+    workers: Executor
+    clock: Clock
 
     def __call__(self, batch: Sequence[FeatureExtractionRequested]) -> list[Outcome]:
         started = time.perf_counter()
         jobs: dict[int, _Job] = {}
-        early = by_tenant(batch, self._tenants, lambda tenant, events: self._open_jobs(tenant, events, jobs))
+        early = by_tenant(batch, self.tenants, lambda tenant, events: self._open_jobs(tenant, events, jobs))
         opened = list(jobs.values())
-        in_parallel(self._workers, self._fetch, opened)
+        in_parallel(self.workers, self._fetch, opened)
         for model, group in _by_model(opened).items():
             self._embed_group(model, group)
         seconds = round((time.perf_counter() - started) / max(1, len(opened)), 6)
@@ -83,14 +79,14 @@ class Embed:
     def _open_jobs(
         self, tenant: Tenant, events: Sequence[FeatureExtractionRequested], jobs: dict[int, _Job]
     ) -> list[Outcome]:
-        found = self._images.find(tenant, [event.image_id for event in events])
+        found = self.images.find(tenant, [event.image_id for event in events])
         work, ended = split_current(events, found)
         jobs.update({id(event): _Job(event, tenant, row) for event, row in work})
         return merge(len(events), ended, [Done()] * len(work))
 
     def _fetch(self, job: _Job) -> None:
         def read() -> Outcome:
-            store = self._stores.for_tenant(job.tenant)
+            store = self.stores.for_tenant(job.tenant)
             job.jpeg = store.get(store.key_of(job.event.preprocessed_path))
             return Done()
 
@@ -98,10 +94,10 @@ class Embed:
         job.ended = None if isinstance(outcome, Done) else outcome
 
     def _embed_group(self, model: ModelRef, group: list[_Job]) -> None:
-        """Embed, halving a refused batch until the image at fault is alone."""
+        """Embed a group; halve a rejected group until the invalid image is alone."""
         started = time.perf_counter()
         try:
-            vectors = self._embedder.embed([job.jpeg for job in group], model)
+            vectors = self.embedder.embed([job.jpeg for job in group], model)
         except InvalidImage as error:
             if len(group) == 1:
                 group[0].ended = Failed(error)
@@ -120,21 +116,21 @@ class Embed:
                 job.vector = [float(f"{value:.9g}") for value in vector.tolist()]
 
     def _advance(self, jobs: Sequence[_Job], seconds: float) -> None:
-        """Record the step per tenant; a database away makes that tenant's images wait."""
-        now = self._clock.now()
+        """Record the step per tenant; if its database is unavailable, that tenant's images wait."""
+        now = self.clock.now()
         tenants = {job.tenant.id: job.tenant for job in jobs}
         for tenant in tenants.values():
-            mine = [job for job in jobs if job.tenant.id == tenant.id and job.vector is not None]
+            embedded = [job for job in jobs if job.tenant.id == tenant.id and job.vector is not None]
             # An image's own progress is that of the model that it is searched with.
             results = [
                 StageResult(job.row.id, job.event.effective_generation, Step.EXTRACTED, self.name, now, seconds)
-                for job in mine
+                for job in embedded
                 if job.model == tenant.model
             ]
             try:
-                self._images.advance(tenant, results)
+                self.images.advance(tenant, results)
             except DependencyUnavailable as error:
-                _end_all(mine, Waiting(error))
+                _end_all(embedded, Waiting(error))
 
     def _outcome(self, job: _Job, seconds: float) -> Outcome:
         if job.ended is not None or job.vector is None:
@@ -151,7 +147,7 @@ class Embed:
                 "uploadedAt": job.row.uploaded_at.isoformat().replace("+00:00", "Z"),
                 "tags": list(job.row.tags),
             },
-            extracted_at=self._clock.now(),
+            extracted_at=self.clock.now(),
             model=job.model.name,
             model_version=job.model.version,
             times=(event.times or StageTimes()).model_copy(update={"extraction_time": seconds}),
@@ -160,11 +156,13 @@ class Embed:
 
 
 def _usage(job: _Job, at: datetime) -> TenantUsage:
-    """Each embedding counts once, from whichever of its events it was made."""
+    """Meter each embedding once, however often its event comes."""
     event, model = job.event, job.model
-    identity = (event.tenant_id, event.image_id, event.effective_generation, model.name, model.version)
+    event_id = usage_id(
+        "embedding", event.tenant_id, event.image_id, event.effective_generation, model.name, model.version
+    )
     quantities = {"embeddings": 1, "inference.ms": job.inference_ms}
-    return usage_event(event.tenant_id, quantities, at, usage_id("embedding", *identity), event.image_id)
+    return usage_event(event.tenant_id, quantities, at, event_id, event.image_id)
 
 
 def _by_model(jobs: Sequence[_Job]) -> dict[ModelRef, list[_Job]]:
