@@ -1,14 +1,14 @@
-"""Errors by what happens next: dead-letter now, retry this record, wait for a shared part, or answer a client."""
+"""Errors by what happens next: dead-letter now, retry this record, wait for a shared dependency, or answer a client."""
 
 from typing import ClassVar
 
 
 class DeepLensError(Exception):
-    """Root of everything DeepLens raises on purpose."""
+    """Base class of all errors that DeepLens raises."""
 
 
 class PipelineError(DeepLensError):
-    """A failure that belongs to one record or tenant; it becomes ``deeplens.processing.failed``.
+    """A failure of one record or tenant; it is published to ``deeplens.processing.failed``.
 
     Attributes
     ----------
@@ -57,32 +57,32 @@ class TooManyFrames(InvalidImage):
 
 
 class ChecksumMismatch(InvalidImage):
-    """The bytes that arrived are not those that were declared."""
+    """The file does not have the declared checksum."""
 
     code = "CHECKSUM_MISMATCH"
 
 
 class StorageFull(PipelineError):
-    """The tenant's quota has no room for a file that arrived."""
+    """The file exceeds the tenant's storage quota."""
 
     code = "QUOTA_EXCEEDED"
 
 
 class DuplicateImage(PipelineError):
-    """The tenant takes no file twice, and has this one."""
+    """The tenant rejects duplicate files, and has this file already."""
 
     code = "DUPLICATE_IMAGE"
 
 
 class ObjectNotFound(PipelineError):
-    """No object stands at this key of the tenant's store."""
+    """The tenant's store has no object with this key."""
 
     code = "OBJECT_NOT_FOUND"
     retryable = True
 
 
 class TenantNotFound(PipelineError):
-    """No such tenant, or it was deleted. Events never provision one."""
+    """The tenant does not exist or was deleted; events never provision a tenant."""
 
     code = "TENANT_NOT_FOUND"
 
@@ -109,20 +109,20 @@ class ModelNotFound(PipelineError):
 
 
 class ModelMismatch(PipelineError):
-    """A vector of another model or size than the collection's."""
+    """The vector comes from another model than the collection, or has another size."""
 
     code = "MODEL_MISMATCH"
 
 
 class TransientError(PipelineError):
-    """One record or tenant failed in a way that may pass."""
+    """One record or tenant failed, and a retry may succeed."""
 
     code = "TRANSIENT"
     retryable = True
 
 
 class TenantStoreDenied(TransientError):
-    """The tenant's own store refused us: credentials or policy. ``reason`` is the store's own code for it."""
+    """The tenant's store denied access, by credentials or policy; ``reason`` is the store's error code."""
 
     code = "TENANT_STORE_DENIED"
 
@@ -132,13 +132,13 @@ class TenantStoreDenied(TransientError):
 
 
 class StoreNotOwned(PipelineError):
-    """A bucket of the platform's is not proved to be this installation's: nothing is swept, emptied or removed there.
+    """A bucket does not carry this installation's mark, so nothing may be deleted in it.
 
-    The message leaves the installations' ids out, as tenants read it in their maintenance runs.
+    The message contains no installation ids, as tenants read it in their maintenance runs.
 
     Attributes
     ----------
-    found : the mark that the bucket carries; None when it carries none, or when its tags cannot be read.
+    found : the bucket's mark; None when it has none, or when its tags cannot be read.
     """
 
     code = "STORE_NOT_OWNED"
@@ -152,110 +152,110 @@ class StoreNotOwned(PipelineError):
         self.found = found
 
 
-class TenantStoreAway(TransientError):
-    """A store that the tenant registered does not answer; no other tenant has to wait for it."""
+class TenantStoreUnavailable(TransientError):
+    """A store that the tenant registered does not answer; other tenants are not affected."""
 
     code = "TENANT_STORE_UNAVAILABLE"
 
 
 class StoreNotReady(PipelineError):
-    """A registered store that is gone, or that lacks what its mode needs."""
+    """A registered store was removed, or lacks what its mode requires."""
 
     code = "STORE_NOT_READY"
 
 
 class NotServed(PipelineError):
-    """A file that is too large for an answer, in a store that serves none itself."""
+    """The file is too large for a response, and its store has no presigned URLs."""
 
     code = "CONTENT_NOT_SERVED"
 
 
 class ObjectChanged(PipelineError):
-    """Another object stands under this key than the one that the image was made of."""
+    """The object under this key is no longer the one that the image was made from."""
 
     code = "OBJECT_CHANGED"
 
 
 class MediaExpired(PipelineError):
-    """WhatsApp no longer has a file that somebody sent."""
+    """WhatsApp no longer has the file."""
 
     code = "MEDIA_EXPIRED"
 
 
 class WhatsAppUnavailable(TransientError):
-    """WhatsApp does not answer, is busy, or does not accept our credentials."""
+    """WhatsApp does not answer, is busy, or rejects our credentials."""
 
     code = "WHATSAPP_UNAVAILABLE"
 
 
 class EndpointRefused(TransientError, ValueError):
-    """A URL that a tenant gave leads, or may lead, to somewhere inside; the message says what to change."""
+    """A tenant's URL may lead to an internal address; the message says what to change."""
 
     code = "ENDPOINT_REFUSED"
 
 
 class StageFailed(TransientError):
-    """A stage raised something nobody foresaw for this record."""
+    """A stage raised an unexpected error for this record."""
 
     code = "STAGE_FAILED"
 
 
 class DependencyUnavailable(DeepLensError):
-    """A shared part is away: the record stays in its topic and no attempt is counted.
+    """A shared dependency is unavailable: the record stays in its topic and no attempt is counted.
 
     Parameters
     ----------
-    detail : what was tried.
-    retry_after_seconds : when trying again makes sense.
+    detail : the reason, for the log.
+    retry_after_seconds : recommended wait before a retry.
     """
 
-    part: ClassVar[str] = "dependency"
+    dependency: ClassVar[str] = "dependency"
 
     def __init__(self, detail: str = "", retry_after_seconds: float = 1.0) -> None:
-        super().__init__(f"{self.part} unavailable: {detail}" if detail else f"{self.part} unavailable")
+        super().__init__(f"{self.dependency} unavailable: {detail}" if detail else f"{self.dependency} unavailable")
         self.retry_after_seconds = retry_after_seconds
 
 
 class DatabaseUnavailable(DependencyUnavailable):
-    part = "database"
+    dependency = "database"
 
 
 class StoreUnavailable(DependencyUnavailable):
-    part = "object store"
+    dependency = "object store"
 
 
 class IndexUnavailable(DependencyUnavailable):
-    part = "vector index"
+    dependency = "vector index"
 
 
 class BrokerUnavailable(DependencyUnavailable):
-    part = "broker"
+    dependency = "broker"
 
 
 class InferenceUnavailable(DependencyUnavailable):
-    part = "inference endpoint"
+    dependency = "inference endpoint"
 
 
 class InferenceBusy(InferenceUnavailable):
-    """The endpoint shed load; retry after ``retry_after_seconds``."""
+    """The endpoint rejected the request to shed load; retry after ``retry_after_seconds``."""
 
 
 class QueueUnavailable(DependencyUnavailable):
-    part = "queue"
+    dependency = "queue"
 
 
 class AlertsUnavailable(DependencyUnavailable):
-    part = "alert topic"
+    dependency = "alert topic"
 
 
 class TimeUp(DependencyUnavailable):
-    """The invocation ends before this record could be worked; it comes again."""
+    """The invocation ends before it could process this record, which is delivered again."""
 
-    part = "time"
+    dependency = "time"
 
 
 class SecretStoreUnavailable(DependencyUnavailable):
-    part = "secret store"
+    dependency = "secret store"
 
 
 class SecretNotFound(DeepLensError):
@@ -263,11 +263,11 @@ class SecretNotFound(DeepLensError):
 
 
 class DevelopmentCredentials(DeepLensError):
-    """A deployment holds clients or users that everybody knows."""
+    """A deployment has the publicly known clients or users of development."""
 
 
 class QuotaExceeded(DeepLensError):
-    """One image more would exceed what its tenant may store; ``images`` and ``bytes`` are what it stores."""
+    """One more image would exceed the tenant's quota; ``images`` and ``bytes`` are its present usage."""
 
     def __init__(self, images: int, bytes: int) -> None:
         super().__init__(f"{images} images of {bytes} bytes are stored")
@@ -275,7 +275,7 @@ class QuotaExceeded(DeepLensError):
 
 
 class ImageMerged(DeepLensError):
-    """Another image, ``into``, answers for ``image_id``."""
+    """The image ``image_id`` was merged into the image ``into``."""
 
     def __init__(self, image_id: str, into: str) -> None:
         super().__init__(f"{image_id} was merged into {into}")
@@ -283,14 +283,14 @@ class ImageMerged(DeepLensError):
 
 
 class ApiError(DeepLensError):
-    """An answer to an HTTP client, RFC 9457.
+    """An error response to an HTTP client, RFC 9457.
 
     Parameters
     ----------
     status : HTTP status.
     code : stable slug; the problem's ``type`` is ``/problems/{code}``.
-    title : short and the same for every occurrence.
-    detail : what is wrong here and what to do next.
+    title : short, the same for every occurrence.
+    detail : what is wrong in this request and what to do next.
     headers : e.g. ``{"Retry-After": "2"}``.
     """
 

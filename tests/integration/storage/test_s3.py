@@ -14,7 +14,7 @@ from botocore.config import Config
 from deeplens.aws import clients as aws
 from deeplens.embedding.model import ModelRef
 from deeplens.errors import ObjectNotFound, StoreUnavailable, TenantStoreDenied
-from deeplens.events.bucket import Notification
+from deeplens.events.bucket import BucketNotification
 from deeplens.settings import Settings
 from deeplens.storage.ports import FormPost, ObjectStore, PartUrl
 from deeplens.storage.s3 import MARK, S3Store
@@ -187,7 +187,7 @@ class TestS3Uploads(ClientUploadsSuite):
         for key in ("images/img_a.jpg", "uploads/upl a+b", "processed/img_a.jpg"):
             store.put(key, b"1", "image/jpeg")
 
-        found = [place for message in received(queue) for place in notification(message).places]
+        found = [place for message in received(queue) for place in notification(message).created]
 
         assert {(place.source, place.bucket, place.key) for place in found} == {("aws:s3", bucket, "uploads/upl a+b")}
         (rule,) = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
@@ -205,8 +205,8 @@ def received(queue: str) -> list[str]:
     return bodies
 
 
-def notification(body: str) -> Notification:
-    return Notification.model_validate_json(body)
+def notification(body: str) -> BucketNotification:
+    return BucketNotification.model_validate_json(body)
 
 
 def test_a_missing_bucket_is_the_tenants_fault(client: Any) -> None:

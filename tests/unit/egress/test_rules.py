@@ -5,7 +5,7 @@ from ipaddress import ip_address
 
 import pytest
 from deeplens.bootstrap.container import Container
-from deeplens.egress.rules import EgressRules, check_endpoint, is_outside
+from deeplens.egress.rules import EgressRules, check_endpoint, is_public
 from deeplens.errors import DeepLensError, EndpointRefused
 from deeplens.settings import Settings
 
@@ -88,7 +88,7 @@ def test_a_public_endpoint_gives_its_addresses(url: str, address: str) -> None:
         "https://[hooks.example.com]/",
         "https://" + "a" * 64 + ".example.com/",
         "https://" + "a." * 130 + "com/",
-        # addresses in unusual spellings: decimal, octal, hexadecimal, short, with a dot at the end
+        # addresses in unusual notations: decimal, octal, hexadecimal, short, with a dot at the end
         "https://2130706433/",
         "https://0x7f000001/",
         "https://0x7f.0x0.0x0.0x1/",
@@ -210,8 +210,8 @@ def test_a_local_name_is_refused_for_where_it_leads(host: str) -> None:
         *("64:ff9b::101:101", "2002:101:101::1", "::ffff:1.1.1.1", "2606:4700::5efe:1.1.1.1"),
     ],
 )
-def test_the_rest_is_outside(address: str) -> None:
-    assert is_outside(ip_address(address))
+def test_other_addresses_are_public(address: str) -> None:
+    assert is_public(ip_address(address))
 
 
 def no_such_host(host: str, port: int) -> Sequence[str]:

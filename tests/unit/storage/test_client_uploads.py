@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from deeplens.errors import ObjectNotFound
-from deeplens.events.bucket import Place
+from deeplens.events.bucket import ObjectLocation
 from deeplens.storage.directory import DirectoryStore
 from deeplens.storage.ports import FormPost, ObjectStore, PartUrl
 from deeplens.storage.ports import Part as SentPart
@@ -113,7 +113,7 @@ class Gateway:
     """The runner's answers to signed URLs, without a socket."""
 
     def __init__(self, root: Path) -> None:
-        self.notified: list[Place] = []
+        self.notified: list[ObjectLocation] = []
         self._objects = ObjectUrls(root, "secret", self.notified.append)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -180,7 +180,7 @@ class TestDirectoryUploads(ClientUploadsSuite):
         self.send_part(store, multipart, uploads.part_url(KEY, multipart, 1, 1, AN_HOUR), b"1")
         assert gateway.notified == []
         self.send_form(store, uploads.form(KEY, 1, AN_HOUR), b"1")
-        assert gateway.notified == [Place("deeplens:nfs", "acme", KEY)]
+        assert gateway.notified == [ObjectLocation("deeplens:nfs", "acme", KEY)]
 
     @pytest.mark.parametrize(
         "change",

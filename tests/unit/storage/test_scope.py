@@ -16,7 +16,7 @@ from deeplens.embedding.model import ModelRef
 from deeplens.errors import StoreUnavailable
 from deeplens.settings import Settings
 from deeplens.storage.s3 import S3Store
-from deeplens.storage.scope import SECONDS, BucketCredentials, bucket_policy
+from deeplens.storage.scope import SESSION_SECONDS, BucketCredentials, bucket_policy
 from deeplens.stores import resolver
 from deeplens.stores.resolver import Stores
 from deeplens.tenants.model import Tenant
@@ -118,7 +118,7 @@ def test_the_role_is_assumed_for_an_hour_in_the_tenants_name_and_for_its_bucket(
     assert credentials(sts).get_frozen_credentials().access_key == "ASIA1"
     (request,) = sts.requests
     assert json.loads(request.pop("Policy")) == bucket_policy("tenant-acme")
-    assert request == {"RoleArn": ROLE, "RoleSessionName": "tenant_acme", "DurationSeconds": SECONDS}
+    assert request == {"RoleArn": ROLE, "RoleSessionName": "tenant_acme", "DurationSeconds": SESSION_SECONDS}
 
 
 def test_nobody_is_asked_before_the_first_call_and_not_again_within_the_hour() -> None:
@@ -235,7 +235,7 @@ class TestStores:
         assert stores.for_tenant(first) is not stores.for_tenant(second)
 
     def test_only_so_many_stores_stay_open(self, in_production: None, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(resolver, "MOST_OPEN", 2)
+        monkeypatch.setattr(resolver, "MAX_OPEN_STORES", 2)
         stores = Stores(Settings(tenant_storage_role_arn=ROLE))
         first = stores.for_tenant(tenant("a"))
         assert stores.for_tenant(tenant("b")) is not first

@@ -1,1 +1,1 @@
-"""Clients and secrets of AWS."""
+"""Make AWS clients and store secrets in AWS Secrets Manager."""

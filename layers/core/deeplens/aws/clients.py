@@ -1,4 +1,4 @@
-"""The one place where AWS clients are made: ``localstack-client`` on the local stack, boto3 elsewhere."""
+"""Make AWS clients: with ``localstack-client`` on the local stack, with boto3 elsewhere."""
 
 from functools import cache
 from threading import Lock
@@ -11,20 +11,20 @@ from botocore.credentials import Credentials
 
 from deeplens.settings import Settings
 
-# boto3's session may be used by one thread at a time; the clients it makes by all.
-_MAKING = Lock()
-# Any pair does for LocalStack; this one is what it checks the signatures of presigned URLs with.
+# boto3's session is not thread-safe; its clients are.
+_LOCK = Lock()
+# LocalStack accepts any pair, but checks signatures of presigned URLs with this one.
 LOCAL_CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 def client(service: str, own: Settings, endpoint_url: str = "") -> Any:
-    """A client of ``service``, shared by all threads and by all callers with equal settings.
+    """Return a client of ``service``, shared by all callers with equal settings.
 
     Parameters
     ----------
     endpoint_url : overrides ``AWS_ENDPOINT_URL``, e.g. for a MinIO server.
     """
-    with _MAKING:
+    with _LOCK:
         return _client(service, own, endpoint_url)
 
 
@@ -44,7 +44,7 @@ def _client(service: str, own: Settings, endpoint_url: str) -> Any:
 def scoped_client(
     service: str, own: Settings, credentials: Credentials, endpoint_url: str = "", region: str = ""
 ) -> Any:
-    """A new client that signs with these credentials and no others; the caller keeps it.
+    """Return a new client with these credentials.
 
     Parameters
     ----------
@@ -53,10 +53,10 @@ def scoped_client(
     """
     endpoint = endpoint_url or own.aws_endpoint_url or None
     config = _config(service, own, custom=endpoint is not None)
-    with _MAKING:
+    with _LOCK:
         session = _scoped_session()
-        # A session hands its credentials to each client that it makes. One session for all, as it holds the service's
-        # model: a client of its own session takes 30 times as long to make.
+        # One session for all clients, as it caches the service's model: with a new session a client takes 30 times as
+        # long. A client keeps the credentials that the session has when it is made.
         session._session._credentials = credentials  # type: ignore[attr-defined]
         return session.client(  # type: ignore[call-overload]
             service, endpoint_url=endpoint, region_name=region or own.aws_region, config=config
@@ -69,23 +69,23 @@ def _scoped_session() -> boto3.Session:
 
 
 def _local_session(own: Settings) -> Any:
-    """``localstack-client``'s session for these settings; None where the package is not installed."""
+    """Return ``localstack-client``'s session for these settings; None when the package is not installed."""
     try:
-        # Not a production dependency: only the local stack installs it.
+        # Only the local stack installs it.
         from localstack_client.session import Session
     except ImportError:
         return None
     session = Session(region_name=own.aws_region, **LOCAL_CREDENTIALS)
-    # It prefers AWS_ENDPOINT_URL of the process, where the LocalStack of another stack may answer.
+    # It would prefer the process's AWS_ENDPOINT_URL, which may be that of another stack.
     session._service_endpoint_mapping = dict.fromkeys(session._service_endpoint_mapping, own.aws_endpoint_url)
     return session
 
 
 def _config(service: str, own: Settings, *, custom: bool) -> Config:
-    """Few retries, for Kafka is the buffer; at a custom endpoint only what every S3 server understands."""
+    """Configure few retries, as records wait in Kafka; at custom endpoints, only features of every S3 server."""
     options: dict[str, Any] = {}
     if service == "s3":
-        # Without a version, URLs are signed by the retired scheme 2 in some regions.
+        # Otherwise URLs are signed with version 2 in some regions.
         options["signature_version"] = "s3v4"
     if service == "s3" and custom:
         options["s3"] = {"addressing_style": "path"}

@@ -8,16 +8,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deeplens.errors import SecretNotFound, SecretStoreUnavailable
 
-GONE = {"ResourceNotFoundException", "InvalidRequestException"}
-"""The second is said of a secret that waits for its deletion."""
+NOT_FOUND_CODES = {"ResourceNotFoundException", "InvalidRequestException"}
+"""The second is for secrets that are scheduled for deletion."""
 
 
 class SecretsManager:
-    """Secrets by name.
+    """Reads and writes secrets by name.
 
     Parameters
     ----------
-    new_client : makes the Secrets Manager client when it is first needed.
+    new_client : returns the Secrets Manager client.
     """
 
     def __init__(self, new_client: Callable[[], Any]) -> None:
@@ -41,12 +41,12 @@ class SecretsManager:
 
 @contextmanager
 def translated(name: str) -> Iterator[None]:
-    """Turn the vendor's errors into ours; no message holds a secret."""
+    """Translate errors of Secrets Manager; no message contains a secret."""
     try:
         yield
     except ClientError as error:
         code = error.response["Error"]["Code"]
-        if code in GONE:
+        if code in NOT_FOUND_CODES:
             raise SecretNotFound(name) from None
         raise SecretStoreUnavailable(code) from error
     except BotoCoreError as error:

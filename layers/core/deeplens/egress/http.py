@@ -1,7 +1,7 @@
-"""Connections to tenants' endpoints: each resolves, checks, and connects to an address that it has checked.
+"""Connect to tenants' endpoints only at addresses that were checked, for urllib3 and boto3.
 
-A check before the request would not hold: a name may lead elsewhere a moment later. So it is made where the socket is
-opened, for urllib3 and, in the same way, for boto3.
+The check is made where the socket is opened: a name that was checked before the request may resolve to another address
+a moment later.
 """
 
 import socket
@@ -25,23 +25,23 @@ from deeplens.egress.rules import Address, EgressRules, Resolve, check_address, 
 from deeplens.errors import EndpointRefused
 
 CONNECT_SECONDS, READ_SECONDS = 3.0, 10.0
-MOST_TRIED = 4
-"""Addresses of one host, each of which may take the whole time."""
+MAX_TRIED_ADDRESSES = 4
+"""Per host; each may take the whole timeout."""
 
 
 class CheckedConnection(HTTPConnection):
-    """A connection, made a class for each set of rules by ``_pools``."""
+    """A connection to a checked address; ``_pool`` makes a subclass for each set of rules."""
 
     rules = EgressRules()
     resolve: Resolve = staticmethod(resolved)
 
     def _new_conn(self) -> socket.socket:
         if self.proxy is not None:
-            raise EndpointRefused("a proxy would resolve the endpoint's name itself")
-        # The name stays the connection's host: TLS asks for it and holds the certificate to it.
+            raise EndpointRefused("tenants' endpoints are not reached through proxies, which resolve names themselves")
+        # The name stays the connection's host, as TLS sends it and checks the certificate against it.
         addresses = check_host(self._dns_host.strip("[]"), self.port, self.rules, self.resolve)
         failure = OSError()
-        for address in addresses[:MOST_TRIED]:
+        for address in addresses[:MAX_TRIED_ADDRESSES]:
             try:
                 return self._connected(address)
             except OSError as error:
@@ -58,7 +58,7 @@ class CheckedConnection(HTTPConnection):
             socket_options=self.socket_options,
         )
         try:
-            # Nothing was sent yet. Whatever stands between here and there, the other end is what it should be.
+            # Nothing was sent yet: check which address was really reached.
             check_address(ip_address(opened.getpeername()[0]), self.rules, self.host)
         except BaseException:
             opened.close()
@@ -67,11 +67,10 @@ class CheckedConnection(HTTPConnection):
 
 
 class EgressPool(PoolManager):
-    """A urllib3 pool manager for webhooks: it follows no redirect, uses no proxy and repeats nothing.
+    """A urllib3 pool manager for webhooks, without redirects, proxies and retries.
 
-    An answer's body is left to be read: as much of it as its reader has room for, before it closes the answer.
-    Every request raises ``EndpointRefused`` instead of leaving for somewhere inside, and urllib3's own errors for an
-    endpoint that does not answer.
+    The body of an answer is not read; the caller reads as much as it wants and closes the answer. A request to an
+    internal address raises ``EndpointRefused``; an endpoint that does not answer raises urllib3's errors.
     """
 
     def __init__(self, rules: EgressRules, resolve: Resolve = resolved, **options: Any) -> None:
@@ -87,7 +86,7 @@ class EgressPool(PoolManager):
 
 
 class EgressSession(URLLib3Session):
-    """botocore's HTTP session with the same connections; it uses no proxy and follows no redirect."""
+    """botocore's HTTP session over checked connections, without redirects and proxies."""
 
     def __init__(self, rules: EgressRules, resolve: Resolve = resolved, **options: Any) -> None:
         super().__init__(**{**options, "proxies": {}})
@@ -102,7 +101,7 @@ class EgressSession(URLLib3Session):
         try:
             return super().send(request)
         except HTTPClientError as error:
-            # Unwrapped, or botocore would try again, and a store take it for one that is away.
+            # Unwrapped: botocore would retry it, and the store would report ``StoreUnavailable``.
             refused = error.kwargs.get("error")
             if isinstance(refused, EndpointRefused):
                 raise refused from error
@@ -110,11 +109,11 @@ class EgressSession(URLLib3Session):
 
 
 def guard(client: Any, rules: EgressRules, resolve: Resolve = resolved) -> Any:
-    """The same boto3 client, fit for an endpoint that a tenant named; to be called before its first request.
+    """Make a boto3 client use checked connections, before its first request, and return it.
 
     Parameters
     ----------
-    client : made for this endpoint and shared with nobody.
+    client : used for this endpoint only.
     """
     config = client.meta.config
     client._endpoint.http_session = EgressSession(
@@ -127,7 +126,7 @@ def guard(client: Any, rules: EgressRules, resolve: Resolve = resolved) -> Any:
 
 
 def checked_pools(rules: EgressRules, resolve: Resolve = resolved) -> dict[str, type[Any]]:
-    """urllib3's pool classes by scheme, their connections checked."""
+    """Return urllib3's pool classes by scheme, with checked connections."""
     return {
         "http": _pool(HTTPConnectionPool, HTTPConnection, rules, resolve),
         "https": _pool(HTTPSConnectionPool, HTTPSConnection, rules, resolve),
@@ -135,7 +134,7 @@ def checked_pools(rules: EgressRules, resolve: Resolve = resolved) -> dict[str, 
 
 
 def _pool(pool: type[Any], connection: type[Any], rules: EgressRules, resolve: Resolve) -> type[Any]:
-    """A pool class whose connections are checked; urllib3 takes classes, so the rules become part of one."""
+    """Return a pool class with checked connections; urllib3 takes classes, so the rules become attributes of one."""
     own = type(
         f"Checked{connection.__name__}",
         (CheckedConnection, connection),

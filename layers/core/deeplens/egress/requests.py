@@ -1,4 +1,4 @@
-"""Checked connections for clients that are built on ``requests``."""
+"""Make ``requests`` use checked connections."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from deeplens.egress.rules import EgressRules, Resolve, check_spelling, resolved
 
 
 class CheckedAdapter(HTTPAdapter):
-    """Sends through connections that ``rules`` allow, and through no proxy."""
+    """Sends over checked connections, without proxies."""
 
     def __init__(self, rules: EgressRules, resolve: Resolve) -> None:
         self._rules, self._resolve = rules, resolve
@@ -26,7 +26,7 @@ class CheckedAdapter(HTTPAdapter):
 
 
 def guarded_session(rules: EgressRules, resolve: Resolve = resolved) -> requests.Session:
-    """A session for an endpoint that a tenant named: it takes no proxy and no password from the environment."""
+    """Return a session for tenants' endpoints; it ignores proxies and passwords of the environment."""
     session = requests.Session()
     session.trust_env, session.max_redirects = False, 0
     for scheme in ("http://", "https://"):

@@ -1,4 +1,4 @@
-"""Which endpoints of tenants' may be reached: decided by every address that their host has, never by its name."""
+"""Decide which endpoints of tenants may be reached, by all addresses of their host and never by its name."""
 
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -13,24 +13,24 @@ type Network = IPv4Network | IPv6Network
 type Resolve = Callable[[str, int], Sequence[str]]
 
 PORTS = {"https": 443, "http": 80}
-MOST_ADDRESSES = 64
-LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
-# What ``is_global`` lets through, or has changed its mind about between versions of Python.
-INSIDE: tuple[Network, ...] = tuple(
-    ip_network(one)
-    for one in (
+MAX_ADDRESSES = 64
+HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
+# Internal networks that ``is_global`` allows, or treats differently between versions of Python.
+INTERNAL: tuple[Network, ...] = tuple(
+    ip_network(network)
+    for network in (
         "0.0.0.0/8",
-        "100.64.0.0/10",  # carriers' NAT; also where clouds put services of their own
+        "100.64.0.0/10",  # carriers' NAT, and internal services of clouds
         "168.63.129.16/32",  # Azure's host
         "192.0.0.0/24",
-        "192.88.99.0/24",  # relays of 6to4
+        "192.88.99.0/24",  # 6to4 relays
         "198.18.0.0/15",
         "224.0.0.0/4",
         "240.0.0.0/4",
-        "64:ff9b:1::/48",  # a site's own NAT64, whose form only the site knows
+        "64:ff9b:1::/48",  # local NAT64, with a format that only the site knows
         "2001::/23",  # Teredo and other protocols
         "3fff::/20",  # documentation
-        "fc00::/7",  # with EC2's fd00:ec2::254
+        "fc00::/7",  # includes EC2's fd00:ec2::254
         "fe80::/10",
         "fec0::/10",
         "ff00::/8",
@@ -39,17 +39,17 @@ INSIDE: tuple[Network, ...] = tuple(
 GLOBAL_IPV6 = IPv6Network("2000::/3")
 NAT64, SIX_TO_FOUR = IPv6Network("64:ff9b::/96"), IPv6Network("2002::/16")
 ISATAP = (0x0000_5EFE, 0x0200_5EFE)
-"""Upper half of interface ids whose lower half is an IPv4 address."""
+"""Upper halves of interface ids with an IPv4 address in the lower half."""
 
 
 @dataclass(frozen=True, slots=True)
 class EgressRules:
-    """What the operator allows.
+    """Exceptions that the operator allows.
 
     Attributes
     ----------
-    allowed : networks inside that tenants may reach all the same, e.g. a MinIO of the same site.
-    http : whether requests may go out in clear.
+    allowed : internal networks that tenants may reach, e.g. of a MinIO at the same site.
+    http : whether unencrypted requests are allowed.
     """
 
     allowed: tuple[Network, ...] = ()
@@ -57,79 +57,76 @@ class EgressRules:
 
     @classmethod
     def of(cls, networks: Iterable[str], *, http: bool = False) -> "EgressRules":
-        """Rules with networks as text. Raises ``ValueError`` for one that is not in CIDR notation."""
-        return cls(tuple(ip_network(one) for one in networks), http)
+        """Parse networks. Raises ``ValueError`` for one that is not in CIDR notation."""
+        return cls(tuple(map(ip_network, networks)), http)
 
 
 def resolved(host: str, port: int) -> Sequence[str]:
-    """Every address of a host, by the system's resolver."""
+    """Return all addresses of a host, by the system's resolver."""
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def check_endpoint(url: str, rules: EgressRules, resolve: Resolve = resolved) -> tuple[Address, ...]:
-    """The addresses behind a URL, all of which may be reached.
+    """Return the addresses of a URL's host, all of which are allowed.
 
-    They hold for this moment, as a name may have others in the next: whoever connects does it through ``egress.http``,
-    which checks again and connects to what it has checked.
+    A name may have other addresses a moment later, so connections are made by ``egress.http``, which checks again.
 
     Raises
     ------
     EndpointRefused
-        It is not https, carries a user or password, is spelled so that two readers may read two hosts, has no address,
-        or has one that lies inside.
+        The URL is not https, contains a user or password, is ambiguous, or its host has no address or an internal one.
     """
     host, port = check_spelling(url, rules)
     return check_host(host, port, rules, resolve)
 
 
 def check_spelling(url: str, rules: EgressRules) -> tuple[str, int]:
-    """Host and port of a URL, without asking anybody. Raises ``EndpointRefused``."""
+    """Return host and port of a URL, without resolving it. Raises ``EndpointRefused``."""
     scheme, host, port = _parts(url)
     if scheme not in PORTS or (scheme == "http" and not rules.http):
-        raise EndpointRefused("an endpoint begins with https://")
+        raise EndpointRefused("the endpoint must begin with https://")
     if _literal(host) is None:
         _check_name(host)
     return host, port or PORTS[scheme]
 
 
 def check_host(host: str, port: int, rules: EgressRules, resolve: Resolve = resolved) -> tuple[Address, ...]:
-    """The addresses of a host, all of which may be reached. Raises ``EndpointRefused``."""
+    """Return the addresses of a host, all of which are allowed. Raises ``EndpointRefused``."""
     literal = _literal(host)
     if literal is not None:
         return (check_address(literal, rules),)
     _check_name(host)
     try:
-        found = tuple(ip_address(one) for one in resolve(host, port))
+        addresses = tuple(map(ip_address, resolve(host, port)))
     except (OSError, UnicodeError, ValueError) as error:
         raise EndpointRefused(f"{host} has no address") from error
-    if not 0 < len(found) <= MOST_ADDRESSES:
-        raise EndpointRefused(f"{host} has {len(found)} addresses")
-    # All of them: whoever connects takes any.
-    return tuple(check_address(one, rules, host) for one in found)
+    if not 0 < len(addresses) <= MAX_ADDRESSES:
+        raise EndpointRefused(f"{host} has {len(addresses)} addresses; it must have 1 to {MAX_ADDRESSES}")
+    # All of them, as the connection may use any.
+    return tuple(check_address(address, rules, host) for address in addresses)
 
 
 def check_address(address: Address, rules: EgressRules, host: str = "") -> Address:
-    """The address itself. Raises ``EndpointRefused`` when it lies inside and the operator does not allow it."""
-    if not is_outside(address) and not _is_allowed(address, rules):
-        # A name's address stays unsaid: it would tell a tenant what our resolver knows of the inside.
+    """Return the address. Raises ``EndpointRefused`` when it is internal and the operator does not allow it."""
+    if not is_public(address) and not _is_allowed(address, rules):
+        # Without the address of a name, which would reveal internal records of our resolver to a tenant.
         raise EndpointRefused(f"{host or address} leads to an address that is not public")
     return address
 
 
-def is_outside(address: Address) -> bool:
-    """Whether an address, and the IPv4 address that it leads to, is one of the public internet's hosts."""
+def is_public(address: Address) -> bool:
+    """Return whether an address, and an IPv4 address embedded in it, is a public host's."""
     if isinstance(address, IPv6Address):
-        carried = _carried(address)
-        if carried is not None:
-            return is_outside(carried)
-        if address.scope_id is not None or address not in GLOBAL_IPV6 or not _isatap_is_outside(address):
+        if (embedded := _embedded(address)) is not None:
+            return is_public(embedded)
+        if address.scope_id is not None or address not in GLOBAL_IPV6 or not _isatap_is_public(address):
             return False
-    within = any(address in network for network in INSIDE if network.version == address.version)
-    return address.is_global and not within and not (address.is_multicast or address.is_reserved)
+    internal = any(address in network for network in INTERNAL if network.version == address.version)
+    return address.is_global and not internal and not (address.is_multicast or address.is_reserved)
 
 
-def _carried(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address where packets to a mapped, NAT64 or 6to4 address end."""
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address in a mapped, NAT64 or 6to4 address."""
     if address.scope_id is not None:
         return None
     if address in SIX_TO_FOUR:
@@ -137,14 +134,14 @@ def _carried(address: IPv6Address) -> IPv4Address | None:
     return IPv4Address(int(address) & 0xFFFF_FFFF) if address in NAT64 else address.ipv4_mapped
 
 
-def _isatap_is_outside(address: IPv6Address) -> bool:
-    """Whether packets could end at an IPv4 address inside, as the interface's id is made of one."""
-    interface, carried = int(address) >> 32 & 0xFFFF_FFFF, IPv4Address(int(address) & 0xFFFF_FFFF)
-    return interface not in ISATAP or is_outside(carried)
+def _isatap_is_public(address: IPv6Address) -> bool:
+    """Return False when the interface id contains an internal IPv4 address."""
+    interface, embedded = int(address) >> 32 & 0xFFFF_FFFF, IPv4Address(int(address) & 0xFFFF_FFFF)
+    return interface not in ISATAP or is_public(embedded)
 
 
 def _is_allowed(address: Address, rules: EgressRules) -> bool:
-    """An allowed IPv4 network is allowed in its mapped form as well, which is how some resolvers put it."""
+    """Return whether a network is allowed; IPv4 networks also in their mapped form, which some resolvers return."""
     if isinstance(address, IPv6Address):
         if address.scope_id is not None:
             return False
@@ -153,25 +150,25 @@ def _is_allowed(address: Address, rules: EgressRules) -> bool:
 
 
 def _parts(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port. Anything that readers of URLs disagree about is refused rather than understood."""
+    """Return scheme, host and port. Raises ``EndpointRefused`` for URLs that parsers interpret differently."""
     if not url.isascii() or not url.isprintable() or set(url) & set(' \\"<>^`{|}'):
-        raise EndpointRefused("an endpoint is plain ASCII; write an international name as xn--…")
+        raise EndpointRefused("the endpoint must be plain ASCII; write an international name as xn--…")
     try:
         split = urlsplit(url)
         host, port = split.hostname or "", split.port
     except ValueError as error:
         raise EndpointRefused(f"not a URL: {error}") from error
     if "@" in split.netloc:
-        raise EndpointRefused("an endpoint carries no user and no password")
+        raise EndpointRefused("the endpoint must not contain a user or password")
     if not url.lower().startswith(f"{split.scheme}://") or not host:
-        raise EndpointRefused("an endpoint has a scheme, :// and a host")
+        raise EndpointRefused("the endpoint must have a scheme, :// and a host")
     if port == 0 or split.netloc.endswith(":"):
-        raise EndpointRefused("an endpoint's port is 1 to 65535, or left out")
+        raise EndpointRefused("the endpoint's port must be 1 to 65535, or omitted")
     return split.scheme, host, port
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host is. Only its usual spelling is one; ``_check_name`` refuses the rest."""
+    """Return the address if the host is one in the usual notation; ``_check_name`` refuses other notations."""
     try:
         return ip_address(host)
     except ValueError:
@@ -179,10 +176,10 @@ def _literal(host: str) -> Address | None:
 
 
 def _check_name(host: str) -> None:
-    """Refuse what is no name, and what some resolvers take for a number: ``0x7f.1``, ``2130706433``, ``127.1``."""
+    """Refuse invalid names, and names that some resolvers read as numbers: ``0x7f.1``, ``2130706433``, ``127.1``."""
     labels = host.removesuffix(".").split(".")
-    spelled = set(host) <= LETTERS and len(host) <= 253
-    if not spelled or not all(label and len(label) <= 63 and label.strip("-") == label for label in labels):
-        raise EndpointRefused(f"{host!r} is not the name of a host")
+    valid = set(host) <= HOST_CHARACTERS and len(host) <= 253
+    if not valid or not all(label and len(label) <= 63 and label.strip("-") == label for label in labels):
+        raise EndpointRefused(f"{host!r} is not a valid host name")
     if labels[-1][0].isdigit():
-        raise EndpointRefused(f"{host} is an address in an unusual spelling; write 192.0.2.1 or [2001:db8::1]")
+        raise EndpointRefused(f"{host} is an address in an unusual notation; write 192.0.2.1 or [2001:db8::1]")

@@ -1,1 +1,1 @@
-"""File formats, recognised by their first bytes."""
+"""Detect file formats by the first bytes."""

@@ -1,4 +1,4 @@
-"""Why a file is not a video that DeepLens takes."""
+"""Errors of files that are not acceptable videos."""
 
 from deeplens.errors import PipelineError
 
@@ -26,13 +26,13 @@ class VideoTruncated(InvalidVideo):
 
 
 class VideoEncrypted(InvalidVideo):
-    """Its frames are encrypted (DRM)."""
+    """The frames are encrypted (DRM)."""
 
     code = "VIDEO_ENCRYPTED"
 
 
 class NoPictures(InvalidVideo):
-    """A file without a video stream, or with an empty one."""
+    """The file has no video stream, or an empty one."""
 
     code = "VIDEO_WITHOUT_PICTURES"
 
@@ -42,12 +42,12 @@ class VideoTooLong(InvalidVideo):
 
 
 class VideoTooLarge(InvalidVideo):
-    """More bytes, or more pixels per frame, than are taken."""
+    """The file has too many bytes, or too many pixels per frame."""
 
     code = "VIDEO_TOO_LARGE"
 
 
 class VideoTooSlow(InvalidVideo):
-    """Decoding it took longer than a function may run, or ended the process, several times."""
+    """Decoding timed out or crashed the process several times."""
 
     code = "VIDEO_TOO_SLOW"

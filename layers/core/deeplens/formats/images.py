@@ -1,4 +1,4 @@
-"""The real type of a file, by its first bytes; names and declared types are only hints."""
+"""Detect image formats by the first bytes; names and declared types are only hints."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ MAGIC = (
     (b"MM\x00+", TIFF),
 )
 BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
-"""Sizes of the header that follows a BMP's first 14 bytes; ``BM`` alone may begin a text."""
+"""Valid sizes of the header after a BMP's first 14 bytes; ``BM`` alone may begin a text."""
 BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), HEIC),
     **dict.fromkeys((b"avif", b"avis"), AVIF),
@@ -63,13 +63,13 @@ ACCEPTED = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC and AVIF"
 
 
 def sniff(body: bytes) -> FileType:
-    """The type of an image file.
+    """Return the type of an image file.
 
     Raises
     ------
     EmptyFile
     UnsupportedFormat
-        Says what the file seems to be and what is accepted.
+        The message names the detected format and the accepted ones.
     """
     if not body:
         raise EmptyFile("the file is empty")
@@ -87,7 +87,7 @@ def sniff(body: bytes) -> FileType:
 
 
 def _by_brand(head: bytes) -> FileType:
-    """ISO media files name their brand, and generic ones what they are compatible with."""
+    """Return the type by the brand of an ISO media file, or by its compatible brands."""
     end = min(len(head), int.from_bytes(head[:4]))
     brands = [head[8:12], *(head[i : i + 4] for i in range(16, end - 3, 4))]
     known = [BRANDS[brand] for brand in brands if brand in BRANDS]
@@ -100,7 +100,7 @@ def _describe(head: bytes) -> str:
     for magic, name in OTHERS:
         if head.lstrip().startswith(magic):
             return name
-    # The last character may be cut; what is broken before it is not text.
+    # Only the last character may be incomplete in a text.
     text = head.decode(errors="ignore").encode()
     readable = len(head) - len(text) < 4 and all(byte >= 32 or byte in b"\t\r\n" for byte in text)
     return "text" if readable else "an unknown binary file"

@@ -1,26 +1,26 @@
-"""What a file is, by its first bytes: an image, a video, or neither."""
+"""Detect whether a file is an image, a video or neither, by its first bytes."""
 
 from typing import Literal
 
-from deeplens.errors import InvalidImage
+from deeplens.errors import EmptyFile, InvalidImage
+from deeplens.formats.errors import VideoFormatUnsupported
 from deeplens.formats.images import sniff
+from deeplens.formats.videos import sniff_video
 
 type Kind = Literal["image", "video", "other"]
 HEAD_BYTES = 4096
-"""What a decision takes at the most."""
-AUDIO_BRANDS = {b"M4A ", b"M4B ", b"M4P "}
-VIDEO_MAGIC = (
-    b"\x1aE\xdf\xa3",  # Matroska, WebM
+"""Bytes of a file that the detection reads at most."""
+AUDIO_BRANDS = (b"ftypM4A ", b"ftypM4B ", b"ftypM4P ")
+UNSUPPORTED_VIDEO_MAGIC = (
     b"\x00\x00\x01\xba",  # MPEG program stream
     b"\x00\x00\x01\xb3",  # MPEG elementary stream
     b"FLV\x01",
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF, WMV
 )
-MPEG_TS_PACKET = 188
 
 
 def kind_of(head: bytes) -> Kind:
-    """The kind of file that begins with ``head``; no name and no declared type counts."""
+    """Return the kind of a file that begins with ``head``, ignoring its name and declared type."""
     try:
         sniff(head)
     except InvalidImage:
@@ -29,12 +29,11 @@ def kind_of(head: bytes) -> Kind:
 
 
 def _is_video(head: bytes) -> bool:
-    if head[4:8] == b"ftyp":
-        return head[8:12] not in AUDIO_BRANDS
-    if head[4:8] in (b"moov", b"mdat", b"wide"):  # QuickTime before it had brands
-        return True
-    if head[:4] == b"RIFF":
-        return head[8:12] == b"AVI "
-    if len(head) > 2 * MPEG_TS_PACKET and head[0] == head[MPEG_TS_PACKET] == head[2 * MPEG_TS_PACKET] == 0x47:
-        return True
-    return head.startswith(VIDEO_MAGIC)
+    """Return whether the file is a video, also in a format that is not accepted."""
+    if head.startswith(AUDIO_BRANDS, 4):
+        return False
+    try:
+        sniff_video(head)
+    except (EmptyFile, VideoFormatUnsupported):
+        return head.startswith(UNSUPPORTED_VIDEO_MAGIC)
+    return True

@@ -1,12 +1,13 @@
-"""The container of a video, by its first bytes; names and declared types are only hints."""
+"""Detect video containers by the first bytes; names and declared types are only hints."""
 
 from dataclasses import dataclass
 
 from deeplens.errors import EmptyFile
 from deeplens.formats.errors import VideoFormatUnsupported
+from deeplens.formats.images import BRANDS
 
 HEAD_BYTES = 1024
-"""Enough of a file to tell what it is."""
+"""Bytes of a file that the detection needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +34,33 @@ BY_EXTENSION = {
     ".m2ts": MPEG_TS,
     ".mts": MPEG_TS,
 }
-"""``.ts`` is missing, as most files of that name are programs."""
+"""Without ``.ts``, as most such files are TypeScript."""
 
-STILLS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"}
-"""Brands of ISO files that are images."""
-BEFORE_BRANDS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
-"""What QuickTime files began with before they named a brand."""
+QUICKTIME_ATOMS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
+"""First atoms of QuickTime files without a brand."""
 EBML, TS_PACKET = b"\x1aE\xdf\xa3", 188
 ACCEPTED = "MP4, QuickTime, WebM, Matroska, AVI and MPEG-TS"
 
 
 def type_by_name(name: str) -> VideoType | None:
-    """The type that a file's name promises."""
+    """Return the type by a file's extension."""
     return BY_EXTENSION.get("." + name.rpartition(".")[2].lower())
 
 
 def sniff_video(head: bytes) -> VideoType:
-    """The type of a video file, by its first ``HEAD_BYTES``.
+    """Return the type of a video file by its first ``HEAD_BYTES``.
 
     Raises
     ------
     EmptyFile
     VideoFormatUnsupported
-        Also of playlists and other files that refer to others: FFmpeg would follow them.
+        Also for playlists and other files that refer to files, which FFmpeg would open.
     """
     if not head:
         raise EmptyFile("the file is empty")
-    if head[4:8] == b"ftyp" and head[8:12] not in STILLS:
+    if head[4:8] == b"ftyp" and head[8:12] not in BRANDS:
         return QUICKTIME if head[8:12] == b"qt  " else MP4
-    if head[4:8] in BEFORE_BRANDS:
+    if head[4:8] in QUICKTIME_ATOMS:
         return QUICKTIME
     if head.startswith(EBML):
         return WEBM if b"webm" in head[:64] else MATROSKA
@@ -69,4 +68,4 @@ def sniff_video(head: bytes) -> VideoType:
         return AVI
     if len(head) > 2 * TS_PACKET and {head[0], head[TS_PACKET], head[2 * TS_PACKET]} == {0x47}:
         return MPEG_TS
-    raise VideoFormatUnsupported(f"this is no video that is accepted; accepted are {ACCEPTED}")
+    raise VideoFormatUnsupported(f"this is not a video in an accepted format; accepted are {ACCEPTED}")

@@ -1,4 +1,4 @@
-"""Images as bytes in, standard images out; pure functions on Pillow."""
+"""Decode, standardise and hash images with Pillow; pure functions on bytes."""
 
 from deeplens.imaging.limits import Limits
 from deeplens.imaging.perceptual_hash import perceptual_hash, perceptual_hash_of

@@ -1,6 +1,7 @@
-"""How often a file would be decoded: frames and scans, counted without decoding and never far beyond a limit."""
+"""Count frames and scans of a file without decoding it, and at most one more than a limit."""
 
 import re
+from contextlib import suppress
 from struct import error as StructError
 from struct import unpack_from
 
@@ -8,14 +9,14 @@ IMAGE, EXTENSION, TRAILER = b",!;"
 NEXT_BLOCK = re.compile(rb"[,!;]")
 SCAN = b"\xff\xda"
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""A JPEG marker among entropy-coded bytes, where 0xFF is otherwise stuffed, a restart or a fill byte."""
+"""A JPEG marker among entropy-coded bytes, where any other 0xFF is stuffed, a restart or a fill byte."""
 END_OF_IMAGE, START_OF_SCAN, WITHOUT_LENGTH = 0xD9, 0xDA, (0x01, 0xD8)
 
 
-def gif_frames(body: bytes, most: int) -> int:
-    """Frames of a GIF, at most one more than ``most``. Pillow would decode each frame on its way to the next."""
+def gif_frames(body: bytes, limit: int) -> int:
+    """Count the frames of a GIF, up to ``limit`` + 1; Pillow would decode every frame."""
     count, position = 0, 13 + _colour_table_bytes(body, 10)
-    while count <= most and position < len(body) and body[position] != TRAILER:
+    while count <= limit and position < len(body) and body[position] != TRAILER:
         if body[position] == IMAGE:
             count += 1
             position = _after_blocks(body, position + 11 + _colour_table_bytes(body, position + 9))
@@ -27,36 +28,34 @@ def gif_frames(body: bytes, most: int) -> int:
     return count
 
 
-def tiff_pages(body: bytes, most: int) -> int:
-    """Pages of a TIFF or BigTIFF, at most one more than ``most``, by the offsets of their directories."""
+def tiff_pages(body: bytes, limit: int) -> int:
+    """Count the pages of a TIFF or BigTIFF, up to ``limit`` + 1, by the offsets of their directories."""
     order, big = "<" if body[:2] == b"II" else ">", 43 in body[2:4]
     count_code, count_bytes, entry_bytes, offset_code = ("Q", 8, 20, "Q") if big else ("H", 2, 12, "I")
     position, starts = 8 if big else 4, set[int]()
-    try:
-        while len(starts) <= most:
+    # A chain of offsets that leaves the file ends the pages.
+    with suppress(StructError, OverflowError):
+        while len(starts) <= limit:
             (start,) = unpack_from(order + offset_code, body, position)
             if not start or start in starts:
                 break
             (entries,) = unpack_from(order + count_code, body, start)
             starts.add(start)
             position = start + count_bytes + entries * entry_bytes
-    except (StructError, OverflowError):
-        # The chain leads out of the file: what was seen is all there is.
-        return len(starts)
     return len(starts)
 
 
-def jpeg_scans(body: bytes, most: int) -> int:
-    """Scans of a JPEG, at most one more than ``most``; each costs a pass over the whole image.
+def jpeg_scans(body: bytes, limit: int) -> int:
+    """Count the scans of a JPEG, up to ``limit`` + 1; each costs a pass over the whole image.
 
-    Cameras write one, progressive encoders about ten; a bomb writes thousands, a few bytes each.
+    Cameras write one and progressive encoders about ten; a decompression bomb has thousands of a few bytes each.
     """
     count = body.count(SCAN)
-    if count <= most:
+    if count <= limit:
         return count
-    # Embedded thumbnails and what phones append, such as video, hold those two bytes as well: look closer.
+    # Embedded thumbnails and appended videos contain these two bytes as well, so parse the markers.
     count, position = 0, 2
-    while count <= most and (found := MARKER.search(body, position)):
+    while count <= limit and (found := MARKER.search(body, position)):
         kind, position = body[found.end() - 1], found.end()
         if kind == END_OF_IMAGE:
             break
@@ -72,7 +71,7 @@ def _colour_table_bytes(body: bytes, flags_at: int) -> int:
 
 
 def _after_blocks(body: bytes, position: int) -> int:
-    """The position after a chain of sub-blocks, each led by its length and the last one empty."""
+    """Return the position after a chain of sub-blocks; each begins with its length, and the last is empty."""
     while position < len(body) and body[position]:
         position += body[position] + 1
     return position + 1

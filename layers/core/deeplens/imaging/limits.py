@@ -1,11 +1,11 @@
-"""How much of an image DeepLens takes on."""
+"""Limits of images."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Refused before anything is decoded; ``max_pixels`` counts one frame."""
+    """Limits that are checked before decoding; ``max_pixels`` is per frame."""
 
     max_bytes: int = 100 * 1024 * 1024
     max_pixels: int = 100_000_000

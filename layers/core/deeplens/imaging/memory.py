@@ -1,19 +1,19 @@
-"""What decoding may hold in memory at once, over all threads of a process: small files can unfold to gigabytes."""
+"""Limit the memory that all threads of a process use for decoding: small files can decode to gigabytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition
 
 BUDGET_BYTES = 800 * 1024 * 1024
-"""Fits a function of 1,769 MB beside a batch of files; a single larger image is decoded with nothing beside it."""
+"""Fits a function of 1,769 MB beside a batch of files; a larger image is decoded alone."""
 
 
 class MemoryBudget:
-    """Lets threads in while the bytes that they announce fit together.
+    """Makes threads wait until the bytes that they need are available.
 
     Parameters
     ----------
-    capacity_bytes : of all that are inside at once; what alone exceeds it waits until nobody else is inside.
+    capacity_bytes : in use at once; a thread that needs more waits until it is alone.
     """
 
     def __init__(self, capacity_bytes: int) -> None:

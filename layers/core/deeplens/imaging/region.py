@@ -1,4 +1,4 @@
-"""A part of an image, in the region syntax of the IIIF Image API 3.0, section 4.1."""
+"""Regions of images, in the syntax of the IIIF Image API 3.0, section 4.1."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ WHOLE = Box(0, 0, 1, 1)
 
 
 def box_of(region: str, width: int, height: int) -> Box | None:
-    """The part that ``x,y,w,h`` (pixels) or ``pct:x,y,w,h`` (percent) names.
+    """Return the region ``x,y,w,h`` (pixels) or ``pct:x,y,w,h`` (percent).
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def box_of(region: str, width: int, height: int) -> Box | None:
     Returns
     -------
     Box
-        Cut off at the image's edges; None where less than one pixel of the image is inside.
+        Clipped to the image; None when less than one pixel remains.
     """
     x, y, wide, high = (float(value) for value in region.removeprefix(PERCENT).split(","))
     across, down = (100, 100) if region.startswith(PERCENT) else (width, height)
@@ -38,7 +38,7 @@ def box_of(region: str, width: int, height: int) -> Box | None:
 
 
 def before_turning(box: Box, orientation: int) -> Box:
-    """Where ``box`` of the upright image is in the file's pixels.
+    """Map a box of the upright image to the file's pixels.
 
     Parameters
     ----------

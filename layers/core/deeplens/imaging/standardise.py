@@ -1,6 +1,6 @@
-"""One decode for everything: the standard JPEG that models read, and both thumbnails.
+"""Decode an image once to the standard JPEG that models read and to both thumbnails.
 
-Uploads and query images pass through the same function, so that an upload searched with its own bytes finds itself.
+Uploads and query images are standardised by the same function, so that a search with an upload's bytes finds it.
 """
 
 import warnings
@@ -27,7 +27,7 @@ STANDARD_QUALITY, THUMBNAIL_QUALITY = 90, 82
 MAX_JPEG_SCANS = 200
 JPEGS = ("JPEG", "MPO")
 PEAK_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 12, "HEIF": 8}
-"""Measured; decoders with buffers of their own beside Pillow's four bytes."""
+"""Measured; these decoders have buffers besides Pillow's four bytes."""
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,8 +38,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns a raster upright, by EXIF orientation."""
-# Limits are ours, checked on the header; Pillow's own would only warn.
+"""Transpositions to the upright image, by EXIF orientation."""
+# Our limits are checked on the header; Pillow's would only warn.
 Image.MAX_IMAGE_PIXELS = None
 # Once, at import: catching warnings around each call would change them for all threads.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
@@ -47,7 +47,7 @@ warnings.filterwarnings("ignore", module=r"PIL\..*")
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself before it is decoded; sides as they are shown, orientation applied."""
+    """Header of a file; width and height have the orientation applied."""
 
     type: FileType
     width: int
@@ -57,14 +57,14 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Standardised:
-    """An original's standard forms, all RGB JPEG files without metadata.
+    """The standard forms of an original, RGB JPEG files without metadata.
 
     Attributes
     ----------
     jpeg : short side 512, long side at most 2,048, never enlarged.
     small, medium : fit 128 × 128 and 512 × 512, never enlarged.
     width, height : of the original in pixels, orientation applied.
-    perceptual_hash : of the small one before it is compressed.
+    perceptual_hash : of the small thumbnail before compression.
     """
 
     jpeg: bytes
@@ -90,14 +90,14 @@ def inspect(body: bytes, limits: Limits) -> Header:
 
 
 def standardise(body: bytes, limits: Limits) -> Standardised:
-    """Decode an image once and make its standard forms; the same bytes give the same result.
+    """Decode an image once and make its standard forms; the result depends on the bytes alone.
 
     A JPEG is decoded at the smallest scale (1, 1/2, 1/4, 1/8) that still covers the standard size.
 
     Raises
     ------
     InvalidImage
-        As ``inspect``, and ``ImageCorrupt`` for what breaks while decoding.
+        As ``inspect``, and ``ImageCorrupt`` when decoding fails.
     """
     with _opened(body, limits) as (image, header):
         standard = _standard_raster(image)
@@ -116,21 +116,35 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
 
 
 def standard_jpeg(body: bytes, limits: Limits, part: Box = WHOLE) -> bytes:
-    """Only the standard JPEG, of the whole image or as if ``part`` were all of it. Raises as ``standardise`` does."""
+    """Return only the standard JPEG, of the whole image or of ``part``. Raises as ``standardise`` does."""
     with _opened(body, limits) as (image, _):
         return _jpeg(_standard_raster(image, part), STANDARD_QUALITY)
 
 
 def thumbnail(body: bytes, size: str, limits: Limits) -> bytes:
-    """One thumbnail, ``small`` or ``medium``, of an original or a standard JPEG. Raises as ``standardise`` does."""
+    """Return one thumbnail, ``small`` or ``medium``, of an original or a standard JPEG. Raises as ``standardise``."""
     with _opened(body, limits) as (image, _):
         standard = _standard_raster(image)
     return _jpeg(_within(standard, size), THUMBNAIL_QUALITY)
 
 
+def upright_jpeg(image: Image.Image, degrees: int, side: int) -> bytes:
+    """Return a decoded RGB frame as an upright JPEG file.
+
+    Parameters
+    ----------
+    degrees : counter-clockwise rotation to the upright frame.
+    side : pixels of the longer side at most; the frame is never enlarged.
+    """
+    if degrees % 360:
+        image = image.rotate(degrees, expand=True)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return _jpeg(image, STANDARD_QUALITY)
+
+
 @contextmanager
 def _opened(body: bytes, limits: Limits) -> Iterator[tuple[Image.Image, Header]]:
-    """An image whose header is within the limits; whatever Pillow raises becomes ``ImageCorrupt``."""
+    """Open an image and check its header; errors of Pillow become ``ImageCorrupt``."""
     kind = sniff(body)
     if len(body) > limits.max_bytes:
         raise FileTooLarge(f"{len(body)} bytes; at most {limits.max_bytes} are accepted")
@@ -145,7 +159,7 @@ def _opened(body: bytes, limits: Limits) -> Iterator[tuple[Image.Image, Header]]
 
 
 def _register(kind: FileType) -> None:
-    """HEIC needs a plug-in, imported only when the first such file comes."""
+    """Import the plug-in for HEIC at the first such file."""
     if kind.format == "HEIF" and "HEIF" not in Image.OPEN:
         from pillow_heif import register_heif_opener
 
@@ -165,20 +179,20 @@ def _header(image: Image.Image, kind: FileType, body: bytes, limits: Limits) -> 
     return Header(kind, *((height, width) if turned else (width, height)), frames)
 
 
-def _frames(image: Image.Image, body: bytes, most: int) -> int:
+def _frames(image: Image.Image, body: bytes, limit: int) -> int:
     match image.format:
         case "GIF":
-            return gif_frames(body, most)
+            return gif_frames(body, limit)
         case "TIFF":
-            return tiff_pages(body, most)
+            return tiff_pages(body, limit)
     return int(getattr(image, "n_frames", 1))
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 for what cannot be read.
+    """Return the EXIF orientation, 1 to 8; 1 when it cannot be read.
 
-    Pillow has turned TIFF already, and its plug-in HEIC. EXIF that comes after a PNG's pixels is not looked for, as
-    the whole file would have to be decoded.
+    Pillow has applied that of TIFF, and its plug-in that of HEIC. EXIF after the pixels of a PNG is ignored, as reading
+    it would decode the whole file.
     """
     if image.format in ("TIFF", "HEIF") or (image.format == "PNG" and "exif" not in image.info):
         return 1
@@ -186,24 +200,24 @@ def _orientation(image: Image.Image) -> int:
         value = image.getexif().get(ORIENTATION)
         return value if value in TURNS else 1
     except Exception:
-        # Broken EXIF is common, and says nothing about the pixels.
+        # Broken EXIF is common, and the pixels are usually fine.
         return 1
 
 
 def _standard_raster(image: Image.Image, part: Box = WHOLE) -> Image.Image:
-    """RGB pixels of the standard size, turned as EXIF says, without anything else of the file."""
+    """Return upright RGB pixels of the standard size, without metadata."""
     full, orientation = image.size, _orientation(image)
     box = before_turning(part, orientation)
     size = _standard_size(*_pixels(box, full))
     if image.format in JPEGS:
-        # Decoded at a fraction that still covers the size. HEIC would give an embedded thumbnail, which may differ.
+        # Decode at a fraction that covers the size. Not HEIC, which would return an embedded thumbnail that may differ.
         image.draft(None, _covering(size, box))
     with DECODING.holding(_peak_bytes(image, full)):
         smaller = _resized(resizable(image), size, box)
     raster = to_srgb(smaller, image.info.get("icc_profile"))
     if orientation in TURNS:
         raster = raster.transpose(TURNS[orientation])
-    # What is left here of comments and the like would be written to every derived file.
+    # Remaining metadata such as comments would be written to every derived file.
     raster.info = {}
     return raster
 
@@ -215,17 +229,17 @@ def _resized(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image
 
 
 def _pixels(box: Box, full: tuple[int, int]) -> tuple[int, int]:
-    """Sides of a part, at least one pixel each."""
+    """Return width and height of a region, at least one pixel each."""
     return max(1, round((box.right - box.left) * full[0])), max(1, round((box.bottom - box.top) * full[1]))
 
 
 def _covering(size: tuple[int, int], box: Box) -> tuple[int, int]:
-    """The least size of the whole image in which its part has ``size``."""
+    """Return the smallest size of the whole image in which the region has ``size``."""
     return ceil(size[0] / (box.right - box.left)), ceil(size[1] / (box.bottom - box.top))
 
 
 def _peak_bytes(image: Image.Image, full: tuple[int, int]) -> int:
-    """About what decoding and converting takes; progressive JPEGs are held as coefficients in full size first."""
+    """Estimate the memory for decoding and converting; progressive JPEGs are full-size coefficients first."""
     width, height = image.size
     each = PEAK_BYTES_PER_PIXEL.get(image.format or "", 4 if image.mode in ("L", "RGB", "CMYK", "YCbCr") else 9)
     coefficients = 3 * full[0] * full[1] if "progressive" in image.info else 0
@@ -233,13 +247,13 @@ def _peak_bytes(image: Image.Image, full: tuple[int, int]) -> int:
 
 
 def _standard_size(width: int, height: int) -> tuple[int, int]:
-    """Short side 512, long side at most 2,048, never more than the original."""
+    """Return a size with short side 512 and long side at most 2,048, never larger than the original."""
     scale = min(1.0, SHORT_SIDE / min(width, height), LONG_SIDE / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _within(image: Image.Image, size: str) -> Image.Image:
-    """A copy that fits the thumbnail's box, never enlarged."""
+    """Return a copy that fits the thumbnail's box, never enlarged."""
     side = THUMBNAIL_SIDES[size]
     copy = image.copy()
     copy.thumbnail((side, side), Image.Resampling.HAMMING, reducing_gap=2.0)

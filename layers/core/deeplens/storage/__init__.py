@@ -1,1 +1,1 @@
-"""Tenants' objects: S3 and what speaks its API, or a directory."""
+"""Object stores of tenants: S3 and compatible services, Azure Blob containers, and directories."""

@@ -1,4 +1,4 @@
-"""An Azure Blob container, through connections that lead to public addresses only."""
+"""Store objects in an Azure Blob container, over connections to public addresses only."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,9 +23,9 @@ from deeplens.errors import (
 from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
 from deeplens.storage.ports import ClientUploads, ObjectInfo
 
-PASSING = {408, 429}
-MISSING = {"BlobNotFound", "ResourceNotFound"}
-SECONDS: dict[str, Any] = {
+TRANSIENT_STATUS = {408, 429}
+NOT_FOUND_CODES = {"BlobNotFound", "ResourceNotFound"}
+CLIENT_OPTIONS: dict[str, Any] = {
     "connection_timeout": 3,
     "read_timeout": 20,
     "retry_total": 2,
@@ -35,7 +35,7 @@ SECONDS: dict[str, Any] = {
 
 
 def container_client(endpoint: str, container: str, credential: Any, rules: EgressRules) -> ContainerClient:
-    """A client that signs with an account's key or a SAS, and connects where ``rules`` allow.
+    """Return a client that signs with an account's key or a SAS, and connects only where ``rules`` allow.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def container_client(endpoint: str, container: str, credential: Any, rules: Egre
     credential : ``{"account_name": …, "account_key": …}`` or a SAS token.
     """
     transport = RequestsTransport(session=guarded_session(rules), session_owner=False)
-    return ContainerClient(endpoint, container, credential=credential, transport=transport, **SECONDS)
+    return ContainerClient(endpoint, container, credential=credential, transport=transport, **CLIENT_OPTIONS)
 
 
 class AzureStore:
@@ -52,7 +52,7 @@ class AzureStore:
     Parameters
     ----------
     root : ``azure://container``.
-    account_key : signs URLs; with a SAS alone there are none, as they would show it.
+    account_key : signs URLs; without it, with a SAS alone, there are no signed URLs, as they would contain the SAS.
     """
 
     def __init__(self, client: ContainerClient, root: str, account_key: str | None = None) -> None:
@@ -64,7 +64,7 @@ class AzureStore:
                 self._client.create_container()
 
     def require_ours(self) -> None:
-        """Refuse: the platform itself keeps nothing in Azure, so no container can carry a mark."""
+        """Raise always: the platform itself has no stores in Azure, so no container carries its mark."""
         raise StoreNotOwned(self._root)
 
     def adopt(self, replacing: str = "") -> None:  # noqa: ARG002 - the port's signature
@@ -108,21 +108,21 @@ class AzureStore:
                 try:
                     self._blob(key).delete_blob(delete_snapshots="include")
                 except HttpResponseError as error:
-                    if _code(error) not in MISSING:
+                    if _code(error) not in NOT_FOUND_CODES:
                         raise
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
-        wanted: dict[str, Any] = {"name_starts_with": checked_prefix(prefix) or None} | (
-            {"start_from": after} if after else {}
-        )
+        arguments: dict[str, Any] = {"name_starts_with": checked_prefix(prefix) or None}
+        if after:
+            arguments["start_from"] = after
         with _translated(prefix):
-            for blob in self._client.list_blobs(**wanted):
-                # ``start_from`` includes its own key, and servers that do not know it begin at the beginning.
+            for blob in self._client.list_blobs(**arguments):
+                # ``start_from`` includes the key itself, and servers that do not know the option ignore it.
                 if blob.name > after:
                     yield _info(blob)
 
     def copy(self, source: str, target: str, content_type: str = "") -> None:
-        # By way of here: the server would need a SAS of its own for the source.
+        # Through this process: a copy by the server would need a SAS for the source.
         with _translated(source):
             download = self._blob(source).download_blob()
             kind = content_type or download.properties.content_settings.content_type
@@ -135,7 +135,7 @@ class AzureStore:
         return self._signed(key, expires, BlobSasPermissions(create=True, write=True))
 
     def uploads(self) -> ClientUploads:
-        raise NotServed("containers take no direct uploads")
+        raise NotServed("Azure containers accept no direct uploads")
 
     def uri(self, key: str) -> str:
         return uri_of(self._root, key)
@@ -150,7 +150,9 @@ class AzureStore:
         blob = self._blob(key)
         if self._account_key is None:
             # The client's own URL would carry the tenant's SAS.
-            raise NotServed("files of this size are read from the container itself: it was given with a SAS")
+            raise NotServed(
+                "this file is too large to be served; read it from the container, which is registered with a SAS"
+            )
         sas = generate_blob_sas(
             str(self._client.account_name),
             self._client.container_name,
@@ -175,14 +177,13 @@ def _chunks(download: Any, chunk_bytes: int, key: str) -> Iterator[bytes]:
 
 @contextmanager
 def _translated(key: str) -> Iterator[None]:
-    """Azure's errors as ours."""
+    """Translate Azure's errors."""
     try:
         yield
     except HttpResponseError as error:
-        raise _meaning(_code(error), error.status_code or 500, key) from error
+        raise _error_for(_code(error), error.status_code or 500, key) from error
     except AzureError as error:
-        refused = _refusal(error)
-        if refused is not None:
+        if refused := _endpoint_refused(error):
             raise refused from None
         raise StoreUnavailable(type(error).__name__) from error
 
@@ -192,16 +193,16 @@ def _code(error: HttpResponseError) -> str:
     return str(getattr(code, "value", code))
 
 
-def _refusal(error: BaseException | None) -> EndpointRefused | None:
-    """The refusal that an error was made of, if it was."""
+def _endpoint_refused(error: BaseException | None) -> EndpointRefused | None:
+    """Return the ``EndpointRefused`` that caused an error, if one did."""
     while error is not None and not isinstance(error, EndpointRefused):
         error = getattr(error, "inner_exception", None) or error.__cause__ or error.__context__
     return error
 
 
-def _meaning(code: str, status: int, key: str) -> DeepLensError:
-    if code in MISSING or (status == 404 and not code):
+def _error_for(code: str, status: int, key: str) -> DeepLensError:
+    if code in NOT_FOUND_CODES or (status == 404 and not code):
         return ObjectNotFound(f"no object {key}")
-    if status >= 500 or status in PASSING:
+    if status >= 500 or status in TRANSIENT_STATUS:
         return StoreUnavailable(code or str(status))
-    return TenantStoreDenied(f"the store refused: {code or status}", code or str(status))
+    return TenantStoreDenied(f"the store denied access: {code or status}", code or str(status))

@@ -1,4 +1,4 @@
-"""A directory as a bucket: a local disk or an NFS mount, durable after ``put`` returns."""
+"""Store objects in a directory, on a local disk or an NFS mount, durable when ``put`` returns."""
 
 import errno
 import hashlib
@@ -20,28 +20,29 @@ from deeplens.storage.ports import ObjectInfo
 from deeplens.storage.signing import signed_url
 
 WRITING = ".writing-"
+"""Prefix of files that are being written."""
 ABANDONED_SECONDS = 86_400
 SUFFIX = "~"
-"""Every object's file ends in it, so that ``a`` and ``a/b`` can both be objects: one a file, one in a directory."""
+"""Suffix of every object's file, so that ``a`` and ``a/b`` can both be objects."""
 MARK = ".deeplens-installation"
-"""The file that says whose bucket it is; without the suffix of objects, so that no key names it."""
+"""File with the id of the installation that owns the bucket; no key has this name, as it lacks the suffix."""
 TYPE_ATTRIBUTE = "user.content_type"
 
 
 class DirectoryStore:
     """``ObjectStore`` below one folder.
 
-    Content types are kept in an extended attribute, and guessed from the key where the file system or a copying tool
-    dropped it. A bucket that is missing while others are there is ``TenantStoreDenied``; a root with nothing in it is
-    a share that is not mounted, ``StoreUnavailable``.
+    Content types are extended attributes, or guessed from the key where the file system or a copying tool dropped them.
+    A missing bucket beside existing ones raises ``TenantStoreDenied``; an empty root is a share that is not mounted and
+    raises ``StoreUnavailable``.
 
     Parameters
     ----------
     folder : the bucket.
     root : ``nfs://bucket``.
-    public_url, signing_key : for signed URLs, which the API's host serves.
-    installation : this installation's id, which marks the bucket; empty for directories that are not ours to sweep.
-    suffix : of every object's file; empty for files that somebody else put there.
+    public_url, signing_key : for signed URLs, which the host of the API serves.
+    installation : this installation's id, which marks the bucket; empty for directories that it does not own.
+    suffix : of every object's file; empty for directories with files of others.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class DirectoryStore:
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             with self._translated(key):
-                # Without this, a share that is not mounted would count as deleted.
+                # Otherwise objects on a share that is not mounted would count as deleted.
                 self._require_bucket()
                 with suppress(FileNotFoundError):
                     self._path(key).unlink()
@@ -150,7 +151,7 @@ class DirectoryStore:
         return key_in(self._root, uri)
 
     def _create(self) -> None:
-        """Create the folder with its mark in one step, as a crash between two would leave a folder of nobody's."""
+        """Create the folder and its mark in one step, so that a crash leaves no folder without a mark."""
         root = self._folder.parent
         root.mkdir(parents=True, exist_ok=True)
         new = root / f"{WRITING}{uuid4().hex}"
@@ -159,7 +160,7 @@ class DirectoryStore:
             _write_mark(new, required(self._installation))
             new.rename(self._folder)
         except OSError as error:
-            # Another process made the folder meanwhile; its mark says whose it is.
+            # Another process created the folder meanwhile; the caller checks its mark.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         finally:
@@ -173,13 +174,13 @@ class DirectoryStore:
             return None
 
     def _path(self, key: str) -> Path:
-        """The object's file, which no link on the way may put elsewhere."""
+        """Return the object's file. Raises ``ValueError`` when a symbolic link leads out of the bucket."""
         path = self._folder / (checked(key) + self._suffix)
-        if path.is_symlink() or not self._holds(path.parent):
+        if path.is_symlink() or not self._contains(path.parent):
             raise ValueError(f"{key!r} leads out of its bucket")
         return path
 
-    def _holds(self, folder: Path) -> bool:
+    def _contains(self, folder: Path) -> bool:
         return folder.resolve().is_relative_to(self._folder.resolve())
 
     def _require_bucket(self) -> None:
@@ -187,7 +188,7 @@ class DirectoryStore:
             raise FileNotFoundError(self._folder)
 
     def _missing(self, key: str) -> DeepLensError:
-        """What it means that a file is not there: the object, the bucket, or the whole share."""
+        """Return the error for a missing file: the object, the bucket or the whole share is missing."""
         root = self._folder.parent
         if self._folder.is_dir():
             return ObjectNotFound(f"no object {key}")
@@ -196,15 +197,15 @@ class DirectoryStore:
         return StoreUnavailable(f"nothing in {root}: is the share mounted?")
 
     def _sorted(self, prefix: str, after: str) -> Iterable[str]:
-        """Keys in the order of their bytes. Files of others, of which there may be very many, are not read ahead."""
+        """Return keys in the order of their bytes; files of others, which may be many, are listed lazily."""
         if not self._suffix:
             return (key for key in _plain(self._folder, "", after) if key.startswith(prefix) and key > after)
         return sorted(key for key in self._keys(prefix) if key.startswith(prefix) and key > after)
 
     def _keys(self, prefix: str) -> Iterator[str]:
-        """Keys below the deepest folder that ``prefix`` names."""
+        """Yield keys below the deepest folder in ``prefix``."""
         start = self._folder / prefix.rpartition("/")[0]
-        if not self._holds(start):
+        if not self._contains(start):
             return
         for folder, _, files in os.walk(start, onerror=_unless_missing):
             for name in files:
@@ -213,17 +214,17 @@ class DirectoryStore:
                     if not path.is_symlink():
                         yield path.relative_to(self._folder).as_posix().removesuffix(SUFFIX)
                 elif name.startswith(WRITING):
-                    _forget_abandoned(path)
+                    _remove_abandoned(path)
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        """The file system's errors as ours."""
+        """Translate errors of the file system."""
         try:
             yield
         except (FileNotFoundError, NotADirectoryError) as error:
             raise self._missing(key) from error
         except PermissionError as error:
-            raise TenantStoreDenied("the directory refused") from error
+            raise TenantStoreDenied("the directory denied access") from error
         except OSError as error:
             raise StoreUnavailable(type(error).__name__) from error
 
@@ -247,28 +248,28 @@ def _write_mark(folder: Path, installation: str) -> None:
     _sync_folder(folder)
 
 
-def _forget_abandoned(writing: Path) -> None:
-    """Remove what a process was writing when it died; whoever lists the folder finds it. A living one is younger."""
+def _remove_abandoned(writing: Path) -> None:
+    """Remove a file that a crashed process was writing; files of running processes are younger."""
     with suppress(OSError):
         if time.time() - writing.stat().st_mtime > ABANDONED_SECONDS:
             writing.unlink()
 
 
 def _make_folders(folder: Path) -> None:
-    """Make a folder and those above it, each as durable as the object that it is for."""
+    """Create a folder and its parents durably."""
     missing = []
     while not folder.is_dir():
         missing.append(folder)
         folder = folder.parent
-    for one in reversed(missing):
-        one.mkdir(exist_ok=True)
-        _sync_folder(one.parent)
+    for parent in reversed(missing):
+        parent.mkdir(exist_ok=True)
+        _sync_folder(parent.parent)
 
 
 def _plain(folder: Path, base: str, after: str) -> Iterator[str]:
-    """Files below a folder by key, past folders that lie before ``after`` as a whole; links are not followed."""
+    """Yield keys below a folder in order, without folders that lie before ``after`` and without symbolic links."""
     with suppress(FileNotFoundError), os.scandir(folder) as found:
-        entries = sorted((one.name + "/" * one.is_dir(follow_symlinks=False), one) for one in found)
+        entries = sorted((entry.name + "/" * entry.is_dir(follow_symlinks=False), entry) for entry in found)
         for name, entry in entries:
             key = base + name
             if entry.is_symlink() or name.startswith(WRITING):
@@ -280,13 +281,13 @@ def _plain(folder: Path, base: str, after: str) -> Iterator[str]:
 
 
 def _unless_missing(error: OSError) -> None:
-    """A folder may vanish while it is listed; one that cannot be read must not look empty."""
+    """Ignore a folder that was removed while it is listed; raise for one that cannot be read."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 def _sync_folder(folder: Path) -> None:
-    """What is in a folder is durable only once the folder is written."""
+    """Write the folder itself to disk, which makes its entries durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,31 +1,28 @@
-"""How clients write to a directory by themselves: signed forms and parts, which the API's host takes."""
+"""Let clients upload to a directory: signed forms and parts, which the host of the API accepts."""
 
 import io
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from deeplens.storage.keys import checked
-from deeplens.storage.ports import FormPost, Part, PartUrl
+from deeplens.storage.ports import FormPost, ObjectStore, Part, PartUrl
 from deeplens.storage.signing import PREFIX, signed, signed_url
-
-if TYPE_CHECKING:
-    from deeplens.storage.directory import DirectoryStore
 
 PARTS = "parts"
 UNKNOWN_TYPE = "application/octet-stream"
 
 
 class DirectoryUploads:
-    """``ClientUploads`` on a directory. Parts are objects below ``parts/``, which nobody is notified of.
+    """``ClientUploads`` on a directory. Parts are objects below ``parts/``, without notifications.
 
     Parameters
     ----------
-    public_url, signing_key : of the host that takes what is sent.
+    public_url, signing_key : of the host that accepts the uploads.
     """
 
-    def __init__(self, store: "DirectoryStore", bucket: str, public_url: str, signing_key: str) -> None:
+    def __init__(self, store: ObjectStore, bucket: str, public_url: str, signing_key: str) -> None:
         self._store, self._bucket, self._public_url, self._signing_key = store, bucket, public_url, signing_key
 
     def form(self, key: str, max_bytes: int, expires: timedelta) -> FormPost:
@@ -51,7 +48,7 @@ class DirectoryUploads:
 
     def join(self, key: str, multipart_id: str, parts: Sequence[Part]) -> None:
         keys = [part_key(multipart_id, part.number) for part in parts]
-        chunks = (chunk for one in keys for chunk in self._store.stream(one))
+        chunks = (chunk for part in keys for chunk in self._store.stream(part))
         self._store.put(key, cast("BinaryIO", Chained(chunks)), UNKNOWN_TYPE)
         self._store.delete(keys)
 
@@ -60,7 +57,7 @@ class DirectoryUploads:
 
 
 class Chained(io.RawIOBase):
-    """Chunks, one after the other, as a file to read."""
+    """A readable file over a sequence of chunks."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -68,7 +65,7 @@ class Chained(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:  # noqa: ARG002 - a chunk at a time, whatever is asked for
+    def read(self, size: int = -1) -> bytes:  # noqa: ARG002 - always one chunk
         return next(self._chunks, b"")
 
 

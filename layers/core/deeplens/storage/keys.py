@@ -1,4 +1,4 @@
-"""Object keys and URIs: what may be a key, and which URI belongs to a bucket."""
+"""Validate object keys, and map them to URIs and back."""
 
 import re
 from urllib.parse import quote, unquote
@@ -8,12 +8,12 @@ from deeplens.errors import InvalidEvent, StoreNotOwned, StoreUnavailable
 MAX_KEY_BYTES = 1024
 MAX_PART_BYTES = 254
 UNSAFE = re.compile(r"[\x00-\x1f\x7f\\\ufffe\uffff]")
-"""What no file system or XML answer carries unharmed."""
+"""Characters that file systems or XML do not preserve."""
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
 def checked(key: str) -> str:
-    """``key`` itself.
+    """Return ``key`` if it is valid.
 
     Raises
     ------
@@ -30,7 +30,7 @@ def checked(key: str) -> str:
 
 
 def checked_prefix(prefix: str) -> str:
-    """``prefix`` itself. Raises ``ValueError`` when no key can begin with it."""
+    """Return ``prefix``. Raises ``ValueError`` when no key can begin with it."""
     *folders, start = prefix.split("/")
     _check_folders(prefix, folders)
     if UNSAFE.search(start):
@@ -39,7 +39,7 @@ def checked_prefix(prefix: str) -> str:
 
 
 def is_key(key: str) -> bool:
-    """Whether ``checked`` lets it pass; a tenant's own store may have others."""
+    """Return whether ``key`` is valid; a tenant's own store may have other keys."""
     try:
         checked(key)
     except ValueError:
@@ -53,28 +53,28 @@ def check_mark(bucket: str, found: str | None, installation: str) -> None:
     Raises
     ------
     StoreNotOwned
-        It carries another one, or none.
+        It carries another mark, or none.
     StoreUnavailable
-        ``INSTALLATION_ID`` is not set, so that no bucket can be told from another installation's.
+        ``INSTALLATION_ID`` is not set, so that ownership cannot be checked.
     """
     if found != required(installation):
         raise StoreNotOwned(bucket, found)
 
 
 def required(installation: str) -> str:
-    """``installation`` itself. Raises ``StoreUnavailable`` when it is empty."""
+    """Return ``installation``. Raises ``StoreUnavailable`` when it is empty."""
     if not installation:
         raise StoreUnavailable("INSTALLATION_ID is not set")
     return installation
 
 
 def uri_of(root: str, key: str) -> str:
-    """``s3://bucket`` and ``a b`` give ``s3://bucket/a%20b``."""
+    """Return ``s3://bucket/a%20b`` for ``s3://bucket`` and ``a b``."""
     return f"{root}/{quote(checked(key))}"
 
 
 def key_in(root: str, uri: str) -> str:
-    """The key of a URI below ``root``. Raises ``InvalidEvent`` for any other bucket or scheme, or a climbing path."""
+    """Return the key of a URI below ``root``. Raises ``InvalidEvent`` for another bucket or an invalid key."""
     if not uri.startswith(f"{root}/"):
         raise InvalidEvent("the storage path lies outside the tenant's store")
     try:
@@ -98,10 +98,10 @@ def _check_part(key: str, part: str) -> None:
 
 
 STORE_PREFIX = "sto_"
-"""Buckets' names hold no underscore, so that no bucket is ever taken for a registered store."""
+"""Names of buckets have no underscore, so no bucket is mistaken for a registered store."""
 
 
 def store_id_of(uri: str) -> str | None:
-    """The registered store that a URI lies in; None for every other bucket."""
+    """Return the id of the registered store in a URI; None for any other bucket."""
     authority = uri.partition("://")[2].partition("/")[0]
     return authority if authority.startswith(STORE_PREFIX) else None

@@ -1,4 +1,4 @@
-"""A bucket behind S3's API: AWS, MinIO, LocalStack."""
+"""Store objects in a bucket with S3's API: AWS, MinIO, LocalStack."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -11,27 +11,27 @@ from botocore.exceptions import ClientError
 from deeplens.errors import StoreNotOwned
 from deeplens.storage.keys import check_mark, checked, checked_prefix, key_in, required, uri_of
 from deeplens.storage.ports import ObjectInfo
-from deeplens.storage.s3_errors import meaning, translated
+from deeplens.storage.s3_errors import error_for, translated
 from deeplens.storage.s3_uploads import S3Uploads, watch_uploads
 
 MARK = "deeplens:installation"
-"""The tag that says whose bucket it is."""
+"""Tag with the id of the installation that owns the bucket."""
 
 
 class S3Store:
     """``ObjectStore`` on one bucket.
 
-    A missing bucket is ``TenantStoreDenied``: the store answers, and only the tenant's own configuration can be wrong.
-    ``head`` alone cannot tell it from a missing key, as S3 gives no reason there.
+    A missing bucket raises ``TenantStoreDenied``: the service answers, so the tenant's configuration must be wrong.
+    Only ``head`` raises ``ObjectNotFound``, as S3 does not distinguish a missing bucket from a missing key there.
 
     Parameters
     ----------
     client : boto3 S3 client.
     root : ``s3://bucket`` or ``minio://bucket``.
     region : where ``ensure`` creates the bucket.
-    seconds_left : of the client's credentials, where they end: no URL lives longer than what it is signed with.
-    installation : this installation's id, which marks the bucket; empty for buckets that are not ours to sweep.
-    queue_arn : the queue that ``ensure`` has the bucket notify of uploads; None where buckets are not told anything.
+    seconds_left : until the client's credentials expire, which limits the lifetime of presigned URLs.
+    installation : this installation's id, which marks the bucket; empty for buckets that it does not own.
+    queue_arn : queue for the bucket's notifications of uploads; None to leave notifications and lifecycle unchanged.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class S3Store:
             if isinstance(body, bytes):
                 self._client.put_object(**where, Body=body, ContentType=content_type)
             else:
-                # In parts: a stream may be larger than one request takes, and need not know its length.
+                # As a multipart upload: a stream may exceed the limit of one request, and its length may be unknown.
                 self._client.upload_fileobj(body, **where, ExtraArgs={"ContentType": content_type})
 
     def get(self, key: str) -> bytes:
@@ -99,7 +99,7 @@ class S3Store:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=checked(key), Range=span)
             except ClientError as error:
-                if error.response["Error"]["Code"] != "InvalidRange":
+                if _code(error) != "InvalidRange":
                     raise
                 return b""
             return bytes(answer["Body"].read())
@@ -123,28 +123,30 @@ class S3Store:
                     Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in group], "Quiet": True}
                 )
             if refused := answer.get("Errors"):
-                raise meaning(str(refused[0].get("Code")), 200, group[0])
+                raise error_for(str(refused[0].get("Code")), 200, group[0])
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
-        """Objects in key order; S3 does not list content types, so they are empty."""
-        wanted = {"Bucket": self._bucket, "Prefix": checked_prefix(prefix)} | ({"StartAfter": after} if after else {})
+        """List objects in key order; their content types are empty, as S3 does not list them."""
+        arguments = {"Bucket": self._bucket, "Prefix": checked_prefix(prefix)}
+        if after:
+            arguments["StartAfter"] = after
         with translated(prefix):
-            for page in self._client.get_paginator("list_objects_v2").paginate(**wanted):
+            for page in self._client.get_paginator("list_objects_v2").paginate(**arguments):
                 for entry in page.get("Contents", []):
                     yield ObjectInfo(entry["Key"], entry["Size"], "", entry["ETag"].strip('"'), entry["LastModified"])
 
     def copy(self, source: str, target: str, content_type: str = "") -> None:
         typed = {"ContentType": content_type, "MetadataDirective": "REPLACE"} if content_type else {}
-        place = {"Bucket": self._bucket, "Key": checked(target)}
+        destination = {"Bucket": self._bucket, "Key": checked(target)}
         origin = {"Bucket": self._bucket, "Key": checked(source)}
         with translated(source):
             try:
-                self._client.copy_object(**place, CopySource=origin, **typed)
+                self._client.copy_object(**destination, CopySource=origin, **typed)
             except ClientError as error:
-                if error.response["Error"]["Code"] != "InvalidRequest":
+                if _code(error) != "InvalidRequest":
                     raise
-                # More than 5 GB go in parts.
-                self._client.copy(origin, **place, ExtraArgs=typed)
+                # An object above 5 GB is copied in parts.
+                self._client.copy(origin, **destination, ExtraArgs=typed)
 
     def presign_get(self, key: str, expires: timedelta) -> str:
         return self._presign("get_object", expires, Key=checked(key))
@@ -162,7 +164,7 @@ class S3Store:
         return key_in(self._root, uri)
 
     def _create(self) -> dict[str, str]:
-        """Create the bucket and mark it; its tags. Meanwhile another installation may have done the same."""
+        """Create and mark the bucket; return its tags, as another installation may have done the same meanwhile."""
         required(self._installation)
         location = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
         extra = {"CreateBucketConfiguration": location} if location else {}
@@ -181,8 +183,8 @@ class S3Store:
             found = self._client.get_bucket_tagging(Bucket=self._bucket)["TagSet"]
         except ClientError as error:
             if _code(error) == "AccessDenied":
-                # Never a store that is gone, for which a tenant's deletion would take a plain refusal.
-                why = "does not let its tags be read (s3:GetBucketTagging)"
+                # Not ``TenantStoreDenied``, which a tenant's deletion would take for a removed store.
+                why = "does not allow reading its tags (s3:GetBucketTagging)"
                 raise StoreNotOwned(self._bucket, why=why) from error
             if _code(error) != "NoSuchTagSet":
                 raise
@@ -190,7 +192,7 @@ class S3Store:
         return {tag["Key"]: tag["Value"] for tag in found}
 
     def _write_mark(self, tags: dict[str, str]) -> None:
-        """Add the mark to the bucket's tags, which S3 replaces as a whole."""
+        """Add the mark to the bucket's tags; S3 replaces all tags at once."""
         marked = {**tags, MARK: required(self._installation)}
         tag_set = [{"Key": key, "Value": value} for key, value in marked.items()]
         self._client.put_bucket_tagging(Bucket=self._bucket, Tagging={"TagSet": tag_set})

@@ -1,4 +1,4 @@
-"""How clients write to a bucket by themselves: presigned forms and parts; and what a bucket is told at its creation."""
+"""Let clients upload to a bucket: presigned forms and parts, and the notifications and lifecycle of a new bucket."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,10 +11,10 @@ from deeplens.storage.ports import PREFIX, FormPost, Part, PartUrl
 from deeplens.storage.s3_errors import translated
 
 UNKNOWN_TYPE = "application/octet-stream"
-"""What a client says of its file counts for nothing; the copy gets the type that its bytes have."""
+"""The type that a client declares is ignored; the copy gets the type of its bytes."""
 NOTIFICATIONS_ID = LIFECYCLE_ID = "deeplens-uploads"
-LEFT_DAYS = 2
-"""Longer than an upload is open: what is older, nobody waits for."""
+EXPIRY_DAYS = 2
+"""Longer than an upload stays open, so that older objects are abandoned."""
 
 
 class S3Uploads:
@@ -22,22 +22,22 @@ class S3Uploads:
 
     Parameters
     ----------
-    seconds_left : of the credentials that sign.
+    seconds_left : until the credentials that sign expire.
     """
 
     def __init__(self, client: Any, bucket: str, seconds_left: Callable[[], float]) -> None:
         self._client, self._bucket, self._seconds_left = client, bucket, seconds_left
 
     def form(self, key: str, max_bytes: int, expires: timedelta) -> FormPost:
-        seconds, until = self._lasting(expires)
-        given = self._client.generate_presigned_post(
+        seconds, until = self._expiry(expires)
+        form = self._client.generate_presigned_post(
             self._bucket,
             checked(key),
             Fields={"Content-Type": UNKNOWN_TYPE},
             Conditions=[{"Content-Type": UNKNOWN_TYPE}, ["content-length-range", 1, max_bytes]],
             ExpiresIn=seconds,
         )
-        return FormPost(given["url"], given["fields"], until)
+        return FormPost(form["url"], form["fields"], until)
 
     def begin(self, key: str) -> str:
         with translated(key):
@@ -47,19 +47,16 @@ class S3Uploads:
         return str(answer["UploadId"])
 
     def part_url(self, key: str, multipart_id: str, number: int, size_bytes: int, expires: timedelta) -> PartUrl:
-        seconds, until = self._lasting(expires)
-        wanted = {"Bucket": self._bucket, "Key": checked(key), "UploadId": multipart_id}
-        url = self._client.generate_presigned_url(
-            "upload_part",
-            Params={**wanted, "PartNumber": number, "ContentLength": size_bytes},
-            ExpiresIn=seconds,
-        )
+        seconds, until = self._expiry(expires)
+        upload = {"Bucket": self._bucket, "Key": checked(key), "UploadId": multipart_id}
+        part = {**upload, "PartNumber": number, "ContentLength": size_bytes}
+        url = self._client.generate_presigned_url("upload_part", Params=part, ExpiresIn=seconds)
         return PartUrl(number, str(url), size_bytes, until)
 
     def parts(self, key: str, multipart_id: str) -> list[Part]:
-        wanted = {"Bucket": self._bucket, "Key": checked(key), "UploadId": multipart_id}
+        upload = {"Bucket": self._bucket, "Key": checked(key), "UploadId": multipart_id}
         with translated(key):
-            pages = self._client.get_paginator("list_parts").paginate(**wanted)
+            pages = self._client.get_paginator("list_parts").paginate(**upload)
             return [
                 Part(part["PartNumber"], part["Size"], part["ETag"]) for page in pages for part in page.get("Parts", [])
             ]
@@ -78,40 +75,40 @@ class S3Uploads:
         except ObjectNotFound:
             return
 
-    def _lasting(self, expires: timedelta) -> tuple[int, datetime]:
-        """How many seconds a URL is good for, and until when."""
+    def _expiry(self, expires: timedelta) -> tuple[int, datetime]:
+        """Return a URL's lifetime in seconds, and when it expires."""
         seconds = max(1, math.floor(min(expires.total_seconds(), self._seconds_left())))
         return seconds, datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 def watch_uploads(client: Any, bucket: str, queue_arn: str) -> None:
-    """Have a bucket of our own notify the queue of uploads, and forget those that were abandoned; safe to repeat.
+    """Make a bucket notify the queue of uploads, and delete abandoned uploads; safe to repeat.
 
     Parameters
     ----------
-    queue_arn : without one the bucket notifies nobody.
+    queue_arn : empty for no notifications.
     """
-    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [_abandoned()]})
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [_lifecycle_rule()]})
     if queue_arn:
-        configuration = {"QueueConfigurations": [_notified(queue_arn)]}
+        configuration = {"QueueConfigurations": [_notification(queue_arn)]}
         client.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
 
 
-def _abandoned() -> dict[str, Any]:
+def _lifecycle_rule() -> dict[str, Any]:
     return {
         "ID": LIFECYCLE_ID,
         "Status": "Enabled",
         "Filter": {"Prefix": PREFIX},
-        "Expiration": {"Days": LEFT_DAYS},
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": LEFT_DAYS},
+        "Expiration": {"Days": EXPIRY_DAYS},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": EXPIRY_DAYS},
     }
 
 
-def _notified(queue_arn: str) -> dict[str, Any]:
+def _notification(queue_arn: str) -> dict[str, Any]:
     return {
         "Id": NOTIFICATIONS_ID,
         "QueueArn": queue_arn,
         "Events": ["s3:ObjectCreated:*"],
-        # Nothing that stages write wakes the function: originals, processed files and thumbnails stand elsewhere.
+        # Only uploads: objects that stages write have other prefixes and must not trigger the function.
         "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": PREFIX}]}},
     }

@@ -1,4 +1,4 @@
-"""Credentials that open one tenant's bucket and no other: STS gives them for an hour under a session policy."""
+"""Get credentials for one tenant's bucket alone: STS issues them for an hour with a session policy."""
 
 import json
 from datetime import UTC, datetime
@@ -10,8 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deeplens.errors import StoreUnavailable
 from deeplens.storage.keys import BUCKET
 
-SECONDS = 3600
-"""The most that a role assumed with another role's credentials may have."""
+SESSION_SECONDS = 3600
+"""Longest session of a role that is assumed with another role's credentials."""
 ON_BUCKET = (
     "s3:CreateBucket",
     "s3:DeleteBucket",
@@ -31,7 +31,7 @@ ON_OBJECTS = (
 
 
 def bucket_policy(bucket: str, partition: str = "aws") -> dict[str, Any]:
-    """What ``S3Store`` does to a bucket, allowed on this one alone.
+    """Allow what ``S3Store`` does, on this bucket alone.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def bucket_policy(bucket: str, partition: str = "aws") -> dict[str, Any]:
     Raises
     ------
     ValueError
-        The name could stand for several buckets, or for none.
+        The name is not that of exactly one bucket.
     """
     if not BUCKET.fullmatch(bucket):
         raise ValueError(f"{bucket!r} is not the name of a bucket")
@@ -55,7 +55,7 @@ def bucket_policy(bucket: str, partition: str = "aws") -> dict[str, Any]:
 
 
 class AssumedRole(DeferredRefreshableCredentials):
-    """Credentials of a role, asked for when first used and renewed before they end, by one thread.
+    """Credentials of a role, fetched at first use and renewed before they expire, by one thread.
 
     Parameters
     ----------
@@ -65,34 +65,34 @@ class AssumedRole(DeferredRefreshableCredentials):
 
     def __init__(self, sts: Any, request: dict[str, Any]) -> None:
         super().__init__(self._assume, "assume-role")
-        self._sts, self._ends = sts, datetime.min.replace(tzinfo=UTC)
-        self._request = {**request, "DurationSeconds": SECONDS}
+        self._sts, self._expires_at = sts, datetime.min.replace(tzinfo=UTC)
+        self._request = {**request, "DurationSeconds": SESSION_SECONDS}
 
     def seconds_left(self) -> float:
-        """How long the present credentials are good for, and everything signed with them. Raises as a call would."""
+        """Return the seconds until the credentials, and what is signed with them, expire. Raises as a call does."""
         self.get_frozen_credentials()
-        return (self._ends - datetime.now(UTC)).total_seconds()
+        return (self._expires_at - datetime.now(UTC)).total_seconds()
 
     def _assume(self) -> dict[str, str]:
         try:
-            given = self._sts.assume_role(**self._request)["Credentials"]
+            answer = self._sts.assume_role(**self._request)["Credentials"]
         except ClientError as error:
             raise self.refused(error) from error
         except BotoCoreError as error:
-            raise self.away(error) from error
-        self._ends = given["Expiration"]
+            raise self.unreachable(error) from error
+        self._expires_at = answer["Expiration"]
         return {
-            "access_key": given["AccessKeyId"],
-            "secret_key": given["SecretAccessKey"],
-            "token": given["SessionToken"],
-            "expiry_time": self._ends.isoformat(),
+            "access_key": answer["AccessKeyId"],
+            "secret_key": answer["SecretAccessKey"],
+            "token": answer["SessionToken"],
+            "expiry_time": self._expires_at.isoformat(),
         }
 
     def refused(self, error: ClientError) -> Exception:
-        # Also a refusal: the role is the platform's, and no tenant's record may fail for it.
+        # Never ``TenantStoreDenied``: the role is the platform's, and no tenant's record may fail because of it.
         return StoreUnavailable(f"STS refused: {error.response['Error']['Code']}")
 
-    def away(self, error: BotoCoreError) -> Exception:
+    def unreachable(self, error: BotoCoreError) -> Exception:
         return StoreUnavailable(f"STS: {type(error).__name__}")
 
 
@@ -101,7 +101,7 @@ class BucketCredentials(AssumedRole):
 
     Parameters
     ----------
-    role_arn : the role that may use every tenant's bucket.
+    role_arn : the platform's role, which may use every tenant's bucket.
     session_name : the tenant's id, for the bucket's access log and CloudTrail.
     """
 

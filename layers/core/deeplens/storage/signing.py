@@ -1,4 +1,4 @@
-"""Signed URLs of directory stores: HMAC-SHA256 over method, path and expiry."""
+"""Sign URLs of directory stores: HMAC-SHA256 over method, path and expiry."""
 
 import hashlib
 import hmac
@@ -13,11 +13,11 @@ PREFIX = "/_objects"
 def signed_url(
     base_url: str, secret: str, method: str, bucket: str, key: str, expires: timedelta, max_bytes: int | None = None
 ) -> str:
-    """``{base_url}/_objects/{bucket}/{key}?expires=…&signature=…``, good for ``method`` only.
+    """Return ``{base_url}/_objects/{bucket}/{key}?expires=…&signature=…``, valid for ``method`` only.
 
     Parameters
     ----------
-    max_bytes : of the body; where one is given it is signed as well, and stands in the query.
+    max_bytes : limit of the body; signed, and part of the query.
 
     Raises
     ------
@@ -29,17 +29,17 @@ def signed_url(
 
 
 def signed(secret: str, method: str, path: str, expires: timedelta, max_bytes: int | None = None) -> dict[str, str]:
-    """What a request for ``path`` carries in its query, or a form in its fields. Raises ``ValueError`` as above."""
+    """Return the query of a signed request for ``path``, or the fields of a form. Raises ``ValueError`` as above."""
     if not secret:
         raise ValueError("URLs of directory stores are signed with URL_SIGNING_KEY, which is not set")
     until = str(int(time.time() + expires.total_seconds()))
     limit = "" if max_bytes is None else str(max_bytes)
-    given = {"expires": until, "limit": limit, "signature": _signature(secret, method, path, until, limit)}
-    return {name: value for name, value in given.items() if value}
+    fields = {"expires": until, "limit": limit, "signature": _signature(secret, method, path, until, limit)}
+    return {name: value for name, value in fields.items() if value}
 
 
 def verify(secret: str, method: str, path: str, query: Mapping[str, str], now: float) -> bool:
-    """Whether a request carries a signature for this method and path that has not expired.
+    """Return whether a request has a valid, unexpired signature for this method and path.
 
     Parameters
     ----------
@@ -49,10 +49,10 @@ def verify(secret: str, method: str, path: str, query: Mapping[str, str], now: f
     until = query.get("expires", "")
     expected = _signature(secret, method, unquote(path), until, query.get("limit", ""))
     genuine = hmac.compare_digest(expected.encode(), query.get("signature", "").encode())
-    # Only what we signed is known to be a number.
+    # ``until`` is a number if its signature is valid.
     return bool(secret) and genuine and int(until) >= now
 
 
 def _signature(secret: str, method: str, path: str, until: str, limit: str = "") -> str:
-    said = f"{method}\n{path}\n{until}" + (f"\n{limit}" if limit else "")
-    return hmac.new(secret.encode(), said.encode(), hashlib.sha256).hexdigest()
+    message = f"{method}\n{path}\n{until}" + (f"\n{limit}" if limit else "")
+    return hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()
