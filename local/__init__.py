@@ -1,1 +1,1 @@
-"""DeepLens on one machine: the parts, the runner that reads template.yaml, the CLI and the demo."""
+"""DeepLens on one machine: the services, the runner that reads template.yaml, the CLI and the demo."""

@@ -46,7 +46,7 @@ class Ticket:
 
     @property
     def over(self) -> bool:
-        """Whether nobody waits for more of it."""
+        """Return whether the request has ended."""
         return self.future.done()
 
 
@@ -104,7 +104,7 @@ class Batcher:
             self._changed.notify(len(pixels))
 
     def miss(self, ticket: Ticket, count: int, error: Exception | None) -> None:
-        """Expected images do not come: they are broken, or nobody waits for their request any more."""
+        """Record that expected images will not arrive: they are broken, or their request was cancelled."""
         with self._changed:
             self._coming -= count
             self._changed.notify()
@@ -144,7 +144,7 @@ class Batcher:
             position = end
 
     def _embed_apart(self, spans: Sequence[Span]) -> None:
-        """A call failed: only the request at fault shall."""
+        """Handle a failed call so that only the faulty request fails."""
         for _, group in groupby(spans, key=lambda span: id(span.ticket)):
             own = list(group)
             try:
@@ -183,7 +183,7 @@ class Batcher:
         return deque(span for span in self._waiting if not span.ticket.over)
 
     def _seconds_to_wait(self) -> float | None:
-        """Until a call should start; None: until something changes."""
+        """Return the seconds until a call should start; None to wait for a change."""
         if not self._waiting:
             return None
         lone, full = self._idle == self._calls, self._depth() >= self._max_images

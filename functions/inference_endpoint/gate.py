@@ -1,4 +1,4 @@
-"""Admission: what is under way is bounded in requests, images and bytes; the rest is turned away at once."""
+"""Admission control: limit requests, images and bytes in flight, and reject the rest at once."""
 
 import math
 import time
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Busy(Exception):
-    """As much is under way as may be; ``retry_after_seconds`` is when that is expected to be over."""
+    """The limits are reached; ``retry_after_seconds`` estimates when capacity is free."""
 
     def __init__(self, message: str, retry_after_seconds: int) -> None:
         super().__init__(message)
@@ -15,14 +15,14 @@ class Busy(Exception):
 
 
 class Place:
-    """What one request holds of the limits."""
+    """A request's share of the limits."""
 
     def __init__(self, gate: "Gate", size: int) -> None:
         # Until its images are counted a request counts as one: what is being read is bounded too.
         self._gate, self.size, self.images = gate, size, 1
 
     def take(self, images: int) -> None:
-        """Hold images, now that they are counted. Raises ``Busy``, unless nothing else is under way."""
+        """Reserve images once their number is known. Raises ``Busy``, unless nothing else is in flight."""
         self._gate.check(images, self.images)
         self._gate.images += images - self.images
         self.images = images
@@ -43,7 +43,7 @@ class Gate:
 
     @contextmanager
     def request(self, size: int) -> Iterator[Place]:
-        """Hold a place, before a body of ``size`` bytes is read, since a refusal must cost little. Raises ``Busy``."""
+        """Reserve a request before its body of ``size`` bytes is read: rejections are cheap. Raises ``Busy``."""
         self.check(1)
         if self.size and self.size + size > self._max_bytes:
             raise self._busy("too many bytes are under way")
@@ -56,7 +56,7 @@ class Gate:
             self.requests, self.size, self.images = self.requests - 1, self.size - size, self.images - place.images
 
     def check(self, images: int, held: int = 0) -> None:
-        """Raise ``Busy`` when so many do not fit beside those under way, of which ``held`` are the asker's own."""
+        """Raise ``Busy`` when so many do not fit beside those in flight, ``held`` of which are the caller's."""
         others = self.images - held
         if others and others + images > self._max_images:
             raise self._busy("the queue is full")
@@ -65,5 +65,5 @@ class Gate:
         return Busy(message, max(1, min(60, math.ceil(self.images * self._seconds_per_image))))
 
     def _learn(self, seconds: float) -> None:
-        """What an image takes while as many are under way: a moving mean."""
+        """Update the moving average of the seconds per image."""
         self._seconds_per_image += 0.1 * (seconds / self.images - self._seconds_per_image)

@@ -10,11 +10,11 @@ SHA256 = r"^[0-9a-f]{64}$"
 FILE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 MODEL = "model.onnx"
 MODELS = Path(__file__).parent / "models"
-"""What comes with DeepLens."""
+"""Folder of the built-in models."""
 
 
 class ModelRefused(Exception):
-    """The folder does not hold what its manifest says; the message names the folder and the fault."""
+    """The folder does not match its manifest; the message names the folder and the error."""
 
 
 class Part(BaseModel):

@@ -1,4 +1,4 @@
-"""What Prometheus reads at ``/metrics``."""
+"""Provide metrics for Prometheus at ``/metrics``."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

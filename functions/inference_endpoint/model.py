@@ -37,7 +37,7 @@ class BadPixels(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How calls are made of the images that wait.
+    """Limits of batching: how waiting images are grouped into calls.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class EmbeddingModel:
         return self._batcher.depth
 
     def close(self) -> None:
-        """End its threads; the session goes when nothing refers to it."""
+        """Stop the threads; the session is freed when nothing refers to it."""
         self._batcher.close()
 
     def _run(self, pixels: Floats) -> Floats:
@@ -182,7 +182,7 @@ def _fitted(image: Image.Image, rule: InputRule) -> Image.Image:
 
 
 def _middle(side: int, shortest: int, rule: InputRule) -> tuple[float, float]:
-    """Where the middle begins and ends on a side: on whole pixels of the scaled image, as networks are trained."""
+    """Return where the central crop begins and ends on a side, on whole pixels of the scaled image, as in training."""
     scaled = side * rule.scaled // shortest
     start = (scaled - rule.size) // 2
     return start * side / scaled, (start + rule.size) * side / scaled

@@ -1,4 +1,4 @@
-"""The models that a server offers: every ``NAME/VERSION`` folder below its directories, as many loaded as may be."""
+"""Serve models from ``NAME/VERSION`` folders, and keep a limited number of them loaded."""
 
 import asyncio
 import itertools
@@ -97,7 +97,7 @@ class Repository:
 
     @property
     def default(self) -> str:
-        """What SageMaker's ``/invocations`` uses when a request names no model."""
+        """Return the model for ``/invocations`` requests that name none."""
         return BUILT_IN if BUILT_IN in self.names else self.names[0]
 
     @property
@@ -115,7 +115,7 @@ class Repository:
             return entry.model
 
     def _make_room(self, wanted: Entry) -> None:
-        """Unload what nobody uses, the longest unused first, until no more are in memory or on their way than may."""
+        """Unload unused models, the least recently used first, until the limit holds."""
         over = sum(bool(one.model) or one.loading.locked() for one in self._entries.values()) - self._max_loaded
         if over <= 0:
             return
@@ -128,7 +128,7 @@ class Repository:
             self._evicted()
 
     def _load_others(self) -> None:
-        """Warm as many as fit. One that is broken must not keep the others from serving; its users are told."""
+        """Load as many models as fit; a broken one does not prevent the others, and its requests get the error."""
         for entry in self._entries.values():
             if entry.model is None and len(self.loaded) < self._max_loaded:
                 try:
@@ -149,7 +149,7 @@ class Repository:
         self._entries.setdefault(key, Entry(folder, manifest))
 
     def _look_again(self) -> None:
-        """Find folders that came since; not at every wrong name, and a broken one changes nothing."""
+        """Look for new folders, at a limited rate; broken ones are ignored."""
         now = time.monotonic()
         if now < self._looked_at + LOOK_AGAIN_SECONDS:
             return

@@ -27,7 +27,7 @@ class BadRequest(Exception):
 
 
 class TooLarge(Exception):
-    """More images or bytes than one request may have; send it in parts."""
+    """The request has too many images or bytes; split it."""
 
 
 @dataclass(frozen=True, slots=True)

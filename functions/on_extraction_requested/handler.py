@@ -1,6 +1,6 @@
 """deeplens.features.extraction → embed → deeplens.vectors.indexing"""
 
 from deeplens.bootstrap.handlers import pipeline_handler
-from deeplens.pipeline.embed import Embed
+from deeplens.pipeline.extract import Extract
 
-handler = pipeline_handler(Embed)
+handler = pipeline_handler(Extract)

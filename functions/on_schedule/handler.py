@@ -1,6 +1,6 @@
 """every minute → what nothing else wakes: images, videos, maintenance, notifications, usage, replies"""
 
-from deeplens.alerts.tell import TellOperators
+from deeplens.alerts.send import SendAlerts
 from deeplens.bootstrap.handlers import schedule_handler
 from deeplens.duplicates.tick import TickMerges
 from deeplens.identity.rotate_keys import RotateSigningKeys
@@ -9,7 +9,7 @@ from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.provisioning.settle import SettleTenants
 from deeplens.rollouts.tick import TickRollouts
 from deeplens.uploads.tick import TickUploads
-from deeplens.usage.fold_requests import FoldRequests
+from deeplens.usage.meter_requests import MeterRequests
 from deeplens.usage.tick import TickUsage
 from deeplens.usage.tick_budgets import TickBudgets
 from deeplens.videos.resume import ResumeVideos
@@ -27,8 +27,8 @@ handler = schedule_handler(
     TickUploads,
     RotateSigningKeys,
     SettleTenants,
-    FoldRequests,
+    MeterRequests,
     TickUsage,
     TickBudgets,
-    TellOperators,
+    SendAlerts,
 )

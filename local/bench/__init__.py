@@ -1,1 +1,1 @@
-"""What DeepLens costs: throughput, latency, cold starts, each beside the bare work it does."""
+"""Measure throughput, latency and cold starts, each beside the bare work."""

@@ -1,4 +1,4 @@
-"""What the machine gives without a server: decoding and onnxruntime in a loop, on all cores."""
+"""Measure decoding and onnxruntime in a loop on all cores, without a server."""
 
 import math
 import os
@@ -29,7 +29,7 @@ class Bare:
 
     @classmethod
     def between(cls, before: "Bare", after: "Bare") -> Self:
-        """What the machine gave meanwhile, on average: its other work comes and goes."""
+        """Return the average throughput over the rounds, as the machine's other load varies."""
         return cls((before.images_per_s + after.images_per_s) / 2, (before.cpu_ms + after.cpu_ms) / 2)
 
 

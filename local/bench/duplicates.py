@@ -1,4 +1,4 @@
-"""How well duplicates are told from what is merely similar: precision and recall of the verdicts, on a seeded set.
+"""Measure how well verdicts tell duplicates from similar images: precision and recall on a seeded set.
 
 Every copy and every look-alike of an image meets its original as two uploads would: standardised, embedded by the
 built-in model, hashed, and judged by the rules that the pipeline uses. Beside them stand the same rules with other
@@ -14,7 +14,7 @@ from typing import Any
 
 import imagehash
 import numpy as np
-from deeplens.duplicates.model import NEAR_BITS, Evidence, evidence_of, verdict_of
+from deeplens.duplicates.model import MAX_NEAR_BITS, Evidence, evidence_of, verdict_of
 from deeplens.embedding.model import Thresholds
 from deeplens.images.model import ImageRecord, Step
 from deeplens.imaging import Limits, perceptual_hash, standardise
@@ -96,7 +96,7 @@ HASHES: dict[str, Hash] = {
 RULES: dict[str, Rule] = {
     "model and hash": lambda evidence, comparable, thresholds: verdict_of(evidence, comparable, thresholds) is not None,
     "model alone": lambda evidence, _, thresholds: (evidence.score or 0) >= thresholds.near_duplicate,
-    "hash alone": lambda evidence, comparable, _: comparable and (evidence.hash_distance or 0) <= NEAR_BITS,
+    "hash alone": lambda evidence, comparable, _: comparable and (evidence.hash_distance or 0) <= MAX_NEAR_BITS,
 }
 COLUMNS = [("model and hash", "pHash"), ("model and hash", "dHash"), ("model and hash", "pHash simple")]
 COLUMNS += [("model and hash", "average"), ("model alone", "pHash"), ("hash alone", "pHash")]

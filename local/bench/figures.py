@@ -1,4 +1,4 @@
-"""Figures of a bench: a table, and a file to compare them over time."""
+"""Print figures of a bench, and write them to a file for comparison over time."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How well copies are found: a model beside perceptual hashes, on photos and on images made by code.
+"""Measure how well a model finds copies, beside perceptual hashes, on photos and on generated images.
 
 micro-AP pools the scores of all queries, so that one threshold has to serve them all (Pizzi et al., "A self-supervised
 descriptor for image copy detection", CVPR 2022).

@@ -1,4 +1,4 @@
-"""A quiet tenant beside one that floods: its uploads, searches and time to be searchable, before and meanwhile.
+"""Measure a quiet tenant's uploads, searches and processing time, before and while another tenant floods.
 
 The flood is accepted in this process, by the code that the API runs, so that it is the backlog that is measured and not
 the client that made it.
@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import numpy as np
 from deeplens.common.ids import new_image_id
+from deeplens.formats.images import JPEG
+from deeplens.http.publish import Publish
 from deeplens.tenants.limits import UNLIMITED
 from deeplens.tenants.model import Tenant
 from deeplens.uploads.accept_form import AcceptUpload, Upload
@@ -93,8 +95,9 @@ def probe(bench: Bench, photos: list[Photo], count: int) -> Probes:
 @contextmanager
 def flooded(bench: Bench, photos: list[Photo], count: int) -> Iterator[Any]:
     """Accept ``count`` images of another tenant; gives a function that counts those that have not ended."""
-    flood = bench.parts.provisioning.provision("tenant_flood", "Flood", "nfs")
-    accept, numbers, lock = bench.parts.build(AcceptUpload), iter(range(count)), threading.Lock()
+    flood = bench.container.provisioning.provision("tenant_flood", "Flood", "nfs")
+    accept, publish = bench.container.build(AcceptUpload), Publish(bench.container.publisher)
+    numbers, lock = iter(range(count)), threading.Lock()
 
     def work() -> None:
         while True:
@@ -102,7 +105,7 @@ def flooded(bench: Bench, photos: list[Photo], count: int) -> Iterator[Any]:
                 number = next(numbers, None)
             if number is None:
                 return
-            accept(flood, _upload(photos[number % len(photos)], number), UNLIMITED)
+            publish(accept(flood, _upload(photos[number % len(photos)], number), UNLIMITED).events)
             progress.advance(task)
 
     with Progress(console=console, transient=True) as progress:
@@ -117,11 +120,11 @@ def _upload(photo: Photo, number: int) -> Upload:
     body = photo.body + number.to_bytes(4, "big")  # bytes after the end of a JPEG: other files, same pictures
     digest = hashlib.sha256(body).hexdigest()
     image_id = new_image_id(datetime.now(UTC))
-    return Upload(image_id, False, body, digest, f"{number}.jpg", "image/jpeg", "jpg", "JPEG", 0, 0)
+    return Upload(image_id, False, body, digest, f"{number}.jpg", JPEG, 0, 0)
 
 
 def _pending(bench: Bench, tenant: Tenant) -> int:
-    with bench.parts.connections.platform() as connection:
+    with bench.container.connections.platform() as connection:
         statement = "SELECT count(*) AS n FROM pending_images WHERE tenant_id = %s"
         row: Any = connection.execute(statement, [tenant.id]).fetchone()
     return int(row["n"])

@@ -86,13 +86,13 @@ def _await_completed(bench: Bench, count: int) -> None:
 
 
 def _count(bench: Bench, condition: str) -> int:
-    with bench.parts.connections.tenant(bench.tenant) as connection:
+    with bench.container.connections.tenant(bench.tenant) as connection:
         row: Any = connection.execute(f"SELECT count(*) AS n FROM images WHERE {condition}").fetchone()  # noqa: S608
     return int(row["n"])
 
 
 def cpu_seconds(stack: Stack) -> dict[str, float]:
-    """CPU seconds so far of every part and function; ``runner`` is this process, uploads included."""
+    """CPU seconds so far of every service and function; ``runner`` is this process, uploads included."""
     pids = {service.name: [service.pid] for service in stack.services if service.pid}
     pids |= {name: pool.pids for name, pool in stack.runner.pools.items()} if stack.runner else {}
     return {name: sum(map(_cpu_of, found)) for name, found in (pids | {"runner": [os.getpid()]}).items()}
@@ -105,16 +105,16 @@ def _cpu_of(pid: int) -> float:
 
 
 def _stage_seconds(bench: Bench) -> dict[str, float]:
-    """Mean seconds that each stage says it worked on an image."""
+    """Return the mean seconds that each stage reports per image."""
     statement = (
         "SELECT stage, avg(duration_seconds) AS mean FROM image_events WHERE duration_seconds IS NOT NULL GROUP BY 1"
     )
-    with bench.parts.connections.tenant(bench.tenant) as connection:
+    with bench.container.connections.tenant(bench.tenant) as connection:
         return {row["stage"]: float(row["mean"]) for row in connection.execute(statement)}
 
 
 def _bare_loop(photos: Sequence[Photo]) -> dict[str, float]:
-    """Seconds of each part of the work, done in batches with as many threads as there are cores."""
+    """Seconds of each step of the work, done in batches with as many threads as there are cores."""
     spent = {"standardise": 0.0, "embed": 0.0, "index": 0.0, "total": 0.0}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as workers:
         model = EmbeddingModel(NEWEST, workers)

@@ -1,4 +1,4 @@
-"""``deeplens bench``: runs the benches, prints a table each, writes ``.bench/NAME.json``."""
+"""``deeplens bench``: run benches, print their figures and write ``.bench/NAME.json``."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ class Bench:
 BENCHES = {
     "pipeline": Bench(bench_pipeline, {"count": 16, "warm_up": 4}, by_name_only=False),
     "search": Bench(bench_search, {"count": 200, "queries": 10}, by_name_only=False),
-    "cold_start": Bench(bench_cold_start, {"repeats": 1}, by_name_only=False),
+    "cold_start": Bench(bench_cold_start, {"repeats": 1, "functions": 2}, by_name_only=False),
     "model": Bench(bench_model, {"originals": 2, "distractors": 20}),
     "duplicates": Bench(bench_duplicates, {"originals": 2}),
     "inference": Bench(bench_inference, {"seconds": 0.2, "batches": (8,), "clients": (2,), "with_clip": False}),
@@ -47,7 +47,7 @@ BENCHES = {
 
 
 def run_benches(name: str, sizes: Mapping[str, Mapping[str, Any]], *, smoke: bool) -> None:
-    """Run one bench, or those that need no name; with ``smoke`` these are all, and each is small.
+    """Run one bench, or the default ones; with ``smoke`` all of them, each in its small size.
 
     Parameters
     ----------
@@ -72,5 +72,5 @@ def run_benches(name: str, sizes: Mapping[str, Mapping[str, Any]], *, smoke: boo
 
 
 def folder_of(*, smoke: bool) -> Path:
-    """Figures of the smoke size lie apart, so that they are never taken for a measurement."""
+    """Return the folder for figures; those of the smoke size are kept apart from measurements."""
     return FOLDER / "smoke" if smoke else FOLDER

@@ -23,8 +23,8 @@ def bench_search(count: int = 10_000, queries: int = 200) -> dict[str, float | i
         ids = _fill(bench, count)
         rng = np.random.default_rng(4)
         chosen = [ids[int(n)] for n in rng.integers(0, count, queries)]
-        vectors = [bench.parts.index.vector_of(bench.tenant, image_id) or [] for image_id in chosen]
-        bare = _times(queries, lambda n: bench.parts.index.search(bench.tenant, vectors[n], limit=10))
+        vectors = [bench.container.index.vector_of(bench.tenant, image_id) or [] for image_id in chosen]
+        bare = _times(queries, lambda n: bench.container.index.search(bench.tenant, vectors[n], limit=10))
         by_id = _times(queries, lambda n: bench.http.get(f"/images/{chosen[n]}/similar?limit=10").raise_for_status())
         photos = [photo.body for photo in bench_photos(queries)]
         by_image = _times(
@@ -54,18 +54,18 @@ def _fill(bench: Bench, count: int) -> list[str]:
         for number, image_id in enumerate(some, start):
             uploaded = now - timedelta(seconds=number)
             path = f"nfs://tenant-bench/images/{image_id}.jpg"
-            bench.parts.images.insert(
+            bench.container.images.insert(
                 bench.tenant, NewImage(image_id, f"{number}.jpg", path, "image/jpeg", 1, "0" * 64, uploaded)
             )
         done = [StageResult(image_id, 1, Step.COMPLETED, "complete", now) for image_id in some]
-        bench.parts.images.advance(bench.tenant, done)
-        found = bench.parts.images.find(bench.tenant, some)
+        bench.container.images.advance(bench.tenant, done)
+        found = bench.container.images.find(bench.tenant, some)
         vectors = rng.normal(size=(len(some), bench.tenant.model.dimensions)).astype(np.float32)
         points = [
             Point(image_id, vector.tolist(), payload_of(found[image_id], bench.tenant))  # type: ignore[arg-type]
             for image_id, vector in zip(some, vectors, strict=True)
         ]
-        bench.parts.index.upsert(bench.tenant, points)
+        bench.container.index.upsert(bench.tenant, points)
     return ids
 
 

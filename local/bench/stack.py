@@ -1,4 +1,4 @@
-"""A stack of its own for a bench: free ports, a temporary folder, one tenant."""
+"""Start a separate stack for a bench: free ports, a temporary folder, one tenant."""
 
 import tempfile
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ class Bench:
     """A running stack with a tenant and a client of its API."""
 
     stack: Stack
-    parts: Container
+    container: Container
     tenant: Tenant
     http: httpx.Client
 
 
 @contextmanager
 def bench_stack() -> Iterator[Bench]:
-    """Start a stack, give it away, stop it and forget its data."""
+    """Yield a running stack; stop it and delete its data afterwards."""
     ports = dict.fromkeys(
         ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port"), 0
     )
@@ -36,10 +36,10 @@ def bench_stack() -> Iterator[Bench]:
         with console.status("starting a stack for the bench"):
             stack.start()
         try:
-            parts = stack.container()
-            tenant = parts.provisioning.provision("tenant_bench", "Bench", "nfs")
-            headers = {"X-API-Key": parts.api_keys.create(tenant.id, "bench")}
+            container = stack.container()
+            tenant = container.provisioning.provision("tenant_bench", "Bench", "nfs")
+            headers = {"X-API-Key": container.api_keys.create(tenant.id, "bench")}
             with httpx.Client(base_url=f"{stack.api_url}/v1", headers=headers, timeout=60, trust_env=False) as http:
-                yield Bench(stack, parts, tenant, http)
+                yield Bench(stack, container, tenant, http)
         finally:
             stack.stop()

@@ -45,14 +45,14 @@ def bench_upload(count: int = 5_000, bare: int = 400) -> dict[str, float | int |
         bare_seconds = _bare_loop(bench, _write(few, many, count, bare))
         state = Path(name) / "journal"
         _, few_peak, _ = _upload(bench, few, state)
-        before = bench.parts.images.totals(bench.tenant).images
+        before = bench.container.images.totals(bench.tenant).images
         first_seconds, first_peak, code = _upload(bench, many, state, until=before + int(INTERRUPTED_AFTER * count))
-        interrupted_at = bench.parts.images.totals(bench.tenant).images - before
+        interrupted_at = bench.container.images.totals(bench.tenant).images - before
         if code != 128 + signal.SIGINT:
             raise ServiceFailed(f"the interrupted upload ended with {code}")
         rest_seconds, rest_peak, _ = _upload(bench, many, state)
         again_seconds, _, _ = _upload(bench, many, state / "new")
-        there = bench.parts.images.totals(bench.tenant).images - before
+        there = bench.container.images.totals(bench.tenant).images - before
     if there != count:
         raise ServiceFailed(f"{there} of {count} files are there")
     rate = count / (first_seconds + rest_seconds)
@@ -106,7 +106,7 @@ def _upload(bench: Bench, folder: Path, state: Path, until: int | None = None) -
     with console.status(f"deeplens upload {folder.name}"), tempfile.TemporaryFile("w+") as told:
         process = subprocess.Popen(arguments, env=environment, stdout=told, stderr=told)
         while until is not None and process.poll() is None:
-            if bench.parts.images.totals(bench.tenant).images >= until:
+            if bench.container.images.totals(bench.tenant).images >= until:
                 process.send_signal(signal.SIGINT)
                 break
             time.sleep(0.1)

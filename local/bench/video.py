@@ -11,10 +11,10 @@ from pathlib import Path
 import av
 from av.filter import Graph
 from deeplens.storage.directory import DirectoryStore
-from deeplens.tenants.video_settings import VideoSettings
+from deeplens.tenants.policies import VideoSettings
 from deeplens.videos.decoding.frames import frames_of
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.decoding.media import Patience
+from deeplens.videos.decoding.media import DecodeDeadline
 from deeplens.videos.decoding.plan import plan_segments
 from deeplens.videos.decoding.probe import poster, probe
 from deeplens.videos.decoding.ranged import RangedFile
@@ -23,7 +23,7 @@ from local.cli.screen import console
 
 SHARP = "testsrc2=size=1280x720:rate=30,noise=alls=8:allf=t"
 LONG = "testsrc2=size=192x144:rate=5,noise=alls=60:allf=t"
-"""Noise, so that the file is large and nobody could hold it by chance."""
+"""Noise, which makes the file large and hard to compress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def bench_video(minutes: float = 2, hours: float = 2) -> dict[str, float | int]:
 
 
 def apart[T](work: Callable[[Path], T], path: Path) -> T:
-    """In a process of its own, whose memory and CPU are nobody else's."""
+    """Run in a separate process, so that its memory and CPU are measured alone."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(work, path).result()
 
@@ -88,7 +88,7 @@ def take(path: Path) -> Taken:
     segments, count, longest, read = plan_segments(facts, VideoSettings(), limits), 0, 0.0, file.bytes_read
     for segment in segments:
         begun, own = time.monotonic(), RangedFile(store, key, path.stat().st_size)
-        count += sum(1 for _ in frames_of(own, segment, Patience()))
+        count += sum(1 for _ in frames_of(own, segment, DecodeDeadline()))
         longest, read = max(longest, time.monotonic() - begun), read + own.bytes_read
     return Taken(count, len(segments), time.process_time() - started, longest, peak_mb(), read / 1e6)
 

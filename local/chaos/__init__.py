@@ -1,1 +1,1 @@
-"""Chaos: parts and functions are struck while photos are uploaded; afterwards every one is accounted for."""
+"""Kill and freeze services and functions while photos are uploaded; check afterwards that none was lost."""

@@ -1,4 +1,4 @@
-"""The promise, checked: every photo accounted for, one vector and one set of files each, and nothing left over."""
+"""Check the promise: no photo is lost, each has one vector and one set of files, and nothing is left over."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from deeplens.bootstrap.container import Container
 from deeplens.events.topics import TOPICS
-from deeplens.failures.model import KeptLetter, LetterFilter, refusal
+from deeplens.failures.model import DeadLetterFilter, KeptDeadLetter, replay_blocker
 from deeplens.images.keys import derived_keys
 from deeplens.images.model import ImageRecord, Step
 from deeplens.maintenance.model import MaintenanceRun
@@ -46,43 +46,43 @@ class Expected:
     broken: frozenset[str]
 
 
-def audit(parts: Container, expected: Sequence[Expected], pending: Collection[str]) -> Audit:
-    """Look at every tenant's rows, vectors, objects and dead letters; ``pending`` are images that have not ended."""
+def audit(container: Container, expected: Sequence[Expected], pending: Collection[str]) -> Audit:
+    """Check every tenant's rows, vectors, objects and dead letters; ``pending`` are unfinished images."""
     found = Audit()
     for image_id in sorted(pending):
         found.violated("stuck", image_id, "is still pending")
     for one in expected:
-        rows = rows_of(parts, one.tenant)
+        rows = rows_of(container, one.tenant)
         _audit_rows(found, one, rows)
-        _audit_vectors(found, one.tenant, rows, list(points_of(parts, one.tenant)))
-        _audit_objects(found, parts, one.tenant, rows)
-        _audit_letters(found, one, letters_of(parts, one.tenant))
-        _audit_sweep(found, parts, one.tenant)
-        _audit_usage(found, parts, one.tenant, rows)
+        _audit_vectors(found, one.tenant, rows, list(points_of(container, one.tenant)))
+        _audit_objects(found, container, one.tenant, rows)
+        _audit_letters(found, one, letters_of(container, one.tenant))
+        _audit_sweep(found, container, one.tenant)
+        _audit_usage(found, container, one.tenant, rows)
     return found
 
 
-def rows_of(parts: Container, tenant: Tenant) -> dict[str, ImageRecord]:
+def rows_of(container: Container, tenant: Tenant) -> dict[str, ImageRecord]:
     rows: dict[str, ImageRecord] = {}
-    while page := parts.images.after(tenant, max(rows, default=""), PAGE):
+    while page := container.images.after(tenant, max(rows, default=""), PAGE):
         rows.update((row.id, row) for row in page if isinstance(row, ImageRecord))
     return rows
 
 
-def points_of(parts: Container, tenant: Tenant) -> Iterator[IndexedPoint]:
+def points_of(container: Container, tenant: Tenant) -> Iterator[IndexedPoint]:
     start: str | None = None
     while True:
-        page = parts.index.scroll(tenant, start, PAGE)
+        page = container.index.scroll(tenant, start, PAGE)
         yield from page.points
         if (start := page.following) is None:
             return
 
 
-def letters_of(parts: Container, tenant: Tenant) -> list[KeptLetter]:
-    letters: list[KeptLetter] = []
+def letters_of(container: Container, tenant: Tenant) -> list[KeptDeadLetter]:
+    letters: list[KeptDeadLetter] = []
     while True:
         after = (letters[-1].entry.failed_at, letters[-1].entry.id) if letters else None
-        page = parts.dead_letters.page(LetterFilter(tenant_id=tenant.id), after, PAGE)
+        page = container.dead_letters.page(DeadLetterFilter(tenant_id=tenant.id), after, PAGE)
         if not page:
             return letters
         letters += page
@@ -121,8 +121,8 @@ def _audit_vectors(
         found.violated("lost", image_id, "completed without a vector")
 
 
-def _audit_objects(found: Audit, parts: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
-    store = parts.stores.for_tenant(tenant)
+def _audit_objects(found: Audit, container: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
+    store = container.stores.for_tenant(tenant)
     originals = {store.key_of(row.storage_path) for row in rows.values()}
     derived = {key for row in rows.values() if row.step is Step.COMPLETED for key in derived_keys(row.id)}
     standing = {entry.key for entry in store.list()}
@@ -132,37 +132,37 @@ def _audit_objects(found: Audit, parts: Container, tenant: Tenant, rows: Mapping
         found.violated("orphans", key, "belongs to no row, or to none that is completed")
 
 
-def _audit_letters(found: Audit, expected: Expected, letters: Sequence[KeptLetter]) -> None:
-    """One for each broken photo, which an operator may replay, and none for anything else."""
+def _audit_letters(found: Audit, expected: Expected, letters: Sequence[KeptDeadLetter]) -> None:
+    """Check that each broken photo has a dead letter that operators can replay, and nothing else has one."""
     topics = {topic.name for topic in TOPICS}
     counted = Counter(letter.entry.image_id for letter in letters)
     for letter in letters:
         entry = letter.entry
         if entry.image_id not in expected.broken:
             found.violated("dead_letters", entry.id, f"{entry.image_id} {entry.error_code}: {entry.error_message}")
-        elif reason := refusal(letter, topics):
+        elif reason := replay_blocker(letter, topics):
             found.violated("dead_letters", entry.id, f"cannot be replayed: {reason}")
     for image_id in sorted(expected.broken & expected.accepted):
         if counted[image_id] != 1:
             found.violated("dead_letters", image_id, f"failed with {counted[image_id]} dead letters")
 
 
-def _audit_sweep(found: Audit, parts: Container, tenant: Tenant) -> None:
-    """What maintenance would find if it left nothing alone for being young."""
-    now = parts.clock.now()
+def _audit_sweep(found: Audit, container: Container, tenant: Tenant) -> None:
+    """Check that a sweep without a grace period finds nothing to delete."""
+    now = container.clock.now()
     run = MaintenanceRun("mnt_chaos", tenant.id, "sweep", True, now, now)
-    for page in parts.build(Sweep).pages(tenant, run, now + timedelta(minutes=1)):
+    for page in container.build(Sweep).pages(tenant, run, now + timedelta(minutes=1)):
         for example in page.report.examples:
             found.violated("orphans", example["subject"], f"{example['kind']} {example.get('detail', '')}")
 
 
-def _audit_usage(found: Audit, parts: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
+def _audit_usage(found: Audit, container: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
     completed = sum(row.step is Step.COMPLETED for row in rows.values())
-    if (metered := metered_of(parts, tenant)) != completed:
+    if (metered := metered_of(container, tenant)) != completed:
         found.violated("wrong_ends", tenant.id, f"{completed} images are completed, {metered:.0f} are metered")
 
 
-def metered_of(parts: Container, tenant: Tenant) -> float:
-    today = parts.clock.now().date()
-    days = parts.usage.days(tenant.id, today - timedelta(days=1), today)
+def metered_of(container: Container, tenant: Tenant) -> float:
+    today = container.clock.now().date()
+    days = container.usage.days(tenant.id, today - timedelta(days=1), today)
     return sum(day.quantity for day in days if day.metric == "images.completed")

@@ -1,4 +1,4 @@
-"""Clients that upload over HTTP as ours should: a key per photo, and once more after whatever is not an answer."""
+"""Upload over HTTP as clients should: an idempotency key per photo, and retries after errors."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ AGAIN = frozenset((408, 429, 500, 502, 503, 504))
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A tenant as its clients know it."""
+    """A tenant's id and API key."""
 
     tenant_id: str
     key: str
@@ -26,7 +26,7 @@ class Account:
 
 @dataclass
 class Uploads:
-    """What became of the uploads, as their clients know.
+    """Results of the uploads, as their clients see them.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``photos`` spread over ``seconds``; clients go on asking for ``patience_seconds`` more."""
+    """``photos`` uploaded over ``seconds``; clients retry for ``patience_seconds`` more."""
 
     url: str
     accounts: Sequence[Account]
@@ -58,12 +58,12 @@ class Load:
         return self.accounts[number % len(self.accounts)]
 
     def key_of(self, number: int) -> str:
-        """Its idempotency key."""
+        """Return the idempotency key of a photo."""
         return f"chaos-{self.seed}-{number}"
 
 
 class Clients:
-    """``clients`` threads that take one photo after another."""
+    """Upload the photos with ``clients`` threads."""
 
     def __init__(self, load: Load, advance: Callable[[], None]) -> None:
         self._load, self._advance = load, advance
@@ -106,7 +106,7 @@ class Clients:
         self.uploads.unanswered.add(number)
 
     def _tried(self, http: httpx.Client, number: int, body: bytes) -> bool:
-        """Send the request once; whether its answer is final."""
+        """Send the request once; return whether the answer is final."""
         headers = {
             "X-API-Key": self._load.account_of(number).key,
             "Idempotency-Key": self._load.key_of(number),

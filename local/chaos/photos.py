@@ -1,4 +1,4 @@
-"""Photos that no other number of any seed gives; a few are broken behind a good header, and have to fail."""
+"""Generate a different photo for each seed and number; a few are corrupt after a valid header and must fail."""
 
 from io import BytesIO
 
@@ -14,7 +14,7 @@ def is_broken(number: int) -> bool:
 
 
 def photo(seed: int, number: int) -> bytes:
-    """A JPEG of smooth noise in three colours, cut in half if it is to fail."""
+    """Return a JPEG of smooth noise in three colours, truncated if it must fail."""
     coarse = np.random.default_rng((seed, number)).integers(0, 256, (9, 9, 3), dtype=np.uint8)
     out = BytesIO()
     Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(out, "JPEG")

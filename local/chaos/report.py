@@ -1,16 +1,16 @@
-"""What a run of chaos says at its end."""
+"""Report a run of chaos."""
 
 from local.bench.figures import publish
 from local.chaos.run import Options, Outcome
-from local.cli.screen import console
+from local.cli.screen import print_line
 
 
 def report(options: Options, outcome: Outcome) -> bool:
-    """Print and keep the figures, name violations, and say how the run is repeated; whether the promise held."""
+    """Print figures, violations and the command that repeats the run; return whether there is no violation."""
     publish("chaos", outcome.figures)
     for violation in outcome.violations:
-        console.print(f"[bold red]✗[/] {violation}", highlight=False, soft_wrap=True)
-    console.print(f"again: {options.command}", highlight=False, soft_wrap=True)
+        print_line("✗", "bold red", violation)
+    print_line("again:", "", options.command)
     if not outcome.violations:
-        console.print("[green]✓[/] every accepted photo is accounted for")
+        print_line("✓", "green", "every accepted photo is accounted for")
     return not outcome.violations

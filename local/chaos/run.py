@@ -1,4 +1,4 @@
-"""``deeplens chaos``: a stack of its own, struck while photos are uploaded; then the promise is checked."""
+"""``deeplens chaos``: kill and freeze a separate stack while photos are uploaded, then check that none was lost."""
 
 import shutil
 import tempfile
@@ -29,9 +29,9 @@ from local.stack.config import LocalConfig
 from local.stack.stack import Stack
 
 PENDING_DUE_SECONDS = 35
-"""Longer than a request may take, which is what it has to be."""
+"""Must be longer than a request may take."""
 TICK_SECONDS = 5
-"""While it settles, the schedule runs so often; a minute apart would be a minute's wait."""
+"""Interval of the schedule while the run settles; by default it would be a minute."""
 TENANTS = 3
 PORTS = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
 
@@ -63,20 +63,20 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Figures of ``chaos.json``, and what was violated, in words."""
+    """Figures of ``chaos.json``, and a description of each violation."""
 
     figures: dict[str, Any]
     violations: Sequence[str]
 
 
-def parts_to_strike(storage: str) -> tuple[str, ...]:
-    """LocalStack forgets what it holds, so it is left alone where it holds the photos."""
+def services_to_strike(storage: str) -> tuple[str, ...]:
+    """Return the services to strike; LocalStack loses its data, so it is excluded when it stores the photos."""
     return ("kafka", "postgres", "inference", "vectors", *(("localstack",) if storage == "nfs" else ()))
 
 
 @contextmanager
 def chaos_stack(options: Options) -> Iterator[Stack]:
-    """A stack whose functions die by themselves now and then. Its folder stays if something goes wrong."""
+    """Yield a stack whose functions crash at random; after an error its folder is kept."""
     # Not TemporaryDirectory: that is closed to the user that PostgreSQL runs as.
     folder = Path(tempfile.mkdtemp(prefix="deeplens-chaos-"))
     ports: dict[str, Any] = dict.fromkeys(PORTS, 0)
@@ -101,7 +101,7 @@ def chaos_stack(options: Options) -> Iterator[Stack]:
 
 
 class Broken(Exception):
-    """The promise was broken; carries the outcome past the clean-up."""
+    """The run has violations; carries the outcome past the clean-up."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(f"{len(outcome.violations)} violations")
@@ -109,7 +109,7 @@ class Broken(Exception):
 
 
 def run_chaos(options: Options) -> Outcome:
-    """Run it all; what was violated is in the outcome, and then the stack's folder is kept."""
+    """Run chaos and return the outcome; the stack's folder is kept when there are violations."""
     try:
         with chaos_stack(options) as stack:
             outcome = strike_and_check(stack, options)
@@ -121,11 +121,11 @@ def run_chaos(options: Options) -> Outcome:
 
 
 def strike_and_check(stack: Stack, options: Options) -> Outcome:
-    """Upload under strikes, let it settle, check."""
+    """Upload under strikes, wait until the stack settles, and audit it."""
     assert stack.runner is not None
-    parts = stack.container()
-    tenants = [provisioned(parts, number, options.storage) for number in range(TENANTS)]
-    accounts = [Account(tenant.id, parts.api_keys.create(tenant.id, "chaos")) for tenant in tenants]
+    container = stack.container()
+    tenants = [provisioned(container, number, options.storage) for number in range(TENANTS)]
+    accounts = [Account(tenant.id, container.api_keys.create(tenant.id, "chaos")) for tenant in tenants]
     url = f"{stack.api_url}/v1"
     load = Load(url, accounts, options.photos, options.clients, options.seconds, options.seed)
     started = time.monotonic()
@@ -133,8 +133,8 @@ def strike_and_check(stack: Stack, options: Options) -> Outcome:
         uploads, striker = under_strikes(stack, load, options, bars)
         struck = time.monotonic()
         expected = [expected_of(tenant, load, uploads) for tenant in tenants]
-        settled = settle(stack, parts, expected, options.settle_seconds, bars)
-    found = audit(parts, expected, pending_images(parts))
+        settled = settle(stack, container, expected, options.settle_seconds, bars)
+    found = audit(container, expected, pending_images(container))
     _audit_answers(found, uploads, load, settled)
     ended = time.monotonic()
     figures = {
@@ -154,8 +154,8 @@ def strike_and_check(stack: Stack, options: Options) -> Outcome:
     return Outcome(figures, found.violations)
 
 
-def provisioned(parts: Container, number: int, storage: str) -> Tenant:
-    return parts.provisioning.provision(f"tenant_chaos_{number}", f"Chaos {number}", storage)
+def provisioned(container: Container, number: int, storage: str) -> Tenant:
+    return container.provisioning.provision(f"tenant_chaos_{number}", f"Chaos {number}", storage)
 
 
 def progress_bars() -> Progress:
@@ -164,12 +164,12 @@ def progress_bars() -> Progress:
 
 
 def under_strikes(stack: Stack, load: Load, options: Options, bars: Progress) -> tuple[Uploads, Striker]:
-    """Upload while the schedule strikes; both have ended when this returns, and all parts answer again."""
+    """Upload while the schedule strikes; return when both have ended and all services answer again."""
     assert stack.runner is not None
     task = bars.add_task("uploaded", total=load.photos)
     clients = Clients(load, lambda: bars.advance(task))
     functions = [name for name in stack.runner.pools if name not in ("identity_api", "admin_api")]
-    strikes = plan(options.seed, options.seconds, parts_to_strike(options.storage), functions)
+    strikes = plan(options.seed, options.seconds, services_to_strike(options.storage), functions)
     striker = Striker(stack, strikes, lambda line: bars.console.print(line, style="dim", highlight=False))
     clients.start()
     striker.start()
@@ -197,8 +197,8 @@ def expected_of(tenant: Tenant, load: Load, uploads: Uploads) -> Expected:
     )
 
 
-def settle(stack: Stack, parts: Container, expected: Sequence[Expected], seconds: float, bars: Progress) -> bool:
-    """Wait until nothing moves any more, with the schedule running; False when it did not within ``seconds``."""
+def settle(stack: Stack, container: Container, expected: Sequence[Expected], seconds: float, bars: Progress) -> bool:
+    """Run the schedule and wait until all work has ended; return False after ``seconds``."""
     assert stack.runner is not None
     task = bars.add_task("ended", total=sum(len(one.accepted) for one in expected))
     deadline, tick = time.monotonic() + seconds, 0.0
@@ -207,7 +207,7 @@ def settle(stack: Stack, parts: Container, expected: Sequence[Expected], seconds
             stack.runner.pools["on_schedule"].invoke(schedule_event())
             tick = time.monotonic() + TICK_SECONDS
         try:
-            ended, quiet = _ended(parts, expected)
+            ended, quiet = _ended(container, expected)
         except DeepLensError:
             continue
         bars.update(task, completed=ended)
@@ -217,31 +217,31 @@ def settle(stack: Stack, parts: Container, expected: Sequence[Expected], seconds
     return False
 
 
-def _ended(parts: Container, expected: Sequence[Expected]) -> tuple[int, bool]:
-    """Images that have ended, and whether nothing is pending and all of them are metered."""
+def _ended(container: Container, expected: Sequence[Expected]) -> tuple[int, bool]:
+    """Return the number of finished images, and whether nothing is pending and all are metered."""
     ended, completed, metered = 0, 0, 0.0
     for one in expected:
-        steps = [row.step for row in rows_of(parts, one.tenant).values()]
+        steps = [row.step for row in rows_of(container, one.tenant).values()]
         ended += sum(step in (Step.COMPLETED, Step.FAILED) for step in steps)
         completed += steps.count(Step.COMPLETED)
-        metered += metered_of(parts, one.tenant)
-    return ended, not pending_images(parts) and completed == metered and ended >= sum(
+        metered += metered_of(container, one.tenant)
+    return ended, not pending_images(container) and completed == metered and ended >= sum(
         len(one.accepted) for one in expected
     )
 
 
-def pending_images(parts: Container) -> list[str]:
-    """Those that were accepted and have not ended, of all tenants."""
-    with parts.connections.platform() as connection:
+def pending_images(container: Container) -> list[str]:
+    """Return the ids of all tenants' accepted and unfinished images."""
+    with container.connections.platform() as connection:
         return [row["image_id"] for row in connection.execute("SELECT image_id FROM pending_images")]
 
 
 def _audit_answers(found: Audit, uploads: Uploads, load: Load, settled: bool) -> None:
-    """What clients were told: nothing was refused, and a tenant can read why an image failed."""
+    """Check the answers to clients: no upload was refused, and each failed image has a reason."""
     if not settled:
         found.violations.append("it did not settle in time")
-    for number, refusal in sorted(uploads.refused.items()):
-        found.violated("wrong_ends", f"photo {number}", f"was refused: {refusal}")
+    for number, replay_blocker in sorted(uploads.refused.items()):
+        found.violated("wrong_ends", f"photo {number}", f"was refused: {replay_blocker}")
     for number in sorted(uploads.unanswered):
         found.violated("wrong_ends", f"photo {number}", "was never accepted")
     for number, image_id in uploads.accepted.items():

@@ -1,4 +1,4 @@
-"""When what is struck: a pure function of the seed."""
+"""Plan the strikes of a run, as a pure function of the seed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ type Kind = Literal["kill", "freeze"]
 KINDS: tuple[Kind, ...] = ("kill", "freeze")
 PART_EVERY_SECONDS, FUNCTION_EVERY_SECONDS = 5.0, 2.0
 FROZEN_SECONDS = (0.5, 8.0)
-"""A frozen process is continued after a time between these: longer than a session with the broker, or not."""
+"""A frozen process continues after a time in this range, around the session timeout of the broker."""
 QUIET = 0.05
-"""Share of the time at the beginning and at the end without strikes."""
+"""Share of the run at its beginning and at its end without strikes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """One blow.
+    """One signal to a service or function.
 
     Attributes
     ----------
-    target : a part, e.g. ``postgres``, or a function.
+    target : a service, e.g. ``postgres``, or a function.
     seconds : how long it is frozen.
     pick : which of a function's processes, as a share of them.
     """
@@ -33,18 +33,18 @@ class Strike:
     pick: float = 0.0
 
 
-def plan(seed: int, seconds: float, parts: Sequence[str], functions: Sequence[str]) -> tuple[Strike, ...]:
-    """Strikes of one run, in their order. Each part is hit once before any is hit again, then in the other way."""
+def plan(seed: int, seconds: float, services: Sequence[str], functions: Sequence[str]) -> tuple[Strike, ...]:
+    """Return the strikes of one run in order; each service is struck once before any is struck again."""
     rng = Random(seed)  # noqa: S311 - for its seed
     strikes = [
-        *_spread(rng, seconds, PART_EVERY_SECONDS, parts),
+        *_spread(rng, seconds, PART_EVERY_SECONDS, services),
         *_spread(rng, seconds, FUNCTION_EVERY_SECONDS, functions),
     ]
     return tuple(sorted(strikes, key=lambda strike: strike.at_seconds))
 
 
 def _spread(rng: Random, seconds: float, every: float, targets: Sequence[str]) -> list[Strike]:
-    """One strike in each of equal spans of time, anywhere within it."""
+    """Return one strike at a random time in each of equal intervals."""
     if not targets:
         return []
     count = max(1, round(seconds * (1 - 2 * QUIET) / every))
@@ -56,7 +56,7 @@ def _spread(rng: Random, seconds: float, every: float, targets: Sequence[str]) -
 
 
 def _shuffled(rng: Random, targets: Sequence[str]) -> Iterator[tuple[str, Kind]]:
-    """Every target once, then every one in the other way, and so on."""
+    """Yield every target once, then again with the other kind of strike, and so on."""
     while True:
         kinds = {target: rng.sample(KINDS, len(KINDS)) for target in targets}
         for turn in range(len(KINDS)):

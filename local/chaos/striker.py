@@ -1,4 +1,4 @@
-"""Strikes carried out: signals to parts and to processes of functions."""
+"""Send the signals of a schedule to services and to processes of functions."""
 
 import heapq
 import signal
@@ -15,7 +15,7 @@ from local.stack.stack import Stack
 
 
 class Striker:
-    """Carries out a schedule in a thread of its own; what is frozen when it stops is continued.
+    """Executes a schedule in a thread; when it stops, frozen processes are continued.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Striker:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait until every strike is done, and everything frozen continued."""
+        """Wait until every strike is done and every frozen process was continued."""
         self._thread.join()
 
     def stop(self) -> None:
@@ -53,7 +53,7 @@ class Striker:
             _signal(family, signal.SIGCONT)
 
     def _wait_until(self, at_seconds: float) -> bool:
-        """Continue meanwhile what was frozen for long enough. False when stopped."""
+        """Continue processes whose freeze is over; return False when stopped."""
         while True:
             self._continue_due()
             left = at_seconds - self._elapsed()
@@ -92,7 +92,7 @@ class Striker:
 
 
 def family_of(pid: int) -> list[psutil.Process]:
-    """A process and what it has started."""
+    """Return a process and its descendants."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]

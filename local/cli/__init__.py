@@ -1,1 +1,1 @@
-"""``deeplens``: the commands that run DeepLens on this machine and look after it."""
+"""``deeplens``: the commands that run and operate DeepLens on this machine."""

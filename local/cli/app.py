@@ -1,4 +1,4 @@
-"""``deeplens``: run DeepLens on this machine and look after it."""
+"""``deeplens``: run and operate DeepLens on this machine."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def up(
 
     Ports and folders are environment variables: DEEPLENS_API_PORT, DEEPLENS_IDENTITY_PORT, DEEPLENS_KAFKA_PORT,
     DEEPLENS_POSTGRES_PORT, DEEPLENS_AWS_PORT, DEEPLENS_QDRANT_PORT, DEEPLENS_INFERENCE_PORT (0 means any free one),
-    DEEPLENS_STATE_DIR, DEEPLENS_STORAGE. A part whose address is set (KAFKA_BROKERS, DATABASE_URL, AWS_ENDPOINT_URL,
+    DEEPLENS_STATE_DIR, DEEPLENS_STORAGE. A service whose address is set (KAFKA_BROKERS, DATABASE_URL, AWS_ENDPOINT_URL,
     QDRANT_URL, INFERENCE_URL) is used where it is and not started.
     """
     config = LocalConfig()
@@ -59,7 +59,7 @@ def run_in_foreground(stack: Stack) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with console.status("starting") as spinner:
-            stack.start(lambda part, state: spinner.update(f"{part}: {state}"))
+            stack.start(lambda service, state: spinner.update(f"{service}: {state}"))
         with Live(status_view(stack.status()), console=console, refresh_per_second=2, transient=True) as live:
             while True:
                 time.sleep(0.5)
@@ -105,7 +105,7 @@ def start_detached(config: LocalConfig, patience_seconds: float = 900) -> dict[s
 
 @app.command()
 def down() -> None:
-    """Stop the stack. What it was given stays in its folder."""
+    """Stop the stack. Its data stays in its folder."""
     config = LocalConfig()
     state = running(config.state_dir)
     if state is None:
@@ -132,7 +132,7 @@ def stop_detached(state: dict[str, Any], patience_seconds: float = 30) -> None:
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False) -> None:
-    """Show parts and functions of the running stack."""
+    """Show services and functions of the running stack."""
     config = LocalConfig()
     if running(config.state_dir) is None:
         raise fail("nothing is running; start with `deeplens up`")
@@ -145,7 +145,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print the statu
 
 @app.command()
 def logs(
-    name: Annotated[str, typer.Argument(help="A part or function, e.g. kafka or on_image_uploaded.")] = "",
+    name: Annotated[str, typer.Argument(help="A service or function, e.g. kafka or on_image_uploaded.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing what is added.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", help="Lines from the end.")] = 50,
 ) -> None:
@@ -229,11 +229,11 @@ def chaos(
     ] = 0.002,
     storage: Annotated[Literal["nfs", "s3"], typer.Option(help="With s3 LocalStack, forgetful, is spared.")] = "nfs",
 ) -> None:
-    """Upload photos while everything dies, then prove that none was lost, stuck or made twice.
+    """Upload photos while services and functions crash, then check that none was lost, stuck or duplicated.
 
     A stack of its own is started on free ports. While clients upload over HTTP, with an Idempotency-Key and repeats
     after errors, broker, PostgreSQL, inference endpoint, vector index, LocalStack and functions are killed (kill -9)
-    or frozen (SIGSTOP, later SIGCONT), and functions die between two side effects. Parts that die are started again,
+    or frozen (SIGSTOP, later SIGCONT), and functions die between two side effects. Services that die are started again,
     as always.
 
     When all has settled, every upload that was answered 202 must be completed, or failed with a reason that its tenant

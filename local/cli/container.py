@@ -1,4 +1,4 @@
-"""The adapters that commands work with: of the running stack, or of the environment."""
+"""Provide the container for commands: of the running stack, or of the environment."""
 
 import os
 
@@ -11,7 +11,7 @@ from local.stack.stack import container_for, running
 
 
 def current_container() -> Container:
-    """The running local stack's parts; without one, those that the environment names (DATABASE_URL, …).
+    """The container of the running local stack; without one, of what the environment names (DATABASE_URL, …).
 
     Raises ``ServiceFailed`` when there is neither.
     """

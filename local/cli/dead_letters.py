@@ -1,4 +1,4 @@
-"""``deeplens dlq``: look at what was given up, send it again, discard it."""
+"""``deeplens dlq``: list, replay and discard dead letters."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from deeplens.bootstrap.container import Container
-from deeplens.failures.model import KeptLetter, LetterFilter, LetterState
+from deeplens.failures.model import DeadLetterFilter, DeadLetterState, KeptDeadLetter
 from rich.table import Table
 
 from local.cli.container import current_container
@@ -21,9 +21,9 @@ Hours = Annotated[float, typer.Option(help="Failed in the last so many hours onl
 Limit = Annotated[int, typer.Option(min=1, max=500, help="Most letters.")]
 
 
-def chosen(state: LetterState | None, tenant: str, code: str, stage: str, hours: float) -> LetterFilter:
+def chosen(state: DeadLetterState | None, tenant: str, code: str, stage: str, hours: float) -> DeadLetterFilter:
     since = datetime.now(UTC) - timedelta(hours=hours) if hours else None
-    return LetterFilter((), tenant or None, code or None, stage or None, state, failed_from=since)
+    return DeadLetterFilter((), tenant or None, code or None, stage or None, state, failed_from=since)
 
 
 @app.command("list")
@@ -74,15 +74,15 @@ def replay(
         bool, typer.Option("--force", help="Also what was settled, or has failed again after three replays.")
     ] = False,
 ) -> None:
-    """Send dead letters' records to their topics again."""
-    from deeplens.failures.routes import replay_of
+    """Replay dead letters: send their records to their topics again."""
+    from deeplens.failures.replay import Replay
 
     if not (ids or tenant or code or stage or hours):
         raise fail("name letters, or choose some with --tenant, --code, --stage or --hours")
-    parts = current_container()
-    where = LetterFilter(ids=tuple(ids)) if ids else chosen("open", tenant, code, stage, hours)
-    found = parts.dead_letters.page(where, None, max(limit, len(ids or [])))
-    verdicts = replay_of(parts)(found, force=force, dry_run=dry_run)
+    container = current_container()
+    where = DeadLetterFilter(ids=tuple(ids)) if ids else chosen("open", tenant, code, stage, hours)
+    found = container.dead_letters.page(where, None, max(limit, len(ids or [])))
+    verdicts = container.build(Replay)(found, force=force, dry_run=dry_run)
     refused = [one for one in verdicts if one.refused]
     for one in refused:
         console.print(f"{one.letter.entry.id}: {one.refused}", highlight=False)
@@ -95,22 +95,22 @@ def discard(
     letter_id: Annotated[str, typer.Argument(help="dlq_…")],
     reason: Annotated[str, typer.Option(help="Why; kept with it.")],
 ) -> None:
-    """Settle a dead letter without sending it again."""
-    parts = current_container()
-    letter = _one(parts, letter_id)
-    if not parts.dead_letters.discard(letter_id, reason, datetime.now(UTC)):
+    """Discard a dead letter without replaying it."""
+    container = current_container()
+    letter = _one(container, letter_id)
+    if not container.dead_letters.discard(letter_id, reason, datetime.now(UTC)):
         raise fail(f"{letter_id} was {letter.state} already")
     console.print("discarded")
 
 
-def _one(parts: Container, letter_id: str) -> KeptLetter:
-    found = parts.dead_letters.page(LetterFilter(ids=(letter_id,)), None, 1)
+def _one(container: Container, letter_id: str) -> KeptDeadLetter:
+    found = container.dead_letters.page(DeadLetterFilter(ids=(letter_id,)), None, 1)
     if not found:
         raise fail(f"there is no dead letter {letter_id}")
     return found[0]
 
 
-def _cells(letter: KeptLetter) -> list[str]:
+def _cells(letter: KeptDeadLetter) -> list[str]:
     entry = letter.entry
     failed_at, replays = f"{entry.failed_at:%Y-%m-%d %H:%M:%S}", str(letter.replays_in_all)
     return [entry.id, failed_at, entry.tenant_id or "", entry.stage or "", entry.error_code, replays, letter.state]

@@ -1,4 +1,4 @@
-"""Errors as people read them: what happened and what to do next, in one or two lines; never a traceback."""
+"""Print errors in one or two lines, with what happened and what to do next, and without a traceback."""
 
 import tempfile
 import traceback
@@ -25,7 +25,7 @@ VENDORS = {
     ("httpx", "HTTPError"): "HTTP request",
     ("urllib3", "HTTPError"): "HTTP request",
 }
-"""What failed, by package and class; matched by name, so that no vendor is imported only to be compared with."""
+"""Services by package and class of their errors; matched by name, so that no vendor package is imported."""
 LOCAL_FAULTS = {
     ("sqlite3", "Error"): "The journal cannot be kept",
     ("json", "JSONDecodeError"): "A file holds no valid JSON",
@@ -35,7 +35,7 @@ LOCAL_FAULTS = {
 
 
 def report(error: Exception) -> None:
-    """Print what happened and what to do next; what nobody foresaw is written to a log in full."""
+    """Print what happened and what to do next; write unexpected errors to a log in full."""
     lines = explain(error)
     if lines is None:
         path = write_traceback(error)

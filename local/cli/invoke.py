@@ -18,10 +18,10 @@ def invoke(
     function: Annotated[str, typer.Argument(help="Folder or logical id, e.g. on_image_uploaded.")],
     event: Annotated[Path, typer.Option("--event", "-e", exists=True, dir_okay=False, help="The event, a JSON file.")],
 ) -> None:
-    """Run one function once with an event, like `sam local invoke`, against the running stack's parts."""
+    """Run one function once with an event, like `sam local invoke`, against the running stack's services."""
     state = running(LocalConfig().state_dir)
     if state is None:
-        raise fail("functions need their parts; start them with `deeplens up --detach`")
+        raise fail("functions need their services; start them with `deeplens up --detach`")
     try:
         given = json.loads(event.read_bytes())
     except ValueError as error:

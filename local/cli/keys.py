@@ -20,10 +20,10 @@ def create_key(
     ] = None,
 ) -> None:
     """Create an API key; it is shown once."""
-    parts = current_container()
+    container = current_container()
     if tenant_id:
-        parts.tenants.get(tenant_id)
-    typer.echo(parts.api_keys.create(tenant_id or None, name, scope or ((READ, WRITE) if tenant_id else (ADMIN,))))
+        container.tenants.get(tenant_id)
+    typer.echo(container.api_keys.create(tenant_id or None, name, scope or ((READ, WRITE) if tenant_id else (ADMIN,))))
 
 
 @app.command()

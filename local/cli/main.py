@@ -1,4 +1,4 @@
-"""The program: faults end it with a line or two and status 1, Ctrl-C with 130, also while modules are imported."""
+"""Entry point: errors end it with one or two lines and status 1, Ctrl-C with 130, also during imports."""
 
 import sys
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from deeplens.common.outgoing import OutgoingMessage
 from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.start import StartMaintenance
 from rich.table import Table
@@ -20,18 +21,19 @@ def start(
     type: Annotated[str, typer.Option(help=" or ".join(TYPES))] = "sweep",
     dry_run: Annotated[bool, typer.Option(help="Only report.")] = False,
 ) -> None:
-    """Start a run; it goes on in slices by itself. `deeplens maintenance show` follows it."""
-    parts = current_container()
-    begin = StartMaintenance(parts.maintenance_runs, parts.publisher, parts.sweep_grace, parts.clock)
+    """Start a run, which continues in slices. `deeplens maintenance show` shows its progress."""
+    container = current_container()
     if type not in TYPES:
         raise fail(f"{type}: it is {' or '.join(TYPES)}")
-    run = begin(parts.tenants.get(tenant_id), type, dry_run=dry_run)  # type: ignore[arg-type]
+    begin = container.build(StartMaintenance)
+    run, events = begin(container.tenants.get(tenant_id), type, dry_run=dry_run)  # type: ignore[arg-type]
+    container.publisher.publish([OutgoingMessage(event, event.event_id) for event in events])
     typer.echo(run.id)
 
 
 @app.command()
 def show(run_id: Annotated[str, typer.Argument(help="What `start` printed.")]) -> None:
-    """A run's report."""
+    """Show the report of a run."""
     run = current_container().maintenance_runs.find(run_id)
     if run is None:
         raise fail(f"no run {run_id}")
@@ -51,7 +53,7 @@ def list_runs(
     tenant_id: Annotated[str, typer.Argument(help="All tenants if absent.")] = "",
     limit: Annotated[int, typer.Option(min=1)] = 20,
 ) -> None:
-    """Runs, newest first."""
+    """List runs, newest first."""
     for run in current_container().maintenance_runs.of_tenant(tenant_id or None, limit):
         found, repaired = (sum(counts.values()) for counts in (run.report.found, run.report.repaired))
         kind = run.type + " (dry)" * run.dry_run

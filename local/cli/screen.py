@@ -1,4 +1,4 @@
-"""What people see in a terminal: starting, status, tables."""
+"""Print to the terminal: errors, status, tables."""
 
 from typing import Any
 
@@ -17,18 +17,25 @@ def fail(message: str) -> typer.Exit:
 
 
 def print_error(message: str) -> None:
-    """Print a message as it is: brackets in it are no markup, and a path stays in one piece."""
-    console.print(Text.assemble(("error:", "bold red"), f" {message}"), highlight=False, soft_wrap=True)
+    """Print an error message, unchanged."""
+    print_line("error:", "bold red", message)
+
+
+def print_line(label: str, style: str, text: str) -> None:
+    """Print a styled label and a text; brackets in the text are no markup, and long paths are not wrapped."""
+    console.print(Text.assemble((label, style), f" {text}"), highlight=False, soft_wrap=True)
 
 
 def status_view(status: dict[str, Any]) -> RenderableType:
-    """Parts and functions as two tables."""
-    return Group(_parts(status), _functions(status), Text(f"API {status['api']}/v1   Ctrl-C stops everything", "dim"))
+    """Return services and functions as two tables."""
+    return Group(
+        _services(status), _functions(status), Text(f"API {status['api']}/v1   Ctrl-C stops everything", "dim")
+    )
 
 
-def _parts(status: dict[str, Any]) -> Table:
-    table = Table(title="parts", title_justify="left", box=None, pad_edge=False)
-    for heading in ("part", "state", "at"):
+def _services(status: dict[str, Any]) -> Table:
+    table = Table(title="services", title_justify="left", box=None, pad_edge=False)
+    for heading in ("service", "state", "at"):
         table.add_column(heading)
     for row in status["parts"]:
         state = Text("up", "green") if row["alive"] else Text("down", "bold red")

@@ -8,11 +8,11 @@ from deeplens.bootstrap.container import Container
 from deeplens.embedding.built_in import BUILT_IN_MODEL
 from deeplens.embedding.model import ModelRef
 from deeplens.errors import StoreNotOwned
-from deeplens.provisioning.provision import behind, migrate_platform, migrate_tenants
+from deeplens.provisioning.provision import databases_to_migrate, migrate_platform, migrate_tenants
 from rich.progress import Progress
 
 from local.cli.container import current_container
-from local.cli.screen import console, fail
+from local.cli.screen import console, fail, print_line
 from local.stack.config import LocalConfig
 
 app = typer.Typer(no_args_is_help=True, help="Create tenants and migrate their databases.")
@@ -28,22 +28,22 @@ def create(
 ) -> None:
     """Create a tenant: database, bucket, collection. Safe to run again after any failure."""
     chosen = tenant_id or f"tenant_{NOT_IN_ID.sub('_', name.lower())[:40].strip('_')}"
-    parts = current_container()
+    container = current_container()
     try:
-        ref = served_model(parts, model) if model else BUILT_IN_MODEL
-        tenant = parts.provisioning.provision(chosen, name, storage or LocalConfig().storage, ref)
+        ref = served_model(container, model) if model else BUILT_IN_MODEL
+        tenant = container.provisioning.provision(chosen, name, storage or LocalConfig().storage, ref)
     except ValueError as error:
         raise fail(str(error)) from None
     typer.echo(f"{tenant.id} is {tenant.status}; collection {tenant.collection}, store {tenant.storage_uri}")
 
 
-def served_model(parts: Container, named: str) -> ModelRef:
+def served_model(container: Container, named: str) -> ModelRef:
     """A model by ``NAME:VERSION``, as its endpoint describes it. Raises ``ModelNotFound``, ``ValueError``."""
     name, _, version = named.partition(":")
     if not version:
         raise ValueError(f"{named}: name a model as NAME:VERSION; `deeplens models list` shows them")
-    profile = parts.embedder.describe(name, version)
-    parts.rollouts.register(profile)
+    profile = container.embedder.describe(name, version)
+    container.rollouts.register(profile)
     return profile.ref
 
 
@@ -54,15 +54,15 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring every database to the newest schema, and tenants' roles to the present key; repeat it to resume."""
-    parts = current_container()
-    migrate_platform(parts.connections.platform_url)
-    waiting = list(behind(parts.connections, every=every))
+    container = current_container()
+    migrate_platform(container.connections.platform_url)
+    waiting = list(databases_to_migrate(container.connections, every=every))
     with Progress(console=console) as progress:
         task = progress.add_task("tenant databases", total=len(waiting))
-        done = migrate_tenants(parts.connections, lambda _: progress.advance(task), every=every)
+        done = migrate_tenants(container.connections, lambda _: progress.advance(task), every=every)
     failed = [one for one in done if one.error]
     for one in failed:
-        console.print(f"[red]{one.tenant_id}[/]: {one.error}")
+        print_line(f"{one.tenant_id}:", "red", str(one.error))
     console.print(f"{len(done) - len(failed)} migrated, {len(failed)} to repeat")
     raise typer.Exit(1 if failed else 0)
 

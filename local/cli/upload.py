@@ -78,14 +78,14 @@ def upload(
 
 
 def default_journal(base: str, who: str) -> Path:
-    """One per API and caller: what one tenant has is news to another."""
+    """Return the journal's default path, one per API and caller."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     return state / "deeplens" / f"upload-{hashlib.sha256(f'{base} {who}'.encode()).hexdigest()[:16]}.sqlite"
 
 
 @contextmanager
 def opened(path: Path, *, dry_run: bool) -> Iterator[Journal]:
-    """The journal; that of a dry run is forgotten."""
+    """Open the journal; a dry run uses a temporary one."""
     with tempfile.TemporaryDirectory(prefix="deeplens-upload-") as folder:
         try:
             journal = Journal(Path(folder) / "journal.sqlite" if dry_run else path)

@@ -1,1 +1,1 @@
-"""The demo: real photos and their copies through the whole pipeline, and back as search results."""
+"""The demo: process real photos and copies of them, and search with the copies."""

@@ -1,4 +1,4 @@
-"""``deeplens demo``: photos and copies of them go in over HTTP, and come back as search results."""
+"""``deeplens demo``: upload photos and copies of them over HTTP, and search with the copies."""
 
 import hashlib
 import time
@@ -37,7 +37,7 @@ class Item:
 
 @dataclass(slots=True)
 class Outcome:
-    """What the demo found out."""
+    """Results of the demo."""
 
     failed: list[str] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Client:
 
 
 def run_demo(state: Mapping[str, Any], config: LocalConfig, folder: Path | None, limit: int, *, stays_up: bool) -> bool:
-    """The whole demo on a running stack; True when every expectation held."""
+    """Run the demo on a running stack; return whether every expectation holds."""
     client = Client(state["api"], _provision(state["environment"], config))
     photos, left_out = folder_photos(folder, limit) if folder else (scikit_image_photos(), [])
     for line in left_out:
@@ -109,9 +109,9 @@ def run_demo(state: Mapping[str, Any], config: LocalConfig, folder: Path | None,
 
 
 def _provision(environment: Mapping[str, str], config: LocalConfig) -> str:
-    parts = container_for(environment)
-    parts.provisioning.provision(TENANT, TENANT_NAME, config.storage)
-    return parts.api_keys.create(TENANT, "demo")
+    container = container_for(environment)
+    container.provisioning.provision(TENANT, TENANT_NAME, config.storage)
+    return container.api_keys.create(TENANT, "demo")
 
 
 def _items(photos: Sequence[Photo]) -> Iterator[Item]:
@@ -202,7 +202,7 @@ def _report(outcome: Outcome, sheet: Path) -> None:
 
 
 def _print_what_next(client: Client, api: str, query: Path, image_id: str) -> None:
-    """Where to look, and commands that run as they are printed."""
+    """Print URLs, and commands that can be run as printed."""
     query.write_bytes(client.http.get(f"/images/{image_id}/thumbnails/medium").content)
     console.print(f"API            {api}/v1/docs\nstop it with    make down\n", highlight=False)
     key = f"X-API-Key: {client.http.headers['X-API-Key']}"

@@ -33,7 +33,7 @@ def main() -> None:
         pictures, state = Path(folder, "pictures"), Path(folder, "state")
         make_pictures(pictures)
         port = free_port()
-        environment = os.environ | {f"DEEPLENS_{part}_PORT": "0" for part in PORTS}
+        environment = os.environ | {f"DEEPLENS_{service}_PORT": "0" for service in PORTS}
         environment |= {"DEEPLENS_IDENTITY_PORT": str(port), "DEEPLENS_STATE_DIR": str(state)}
         deeplens = Path(sys.executable).with_name("deeplens")
         try:

@@ -1,4 +1,4 @@
-"""Copies as people make them: cropped, recompressed, recoloured, flipped, rotated, seen in a screenshot."""
+"""Make typical copies of images: cropped, recompressed, recoloured, flipped, rotated, in a screenshot."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -42,7 +42,7 @@ def rotate(image: Image.Image) -> Image.Image:
 
 
 def screenshot(image: Image.Image) -> Image.Image:
-    """The image inside a window with a bar above and text lines below."""
+    """Return a screenshot: the image in a window with a title bar and lines of text."""
     width, height = image.size
     border, bar, footer = max(2, width // 40), max(8, height // 12), max(8, height // 8)
     page = Image.new("RGB", (width + 2 * border, height + bar + footer + border), (244, 244, 246))

@@ -1,1 +1,1 @@
-"""Models of operators: made ready, checked, and put where the inference endpoint finds them."""
+"""Export, check and add operators' models for the inference endpoint."""

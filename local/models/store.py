@@ -42,12 +42,13 @@ class Known:
     built_in: bool
 
 
-def add(source: str, models: Path) -> Known:
+def add(source: str, models: Path, settings: Settings | None = None) -> Known:
     """Check the model folder at ``source`` and move a copy of it to ``models``; safe to repeat.
 
     Parameters
     ----------
     source : a directory, or ``s3://bucket/prefix``.
+    settings : of the S3 client; those of the environment if absent.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def add(source: str, models: Path) -> Known:
         It is not there, not what its manifest says, or another model has its name and version.
     """
     models.mkdir(parents=True, exist_ok=True)
-    with _copied(source, models) as copy:
+    with _copied(source, models, settings) as copy:
         try:
             manifest = read_manifest(copy)
             check_files(copy, manifest)
@@ -108,13 +109,13 @@ def _moved(copy: Path, manifest: Manifest, models: Path) -> Known:
 
 
 @contextmanager
-def _copied(source: str, models: Path) -> Iterator[Path]:
+def _copied(source: str, models: Path, settings: Settings | None) -> Iterator[Path]:
     """A copy of a model folder, beside its later place, so that moving it there is one step."""
     with tempfile.TemporaryDirectory(prefix=".adding-", dir=models) as scratch:
         copy = Path(scratch) / "model"
         copy.mkdir()
         if source.startswith(S3):
-            _download(source, copy)
+            _download(source, copy, settings or Settings())
         elif (Path(source) / "manifest.json").is_file():
             for name in ("manifest.json", *_manifest_of(Path(source)).files):
                 _copy(Path(source) / name, copy / name)
@@ -137,10 +138,10 @@ def _copy(source: Path, target: Path) -> None:
         raise ServiceFailed(f"{source}: {error.strerror}") from error
 
 
-def _download(source: str, copy: Path) -> None:
+def _download(source: str, copy: Path, settings: Settings) -> None:
     bucket, _, prefix = source.removeprefix(S3).partition("/")
     base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-    s3 = client("s3", Settings())
+    s3 = client("s3", settings)
     try:
         s3.download_file(bucket, f"{base}manifest.json", str(copy / "manifest.json"))
         with Progress(console=console) as progress:

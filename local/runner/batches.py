@@ -1,4 +1,4 @@
-"""What happens to a batch after an invocation: pure decisions with Lambda's semantics for Kafka event sources.
+"""Decide what follows an invocation of a batch, with Lambda's semantics for Kafka event sources; pure functions.
 
 https://docs.aws.amazon.com/lambda/latest/dg/kafka-retry-configurations.html
 """
@@ -31,7 +31,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Batch[R: Positioned]:
-    """Records that are invoked together, and how often that failed without any progress."""
+    """Records of one invocation, and the number of failed attempts without progress."""
 
     records: tuple[R, ...]
     attempts: int = 0

@@ -1,4 +1,4 @@
-"""Where records go that an event source gives up: a Kafka topic or a bucket, as ``DestinationConfig`` says.
+"""Keep records that an event source gives up: on a Kafka topic or in a bucket, as ``DestinationConfig`` says.
 
 Records keep their key and value on a topic; the context of the failure travels in headers. A bucket receives Lambda's
 invocation record with the event as payload:
@@ -31,6 +31,10 @@ class FailureDestination:
     def _producer(self) -> Producer:
         timeout_ms = int(self._timeout_seconds * 1000)
         return Producer({"bootstrap.servers": self._brokers, "acks": "all", "delivery.timeout.ms": timeout_ms})
+
+    def close(self) -> None:
+        """Close the connections to the broker, if there are any."""
+        self.__dict__.pop("_producer", None)
 
     def send(self, records: Sequence[KafkaRecord], event: KafkaEvent, function: str, result: Result) -> None:
         """Raises ``RuntimeError`` when not every record arrived."""

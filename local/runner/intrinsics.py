@@ -1,7 +1,7 @@
 """CloudFormation's intrinsic functions, as far as a template for one machine needs them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 PSEUDO = {
@@ -13,6 +13,17 @@ PSEUDO = {
 }
 NO_VALUE = object()
 VARIABLE = re.compile(r"\$\{([^!][^}]*)\}")
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "Fn::And": all,
+    "Fn::Equals": lambda sides: sides[0] == sides[1],
+    "Fn::Join": lambda argument: argument[0].join(map(str, argument[1])),
+    "Fn::Not": lambda conditions: not conditions[0],
+    "Fn::Or": any,
+    "Fn::Select": lambda argument: argument[1][int(argument[0])],
+    "Fn::Split": lambda argument: str(argument[1]).split(argument[0]),
+}
+"""Functions of their resolved argument alone."""
 
 
 class Resolver:
@@ -56,33 +67,12 @@ class Resolver:
             case "Fn::If":
                 condition, yes, no = argument
                 return self.resolve(yes if self.holds(condition) else no)
-            case "Fn::Join":
-                separator, parts = argument
-                return separator.join(str(part) for part in self.resolve(parts))
-            case "Fn::Select":
-                position, items = argument
-                return self.resolve(items)[int(position)]
-            case "Fn::Split":
-                separator, text = argument
-                return str(self.resolve(text)).split(separator)
-            case "Fn::FindInMap":
-                return self._find_in_map(argument)
-            case "Fn::Equals":
-                left, right = self.resolve(argument)
-                return left == right
-            case "Fn::Not":
-                return not self.resolve(argument)[0]
-            case "Fn::And":
-                return all(self.resolve(argument))
-            case "Fn::Or":
-                return any(self.resolve(argument))
             case "Condition":
                 return self.holds(argument)
-        return f"local:{name}"
-
-    def _find_in_map(self, argument: list[Any]) -> Any:
-        table, row, column = self.resolve(argument)
-        return self._mappings[table][row][column]
+            case "Fn::FindInMap":
+                table, row, column = self.resolve(argument)
+                return self._mappings[table][row][column]
+        return FUNCTIONS[name](self.resolve(argument)) if name in FUNCTIONS else f"local:{name}"
 
     def _reference(self, name: str) -> str:
         return self._values.get(name, f"local:{name}")

@@ -1,4 +1,4 @@
-"""Log files that do not grow without end."""
+"""Limit the size of log files."""
 
 import os
 import shutil

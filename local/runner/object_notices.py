@@ -1,11 +1,11 @@
-"""What a bucket would say of an object in a directory: a message to the template's object queue."""
+"""Send a message to the template's object queue for each new object in a directory, as a bucket would."""
 
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from deeplens.errors import QueueUnavailable
-from deeplens.events.bucket import Place
+from deeplens.events.bucket import ObjectLocation
 from deeplens.uploads.queue import SqsObjectQueue
 
 
@@ -21,7 +21,7 @@ class ObjectNotices:
     def __init__(self, client: Callable[[], Any], url: str, log: Callable[[str], None]) -> None:
         self._client, self._url, self._log = client, url, log
 
-    def __call__(self, place: Place) -> None:
+    def __call__(self, place: ObjectLocation) -> None:
         try:
             self._queue.send([place])
         except QueueUnavailable as error:

@@ -1,4 +1,4 @@
-"""Signed URLs of directory stores: what S3 does for its own presigned ones, its notifications included."""
+"""Serve signed URLs of directory stores, with notifications, as S3 does for presigned ones."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from deeplens.errors import DependencyUnavailable, PipelineError
-from deeplens.events.bucket import Place
+from deeplens.events.bucket import ObjectLocation
 from deeplens.storage.directory import DirectoryStore
 from deeplens.storage.ports import PREFIX as UPLOADS
 from deeplens.storage.signing import PREFIX, verify
@@ -27,11 +27,11 @@ SOURCE = "deeplens:nfs"
 
 
 class TooLarge(Exception):
-    """More arrives than was signed for."""
+    """The body exceeds the signed size."""
 
 
 class Forbidden(Exception):
-    """Nothing was signed for this."""
+    """The request has no valid signature."""
 
 
 class SignedForm(MultiPartParser):
@@ -92,7 +92,7 @@ class ObjectUrls:
 
     prefix = f"{PREFIX}/"
 
-    def __init__(self, root: Path, secret: str, notify: Callable[[Place], None] = lambda _: None) -> None:
+    def __init__(self, root: Path, secret: str, notify: Callable[[ObjectLocation], None] = lambda _: None) -> None:
         self._root, self._secret, self._notify = root, secret, notify
 
     async def respond(self, scope: Scope, receive: Receive) -> Response:
@@ -160,7 +160,7 @@ class ObjectUrls:
         store.put(key, file, content_type or UNKNOWN_TYPE)
         if key.startswith(UPLOADS):
             bucket = unquote(path.removeprefix(self.prefix)).partition("/")[0]
-            self._notify(Place(SOURCE, bucket, key))
+            self._notify(ObjectLocation(SOURCE, bucket, key))
         return Response(204, [], b"")
 
     def _place(self, path: str) -> tuple[DirectoryStore, str]:

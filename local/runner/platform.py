@@ -24,7 +24,7 @@ from local.runner.template import HttpEvent, KafkaEvent, ScheduleEvent, SqsEvent
 from local.runner.worker import Pool, Result
 
 STOP_SECONDS = 3.0
-"""What is in flight may end within this time; then it is killed, and its records come again."""
+"""Invocations in flight may end within this time; then they are killed, and their records are delivered again."""
 type Source = KafkaSource | SqsSource | ScheduleSource
 
 
@@ -90,7 +90,7 @@ class Runner:
         self._gateway.start()
 
     def stop(self) -> None:
-        """Take nothing more, let what is in flight end or kill it, commit; at most about five seconds."""
+        """Stop the event sources, finish or kill invocations in flight, and commit, in about five seconds."""
         deadline = time.monotonic() + STOP_SECONDS
         for source in self._sources:
             source.stop()
@@ -102,6 +102,7 @@ class Runner:
         for source in self._sources:
             if not source.join(max(0.1, deadline + 1.5 - time.monotonic())):
                 self._log(f"{type(source).__name__} of {source.pool.spec.name} did not end in time")
+        self._destination.close()
 
     def invoke(self, name: str, event: Any) -> Result:
         """Invoke a function by folder or logical id, as ``sam local invoke`` does."""

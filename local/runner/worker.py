@@ -24,7 +24,7 @@ from local.services.process import ServiceFailed, end_group, spawn_child
 
 INIT_SECONDS = 60
 CHECK_SECONDS = 0.1
-"""How often a busy process is looked at: does it live, how much memory has it."""
+"""Interval of checks whether a busy process is alive, and how much memory it uses."""
 INHERITED = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 # The kernel ends a process with the thread that started it; this thread lives as long as the interpreter.
 STARTER = ThreadPoolExecutor(1, thread_name_prefix="start functions")
@@ -91,7 +91,7 @@ class Worker:
         return self._died(api, kind, message.format(seconds=timeout_seconds), started)
 
     def _await(self, api: RuntimeApi, process: subprocess.Popen[bytes], deadline: float) -> Answer | tuple[str, str]:
-        """The answer, or why there is none: the process crashed, outgrew its memory or its time."""
+        """Return the answer, or an error: the process crashed, or exceeded its memory or its time."""
         while time.monotonic() < deadline:
             with suppress(queue.Empty):
                 return api.answers.get(timeout=min(CHECK_SECONDS, max(0.001, deadline - time.monotonic())))
@@ -154,7 +154,7 @@ class Worker:
             api.close()
 
     def retire(self) -> None:
-        """Stop for good: an invocation that still holds this worker starts nothing any more."""
+        """Stop permanently: an invocation that still has this worker starts no new process."""
         self._retired = True
         self.stop()
 
@@ -181,7 +181,7 @@ class Pool:
             raise ServiceFailed(f"{self.spec.name} did not start: {reason}. See {self._log_path}")
 
     def invoke(self, event: Any, timeout_seconds: float | None = None) -> Result:
-        """Run the function once; whatever happens to it is in the result, nothing is raised."""
+        """Run the function once; errors are in the result, and nothing is raised."""
         payload = json.dumps(event).encode()
         if len(payload) > MAX_PAYLOAD_BYTES:
             result = _too_large(len(payload))
@@ -230,7 +230,7 @@ class Pool:
         return sum(max(0, worker.starts - 1) for worker in self._workers)
 
     def kill_one(self) -> int | None:
-        """End a process as a crash would; for tests."""
+        """Kill a process, as a crash would; for tests."""
         alive = [worker for worker in self._workers if worker.pid is not None]
         if not alive:
             return None

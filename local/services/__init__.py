@@ -1,4 +1,4 @@
-"""The parts of the platform as child processes of this machine."""
+"""The services of the platform as child processes of this machine."""
 
 from local.services.inference import InferenceService
 from local.services.kafka import KafkaService

@@ -26,7 +26,7 @@ main()
 
 
 class LocalStackService(ChildService):
-    """AWS's API on ``port``; what it holds is gone when it stops."""
+    """AWS's API on ``port``; its data is lost when it stops."""
 
     name: ClassVar = "localstack"
     start_seconds: ClassVar = 90

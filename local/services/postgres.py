@@ -76,7 +76,7 @@ class PostgresService(ChildService):
         return found[-1]
 
     def _initialise(self) -> None:
-        """Make the data folder beside its place and rename it: half of one would look whole for ever."""
+        """Create the data folder under another name and rename it, so that it is never incomplete."""
         making = self._data.with_name("postgres.new")
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(parents=True, mode=0o700)
@@ -99,12 +99,12 @@ class PostgresService(ChildService):
 
 
 def _unprivileged_user() -> int | None:
-    """PostgreSQL refuses to run as root; another user then does."""
+    """Return the user to run PostgreSQL as, since it refuses to run as root."""
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 
 def _forget_stale_lock(lock: Path) -> None:
-    """Remove the lock of a server that is gone: its number may be another process's by now.
+    """Remove the lock of a server that ended: another process may have its id now.
 
     A living server's lock stays, so that no second one starts on its files.
     """

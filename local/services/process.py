@@ -1,4 +1,4 @@
-"""A supervised child process: started, awaited, stopped, never left behind."""
+"""Start, await and stop child processes, and never leave one behind."""
 
 import errno
 import os
@@ -25,24 +25,24 @@ _given: set[int] = set()
 
 
 class ServiceFailed(Exception):
-    """A part did not start; the message says what happened and what to do next."""
+    """A service did not start; the message says what happened and what to do next."""
 
 
 class Service(Protocol):
-    """A part of the platform. ``environment`` is what functions need to reach it."""
+    """A service of the platform. ``environment`` is what functions need to reach it."""
 
     name: ClassVar[str]
     environment: dict[str, str]
     log_path: Path
 
     def prepare(self) -> None:
-        """Fetch what the part needs, once per checkout; may take minutes the first time."""
+        """Fetch what the service needs, once per checkout; may take minutes the first time."""
 
     def launch(self) -> None:
         """Start the process and return. The calling thread must outlive it: the kernel ends it with that thread."""
 
     def wait_ready(self) -> None:
-        """Return when the part answers; ``ServiceFailed`` otherwise."""
+        """Return when the service answers; ``ServiceFailed`` otherwise."""
 
     def stop(self) -> None: ...
     def kill(self) -> None: ...
@@ -50,7 +50,7 @@ class Service(Protocol):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now, and that this process has given to no other part."""
+    """A port that nobody listens on now, and that this process has given to no other service."""
     for _ in range(1000):
         port = FREE_PORTS[secrets.randbelow(len(FREE_PORTS))]
         if port in _given:
@@ -96,7 +96,7 @@ def http_ok(url: str) -> bool:
 
 
 class ChildService:
-    """What all parts share: one child process with a log, a readiness probe and a bounded stop."""
+    """What all services share: one child process with a log, a readiness probe and a bounded stop."""
 
     name: ClassVar[str] = "service"
     start_seconds: ClassVar[float] = 60
@@ -135,7 +135,7 @@ class ChildService:
             time.sleep(0.05)
 
     def ready(self) -> bool:
-        """Whether it answers now."""
+        """Return whether the service answers now."""
         try:
             return self.answers()
         except Exception as error:
@@ -146,7 +146,7 @@ class ChildService:
         return self._process is not None and self._process.poll() is None
 
     def died(self) -> bool:
-        """Whether it ended by itself, or by someone else's hand; ``stop`` and ``kill`` are on purpose."""
+        """Return whether the process ended other than by ``stop`` or ``kill``."""
         return self._process is not None and self._process.poll() is not None
 
     @property

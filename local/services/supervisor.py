@@ -1,4 +1,4 @@
-"""Parts that die are started again."""
+"""Start services again that died."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from local.services.process import ChildService
 LOOK_SECONDS = 0.2
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, STEADY_SECONDS = 0.2, 10.0, 30.0
 # The kernel ends a process with the thread that started it; this thread lives as long as the interpreter.
-STARTER = ThreadPoolExecutor(1, thread_name_prefix="start parts")
+STARTER = ThreadPoolExecutor(1, thread_name_prefix="start services")
 
 
 def pause_seconds(failures: int) -> float:
@@ -19,7 +19,7 @@ def pause_seconds(failures: int) -> float:
 
 
 class Supervisor:
-    """Starts parts again that ended by themselves, with a growing pause for those that do not last.
+    """Starts services again that ended by themselves, with a growing pause for those that do not last.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Supervisor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Start nothing more; parts that run go on."""
+        """Start no more services; running ones continue."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()

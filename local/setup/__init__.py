@@ -1,3 +1,3 @@
-"""What is fetched once per checkout. These modules import nothing but the standard library: they run before the rest
+"""Fetch tools once per checkout. These modules import nothing but the standard library: they run before the rest
 is installed.
 """

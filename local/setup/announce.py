@@ -1,4 +1,4 @@
-"""What a first run fetches and how many megabytes that are, listed before it begins."""
+"""List what a first run fetches, and how many megabytes, before it begins."""
 
 import os
 import platform
@@ -22,14 +22,14 @@ PLANNED = re.compile(r"^ \+ (\S+)==(\S+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """One thing that is not here yet."""
+    """A download that is still missing."""
 
     name: str
     megabytes: float
 
 
 def missing_downloads(environment: Mapping[str, str] = os.environ) -> list[Download]:
-    """What the next ``make demo`` fetches. Parts that run elsewhere are not fetched."""
+    """What the next ``make demo`` fetches. Services that run elsewhere are not fetched."""
     tools_dir = REPOSITORY / environment.get("DEEPLENS_TOOLS_DIR", ".tools")
     found = [*_python_packages(_planned_packages(), _read_python_lock())]
     if not environment.get("KAFKA_BROKERS") and not jars_folder(tools_dir).exists():
@@ -41,7 +41,7 @@ def missing_downloads(environment: Mapping[str, str] = os.environ) -> list[Downl
 
 
 def announcement(downloads: list[Download]) -> str:
-    """The list for people; empty when nothing is missing."""
+    """Return the list as text; empty when nothing is missing."""
     if not downloads:
         return ""
     total = sum(download.megabytes for download in downloads)

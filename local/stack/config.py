@@ -17,8 +17,8 @@ class LocalConfig(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="DEEPLENS_", extra="ignore")
 
     state_dir: Path = Field(Path(".deeplens"), description="Databases, objects, logs; survives restarts")
-    tools_dir: Path = Field(Path(".tools"), description="Downloaded parts, shared by all stacks of this checkout")
-    host: str = Field("127.0.0.1", description="Address that the API listens on; the parts stay on 127.0.0.1")
+    tools_dir: Path = Field(Path(".tools"), description="Downloaded services, shared by all stacks of this checkout")
+    host: str = Field("127.0.0.1", description="Address that the API listens on; the services stay on 127.0.0.1")
     api_port: int = Field(8000, ge=0, le=65535, description="HTTP API and console")
     identity_port: int = Field(5198, ge=0, le=65535, description="The same API under the issuer's address, Swagger UI")
     inference_port: int = Field(8001, ge=0, le=65535, description="Inference endpoint")

@@ -1,4 +1,4 @@
-"""What only the local stack has: a client, a user and Swagger UI's client whose secrets stand in the documentation."""
+"""Create the local stack's client, user and Swagger UI client, whose secrets are in the documentation."""
 
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import API_SCOPES, SCOPES
@@ -10,8 +10,8 @@ from deeplens.identity.model import User
 USER_ID = "usr_development"
 
 
-def seed(parts: Container, *origins: str) -> None:
-    """Put them into the database; safe to repeat.
+def seed(container: Container, *origins: str) -> None:
+    """Save them to the database; safe to repeat.
 
     Parameters
     ----------
@@ -38,6 +38,6 @@ def seed(parts: Container, *origins: str) -> None:
         scopes=SCOPES,
     )
     for client in (machine, swagger):
-        parts.clients.save(client)
-    if not parts.users.holds([EMAIL]):
-        parts.users.save(User(USER_ID, None, EMAIL, "Development administrator", ("platform_admin",)), PASSWORD)
+        container.clients.save(client)
+    if not container.users.exist([EMAIL]):
+        container.users.save(User(USER_ID, None, EMAIL, "Development administrator", ("platform_admin",)), PASSWORD)

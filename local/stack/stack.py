@@ -1,4 +1,4 @@
-"""The whole machine-local platform: parts, topics, platform database and functions, started in the right order."""
+"""The whole machine-local platform: services, topics, platform database and functions, started in the right order."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplens.bootstrap.container import Container
+from deeplens.kafka.publisher import KafkaPublisher
 from deeplens.kafka.topics_admin import create_topics
 from deeplens.provisioning.provision import migrate_platform, migrate_tenants
 from deeplens.settings import Settings
@@ -39,7 +40,7 @@ GIVEN = {
     "vectors": "QDRANT_URL",
     "inference": "INFERENCE_URL",
 }
-"""When one of these is set, that part runs elsewhere and is not started here."""
+"""When one of these is set, that service runs elsewhere and is not started here."""
 AWS_DEFAULTS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 # LocalStack lets any name be assumed, and does not look at the session's policy.
 LOCAL_STORAGE_ROLE = "arn:aws:iam::000000000000:role/deeplens-tenant-storage"
@@ -48,8 +49,8 @@ WINDOW_PER_CORE, SHARED_PER_CORE = 16, 1
 type Progress = Callable[[str, str], None]
 
 
-def quiet(part: str, state: str) -> None:
-    """Progress that nobody watches."""
+def quiet(service: str, state: str) -> None:
+    """Report no progress."""
 
 
 PASSED_ON = (
@@ -62,9 +63,9 @@ PASSED_ON = (
     "WHATSAPP_GRAPH_URL",
     "WHATSAPP_VERIFY_TOKEN",
 )
-"""What functions read as the user has set it."""
+"""Variables of the user that functions get unchanged."""
 PARAMETERS = {"KAFKA_TOPIC": "WhatsAppTopic", "KAFKA_GROUP_ID": "WhatsAppConsumerGroup"}
-"""What the template's event sources are told of it."""
+"""Variables that are also parameters of the template."""
 
 
 class Stack:
@@ -92,6 +93,7 @@ class Stack:
         self.api_port = config.api_port or free_port(config.host)
         self.identity_port = config.identity_port or free_port(config.host)
         self.runner: Runner | None = None
+        self._containers: list[Container] = []
         self.supervisor = Supervisor(self.services, self._log)
 
     @property
@@ -106,7 +108,7 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What functions and tools need to reach every part."""
+        """Return the environment that functions and tools need to reach every service."""
         started = {name: value for service in self.services for name, value in service.environment.items()}
         return {
             **AWS_DEFAULTS,
@@ -142,8 +144,10 @@ class Stack:
         }
 
     def container(self) -> Container:
-        """The adapters, pointed at this stack; for the CLI, the demo and tests."""
-        return container_for(self.environment)
+        """Return a container for this stack; for the CLI, the demo and tests."""
+        made = container_for(self.environment)
+        self._containers.append(made)
+        return made
 
     def start(self, progress: Progress = quiet) -> None:
         """Start all, or raise ``ServiceFailed`` with everything stopped again."""
@@ -159,6 +163,10 @@ class Stack:
 
     def stop(self) -> None:
         self.supervisor.stop()
+        # A producer that outlives the broker prints a line for each attempt to connect.
+        for made in self._containers:
+            if isinstance(publisher := vars(made).get("publisher"), KafkaPublisher):
+                publisher.close()
         if self.runner is not None:
             self.runner.stop()
             self.runner = None
@@ -170,18 +178,18 @@ class Stack:
         return next(service for service in self.services if service.name == name)
 
     def status(self) -> dict[str, Any]:
-        """Container and functions as they are now; what the status screen shows."""
-        parts = [
+        """Services and functions as they are now; what the status screen shows."""
+        started = [
             {"part": service.name, "alive": service.alive(), "at": next(iter(service.environment.values()))}
             for service in self.services
         ]
-        given = [{"part": part, "alive": True, "at": self._given[v]} for part, v in GIVEN.items() if v in self._given]
+        given = [{"part": name, "alive": True, "at": self._given[v]} for name, v in GIVEN.items() if v in self._given]
         functions = self.runner.status() if self.runner else []
         return {
             "api": self.api_url,
             "identity": self.identity_url,
             "time": time.time(),
-            "parts": parts + given,
+            "parts": started + given,
             "functions": functions,
         }
 
@@ -277,7 +285,7 @@ def container_for(environment: Mapping[str, str]) -> Container:
 
 
 def running(state_dir: Path) -> dict[str, Any] | None:
-    """What the stack of this folder wrote about itself, or None when none runs."""
+    """Return the state of the stack that runs in this folder, or None."""
     path = state_dir.absolute() / "stack.json"
     try:
         state: dict[str, Any] = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""The API as an importer sees it: it waits where it is asked to, tries again what may pass, and says why not."""
+"""Call the API with retries: wait as long as it asks, retry transient errors, and report refusals."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ TOKEN_MARGIN_SECONDS = 60
 
 
 class Refused(Exception):
-    """The server said no, and why; the same request will not do."""
+    """The server refused the request, with a reason; a retry would be refused as well."""
 
     def __init__(self, code: str, reason: str, status: int = 0) -> None:
         super().__init__(f"{code}: {reason}")
@@ -22,7 +22,7 @@ class Refused(Exception):
 
 
 class Stopped(Exception):
-    """The user wants to stop."""
+    """The user interrupted the run."""
 
 
 class ClientCredentials(httpx.Auth):

@@ -1,4 +1,4 @@
-"""Files to send: found one after the other, hashed once, judged by their first bytes."""
+"""Find files to send, hash each once, and detect its kind by the first bytes."""
 
 import hashlib
 import os
@@ -37,7 +37,7 @@ def _within(folder: str, *, recursive: bool) -> Iterator[str]:
 
 
 def total(paths: Sequence[Path], *, recursive: bool) -> tuple[int, int]:
-    """How many files there are and their bytes, for the time that is left."""
+    """Return the number and bytes of files, to estimate the remaining time."""
     count = size = 0
     for path, _ in found(paths, recursive=recursive):
         count += 1

@@ -1,4 +1,4 @@
-"""What became of each file, in one SQLite file: memory stays small, and an interrupted run is taken up again."""
+"""Record the state of each file in SQLite, so that memory stays small and an interrupted run resumes."""
 
 import os
 import sqlite3

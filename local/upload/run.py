@@ -1,4 +1,4 @@
-"""A run over many files: a few batches at a time, whatever their number."""
+"""Upload any number of files, a few batches at a time."""
 
 import threading
 from collections import Counter

@@ -1,4 +1,4 @@
-"""One file on its way: known already, sent as it is, or through the store where it is large."""
+"""Send one file: skip it if it is known, send it directly, or through the store when it is large."""
 
 import stat
 import threading
@@ -16,10 +16,10 @@ from local.upload.files import digest_and_kind, kind_at, printable
 from local.upload.journal import Entry, Journal
 
 SMALL_BYTES = 4_000_000
-"""What a request to the API carries in any case."""
+"""Size of files that fit into one request to the API."""
 POLL_SECONDS, LONGEST_POLL_SECONDS, PATIENCE_SECONDS = 0.5, 5.0, 300.0
 PROCESSING_SECONDS = 30.0
-"""How long a worker waits for processing: others wait for the worker."""
+"""Seconds that a worker waits for processing."""
 PROCESSED = ("completed", "failed")
 CREDENTIALS = {401, 403}
 
@@ -134,7 +134,7 @@ class Sender:
         return str(upload["imageId"] or upload["videoId"]) if file["status"] in PROCESSED else ""
 
     def _until(self, path: str, over: Callable[[str], bool], patience: float) -> dict[str, Any]:
-        """What is at a path once that is over, or patience is."""
+        """Poll a path until processing has ended, or time is up."""
         waited, pause = 0.0, POLL_SECONDS
         while not over((found := self._api.call("GET", path))["status"]) and waited < patience:
             self._api.wait(pause)

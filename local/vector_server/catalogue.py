@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Catalogue:
-    """Owns a data directory; a second owner is refused.
+    """Owns a data directory exclusively.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The one error of the server: what Qdrant would answer."""
+"""The error of the server, answered as Qdrant would."""
 
 
 class Refused(Exception):
