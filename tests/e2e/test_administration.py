@@ -1,6 +1,7 @@
 """A tenant's whole life over the Admin API: created, resumed after a crash, changed, deleted with a receipt."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ from deeplens.access.scopes import ADMIN, API_SCOPES
 from deeplens.bootstrap.container import Container
 from deeplens.database.connections import connect
 from deeplens.errors import StoreNotOwned
-from deeplens.provisioning.lifecycle import BUDGET_SECONDS, TenantLifecycle
+from deeplens.provisioning.settle import BUDGET_SECONDS, SettleTenants
 from deeplens.storage.directory import MARK
 from deeplens.tenants.model import Tenant
 
@@ -148,9 +149,9 @@ def test_a_deletion_goes_on_where_it_ran_out_of_time(stack: Stack, parts: Contai
     make_older(parts, "tenant_large")
     ticks = iter([0.0, BUDGET_SECONDS + 1])
 
-    TenantLifecycle(parts, monotonic=lambda: next(ticks)).settle_due()
+    parts.build(partial(SettleTenants, monotonic=lambda: next(ticks)))()
     halfway = admin.get("/tenants/tenant_large").json()
-    TenantLifecycle(parts).settle("tenant_large")
+    parts.build(SettleTenants).settle("tenant_large")
     over = admin.get("/tenants/tenant_large").json()
 
     assert (halfway["status"], halfway["progress"]["objectsSoFar"]) == ("deleting", 5)
@@ -168,12 +169,12 @@ def test_a_tenant_whose_bucket_may_be_anothers_is_not_deleted_from_it(
     admin.delete("/tenants/tenant_shared")
 
     with pytest.raises(StoreNotOwned):
-        TenantLifecycle(parts).settle("tenant_shared")
+        parts.build(SettleTenants).settle("tenant_shared")
     assert store.get("images/img_theirs.jpg") == b"original"
     assert admin.get("/tenants/tenant_shared").json()["status"] == "deleting"
 
     parts.provisioning.adopt_store("tenant_shared", replacing="another installation")
-    TenantLifecycle(parts).settle("tenant_shared")
+    parts.build(SettleTenants).settle("tenant_shared")
     assert admin.get("/tenants/tenant_shared").json()["status"] == "deleted"
     assert not mark.parent.exists()
 

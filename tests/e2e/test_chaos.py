@@ -1,7 +1,7 @@
 """Reliability on real parts: a short run of chaos, and uploads that stop at each of their side effects."""
 
-import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 
 import httpx
@@ -13,14 +13,13 @@ from deeplens.images.model import ImageRecord, Step
 from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.sweep import Sweep
 from deeplens.settings import Settings
-from deeplens.tenants.limits import UNLIMITED
-from deeplens.uploads.accept_form import AcceptUpload, Upload
 
 from local.chaos.photos import is_broken
 from local.chaos.run import Options, chaos_stack, strike_and_check
 from local.runner.schedule_source import schedule_event
 from local.stack.stack import Stack, settings_for
-from tests.e2e.conftest import TenantClient, disconnect, eventually, picture
+from tests.e2e.conftest import TenantClient, disconnect, eventually, one_start_at_a_time, picture
+from tests.harness.uploads import jpeg_upload, send_upload
 
 SHORT = Options(photos=30, clients=3, seconds=8, seed=5, faults=0.005, settle_seconds=150)
 LONG = Options(photos=400, clients=6, seconds=80, seed=8, faults=0.005, settle_seconds=240)
@@ -31,7 +30,9 @@ POINTS = [f"{effect}:{when}" for effect in EFFECTS for when in ("before", "after
 @pytest.fixture(scope="module")
 def chaos() -> Iterator[Stack]:
     """A stack of its own: what is struck here is nobody else's, and no AWS client of the tests is left with it."""
-    with chaos_stack(SHORT) as stack:
+    with ExitStack() as running:
+        with one_start_at_a_time():
+            stack = running.enter_context(chaos_stack(SHORT))
         yield stack
 
 
@@ -72,14 +73,12 @@ def test_nothing_is_lost_stuck_or_made_twice_whatever_dies(
 def stopped_upload(own: Settings, uploader: TenantClient, point: str, seed: int) -> str:
     """An upload whose process dies at a point; returns the image's id."""
     body, image_id = picture(seed), f"img_stopped{seed}"
-    upload = Upload(
-        image_id, True, body, hashlib.sha256(body).hexdigest(), "a.jpg", "image/jpeg", ".jpg", "JPEG", 320, 320
-    )
+    upload = jpeg_upload(image_id, body)
     # The clients of the run before still count as company, which makes a tenant's window too small for all of these.
     alone = own.model_copy(update={"tenant_window_shared": own.tenant_window})
     parts: Container = FaultyContainer(alone, lambda passed: passed == point, die)
     with pytest.raises(Died):
-        parts.build(AcceptUpload)(uploader.tenant, upload, UNLIMITED)
+        send_upload(parts, uploader.tenant, upload)
     return image_id
 
 
@@ -123,10 +122,8 @@ def test_a_client_that_repeats_a_stopped_upload_has_one_image(chaos: Stack, uplo
     seed = 100 + POINTS.index(point)
     image_id = stopped_upload(settings_for(chaos.environment), uploader, point, seed)
     body = picture(seed)
-    upload = Upload(
-        image_id, True, body, hashlib.sha256(body).hexdigest(), "a.jpg", "image/jpeg", ".jpg", "JPEG", 320, 320
-    )
-    accepted = uploader.parts.build(AcceptUpload)(uploader.tenant, upload, UNLIMITED)
+    upload = jpeg_upload(image_id, body)
+    accepted = send_upload(uploader.parts, uploader.tenant, upload)
 
     assert accepted.image.id == image_id
     assert uploader.until_ended(image_id)["status"] == "completed"

@@ -44,7 +44,7 @@ def test_a_model_from_a_bucket_is_added_rolled_out_and_searched_by_words(
     image_id = tenant.completed(picture(9000))
     refused = tenant.http.post("/search/text", json={"text": "a harbour"})
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/text-unsupported")
-    added = store.add(in_a_bucket(tenant, small_clip()), stack.config.models_dir)
+    added = store.add(in_a_bucket(tenant, small_clip()), stack.config.models_dir, parts.settings)
     assert added.folder.is_dir()
     ref = served_model(parts, "clip-vit-base:1")
     assert parts.provisioning.provision("tenant_words_first", "Words", "nfs", ref).model == ref

@@ -12,11 +12,13 @@ from deeplens.access.principal import Principal
 from deeplens.access.scopes import READ, WRITE, checked_scopes
 from deeplens.errors import QuotaExceeded, TenantNotFound
 from deeplens.events.images import ImageUploaded
-from deeplens.images.event_log import LoggedEvent, LogPosition, LogQuery
 from deeplens.images.model import (
     LAST_GENERATION,
     ImageQuery,
     ImageRecord,
+    LoggedEvent,
+    LogPosition,
+    LogQuery,
     NewImage,
     StageResult,
     Step,
@@ -24,12 +26,14 @@ from deeplens.images.model import (
     Tombstone,
 )
 from deeplens.images.ports import Admission
-from deeplens.tenants.directory import WANTED_BY_CHATS
+from deeplens.tenants.directory import CHAT_NOTIFICATIONS
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage, allowance
-from deeplens.tenants.model import Tenant
+from deeplens.tenants.model import Tenant, TenantRecord
 
 from tests.fakes.usage import FakeRequestCounters as FakeRequestCounters
 from tests.fakes.usage import FakeUsage as FakeUsage
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeDirectory:
@@ -42,13 +46,37 @@ class FakeDirectory:
     def add(self, tenant: Tenant) -> None:
         self._tenants[tenant.id] = tenant
 
+    def all(self) -> list[Tenant]:
+        return list(self._tenants.values())
+
     def get(self, tenant_id: str, *, fresh: bool = False) -> Tenant:
         tenant = self._tenants.get(tenant_id)
         if tenant is None or tenant.status not in ("active", "suspended"):
             raise TenantNotFound(f"no tenant {tenant_id}")
         if tenant_id in self.chats:
-            return replace(tenant, notified=tenant.notified | WANTED_BY_CHATS)
+            return replace(tenant, notified=tenant.notified | CHAT_NOTIFICATIONS)
         return tenant
+
+
+class FakeTenantRecords:
+    """The reading half of ``TenantRecords`` over the tenants of a directory."""
+
+    def __init__(self, directory: FakeDirectory) -> None:
+        self._directory = directory
+
+    def page(self, after: str, status: str | None, limit: int) -> list[TenantRecord]:
+        rows = sorted(self._directory.all(), key=lambda tenant: tenant.id)
+        return [_record(row) for row in rows if row.id > after and status in (None, row.status)][:limit]
+
+    def find(self, tenant_id: str) -> TenantRecord | None:
+        return next((_record(row) for row in self._directory.all() if row.id == tenant_id), None)
+
+
+def _record(tenant: Tenant) -> TenantRecord:
+    place = {"own_database_server": False, "storage_uri": tenant.storage_uri, "qdrant_url": None, "model": tenant.model}
+    times = {"status_since": EPOCH, "created_at": EPOCH}
+    settings: dict[str, Any] = {"limits": tenant.limits, "settings": {}, "video": tenant.video, "progress": {}}
+    return TenantRecord(tenant.id, tenant.name, tenant.status, **place, **settings, **times)
 
 
 class FakeImages:
@@ -137,13 +165,13 @@ class FakeImages:
             )
             return self._rows[tenant.id][image_id]
 
-    def bury(self, tenant: Tenant, image_id: str, at: datetime, into: str | None = None) -> bool:
+    def mark_deleted(self, tenant: Tenant, image_id: str, at: datetime, into: str | None = None) -> bool:
         with self._lock:
             if image_id in self._rows[tenant.id]:
                 self._tombstones[tenant.id].setdefault(image_id, Tombstone(image_id, at, merged_into=into))
             return image_id in self._tombstones[tenant.id]
 
-    def erase(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
+    def delete_rows(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
         with self._lock:
             tombstones = self._tombstones[tenant.id]
             for image_id in receipts.keys() & tombstones.keys():

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-from deeplens.access.audit import Deed
+from deeplens.access.audit import AuditEntry
 from deeplens.bootstrap.admin_api import create_admin_app
 from deeplens.bootstrap.container import Container
 from deeplens.bootstrap.search_api import create_app
@@ -26,6 +26,7 @@ from deeplens.images.model import NewImage, StageResult, Step
 from deeplens.images.payload import payload_of
 from deeplens.imaging import Limits
 from deeplens.settings import Settings
+from deeplens.stores.model import StorePlatform
 from deeplens.stores.opened import OpenStores
 from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import Point
@@ -37,7 +38,15 @@ from PIL import Image
 from starlette.datastructures import State
 from starlette.testclient import TestClient
 
-from tests.fakes.db import FakeApiKeys, FakeDirectory, FakeEventLog, FakeImages, FakePending, FakeRequestCounters
+from tests.fakes.db import (
+    FakeApiKeys,
+    FakeDirectory,
+    FakeEventLog,
+    FakeImages,
+    FakePending,
+    FakeRequestCounters,
+    FakeTenantRecords,
+)
 from tests.fakes.duplicates import FakeDuplicates, FakeMergeDeadlines
 from tests.fakes.embedding import THRESHOLDS, FakeEmbedder
 from tests.fakes.failures import FakeDeadLetters
@@ -77,7 +86,7 @@ def _application(create: Callable[[Any], FastAPI], max_upload_bytes: int, identi
 def application(create: Callable[[Any], FastAPI], world: "World") -> FastAPI:
     """An application over ``world``, with routes that all worlds share: building them is slow."""
     app = copy.copy(_application(create, world.settings.max_upload_bytes, world.settings.identity_url))
-    app.state = State({"parts": world})
+    app.state = State({"container": world})
     return app
 
 
@@ -132,8 +141,8 @@ class RecordingAudit:
     def __init__(self) -> None:
         self.entries: list[tuple[str, str]] = []
 
-    def append(self, deed: Deed, outcome: str) -> None:
-        self.entries.append((deed.action, outcome))
+    def append(self, entry: AuditEntry, outcome: str) -> None:
+        self.entries.append((entry.action, outcome))
 
 
 class World(Resolver):
@@ -147,10 +156,12 @@ class World(Resolver):
         self.default_limits = Container(self.settings).default_limits
         self.acme, self.other = tenant("acme"), tenant("other")
         self.tenants = FakeDirectory(self.acme, self.other)
+        self.tenant_records = FakeTenantRecords(self.tenants)
         self.clock, self.images, self.pending = TickingClock(), FakeImages(), FakePending(window=200)
         self.stores, self.index, self.embedder = MemoryStores(), FakeIndex(), FakeEmbedder(MODEL)
         self.videos, self.pending_videos = FakeVideos(self.images), FakePendingVideos()
         self.pending_videos_due = timedelta(minutes=30)
+        self.video_limits = Container(self.settings).video_limits
         self.publisher, self.api_keys = RecordingPublisher(), FakeApiKeys()
         self.uploads, self.object_queue = FakeDirectUploads(), FakeObjectQueue()
         self.audit = RecordingAudit()
@@ -174,6 +185,14 @@ class World(Resolver):
             self.index.create_collection(owner)
         self.app, self.admin_app = application(create_app, self), application(create_admin_app, self)
         self.client = self.client_of(self.acme)
+
+    @property
+    def store_platform(self) -> StorePlatform:
+        return Container(self.settings).store_platform
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return self.settings.max_upload_bytes
 
     def client_of(self, owner: Tenant, *scopes: str) -> TestClient:
         given = scopes or ("deeplens.api.read", "deeplens.api.write")
@@ -253,8 +272,8 @@ class World(Resolver):
         done = StageResult(image_id, 1, step, step.name.lower(), self.clock.now(), 0.5, **result)
         self.images.advance(owner or self.acme, [done])
 
-    def bury(self, image_id: str) -> None:
-        self.images.bury(self.acme, image_id, self.clock.now())
+    def mark_deleted(self, image_id: str) -> None:
+        self.images.mark_deleted(self.acme, image_id, self.clock.now())
 
     def stored(self, prefix: str = "", owner: Tenant | None = None) -> list[str]:
         return [entry.key for entry in self.stores.for_tenant(owner or self.acme).list(prefix)]

@@ -1,12 +1,12 @@
 """The flow in memory, with processes that die before or after any side effect."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
-from hashlib import sha256
 from typing import Any
 
 from deeplens.bootstrap.faults import Fault, watched
+from deeplens.bootstrap.maintenance import MaintenanceRegistry
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.events.ids import upload_id
 from deeplens.events.maintenance import ImageMaintenance
@@ -16,11 +16,10 @@ from deeplens.kafka.handler import BatchHandler
 from deeplens.maintenance.model import MaintenanceRun, Report
 from deeplens.maintenance.sweep import Sweep
 from deeplens.pipeline.resume import ResumeOverdue
-from deeplens.tenants.limits import UNLIMITED
-from deeplens.uploads.accept_form import AcceptUpload, Upload
 
 from tests.harness.api import picture
 from tests.harness.flow import Flow
+from tests.harness.uploads import jpeg_upload, send_upload
 
 
 class Died(BaseException):
@@ -51,25 +50,24 @@ class CrashingFlow(Flow):
         super().__init__(window)
 
     def handler(self, stage: Any) -> BatchHandler:
-        names = stage.__init__.__annotations__.keys() - {"return"}
         parse = read_dead_letter if stage is StoreDeadLetters else None
-        return BatchHandler(stage(**self.watched(*names)), self.watched("publisher")["publisher"], self.clock, parse)
+        container = WatchedFlow(self)
+        return BatchHandler(container.build(stage), container.publisher, self.clock, parse)
 
     def watched(self, *names: str) -> dict[str, Any]:
-        return {name: watched(name, getattr(self, name), self._fault, die) for name in names}
+        return {name: self.port(name) for name in names}
+
+    def port(self, name: str) -> Any:
+        return watched(name, getattr(self, name), self._fault, die)
 
     def upload(self, number: int = 0, body: bytes | None = None) -> str:
         """One request of a client that has a key for each photo. Raises ``Died`` when that is all it hears."""
-        body = picture(number) if body is None else body
-        image_id = f"img_{number}"
-        digest = sha256(body).hexdigest()
-        file = Upload(image_id, True, body, digest, "a.jpg", "image/jpeg", ".jpg", "JPEG", 64, 48)
-        parts = self.watched("stores", "images", "duplicates", "pending", "publisher")
+        upload = jpeg_upload(f"img_{number}", picture(number) if body is None else body)
         try:
-            AcceptUpload(**parts, clock=self.clock, pending_due=self.pending_due)(self.acme, file, UNLIMITED)
+            send_upload(WatchedFlow(self), self.acme, upload)
         finally:
             self.forward()
-        return image_id
+        return upload.image_id
 
     def accepted(self, number: int = 0, body: bytes | None = None) -> str:
         """The same of a client that asks again."""
@@ -82,7 +80,7 @@ class CrashingFlow(Flow):
             maintenance_type="delete", image_id=image_id, tenant_id=self.acme.id, requested_at=self.clock.now()
         )
         try:
-            parts["images"].bury(self.acme, image_id, self.clock.now())
+            parts["images"].mark_deleted(self.acme, image_id, self.clock.now())
             assert parts["publisher"].publish([OutgoingMessage(event, f"delete-{image_id}")]) == [True]
         finally:
             self.forward()
@@ -141,11 +139,20 @@ class CrashingFlow(Flow):
         """What a sweep finds that leaves nothing alone for being young."""
         now = self.clock.now()
         run = MaintenanceRun("mnt_1", self.acme.id, "sweep", dry_run, now, now)
-        parts: Mapping[str, Any] = {
-            name: getattr(self, name) for name in ("stores", "images", "index", "vector_states", "clock")
-        }
-        pages = Sweep(**parts, thumbnails_kept=None).pages(self.acme, run, now + timedelta(days=400))
+        pages = self.build(Sweep).pages(self.acme, run, now + timedelta(days=400))
         return sum((page.report for page in pages), Report())
 
     def metered(self) -> float:
         return sum(total for (_, _, metric), total in self.usage.totals.items() if metric == "images.completed")
+
+
+class WatchedFlow(MaintenanceRegistry):
+    """Builds stages from the ports of a flow, with fault points."""
+
+    providers = Flow.providers
+
+    def __init__(self, flow: CrashingFlow) -> None:
+        self._flow = flow
+
+    def __getattr__(self, name: str) -> Any:
+        return self._flow.port(name)

@@ -11,13 +11,13 @@ from random import Random
 from typing import Any
 
 from deeplens.bootstrap.container import Container
+from deeplens.bootstrap.maintenance import MaintenanceRegistry
 from deeplens.common.event import Event
 from deeplens.common.outgoing import OutgoingMessage, OutgoingRecord
-from deeplens.common.resolve import Resolver
 from deeplens.duplicates.detect import DetectDuplicates
 from deeplens.duplicates.record import RecordDuplicates
 from deeplens.embedding.model import ModelRef
-from deeplens.events.bucket import Place, notification_of
+from deeplens.events.bucket import ObjectLocation, notification_of
 from deeplens.events.images import ImageUploaded
 from deeplens.events.topics import RETRIES, TOPIC_OF, topic_of
 from deeplens.events.videos import VideoUploaded
@@ -29,10 +29,10 @@ from deeplens.images.model import NewImage
 from deeplens.imaging import Limits
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, STAGE
+from deeplens.maintenance.maintain import Maintain
 from deeplens.pipeline.complete import Complete
-from deeplens.pipeline.embed import Embed
+from deeplens.pipeline.extract import Extract
 from deeplens.pipeline.index import Index
-from deeplens.pipeline.maintain import Maintain
 from deeplens.pipeline.preprocess import Preprocess
 from deeplens.settings import Settings
 from deeplens.tenants.limits import UNLIMITED
@@ -71,7 +71,7 @@ TARGET = ModelRef("deeplens-visual", "2", 12)
 STAGES = (
     ExtractFrames,
     Preprocess,
-    Embed,
+    Extract,
     Index,
     Complete,
     DetectDuplicates,
@@ -93,7 +93,7 @@ class SilentInvocation:
 
 
 @dataclass
-class Flow(Resolver):
+class Flow(MaintenanceRegistry):
     """Topics are queues; ``run`` hands every record to its consumer until all are quiet."""
 
     providers = Container.providers
@@ -139,8 +139,8 @@ class Flow(Resolver):
         self.webhook_signer = WebhookSigner(lambda: 40 * "k")
         self.chats, self.whatsapp = FakeChats(self.tenants), FakeWhatsApp()
         self.replies, self.settings = self.chats.replies, Settings()
-        self.chat_collection = CollectionOfChats(self)  # type: ignore[arg-type]
-        self.pending_due = timedelta(minutes=10)
+        self.pending_due, self.max_media_bytes = timedelta(minutes=10), self.settings.whatsapp_max_media_bytes
+        self.chat_collection = self.build(CollectionOfChats)
         self.maintenance_runs.pending_of = self.pending.count
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()
@@ -269,7 +269,7 @@ class Flow(Resolver):
         self.forward()
         return answer
 
-    def notify(self, *places: Place) -> dict[str, Any]:
+    def notify(self, *places: ObjectLocation) -> dict[str, Any]:
         """Messages of the object queue, about these objects or what was sent to it, reach their function."""
         places = places or tuple(self.object_queue.received())
         bodies = [notification_of(place).to_wire().decode() for place in places]

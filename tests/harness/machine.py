@@ -1,6 +1,5 @@
 """The pipeline as its users, its broker, its operators and its accidents see it, over fakes."""
 
-import hashlib
 import json
 from base64 import b64decode
 from collections import Counter
@@ -13,23 +12,24 @@ from typing import Any
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.errors import ApiError, DependencyUnavailable, PipelineError
 from deeplens.events.ids import follow_up_id
-from deeplens.failures.model import KeptLetter, LetterFilter
-from deeplens.failures.renew import Renew, RetryImage
+from deeplens.failures.model import DeadLetterFilter, KeptDeadLetter
+from deeplens.failures.renew import RetryImage
 from deeplens.failures.replay import Replay
+from deeplens.http.publish import Publish
 from deeplens.images.delete import Delete
 from deeplens.images.keys import derived_keys, image_of
 from deeplens.images.model import ImageRecord, Tombstone
 from deeplens.maintenance.tick import TickMaintenance
 from deeplens.pipeline.resume import ResumeOverdue
-from deeplens.tenants.limits import UNLIMITED
 from deeplens.tenants.model import Tenant
-from deeplens.uploads.accept_form import AcceptUpload, Upload
+from deeplens.uploads.accept_form import Upload
 from deeplens.webhooks.model import Webhook
 from deeplens.webhooks.tick import TickWebhooks
 
 from tests.harness.api import picture
 from tests.harness.faults import Crash, Faults
 from tests.harness.flow import Flow
+from tests.harness.uploads import jpeg_upload, send_upload
 
 HOOK = "whk_1"
 FATAL = (Crash, ZeroDivisionError)
@@ -69,10 +69,9 @@ class Machine:
         self.gone: set[str] = set()
         self.asked_to_go: set[str] = set()
         self._minutes = 0
-        self._accept, self._delete = flow.build(AcceptUpload), flow.build(Delete)
-        renew = flow.build(Renew)
-        self._retry = RetryImage(renew, flow.dead_letters, flow.publisher, flow.clock)
-        self._replay = Replay(flow.tenants, flow.images, renew, flow.dead_letters, flow.publisher, flow.clock)
+        self._delete = flow.build(Delete)
+        self._retry, self._publish = flow.build(RetryImage), Publish(flow.publisher)
+        self._replay = flow.build(Replay)
 
     @property
     def topics(self) -> list[str]:
@@ -89,35 +88,35 @@ class Machine:
     def new_upload(self, *, good: bool) -> str:
         image_id = f"img_{len(self.uploads)}"
         body = picture(len(self.uploads)) if good else picture(len(self.uploads))[:200]
-        digest = hashlib.sha256(body).hexdigest()
-        upload = Upload(image_id, True, body, digest, "a.jpg", "image/jpeg", ".jpg", "JPEG", 64, 48)
+        upload = jpeg_upload(image_id, body)
         self.uploads[image_id] = ((self.flow.acme, self.flow.other)[len(self.uploads) % 2], upload)
         return image_id
 
     def upload(self, image_id: str) -> None:
         """Send it, once more under the same key if it was sent before."""
         owner, upload = self.uploads[image_id]
-        if self._request(lambda: self._accept(owner, upload, UNLIMITED)):
+        if self._request(lambda: send_upload(self.flow, owner, upload)):
             self.accepted.add(image_id)
 
     def delete(self, image_id: str) -> None:
         if self.row(image_id) is None:
             return
         self.asked_to_go.add(image_id)
-        if self._request(lambda: self._delete(self.owner(image_id), image_id)):
+        publish = Publish(self.flow.publisher)
+        if self._request(lambda: publish([self._delete(self.owner(image_id), image_id)])):
             self.gone.add(image_id)
 
     def retry(self, image_id: str) -> None:
         row = self.row(image_id)
         if isinstance(row, ImageRecord):
-            self._request(lambda: self._retry(self.owner(image_id), row))
+            self._request(lambda: self._publish(self._retry(self.owner(image_id), row)))
 
     def replay(self) -> None:
         """Every open dead letter, by an operator."""
         letters = self.flow.dead_letters
-        self._request(lambda: self._replay(letters.page(LetterFilter(state="open"), None, 100)))
+        self._request(lambda: self._replay(letters.page(DeadLetterFilter(state="open"), None, 100)))
 
-    def would_replay(self, letters: Sequence[KeptLetter]) -> list[str | None]:
+    def would_replay(self, letters: Sequence[KeptDeadLetter]) -> list[str | None]:
         """Why each would be refused, by force as well."""
         with self.faults.unnoticed():
             return [verdict.refused for verdict in self._replay(letters, force=True, dry_run=True)]

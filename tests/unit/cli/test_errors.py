@@ -40,6 +40,7 @@ ARGUMENTS = {
     "maintenance start": ["tenant_demo"],
     "models add": ["{missing}"],
     "models export": ["no-such-model", "--out", "{folder}"],
+    "tenants adopt": ["tenant_demo", "--yes"],
     "tenants create": ["Demo"],
     "upload": ["{file}", "--key", "dl_abc_def", "--url", "http://127.0.0.1:9", "--journal", "{file}/journal"],
 }

@@ -106,3 +106,22 @@ def test_the_documents_are_found() -> None:
 )
 def test_what_counts_as_too_long(line: str, expected: bool) -> None:
     assert is_too_long(line.rstrip()) is expected
+
+
+PACKAGES = [path for path in DOCUMENTS if path.parent.parent == ROOT / "layers" / "core" / "deeplens"]
+FILES = re.compile(r"^\| (`[^|]+`) \|", re.M)
+
+
+def modules(package: Path) -> set[str]:
+    """Python files of a package, but for the migrations, which are many and listed nowhere."""
+    return {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if path.name != "__init__.py" and "versions" not in path.parts
+    }
+
+
+@pytest.mark.parametrize("readme", PACKAGES, ids=lambda path: path.parent.name)
+def test_the_readme_of_a_package_lists_its_files(readme: Path) -> None:
+    rows = " ".join(FILES.findall(readme.read_text()))
+    assert set(re.findall(r"`([^`]+\.py)`", rows)) == modules(readme.parent)

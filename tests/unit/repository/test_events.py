@@ -12,7 +12,7 @@ import pytest
 from deeplens.common.event import Event
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.common.stage import Done, Outcome
-from deeplens.events.bucket import Notification, Place
+from deeplens.events.bucket import BucketNotification, ObjectLocation
 from deeplens.events.failures import DeadLetter, ProcessingFailed
 from deeplens.events.retry import Retry
 from deeplens.events.topics import TOPICS, Topic
@@ -32,7 +32,7 @@ EVENTS = Path(__file__).resolve().parents[3] / "events"
 KAFKA = [(name, topic) for topic in TOPICS for name in topic.consumers]
 
 
-QUEUED = {"on_retry_due": (Retry, "RetryQueue"), "on_object_created": (Notification, "ObjectQueue")}
+QUEUED = {"on_retry_due": (Retry, "RetryQueue"), "on_object_created": (BucketNotification, "ObjectQueue")}
 
 
 def read(name: str) -> dict[str, Any]:
@@ -139,8 +139,8 @@ def test_a_retry_carries_its_record_and_a_notification_its_object() -> None:
     (retry,), (notified,) = ([parse(record, QUEUED[name][0]) for record in records_of(read(name))] for name in QUEUED)
     assert isinstance(retry, Retry)
     assert b64decode(retry.record.value or "") == (EVENTS / "payloads" / "deeplens.images.uploaded.json").read_bytes()
-    assert isinstance(notified, Notification)
-    assert notified.places == [Place("aws:s3", "tenant-abc", "uploads/upl_01kd1v8q4w2m6n9r5t7x3z0abc")]
+    assert isinstance(notified, BucketNotification)
+    assert notified.created == [ObjectLocation("aws:s3", "tenant-abc", "uploads/upl_01kd1v8q4w2m6n9r5t7x3z0abc")]
 
 
 @pytest.mark.parametrize("name", QUEUED)

@@ -2,17 +2,19 @@
 
 import ast
 import importlib
-import inspect
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
+from deeplens.bootstrap.container import Container
+from deeplens.bootstrap.maintenance import MaintenanceRegistry
 from deeplens.events import topics
 from deeplens.events.topics import TOPICS, Topic
-from deeplens.storage.scope import ON_BUCKET, ON_OBJECTS, SECONDS
+from deeplens.storage.scope import ON_BUCKET, ON_OBJECTS, SESSION_SECONDS
 
 from local.runner.template import FunctionSpec, KafkaEvent, SqsEvent, TagLoader, load
 
@@ -24,7 +26,7 @@ QUEUES = [(spec, event) for spec in TEMPLATE.functions for event in spec.events 
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
 HTTP_PARTS = {
     "search_api": {"stores", "embedder", "object_queue"},
-    "admin_api": {"stores", "embedder", "lifecycle", "store_secrets"},
+    "admin_api": {"stores", "embedder", "provisioning", "store_secrets"},
     "identity_api": {"signing_keys"},
     "whatsapp_webhook": {"whatsapp_secrets"},
 }
@@ -47,9 +49,25 @@ def named(value: object) -> str:
     return str(getattr(value, "name", ""))
 
 
+class RecordingContainer(MaintenanceRegistry):
+    """Builds stages from ports that do nothing, and notes their names."""
+
+    providers = Container.providers
+
+    def __init__(self) -> None:
+        self.used: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.used.add(name)
+        return MagicMock()
+
+
 def parts_of(function: str) -> set[str]:
-    """What the function's stages are built from."""
-    return {part for stage in STAGES[function].values() for part in inspect.signature(stage).parameters}
+    """The container's attributes that the function's stages, with their use cases and jobs, are built from."""
+    recording = RecordingContainer()
+    for stage in STAGES[function].values():
+        recording.build(stage)
+    return recording.used
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=named)
@@ -191,8 +209,8 @@ def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
     used = parts_of(spec.name) if STAGES[spec.name] else HTTP_PARTS[spec.name]
     expected = {"PlatformPolicy"}
     expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
-    expected |= {"StoragePolicy"} if used & {"lifecycle", "stores", "chat_collection"} else set()
-    expected |= {"StoreSecretsPolicy"} if used & {"lifecycle", "store_secrets"} else set()
+    expected |= {"StoragePolicy"} if used & {"provisioning", "stores", "chat_collection", "maintenance_jobs"} else set()
+    expected |= {"StoreSecretsPolicy"} if used & {"secret_store", "provisioning", "store_secrets"} else set()
     expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
     expected |= {"RetryQueuePolicy"} if "retries" in used else set()
     expected |= {"ObjectQueuePolicy"} if "object_queue" in used else set()
@@ -235,7 +253,7 @@ def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
     (buckets,) = role["Policies"]
     allowed = {action for one in buckets["PolicyDocument"]["Statement"] for action in one["Action"]}
     assert allowed == {*ON_BUCKET, *ON_OBJECTS}
-    assert role["MaxSessionDuration"] == SECONDS
+    assert role["MaxSessionDuration"] == SESSION_SECONDS
     storage = RESOURCES["StoragePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     own = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/*"
     assert storage[:2] == [

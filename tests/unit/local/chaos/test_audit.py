@@ -1,7 +1,6 @@
 """The check at the end of chaos sees each way in which the promise can be broken."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from deeplens.images.keys import original_key, processed_key
@@ -15,7 +14,7 @@ from tests.unit.pipeline.test_crashes import BROKEN
 
 
 class Settled(CrashingFlow):
-    """Three photos that went through, the last of them broken; ``build`` is that of the parts."""
+    """Three photos that were processed, the last of them broken."""
 
     def __init__(self) -> None:
         super().__init__(DieAt())
@@ -23,9 +22,6 @@ class Settled(CrashingFlow):
             self.accepted(number)
         self.accepted(2, BROKEN)
         self.settle()
-
-    def build(self, cls: Any) -> Any:
-        return cls(**{name: getattr(self, name) for name in cls.__init__.__annotations__.keys() - {"return"}})
 
     def audit(self, *pending: str) -> Audit:
         ids = frozenset(f"img_{number}" for number in range(3))

@@ -8,16 +8,16 @@ import pytest
 
 from local.chaos.photos import BROKEN_EVERY, is_broken, photo
 from local.chaos.report import report
-from local.chaos.run import Options, Outcome, parts_to_strike
+from local.chaos.run import Options, Outcome, services_to_strike
 from local.chaos.schedule import FROZEN_SECONDS, KINDS, Strike, plan
 
-PARTS = parts_to_strike("nfs")
+SERVICES = services_to_strike("nfs")
 FUNCTIONS = ("search_api", "on_image_uploaded", "on_schedule")
 
 
 def test_the_same_seed_strikes_the_same() -> None:
-    assert plan(7, 60, PARTS, FUNCTIONS) == plan(7, 60, PARTS, FUNCTIONS)
-    assert plan(7, 60, PARTS, FUNCTIONS) != plan(8, 60, PARTS, FUNCTIONS)
+    assert plan(7, 60, SERVICES, FUNCTIONS) == plan(7, 60, SERVICES, FUNCTIONS)
+    assert plan(7, 60, SERVICES, FUNCTIONS) != plan(8, 60, SERVICES, FUNCTIONS)
 
 
 def test_a_schedule_is_what_it_was() -> None:
@@ -29,28 +29,28 @@ def test_a_schedule_is_what_it_was() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_part_is_hit_twice_before_every_one_was_hit(seed: int) -> None:
-    struck = [strike for strike in plan(seed, 60, PARTS, ()) if strike.target in PARTS]
+    struck = [strike for strike in plan(seed, 60, SERVICES, ()) if strike.target in SERVICES]
     first, second = struck[:5], struck[5:10]
-    assert {one.target for one in first} == {one.target for one in second} == set(PARTS)
+    assert {one.target for one in first} == {one.target for one in second} == set(SERVICES)
     assert not {(one.target, one.kind) for one in first} & {(one.target, one.kind) for one in second}
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_each_part_is_killed_and_frozen(seed: int) -> None:
-    struck = {(strike.target, strike.kind) for strike in plan(seed, 120, PARTS, FUNCTIONS)}
-    assert struck == set(product((*PARTS, *FUNCTIONS), KINDS))
+    struck = {(strike.target, strike.kind) for strike in plan(seed, 120, SERVICES, FUNCTIONS)}
+    assert struck == set(product((*SERVICES, *FUNCTIONS), KINDS))
 
 
 @pytest.mark.parametrize(("seconds", "parts", "functions"), [(5, 1, 2), (20, 4, 9), (120, 22, 54)])
 def test_longer_runs_are_struck_more_often(seconds: float, parts: int, functions: int) -> None:
-    strikes = plan(3, seconds, PARTS, FUNCTIONS)
-    assert sum(strike.target in PARTS for strike in strikes) == parts
+    strikes = plan(3, seconds, SERVICES, FUNCTIONS)
+    assert sum(strike.target in SERVICES for strike in strikes) == parts
     assert sum(strike.target in FUNCTIONS for strike in strikes) == functions
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_strikes_come_in_order_between_the_quiet_ends(seed: int) -> None:
-    strikes = plan(seed, 100, PARTS, FUNCTIONS)
+    strikes = plan(seed, 100, SERVICES, FUNCTIONS)
     times = [strike.at_seconds for strike in strikes]
     assert times == sorted(times)
     assert 5 <= times[0] <= times[-1] <= 95
@@ -60,7 +60,7 @@ def test_strikes_come_in_order_between_the_quiet_ends(seed: int) -> None:
 
 
 def test_a_store_that_forgets_is_not_struck() -> None:
-    assert set(PARTS) - set(parts_to_strike("s3")) == {"localstack"}
+    assert set(SERVICES) - set(services_to_strike("s3")) == {"localstack"}
 
 
 def test_photos_are_functions_of_seed_and_number() -> None:
