@@ -30,7 +30,7 @@ def create_key(
     clock: Injected[Clock],
     body: KeyRequest,
 ) -> NewKeyView:
-    """Of which only a SHA-256 is kept. Nobody can give a scope that they lack."""
+    """Create a key, of which only a SHA-256 is kept. A caller can give only scopes that they have."""
     if missing := sorted(set(body.scopes) - principal.scopes) if principal.tenant_id else []:
         raise ApiError(403, "insufficient-scope", "Insufficient scope", f"You lack {', '.join(missing)} yourself.")
     if body.expires_at is not None and body.expires_at <= clock.now():

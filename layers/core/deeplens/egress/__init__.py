@@ -1,1 +1,1 @@
-"""Requests to endpoints that tenants name: only to addresses that are nobody's inside."""
+"""Requests to endpoints that tenants name, to public addresses only."""

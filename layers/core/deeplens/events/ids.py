@@ -14,12 +14,12 @@ def follow_up_id(stage: str, source_event_id: str, index: int) -> str:
 
 
 def upload_id(event: ImageUploaded) -> str:
-    """Id of an image's first event, whoever sends it and how often: what follows from it is counted and told once."""
+    """Return the id of an image's first event, the same for every sender and repeat, so that it counts once."""
     return follow_up_id("upload", event.image_id, event.effective_generation)
 
 
 def with_upload_id(event: ImageUploaded) -> ImageUploaded:
-    """The event with that id, for whoever publishes it outside a stage."""
+    """Return the event with that id, to publish it outside a stage."""
     return event.model_copy(update={"event_id": upload_id(event)})
 
 

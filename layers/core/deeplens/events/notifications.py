@@ -8,7 +8,7 @@ from deeplens.common.event import Event, ImageId, TenantId, VideoId
 
 
 class TenantNotification(Event):
-    """Something that a tenant's webhooks are told. With ``delivery_id`` it asks for another try of that delivery."""
+    """A notification for a tenant's webhooks. With ``delivery_id`` it asks for another attempt of that delivery."""
 
     tenant_id: TenantId
     type: str

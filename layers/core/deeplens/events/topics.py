@@ -24,7 +24,7 @@ WEEK, MONTH, QUARTER = timedelta(days=7), timedelta(days=30), timedelta(days=90)
 INTERACTIVE_RETRY = Backoff(first_seconds=2, factor=4, ceiling_seconds=900, attempts=6)
 """An image on its way, which somebody may be looking at: six attempts within twelve minutes."""
 BACKGROUND_RETRY = Backoff(first_seconds=30, factor=5, ceiling_seconds=4 * 3600, attempts=8)
-"""Nobody looks, but it has to be done: eight attempts within fourteen hours."""
+"""For work that no user waits for: eight attempts within fourteen hours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ def read_dead_letter(record: Record) -> DeadLetter:
 
     Lambda's on-failure destination sends the failed record itself, or an envelope with ``requestContext`` that does not
     hold it; neither is our contract, so the record is kept as the letter's source, under the topic that it came from
-    where that can be told. A redrive queue sends the retry that nobody could send: its record is the source.
+    where that is known. A redrive queue sends the retry that could not be sent: its record is the source.
     """
     if record.message_id is not None:
         return _undeliverable(record)
@@ -47,8 +47,8 @@ def _common(record: Record) -> dict[str, Any]:
 
 def _given_up(record: Record) -> DeadLetter | None:
     """A record that an event source gave up: an event of one of our topics, as it was."""
-    told = record.headers.get(SOURCE_TOPIC, b"").decode(errors="replace")
-    topics = [topic for topic in TOPICS if topic is not PROCESSING_DEADLETTER and told in ("", topic.name)]
+    source_topic = record.headers.get(SOURCE_TOPIC, b"").decode(errors="replace")
+    topics = [topic for topic in TOPICS if topic is not PROCESSING_DEADLETTER and source_topic in ("", topic.name)]
     found = [(topic, event) for topic in topics if (event := _event(record, topic)) is not None]
     if len(found) != 1:
         return None

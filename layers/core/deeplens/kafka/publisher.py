@@ -99,7 +99,7 @@ def _record(message: OutgoingMessage) -> OutgoingRecord:
 
 
 def _headers(record: OutgoingRecord) -> list[tuple[str, bytes]]:
-    """Those that say something; a first attempt that nobody replayed carries no counts."""
+    """Return the headers with a value; a first attempt without replays carries no counts."""
     given = {
         EVENT_ID: record.event_id,
         TRACEPARENT: record.traceparent,

@@ -108,7 +108,7 @@ class AcceptObjects:
             storage_path=source.uri(entry.key),
             mime_type=image_type(entry.key) or "",
             size_bytes=entry.size_bytes,
-            # Nobody has read the object yet; the first stage does.
+            # The object has not been read yet; the first stage reads it.
             sha256="",
             uploaded_at=now,
         )

@@ -56,7 +56,7 @@ NOT_YET = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 
 
 class PostgresRequestCounters(PlatformAdapter):
-    """``RequestMinutes`` on psycopg. Before its migration nothing is counted, and nobody is refused."""
+    """``RequestMinutes`` on psycopg. Before its migration nothing is counted and no request is refused."""
 
     def count(self, tenant_id: str, now: datetime) -> int:
         return self._number(COUNT, [tenant_id, minute_of(now)])

@@ -263,7 +263,7 @@ def _match(point: models.ScoredPoint) -> Match:
 
 @contextmanager
 def _translated(tenant: Tenant, *, missing_is_fine: bool = False) -> Iterator[None]:
-    """Qdrant's errors as ours: what concerns this tenant only is told apart from an index that is away for all."""
+    """Translate Qdrant's errors: a fault of this tenant is distinguished from an index that is unavailable."""
     try:
         yield
     except UnexpectedResponse as error:

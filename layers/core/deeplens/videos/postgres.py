@@ -81,10 +81,10 @@ FAIL = """
 UPDATE videos SET status = 'failed', error_code = %s, error_message = %s, error_retryable = %s, updated_at = now()
 WHERE id = %s AND status NOT IN ('completed', 'failed')
 """
-BURY = """
+MARK_DELETED = """
 INSERT INTO deleted_videos (video_id, deleted_at) SELECT id, %(at)s FROM videos WHERE id = %(id)s ON CONFLICT DO NOTHING
 """
-BURY_FRAMES = """
+MARK_DELETED_FRAMES = """
 INSERT INTO deleted_images (image_id, deleted_at)
 SELECT i.id, %(at)s FROM images i JOIN deleted_videos d ON d.video_id = i.video_id WHERE d.video_id = %(id)s
 ON CONFLICT DO NOTHING
@@ -204,8 +204,8 @@ class PostgresVideos:
         values = {"id": video_id, "at": at}
         with self._connections.tenant(tenant) as connection:
             with connection.pipeline():
-                connection.execute(BURY, values)
-                connection.execute(BURY_FRAMES, values)
+                connection.execute(MARK_DELETED, values)
+                connection.execute(MARK_DELETED_FRAMES, values)
                 cursor = connection.execute("SELECT 1 FROM deleted_videos WHERE video_id = %(id)s", values)
             return cursor.fetchone() is not None
 

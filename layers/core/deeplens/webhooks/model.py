@@ -190,7 +190,7 @@ class Webhooks(Protocol):
         """Keep a delivery that was asked for; one that is there already stays as it is."""
 
     def claim(self, delivery_ids: Sequence[str], now: datetime, until: datetime) -> list[tuple[Webhook, Delivery]]:
-        """Those that are due, of enabled webhooks; nobody else gets them before ``until``."""
+        """Lease due deliveries of enabled webhooks until ``until``: no other caller gets them before."""
 
     def settle(self, delivery: Delivery, verdict: Verdict, answer: Answer, now: datetime) -> None:
         """Keep what became of a try, and what follows for its webhook and its other deliveries."""

@@ -1,4 +1,4 @@
-"""What chats are told: commands and the texts of answers. Pure."""
+"""Commands of chats and the texts of answers. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ HINT = "I take photos, videos, and the words *find*, *help* and *status*. Write 
 UNSUPPORTED = {
     "document": "This file cannot be added: only pictures and videos are taken.",
 }
-"""By kind of media. Nobody who sends a sticker or a voice message expects an answer about it."""
+"""By kind of media. Stickers and voice messages get no answer."""
 FIND_WHAT = "Send *find* as the caption of a photo, so that I know what to look for."
 EXPIRED = "WhatsApp no longer has this file, so it could not be added. Please send it again."
 NOTHING_FOUND = "Nothing in the collection resembles this photo."
@@ -26,7 +26,7 @@ UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A match as a chat is told of it; ``label`` is empty where the model has no thresholds."""
+    """A match in an answer; ``label`` is empty where the model has no thresholds."""
 
     image_id: str
     file_name: str

@@ -45,7 +45,7 @@ class Handled:
     outcome : ``refused`` media got a reason instead of a place in the collection.
     image_id : the image, or video, that it became.
     reason : why it was ignored or refused; also the code of the refusal.
-    forwarded : whether the tenant's webhooks were told.
+    forwarded : whether the tenant's webhooks were notified.
     """
 
     message_id: str
@@ -146,7 +146,7 @@ def sending(reply_id: str, chat_jid: str, text: str | None, now: datetime) -> Wh
 
 
 def text_of(reply: Reply, end: ImageEnd) -> str:
-    """What a chat is told of an image that has ended."""
+    """The answer to a chat about an image that has ended."""
     name = reply.file_name or end.image_id
     return searchable(name) if end.error is None else failed(name, end.error)
 
@@ -158,7 +158,7 @@ class Chats(Protocol):
         """By JID."""
 
     def linked(self, jids: Sequence[str]) -> dict[str, Chat]:
-        """Chats by JID; those of nobody are absent."""
+        """Return chats by JID; unlinked ones are absent."""
 
     def link(self, chat: Chat) -> Chat:
         """Link it unless it is linked; returns the chat as it is then, which may be another tenant's."""
@@ -175,7 +175,7 @@ class Chats(Protocol):
     def remove_rule(self, tenant_id: str, rule_id: str) -> bool: ...
 
     def handled(self, message_ids: Sequence[str]) -> dict[str, Handled]:
-        """What became of messages, whoever's they are; unknown ones are absent."""
+        """Return the state of messages of any tenant; unknown ones are absent."""
 
     def record(self, handled: Handled, reply: Reply | None) -> bool:
         """Keep both or neither. False, and nothing changes, when the message was handled before."""
@@ -201,7 +201,7 @@ class Replies(Protocol):
     def claim(self, reply_ids: Sequence[str], now: datetime, until: datetime) -> list[Reply]:
         """Those that wait to be sent and are due, of chats still linked to the reply's tenant.
 
-        Nobody else gets them before ``until``.
+        No other caller gets them before ``until``.
         """
 
     def settle(self, reply: Reply, verdict: Verdict, now: datetime) -> None:

@@ -56,7 +56,7 @@ class DeliverReplies:
         in_parallel(self._workers, self._send_all, chats)
 
     def _look(self, reply: Reply) -> None:
-        """See for ourselves whether an image or video has ended: word may have got lost, or nobody was to give it."""
+        """Check whether an image or video has ended: its notification may be lost, or none was wanted."""
         image_id, now = reply.image_id or "", self._clock.now()
         try:
             end = self._end(self._tenants.get(reply.tenant_id), image_id)

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 3 * 60, 6 * 60, 12 * 60))
 """After each failure; for longer WhatsApp lets no business write to who has not written meanwhile."""
 FIRST_LOOK, LONGEST_LOOK = timedelta(minutes=1), timedelta(hours=6)
-"""When it is looked whether an image has ended although nobody said so."""
+"""When a check for an image's end is due although no notification came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ HANDLED = "message_id, tenant_id, chat_jid, type, outcome, received_at, reason, 
 OF_TENANT = f"SELECT {CHAT} FROM whatsapp_chats WHERE tenant_id = %s ORDER BY jid"  # noqa: S608
 LINKED = f"SELECT {CHAT} FROM whatsapp_chats WHERE jid = ANY(%s)"  # noqa: S608
 LOCK = "SELECT FROM tenants WHERE id = %s FOR UPDATE"
-"""Whoever changes a tenant's chats does it after each other, or the last one to count them could miss one."""
+"""Changes of a tenant's chats are serialised, or the last one to count them could miss one."""
 LINK = """
 INSERT INTO whatsapp_chats (id, jid, tenant_id, name, linked_at) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (jid) DO NOTHING

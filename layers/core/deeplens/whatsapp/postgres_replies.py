@@ -14,7 +14,7 @@ REPLY = (
     "attempts, last_error, sent_at"
 )
 IS_THERE = "SELECT to_regclass('whatsapp_replies') IS NOT NULL AS there"
-"""Code runs on the schema before its own as well: until the migration nobody can wait for a reply."""
+"""Code runs on the schema before its own as well: before the migration no reply is pending."""
 CONCERNED = f"""
 SELECT {REPLY} FROM whatsapp_replies r JOIN unnest(%s::text[], %s::text[]) AS ended(of_tenant, of_image)
   ON r.tenant_id = ended.of_tenant AND r.image_id = ended.of_image

@@ -69,7 +69,7 @@ table(
 )
 
 # When a tenant changed, recorded at most every ten minutes, and when its last sweep began.
-# ``due``: it changed after that sweep. A trigger on ``pending_images`` records changes, whoever inserts rows. Its
+# ``due``: it changed after that sweep. A trigger on ``pending_images`` records changes by any writer. Its
 # storage was measured after every change recorded before ``measured_at``.
 table(
     "tenant_sweeps",

@@ -46,7 +46,7 @@ table(
     UniqueConstraint("image_id", "generation", "step", "stage"),
 )
 
-# One row with the totals of ``images``. Triggers update it, whoever inserts or deletes.
+# One row with the totals of ``images``. Triggers update it on every insertion and deletion.
 table(
     "storage_totals",
     "one boolean key = true, images bigint, bytes bigint",
