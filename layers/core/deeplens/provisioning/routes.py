@@ -46,7 +46,7 @@ class TenantViews:
 def create_tenant(
     _: Operator, create: Injected[CreateTenant], views: Injected[TenantViews], wanted: TenantRequest
 ) -> TenantView:
-    """Makes its database, store and collection. When a part is away the answer is 503: repeat it, or wait a minute."""
+    """Create its database, store and collection. 503 while a dependency is unavailable: retry after a minute."""
     create(wanted)
     return views.view(wanted.tenant_id)
 
