@@ -22,8 +22,10 @@ from local.services import ServiceFailed
 
 WORKERS, INTERRUPTED_AFTER = 8, 0.4
 PROGRAM = """
-import sys
+import signal, sys
 from pathlib import Path
+# A process that was started in the background ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from local.cli.app import app
 try:
     app()
@@ -109,7 +111,7 @@ def _upload(bench: Bench, folder: Path, state: Path, until: int | None = None) -
             if bench.container.images.totals(bench.tenant).images >= until:
                 process.send_signal(signal.SIGINT)
                 break
-            time.sleep(0.1)
+            time.sleep(0.02)
         code = process.wait()
         seconds = time.monotonic() - started
         told.seek(0)
