@@ -1,4 +1,4 @@
-"""The way of one image: uploaded, features requested, indexing requested, completed."""
+"""Events of one image: uploaded, extraction requested, indexing requested, completed."""
 
 from typing import Any, Literal
 

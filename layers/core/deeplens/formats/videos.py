@@ -26,8 +26,6 @@ WEBM = VideoType("webm", "matroska", "video/webm", ".webm")
 MATROSKA = VideoType("mkv", "matroska", "video/x-matroska", ".mkv")
 AVI = VideoType("avi", "avi", "video/x-msvideo", ".avi")
 MPEG_TS = VideoType("ts", "mpegts", "video/mp2t", ".ts")
-BY_CONTAINER = {kind.container: kind for kind in (MP4, QUICKTIME, WEBM, MATROSKA, AVI, MPEG_TS)}
-
 BY_EXTENSION = {
     **{kind.extension: kind for kind in (MP4, QUICKTIME, WEBM, MATROSKA, AVI)},
     ".m4v": MP4,

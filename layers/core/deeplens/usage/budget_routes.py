@@ -19,7 +19,7 @@ def list_budgets(tenant: Administrator, budgets: Injected[TenantBudgets]) -> Bud
 
 @router.put("", summary="Set a tenant's budgets", responses=responses(404))
 def set_budgets(tenant: Administrator, budgets: Injected[TenantBudgets], wanted: BudgetsRequest) -> BudgetList:
-    """Replaces all of them; in effect everywhere within ten seconds. One that changed is told of anew."""
+    """Replace all budgets, in effect everywhere within ten seconds. A changed budget warns again."""
     budgets.replace(tenant.id, [_budget(budget) for budget in wanted.budgets])
     return budgets.read(tenant.id)
 

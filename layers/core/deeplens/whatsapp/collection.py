@@ -1,4 +1,4 @@
-"""``ChatCollection``: what chats send goes the way of ``POST /v1/images``, and is searched as uploads are."""
+"""Implements ``ChatCollection``: accepts media of chats as ``POST /v1/images`` does, and searches with them."""
 
 from typing import TYPE_CHECKING
 
