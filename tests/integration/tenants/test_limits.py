@@ -6,14 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from deeplens.database import migrate
 from deeplens.database.connections import Connections, connect
-from deeplens.database.credentials import database_url
 from deeplens.errors import QuotaExceeded, TenantNotFound
 from deeplens.images.model import ImageRecord, NewImage, Step, Tombstone
 from deeplens.images.ports import ImageRepository
-from deeplens.images.postgres import INSERT, PostgresImages
-from deeplens.provisioning import provision as tenants
+from deeplens.images.postgres import PostgresImages
 from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
@@ -176,42 +173,6 @@ def test_uploads_deletions_and_stages_at_once_neither_deadlock_nor_miscount(plat
     counted(repositories[0], tenant)
     for one in environments:
         one.close()
-
-
-def test_the_migration_counts_what_is_there_and_the_version_before_keeps_counting(
-    platform_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = "deeplens_before_totals"
-    url = database_url(platform_url, name)
-    tenants.create_database(platform_url, name)
-    newest = migrate.script("tenant", "0002")
-    monkeypatch.setattr(migrate, "script", lambda tree, start: all_but_the_last(start))
-    migrate.upgrade(url, "tenant")
-    tenant = Tenant("tenant_x", "X", "active", url, "nfs://x", "", tenants.BUILT_IN_MODEL)
-    connections = Connections(platform_url)
-    images = PostgresImages(connections)
-
-    images.insert(tenant, sized("img_a", 1 << 40))  # this version's code on the schema before
-    images.insert(tenant, sized("img_b"))
-    monkeypatch.setattr(migrate, "script", lambda tree, start: newest)
-    assert migrate.upgrade(url, "tenant") == migrate.head("tenant")
-    assert "storage_totals" not in INSERT  # as the version before has it
-    images.insert(tenant, sized("img_c"))
-
-    assert counted(images, tenant) == Storage(3, (1 << 40) + 200)
-    connections.close()
-
-
-def all_but_the_last(start: str) -> bytes:
-    """What the migrations before the totals make of an empty database."""
-    from io import StringIO
-
-    from alembic import command
-
-    config = migrate._config("tenant")
-    config.output_buffer = StringIO()
-    command.upgrade(config, f"{start}:0002", sql=True)
-    return config.output_buffer.getvalue().encode()
 
 
 def test_set_limits_reach_every_process_within_ten_seconds(connections: Connections, tenant: Tenant) -> None:

@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from deeplens.database.connections import translated
+from deeplens.errors import DeepLensError
 
 type Tree = Literal["platform", "tenant"]
 
@@ -23,16 +24,26 @@ ADVISORY_LOCK = 7_301_994
 _alembic = threading.RLock()
 
 
+class UnknownRevision(DeepLensError):
+    """No migration leads from the revision of a database to the newest one."""
+
+
 def upgrade(database_url: str, tree: Tree) -> str:
     """Bring a database to the newest revision, which is returned; safe to repeat and to interrupt.
 
     Raises
     ------
     DatabaseUnavailable
+    UnknownRevision
     """
     with translated(), psycopg.connect(database_url, connect_timeout=5) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
         current = revision(connection)
+        if current not in (None, *revisions(tree)):
+            raise UnknownRevision(
+                f"The {tree} database is at revision {current}; this version of DeepLens continues from "
+                f"{revisions(tree)[-1]}. Migrate it first with the version of DeepLens that follows its own."
+            )
         if current != head(tree):
             connection.execute(script(tree, current or "base"))
     return head(tree)
@@ -48,13 +59,18 @@ def revision(connection: psycopg.Connection[Any]) -> str | None:
 
 def head(tree: Tree) -> str:
     """The newest revision of a tree."""
+    return revisions(tree)[0]
+
+
+def revisions(tree: Tree) -> tuple[str, ...]:
+    """All revisions of a tree, the newest first."""
     with _alembic:
-        return _head(tree)
+        return _revisions(tree)
 
 
 @cache
-def _head(tree: Tree) -> str:
-    return ScriptDirectory.from_config(_config(tree)).get_current_head() or ""
+def _revisions(tree: Tree) -> tuple[str, ...]:
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config(tree)).walk_revisions())
 
 
 def script(tree: Tree, start: str) -> bytes:
