@@ -5,7 +5,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -184,6 +184,29 @@ class PlatformAdapter:
     def _execute(self, statement: str, values: Values | None = None) -> int:
         """Run a statement without result; returns how many rows it changed."""
         with self._connections.platform() as connection:
+            return connection.execute(statement.encode(), values).rowcount
+
+
+class TenantAdapter:
+    """The base of adapters that run single statements in a tenant's database."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def _opened(self, tenant: HasDatabase) -> AbstractContextManager[Connection]:
+        return self._connections.tenant(tenant)
+
+    def _rows(self, tenant: HasDatabase, statement: str, values: Values | None = None) -> list[dict[str, Any]]:
+        with self._opened(tenant) as connection:
+            return connection.execute(statement.encode(), values).fetchall()
+
+    def _row(self, tenant: HasDatabase, statement: str, values: Values | None = None) -> dict[str, Any] | None:
+        with self._opened(tenant) as connection:
+            return connection.execute(statement.encode(), values).fetchone()
+
+    def _execute(self, tenant: HasDatabase, statement: str, values: Values | None = None) -> int:
+        """Run a statement without result; returns how many rows it changed."""
+        with self._opened(tenant) as connection:
             return connection.execute(statement.encode(), values).rowcount
 
 

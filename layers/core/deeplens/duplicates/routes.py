@@ -1,8 +1,6 @@
 """/v1/duplicates and /v1/merges: review, decide and merge groups of duplicates; compare two images."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -46,14 +44,6 @@ DuplicateIdInPath = Annotated[str, Path(examples=[GROUP_ID], max_length=64)]
 JOINED: dict[int | str, dict[str, Any]] = {301: {"description": "It went into another group; follow Location"}}
 
 
-def page_of[T](
-    found: Sequence[T], limit: int, position: Callable[[T], tuple[datetime, str]]
-) -> tuple[Sequence[T], str | None]:
-    """The first ``limit`` of ``limit + 1`` entries, and the cursor of the next page if there is one."""
-    page = found[:limit]
-    return page, cursor.write(position(page[-1])) if len(found) > limit else None
-
-
 @router.get("/duplicates", summary="List groups of duplicates", responses=responses())
 def list_duplicates(
     caller: Reader, duplicates: Injected[Duplicates], query: Annotated[PageQuery, Query()]
@@ -61,7 +51,7 @@ def list_duplicates(
     """Newest first. Groups with a single image left are gone."""
     after = cursor.read(query.cursor, cursor.GROUP_ID) if query.cursor else None
     found = duplicates.page(caller.tenant, query.limit + 1, after)
-    groups, following = page_of(found, query.limit, lambda group: (group.created_at, group.id))
+    groups, following = cursor.page_of(found, query.limit, lambda group: (group.created_at, group.id))
     return DuplicatePage(groups=[group_view(group, caller.tenant) for group in groups], next_cursor=following)
 
 
@@ -147,7 +137,7 @@ def list_merges(caller: Reader, duplicates: Injected[Duplicates], query: Annotat
     """By hand and by policy, newest first."""
     after = cursor.read(query.cursor, cursor.MERGE_ID) if query.cursor else None
     found = duplicates.merges(caller.tenant, query.limit + 1, after)
-    merges, following = page_of(found, query.limit, lambda merge: (merge.merged_at, merge.id))
+    merges, following = cursor.page_of(found, query.limit, lambda merge: (merge.merged_at, merge.id))
     return MergePage(merges=[merge_view(merge) for merge in merges], next_cursor=following)
 
 

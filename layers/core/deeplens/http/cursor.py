@@ -6,6 +6,7 @@ They need no signature: a cursor only narrows what the caller may list.
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -33,6 +34,14 @@ def read(cursor: str, ids: re.Pattern[str] = IMAGE_ID) -> tuple[datetime, str]:
     if position[0].tzinfo is None or not ids.fullmatch(position[1]):
         raise _refusal()
     return position
+
+
+def page_of[T](
+    found: Sequence[T], limit: int, position: Callable[[T], tuple[datetime, str]]
+) -> tuple[Sequence[T], str | None]:
+    """The first ``limit`` of ``limit + 1`` entries, and the cursor of the next page if there is one."""
+    page = found[:limit]
+    return page, write(position(page[-1])) if len(found) > limit else None
 
 
 def write_usage(position: tuple[str, date, str]) -> str:

@@ -35,11 +35,8 @@ def list_images(caller: Reader, images: Injected[ImageRepository], query: Annota
         after=cursor.read(query.cursor) if query.cursor else None,
     )
     found = images.page(caller.tenant, image_query)
-    page, more = found[: query.limit], len(found) > query.limit
-    return ImagePage(
-        images=[views.summary(image, caller.tenant) for image in page],
-        next_cursor=cursor.write((page[-1].uploaded_at, page[-1].id)) if more else None,
-    )
+    page, following = cursor.page_of(found, query.limit, lambda image: (image.uploaded_at, image.id))
+    return ImagePage(images=[views.summary(image, caller.tenant) for image in page], next_cursor=following)
 
 
 @router.get("/{image_id}", summary="Status and timeline of an image", responses=MERGED | responses(404))

@@ -40,11 +40,8 @@ def list_videos(caller: Reader, videos: Videos, query: Annotated[VideoListQuery,
         after=cursor.read(query.cursor, cursor.VIDEO_ID) if query.cursor else None,
     )
     found = videos.page(caller.tenant, wanted)
-    page, more = found[: query.limit], len(found) > query.limit
-    return VideoPage(
-        videos=[video_views.detail(video) for video in page],
-        next_cursor=cursor.write((page[-1].uploaded_at, page[-1].id)) if more else None,
-    )
+    page, following = cursor.page_of(found, query.limit, lambda video: (video.uploaded_at, video.id))
+    return VideoPage(videos=[video_views.detail(video) for video in page], next_cursor=following)
 
 
 @router.get("/{video_id}", summary="Status of a video", responses=responses(404))
