@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from deeplens.errors import MediaExpired
+from deeplens.errors import FileTooLarge, MediaExpired
 from deeplens.whatsapp.answers import ChatTally
-from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Replies, Reply, text_of
-from deeplens.whatsapp.delivery import Sent, Verdict
+from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Replies, Reply, Sent, Verdict, text_of
 from deeplens.whatsapp.rules import Rule
 
 from tests.fakes.db import FakeDirectory
@@ -32,6 +31,8 @@ class FakeWhatsApp:
             raise self.failure
         if media_id not in self.files:
             raise MediaExpired("WhatsApp no longer has the file (HTTP 404)")
+        if len(self.files[media_id]) > max_bytes:
+            raise FileTooLarge(f"the file has {len(self.files[media_id])} bytes; at most {max_bytes} are accepted")
         return self.files[media_id]
 
     def send(self, phone_number_id: str, chat_jid: str, text: str, reply_to: str) -> Sent:

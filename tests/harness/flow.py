@@ -44,7 +44,7 @@ from deeplens.videos.extract import ExtractFrames
 from deeplens.videos.model import NewVideo
 from deeplens.webhooks.model import WebhookSigner
 from deeplens.webhooks.notify import Notify
-from deeplens.whatsapp.collection import CollectionOfChats
+from deeplens.whatsapp.collection import ChatCollection
 from deeplens.whatsapp.converse import Converse
 
 from tests.fakes.alerts import FakeAlerts, RecordingChannel
@@ -140,7 +140,7 @@ class Flow(MaintenanceRegistry):
         self.chats, self.whatsapp = FakeChats(self.tenants), FakeWhatsApp()
         self.replies, self.settings = self.chats.replies, Settings()
         self.pending_due, self.max_media_bytes = timedelta(minutes=10), self.settings.whatsapp_max_media_bytes
-        self.chat_collection = self.build(CollectionOfChats)
+        self.chat_collection = self.build(ChatCollection)
         self.maintenance_runs.pending_of = self.pending.count
         for owner in (self.acme, self.other):
             self.stores.for_tenant(owner).ensure()

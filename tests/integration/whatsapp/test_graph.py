@@ -6,7 +6,7 @@ from ipaddress import ip_network
 import pytest
 from deeplens.egress.rules import EgressRules
 from deeplens.errors import FileTooLarge, MediaExpired, WhatsAppUnavailable
-from deeplens.whatsapp.delivery import Sent
+from deeplens.whatsapp.chats import Sent
 from deeplens.whatsapp.graph import GraphApi
 
 from tests.fakes.graph import ACCESS_TOKEN, GraphDouble, graph_double
@@ -67,7 +67,7 @@ def test_a_token_that_is_not_accepted_is_no_fault_of_the_file(graph: GraphDouble
     with pytest.raises(WhatsAppUnavailable):
         client(graph, token).fetch("media-1", 10)
     sent = client(graph, token).send(PHONE, CHAT, "hello", "wamid.1")
-    assert sent.passing
+    assert sent.transient
     assert graph.sent == []
 
 
@@ -75,7 +75,7 @@ def test_nothing_leaves_for_somewhere_inside(graph: GraphDouble) -> None:
     graph.files["media-1"] = b"x"
     with pytest.raises(WhatsAppUnavailable):
         client(graph, rules=EgressRules(http=True)).fetch("media-1", 10)
-    assert client(graph, rules=EgressRules()).send(PHONE, CHAT, "hello", "wamid.1").passing
+    assert client(graph, rules=EgressRules()).send(PHONE, CHAT, "hello", "wamid.1").transient
     assert graph.looked_up == []
 
 
@@ -84,7 +84,7 @@ def test_an_api_that_is_away_passes() -> None:
         api = client(gone)
     with pytest.raises(WhatsAppUnavailable):
         api.fetch("media-1", 10)
-    assert api.send(PHONE, CHAT, "hello", "wamid.1").passing
+    assert api.send(PHONE, CHAT, "hello", "wamid.1").transient
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_text_quotes_the_message_that_it_answers(graph: GraphDouble, chat: str
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "passing"),
+    ("status", "code", "transient"),
     [
         (400, 131056, True),
         (400, 131047, False),
@@ -110,8 +110,8 @@ def test_a_text_quotes_the_message_that_it_answers(graph: GraphDouble, chat: str
         (404, None, False),
     ],
 )
-def test_refusals_pass_or_do_not(graph: GraphDouble, status: int, code: int | None, passing: bool) -> None:
+def test_refusals_pass_or_do_not(graph: GraphDouble, status: int, code: int | None, transient: bool) -> None:
     body = {"error": {"message": "(#1) no", "code": code}} if code else {}
     graph.refusals["491511234567"] = [(status, body)]
     sent = client(graph).send(PHONE, CHAT, "hello", "wamid.1")
-    assert sent == Sent(f"HTTP {status}: (#1) no" if code else f"HTTP {status}", passing)
+    assert sent == Sent(f"HTTP {status}: (#1) no" if code else f"HTTP {status}", transient)

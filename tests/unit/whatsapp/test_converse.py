@@ -14,11 +14,10 @@ from deeplens.images.model import Step
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.webhooks.model import Webhook
 from deeplens.whatsapp.answers import EXPIRED, FIND_WHAT, HELP, HINT, NOTHING_FOUND, UNSUPPORTED
-from deeplens.whatsapp.chats import Chat, chat_id
+from deeplens.whatsapp.chats import RETRY_DELAYS, Chat, Sent, chat_id
 from deeplens.whatsapp.deliver_replies import LEASE
-from deeplens.whatsapp.delivery import RETRIES, Sent
 from deeplens.whatsapp.rules import Rule
-from deeplens.whatsapp.tick import KEPT, TickWhatsApp
+from deeplens.whatsapp.tick import RETENTION, TickWhatsApp
 
 from tests.harness.api import MP4_HEAD, START, picture
 from tests.harness.films import film
@@ -237,7 +236,7 @@ def test_status_says_what_is_stored_and_what_became_of_the_chats_images(flow: Fl
     post(flow, message("Status", "wamid.3"))
     answer = told(flow)[-1]
     assert answer.startswith(f"acme has {flow.images.totals(flow.acme).images} images, ")
-    assert "From this chat: 1 searchable, 0 in work" in answer
+    assert "From this chat: 1 searchable, 0 in progress" in answer
 
 
 @pytest.mark.parametrize(
@@ -332,13 +331,13 @@ def test_a_rule_tells_webhooks_once(flow: Flow) -> None:
 
 
 def test_a_reply_that_failed_for_now_is_sent_later_and_once(flow: Flow) -> None:
-    flow.whatsapp.answers[CHAT] = Sent("HTTP 429", passing=True)
+    flow.whatsapp.answers[CHAT] = Sent("HTTP 429", transient=True)
     post(flow, message("help"), message("status", "wamid.2"))
     assert len(told(flow)) == 1
     tick(flow)
     assert len(told(flow)) == 1
     flow.whatsapp.answers.clear()
-    flow.clock.skip(RETRIES[0] + timedelta(minutes=2))
+    flow.clock.skip(RETRY_DELAYS[0] + timedelta(minutes=2))
     tick(flow)
     tick(flow)
     assert len(told(flow)) == 3
@@ -426,7 +425,7 @@ def test_a_burst_is_worked_and_answered_once_each(flow: Flow) -> None:
 
 def test_old_messages_are_forgotten(flow: Flow) -> None:
     post(flow, message("help"))
-    flow.clock.skip(KEPT + timedelta(days=1))
+    flow.clock.skip(RETENTION + timedelta(days=1))
     tick(flow)
     assert flow.chats.done == {}
     assert flow.replies.kept == {}

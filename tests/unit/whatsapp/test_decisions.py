@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from deeplens.errors import SecretStoreUnavailable
 from deeplens.events.whatsapp import WhatsAppMessage
+from deeplens.tenants.limits import Storage
 from deeplens.whatsapp.answers import ChatTally, Found, command_of, matches, status
-from deeplens.whatsapp.delivery import FIRST_LOOK, LONGEST_LOOK, RETRIES, Sent, Verdict, judge, next_look
+from deeplens.whatsapp.chats import MAX_CHECK_DELAY, MIN_CHECK_DELAY, RETRY_DELAYS, Sent, Verdict, judge, next_check
 from deeplens.whatsapp.rules import DEFAULT, Rule, rule_for
 from deeplens.whatsapp.secrets import WhatsAppSecrets
 
@@ -75,9 +76,9 @@ def test_commands_stand_alone(content: str | None, command: str | None) -> None:
     [
         (1, Sent(), Verdict("sent")),
         (1, Sent("HTTP 400"), Verdict("failed", error="HTTP 400")),
-        (1, Sent("timeout", passing=True), Verdict("waiting", NOW + RETRIES[0], "timeout")),
-        (len(RETRIES), Sent("timeout", passing=True), Verdict("waiting", NOW + RETRIES[-1], "timeout")),
-        (len(RETRIES) + 1, Sent("timeout", passing=True), Verdict("failed", error="timeout")),
+        (1, Sent("timeout", transient=True), Verdict("waiting", NOW + RETRY_DELAYS[0], "timeout")),
+        (len(RETRY_DELAYS), Sent("timeout", transient=True), Verdict("waiting", NOW + RETRY_DELAYS[-1], "timeout")),
+        (len(RETRY_DELAYS) + 1, Sent("timeout", transient=True), Verdict("failed", error="timeout")),
     ],
 )
 def test_judge(attempts: int, sent: Sent, expected: Verdict) -> None:
@@ -87,30 +88,30 @@ def test_judge(attempts: int, sent: Sent, expected: Verdict) -> None:
 @pytest.mark.parametrize(
     ("waited", "expected"),
     [
-        (timedelta(0), FIRST_LOOK),
+        (timedelta(0), MIN_CHECK_DELAY),
         (timedelta(minutes=10), timedelta(minutes=10)),
-        (timedelta(days=3), LONGEST_LOOK),
+        (timedelta(days=3), MAX_CHECK_DELAY),
     ],
 )
-def test_next_look(waited: timedelta, expected: timedelta) -> None:
-    assert next_look(NOW - waited, NOW) == NOW + expected
+def test_next_check(waited: timedelta, expected: timedelta) -> None:
+    assert next_check(NOW - waited, NOW) == NOW + expected
 
 
 def test_answers_name_what_was_found_and_what_there_is() -> None:
     found = [Found("img_1", "a.jpg", 0.987, "exact"), Found("img_2", "b.jpg", 0.5)]
     assert matches(found).splitlines()[1:] == ["1. a.jpg, exact, 0.99 (img_1)", "2. b.jpg, 0.50 (img_2)"]
-    said = status("Acme", 3, 2_500_000, 7, ChatTally(1, 2, 0))
+    said = status("Acme", Storage(3, 2_500_000), 7, ChatTally(1, 2, 0))
     assert said.splitlines() == [
         "Acme has 3 images, 2.5 MB, room for 7 more.",
-        "From this chat: 2 searchable, 1 in work, 0 failed.",
+        "From this chat: 2 searchable, 1 in progress, 0 failed.",
     ]
 
 
 def test_secrets_that_are_set_stand_over_those_that_are_kept() -> None:
     kept = '{"appSecret": "a", "verifyToken": "v", "accessToken": "t", "other": 1}'
-    assert WhatsAppSecrets(app_secret="own").over(kept) == WhatsAppSecrets("own", "v", "t")
-    assert WhatsAppSecrets("a", "b", "c").over("") == WhatsAppSecrets("a", "b", "c")
+    assert WhatsAppSecrets(app_secret="own").with_defaults(kept) == WhatsAppSecrets("own", "v", "t")
+    assert WhatsAppSecrets("a", "b", "c").with_defaults("") == WhatsAppSecrets("a", "b", "c")
     assert "own" not in repr(WhatsAppSecrets("own", "own", "own"))
     for wrong in ("no json", "[]"):
         with pytest.raises(SecretStoreUnavailable):
-            WhatsAppSecrets().over(wrong)
+            WhatsAppSecrets().with_defaults(wrong)

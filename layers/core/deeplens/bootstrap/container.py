@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from deeplens.videos.decoding.limits import VideoLimits
     from deeplens.videos.model import PendingVideosDue
     from deeplens.webhooks.model import WebhookSender, WebhookSigner
-    from deeplens.whatsapp.chats import ChatCollection, MaxMediaBytes
-    from deeplens.whatsapp.delivery import WhatsApp
+    from deeplens.whatsapp.chats import WhatsApp
+    from deeplens.whatsapp.collection import ChatCollection, MaxMediaBytes
     from deeplens.whatsapp.secrets import WhatsAppSecrets
 
 
@@ -74,7 +74,7 @@ class Container(DatabaseAdapters, MaintenanceRegistry):
     rng: Random = value(lambda _: SystemRandom())
     publisher: EventPublisher = adapter("deeplens.kafka.publisher:KafkaPublisher")
     signing_keys: SigningKeys = adapter("deeplens.identity.signing_keys:SigningKeys")
-    chat_collection: ChatCollection = adapter("deeplens.whatsapp.collection:CollectionOfChats")
+    chat_collection: ChatCollection = adapter("deeplens.whatsapp.collection:ChatCollection")
     max_media_bytes: MaxMediaBytes = value(lambda own: own.whatsapp_max_media_bytes)
     stores: StoreResolver = adapter("deeplens.stores.resolver:Stores")
     webhook_sender: WebhookSender = adapter("deeplens.webhooks.sender:EgressWebhookSender")
@@ -157,7 +157,7 @@ class Container(DatabaseAdapters, MaintenanceRegistry):
 
         own = self.settings
         given = WhatsAppSecrets(own.whatsapp_app_secret, own.whatsapp_verify_token, own.whatsapp_access_token)
-        return given.over(self._secret("", own.whatsapp_secret_arn))
+        return given.with_defaults(self._secret("", own.whatsapp_secret_arn))
 
     @cached_property
     def whatsapp(self) -> WhatsApp:

@@ -60,7 +60,7 @@ class DatabaseAdapters(Resolver):
     store_owners: StoreOwners = adapter("deeplens.uploads.postgres:PostgresDirectUploads")
     webhooks: Webhooks = adapter("deeplens.webhooks.postgres:PostgresWebhooks")
     chats: Chats = adapter("deeplens.whatsapp.postgres:PostgresChats")
-    replies: Replies = adapter("deeplens.whatsapp.postgres_replies:PostgresReplies")
+    replies: Replies = adapter("deeplens.whatsapp.postgres:PostgresReplies")
     videos: VideoRepository = adapter("deeplens.videos.postgres:PostgresVideos")
     pending_videos: PendingVideos = adapter("deeplens.videos.postgres_pending:PostgresPendingVideos")
     dead_letters: DeadLetters = adapter("deeplens.failures.postgres:PostgresDeadLetters")

@@ -18,7 +18,7 @@ from deeplens.events.notifications import (
     TenantNotification,
 )
 from deeplens.webhooks.model import Delivery, Verdict, Webhook, Webhooks, WebhookSender, WebhookSigner, judge
-from deeplens.whatsapp.chats import ImageEnd, Replies, Reply, sending
+from deeplens.whatsapp.chats import ImageEnd, Replies, Reply, send_request
 
 LEASE = timedelta(minutes=6)
 """Longer than the function may run: what it claimed and did not settle by then was lost with it."""
@@ -66,7 +66,7 @@ class Notify:
         return [self._done(by_image.get((event.tenant_id, event.image_id or event.video_id))) for event in batch]
 
     def _done(self, reply: Reply | None) -> Done:
-        return Done((sending(reply.id, reply.chat_jid, reply.text, self._clock.now()),)) if reply else Done()
+        return Done((send_request(reply.id, reply.chat_jid, reply.text, self._clock.now()),)) if reply else Done()
 
     def _deliver(self, group: Sequence[Claimed]) -> None:
         """Send a webhook's deliveries in turn, until one fails or the time is up."""

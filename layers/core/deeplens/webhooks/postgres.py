@@ -1,28 +1,21 @@
-"""Webhooks of all tenants and what was sent to them, in the platform database."""
+"""Webhooks of all tenants and their deliveries, in the platform database."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from deeplens.database.connections import Connection, Connections
+from deeplens.database.connections import Connection, PlatformAdapter
+from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.events.notifications import TenantNotification
 from deeplens.webhooks.model import Answer, Delivery, Verdict, Webhook, body_of, delivery_id
 
-HOOK = (
-    "id, tenant_id, url, events, created_at, enabled, disabled_reason, secret_version, previous_until, failing_since, "
-    "failures, paused_until"
-)
-SENT = (
-    "id, webhook_id, tenant_id, event_id, type, body, created_at, next_at, state, attempts, last_status, last_error, "
-    "delivered_at"
-)
-OF_TENANT = f"SELECT {HOOK} FROM webhooks WHERE tenant_id = %s ORDER BY id"  # noqa: S608
-FIND = f"SELECT {HOOK} FROM webhooks WHERE tenant_id = %s AND id = %s"  # noqa: S608
+WEBHOOK, DELIVERY = columns_of(Webhook), columns_of(Delivery)
+OF_TENANT = f"SELECT {WEBHOOK} FROM webhooks WHERE tenant_id = %s ORDER BY id"  # noqa: S608
+FIND = f"SELECT {WEBHOOK} FROM webhooks WHERE tenant_id = %s AND id = %s"  # noqa: S608
 SAVE = f"""
-INSERT INTO webhooks ({HOOK}) VALUES ({", ".join(f"%({name})s" for name in HOOK.split(", "))})
-ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in HOOK.split(", ")[2:])}
-"""  # noqa: S608
+{insert_into("webhooks", Webhook)}
+ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in WEBHOOK.split(", ")[2:])}
+"""
 REMOVE = "DELETE FROM webhooks WHERE tenant_id = %s AND id = %s"
 NOTIFIED = """
 UPDATE tenants t SET notified = coalesce((
@@ -30,28 +23,24 @@ UPDATE tenants t SET notified = coalesce((
     WHERE w.tenant_id = t.id AND w.enabled), '{}')
 WHERE t.id = %s
 """
-"""What the pipeline reads in the tenant's row: which notifications anybody wants."""
+"""Keeps in the tenant's row, for the pipeline, which notifications its webhooks want."""
 RECORD = """
 INSERT INTO webhook_deliveries (id, webhook_id, tenant_id, event_id, type, body, created_at, next_at, state, attempts)
-SELECT g.id, w.id, g.tenant_id, g.event_id, g.type, g.body, %(now)s, greatest(%(now)s, w.paused_until), 'waiting', 0
-FROM jsonb_to_recordset(%(given)s) AS g(
+SELECT d.id, w.id, d.tenant_id, d.event_id, d.type, d.body, %(now)s, greatest(%(now)s, w.paused_until), 'waiting', 0
+FROM jsonb_to_recordset(%(deliveries)s) AS d(
     id text, webhook_id text, tenant_id text, event_id text, type text, body text)
-JOIN webhooks w ON w.id = g.webhook_id
+JOIN webhooks w ON w.id = d.webhook_id
 ON CONFLICT (id) DO NOTHING
 """
-WANTING = "SELECT id, tenant_id, events FROM webhooks WHERE tenant_id = ANY(%s) AND enabled"
-ADD = f"""
-INSERT INTO webhook_deliveries ({SENT}) VALUES ({", ".join(f"%({name})s" for name in SENT.split(", "))})
-ON CONFLICT (id) DO NOTHING
-"""  # noqa: S608
+WANTED = "SELECT id, tenant_id, events FROM webhooks WHERE tenant_id = ANY(%s) AND enabled"
+ADD = f"{insert_into('webhook_deliveries', Delivery)} ON CONFLICT (id) DO NOTHING"
 CLAIM = f"""
 WITH claimed AS (
     UPDATE webhook_deliveries d SET next_at = %(until)s FROM webhooks w
     WHERE d.id = ANY(%(ids)s) AND d.state = 'waiting' AND d.next_at <= %(now)s AND w.id = d.webhook_id AND w.enabled
     RETURNING d.*
 )
-SELECT {", ".join("c." + name for name in SENT.split(", "))},
-       {", ".join(f"w.{name} AS w_{name}" for name in HOOK.split(", "))}
+SELECT {columns_of(Delivery, "c.")}, {", ".join(f"w.{name} AS w_{name}" for name in WEBHOOK.split(", "))}
 FROM claimed c JOIN webhooks w ON w.id = c.webhook_id
 """  # noqa: S608
 SETTLE = """
@@ -72,14 +61,14 @@ PAUSE = "UPDATE webhook_deliveries SET next_at = %s WHERE webhook_id = %s AND st
 END = "UPDATE webhook_deliveries SET state = 'failed' WHERE webhook_id = %s AND state = 'waiting'"
 RELEASE = "UPDATE webhook_deliveries SET next_at = %s WHERE id = ANY(%s) AND state = 'waiting'"
 OVERDUE = f"""
-SELECT {SENT} FROM webhook_deliveries WHERE state = 'waiting' AND next_at <= %s ORDER BY next_at LIMIT %s
+SELECT {DELIVERY} FROM webhook_deliveries WHERE state = 'waiting' AND next_at <= %s ORDER BY next_at LIMIT %s
 """  # noqa: S608
 DELIVERIES = f"""
-SELECT {SENT} FROM webhook_deliveries WHERE tenant_id = %s AND webhook_id = %s ORDER BY created_at DESC, id LIMIT %s
+SELECT {DELIVERY} FROM webhook_deliveries WHERE tenant_id = %s AND webhook_id = %s ORDER BY created_at DESC, id LIMIT %s
 """  # noqa: S608
 AGAIN = f"""
 UPDATE webhook_deliveries SET state = 'waiting', attempts = 0, next_at = %s, delivered_at = NULL
-WHERE tenant_id = %s AND webhook_id = %s AND id = %s RETURNING {SENT}
+WHERE tenant_id = %s AND webhook_id = %s AND id = %s RETURNING {DELIVERY}
 """  # noqa: S608
 FORGET = """
 DELETE FROM webhook_deliveries WHERE id IN (
@@ -87,25 +76,19 @@ DELETE FROM webhook_deliveries WHERE id IN (
 """
 
 
-class PostgresWebhooks:
+class PostgresWebhooks(PlatformAdapter):
     """``Webhooks`` on psycopg."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
     def of_tenant(self, tenant_id: str) -> list[Webhook]:
-        with self._connections.platform() as connection:
-            return [_webhook(row) for row in connection.execute(OF_TENANT, [tenant_id])]
+        return [record_of(Webhook, row) for row in self._rows(OF_TENANT, [tenant_id])]
 
     def find(self, tenant_id: str, webhook_id: str) -> Webhook | None:
-        with self._connections.platform() as connection:
-            row = connection.execute(FIND, [tenant_id, as_text(webhook_id)]).fetchone()
-        return _webhook(row) if row else None
+        row = self._row(FIND, [tenant_id, as_text(webhook_id)])
+        return record_of(Webhook, row) if row else None
 
     def save(self, webhook: Webhook) -> None:
-        values = {name: getattr(webhook, name) for name in webhook.__slots__} | {"events": list(webhook.events)}
         with self._connections.platform() as connection, connection.transaction():
-            connection.execute(SAVE, values)
+            connection.execute(SAVE, parameters_of(webhook))
             connection.execute(NOTIFIED, [webhook.tenant_id])
 
     def remove(self, tenant_id: str, webhook_id: str) -> bool:
@@ -117,35 +100,32 @@ class PostgresWebhooks:
     def record(self, notifications: Sequence[TenantNotification], now: datetime) -> list[str]:
         if not notifications:
             return []
-        with self._connections.platform() as connection:
-            wanting = connection.execute(WANTING, [sorted({one.tenant_id for one in notifications})]).fetchall()
-            given = [
-                {
-                    "id": delivery_id(row["id"], one.event_id),
-                    "webhook_id": row["id"],
-                    "tenant_id": one.tenant_id,
-                    "event_id": one.event_id,
-                    "type": one.type,
-                    "body": body_of(one),
-                }
-                for one in notifications
-                for row in wanting
-                if row["tenant_id"] == one.tenant_id and one.type in row["events"]
-            ]
-            if given:
-                connection.execute(RECORD, {"given": as_jsonb(given), "now": now})
-        return [one["id"] for one in given]
+        webhooks = self._rows(WANTED, [sorted({event.tenant_id for event in notifications})])
+        deliveries = [
+            {
+                "id": delivery_id(webhook["id"], event.event_id),
+                "webhook_id": webhook["id"],
+                "tenant_id": event.tenant_id,
+                "event_id": event.event_id,
+                "type": event.type,
+                "body": body_of(event),
+            }
+            for event in notifications
+            for webhook in webhooks
+            if webhook["tenant_id"] == event.tenant_id and event.type in webhook["events"]
+        ]
+        if deliveries:
+            self._execute(RECORD, {"deliveries": as_jsonb(deliveries), "now": now})
+        return [delivery["id"] for delivery in deliveries]
 
     def add(self, delivery: Delivery) -> None:
-        with self._connections.platform() as connection:
-            connection.execute(ADD, {name: getattr(delivery, name) for name in delivery.__slots__})
+        self._execute(ADD, parameters_of(delivery))
 
     def claim(self, delivery_ids: Sequence[str], now: datetime, until: datetime) -> list[tuple[Webhook, Delivery]]:
         if not delivery_ids:
             return []
-        with self._connections.platform() as connection:
-            rows = connection.execute(CLAIM, {"ids": list(delivery_ids), "now": now, "until": until}).fetchall()
-        return [(_webhook(row, "w_"), _delivery(row)) for row in rows]
+        rows = self._rows(CLAIM, {"ids": list(delivery_ids), "now": now, "until": until})
+        return [(record_of(Webhook, row, "w_"), record_of(Delivery, row)) for row in rows]
 
     def settle(self, delivery: Delivery, verdict: Verdict, answer: Answer, now: datetime) -> None:
         values = {
@@ -166,47 +146,28 @@ class PostgresWebhooks:
 
     def release(self, delivery_ids: Sequence[str], next_at: datetime) -> None:
         if delivery_ids:
-            with self._connections.platform() as connection:
-                connection.execute(RELEASE, [next_at, list(delivery_ids)])
+            self._execute(RELEASE, [next_at, list(delivery_ids)])
 
     def overdue(self, now: datetime, limit: int) -> list[Delivery]:
-        with self._connections.platform() as connection:
-            return [_delivery(row) for row in connection.execute(OVERDUE, [now, limit])]
+        return [record_of(Delivery, row) for row in self._rows(OVERDUE, [now, limit])]
 
     def deliveries(self, tenant_id: str, webhook_id: str, limit: int) -> list[Delivery]:
-        with self._connections.platform() as connection:
-            rows = connection.execute(DELIVERIES, [tenant_id, as_text(webhook_id), limit]).fetchall()
-        return [_delivery(row) for row in rows]
+        return [record_of(Delivery, row) for row in self._rows(DELIVERIES, [tenant_id, as_text(webhook_id), limit])]
 
     def again(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
-        with self._connections.platform() as connection:
-            row = connection.execute(AGAIN, [now, tenant_id, as_text(webhook_id), as_text(delivery_id)]).fetchone()
-        return _delivery(row) if row else None
+        row = self._row(AGAIN, [now, tenant_id, as_text(webhook_id), as_text(delivery_id)])
+        return record_of(Delivery, row) if row else None
 
     def forget(self, before: datetime, limit: int) -> int:
-        with self._connections.platform() as connection:
-            return connection.execute(FORGET, [before, limit]).rowcount
+        return self._execute(FORGET, [before, limit])
 
 
 def _fail(connection: Connection, delivery: Delivery, verdict: Verdict, now: datetime) -> None:
-    values = {
-        "id": delivery.webhook_id,
-        "now": now,
-        "paused_until": verdict.paused_until,
-        "disable": verdict.disable,
-    }
-    connection.execute(FAILED, values)
+    """Count the failure, and disable the webhook or delay its other deliveries."""
+    webhook_id, paused_until = delivery.webhook_id, verdict.paused_until
+    connection.execute(FAILED, {"id": webhook_id, "now": now, "paused_until": paused_until, "disable": verdict.disable})
     if verdict.disable:
-        connection.execute(END, [delivery.webhook_id])
+        connection.execute(END, [webhook_id])
         connection.execute(NOTIFIED, [delivery.tenant_id])
-    elif verdict.paused_until:
-        connection.execute(PAUSE, [verdict.paused_until, delivery.webhook_id, verdict.paused_until])
-
-
-def _webhook(row: dict[str, Any], prefix: str = "") -> Webhook:
-    values = {name: row[prefix + name] for name in HOOK.split(", ")}
-    return Webhook(**values | {"events": tuple(values["events"])})
-
-
-def _delivery(row: dict[str, Any]) -> Delivery:
-    return Delivery(**{name: row[name] for name in SENT.split(", ")})
+    elif paused_until:
+        connection.execute(PAUSE, [paused_until, webhook_id, paused_until])

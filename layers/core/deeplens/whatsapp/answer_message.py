@@ -1,25 +1,22 @@
 """What one message of a linked chat leads to: an image, a video, an answer, or nothing, with the reason."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from mimetypes import guess_extension
 
-from deeplens.errors import ApiError, FileTooLarge, InvalidImage, MediaExpired
+from deeplens.errors import ApiError, InvalidImage, MediaExpired
 from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.formats.errors import InvalidVideo
 from deeplens.tenants.model import Tenant
 from deeplens.whatsapp import answers
 from deeplens.whatsapp.answers import Command, command_of
-from deeplens.whatsapp.chats import ChatCollection, Chats, Ingested, Outcome, Post, Uploaded
-from deeplens.whatsapp.delivery import WhatsApp
-from deeplens.whatsapp.incoming import Media, media_of, said
+from deeplens.whatsapp.chats import Chats, Outcome, WhatsApp
+from deeplens.whatsapp.collection import ChatCollection, Post, Uploaded
+from deeplens.whatsapp.incoming import Media, media_of, text_in_metadata
 from deeplens.whatsapp.rules import DEFAULT, Rule
 
 BEST_MATCHES = 5
 MAX_CAPTION = 1024
-
-type Ingest = Callable[[Tenant, Post], Ingested]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +40,13 @@ class Effect:
     events: tuple[Uploaded, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class AnswerMessage:
     """Decide and do what a message asks for. Safe to repeat: the same message is the same image."""
 
-    def __init__(self, chats: Chats, collection: ChatCollection, whatsapp: WhatsApp) -> None:
-        self._chats, self._collection, self._whatsapp = chats, collection, whatsapp
-        self._ingesters: dict[str, Ingest] = {"image": collection.ingest, "video": collection.ingest_video}
+    chats: Chats
+    collection: ChatCollection
+    whatsapp: WhatsApp
 
     def __call__(self, tenant: Tenant, message: WhatsAppMessage, rule: Rule) -> Effect:
         """Raises ``DependencyUnavailable``, ``TransientError`` when the message has to come again."""
@@ -59,22 +57,21 @@ class AnswerMessage:
         media, command = media_of(message), command_of(message)
         try:
             if media is None:
-                return self._answered(tenant, message, rule, command)
-            return self._taken(tenant, message, rule, media, command)
-        except MediaExpired as error:
-            return Effect("refused", str(error), error.code, answers.EXPIRED)
-        except (InvalidImage, InvalidVideo) as error:
-            return Effect("refused", str(error), error.code, answers.refused(str(error)))
-        except ApiError as error:
-            return Effect("refused", error.detail, error.code, answers.refused(error.detail))
+                return self._answer_text(tenant, message, rule, command)
+            return self._answer_file(tenant, message, rule, media, command)
+        except (ApiError, InvalidImage, InvalidVideo, MediaExpired) as error:
+            expired = isinstance(error, MediaExpired)
+            text = answers.EXPIRED if expired else answers.refused(str(error))
+            return Effect("refused", str(error), error.code, text)
 
-    def _answered(self, tenant: Tenant, message: WhatsAppMessage, rule: Rule, command: Command | None) -> Effect:
-        """A message without a file."""
+    def _answer_text(self, tenant: Tenant, message: WhatsAppMessage, rule: Rule, command: Command | None) -> Effect:
         match command:
             case "help":
                 return Effect("answered", text=answers.HELP)
             case "status":
-                return Effect("answered", text=self._status(tenant, message))
+                stored, left = self.collection.occupancy(tenant)
+                tally = self.chats.tally(tenant.id, message.chat_jid)
+                return Effect("answered", text=answers.status(tenant.name, stored, left, tally))
             case "find":
                 return Effect("answered", text=answers.FIND_WHAT)
         if "webhook" in rule.actions:
@@ -84,46 +81,27 @@ class AnswerMessage:
             return Effect("answered", text=answers.HINT)
         return Effect("ignored", "neither a file nor a command")
 
-    def _status(self, tenant: Tenant, message: WhatsAppMessage) -> str:
-        occupancy, tally = self._collection.occupancy(tenant), self._chats.tally(tenant.id, message.chat_jid)
-        stored = occupancy.stored
-        return answers.status(tenant.name, stored.images, stored.bytes, occupancy.left, tally)
-
-    def _taken(
+    def _answer_file(
         self, tenant: Tenant, message: WhatsAppMessage, rule: Rule, media: Media, command: Command | None
     ) -> Effect:
-        """A message with a file."""
         kind = kind_of(message, media)
         if command == "find" and kind == "image":
-            return self._found(tenant, media)
+            found = self.collection.similar(tenant, self._fetch(tenant, media), BEST_MATCHES)
+            return Effect("answered", text=answers.matches(found))
         if command == "find" and kind == "video":
             return Effect("answered", text=answers.FIND_WHAT)
         if "ingest" not in rule.actions:
             return Effect("forwarded")
-        ingest = self._ingesters.get(kind)
-        if ingest is None:
-            code = f"{kind.upper()}_UNSUPPORTED"
-            return Effect("refused", f"{kind} is not taken", code, answers.UNSUPPORTED.get(kind))
-        post = Post(
-            message.message_id,
-            self._fetched(tenant, media),
-            file_name_of(message, media),
-            rule.tags,
-            metadata_of(message),
-        )
-        done = ingest(tenant, post)
-        return Effect("ingested", image_id=done.image_id, file_name=done.file_name, events=done.events)
+        if kind not in ("image", "video"):
+            code, text = f"{kind.upper()}_UNSUPPORTED", answers.UNSUPPORTED.get(kind)
+            return Effect("refused", f"{kind} is not accepted", code, text)
+        body, file_name = self._fetch(tenant, media), file_name_of(message, media)
+        post = Post(kind, message.message_id, body, file_name, rule.tags, metadata_of(message))
+        ingested = self.collection.ingest(tenant, post)
+        return Effect("ingested", image_id=ingested.image_id, file_name=ingested.file_name, events=ingested.events)
 
-    def _found(self, tenant: Tenant, media: Media) -> Effect:
-        body = self._whatsapp.fetch(media.id, self._collection.largest_file(tenant))
-        return Effect("answered", text=answers.matches(self._collection.similar(tenant, body, BEST_MATCHES)))
-
-    def _fetched(self, tenant: Tenant, media: Media) -> bytes:
-        most = self._collection.largest_file(tenant)
-        body = self._whatsapp.fetch(media.id, most)
-        if len(body) > most:
-            raise FileTooLarge(f"the file has {len(body)} bytes; at most {most} are taken")
-        return body
+    def _fetch(self, tenant: Tenant, media: Media) -> bytes:
+        return self.whatsapp.fetch(media.id, self.collection.largest_file(tenant))
 
 
 def kind_of(message: WhatsAppMessage, media: Media) -> str:
@@ -142,11 +120,11 @@ def file_name_of(message: WhatsAppMessage, media: Media) -> str:
 
 def metadata_of(message: WhatsAppMessage) -> dict[str, str]:
     """Who sent it, where and with what words, to search by."""
-    known = {
+    metadata = {
         "source": "whatsapp",
         "chat": message.chat_jid,
-        "sender": said(message, "sender"),
-        "senderName": said(message, "senderName"),
+        "sender": text_in_metadata(message, "sender"),
+        "senderName": text_in_metadata(message, "senderName"),
         "caption": (message.content or "")[:MAX_CAPTION],
     }
-    return {name: value for name, value in known.items() if value}
+    return {name: value for name, value in metadata.items() if value}

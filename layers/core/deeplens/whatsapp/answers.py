@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deeplens.events.whatsapp import WhatsAppMessage
+from deeplens.tenants.limits import Storage
 
 type Command = Literal["find", "help", "status"]
+COMMANDS: tuple[Command, ...] = ("find", "help", "status")
 HELP = (
-    "Send a photo or a video and it is added to the collection; you are told when it can be found.\n"
+    "Send a photo or a video and it is added to the collection; you get a message when it can be found.\n"
     "Send a photo with the caption *find* to see what it resembles; that photo is not kept.\n"
-    "*status* says what is stored and what is in work, *help* shows this text."
+    "*status* says what is stored and what is in progress, *help* shows this text."
 )
-HINT = "I take photos, videos, and the words *find*, *help* and *status*. Write *help* for more."
-UNSUPPORTED = {
-    "document": "This file cannot be added: only pictures and videos are taken.",
-}
+HINT = "I accept photos, videos, and the words *find*, *help* and *status*. Write *help* for more."
+UNSUPPORTED = {"document": "This file cannot be added: only pictures and videos are accepted."}
 """By kind of media. Stickers and voice messages get no answer."""
 FIND_WHAT = "Send *find* as the caption of a photo, so that I know what to look for."
 EXPIRED = "WhatsApp no longer has this file, so it could not be added. Please send it again."
@@ -45,46 +45,36 @@ class ChatTally:
 
 def command_of(message: WhatsAppMessage) -> Command | None:
     """The command that a text or caption is; a leading slash, case and blanks do not matter."""
-    match (message.content or "").strip().removeprefix("/").casefold():
-        case "find":
-            return "find"
-        case "help":
-            return "help"
-        case "status":
-            return "status"
-    return None
+    word = (message.content or "").strip().removeprefix("/").casefold()
+    return next((command for command in COMMANDS if command == word), None)
 
 
 def matches(found: Sequence[Found]) -> str:
     if not found:
         return NOTHING_FOUND
-    lines = [f"{rank}. {_line(one)}" for rank, one in enumerate(found, start=1)]
+    lines = [
+        f"{rank}. {match.file_name}, {match.label and f'{match.label}, '}{match.score:.2f} ({match.image_id})"
+        for rank, match in enumerate(found, start=1)
+    ]
     return "\n".join(["Best matches:", *lines])
 
 
-def _line(one: Found) -> str:
-    return f"{one.file_name}, {f'{one.label}, ' if one.label else ''}{one.score:.2f} ({one.image_id})"
-
-
-def status(name: str, images: int, size_bytes: int, left: int | None, chat: ChatTally) -> str:
-    """``left`` is how many images still fit; None where nothing limits them."""
-    room = "" if left is None else f", room for {left} more"
+def status(name: str, stored: Storage, images_left: int | None, chat: ChatTally) -> str:
+    """``images_left`` is how many images still fit; None where nothing limits them."""
+    room = "" if images_left is None else f", room for {images_left} more"
     return (
-        f"{name} has {images} images, {_size(size_bytes)}{room}.\n"
-        f"From this chat: {chat.searchable} searchable, {chat.in_work} in work, {chat.failed} failed."
+        f"{name} has {stored.images} images, {_size(stored.bytes)}{room}.\n"
+        f"From this chat: {chat.searchable} searchable, {chat.in_work} in progress, {chat.failed} failed."
     )
 
 
-def searchable(file_name: str) -> str:
-    return f"{file_name} is searchable now."
-
-
-def failed(file_name: str, reason: str) -> str:
-    return f"{file_name} could not be processed: {reason}."
+def media_ended(file_name: str, error: str | None) -> str:
+    """That an image or a video is searchable, or why it is not."""
+    return f"{file_name} is searchable now." if error is None else f"{file_name} could not be processed: {error}."
 
 
 def refused(reason: str) -> str:
-    """Why a file was not taken."""
+    """Why a file was not accepted."""
     return f"This file was not added: {reason.rstrip('.')}."
 
 

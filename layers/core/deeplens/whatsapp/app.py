@@ -1,4 +1,4 @@
-"""The webhook that WhatsApp posts messages to, as one ASGI application: check the signature, queue, answer."""
+"""The webhook that Meta posts messages to, as one ASGI application: it checks the signature and queues them."""
 
 import json
 from hmac import compare_digest
@@ -26,7 +26,6 @@ TAGS = [
     {"name": "whatsapp", "description": "Webhook of the WhatsApp Cloud API."},
     {"name": "service", "description": "About the API itself."},
 ]
-SUBSCRIBE = "subscribe"
 
 router = APIRouter(prefix="/v1/whatsapp/webhook", tags=["whatsapp"])
 
@@ -41,7 +40,7 @@ class Queued(ApiModel):
 
 
 def create_whatsapp_app(container: Any) -> FastAPI:
-    """The webhook; of the container it touches the secrets and the broker."""
+    """The webhook; it uses only the secrets and the broker of the container."""
     app = application(container, "DeepLens WhatsApp", DESCRIPTION, TAGS, "/v1/whatsapp")
     app.include_router(router)
     return app
@@ -59,11 +58,12 @@ def verify(
     token: Annotated[str, Query(alias="hub.verify_token", max_length=500)] = "",
     challenge: Annotated[str, Query(alias="hub.challenge", max_length=500)] = "",
 ) -> Response:
-    """Gives Meta its challenge back, if it knows the verify token."""
+    """Returns Meta's challenge if the verify token is right."""
     if not secrets.verify_token:
         raise _not_set_up()
-    if mode != SUBSCRIBE or not _same(token, secrets.verify_token):
-        raise ApiError(403, "wrong-verify-token", "Verify token not valid", "It is not the one that is set here.")
+    if mode != "subscribe" or not compare_digest(token.encode(errors="replace"), secrets.verify_token.encode()):
+        detail = "hub.verify_token is not the token that is set here; compare both."
+        raise ApiError(403, "wrong-verify-token", "Verify token not valid", detail)
     return PlainTextResponse(challenge)
 
 
@@ -76,11 +76,11 @@ async def receive(request: Request, secrets: Injected[WhatsAppSecrets], publish:
     if not is_signed(body, request.headers.get("x-hub-signature-256"), secrets.app_secret):
         raise ApiError(401, "wrong-signature", "Signature not valid", "X-Hub-Signature-256 is not that of this body.")
     messages, skipped = messages_of(_payload(body))
-    ids = [follow_up_id("whatsapp", message.message_id, 0) for message in messages]
-    # Meta posts again what is not answered with 200; what was queued already has one effect all the same.
-    await run_in_threadpool(
-        publish, [message.model_copy(update={"event_id": id_}) for message, id_ in zip(messages, ids, strict=True)]
-    )
+    events = [
+        message.model_copy(update={"event_id": follow_up_id("whatsapp", message.message_id, 0)}) for message in messages
+    ]
+    # Meta repeats what is not answered with 200; messages that were queued already have one effect all the same.
+    await run_in_threadpool(publish, events)
     if skipped:
         logger().warning("messages not understood", skipped=skipped)
     return Queued(queued=len(messages), skipped=skipped)
@@ -90,11 +90,7 @@ def _payload(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (RecursionError, ValueError):
-        raise ApiError(400, "malformed-request", "Malformed request", "The body is no JSON.") from None
-
-
-def _same(given: str, expected: str) -> bool:
-    return compare_digest(given.encode(errors="replace"), expected.encode())
+        raise ApiError(400, "malformed-request", "Malformed request", "The body is not valid JSON.") from None
 
 
 def _not_set_up() -> ApiError:

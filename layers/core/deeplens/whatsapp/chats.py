@@ -1,25 +1,21 @@
-"""Chats that belong to tenants, what became of their messages, and the replies that they wait for."""
+"""Chats that belong to tenants, what became of their messages, replies and when they are retried, and the ports."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, NewType, Protocol
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
 
-from deeplens.events.images import ImageUploaded
-from deeplens.events.videos import VideoUploaded
 from deeplens.events.whatsapp import WhatsAppMessage
-from deeplens.tenants.limits import Storage
-from deeplens.tenants.model import Tenant
-from deeplens.whatsapp.answers import ChatTally, Found, failed, searchable
-from deeplens.whatsapp.delivery import Verdict
+from deeplens.whatsapp.answers import ChatTally, media_ended
 from deeplens.whatsapp.rules import Rule
 
-type Outcome = Literal["ingested", "answered", "forwarded", "ignored", "refused"]
-type Uploaded = ImageUploaded | VideoUploaded
-type ReplyState = Literal["awaiting", "waiting", "sent", "failed"]
-MaxMediaBytes = NewType("MaxMediaBytes", int)
-"""Bytes of the largest file that is fetched from WhatsApp."""
+Outcome = Literal["ingested", "answered", "forwarded", "ignored", "refused"]
+ReplyState = Literal["awaiting", "waiting", "sent", "failed"]
+RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 3 * 60, 6 * 60, 12 * 60))
+"""After each failure. They end within a day: WhatsApp lets a business write only for 24 hours after a message."""
+MIN_CHECK_DELAY, MAX_CHECK_DELAY = timedelta(minutes=1), timedelta(hours=6)
+"""Between the checks whether an image or a video has ended although no notification came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +39,8 @@ class Handled:
     Attributes
     ----------
     outcome : ``refused`` media got a reason instead of a place in the collection.
+    reason : why it was ignored or refused; ``code`` names the refusal.
     image_id : the image, or video, that it became.
-    reason : why it was ignored or refused; also the code of the refusal.
     forwarded : whether the tenant's webhooks were notified.
     """
 
@@ -97,31 +93,34 @@ class ImageEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """A picture or video as a chat sent it."""
+class Sent:
+    """The result of an attempt to send: sent if there is no error; an attempt with a ``transient`` one is repeated."""
 
-    message_id: str
-    body: bytes
-    file_name: str | None
-    tags: tuple[str, ...]
-    metadata: dict[str, str]
+    error: str | None = None
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Ingested:
-    """An accepted image, or video, and the events that have to be published for it to be processed."""
+class Verdict:
+    """What follows for the reply; ``next_at`` is the time of the next attempt, None when there is none."""
 
-    image_id: str
-    file_name: str
-    events: tuple[Uploaded, ...]
+    state: Literal["waiting", "sent", "failed"]
+    next_at: datetime | None = None
+    error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Occupancy:
-    """What a tenant stores; ``left`` is None where nothing limits the number of images."""
+def judge(attempts: int, sent: Sent, now: datetime) -> Verdict:
+    """Decide what follows from attempt number ``attempts``."""
+    if sent.error is None:
+        return Verdict("sent")
+    if not sent.transient or attempts > len(RETRY_DELAYS):
+        return Verdict("failed", error=sent.error)
+    return Verdict("waiting", now + RETRY_DELAYS[attempts - 1], sent.error)
 
-    stored: Storage
-    left: int | None
+
+def next_check(created_at: datetime, now: datetime) -> datetime:
+    """When to check again an image that has not ended: after as long as its reply has waited so far."""
+    return now + min(max(now - created_at, MIN_CHECK_DELAY), MAX_CHECK_DELAY)
 
 
 def chat_id(jid: str) -> str:
@@ -133,7 +132,7 @@ def reply_id(message_id: str) -> str:
     return "war_" + hashlib.sha256(message_id.encode()).hexdigest()[:32]
 
 
-def sending(reply_id: str, chat_jid: str, text: str | None, now: datetime) -> WhatsAppMessage:
+def send_request(reply_id: str, chat_jid: str, text: str | None, now: datetime) -> WhatsAppMessage:
     """The event that has a reply sent: a message of our own."""
     return WhatsAppMessage(
         message_id=reply_id,
@@ -147,8 +146,7 @@ def sending(reply_id: str, chat_jid: str, text: str | None, now: datetime) -> Wh
 
 def text_of(reply: Reply, end: ImageEnd) -> str:
     """The answer to a chat about an image that has ended."""
-    name = reply.file_name or end.image_id
-    return searchable(name) if end.error is None else failed(name, end.error)
+    return media_ended(reply.file_name or end.image_id, end.error)
 
 
 class Chats(Protocol):
@@ -164,10 +162,10 @@ class Chats(Protocol):
         """Link it unless it is linked; returns the chat as it is then, which may be another tenant's."""
 
     def unlink(self, tenant_id: str, chat_id: str) -> bool:
-        """With the replies that wait for it. False when the tenant has no such chat."""
+        """Unlink it and drop the replies that wait for it. False when the tenant has no such chat."""
 
     def rules(self, tenant_ids: Sequence[str]) -> list[Rule]:
-        """In the order in which they are asked, tenant by tenant."""
+        """By tenant, then in the order in which they are checked."""
 
     def save_rule(self, rule: Rule) -> None:
         """Create or replace it."""
@@ -178,7 +176,7 @@ class Chats(Protocol):
         """Return the state of messages of any tenant; unknown ones are absent."""
 
     def record(self, handled: Handled, reply: Reply | None) -> bool:
-        """Keep both or neither. False, and nothing changes, when the message was handled before."""
+        """Store both or neither. False, and nothing changes, when the message was handled before."""
 
     def messages(self, tenant_id: str, limit: int) -> list[tuple[Handled, Reply | None]]:
         """Newest first."""
@@ -186,11 +184,11 @@ class Chats(Protocol):
     def tally(self, tenant_id: str, chat_jid: str) -> ChatTally: ...
 
     def forget(self, before: datetime, limit: int) -> int:
-        """Drop messages handled before then, with replies that have ended; returns how many messages."""
+        """Delete messages handled before then, with their replies; returns how many messages."""
 
 
 class Replies(Protocol):
-    """Replies on their way, of all tenants (platform database). Raises ``DatabaseUnavailable``."""
+    """Unsent replies of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 
     def end(self, ended: Sequence[ImageEnd], now: datetime) -> list[Reply]:
         """Give replies that await these images their texts; returns them with those that had theirs but are unsent."""
@@ -199,13 +197,13 @@ class Replies(Protocol):
         """Those whose images have not ended as far as is known."""
 
     def claim(self, reply_ids: Sequence[str], now: datetime, until: datetime) -> list[Reply]:
-        """Those that wait to be sent and are due, of chats still linked to the reply's tenant.
+        """Lease those that wait to be sent and are due, of chats still linked to the reply's tenant.
 
         No other caller gets them before ``until``.
         """
 
     def settle(self, reply: Reply, verdict: Verdict, now: datetime) -> None:
-        """Keep what became of a try."""
+        """Store the result of an attempt."""
 
     def put_off(self, reply_ids: Sequence[str], next_at: datetime) -> None:
         """Let replies that have not ended be due then."""
@@ -214,30 +212,20 @@ class Replies(Protocol):
         """Due replies, the oldest first. One query over all tenants."""
 
 
-class ChatCollection(Protocol):
-    """The collection as chats use it: the same way in as the API's, under the same limits."""
+class WhatsApp(Protocol):
+    """The Cloud API, as far as chats need it. No call follows a redirect or reaches an internal address."""
 
-    def largest_file(self, tenant: Tenant) -> int:
-        """Bytes of the largest file that the tenant may send."""
-
-    def ingest(self, tenant: Tenant, post: Post) -> Ingested:
-        """Accept a picture; the same message is the same image.
+    def fetch(self, media_id: str, max_bytes: int) -> bytes:
+        """Download a file that somebody sent.
 
         Raises
         ------
-        InvalidImage
-        ApiError
-            A quota is used up.
-        DependencyUnavailable
+        MediaExpired
+            It is no longer there; sending it again helps, another attempt does not.
+        FileTooLarge
+        WhatsAppUnavailable
+            No answer, a busy one, or credentials that are not accepted.
         """
 
-    def ingest_video(self, tenant: Tenant, post: Post) -> Ingested:
-        """The same of a video. Raises ``InvalidVideo`` in place of ``InvalidImage``."""
-
-    def resume(self, tenant: Tenant, image_id: str) -> tuple[Uploaded, ...]:
-        """The events of an accepted image, or video, that may not have got out."""
-
-    def similar(self, tenant: Tenant, body: bytes, limit: int) -> list[Found]:
-        """Best matches of a picture that is not kept. Raises ``InvalidImage``, ``DependencyUnavailable``."""
-
-    def occupancy(self, tenant: Tenant) -> Occupancy: ...
+    def send(self, phone_number_id: str, chat_jid: str, text: str, reply_to: str) -> Sent:
+        """Write to a chat, quoting the message ``reply_to``. Never raises for what the other end does."""

@@ -10,6 +10,7 @@ from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
+from deeplens.http.schemas import view
 from deeplens.videos.notifications import about_media
 from deeplens.whatsapp.chats import Chat, Chats, Handled, Reply
 from deeplens.whatsapp.rules import Rule
@@ -31,9 +32,20 @@ router = APIRouter(prefix="/v1/admin/tenants/{tenant_id}/whatsapp", tags=["whats
 ChatsPort = Injected[Chats]
 
 
+def rule_in_path(tenant: Administrator, chats: ChatsPort, rule_id: str) -> Rule:
+    """The tenant's rule. Raises 404 for another one."""
+    for rule in chats.rules([tenant.id]):
+        if rule.id == rule_id:
+            return rule
+    raise _no_rule(tenant.id, rule_id)
+
+
+RuleInPath = Annotated[Rule, Depends(rule_in_path)]
+
+
 @router.get("/chats", summary="Linked chats", responses=responses(404))
 def list_chats(tenant: Administrator, chats: ChatsPort) -> ChatList:
-    return ChatList(chats=[_chat(chat) for chat in chats.of_tenant(tenant.id)])
+    return ChatList(chats=[_chat_view(chat) for chat in chats.of_tenant(tenant.id)])
 
 
 @router.post(
@@ -44,7 +56,7 @@ def list_chats(tenant: Administrator, chats: ChatsPort) -> ChatList:
     dependencies=[Depends(operator)],
 )
 def link_chat(tenant: Administrator, chats: ChatsPort, clock: Injected[Clock], wanted: ChatRequest) -> ChatView:
-    """For operators, as nothing shows whose a number is. A chat of this tenant already stays as it is."""
+    """Only for operators, because nothing proves whose number it is. A chat of this tenant already stays as it is."""
     known = {chat.jid for chat in chats.of_tenant(tenant.id)}
     if len(known) >= MAX_CHATS and wanted.chat_jid not in known:
         raise ApiError(409, "too-many-chats", "Too many chats", f"A tenant has at most {MAX_CHATS}; unlink one.")
@@ -52,12 +64,12 @@ def link_chat(tenant: Administrator, chats: ChatsPort, clock: Injected[Clock], w
     if linked.tenant_id != tenant.id:
         detail = f"{wanted.chat_jid} belongs to {linked.tenant_id}; unlink it there first."
         raise ApiError(409, "chat-linked", "Chat linked elsewhere", detail)
-    return _chat(linked)
+    return _chat_view(linked)
 
 
 @router.delete("/chats/{chat_id}", status_code=204, summary="Unlink a chat", responses=responses(404))
 def unlink_chat(tenant: Administrator, chats: ChatsPort, chat_id: str) -> None:
-    """Its messages are ignored from now on, and nothing more is written to it. Images stay."""
+    """Its messages are ignored from now on, and it receives no more replies. Images stay."""
     if not chats.unlink(tenant.id, chat_id):
         detail = f"{tenant.id} has no chat {chat_id[:64]}."
         raise ApiError(404, "chat-not-found", "Chat not found", detail)
@@ -65,29 +77,28 @@ def unlink_chat(tenant: Administrator, chats: ChatsPort, chat_id: str) -> None:
 
 @router.get("/rules", summary="Rules for messages", responses=responses(404))
 def list_rules(tenant: Administrator, chats: ChatsPort) -> RuleList:
-    return RuleList(rules=[_shown(rule) for rule in chats.rules([tenant.id])])
+    return RuleList(rules=[_rule_view(rule) for rule in chats.rules([tenant.id])])
 
 
 @router.post("/rules", status_code=201, summary="Add a rule", responses=responses(404, 409))
 def add_rule(tenant: Administrator, chats: ChatsPort, clock: Injected[Clock], wanted: RuleRequest) -> RuleView:
-    """In effect for the next message."""
+    """The rule is in effect for the next message."""
     rules = chats.rules([tenant.id])
     if len(rules) >= MAX_RULES:
         raise ApiError(409, "too-many-rules", "Too many rules", f"A tenant has at most {MAX_RULES}; remove one.")
     last = max((rule.position for rule in rules), default=0)
-    return _saved(chats, _rule(new_id("rul", clock.now()), tenant.id, wanted, last + 1))
+    return _save(chats, new_id("rul", clock.now()), tenant.id, wanted, last + 1)
 
 
 @router.get("/rules/{rule_id}", summary="One rule", responses=responses(404))
-def rule_detail(tenant: Administrator, chats: ChatsPort, rule_id: str) -> RuleView:
-    return _shown(_found(chats, tenant.id, rule_id))
+def rule_detail(rule: RuleInPath) -> RuleView:
+    return _rule_view(rule)
 
 
 @router.put("/rules/{rule_id}", summary="Replace a rule", responses=responses(404))
-def replace_rule(tenant: Administrator, chats: ChatsPort, rule_id: str, wanted: RuleRequest) -> RuleView:
+def replace_rule(rule: RuleInPath, chats: ChatsPort, wanted: RuleRequest) -> RuleView:
     """Without ``position`` it stays where it is."""
-    known = _found(chats, tenant.id, rule_id)
-    return _saved(chats, _rule(known.id, tenant.id, wanted, known.position))
+    return _save(chats, rule.id, rule.tenant_id, wanted, rule.position)
 
 
 @router.delete("/rules/{rule_id}", status_code=204, summary="Remove a rule", responses=responses(404))
@@ -100,28 +111,17 @@ def remove_rule(tenant: Administrator, chats: ChatsPort, rule_id: str) -> None:
 def list_messages(
     tenant: Administrator, chats: ChatsPort, limit: Annotated[int, Query(ge=1, le=200)] = 50
 ) -> MessageList:
-    """Those of linked chats; of others nothing is kept."""
-    return MessageList(messages=[_message(*one) for one in chats.messages(tenant.id, limit)])
-
-
-def _found(chats: Chats, tenant_id: str, rule_id: str) -> Rule:
-    for rule in chats.rules([tenant_id]):
-        if rule.id == rule_id:
-            return rule
-    raise _no_rule(tenant_id, rule_id)
+    """Messages of linked chats. Nothing is stored about other chats."""
+    return MessageList(messages=[_message_view(*message) for message in chats.messages(tenant.id, limit)])
 
 
 def _no_rule(tenant_id: str, rule_id: str) -> ApiError:
     return ApiError(404, "rule-not-found", "Rule not found", f"{tenant_id} has no rule {rule_id[:64]}.")
 
 
-def _saved(chats: Chats, rule: Rule) -> RuleView:
-    chats.save_rule(rule)
-    return _shown(rule)
-
-
-def _rule(rule_id: str, tenant_id: str, wanted: RuleRequest, position: int) -> Rule:
-    return Rule(
+def _save(chats: Chats, rule_id: str, tenant_id: str, wanted: RuleRequest, position: int) -> RuleView:
+    """Save a rule, at ``position`` unless the request names one."""
+    rule = Rule(
         id=rule_id,
         tenant_id=tenant_id,
         position=position if wanted.position is None else wanted.position,
@@ -133,44 +133,22 @@ def _rule(rule_id: str, tenant_id: str, wanted: RuleRequest, position: int) -> R
         text=wanted.text,
         tags=tuple(dict.fromkeys(wanted.tags)),
     )
+    chats.save_rule(rule)
+    return _rule_view(rule)
 
 
 def _tuple(values: list[str] | None) -> tuple[str, ...] | None:
     return None if values is None else tuple(values)
 
 
-def _list(values: tuple[str, ...] | None) -> list[str] | None:
-    return None if values is None else list(values)
+def _chat_view(chat: Chat) -> ChatView:
+    return view(ChatView, chat, chat_id=chat.id, chat_jid=chat.jid)
 
 
-def _chat(chat: Chat) -> ChatView:
-    return ChatView(chat_id=chat.id, chat_jid=chat.jid, name=chat.name, linked_at=chat.linked_at)
+def _rule_view(rule: Rule) -> RuleView:
+    return view(RuleView, rule, rule_id=rule.id)
 
 
-def _shown(rule: Rule) -> RuleView:
-    return RuleView(
-        rule_id=rule.id,
-        position=rule.position,
-        types=_list(rule.types),
-        senders=_list(rule.senders),
-        groups=_list(rule.groups),
-        in_group=rule.in_group,
-        text=rule.text,
-        actions=list(rule.actions),
-        tags=list(rule.tags),
-    )
-
-
-def _message(handled: Handled, reply: Reply | None) -> MessageView:
-    same = ("message_id", "chat_jid", "type", "outcome", "received_at", "reason", "code", "rule_id")
-    return MessageView(
-        **{name: getattr(handled, name) for name in same},
-        **about_media(handled.image_id),
-        forwarded=handled.forwarded,
-        reply=None if reply is None else _reply(reply),
-    )
-
-
-def _reply(reply: Reply) -> ReplyView:
-    same = ("state", "text", "attempts", "last_error", "sent_at")
-    return ReplyView(**{name: getattr(reply, name) for name in same})
+def _message_view(handled: Handled, reply: Reply | None) -> MessageView:
+    media = {"image_id": None, **about_media(handled.image_id)}
+    return view(MessageView, handled, **media, reply=reply and view(ReplyView, reply))

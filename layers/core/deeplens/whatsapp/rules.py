@@ -1,27 +1,27 @@
-"""A tenant's rules for messages: the first that matches decides what is done. Pure."""
+"""A tenant's rules for messages: the first that fits decides what is done. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from deeplens.events.whatsapp import WhatsAppMessage
-from deeplens.whatsapp.incoming import said
+from deeplens.whatsapp.incoming import text_in_metadata
 
-type Action = Literal["ingest", "webhook", "ignore"]
+Action = Literal["ingest", "webhook", "ignore"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What to do with messages that fit every condition; one that is None fits all.
+    """What to do with messages that fit every condition; a condition that is None fits all.
 
     Attributes
     ----------
-    position : rules are asked in this order, then by id.
+    position : rules are checked in this order, then by id.
     types : of messages, e.g. ``image``.
     senders : phone numbers, digits only.
     groups : JIDs of groups.
     in_group : whether the message was written in any group.
-    text : part of the text or caption, whatever its case.
+    text : part of the text or caption, ignoring case.
     actions : what is done; ``ignore`` stands alone.
     tags : of images that are ingested.
     """
@@ -40,7 +40,7 @@ class Rule:
     def fits(self, message: WhatsAppMessage) -> bool:
         return (
             (self.types is None or message.message_type in self.types)
-            and (self.senders is None or said(message, "sender") in self.senders)
+            and (self.senders is None or text_in_metadata(message, "sender") in self.senders)
             and (self.groups is None or message.chat_jid in self.groups)
             and (self.in_group is None or self.in_group == bool(message.metadata.get("isGroup")))
             and (self.text is None or self.text.casefold() in (message.content or "").casefold())

@@ -1,4 +1,4 @@
-"""What WhatsApp and we show each other."""
+"""The secrets that WhatsApp and DeepLens share."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,23 +13,22 @@ class WhatsAppSecrets:
     Attributes
     ----------
     app_secret : signs the webhooks of the Meta app.
-    verify_token : what Meta shows once, when the webhook is set up.
-    access_token : what the Graph API is called with.
+    verify_token : Meta sends it once, when the webhook is set up.
+    access_token : authenticates calls of the Graph API.
     """
 
     app_secret: str = field(default="", repr=False)
     verify_token: str = field(default="", repr=False)
     access_token: str = field(default="", repr=False)
 
-    def over(self, kept: str) -> "WhatsAppSecrets":
-        """These, and where one is not set that of a JSON object. Raises ``SecretStoreUnavailable`` if it is none."""
+    def with_defaults(self, stored: str) -> "WhatsAppSecrets":
+        """These, with the ones in a JSON object for those not set. Raises ``SecretStoreUnavailable`` for other JSON."""
         try:
-            found = json.loads(kept or "{}")
-            values = {name: str(found.get(name) or "") for name in ("appSecret", "verifyToken", "accessToken")}
+            defaults = json.loads(stored or "{}")
+            return WhatsAppSecrets(
+                self.app_secret or str(defaults.get("appSecret") or ""),
+                self.verify_token or str(defaults.get("verifyToken") or ""),
+                self.access_token or str(defaults.get("accessToken") or ""),
+            )
         except (AttributeError, ValueError):
             raise SecretStoreUnavailable("WhatsApp's secret is no JSON object") from None
-        return WhatsAppSecrets(
-            self.app_secret or values["appSecret"],
-            self.verify_token or values["verifyToken"],
-            self.access_token or values["accessToken"],
-        )

@@ -5,14 +5,14 @@ from typing import ClassVar
 
 from deeplens.common.ports import Clock
 from deeplens.events.whatsapp import WhatsAppMessage
-from deeplens.whatsapp.chats import Chats, Replies, sending
+from deeplens.whatsapp.chats import Chats, Replies, send_request
 
-KEPT = timedelta(days=30)
-"""Longer than WhatsApp sends a webhook again."""
+RETENTION = timedelta(days=30)
+"""Longer than WhatsApp repeats a webhook."""
 
 
 class TickWhatsApp:
-    """Have due replies sent, or their images looked at: one query over all tenants. Forgets old messages."""
+    """Have due replies sent, or their images checked: one query over all tenants. Deletes old messages."""
 
     name: ClassVar = "whatsapp"
     batch_size: ClassVar = 500
@@ -23,6 +23,6 @@ class TickWhatsApp:
 
     def __call__(self) -> list[WhatsAppMessage]:
         now = self._clock.now()
-        self._chats.forget(now - KEPT, self.forgotten_at_once)
+        self._chats.forget(now - RETENTION, self.forgotten_at_once)
         due = self._replies.overdue(now, self.batch_size)
-        return [sending(reply.id, reply.chat_jid, None, now) for reply in due]
+        return [send_request(reply.id, reply.chat_jid, None, now) for reply in due]
