@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deeplens.errors import InvalidEvent, ObjectNotFound
-from deeplens.storage.keys import check_mark, checked, checked_prefix, key_in, store_id_of, uri_of
+from deeplens.storage.keys import Bucket, check_mark, checked, checked_prefix, store_id_of
 from deeplens.storage.ports import ObjectInfo
 from deeplens.stores.model import TenantStore
 from deeplens.tenants.model import Tenant
@@ -14,14 +14,14 @@ from deeplens.tenants.model import Tenant
 from tests.fakes.uploads import MemoryUploads
 
 
-class MemoryStore:
+class MemoryStore(Bucket):
     """``ObjectStore``; ``failure`` makes every access fail with it, ``now`` is when objects are written.
 
     ``mark`` is that of the installation that owns the bucket, ``"ours"`` being this one.
     """
 
     def __init__(self, root: str) -> None:
-        self._root = root
+        super().__init__(root)
         self._objects: dict[str, tuple[bytes, str, datetime]] = {}
         self._uploads = MemoryUploads(self)
         self.mark: str | None = "ours"
@@ -86,12 +86,6 @@ class MemoryStore:
 
     def uploads(self) -> MemoryUploads:
         return self._uploads
-
-    def uri(self, key: str) -> str:
-        return uri_of(self._root, key)
-
-    def key_of(self, uri: str) -> str:
-        return key_in(self._root, uri)
 
     def _object(self, key: str) -> tuple[bytes, str, datetime]:
         self._reach()

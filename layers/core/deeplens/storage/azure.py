@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, BinaryIO
 
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -20,8 +21,8 @@ from deeplens.errors import (
     StoreUnavailable,
     TenantStoreDenied,
 )
-from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
-from deeplens.storage.ports import ClientUploads, ObjectInfo
+from deeplens.storage.keys import Bucket, checked, checked_prefix
+from deeplens.storage.ports import ClientUploads, ObjectInfo, within
 
 TRANSIENT_STATUS = {408, 429}
 NOT_FOUND_CODES = {"BlobNotFound", "ResourceNotFound"}
@@ -46,7 +47,7 @@ def container_client(endpoint: str, container: str, credential: Any, rules: Egre
     return ContainerClient(endpoint, container, credential=credential, transport=transport, **CLIENT_OPTIONS)
 
 
-class AzureStore:
+class AzureStore(Bucket):
     """``ObjectStore`` on one container.
 
     Parameters
@@ -56,7 +57,8 @@ class AzureStore:
     """
 
     def __init__(self, client: ContainerClient, root: str, account_key: str | None = None) -> None:
-        self._client, self._root, self._account_key = client, root, account_key
+        super().__init__(root)
+        self._client, self._account_key = client, account_key
 
     def ensure(self) -> None:
         with _translated(self._root):
@@ -96,7 +98,7 @@ class AzureStore:
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         with _translated(key):
             download = self._blob(key).download_blob()
-        return _chunks(download, chunk_bytes, key)
+        return within(_translated(key), iter(partial(download.read, chunk_bytes), b""))
 
     def head(self, key: str) -> ObjectInfo:
         with _translated(key):
@@ -137,12 +139,6 @@ class AzureStore:
     def uploads(self) -> ClientUploads:
         raise NotServed("Azure containers accept no direct uploads")
 
-    def uri(self, key: str) -> str:
-        return uri_of(self._root, key)
-
-    def key_of(self, uri: str) -> str:
-        return key_in(self._root, uri)
-
     def _blob(self, key: str) -> Any:
         return self._client.get_blob_client(checked(key))
 
@@ -167,12 +163,6 @@ class AzureStore:
 def _info(blob: Any) -> ObjectInfo:
     kind = blob.content_settings.content_type or "application/octet-stream"
     return ObjectInfo(blob.name, blob.size, kind, str(blob.etag).strip('"'), blob.last_modified)
-
-
-def _chunks(download: Any, chunk_bytes: int, key: str) -> Iterator[bytes]:
-    with _translated(key):
-        while chunk := download.read(chunk_bytes):
-            yield chunk
 
 
 @contextmanager

@@ -2,22 +2,25 @@
 
 import errno
 import hashlib
+import io
 import mimetypes
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from secrets import token_hex
+from types import SimpleNamespace
+from typing import BinaryIO, cast
 from uuid import uuid4
 
 from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
-from deeplens.storage.directory_uploads import DirectoryUploads
-from deeplens.storage.keys import check_mark, checked, checked_prefix, key_in, required, uri_of
-from deeplens.storage.ports import ObjectInfo
-from deeplens.storage.signing import signed_url
+from deeplens.storage.keys import Bucket, check_mark, checked, checked_prefix, required
+from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl, within
+from deeplens.storage.signing import PREFIX, signed, signed_url
 
 WRITING = ".writing-"
 """Prefix of files that are being written."""
@@ -27,9 +30,11 @@ SUFFIX = "~"
 MARK = ".deeplens-installation"
 """File with the id of the installation that owns the bucket; no key has this name, as it lacks the suffix."""
 TYPE_ATTRIBUTE = "user.content_type"
+PARTS = "parts"
+UNKNOWN_TYPE = "application/octet-stream"
 
 
-class DirectoryStore:
+class DirectoryStore(Bucket):
     """``ObjectStore`` below one folder.
 
     Content types are extended attributes, or guessed from the key where the file system or a copying tool dropped them.
@@ -54,9 +59,9 @@ class DirectoryStore:
         suffix: str = SUFFIX,
         installation: str = "",
     ) -> None:
-        self._folder, self._root = folder, root
-        self._public_url, self._signing_key = public_url, signing_key
-        self._bucket, self._suffix, self._installation = root.partition("://")[2], suffix, installation
+        super().__init__(root)
+        self._folder, self._public_url, self._signing_key = folder, public_url, signing_key
+        self._suffix, self._installation = suffix, installation
 
     def ensure(self) -> None:
         with self._translated(self._bucket):
@@ -75,7 +80,7 @@ class DirectoryStore:
             found = self._mark()
             if found not in (None, replacing):
                 check_mark(self._bucket, found, self._installation)
-            _write_mark(self._folder, required(self._installation))
+            self._write_mark(self._folder)
 
     def remove(self) -> None:
         with self._translated(self._bucket):
@@ -88,14 +93,7 @@ class DirectoryStore:
         with self._translated(key):
             self._require_bucket()
             _make_folders(path.parent)
-            writing = path.with_name(f"{WRITING}{uuid4().hex}")
-            try:
-                _write(writing, body, content_type)
-                writing.replace(path)
-            finally:
-                with suppress(FileNotFoundError):
-                    writing.unlink()
-            _sync_folder(path.parent)
+            _write(path, body, content_type)
 
     def get(self, key: str) -> bytes:
         with self._translated(key):
@@ -109,7 +107,8 @@ class DirectoryStore:
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         with self._translated(key):
             file = self._path(key).open("rb")
-        return _chunks(file, chunk_bytes)
+        chunks = iter(partial(file.read, chunk_bytes), b"")
+        return within(self._translated(key), within(file, chunks))
 
     def head(self, key: str) -> ObjectInfo:
         with self._translated(key):
@@ -141,14 +140,8 @@ class DirectoryStore:
     def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:  # noqa: ARG002 - sent by the client
         return signed_url(self._public_url, self._signing_key, "PUT", self._bucket, checked(key), expires)
 
-    def uploads(self) -> DirectoryUploads:
+    def uploads(self) -> ClientUploads:
         return DirectoryUploads(self, self._bucket, self._public_url, self._signing_key)
-
-    def uri(self, key: str) -> str:
-        return uri_of(self._root, key)
-
-    def key_of(self, uri: str) -> str:
-        return key_in(self._root, uri)
 
     def _create(self) -> None:
         """Create the folder and its mark in one step, so that a crash leaves no folder without a mark."""
@@ -157,7 +150,7 @@ class DirectoryStore:
         new = root / f"{WRITING}{uuid4().hex}"
         try:
             new.mkdir()
-            _write_mark(new, required(self._installation))
+            self._write_mark(new)
             new.rename(self._folder)
         except OSError as error:
             # Another process created the folder meanwhile; the caller checks its mark.
@@ -172,6 +165,9 @@ class DirectoryStore:
             return (self._folder / MARK).read_text()
         except FileNotFoundError:
             return None
+
+    def _write_mark(self, folder: Path) -> None:
+        _write(folder / MARK, required(self._installation).encode(), "text/plain")
 
     def _path(self, key: str) -> Path:
         """Return the object's file. Raises ``ValueError`` when a symbolic link leads out of the bucket."""
@@ -229,23 +225,68 @@ class DirectoryStore:
             raise StoreUnavailable(type(error).__name__) from error
 
 
+class DirectoryUploads:
+    """``ClientUploads`` on a directory. Parts are objects below ``parts/``, without notifications.
+
+    Parameters
+    ----------
+    public_url, signing_key : of the host that accepts the uploads.
+    """
+
+    def __init__(self, store: ObjectStore, bucket: str, public_url: str, signing_key: str) -> None:
+        self._store, self._bucket, self._public_url, self._signing_key = store, bucket, public_url, signing_key
+
+    def form(self, key: str, max_bytes: int, expires: timedelta) -> FormPost:
+        path = f"{PREFIX}/{self._bucket}/{checked(key)}"
+        fields = {"key": key, **signed(self._signing_key, "POST", path, expires, max_bytes)}
+        until = datetime.fromtimestamp(int(fields["expires"]), UTC)
+        return FormPost(f"{self._public_url.rstrip('/')}{PREFIX}/{self._bucket}", fields, until)
+
+    def begin(self, key: str) -> str:
+        checked(key)
+        return token_hex(16)
+
+    def part_url(self, key: str, multipart_id: str, number: int, size_bytes: int, expires: timedelta) -> PartUrl:
+        checked(key)
+        until = datetime.now(UTC) + expires
+        part = _part_key(multipart_id, number)
+        url = signed_url(self._public_url, self._signing_key, "PUT", self._bucket, part, expires, size_bytes)
+        return PartUrl(number, url, size_bytes, until)
+
+    def parts(self, key: str, multipart_id: str) -> list[Part]:
+        checked(key)
+        found = self._store.list(f"{PARTS}/{multipart_id}/")
+        return [Part(int(entry.key.rpartition("/")[2]), entry.size_bytes, entry.etag) for entry in found]
+
+    def join(self, key: str, multipart_id: str, parts: Sequence[Part]) -> None:
+        keys = [_part_key(multipart_id, part.number) for part in parts]
+        chunks = (chunk for part in keys for chunk in self._store.stream(part))
+        joined = SimpleNamespace(read=lambda _size: next(chunks, b""))
+        self._store.put(key, cast("BinaryIO", joined), UNKNOWN_TYPE)
+        self._store.delete(keys)
+
+    def abort(self, key: str, multipart_id: str) -> None:
+        self._store.delete([_part_key(multipart_id, part.number) for part in self.parts(key, multipart_id)])
+
+
+def _part_key(multipart_id: str, number: int) -> str:
+    return f"{PARTS}/{multipart_id}/{number:05}"
+
+
 def _write(path: Path, body: bytes | BinaryIO, content_type: str) -> None:
-    with path.open("xb") as file:
-        if isinstance(body, bytes):
-            file.write(body)
-        else:
-            shutil.copyfileobj(body, file, 1 << 20)
-        with suppress(OSError, AttributeError):
-            os.setxattr(file.fileno(), TYPE_ATTRIBUTE, content_type.encode())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_mark(folder: Path, installation: str) -> None:
-    writing = folder / f"{WRITING}{uuid4().hex}"
-    _write(writing, installation.encode(), "text/plain")
-    writing.replace(folder / MARK)
-    _sync_folder(folder)
+    """Write a file durably; until all of it is on disk, the old one stays."""
+    writing = path.with_name(f"{WRITING}{uuid4().hex}")
+    try:
+        with writing.open("xb") as file:
+            shutil.copyfileobj(io.BytesIO(body) if isinstance(body, bytes) else body, file, 1 << 20)
+            with suppress(OSError, AttributeError):
+                os.setxattr(file.fileno(), TYPE_ATTRIBUTE, content_type.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        writing.replace(path)
+    finally:
+        writing.unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
 def _remove_abandoned(writing: Path) -> None:
@@ -295,15 +336,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _chunks(file: BinaryIO, chunk_bytes: int) -> Iterator[bytes]:
-    try:
-        with file:
-            while chunk := file.read(chunk_bytes):
-                yield chunk
-    except OSError as error:
-        raise StoreUnavailable(type(error).__name__) from error
-
-
 def _info(key: str, path: Path) -> ObjectInfo:
     stat = path.stat()
     etag = hashlib.md5(f"{stat.st_mtime_ns}/{stat.st_size}/{stat.st_ino}".encode(), usedforsecurity=False).hexdigest()
@@ -313,4 +345,4 @@ def _info(key: str, path: Path) -> ObjectInfo:
 def _content_type(key: str, path: Path) -> str:
     with suppress(OSError, AttributeError):
         return os.getxattr(path, TYPE_ATTRIBUTE).decode()
-    return mimetypes.guess_type(key)[0] or "application/octet-stream"
+    return mimetypes.guess_type(key)[0] or UNKNOWN_TYPE

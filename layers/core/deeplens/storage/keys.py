@@ -9,7 +9,9 @@ MAX_KEY_BYTES = 1024
 MAX_PART_BYTES = 254
 UNSAFE = re.compile(r"[\x00-\x1f\x7f\\\ufffe\uffff]")
 """Characters that file systems or XML do not preserve."""
-BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+STORE_PREFIX = "sto_"
+"""Names of buckets have no underscore, so no bucket is mistaken for a registered store."""
 
 
 def checked(key: str) -> str:
@@ -68,19 +70,35 @@ def required(installation: str) -> str:
     return installation
 
 
-def uri_of(root: str, key: str) -> str:
-    """Return ``s3://bucket/a%20b`` for ``s3://bucket`` and ``a b``."""
-    return f"{root}/{quote(checked(key))}"
+def store_id_of(uri: str) -> str | None:
+    """Return the id of the registered store in a URI; None for any other bucket."""
+    authority = uri.partition("://")[2].partition("/")[0]
+    return authority if authority.startswith(STORE_PREFIX) else None
 
 
-def key_in(root: str, uri: str) -> str:
-    """Return the key of a URI below ``root``. Raises ``InvalidEvent`` for another bucket or an invalid key."""
-    if not uri.startswith(f"{root}/"):
-        raise InvalidEvent("the storage path lies outside the tenant's store")
-    try:
-        return checked(unquote(uri.removeprefix(f"{root}/"), errors="strict"))
-    except ValueError as error:
-        raise InvalidEvent(f"the storage path is not usable: {error}") from error
+class Bucket:
+    """What every store of one bucket has: its name, and the URIs of its keys.
+
+    Parameters
+    ----------
+    root : ``scheme://bucket``.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root, self._bucket = root, root.partition("://")[2]
+
+    def uri(self, key: str) -> str:
+        """Return ``s3://bucket/a%20b`` for ``a b``."""
+        return f"{self._root}/{quote(checked(key))}"
+
+    def key_of(self, uri: str) -> str:
+        """Return the key of a URI. Raises ``InvalidEvent`` for another bucket or an invalid key."""
+        if not uri.startswith(f"{self._root}/"):
+            raise InvalidEvent("the storage path lies outside the tenant's store")
+        try:
+            return checked(unquote(uri.removeprefix(f"{self._root}/"), errors="strict"))
+        except ValueError as error:
+            raise InvalidEvent(f"the storage path is not usable: {error}") from error
 
 
 def _check_folders(key: str, folders: list[str]) -> None:
@@ -95,13 +113,3 @@ def _check_part(key: str, part: str) -> None:
         raise ValueError(f"not a key: {key!r}; no empty or dot segments, backslashes or control characters")
     if len(part.encode()) > MAX_PART_BYTES:
         raise ValueError(f"a key has at most {MAX_PART_BYTES} bytes between slashes")
-
-
-STORE_PREFIX = "sto_"
-"""Names of buckets have no underscore, so no bucket is mistaken for a registered store."""
-
-
-def store_id_of(uri: str) -> str | None:
-    """Return the id of the registered store in a URI; None for any other bucket."""
-    authority = uri.partition("://")[2].partition("/")[0]
-    return authority if authority.startswith(STORE_PREFIX) else None

@@ -1,6 +1,7 @@
 """Define the port of object stores."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
@@ -159,3 +160,9 @@ def exists(store: ObjectStore, key: str) -> bool:
     except ObjectNotFound:
         return False
     return True
+
+
+def within[T](errors: AbstractContextManager[object], items: Iterator[T]) -> Iterator[T]:
+    """Yield the items inside a context, which translates the errors of reading them."""
+    with errors:
+        yield from items

@@ -1,24 +1,41 @@
 """Store objects in a bucket with S3's API: AWS, MinIO, LocalStack."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import Any, BinaryIO
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
-from deeplens.errors import StoreNotOwned
-from deeplens.storage.keys import check_mark, checked, checked_prefix, key_in, required, uri_of
-from deeplens.storage.ports import ObjectInfo
-from deeplens.storage.s3_errors import error_for, translated
-from deeplens.storage.s3_uploads import S3Uploads, watch_uploads
+from deeplens.errors import DeepLensError, ObjectNotFound, StoreNotOwned, StoreUnavailable, TenantStoreDenied
+from deeplens.storage.keys import Bucket, check_mark, checked, checked_prefix, required
+from deeplens.storage.ports import PREFIX, ClientUploads, FormPost, ObjectInfo, Part, PartUrl, within
 
 MARK = "deeplens:installation"
 """Tag with the id of the installation that owns the bucket."""
+UNKNOWN_TYPE = "application/octet-stream"
+"""The type that a client declares is ignored; the copy gets the type of its bytes."""
+EXPIRY_DAYS = 2
+"""Longer than an upload stays open, so that older objects are abandoned."""
+NOT_FOUND_CODES = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
+TRANSIENT_CODES = {
+    "429",
+    "ExpiredToken",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "TooManyRequests",
+}
+"""Errors with a status below 500, or none, that do not come from the tenant's configuration."""
 
 
-class S3Store:
+class S3Store(Bucket):
     """``ObjectStore`` on one bucket.
 
     A missing bucket raises ``TenantStoreDenied``: the service answers, so the tenant's configuration must be wrong.
@@ -43,12 +60,12 @@ class S3Store:
         queue_arn: str | None = None,
         installation: str = "",
     ) -> None:
-        self._client, self._root, self._region, self._seconds_left = client, root, region, seconds_left
+        super().__init__(root)
+        self._client, self._region, self._seconds_left = client, region, seconds_left
         self._queue_arn, self._installation = queue_arn, installation
-        self._bucket = root.partition("://")[2]
 
     def ensure(self) -> None:
-        with translated(self._bucket):
+        with _translated(self._bucket):
             try:
                 tags = self._tags()
             except ClientError as error:
@@ -57,122 +74,100 @@ class S3Store:
                 tags = self._create()
             check_mark(self._bucket, tags.get(MARK), self._installation)
             if self._queue_arn is not None:
-                watch_uploads(self._client, self._bucket, self._queue_arn)
+                _watch_uploads(self._client, self._bucket, self._queue_arn)
 
     def require_ours(self) -> None:
-        with translated(self._bucket):
+        with _translated(self._bucket):
             check_mark(self._bucket, self._tags().get(MARK), self._installation)
 
     def adopt(self, replacing: str = "") -> None:
-        with translated(self._bucket):
+        with _translated(self._bucket):
             tags = self._tags()
             if tags.get(MARK) not in (None, replacing):
                 check_mark(self._bucket, tags.get(MARK), self._installation)
             self._write_mark(tags)
 
     def remove(self) -> None:
-        with translated(self._bucket):
-            try:
-                check_mark(self._bucket, self._tags().get(MARK), self._installation)
-                self._client.delete_bucket(Bucket=self._bucket)
-            except ClientError as error:
-                if _code(error) != "NoSuchBucket":
-                    raise
+        with _translated(self._bucket), _ignored("NoSuchBucket"):
+            check_mark(self._bucket, self._tags().get(MARK), self._installation)
+            self._client.delete_bucket(Bucket=self._bucket)
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
-        where = {"Bucket": self._bucket, "Key": checked(key)}
-        with translated(key):
+        with _translated(key):
             if isinstance(body, bytes):
-                self._client.put_object(**where, Body=body, ContentType=content_type)
+                self._client.put_object(**self._at(key), Body=body, ContentType=content_type)
             else:
                 # As a multipart upload: a stream may exceed the limit of one request, and its length may be unknown.
-                self._client.upload_fileobj(body, **where, ExtraArgs={"ContentType": content_type})
+                self._client.upload_fileobj(body, **self._at(key), ExtraArgs={"ContentType": content_type})
 
     def get(self, key: str) -> bytes:
-        with translated(key):
-            answer = self._client.get_object(Bucket=self._bucket, Key=checked(key))
-            return bytes(answer["Body"].read())
+        with _translated(key):
+            return bytes(self._client.get_object(**self._at(key))["Body"].read())
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         span = f"bytes={start}-{start + length - 1}"
-        with translated(key):
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=checked(key), Range=span)
-            except ClientError as error:
-                if _code(error) != "InvalidRange":
-                    raise
-                return b""
-            return bytes(answer["Body"].read())
+        with _translated(key), _ignored("InvalidRange"):
+            return bytes(self._client.get_object(**self._at(key), Range=span)["Body"].read())
+        return b""
 
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        with translated(key):
-            body = self._client.get_object(Bucket=self._bucket, Key=checked(key))["Body"]
-        return _chunks(body, chunk_bytes, key)
+        with _translated(key):
+            body = self._client.get_object(**self._at(key))["Body"]
+        return within(_translated(key), body.iter_chunks(chunk_bytes))
 
     def head(self, key: str) -> ObjectInfo:
-        with translated(key):
-            answer = self._client.head_object(Bucket=self._bucket, Key=checked(key))
-        return ObjectInfo(
-            key, answer["ContentLength"], answer["ContentType"], answer["ETag"].strip('"'), answer["LastModified"]
-        )
+        with _translated(key):
+            found = self._client.head_object(**self._at(key))
+        etag = found["ETag"].strip('"')
+        return ObjectInfo(key, found["ContentLength"], found["ContentType"], etag, found["LastModified"])
 
     def delete(self, keys: Iterable[str]) -> None:
         for group in batched((checked(key) for key in keys), 1000, strict=False):
-            with translated(group[0]):
-                answer = self._client.delete_objects(
-                    Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in group], "Quiet": True}
-                )
+            with _translated(group[0]):
+                objects = {"Objects": [{"Key": key} for key in group], "Quiet": True}
+                answer = self._client.delete_objects(Bucket=self._bucket, Delete=objects)
             if refused := answer.get("Errors"):
-                raise error_for(str(refused[0].get("Code")), 200, group[0])
+                raise _error_for(str(refused[0].get("Code")), 200, group[0])
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         """List objects in key order; their content types are empty, as S3 does not list them."""
         arguments = {"Bucket": self._bucket, "Prefix": checked_prefix(prefix)}
         if after:
             arguments["StartAfter"] = after
-        with translated(prefix):
+        with _translated(prefix):
             for page in self._client.get_paginator("list_objects_v2").paginate(**arguments):
                 for entry in page.get("Contents", []):
                     yield ObjectInfo(entry["Key"], entry["Size"], "", entry["ETag"].strip('"'), entry["LastModified"])
 
     def copy(self, source: str, target: str, content_type: str = "") -> None:
         typed = {"ContentType": content_type, "MetadataDirective": "REPLACE"} if content_type else {}
-        destination = {"Bucket": self._bucket, "Key": checked(target)}
-        origin = {"Bucket": self._bucket, "Key": checked(source)}
-        with translated(source):
-            try:
+        destination, origin = self._at(target), self._at(source)
+        with _translated(source):
+            with _ignored("InvalidRequest"):
                 self._client.copy_object(**destination, CopySource=origin, **typed)
-            except ClientError as error:
-                if _code(error) != "InvalidRequest":
-                    raise
-                # An object above 5 GB is copied in parts.
-                self._client.copy(origin, **destination, ExtraArgs=typed)
+                return
+            # An object above 5 GB is copied in parts.
+            self._client.copy(origin, **destination, ExtraArgs=typed)
 
     def presign_get(self, key: str, expires: timedelta) -> str:
-        return self._presign("get_object", expires, Key=checked(key))
+        return self._presign("get_object", expires, self._at(key))
 
     def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
-        return self._presign("put_object", expires, Key=checked(key), ContentType=content_type)
+        return self._presign("put_object", expires, {**self._at(key), "ContentType": content_type})
 
-    def uploads(self) -> S3Uploads:
-        return S3Uploads(self._client, self._bucket, self._seconds_left)
+    def uploads(self) -> ClientUploads:
+        return S3Uploads(self._client, self._at, self._seconds_left)
 
-    def uri(self, key: str) -> str:
-        return uri_of(self._root, key)
-
-    def key_of(self, uri: str) -> str:
-        return key_in(self._root, uri)
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": checked(key)}
 
     def _create(self) -> dict[str, str]:
         """Create and mark the bucket; return its tags, as another installation may have done the same meanwhile."""
         required(self._installation)
-        location = {} if self._region == "us-east-1" else {"LocationConstraint": self._region}
-        extra = {"CreateBucketConfiguration": location} if location else {}
-        try:
+        location = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
+        extra = {} if self._region == "us-east-1" else location
+        with _ignored("BucketAlreadyOwnedByYou"):
             self._client.create_bucket(Bucket=self._bucket, **extra)
-        except ClientError as error:
-            if _code(error) != "BucketAlreadyOwnedByYou":
-                raise
         tags = self._tags()
         if MARK not in tags:
             self._write_mark(tags)
@@ -182,13 +177,12 @@ class S3Store:
         try:
             found = self._client.get_bucket_tagging(Bucket=self._bucket)["TagSet"]
         except ClientError as error:
-            if _code(error) == "AccessDenied":
-                # Not ``TenantStoreDenied``, which a tenant's deletion would take for a removed store.
-                why = "does not allow reading its tags (s3:GetBucketTagging)"
-                raise StoreNotOwned(self._bucket, why=why) from error
-            if _code(error) != "NoSuchTagSet":
+            if _code(error) == "NoSuchTagSet":
+                return {}
+            if _code(error) != "AccessDenied":
                 raise
-            return {}
+            # Not ``TenantStoreDenied``, which a tenant's deletion would take for a removed store.
+            raise StoreNotOwned(self._bucket, why="does not allow reading its tags (s3:GetBucketTagging)") from error
         return {tag["Key"]: tag["Value"] for tag in found}
 
     def _write_mark(self, tags: dict[str, str]) -> None:
@@ -197,19 +191,125 @@ class S3Store:
         tag_set = [{"Key": key, "Value": value} for key, value in marked.items()]
         self._client.put_bucket_tagging(Bucket=self._bucket, Tagging={"TagSet": tag_set})
 
-    def _presign(self, operation: str, expires: timedelta, **parameters: str) -> str:
+    def _presign(self, operation: str, expires: timedelta, parameters: dict[str, str]) -> str:
         seconds = int(min(expires.total_seconds(), self._seconds_left()))
-        return str(
-            self._client.generate_presigned_url(
-                operation, Params={"Bucket": self._bucket, **parameters}, ExpiresIn=seconds
-            )
+        return str(self._client.generate_presigned_url(operation, Params=parameters, ExpiresIn=seconds))
+
+
+class S3Uploads:
+    """``ClientUploads`` on S3.
+
+    Parameters
+    ----------
+    at : returns bucket and key of a key, as arguments of the client.
+    seconds_left : until the credentials that sign expire.
+    """
+
+    def __init__(self, client: Any, at: Callable[[str], dict[str, str]], seconds_left: Callable[[], float]) -> None:
+        self._client, self._at, self._seconds_left = client, at, seconds_left
+
+    def form(self, key: str, max_bytes: int, expires: timedelta) -> FormPost:
+        seconds, until = self._expiry(expires)
+        form = self._client.generate_presigned_post(
+            **self._at(key),
+            Fields={"Content-Type": UNKNOWN_TYPE},
+            Conditions=[{"Content-Type": UNKNOWN_TYPE}, ["content-length-range", 1, max_bytes]],
+            ExpiresIn=seconds,
         )
+        return FormPost(form["url"], form["fields"], until)
+
+    def begin(self, key: str) -> str:
+        with _translated(key):
+            answer = self._client.create_multipart_upload(**self._at(key), ContentType=UNKNOWN_TYPE)
+        return str(answer["UploadId"])
+
+    def part_url(self, key: str, multipart_id: str, number: int, size_bytes: int, expires: timedelta) -> PartUrl:
+        seconds, until = self._expiry(expires)
+        part = {**self._at(key), "UploadId": multipart_id, "PartNumber": number, "ContentLength": size_bytes}
+        url = self._client.generate_presigned_url("upload_part", Params=part, ExpiresIn=seconds)
+        return PartUrl(number, str(url), size_bytes, until)
+
+    def parts(self, key: str, multipart_id: str) -> list[Part]:
+        with _translated(key):
+            pages = self._client.get_paginator("list_parts").paginate(**self._at(key), UploadId=multipart_id)
+            parts = [part for page in pages for part in page.get("Parts", [])]
+        return [Part(part["PartNumber"], part["Size"], part["ETag"]) for part in parts]
+
+    def join(self, key: str, multipart_id: str, parts: Sequence[Part]) -> None:
+        listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+        upload = {**self._at(key), "UploadId": multipart_id}
+        with _translated(key):
+            self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": listed})
+
+    def abort(self, key: str, multipart_id: str) -> None:
+        with suppress(ObjectNotFound), _translated(key):
+            self._client.abort_multipart_upload(**self._at(key), UploadId=multipart_id)
+
+    def _expiry(self, expires: timedelta) -> tuple[int, datetime]:
+        """Return a URL's lifetime in seconds, and when it expires."""
+        seconds = max(1, math.floor(min(expires.total_seconds(), self._seconds_left())))
+        return seconds, datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def _watch_uploads(client: Any, bucket: str, queue_arn: str) -> None:
+    """Make a bucket notify the queue of uploads, and delete abandoned uploads; safe to repeat.
+
+    Parameters
+    ----------
+    queue_arn : empty for no notifications.
+    """
+    abandoned = {
+        "ID": "deeplens-uploads",
+        "Status": "Enabled",
+        "Filter": {"Prefix": PREFIX},
+        "Expiration": {"Days": EXPIRY_DAYS},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": EXPIRY_DAYS},
+    }
+    client.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [abandoned]})
+    if queue_arn:
+        created = {
+            "Id": "deeplens-uploads",
+            "QueueArn": queue_arn,
+            "Events": ["s3:ObjectCreated:*"],
+            # Only uploads: objects that stages write have other prefixes and must not trigger the function.
+            "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": PREFIX}]}},
+        }
+        configuration = {"QueueConfigurations": [created]}
+        client.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
+
+
+@contextmanager
+def _ignored(code: str) -> Iterator[None]:
+    """Ignore S3's error with this code."""
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) != code:
+            raise
+
+
+@contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """Translate errors of S3 about ``key``."""
+    try:
+        yield
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        raise _error_for(_code(error), status, key) from error
+    except ParamValidationError as error:
+        raise TenantStoreDenied("the bucket's name is not valid in S3") from error
+    except BotoCoreError as error:
+        raise StoreUnavailable(type(error).__name__) from error
 
 
 def _code(error: ClientError) -> str:
-    return str(error.response["Error"]["Code"])
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _chunks(body: Any, chunk_bytes: int, key: str) -> Iterator[bytes]:
-    with translated(key):
-        yield from body.iter_chunks(chunk_bytes)
+def _error_for(code: str, status: int, key: str) -> DeepLensError:
+    """Return the error for S3's code; only transient ones may block a whole partition."""
+    if code in NOT_FOUND_CODES:
+        return ObjectNotFound(f"no object {key}")
+    if status >= 500 or code in TRANSIENT_CODES:
+        return StoreUnavailable(code)
+    return TenantStoreDenied(f"the store denied access: {code}", code)

@@ -8,7 +8,7 @@ from botocore.credentials import DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 from deeplens.errors import StoreUnavailable
-from deeplens.storage.keys import BUCKET
+from deeplens.storage.keys import BUCKET_NAME
 
 SESSION_SECONDS = 3600
 """Longest session of a role that is assumed with another role's credentials."""
@@ -42,7 +42,7 @@ def bucket_policy(bucket: str, partition: str = "aws") -> dict[str, Any]:
     ValueError
         The name is not that of exactly one bucket.
     """
-    if not BUCKET.fullmatch(bucket):
+    if not BUCKET_NAME.fullmatch(bucket):
         raise ValueError(f"{bucket!r} is not the name of a bucket")
     arn = f"arn:{partition}:s3:::{bucket}"
     return {

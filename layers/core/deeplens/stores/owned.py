@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import BinaryIO
 
 from deeplens.errors import NotServed, StoreUnavailable, TenantStoreDenied, TenantStoreUnavailable
-from deeplens.storage.keys import checked, checked_prefix, key_in, uri_of
-from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl
+from deeplens.storage.keys import Bucket, checked, checked_prefix
+from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl, within
 
 
-class OwnedStore:
+class OwnedStore(Bucket):
     """``ObjectStore`` below a prefix of another one.
 
     A tenant's store that does not answer is one tenant's trouble: it raises ``TenantStoreUnavailable``, never
@@ -25,7 +25,8 @@ class OwnedStore:
     """
 
     def __init__(self, inner: ObjectStore, root: str, prefix: str, *, read_only: bool = False) -> None:
-        self._inner, self._root, self._prefix, self._read_only = inner, root, prefix, read_only
+        super().__init__(root)
+        self._inner, self._prefix, self._read_only = inner, prefix, read_only
 
     def ensure(self) -> None:
         """No-op: the tenant created it."""
@@ -55,7 +56,7 @@ class OwnedStore:
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
         with owned():
             chunks = self._inner.stream(self._full(key), chunk_bytes)
-        return _guarded(chunks)
+        return within(owned(), chunks)
 
     def head(self, key: str) -> ObjectInfo:
         with owned():
@@ -68,7 +69,7 @@ class OwnedStore:
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         start = self._prefix + after if after else ""
-        for entry in _guarded(self._inner.list(self._prefix + checked_prefix(prefix), start)):
+        for entry in within(owned(), self._inner.list(self._prefix + checked_prefix(prefix), start)):
             yield replace(entry, key=entry.key.removeprefix(self._prefix))
 
     def copy(self, source: str, target: str, content_type: str = "") -> None:
@@ -92,12 +93,6 @@ class OwnedStore:
         if not self._root.startswith(("s3://", "minio://")):
             raise NotServed("files are sent to POST /v1/images: this tenant's own store takes none by itself")
         return OwnedUploads(self._inner.uploads(), self._full)
-
-    def uri(self, key: str) -> str:
-        return uri_of(self._root, key)
-
-    def key_of(self, uri: str) -> str:
-        return key_in(self._root, uri)
 
     def _check_writable(self) -> None:
         if self._read_only:
@@ -149,8 +144,3 @@ def owned() -> Iterator[None]:
         raise TenantStoreUnavailable(f"the tenant's store does not answer: {error}") from error
     except PermissionError as error:
         raise TenantStoreDenied("the directory refused", "AccessDenied") from error
-
-
-def _guarded[T](items: Iterator[T]) -> Iterator[T]:
-    with owned():
-        yield from items

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deeplens.errors import InvalidEvent, StoreUnavailable, TenantStoreDenied
 from deeplens.settings import Settings
-from deeplens.storage.keys import BUCKET, store_id_of
+from deeplens.storage.keys import BUCKET_NAME, store_id_of
 from deeplens.storage.ports import ObjectStore
 from deeplens.stores.model import TenantStore
 from deeplens.tenants.model import Tenant
@@ -70,7 +70,7 @@ class Stores:
     def _open(self, tenant_id: str, root: str) -> ObjectStore:
         scheme, _, bucket = root.partition("://")
         # One name, never a path: a store inside another one, or none at all, would show a tenant what is not its own.
-        if not BUCKET.fullmatch(bucket):
+        if not BUCKET_NAME.fullmatch(bucket):
             raise TenantStoreDenied(f"{bucket!r} is not the name of a bucket")
         own = self._settings
         match scheme:
