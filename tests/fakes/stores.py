@@ -12,7 +12,7 @@ from tests.fakes.db import FakeDirectory
 
 
 class FakeRegisteredStores:
-    """``RegisteredStores``; ``tenants`` are placed by ``adopt`` and ``release``."""
+    """``RegisteredStores``; ``set_storage_uri`` changes ``tenants``."""
 
     def __init__(self, tenants: FakeDirectory) -> None:
         self._tenants = tenants
@@ -33,11 +33,8 @@ class FakeRegisteredStores:
         known = self.stores.get(store.id)
         self.stores[store.id] = replace(store, notified_at=known.notified_at) if known else store
 
-    def adopt(self, store: TenantStore) -> None:
-        self._place(store.tenant_id, store.root)
-
-    def release(self, store: TenantStore) -> None:
-        self._place(store.tenant_id, store.former_uri or "")
+    def set_storage_uri(self, tenant_id: str, uri: str) -> None:
+        self._tenants.add(replace(self._tenants.get(tenant_id), storage_uri=uri))
 
     def remove(self, tenant_id: str, store_id: str) -> None:
         if self.find(tenant_id, store_id):
@@ -45,10 +42,6 @@ class FakeRegisteredStores:
 
     def notified(self, store_id: str, now: datetime) -> None:
         self.stores[store_id] = replace(self.stores[store_id], notified_at=now)
-
-    def _place(self, tenant_id: str, uri: str) -> None:
-        self._tenants.add(replace(self._tenants.get(tenant_id), storage_uri=uri))
-
 
 class FakeStoreObjects:
     """``StoreObjects``."""

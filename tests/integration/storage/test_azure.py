@@ -15,7 +15,7 @@ from deeplens.storage.azure import AzureStore, container_client
 from deeplens.storage.ports import ObjectStore
 from deeplens.stores.model import Credentials, TenantStore
 from deeplens.stores.opened import OpenStores
-from deeplens.stores.probe import Probe
+from deeplens.stores.probe import probe
 
 from tests.harness.azurite import ACCOUNT, KEY, azurite
 from tests.unit.storage.test_object_store import ObjectStoreSuite
@@ -115,6 +115,6 @@ def test_a_probe_finds_which_permission_a_sas_lacks(
     store.put("a.jpg", b"body", "image/jpeg")
     row = TenantStore("sto_a", "tenant_a", "azure", mode, "probed", NOW, endpoint=endpoint)
     stores = OpenStores(Settings(), lambda: pytest.fail("asked"), lambda: pytest.fail("asked"), HERE)
-    checks = Probe(stores, "")(row, Credentials({"sas": sas("probed", **allowed)}))
+    checks = probe(stores, row, Credentials({"sas": sas("probed", **allowed)}), "")
     assert {check.name: str(check.outcome) for check in checks}.items() >= expected.items()
     assert [entry.key for entry in store.list()] == ["a.jpg"]

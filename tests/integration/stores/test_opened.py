@@ -17,7 +17,7 @@ from deeplens.errors import EndpointRefused, InvalidEvent, ObjectNotFound, Tenan
 from deeplens.settings import Settings
 from deeplens.stores.model import Credentials, TenantStore
 from deeplens.stores.opened import OpenStores
-from deeplens.stores.probe import Probe
+from deeplens.stores.probe import probe
 from deeplens.stores.resolver import Stores
 
 from local.services.localstack import LocalStackService
@@ -61,7 +61,7 @@ def stores(endpoint: str, registered: FakeRegisteredStores, tmp_path: Path) -> O
 def outcomes(
     stores: OpenStores, store: TenantStore, credentials: Credentials = KEYS, queue: str = ""
 ) -> dict[str, str]:
-    return {check.name: str(check.outcome) for check in Probe(stores, queue)(store, credentials)}
+    return {check.name: str(check.outcome) for check in probe(stores, store, credentials, queue)}
 
 
 def test_a_bucket_that_opens_is_found_to_open(endpoint: str, stores: OpenStores) -> None:

@@ -12,8 +12,7 @@ from deeplens.images.postgres_pending import PostgresPending
 from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.postgres import PostgresMaintenanceRuns
 from deeplens.stores.model import KnownObject, RegisteredStores, StoreObjects, TenantStore
-from deeplens.stores.postgres import PostgresRegisteredStores
-from deeplens.stores.postgres_objects import PostgresStoreObjects
+from deeplens.stores.postgres import PostgresRegisteredStores, PostgresStoreObjects
 from deeplens.tenants.model import Tenant
 
 from tests.fakes.db import FakeDirectory

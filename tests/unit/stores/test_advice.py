@@ -89,8 +89,8 @@ def test_advice_names_exactly_what_is_missing(
 
 @pytest.mark.parametrize("store", [S3, MINIO, AZURE, NFS])
 def test_there_is_advice_for_every_outcome_of_every_check(store: TenantStore) -> None:
-    for name in get_args(CheckName.__value__):
-        for outcome in get_args(Outcome.__value__):
+    for name in get_args(CheckName):
+        for outcome in get_args(Outcome):
             advice = advise(store, Check(name, outcome), PLATFORM)
             assert (advice is None) == (outcome in ("passed", "skipped"))
 
@@ -119,6 +119,6 @@ def test_snippets_of_aws_are_json_that_grants_that_and_no_more() -> None:
     ],
 )
 def test_a_store_is_ready_when_what_its_mode_needs_works(mode: Any, outcomes: tuple[Outcome, ...], ready: bool) -> None:
-    names = get_args(CheckName.__value__)
+    names = get_args(CheckName)
     checks = [Check(name, outcome) for name, outcome in zip(names, outcomes, strict=True)]
     assert is_ready(replace(S3, mode=mode), checks) is ready

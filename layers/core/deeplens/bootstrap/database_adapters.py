@@ -55,7 +55,7 @@ class DatabaseAdapters(Resolver):
     rollouts: Rollouts = adapter("deeplens.rollouts.postgres:PostgresRollouts")
     maintenance_runs: MaintenanceRuns = adapter("deeplens.maintenance.postgres:PostgresMaintenanceRuns")
     registered_stores: RegisteredStores = adapter("deeplens.stores.postgres:PostgresRegisteredStores")
-    store_objects: StoreObjects = adapter("deeplens.stores.postgres_objects:PostgresStoreObjects")
+    store_objects: StoreObjects = adapter("deeplens.stores.postgres:PostgresStoreObjects")
     uploads: DirectUploads = adapter("deeplens.uploads.postgres:PostgresDirectUploads")
     store_owners: StoreOwners = adapter("deeplens.uploads.postgres:PostgresDirectUploads")
     webhooks: Webhooks = adapter("deeplens.webhooks.postgres:PostgresWebhooks")

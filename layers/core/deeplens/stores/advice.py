@@ -1,14 +1,13 @@
 """What a probe of a tenant's store found, and exactly what is missing: words to read and a snippet to paste."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from deeplens.stores.model import StorePlatform, TenantStore
 
-type CheckName = Literal["list", "read", "write", "notification"]
-type Outcome = Literal[
+CheckName = Literal["list", "read", "write", "notification"]
+Outcome = Literal[
     "passed",
     "skipped",
     "denied",
@@ -69,16 +68,35 @@ class Advice:
     snippet: str | None = None
 
 
+ADVICE: dict[Outcome, Advice] = {
+    "missing": Advice(
+        "{word} {store.container}",
+        "There is no such {word} here. Check its name, endpoint and region, or create it.",
+    ),
+    "credentials": Advice(
+        "valid {keys}", "The store does not know these credentials. POST …/stores/{store.id}/rotate."
+    ),
+    "region": Advice(
+        "the bucket's region", "The bucket is not in the region given ({region}); register it with its own."
+    ),
+    "endpoint": Advice(
+        "a public https endpoint", "{store.endpoint} leads, or may lead, to an address that DeepLens may not reach."
+    ),
+    "unreachable": Advice("an answer", "{address} does not answer; probe again when it does."),
+    "outside": Advice(
+        "a directory of your own", "{store.container} leads out of the folder that is shared with DeepLens."
+    ),
+    "archived": Advice("readable objects", "An object is archived: restore it, or register a prefix that holds none."),
+}
+"""What is the same for all stores; ``advise`` fills in the words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One finding of a probe."""
 
     name: CheckName
     outcome: Outcome
-
-    @property
-    def passed(self) -> bool:
-        return self.outcome in ("passed", "skipped")
 
 
 def outcome_of(reason: str) -> Outcome:
@@ -94,25 +112,36 @@ def is_ready(store: TenantStore, checks: list[Check]) -> bool:
 
 def advise(store: TenantStore, check: Check, platform: StorePlatform) -> Advice | None:
     """What to do about a check; None where nothing is to be done."""
-    if check.passed:
-        return None
-    by_outcome: dict[str, Callable[[TenantStore, Check, StorePlatform], Advice]] = {
-        "denied": _denied,
-        "missing": _no_container,
-        "credentials": _credentials,
-        "region": _region,
-        "role": _role,
-        "endpoint": _endpoint,
-        "unreachable": _unreachable,
-        "outside": _outside,
-        "archived": _archived,
-        "not-configured": _notification,
-        "waiting": _notification,
+    match check.outcome:
+        case "passed" | "skipped":
+            return None
+        case "denied":
+            return _denied(store, check)
+        case "role":
+            return _role(store, platform)
+        case "not-configured" | "waiting":
+            return _notification(store, platform)
+    words = {
+        "store": store,
+        "word": {"azure": "container", "nfs": "directory"}.get(store.kind, "bucket"),
+        "keys": "accountKey or sas" if store.kind == "azure" else "accessKeyId and secretAccessKey",
+        "region": store.region or "the platform's own",
+        "address": store.endpoint or "The store",
     }
-    return by_outcome[check.outcome](store, check, platform)
+    template = ADVICE[check.outcome]
+    return Advice(template.missing.format(**words), template.advice.format(**words))
 
 
-def _denied(store: TenantStore, check: Check, _: StorePlatform) -> Advice:
+def described(store: TenantStore, checks: list[Check], platform: StorePlatform) -> tuple[dict[str, Any], ...]:
+    """The checks of a probe, each with what is missing and what to do."""
+    advices = [advise(store, check, platform) for check in checks]
+    return tuple(
+        {"check": check.name, "outcome": check.outcome} | (asdict(advice) if advice else {})
+        for check, advice in zip(checks, advices, strict=True)
+    )
+
+
+def _denied(store: TenantStore, check: Check) -> Advice:
     if store.kind == "azure":
         letters, role = AZURE[check.name]
         command = (
@@ -139,23 +168,12 @@ def _denied(store: TenantStore, check: Check, _: StorePlatform) -> Advice:
     )
 
 
-def policy(store: TenantStore, *names: CheckName) -> dict[str, Any]:
-    """A policy of what the checks need."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [_statement(store, name) for name in names],
-    }
-
-
-def _statement(store: TenantStore, name: CheckName) -> dict[str, Any]:
-    statement: dict[str, Any] = {
-        "Effect": "Allow",
-        "Action": list(ACTIONS[name]),
-        "Resource": _resource(store, name),
-    }
+def policy(store: TenantStore, name: CheckName) -> dict[str, Any]:
+    """A policy of what a check needs."""
+    statement: dict[str, Any] = {"Effect": "Allow", "Action": list(ACTIONS[name]), "Resource": _resource(store, name)}
     if name == "list" and store.prefix:
         statement["Condition"] = {"StringLike": {"s3:prefix": [f"{store.prefix}*"]}}
-    return statement
+    return _document(statement)
 
 
 def _resource(store: TenantStore, name: CheckName) -> str:
@@ -163,61 +181,21 @@ def _resource(store: TenantStore, name: CheckName) -> str:
     return bucket if name in ON_BUCKET else f"{bucket}/{store.prefix}*"
 
 
-def _no_container(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
-    word = {"azure": "container", "nfs": "directory"}.get(store.kind, "bucket")
-    return Advice(
-        f"{word} {store.container}", f"There is no such {word} here. Check its name, endpoint and region, or create it."
-    )
-
-
-def _credentials(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
-    what = "accountKey or sas" if store.kind == "azure" else "accessKeyId and secretAccessKey"
-    return Advice(f"valid {what}", f"The store does not know these credentials. POST …/stores/{store.id}/rotate.")
-
-
-def _region(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
-    given = store.region or "the platform's own"
-    return Advice("the bucket's region", f"The bucket is not in the region given ({given}); register it with its own.")
-
-
-def _role(store: TenantStore, _: Check, platform: StorePlatform) -> Advice:
+def _role(store: TenantStore, platform: StorePlatform) -> Advice:
     trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:aws:iam::{platform.account}:root"},
-                "Action": "sts:AssumeRole",
-                "Condition": {"StringEquals": {"sts:ExternalId": store.external_id}},
-            }
-        ],
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{platform.account}:root"},
+        "Action": "sts:AssumeRole",
+        "Condition": {"StringEquals": {"sts:ExternalId": store.external_id}},
     }
     return Advice(
         f"sts:AssumeRole on {store.role_arn} with external id {store.external_id}",
         "Give the role this trust policy.",
-        _json(trust),
+        _json(_document(trust)),
     )
 
 
-def _endpoint(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
-    return Advice(
-        "a public https endpoint", f"{store.endpoint} leads, or may lead, to an address that DeepLens may not reach."
-    )
-
-
-def _unreachable(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
-    return Advice("an answer", f"{store.endpoint or 'The store'} does not answer; probe again when it does.")
-
-
-def _outside(store: TenantStore, _: Check, __: StorePlatform) -> Advice:
-    return Advice("a directory of your own", f"{store.container} leads out of the folder that is shared with DeepLens.")
-
-
-def _archived(_: TenantStore, __: Check, ___: StorePlatform) -> Advice:
-    return Advice("readable objects", "An object is archived: restore it, or register a prefix that holds none.")
-
-
-def _notification(store: TenantStore, _: Check, platform: StorePlatform) -> Advice:
+def _notification(store: TenantStore, platform: StorePlatform) -> Advice:
     if store.kind == "nfs":
         return Advice("nothing", "Directories send no notifications; scan the store as often as you need it.")
     if store.kind == "azure":
@@ -246,10 +224,14 @@ def _notification(store: TenantStore, _: Check, platform: StorePlatform) -> Advi
 
 def queue_configuration(store: TenantStore, queue_arn: str) -> dict[str, Any]:
     """A bucket's notification of what happens below the prefix."""
-    rule = {"Key": {"FilterRules": [{"Name": "prefix", "Value": store.prefix}]}}
-    return {"Id": "deeplens", "QueueArn": queue_arn, "Events": list(EVENTS)} | (
-        {"Filter": rule} if store.prefix else {}
-    )
+    configuration: dict[str, Any] = {"Id": "deeplens", "QueueArn": queue_arn, "Events": list(EVENTS)}
+    if store.prefix:
+        configuration["Filter"] = {"Key": {"FilterRules": [{"Name": "prefix", "Value": store.prefix}]}}
+    return configuration
+
+
+def _document(statement: dict[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def _json(value: Any) -> str:

@@ -2,22 +2,18 @@
 
 import hashlib
 import hmac
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Query
 from starlette.responses import Response
 
-from deeplens.common.event import Event
-from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
 from deeplens.events.ids import follow_up_id
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.publish import Publishing
-from deeplens.stores.messages import keys_of, looks_at, objects_in, validation_code
 from deeplens.stores.model import RegisteredStores, TenantStore
+from deeplens.stores.notifications import StoreNotifications, objects_in, validation_code
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
 
@@ -41,34 +37,19 @@ def authenticated_store(
 Store = Annotated[TenantStore, Depends(authenticated_store)]
 
 
-@dataclass(frozen=True, slots=True)
-class NoteChanges:
-    """Note that a notification came, and return the events that have the store's objects looked up."""
-
-    registered: RegisteredStores
-    clock: Clock
-
-    def __call__(self, store: TenantStore, keys: Sequence[str]) -> list[Event]:
-        now = self.clock.now()
-        self.registered.notified(store.id, now)
-        source = f"{store.id}/{now.isoformat()}"
-        return [
-            event.model_copy(update={"event_id": follow_up_id("store-objects", source, number)})
-            for number, event in enumerate(looks_at(store, keys, now))
-        ]
-
-
 @router.post("/{tenant_id}/{store_id}", summary="Objects of a store have changed", responses=responses(404))
 def notify(
-    store: Store, note: Injected[NoteChanges], publish: Publishing, payload: Annotated[Any, Body()]
+    store: Store, notifications: Injected[StoreNotifications], publish: Publishing, payload: Annotated[Any, Body()]
 ) -> dict[str, Any]:
     """Event Grid's schema, CloudEvents, or S3's records as MinIO sends them. Each object is looked up as it is now."""
     code = validation_code(payload)
     if code is not None:
         return {"validationResponse": code}
-    keys = keys_of(store, objects_in(payload))
-    publish(note(store, keys))
-    return {"accepted": len(keys)}
+    events = notifications.note(store, objects_in(payload))
+    sources = [f"{store.id}/{event.requested_at.isoformat()}" for event in events]
+    ids = [follow_up_id("store-objects", source, number) for number, source in enumerate(sources)]
+    publish([event.model_copy(update={"event_id": id_}) for id_, event in zip(ids, events, strict=True)])
+    return {"accepted": sum(len(event.keys or []) for event in events)}
 
 
 def allowed_origin(

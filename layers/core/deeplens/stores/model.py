@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from deeplens.common.effects import effects
 from deeplens.formats.videos import type_by_name
-from deeplens.storage.keys import checked
+from deeplens.storage.keys import is_key
 from deeplens.storage.ports import ObjectInfo, ObjectStore, StoreResolver
 from deeplens.tenants.model import Tenant
 
@@ -19,28 +19,17 @@ MaxImageBytes = NewType("MaxImageBytes", int)
 ScanWindow = NewType("ScanWindow", int)
 """Objects of a tenant's own store that may be ingested at the same time."""
 
-type StoreKind = Literal["s3", "minio", "azure", "nfs"]
-type StoreMode = Literal["reference", "managed"]
-type Removal = Literal["delete", "keep", "ask"]
+StoreKind = Literal["s3", "minio", "azure", "nfs"]
+StoreMode = Literal["reference", "managed"]
+StoreState = Literal["ready", "incomplete"]
+Removal = Literal["delete", "keep", "ask"]
 type ObjectState = Literal["present", "removing", "removed", "kept", "asked"]
 type Media = Literal["image", "video"]
 type Change = Literal["same", "new", "changed", "ignored"]
 MAX_KEYS = 40
 """The most keys of one event: keys of up to 1,024 bytes have to fit into 64 KB."""
-IMAGE_TYPES = {
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "jpe": "image/jpeg",
-    "png": "image/png",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "tif": "image/tiff",
-    "tiff": "image/tiff",
-    "bmp": "image/bmp",
-    "heic": "image/heic",
-    "heif": "image/heif",
-    "avif": "image/avif",
-}
+IMAGE_TYPES = {name: f"image/{name}" for name in ("jpeg", "png", "webp", "gif", "tiff", "bmp", "heic", "heif", "avif")}
+IMAGE_TYPES |= {"jpg": "image/jpeg", "jpe": "image/jpeg", "tif": "image/tiff"}
 """By extension, as listings have no content type. The file itself decides when it is read."""
 
 
@@ -76,7 +65,7 @@ class TenantStore:
     bucket_owner: str | None = None
     credentials_version: int = 0
     removal: Removal = "delete"
-    state: Literal["ready", "incomplete"] = "incomplete"
+    state: StoreState = "incomplete"
     checks: tuple[dict[str, Any], ...] = ()
     notified_at: datetime | None = None
     former_uri: str | None = None
@@ -203,13 +192,11 @@ def image_id_of(store: TenantStore, key: str, etag: str, version: int = 0) -> st
 
 def media_of(key: str) -> Media | None:
     """What an object may be, by its extension; None for others, and for keys that DeepLens does not accept."""
-    try:
-        named = checked(key)
-    except ValueError:
+    if not is_key(key):
         return None
-    if type_by_name(file_name_in(named)):
+    if type_by_name(file_name_in(key)):
         return "video"
-    return "image" if image_type(named) else None
+    return "image" if image_type(key) else None
 
 
 def file_name_in(key: str) -> str:
@@ -229,7 +216,7 @@ class TenantStores(StoreResolver, Protocol):
         """A registered store. Its failures concern only this tenant: ``TransientError``."""
 
 
-@effects("save", "adopt", "release", "remove", "notified")
+@effects("save", "set_storage_uri", "remove", "notified")
 class RegisteredStores(Protocol):
     """Registrations of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 
@@ -244,11 +231,8 @@ class RegisteredStores(Protocol):
     def save(self, store: TenantStore) -> None:
         """Insert it, or update what may change."""
 
-    def adopt(self, store: TenantStore) -> None:
-        """Make it the store that DeepLens writes the tenant's objects to."""
-
-    def release(self, store: TenantStore) -> None:
-        """Restore the tenant's former storage URI."""
+    def set_storage_uri(self, tenant_id: str, uri: str) -> None:
+        """Set where DeepLens writes the tenant's objects."""
 
     def remove(self, tenant_id: str, store_id: str) -> None:
         """Remove a registration; a missing one is fine."""

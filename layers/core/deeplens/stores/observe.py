@@ -32,6 +32,8 @@ from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.decoding.limits import VideoLimits
 from deeplens.videos.model import NewVideo, VideoRepository, VideoTombstone, is_video
 
+ADMITTED = {"file_name", "storage_path", "mime_type", "size_bytes", "uploaded_at"}
+"""Fields of an image that another admission of the same id may have set first."""
 STATE_OF: dict[str, ObjectState] = {"delete": "removed", "keep": "kept", "ask": "asked"}
 
 
@@ -114,21 +116,13 @@ class AcceptObjects:
         )
         due = now + self.pending_due
         admission = self.pending.admit(image_uploaded(tenant.id, image, {"etag": entry.etag}), due)
-        first = admission.event
-        row_of_first = replace(
-            image,
-            file_name=first.file_name,
-            storage_path=first.storage_path,
-            mime_type=first.mime_type,
-            size_bytes=first.size_bytes,
-            uploaded_at=first.uploaded_at,
-        )
+        first = admission.event.model_dump(include=ADMITTED)
         try:
-            self.images.insert(tenant, row_of_first, tenant.effective_limits(self.default_limits))
+            self.images.insert(tenant, replace(image, **first), tenant.effective_limits(self.default_limits))
         except QuotaExceeded:
             self.pending.finish([(tenant.id, image_id)], due)
             raise
-        return [first] if admission.released else []
+        return [admission.event] if admission.released else []
 
     def _video(self, tenant: Tenant, source: ObjectStore, entry: ObjectInfo, video_id: str) -> list[Event]:
         row, name = self.videos.find(tenant, video_id), file_name_in(entry.key)

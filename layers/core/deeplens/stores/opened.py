@@ -56,7 +56,7 @@ class OpenStores:
             if key not in self._open:
                 if len(self._open) >= MAX_OPEN_STORES:
                     self._open.clear()
-                self._open[key] = self.open_with(store, self._credentials(store))
+                self._open[key] = self.open_with(store, self.credentials(store))
             return self._open[key]
 
     def open_with(self, store: TenantStore, credentials: Credentials) -> ObjectStore:
@@ -70,9 +70,6 @@ class OpenStores:
 
     def credentials(self, store: TenantStore) -> Credentials:
         """The saved credentials. Raises ``TenantStoreDenied`` when they are gone."""
-        return self._credentials(store)
-
-    def _credentials(self, store: TenantStore) -> Credentials:
         if not store.credentials_version:
             return Credentials({})
         try:

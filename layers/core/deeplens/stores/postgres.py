@@ -1,27 +1,45 @@
-"""Registered stores of all tenants, in the platform database."""
+"""Registered stores in the platform database, and their objects as they were last seen in the tenants' databases."""
 
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from deeplens.database.connections import Connections
 from deeplens.database.values import as_jsonb, as_text
-from deeplens.stores.model import TenantStore
+from deeplens.stores.model import KnownObject, ObjectState, TenantStore
+from deeplens.tenants.model import Tenant
 
 NAMES = tuple(TenantStore.__slots__)
-COLUMNS = ", ".join(NAMES)
+STORE_COLUMNS = ", ".join(NAMES)
 CHANGING = ("credentials_version", "removal", "state", "checks", "former_uri", "event_secret_sha256")
-FIND = f"SELECT {COLUMNS} FROM tenant_stores WHERE tenant_id = %s AND id = %s"  # noqa: S608
-OF_TENANT = f"SELECT {COLUMNS} FROM tenant_stores WHERE tenant_id = %s ORDER BY id"  # noqa: S608
+FIND_STORE = f"SELECT {STORE_COLUMNS} FROM tenant_stores WHERE tenant_id = %s AND id = %s"  # noqa: S608
+OF_TENANT = f"SELECT {STORE_COLUMNS} FROM tenant_stores WHERE tenant_id = %s ORDER BY id"  # noqa: S608
 OF_CONTAINER = f"""
 SELECT {", ".join("s." + name for name in NAMES)} FROM tenant_stores s
 JOIN tenants t ON t.id = s.tenant_id AND t.status = 'active'
 WHERE s.container = %s AND s.state = 'ready' ORDER BY s.id
 """  # noqa: S608
-SAVE = f"""
-INSERT INTO tenant_stores ({COLUMNS}) VALUES ({", ".join(f"%({name})s" for name in NAMES)})
+SAVE_STORE = f"""
+INSERT INTO tenant_stores ({STORE_COLUMNS}) VALUES ({", ".join(f"%({name})s" for name in NAMES)})
 ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in CHANGING)}
 """  # noqa: S608
-PLACE = "UPDATE tenants SET storage_uri = %s WHERE id = %s"
+OBJECT_COLUMNS = "key, etag, image_id, version, state"
+FIND_OBJECTS = f"SELECT {OBJECT_COLUMNS} FROM store_objects WHERE store_id = %s AND key = ANY(%s)"  # noqa: S608
+SAVE_OBJECTS = """
+INSERT INTO store_objects AS o (store_id, key, etag, image_id, version, state, run_id)
+SELECT %s, r.key, r.etag, r.image_id, r.version, r.state, %s
+FROM jsonb_to_recordset(%s) AS r(key text, etag text, image_id text, version int, state text) ORDER BY r.key
+ON CONFLICT (store_id, key) DO UPDATE SET etag = excluded.etag, image_id = excluded.image_id,
+    version = excluded.version, state = excluded.state, run_id = coalesce(excluded.run_id, o.run_id)
+"""
+UNSEEN = f"""
+SELECT {OBJECT_COLUMNS} FROM store_objects
+WHERE store_id = %s AND key > %s AND state IN ('present', 'removing') AND run_id IS DISTINCT FROM %s
+ORDER BY key LIMIT %s
+"""  # noqa: S608
+IN_STATE = f"SELECT {OBJECT_COLUMNS} FROM store_objects WHERE store_id = %s AND state = %s ORDER BY key LIMIT %s"  # noqa: S608
+COUNTS = "SELECT state, count(*) AS objects FROM store_objects WHERE store_id = %s GROUP BY state"
 
 
 class PostgresRegisteredStores:
@@ -31,7 +49,7 @@ class PostgresRegisteredStores:
         self._connections = connections
 
     def find(self, tenant_id: str, store_id: str) -> TenantStore | None:
-        found = self._read(FIND, [as_text(tenant_id), as_text(store_id)])
+        found = self._read(FIND_STORE, [as_text(tenant_id), as_text(store_id)])
         return found[0] if found else None
 
     def of_tenant(self, tenant_id: str) -> list[TenantStore]:
@@ -41,29 +59,57 @@ class PostgresRegisteredStores:
         return self._read(OF_CONTAINER, [as_text(container)])
 
     def save(self, store: TenantStore) -> None:
-        values = {name: getattr(store, name) for name in NAMES} | {"checks": as_jsonb(list(store.checks))}
-        with self._connections.platform() as connection:
-            connection.execute(SAVE, values)
+        self._write(SAVE_STORE, asdict(store) | {"checks": as_jsonb(list(store.checks))})
 
-    def adopt(self, store: TenantStore) -> None:
-        self._place(store.tenant_id, store.root)
-
-    def release(self, store: TenantStore) -> None:
-        self._place(store.tenant_id, store.former_uri or "")
+    def set_storage_uri(self, tenant_id: str, uri: str) -> None:
+        self._write("UPDATE tenants SET storage_uri = %s WHERE id = %s", [uri, tenant_id])
 
     def remove(self, tenant_id: str, store_id: str) -> None:
-        with self._connections.platform() as connection:
-            connection.execute("DELETE FROM tenant_stores WHERE tenant_id = %s AND id = %s", [tenant_id, store_id])
+        self._write("DELETE FROM tenant_stores WHERE tenant_id = %s AND id = %s", [tenant_id, store_id])
 
     def notified(self, store_id: str, now: datetime) -> None:
-        with self._connections.platform() as connection:
-            connection.execute("UPDATE tenant_stores SET notified_at = %s WHERE id = %s", [now, store_id])
+        self._write("UPDATE tenant_stores SET notified_at = %s WHERE id = %s", [now, store_id])
 
-    def _place(self, tenant_id: str, uri: str) -> None:
+    def _write(self, statement: str, values: Any) -> None:
         with self._connections.platform() as connection:
-            connection.execute(PLACE, [uri, tenant_id])
+            connection.execute(statement, values)
 
     def _read(self, statement: str, values: list[Any]) -> list[TenantStore]:
         with self._connections.platform() as connection:
             rows = connection.execute(statement, values).fetchall()
         return [TenantStore(**row | {"checks": tuple(row["checks"])}) for row in rows]
+
+
+class PostgresStoreObjects:
+    """``StoreObjects`` on psycopg."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def find(self, tenant: Tenant, store_id: str, keys: Collection[str]) -> dict[str, KnownObject]:
+        return {known.key: known for known in self._read(tenant, FIND_OBJECTS, [store_id, list(keys)])}
+
+    def save(self, tenant: Tenant, store_id: str, objects: Sequence[KnownObject], run_id: str | None = None) -> None:
+        if not objects:
+            return
+        rows = [asdict(known) for known in objects]
+        with self._connections.tenant(tenant) as connection:
+            connection.execute(SAVE_OBJECTS, [store_id, run_id, as_jsonb(rows)])
+
+    def unseen(self, tenant: Tenant, store_id: str, run_id: str, after: str, limit: int) -> list[KnownObject]:
+        return self._read(tenant, UNSEEN, [store_id, after, run_id, limit])
+
+    def in_state(self, tenant: Tenant, store_id: str, state: ObjectState, limit: int) -> list[KnownObject]:
+        return self._read(tenant, IN_STATE, [store_id, state, limit])
+
+    def counts(self, tenant: Tenant, store_id: str) -> dict[str, int]:
+        with self._connections.tenant(tenant) as connection:
+            return {row["state"]: row["objects"] for row in connection.execute(COUNTS, [store_id])}
+
+    def forget(self, tenant: Tenant, store_id: str) -> None:
+        with self._connections.tenant(tenant) as connection:
+            connection.execute("DELETE FROM store_objects WHERE store_id = %s", [store_id])
+
+    def _read(self, tenant: Tenant, statement: str, values: list[Any]) -> list[KnownObject]:
+        with self._connections.tenant(tenant) as connection:
+            return [KnownObject(**row) for row in connection.execute(statement, values)]

@@ -2,21 +2,21 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from secrets import token_urlsafe
-from typing import Any
 
 from deeplens.common.ids import new_id
 from deeplens.common.ports import Clock, SecretStore
 from deeplens.egress.rules import EgressRules, check_endpoint
 from deeplens.errors import ApiError, EndpointRefused, TenantStoreDenied
 from deeplens.images.ports import ImageRepository
-from deeplens.stores.advice import Check, advise, is_ready
+from deeplens.stores.advice import Check, described, is_ready
 from deeplens.stores.model import (
     Credentials,
     RegisteredStores,
     StoreObjects,
     StorePlatform,
+    StoreState,
     TenantStore,
     secret_name,
 )
@@ -56,19 +56,13 @@ class RegisterStores:
         secret = token_urlsafe(32)
         prefix = wanted.prefix or (MANAGED_PREFIX if wanted.mode == "managed" else "")
         store = TenantStore(
+            **wanted.model_dump(exclude={"credentials", "endpoint", "prefix"}),
             id=new_id("sto", now),
             tenant_id=tenant.id,
-            kind=wanted.kind,
-            mode=wanted.mode,
-            container=wanted.container,
             created_at=now,
             endpoint=wanted.endpoint.rstrip("/") if wanted.endpoint else None,
-            region=wanted.region,
             prefix=prefix.rstrip("/") + "/" if prefix else "",
-            role_arn=wanted.role_arn,
-            bucket_owner=wanted.bucket_owner,
             credentials_version=1 if wanted.credentials else 0,
-            removal=wanted.removal,
             former_uri=tenant.storage_uri if wanted.mode == "managed" else None,
             event_secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
         )
@@ -87,10 +81,7 @@ class RegisterStores:
         try:
             credentials = self.open_stores.credentials(store)
         except TenantStoreDenied:
-            credentials = Credentials({})
-            checked = replace(
-                store, state="incomplete", checks=_described([Check("list", "credentials")], store, self.platform)
-            )
+            checked = self._with_checks(store, [Check("list", "credentials")])
         else:
             checked = self._probed(store, credentials)
         self._check_overlap(checked)
@@ -106,7 +97,8 @@ class RegisterStores:
         credentials = Credentials(given.values())
         checked = self._probed(replace(store, credentials_version=store.credentials_version + 1), credentials)
         if checked.state != "ready" and store.state == "ready":
-            wrong = ", ".join(f"{one['check']}: {one['outcome']}" for one in checked.checks if one.get("missing"))
+            failed = [check for check in checked.checks if check.get("missing")]
+            wrong = ", ".join(f"{check['check']}: {check['outcome']}" for check in failed)
             detail = f"The old credentials stay, as these do not work ({wrong})."
             raise ApiError(409, "credentials-refused", "Credentials refused", detail)
         self.secret_store.put(checked.secret_name, json.dumps(dict(credentials.values)))
@@ -120,18 +112,20 @@ class RegisterStores:
         """Remove a registration. Its images stay, without their originals. Raises 409 for a managed one with images."""
         if store.mode == "managed" and tenant.storage_uri == store.root:
             self._require_empty(tenant)
-            self.registered_stores.release(store)
+            self.registered_stores.set_storage_uri(tenant.id, store.former_uri or "")
         self.registered_stores.remove(tenant.id, store.id)
         self.store_objects.forget(tenant, store.id)
         for version in range(1, store.credentials_version + 1):
             self.secret_store.delete(secret_name(store, version))
 
     def _probed(self, store: TenantStore, credentials: Credentials) -> TenantStore:
-        from deeplens.stores.probe import Probe
+        from deeplens.stores.probe import probe
 
-        checks = Probe(self.open_stores, self.platform.queue_arn)(store, credentials)
-        ready = is_ready(store, checks)
-        return replace(store, state="ready" if ready else "incomplete", checks=_described(checks, store, self.platform))
+        return self._with_checks(store, probe(self.open_stores, store, credentials, self.platform.queue_arn))
+
+    def _with_checks(self, store: TenantStore, checks: list[Check]) -> TenantStore:
+        state: StoreState = "ready" if is_ready(store, checks) else "incomplete"
+        return replace(store, state=state, checks=described(store, checks, self.platform))
 
     def _check_allowed(self, tenant: Tenant, store: TenantStore) -> None:
         """Refuse what no credentials could make possible."""
@@ -167,24 +161,13 @@ class RegisterStores:
             here = same and (store.kind != "nfs" or other.tenant_id == store.tenant_id)
             meets = other.prefix.startswith(store.prefix) or store.prefix.startswith(other.prefix)
             if here and meets and "managed" in (store.mode, other.mode):
-                detail = (
-                    "Another registration covers this prefix, and one of the two is managed; choose another prefix."
-                )
+                detail = "Another registration covers this prefix, and one of them is managed; choose another prefix."
                 raise ApiError(409, "store-taken", "Store taken", detail)
 
     def _settle(self, tenant: Tenant, store: TenantStore) -> None:
         if store.mode == "managed" and store.state == "ready" and tenant.storage_uri != store.root:
             self._require_empty(tenant)
-            self.registered_stores.adopt(store)
-
-
-def _described(checks: list[Check], store: TenantStore, platform: StorePlatform) -> tuple[dict[str, Any], ...]:
-    """The checks of a probe, each with what is missing and what to do."""
-    advices = [advise(store, check, platform) for check in checks]
-    return tuple(
-        {"check": check.name, "outcome": check.outcome} | (asdict(advice) if advice else {})
-        for check, advice in zip(checks, advices, strict=True)
-    )
+            self.registered_stores.set_storage_uri(tenant.id, store.root)
 
 
 def _refused(detail: str) -> ApiError:

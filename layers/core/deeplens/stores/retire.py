@@ -50,13 +50,11 @@ class DecideRemovals:
     def delete(self, tenant: Tenant, store: TenantStore, objects: Sequence[KnownObject]) -> tuple[Event, ...]:
         """The events to publish; once they are, the objects are to be marked as ``removed``."""
         self.mark(tenant, store, objects, "removing")
-        events = (event for one in objects for event in self.retire(tenant, [one.image_id]))
-        return tuple(_identified(event) for event in events)
+        return tuple(
+            event.model_copy(update={"event_id": follow_up_id("delete", known.image_id, 0)})
+            for known in objects
+            for event in self.retire(tenant, [known.image_id])
+        )
 
     def mark(self, tenant: Tenant, store: TenantStore, objects: Sequence[KnownObject], state: ObjectState) -> None:
-        self.store_objects.save(tenant, store.id, [replace(one, state=state) for one in objects])
-
-
-def _identified(event: Event) -> Event:
-    media_id = getattr(event, "video_id", None) or getattr(event, "image_id", None)
-    return event.model_copy(update={"event_id": follow_up_id("delete", str(media_id), 0)})
+        self.store_objects.save(tenant, store.id, [replace(known, state=state) for known in objects])

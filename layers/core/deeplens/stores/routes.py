@@ -9,13 +9,13 @@ from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.publish import Publishing
+from deeplens.http.schemas import view
 from deeplens.maintenance.schemas import MaintenanceView, maintenance_view
 from deeplens.maintenance.start import StartMaintenance
 from deeplens.stores.model import RegisteredStores, StoreObjects, StorePlatform, TenantStore
 from deeplens.stores.register import RegisterStores
 from deeplens.stores.retire import DecideRemovals
 from deeplens.stores.schemas import (
-    CheckView,
     NewStoreView,
     RemovalsRequest,
     RemovalsView,
@@ -44,21 +44,21 @@ Platform = Injected[StorePlatform]
 
 @router.get("", summary="Stores of a tenant", responses=responses(404))
 def list_stores(tenant: Administrator, registered: Injected[RegisteredStores], platform: Platform) -> StoreList:
-    return StoreList(stores=[StoreView(**fields_of(store, platform)) for store in registered.of_tenant(tenant.id)])
+    return StoreList(stores=[_view(StoreView, store, platform) for store in registered.of_tenant(tenant.id)])
 
 
 @router.post("", status_code=201, summary="Register a store", responses=responses(404, 409))
 def register_store(tenant: Administrator, stores: Register, platform: Platform, wanted: StoreRequest) -> NewStoreView:
     """It is probed; the answer says what is missing, with a snippet to paste, and what to probe again for."""
     store, secret = stores.register(tenant, wanted)
-    return NewStoreView(**fields_of(store, platform), event_secret=secret)
+    return _view(NewStoreView, store, platform, event_secret=secret)
 
 
 @router.get("/{store_id}", summary="One store", responses=responses(404))
 def store_detail(
     tenant: Administrator, store: InPath, objects: Injected[StoreObjects], platform: Platform
 ) -> StoreView:
-    return StoreView(**fields_of(store, platform), objects=objects.counts(tenant, store.id))
+    return _view(StoreView, store, platform, objects=objects.counts(tenant, store.id))
 
 
 @router.delete("/{store_id}", status_code=204, summary="Forget a store", responses=responses(404, 409))
@@ -69,7 +69,7 @@ def remove_store(tenant: Administrator, store: InPath, stores: Register) -> None
 
 @router.post("/{store_id}/probe", summary="Probe a store again", responses=responses(404, 409))
 def probe_store(tenant: Administrator, store: InPath, stores: Register, platform: Platform) -> StoreView:
-    return StoreView(**fields_of(stores.probe(tenant, store), platform))
+    return _view(StoreView, stores.probe(tenant, store), platform)
 
 
 @router.post("/{store_id}/rotate", summary="Replace the credentials", responses=responses(404, 409))
@@ -77,7 +77,7 @@ def rotate_store(
     tenant: Administrator, store: InPath, stores: Register, platform: Platform, wanted: RotateRequest
 ) -> StoreView:
     """They are tried first. In use everywhere within ten seconds."""
-    return StoreView(**fields_of(stores.rotate(tenant, store, wanted.credentials), platform))
+    return _view(StoreView, stores.rotate(tenant, store, wanted.credentials), platform)
 
 
 @router.post("/{store_id}/scan", status_code=202, summary="Scan a store", responses=responses(404, 409))
@@ -119,17 +119,12 @@ def decide_removals(
 
 def _waiting(removals: DecideRemovals, tenant: Tenant, store: TenantStore) -> RemovalsView:
     waiting = removals.waiting(tenant, store)
-    named = [("videoId" if is_video(one.image_id) else "imageId", one) for one in waiting]
-    return RemovalsView(removals=[{"key": one.key, name: one.image_id} for name, one in named])
+    named = [("videoId" if is_video(known.image_id) else "imageId", known) for known in waiting]
+    return RemovalsView(removals=[{"key": known.key, name: known.image_id} for name, known in named])
 
 
-def fields_of(store: TenantStore, platform: StorePlatform) -> dict[str, Any]:
-    """The fields of a ``StoreView``."""
+def _view[V: StoreView](schema: type[V], store: TenantStore, platform: StorePlatform, **fields: Any) -> V:
     followed_over_http = store.mode == "reference" and store.kind != "nfs"
-    shared = {name: getattr(store, name) for name in StoreView.model_fields if hasattr(store, name)}
-    return shared | {
-        "store_id": store.id,
-        "external_id": store.external_id if store.kind == "s3" else None,
-        "event_url": platform.event_url(store) if followed_over_http else None,
-        "checks": [CheckView(**check) for check in store.checks],
-    }
+    external_id = store.external_id if store.kind == "s3" else None
+    event_url = platform.event_url(store) if followed_over_http else None
+    return view(schema, store, store_id=store.id, external_id=external_id, event_url=event_url, **fields)

@@ -1,22 +1,20 @@
-"""What the Admin API takes and gives about tenants' own stores."""
+"""The bodies of the Admin API about customer-owned storage."""
 
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, SecretStr, StringConstraints, model_validator
 
-from deeplens.http.schemas import ApiModel, example
+from deeplens.http.schemas import AT, ApiModel, Request, example
 from deeplens.storage.keys import checked
+from deeplens.stores.advice import CheckName
+from deeplens.stores.model import Removal, StoreKind, StoreMode, StoreState
 
-Kind = Literal["s3", "minio", "azure", "nfs"]
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=4000)]
 Endpoint = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://[^\s?#@]+$")]
-CONTAINERS = {
-    "s3": re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
-    "minio": re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
-    "azure": re.compile(r"[a-z0-9](?!.*--)[a-z0-9-]{1,61}[a-z0-9]"),
-}
-AT = "2026-11-20T10:30:00Z"
+S3_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+AZURE_CONTAINER = re.compile(r"[a-z0-9](?!.*--)[a-z0-9-]{1,61}[a-z0-9]")
+CONTAINERS = {"s3": S3_BUCKET, "minio": S3_BUCKET, "azure": AZURE_CONTAINER}
 ROLE = "arn:aws:iam::111122223333:role/deeplens"
 STORE = {
     "storeId": "sto_01kd1v8q4w2m6n9r5t7x3z0abc",
@@ -44,10 +42,10 @@ STORE = {
 }
 
 
-class CredentialsRequest(ApiModel):
+class CredentialsRequest(Request):
     """Kept in the secret store and never shown: S3's keys, or Azure's account key or SAS."""
 
-    model_config = ConfigDict(extra="forbid", **example({"accessKeyId": "AKIA…", "secretAccessKey": "…"}))
+    model_config = example({"accessKeyId": "AKIA…", "secretAccessKey": "…"})
 
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
@@ -69,16 +67,13 @@ class CredentialsRequest(ApiModel):
         return kind in ("s3", "minio") and names - {"sessionToken"} == {"accessKeyId", "secretAccessKey"}
 
 
-class StoreRequest(ApiModel):
+class StoreRequest(Request):
     """``reference`` reads originals where they are; ``managed`` keeps all that DeepLens has of the tenant there."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        **example({"kind": "s3", "container": "acme-photos", "region": "eu-central-1", "roleArn": ROLE}),
-    )
+    model_config = example({"kind": "s3", "container": "acme-photos", "region": "eu-central-1", "roleArn": ROLE})
 
-    kind: Kind
-    mode: Literal["reference", "managed"] = "reference"
+    kind: StoreKind
+    mode: StoreMode = "reference"
     container: Annotated[str, StringConstraints(min_length=1, max_length=255)] = Field(
         description="bucket, Azure container, or directory below the tenant's share"
     )
@@ -95,49 +90,42 @@ class StoreRequest(ApiModel):
         default=None, description="account that the bucket has to belong to"
     )
     credentials: CredentialsRequest | None = None
-    removal: Literal["delete", "keep", "ask"] = Field(
-        default="delete", description="what becomes of an image whose object is removed"
-    )
+    removal: Removal = Field(default="delete", description="what becomes of an image whose object is removed")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        pattern = CONTAINERS.get(self.kind)
-        if pattern is not None and not pattern.fullmatch(self.container):
-            raise ValueError(f"container is not the name of one in {self.kind}")
+        names, given = CONTAINERS.get(self.kind), self.credentials is not None
+        on_aws = self.kind == "s3" and not self.endpoint
+        needs_keys = self.kind != "nfs" and self.role_arn is None
+        unfit = self.credentials is None or not self.credentials.fits(self.kind)
+        faults = {
+            f"container must be a valid name in {self.kind}": names and not names.fullmatch(self.container),
+            f"{self.kind} needs an endpoint": self.kind in ("minio", "azure") and self.endpoint is None,
+            "a directory has no endpoint": self.kind == "nfs" and self.endpoint is not None,
+            "roleArn is for s3 on AWS, instead of credentials": self.role_arn is not None and (given or not on_aws),
+            "bucketOwner is for s3": self.bucket_owner is not None and self.kind != "s3",
+            f"{self.kind} takes no credentials here": given and not needs_keys,
+            "credentials: accountName and accountKey, or sas, for azure; else S3's two keys": needs_keys and unfit,
+        }
+        for fault, applies in faults.items():
+            if applies:
+                raise ValueError(fault)
         checked(self.container)
         if self.prefix:
             checked(self.prefix.removesuffix("/"))
-        if self.kind in ("minio", "azure") and self.endpoint is None:
-            raise ValueError(f"{self.kind} needs an endpoint")
-        if self.kind == "nfs" and self.endpoint is not None:
-            raise ValueError("a directory has no endpoint")
-        self._check_credentials()
         return self
 
-    def _check_credentials(self) -> None:
-        if self.role_arn is not None and (self.kind != "s3" or self.credentials is not None or self.endpoint):
-            raise ValueError("roleArn is for s3 on AWS, instead of credentials")
-        if self.bucket_owner is not None and self.kind != "s3":
-            raise ValueError("bucketOwner is for s3")
-        if self.kind == "nfs" or self.role_arn is not None:
-            if self.credentials is not None:
-                raise ValueError(f"{self.kind} takes no credentials here")
-        elif self.credentials is None or not self.credentials.fits(self.kind):
-            raise ValueError("credentials: accountName and accountKey, or sas, for azure; else S3's two keys")
 
-
-class RotateRequest(ApiModel):
+class RotateRequest(Request):
     """New credentials are tried before they replace the old ones."""
 
-    model_config = ConfigDict(
-        extra="forbid", **example({"credentials": {"accessKeyId": "AKIA…", "secretAccessKey": "…"}})
-    )
+    model_config = example({"credentials": {"accessKeyId": "AKIA…", "secretAccessKey": "…"}})
 
     credentials: CredentialsRequest
 
 
 class CheckView(ApiModel):
-    check: Literal["list", "read", "write", "notification"]
+    check: CheckName
     outcome: str = Field(description="passed, skipped, or what is wrong")
     missing: str | None = Field(default=None, description="exactly what")
     advice: str | None = None
@@ -150,8 +138,8 @@ class StoreView(ApiModel):
     model_config = example(STORE)
 
     store_id: str
-    kind: Kind
-    mode: Literal["reference", "managed"]
+    kind: StoreKind
+    mode: StoreMode
     container: str
     prefix: str
     endpoint: str | None = None
@@ -159,8 +147,8 @@ class StoreView(ApiModel):
     role_arn: str | None = None
     external_id: str | None = None
     bucket_owner: str | None = None
-    removal: Literal["delete", "keep", "ask"]
-    state: Literal["ready", "incomplete"]
+    removal: Removal
+    state: StoreState
     created_at: AwareDatetime
     credentials_version: int = Field(default=0, description="rises with every rotation")
     notified_at: AwareDatetime | None = Field(default=None, description="when its last notification came")
@@ -183,8 +171,8 @@ class StoreList(ApiModel):
     stores: list[StoreView]
 
 
-class RemovalsRequest(ApiModel):
-    model_config = ConfigDict(extra="forbid", **example({"decision": "keep"}))
+class RemovalsRequest(Request):
+    model_config = example({"decision": "keep"})
 
     decision: Literal["delete", "keep"]
 

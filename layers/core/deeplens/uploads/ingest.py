@@ -18,7 +18,7 @@ from deeplens.images.keys import original_prefix
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.images.ports import ImageRepository
 from deeplens.storage.ports import ObjectStore, StoreResolver
-from deeplens.stores.notices import StoreNotices
+from deeplens.stores.notifications import StoreNotifications
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.uploads.check import head_of
@@ -152,7 +152,7 @@ class Ingest:
     tenants: TenantDirectory
     store_owners: StoreOwners
     ingest_upload: IngestUpload
-    store_notices: StoreNotices
+    store_notifications: StoreNotifications
     workers: Executor
 
     def __call__(self, batch: Sequence[BucketNotification]) -> list[Outcome]:
@@ -161,8 +161,8 @@ class Ingest:
         owners = self.store_owners.owners(roots) if roots else {}
         ended = iter(in_parallel(self.workers, lambda one: attempt(lambda: self._object(one, owners)), created))
         outcomes = [together([next(ended) for _ in notification.created]) for notification in batch]
-        notices = self.store_notices(batch)
-        return [followed_by([outcome], events)[0] for outcome, events in zip(outcomes, notices, strict=True)]
+        lookups = self.store_notifications(batch)
+        return [followed_by([outcome], events)[0] for outcome, events in zip(outcomes, lookups, strict=True)]
 
     def _object(self, location: ObjectLocation, owners: dict[str, str]) -> Outcome:
         """Ingest one new object. Its bucket tells whose it is; a client never does."""
