@@ -43,6 +43,7 @@ class FakeRegisteredStores:
     def notified(self, store_id: str, now: datetime) -> None:
         self.stores[store_id] = replace(self.stores[store_id], notified_at=now)
 
+
 class FakeStoreObjects:
     """``StoreObjects``."""
 
