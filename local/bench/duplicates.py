@@ -171,9 +171,22 @@ def _described(model: EmbeddingModel, bodies: Sequence[bytes]) -> list[Described
     for number, (image, vector) in enumerate(zip(standard, vectors, strict=True)):
         at = datetime.fromtimestamp(number, UTC)
         row = ImageRecord(
-            f"img_{number}", "a", "", image.mime_type, 1, "", at, at, 1, Step.COMPLETED, 1, (), {},
-            image.width, image.height,
-        )  # fmt: skip
+            id=f"img_{number}",
+            file_name="a",
+            storage_path="",
+            mime_type=image.mime_type,
+            size_bytes=1,
+            sha256="",
+            uploaded_at=at,
+            updated_at=at,
+            generation=1,
+            step=Step.COMPLETED,
+            revision=1,
+            tags=(),
+            metadata={},
+            width=image.width,
+            height=image.height,
+        )
         with Image.open(BytesIO(image.small)) as opened:
             small_one = opened.convert("RGB")
         # Deployed is the hash of the pixels before they are compressed; the others get what a scan would read.

@@ -128,7 +128,7 @@ def test_an_object_that_lies_in_the_store_already_becomes_a_video(client: Tenant
     store, key, body = parts.stores.for_tenant(client.tenant), "videos/vid_big.mp4", movie(7)
     store.put(key, body, "video/mp4")
     accept = AcceptVideo(parts.videos, parts.pending_videos, parts.pending_videos_due, parts.clock)
-    new = NewVideo("vid_big", "big.mp4", store.uri(key), "video/mp4", len(body), parts.clock.now())
+    new = NewVideo("vid_big", "big.mp4", store.uri(key), "video/mp4", len(body), None, parts.clock.now())
     _, event = accept(client.tenant, new)
     assert isinstance(event, VideoUploaded)
     assert parts.publisher.publish([OutgoingMessage(event, "an-event-id")] * 2) == [True, True]

@@ -3,7 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,11 +14,11 @@ from deeplens.errors import QuotaExceeded, TenantNotFound
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import (
     LAST_GENERATION,
-    ImageQuery,
     ImageRecord,
     LoggedEvent,
     LogPosition,
     LogQuery,
+    MediaQuery,
     NewImage,
     StageResult,
     Step,
@@ -128,7 +128,7 @@ class FakeImages:
             timeline.append(_entry(result))
             self._log.append((tenant.id, row.id, timeline[-1]))
 
-    def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
+    def page(self, tenant: Tenant, query: MediaQuery) -> list[ImageRecord]:
         with self._lock:
             rows = [row for row in self._live(tenant).values() if row.video_id is None and _matches(row, query)]
         return sorted(rows, key=lambda row: (row.uploaded_at, row.id), reverse=True)[: query.limit]
@@ -185,7 +185,7 @@ class FakeImages:
             ended = [t for t in tombstones.values() if t.receipt is not None and t.merged_into is None]
             old = [t for t in ended if t.deleted_at < now - keep]
             for tombstone in old:
-                del tombstones[tombstone.image_id]
+                del tombstones[tombstone.id]
             return len(old)
 
     def log(self, tenant: Tenant) -> list[tuple[str, TimelineEntry]]:
@@ -239,7 +239,8 @@ class FakeEventLog:
 
     def page(self, tenant: Tenant, query: LogQuery) -> list[LoggedEvent]:
         lines = [
-            LoggedEvent(n + 1, owner, self._at(n), line) for n, (owner, line) in enumerate(self._images.log(tenant))
+            LoggedEvent(**asdict(line), id=n + 1, image_id=owner, recorded_at=self._at(n))
+            for n, (owner, line) in enumerate(self._images.log(tenant))
         ]
         found = [line for line in lines if _logged(line, query)]
         if query.after is None:
@@ -254,9 +255,9 @@ class FakeEventLog:
 def _logged(line: LoggedEvent, query: LogQuery) -> bool:
     return (
         query.image_id in (None, line.image_id)
-        and query.stage in (None, line.entry.stage)
-        and query.step in (None, line.entry.step)
-        and (not query.errors or line.entry.error_code is not None)
+        and query.stage in (None, line.stage)
+        and query.step in (None, line.step)
+        and (not query.errors or line.error_code is not None)
         and (query.after is None or line.position > query.after)
         and (query.after is not None or query.before is None or line.position < query.before)
     )
@@ -420,7 +421,7 @@ def _entry(result: StageResult) -> TimelineEntry:
     )
 
 
-def _matches(row: ImageRecord, query: ImageQuery) -> bool:
+def _matches(row: ImageRecord, query: MediaQuery) -> bool:
     return (
         (not query.statuses or row.step.name.lower() in query.statuses)
         and set(query.tags) <= set(row.tags)

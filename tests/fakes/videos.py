@@ -9,18 +9,10 @@ from typing import Any
 
 from deeplens.errors import QuotaExceeded
 from deeplens.events.videos import VideoUploaded
-from deeplens.images.model import ImageRecord, NewImage, Step
+from deeplens.images.model import ImageRecord, MediaQuery, NewImage, Step, Tombstone
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage, allowance
 from deeplens.tenants.model import Tenant
-from deeplens.videos.model import (
-    FRAMES_FAILED,
-    NewVideo,
-    Segment,
-    VideoFacts,
-    VideoQuery,
-    VideoRecord,
-    VideoTombstone,
-)
+from deeplens.videos.model import FRAMES_FAILED, NewVideo, Segment, VideoFacts, VideoRecord
 
 from tests.fakes.db import FakeImages
 
@@ -31,13 +23,11 @@ class FakeVideos:
     def __init__(self, images: FakeImages) -> None:
         self._images, self._lock = images, threading.RLock()
         self._rows: dict[str, dict[str, VideoRecord]] = defaultdict(dict)
-        self._tombstones: dict[str, dict[str, VideoTombstone]] = defaultdict(dict)
+        self._tombstones: dict[str, dict[str, Tombstone]] = defaultdict(dict)
         self._segments: dict[tuple[str, str], dict[int, Segment]] = defaultdict(dict)
         self._starts: dict[tuple[str, str, int | None], int] = defaultdict(int)
 
-    def insert(
-        self, tenant: Tenant, video: NewVideo, limits: ResourceLimits = UNLIMITED
-    ) -> VideoRecord | VideoTombstone:
+    def insert(self, tenant: Tenant, video: NewVideo, limits: ResourceLimits = UNLIMITED) -> VideoRecord | Tombstone:
         with self._lock:
             if video.id not in self._rows[tenant.id] and video.id not in self._tombstones[tenant.id]:
                 used = self._images.totals(tenant)
@@ -50,7 +40,7 @@ class FakeVideos:
             assert found is not None
             return found
 
-    def find(self, tenant: Tenant, video_id: str) -> VideoRecord | VideoTombstone | None:
+    def find(self, tenant: Tenant, video_id: str) -> VideoRecord | Tombstone | None:
         with self._lock:
             if video_id in self._tombstones[tenant.id]:
                 return self._tombstones[tenant.id][video_id]
@@ -61,7 +51,7 @@ class FakeVideos:
         rows = [self.find(tenant, video_id) for video_id in sorted(set(video_ids))]
         return [row for row in rows if isinstance(row, VideoRecord) and row.status in ("completed", "failed")]
 
-    def page(self, tenant: Tenant, query: VideoQuery) -> list[VideoRecord]:
+    def page(self, tenant: Tenant, query: MediaQuery) -> list[VideoRecord]:
         live = [row for row in (self.find(tenant, one) for one in self._rows[tenant.id]) if _live(row)]
         wanted = [row for row in live if isinstance(row, VideoRecord) and _matches(row, query)]
         return sorted(wanted, key=lambda row: (row.uploaded_at, row.id), reverse=True)[: query.limit]
@@ -133,7 +123,7 @@ class FakeVideos:
     def mark_deleted(self, tenant: Tenant, video_id: str, at: datetime) -> bool:
         with self._lock:
             if video_id in self._rows[tenant.id]:
-                self._tombstones[tenant.id].setdefault(video_id, VideoTombstone(video_id, at))
+                self._tombstones[tenant.id].setdefault(video_id, Tombstone(video_id, at))
             if video_id not in self._tombstones[tenant.id]:
                 return False
             for image_id in self.frame_ids(tenant, video_id):
@@ -198,7 +188,7 @@ def _live(row: object) -> bool:
     return isinstance(row, VideoRecord)
 
 
-def _matches(row: VideoRecord, query: VideoQuery) -> bool:
+def _matches(row: VideoRecord, query: MediaQuery) -> bool:
     return (
         (not query.statuses or row.status in query.statuses)
         and set(query.tags) <= set(row.tags)

@@ -243,7 +243,7 @@ class World(Resolver):
         owner = owner or self.acme
         store, now = self.stores.for_tenant(owner), self.clock.now()
         path = store.uri(f"videos/{video_id}.mp4")
-        video = NewVideo(video_id, f"{video_id}.mp4", path, "video/mp4", 8, now, "0" * 64, ("film",))
+        video = NewVideo(video_id, f"{video_id}.mp4", path, "video/mp4", 8, "0" * 64, now, ("film",))
         self.videos.insert(owner, video)
         store.put(f"videos/{video_id}.mp4", MP4_HEAD, "video/mp4")
         store.put(f"posters/{video_id}.jpg", picture(1), "image/jpeg")

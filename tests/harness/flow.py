@@ -184,7 +184,7 @@ class Flow(MaintenanceRegistry):
         owner = owner or self.acme
         store, key = self.stores.for_tenant(owner), f"videos/{video_id}.mp4"
         video = NewVideo(
-            video_id, "film.mp4", store.uri(key), "video/mp4", len(body), self.clock.now(), None, ("film",)
+            video_id, "film.mp4", store.uri(key), "video/mp4", len(body), None, self.clock.now(), ("film",)
         )
         accept = AcceptVideo(self.videos, self.pending_videos, self.pending_videos_due, self.clock)
         _, event = accept(owner, video, store=lambda: store.put(key, body, "video/mp4"))

@@ -33,7 +33,7 @@ class Logged:
             self.images.insert(tenant, new_image(image_id))
 
     def told(self, tenant: Tenant, query: LogQuery) -> list[tuple[str, str]]:
-        return [(line.image_id, line.entry.stage) for line in self.log.page(tenant, query)]
+        return [(line.image_id, line.stage) for line in self.log.page(tenant, query)]
 
 
 @pytest.fixture(params=["fake", "postgres"])
@@ -54,7 +54,7 @@ def test_lines_are_newest_first_and_pages_neither_repeat_nor_miss(logged: Logged
     seen: list[tuple[str, str]] = []
     query = LogQuery(limit=7)
     while page := logged.log.page(tenant, query):
-        seen += [(line.image_id, line.entry.stage) for line in page]
+        seen += [(line.image_id, line.stage) for line in page]
         query = replace(query, before=page[-1].position)
         logged.add(tenant, f"img_new{len(seen)}")  # lands before the page, not in it
 
@@ -146,7 +146,7 @@ def test_many_writers_and_a_follower(platform_url: str, tenant: Tenant) -> None:
         ended = False
         while True:
             page = reader.page(tenant, LogQuery(after=position, limit=11))
-            seen += [(line.image_id, line.entry.stage) for line in page]
+            seen += [(line.image_id, line.stage) for line in page]
             position = page[-1].position if page else position
             if ended and not page:
                 return seen

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url
-from deeplens.images.model import ImageQuery, ImageRecord, NewImage, StageResult, Step, Tombstone
+from deeplens.images.model import ImageRecord, MediaQuery, NewImage, StageResult, Step, Tombstone
 from deeplens.images.ports import ImageRepository
 from deeplens.images.postgres import PostgresImages
 from deeplens.tenants.model import Tenant
@@ -167,7 +167,7 @@ def test_batches_of_the_same_images_at_the_same_time_all_arrive(images: ImageRep
     batches = [[reached(step, i) for i in (ids if step % 2 else reversed(ids))] for step in Step if step] * 3
     with ThreadPoolExecutor(6) as workers:
         list(workers.map(lambda batch: images.advance(tenant, batch), batches))
-    assert {row.step for row in images.page(tenant, ImageQuery(limit=100))} == {Step.COMPLETED}
+    assert {row.step for row in images.page(tenant, MediaQuery(limit=100))} == {Step.COMPLETED}
     assert all(len(images.timeline(tenant, image_id)) == 6 for image_id in ids)
 
 
@@ -175,7 +175,7 @@ def test_pages_are_newest_first_and_never_repeat_or_miss_an_image(images: ImageR
     for n in range(7):  # pairs share their time, so that the id decides
         images.insert(tenant, new_image(f"img_{n}", uploaded_at=NOON + timedelta(seconds=n // 2)))
     seen: list[ImageRecord] = []
-    query = ImageQuery(limit=3)
+    query = MediaQuery(limit=3)
     while page := images.page(tenant, query):
         seen += page
         query = replace(query, after=(page[-1].uploaded_at, page[-1].id))
@@ -185,18 +185,18 @@ def test_pages_are_newest_first_and_never_repeat_or_miss_an_image(images: ImageR
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        (ImageQuery(statuses=("completed",)), ["img_b"]),
-        (ImageQuery(statuses=("accepted", "completed")), ["img_c", "img_b", "img_a"]),
-        (ImageQuery(tags=("cat",)), ["img_b", "img_a"]),
-        (ImageQuery(tags=("cat", "red")), ["img_b"]),
-        (ImageQuery(tags=("' OR 1=1 --",)), []),
-        (ImageQuery(uploaded_from=NOON + timedelta(hours=1)), ["img_c", "img_b"]),
-        (ImageQuery(uploaded_before=NOON + timedelta(hours=1)), ["img_a"]),
-        (ImageQuery(limit=1, tags=("cat",)), ["img_b"]),
+        (MediaQuery(statuses=("completed",)), ["img_b"]),
+        (MediaQuery(statuses=("accepted", "completed")), ["img_c", "img_b", "img_a"]),
+        (MediaQuery(tags=("cat",)), ["img_b", "img_a"]),
+        (MediaQuery(tags=("cat", "red")), ["img_b"]),
+        (MediaQuery(tags=("' OR 1=1 --",)), []),
+        (MediaQuery(uploaded_from=NOON + timedelta(hours=1)), ["img_c", "img_b"]),
+        (MediaQuery(uploaded_before=NOON + timedelta(hours=1)), ["img_a"]),
+        (MediaQuery(limit=1, tags=("cat",)), ["img_b"]),
     ],
 )
 def test_pages_hold_what_was_asked_for(
-    images: ImageRepository, tenant: Tenant, query: ImageQuery, expected: list[str]
+    images: ImageRepository, tenant: Tenant, query: MediaQuery, expected: list[str]
 ) -> None:
     for n, (image_id, tags) in enumerate([("img_a", ("cat",)), ("img_b", ("red", "cat")), ("img_c", ())]):
         images.insert(tenant, new_image(image_id, tags=tags, uploaded_at=NOON + timedelta(hours=n)))
@@ -222,7 +222,7 @@ def test_a_buried_image_is_gone_for_readers_and_deaf_for_stages(images: ImageRep
     assert images.mark_deleted(tenant, "img_a", NOON + timedelta(hours=1))
     images.advance(tenant, [reached(Step.COMPLETED)])
     assert images.find(tenant, ["img_a"]) == {"img_a": Tombstone("img_a", NOON)}
-    assert images.page(tenant, ImageQuery()) == []
+    assert images.page(tenant, MediaQuery()) == []
     assert images.amend(tenant, "img_a", tags=["dog"], metadata=None) is None
     assert images.insert(tenant, new_image()) == Tombstone("img_a", NOON)
     assert not images.mark_deleted(tenant, "img_unknown", NOON)
@@ -261,8 +261,8 @@ def test_two_tenants_never_see_each_others_images(images: ImageRepository, tenan
     images.mark_deleted(other, "img_a", NOON)
     assert row_of(images, tenant).step is Step.ACCEPTED
     assert images.find(other, ["img_a"]) == {"img_a": Tombstone("img_a", NOON)}
-    assert [row.file_name for row in images.page(tenant, ImageQuery())] == ["cat.jpg"]
-    assert images.page(other, ImageQuery()) == []
+    assert [row.file_name for row in images.page(tenant, MediaQuery())] == ["cat.jpg"]
+    assert images.page(other, MediaQuery()) == []
 
 
 def test_text_that_postgresql_cannot_store_does_not_stop_an_image(connections: Connections, tenant: Tenant) -> None:
@@ -284,12 +284,12 @@ def test_a_stage_may_not_change_a_column_that_is_not_its_own(connections: Connec
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (ImageQuery(limit=10, after=(NOON, "img_5")), "images_newest"),
-        (ImageQuery(limit=10, tags=("rare",)), "images_tags"),
+        (MediaQuery(limit=10, after=(NOON, "img_5")), "images_newest"),
+        (MediaQuery(limit=10, tags=("rare",)), "images_tags"),
     ],
 )
 def test_listing_many_images_uses_an_index(
-    connections: Connections, tenant: Tenant, query: ImageQuery, index: str
+    connections: Connections, tenant: Tenant, query: MediaQuery, index: str
 ) -> None:
     with connections.tenant(tenant) as connection:
         connection.execute(
@@ -315,12 +315,8 @@ def test_rows_are_read_page_by_page_with_what_is_yet_to_be_erased(images: ImageR
     images.mark_deleted(tenant, "img_a", NOON)
     images.delete_rows(tenant, {"img_a": {}})
     seen: list[ImageRecord | Tombstone] = []
-    while page := images.after(tenant, _id(seen[-1]) if seen else "", 2):
+    while page := images.after(tenant, seen[-1].id if seen else "", 2):
         assert len(page) <= 2
         seen += page
-    assert [_id(one) for one in seen] == ["img_0", "img_9", "img_aa", "img_z"]
+    assert [one.id for one in seen] == ["img_0", "img_9", "img_aa", "img_z"]
     assert seen[1] == Tombstone("img_9", NOON)
-
-
-def _id(row: ImageRecord | Tombstone) -> str:
-    return row.image_id if isinstance(row, Tombstone) else row.id

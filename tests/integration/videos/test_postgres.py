@@ -11,13 +11,13 @@ from deeplens.database.credentials import database_url
 from deeplens.errors import QuotaExceeded
 from deeplens.events.images import ImageUploaded
 from deeplens.events.videos import VideoUploaded
-from deeplens.images.model import ImageQuery, ImageRecord, NewImage, StageResult, Step, Tombstone
+from deeplens.images.model import ImageRecord, MediaQuery, NewImage, StageResult, Step, Tombstone
 from deeplens.images.postgres import PostgresImages
 from deeplens.images.postgres_pending import PostgresPending
 from deeplens.tenants.limits import ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
 from deeplens.videos.accept import video_uploaded
-from deeplens.videos.model import NewVideo, Segment, VideoFacts, VideoQuery, VideoRecord, VideoTombstone
+from deeplens.videos.model import NewVideo, Segment, VideoFacts, VideoRecord
 from deeplens.videos.postgres import PostgresVideos
 from deeplens.videos.postgres_pending import PostgresPendingVideos
 
@@ -75,7 +75,7 @@ def rows(request: pytest.FixtureRequest, tenant: Tenant) -> Rows:
 def new_video(video_id: str = "vid_a", **changes: Any) -> NewVideo:
     path = f"nfs://tenant/videos/{video_id}.mp4"
     given = NewVideo(
-        video_id, "süß.mp4", path, "video/mp4", 5_000_000_000, NOON, None, ("sea", "süß"), {"album": {"page": 3}}
+        video_id, "süß.mp4", path, "video/mp4", 5_000_000_000, None, NOON, ("sea", "süß"), {"album": {"page": 3}}
     )
     return replace(given, **changes)
 
@@ -122,7 +122,7 @@ def test_frames_are_images_of_their_video_in_no_list_of_images(rows: Rows) -> No
     assert isinstance(one, ImageRecord)
     assert (one.video_id, one.frame_offset_seconds) == ("vid_a", 12.5)
     assert [entry.stage for entry in rows.images.timeline(rows.tenant, ids[0])] == ["accept"]
-    assert rows.images.page(rows.tenant, ImageQuery()) == []
+    assert rows.images.page(rows.tenant, MediaQuery()) == []
     assert len(rows.images.after(rows.tenant, "", 10)) == 4
 
 
@@ -225,17 +225,17 @@ def test_a_buried_video_is_gone_with_its_frames_and_leaves_a_receipt(rows: Rows)
     assert not rows.videos.mark_deleted(rows.tenant, "vid_unknown", NOON)
     assert rows.videos.mark_deleted(rows.tenant, "vid_a", NOON)
     assert rows.videos.mark_deleted(rows.tenant, "vid_a", NOON + timedelta(hours=1))
-    assert rows.videos.find(rows.tenant, "vid_a") == VideoTombstone("vid_a", NOON)
-    assert rows.videos.insert(rows.tenant, new_video()) == VideoTombstone("vid_a", NOON)
+    assert rows.videos.find(rows.tenant, "vid_a") == Tombstone("vid_a", NOON)
+    assert rows.videos.insert(rows.tenant, new_video()) == Tombstone("vid_a", NOON)
     assert all(isinstance(one, Tombstone) for one in rows.images.find(rows.tenant, ids).values())
     assert rows.videos.frames(rows.tenant, "vid_a") == []
-    assert rows.videos.page(rows.tenant, VideoQuery()) == []
+    assert rows.videos.page(rows.tenant, MediaQuery()) == []
     rows.videos.add_frames(rows.tenant, "vid_a", [new_frame(9)])
     assert sorted(rows.videos.frame_ids(rows.tenant, "vid_a")) == sorted(ids)
 
     rows.videos.delete_rows(rows.tenant, "vid_a", {"frames": 2})
     rows.videos.delete_rows(rows.tenant, "vid_a", {"frames": 2})
-    assert rows.videos.find(rows.tenant, "vid_a") == VideoTombstone("vid_a", NOON, {"frames": 2})
+    assert rows.videos.find(rows.tenant, "vid_a") == Tombstone("vid_a", NOON, {"frames": 2})
     # Frames that were written late find their video's tombstone.
     assert rows.videos.mark_deleted(rows.tenant, "vid_a", NOON)
 
@@ -263,12 +263,12 @@ def test_a_video_counts_with_its_bytes_until_it_is_erased(connections: Connectio
 def test_videos_are_listed_newest_first_and_narrowed(rows: Rows) -> None:
     for number in range(4):
         rows.insert(f"vid_{number}", uploaded_at=NOON + timedelta(hours=number), tags=("sea",) if number else ())
-    page = rows.videos.page(rows.tenant, VideoQuery(limit=2))
+    page = rows.videos.page(rows.tenant, MediaQuery(limit=2))
     assert [row.id for row in page] == ["vid_3", "vid_2"]
-    rest = rows.videos.page(rows.tenant, VideoQuery(after=(page[-1].uploaded_at, page[-1].id)))
+    rest = rows.videos.page(rows.tenant, MediaQuery(after=(page[-1].uploaded_at, page[-1].id)))
     assert [row.id for row in rest] == ["vid_1", "vid_0"]
-    assert [row.id for row in rows.videos.page(rows.tenant, VideoQuery(tags=("sea",)))] == ["vid_3", "vid_2", "vid_1"]
-    assert rows.videos.page(rows.tenant, VideoQuery(statuses=("completed",))) == []
+    assert [row.id for row in rows.videos.page(rows.tenant, MediaQuery(tags=("sea",)))] == ["vid_3", "vid_2", "vid_1"]
+    assert rows.videos.page(rows.tenant, MediaQuery(statuses=("completed",))) == []
 
 
 def test_tenants_videos_are_their_own(connections: Connections, new_tenant: NewTenant) -> None:
@@ -290,7 +290,7 @@ def test_images_go_on_while_the_schema_is_still_that_without_frames(connections:
     images = PostgresImages(connections)
     images.insert(tenant, replace(new_frame(0), id="img_a", frame_offset_seconds=None))
     images.advance(tenant, [StageResult("img_a", 1, Step.COMPLETED, "complete", NOON)])
-    (shown,) = images.page(tenant, ImageQuery())
+    (shown,) = images.page(tenant, MediaQuery())
     assert (shown.id, shown.step, shown.video_id) == ("img_a", Step.COMPLETED, None)
     assert images.find(tenant, ["img_a"]) == {"img_a": shown}
     assert images.after(tenant, "", 5) == [shown]

@@ -25,7 +25,21 @@ THRESHOLDS = Thresholds(exact=0.97, near_duplicate=0.72, similar=0.55)
 def image(image_id: str = "img_a", width: int = 640, height: int = 480, minutes: int = 0) -> ImageRecord:
     at = NOON + timedelta(minutes=minutes)
     return ImageRecord(
-        image_id, "a", "", "image/jpeg", 1, image_id, at, at, 1, Step.COMPLETED, 1, (), {}, width, height
+        id=image_id,
+        file_name="a",
+        storage_path="",
+        mime_type="image/jpeg",
+        size_bytes=1,
+        sha256=image_id,
+        uploaded_at=at,
+        updated_at=at,
+        generation=1,
+        step=Step.COMPLETED,
+        revision=1,
+        tags=(),
+        metadata={},
+        width=width,
+        height=height,
     )
 
 

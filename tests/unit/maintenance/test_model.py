@@ -27,10 +27,10 @@ EXPECTED = ["images/img_1.jpg", *derived_keys("img_1")]
 def row(step: Step = Step.COMPLETED, updated_at: datetime = OLD) -> ImageRecord:
     known: dict[str, Any] = {"tags": (), "metadata": {}, "generation": 1, "revision": 1, "sha256": "", "size_bytes": 1}
     return ImageRecord(
-        "img_1",
-        "a.jpg",
-        "s3://b/images/img_1.jpg",
-        "image/jpeg",
+        id="img_1",
+        file_name="a.jpg",
+        storage_path="s3://b/images/img_1.jpg",
+        mime_type="image/jpeg",
         uploaded_at=OLD,
         updated_at=updated_at,
         step=step,

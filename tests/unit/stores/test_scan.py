@@ -11,7 +11,6 @@ from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.slices import slice_of
 from deeplens.stores.model import TenantStore
 from deeplens.stores.observe import ObserveObjects
-from deeplens.videos.model import VideoTombstone
 
 from tests.fakes.storage import MemoryStore
 from tests.harness.api import START, picture
@@ -229,7 +228,7 @@ def test_videos_of_a_store_are_read_where_they_are_and_go_with_their_object() ->
 
     source.delete(["2026/party.mp4"])
     look(flow, store, "2026/party.mp4")
-    assert isinstance(flow.video(known.image_id), VideoTombstone)
+    assert isinstance(flow.video(known.image_id), Tombstone)
     assert flow.index.count(flow.acme) == 0
 
 
@@ -248,4 +247,4 @@ def test_a_video_that_was_replaced_before_it_was_read_gives_way_to_the_new_one()
     look(flow, store, "party.mp4")
     (known,) = flow.store_objects.find(flow.acme, store.id, ["party.mp4"]).values()
     assert flow.video(known.image_id).status == "completed"
-    assert isinstance(flow.video(late.video_id), VideoTombstone)
+    assert isinstance(flow.video(late.video_id), Tombstone)

@@ -12,7 +12,7 @@ from deeplens.errors import StoreUnavailable, TenantStoreDenied
 from deeplens.events.bucket import ObjectLocation
 from deeplens.events.failures import ProcessingFailed
 from deeplens.events.topics import IMAGES_UPLOADED
-from deeplens.images.model import ImageQuery, Step
+from deeplens.images.model import MediaQuery, Step
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.policies import DuplicatePolicy
 from deeplens.uploads.model import CLAIMED_FOR, DirectUpload
@@ -403,7 +403,7 @@ def test_a_deleted_image_stays_deleted(flow: Flow) -> None:
     flow.notify(place())
 
     assert KEY not in flow.objects()
-    assert flow.images.page(flow.acme, ImageQuery()) == []
+    assert flow.images.page(flow.acme, MediaQuery()) == []
 
 
 def raw(flow: Flow, *bodies: str) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def test_a_budget_pauses_uploads_but_those_that_have_begun(world: World) -> None
 def test_an_upload_that_is_a_video_is_shown_as_one(world: World) -> None:
     upload_id = begin(world).json()["uploadId"]
     video_id, path = upload_id.replace("upl_", "vid_"), "s3://tenant-acme/videos/a.mp4"
-    world.videos.insert(world.acme, NewVideo(video_id, "a.mp4", path, "video/mp4", 8, world.clock.now()))
+    world.videos.insert(world.acme, NewVideo(video_id, "a.mp4", path, "video/mp4", 8, None, world.clock.now()))
     world.uploads.end("tenant_acme", upload_id, "ingested", world.clock.now())
     shown = world.client.get(f"/v1/uploads/{upload_id}").json()
     assert (shown["status"], shown["imageId"], shown["videoId"]) == ("ingested", None, video_id)

@@ -10,7 +10,6 @@ from deeplens.errors import StoreUnavailable
 from deeplens.events.videos import VideoUploaded
 from deeplens.images.model import StageResult, Step, Tombstone
 from deeplens.videos import extract as extract_frames
-from deeplens.videos.model import VideoTombstone
 from deeplens.videos.requests import video_deletion
 from deeplens.videos.resume import ResumeVideos
 from deeplens.webhooks.model import Webhook
@@ -231,7 +230,7 @@ def delete(flow: Flow) -> None:
 
 def assert_gone(flow: Flow) -> None:
     video = flow.video()
-    assert isinstance(video, VideoTombstone)
+    assert isinstance(video, Tombstone)
     assert video.receipt is not None
     assert flow.objects() == set()
     assert flow.index.count(flow.acme) == 0

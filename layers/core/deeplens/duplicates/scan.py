@@ -15,7 +15,6 @@ from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
 from deeplens.maintenance.model import MaintenanceRun, Report
 from deeplens.maintenance.slices import Page
-from deeplens.maintenance.sweep_rows import id_of
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.model import Tenant
 
@@ -47,7 +46,7 @@ class ScanDuplicates:
             pairs = self.find_pairs(tenant, searchable)
             notices = () if run.dry_run else tuple(found_events(tenant, self.duplicates.save(tenant, pairs)))
             found = Counter[str](pair.verdict or "" for pair in pairs)
-            after = id_of(rows[-1])
+            after = rows[-1].id
             yield Page(after, Report({"images": len(rows), "hashes-made": made}, dict(found)), notices=notices)
 
     def _make_hashes(self, tenant: Tenant, rows: Sequence[ImageRecord]) -> int:

@@ -22,24 +22,53 @@ LAST_GENERATION = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class NewImage:
-    """An accepted upload; for a frame also its video and its offset there."""
+class NewMedia:
+    """An accepted upload: an image, or a video, whose bytes may not have been read yet."""
 
     id: str
     file_name: str
     storage_path: str
     mime_type: str
     size_bytes: int
-    sha256: str
+    sha256: str | None
     uploaded_at: datetime
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewImage(NewMedia):
+    """An image to insert; a frame has its video and its offset there."""
+
+    sha256: str
     video_id: str | None = None
     frame_offset_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaRecord:
+    """The columns that the rows of images and of videos have in common."""
+
+    id: str
+    file_name: str
+    storage_path: str
+    mime_type: str
+    size_bytes: int
+    sha256: str | None
+    uploaded_at: datetime
+    updated_at: datetime
+    tags: tuple[str, ...]
+    metadata: dict[str, Any]
+    width: int | None = None
+    height: int | None = None
+    completed_at: datetime | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    error_retryable: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord(MediaRecord):
     """One image's row.
 
     Attributes
@@ -48,29 +77,14 @@ class ImageRecord:
     revision : rises with every change of tags or metadata, so that a concurrent indexing notices it.
     """
 
-    id: str
-    file_name: str
-    storage_path: str
-    mime_type: str
-    size_bytes: int
     sha256: str
-    uploaded_at: datetime
-    updated_at: datetime
     generation: int
     step: Step
     revision: int
-    tags: tuple[str, ...]
-    metadata: dict[str, Any]
-    width: int | None = None
-    height: int | None = None
     format: str | None = None
-    completed_at: datetime | None = None
     processing_seconds: float | None = None
     model: str | None = None
     model_version: str | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-    error_retryable: bool | None = None
     attempt: int = 1
     video_id: str | None = None
     frame_offset_seconds: float | None = None
@@ -78,12 +92,12 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A deleted image: kept 37 days, longer than any retention, so that no late event revives it.
+    """A deleted image or video: kept 37 days, longer than any retention, so that no late event revives it.
 
-    ``merged_into`` is the image that its id redirects to; such a tombstone is kept forever.
+    ``merged_into`` is the image that an image's id redirects to; such a tombstone is kept forever.
     """
 
-    image_id: str
+    id: str
     deleted_at: datetime
     receipt: dict[str, Any] | None = None
     merged_into: str | None = None
@@ -126,14 +140,14 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageQuery:
-    """Filters and position for listing images, newest first.
+class MediaQuery:
+    """Filters and position for listing images or videos, newest first.
 
     Attributes
     ----------
-    statuses : API names: accepted, preprocessed, extracted, indexed, completed, failed; empty = all.
+    statuses : names of the API, e.g. completed and failed; empty = all.
     tags : every one must be present.
-    after : (uploaded_at, id) of the last image already seen.
+    after : (uploaded_at, id) of the last entry of the page before.
     """
 
     limit: int = 50
@@ -148,14 +162,13 @@ type LogPosition = tuple[datetime, int]
 """When a timeline entry was recorded, and its id."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedEvent(TimelineEntry):
     """A timeline entry, and its position among all entries of the tenant."""
 
     id: int
     image_id: str
     recorded_at: datetime
-    entry: TimelineEntry
 
     @property
     def position(self) -> LogPosition:

@@ -8,11 +8,11 @@ from typing import Any, NewType, Protocol
 from deeplens.common.effects import effects
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import (
-    ImageQuery,
     ImageRecord,
     LoggedEvent,
     LogPosition,
     LogQuery,
+    MediaQuery,
     NewImage,
     StageResult,
     TimelineEntry,
@@ -55,7 +55,7 @@ class ImageRepository(Protocol):
         An entry is unique by (image, generation, step, stage); a repeat changes nothing. Deleted images are ignored.
         """
 
-    def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
+    def page(self, tenant: Tenant, query: MediaQuery) -> list[ImageRecord]:
         """At most ``query.limit`` images, newest first, without deleted ones."""
 
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:

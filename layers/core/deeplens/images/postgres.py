@@ -1,32 +1,37 @@
 """Images of a tenant's database, in plain SQL: one round trip per call, whatever the size of the batch."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.errors import UndefinedColumn
 
-from deeplens.database.connections import Connections
-from deeplens.database.filters import conditions_of
+from deeplens.database.connections import Connection, Connections
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.errors import QuotaExceeded
-from deeplens.images.model import ImageQuery, ImageRecord, NewImage, StageResult, Step, TimelineEntry, Tombstone
+from deeplens.images.model import (
+    ImageRecord,
+    MediaQuery,
+    NewImage,
+    NewMedia,
+    StageResult,
+    Step,
+    TimelineEntry,
+    Tombstone,
+)
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
 
-COLUMNS = (
-    "id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, updated_at, generation, step, revision, "
-    "tags, metadata, width, height, format, completed_at, processing_seconds, model, model_version, "
-    "error_code, error_message, error_retryable, attempt"
-)
+FRAME_COLUMNS = ("video_id", "frame_offset_seconds")
+NAMES = [field.name for field in fields(ImageRecord) if field.name not in FRAME_COLUMNS]
+COLUMNS = ", ".join(NAMES)
 FRAMES = (
     "to_jsonb({0}) ->> 'video_id' AS video_id, "
     "(to_jsonb({0}) ->> 'frame_offset_seconds')::float8 AS frame_offset_seconds"
 )
 """Read through JSON: the schema of the previous release has no such columns."""
 LIVE = "NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = images.id)"
-NAMES = COLUMNS.split(", ")
 WITH_FRAMES = ", ".join("i." + name for name in NAMES) + ", " + FRAMES.format("i")
 STATUSES = {step.name.lower(): int(step) for step in Step}
 
@@ -118,33 +123,15 @@ class PostgresImages:
         self._connections = connections
 
     def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
-        values = asdict(image) | {
-            "file_name": as_text(image.file_name),
-            "tags": [as_text(tag) for tag in image.tags],
-            "metadata": as_jsonb(image.metadata),
-        }
-        if limits.max_images is not None or limits.max_bytes is not None:
-            return self._insert_within(tenant, values, limits)
+        values, find = values_of(image), (FIND, [[image.id]])
         with self._connections.tenant(tenant) as connection:
+            if limits.max_images is not None or limits.max_bytes is not None:
+                return insert_within(connection, limits, INSERT_WITHIN, values, find, record_of)
             with connection.pipeline():
                 connection.execute(INSERT, values)
                 # A separate statement sees what another connection wrote while the first one waited for it.
-                cursor = connection.execute(FIND, [[image.id]])
-            return next(found for row in cursor if (found := _found(row)) is not None)
-
-    def _insert_within(self, tenant: Tenant, values: dict[str, Any], limits: ResourceLimits) -> ImageRecord | Tombstone:
-        values = values | {"max_images": limits.max_images, "max_bytes": limits.max_bytes}
-        with self._connections.tenant(tenant) as connection:
-            with connection.pipeline():
-                # One transaction, but the INSERT's snapshot is taken after the lock: it sees every image that counts.
-                connection.execute(LOCK_TOTALS)
-                connection.execute(INSERT_WITHIN, values)
-                cursor = connection.execute(FIND, [[values["id"]]])
-                totals = connection.execute(TOTALS)
-            found = next((found for row in cursor if (found := _found(row)) is not None), None)
-            if found is None:
-                raise QuotaExceeded(**totals.fetchall()[0])
-            return found
+                cursor = connection.execute(*find)
+            return next(found for row in cursor if (found := found_in(row, record_of)) is not None)
 
     def totals(self, tenant: Tenant) -> Storage:
         with self._connections.tenant(tenant) as connection:
@@ -155,7 +142,7 @@ class PostgresImages:
             return {}
         with self._connections.tenant(tenant) as connection:
             rows = connection.execute(FIND, [list(set(image_ids))]).fetchall()
-        return {row["wanted_id"]: found for row in rows if (found := _found(row)) is not None}
+        return {row["wanted_id"]: found for row in rows if (found := found_in(row, record_of)) is not None}
 
     def advance(self, tenant: Tenant, results: Sequence[StageResult]) -> None:
         if not results:
@@ -163,21 +150,19 @@ class PostgresImages:
         with self._connections.tenant(tenant) as connection:
             connection.execute(ADVANCE, [as_jsonb([_result_row(result) for result in results])])
 
-    def page(self, tenant: Tenant, query: ImageQuery) -> list[ImageRecord]:
+    def page(self, tenant: Tenant, query: MediaQuery) -> list[ImageRecord]:
         with self._connections.tenant(tenant) as connection:
             try:
-                statement, values = self.page_statement(query)
-                rows = connection.execute(statement, values)
+                rows = connection.execute(*self.page_statement(query))
             except UndefinedColumn:
                 # The schema of the previous release has no frames.
-                statement, values = self.page_statement(query, BEFORE_FRAMES)
-                rows = connection.execute(statement, values)
+                rows = connection.execute(*self.page_statement(query, BEFORE_FRAMES))
             return [record_of(row) for row in rows]
 
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
         with self._connections.tenant(tenant) as connection:
             rows = connection.execute(AFTER, [image_id, limit]).fetchall()
-        return [found for row in rows if (found := _found(row)) is not None]
+        return [found for row in rows if (found := found_in(row, record_of)) is not None]
 
     def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
         with self._connections.tenant(tenant) as connection:
@@ -185,7 +170,7 @@ class PostgresImages:
         return {row["sha256"]: record_of(row) for row in rows}
 
     @staticmethod
-    def page_statement(query: ImageQuery, not_a_frame: str = NOT_A_FRAME) -> tuple[str, list[Any]]:
+    def page_statement(query: MediaQuery, not_a_frame: str = NOT_A_FRAME) -> tuple[str, list[Any]]:
         """SQL and its values; input of callers is only in the values."""
         where, values = conditions_of(query, STATUSES)
         conditions = " AND ".join([LIVE, not_a_frame, *where])
@@ -249,17 +234,77 @@ class PostgresImages:
             return connection.execute(statement, [now - keep]).rowcount
 
 
-def _found(row: dict[str, Any]) -> ImageRecord | Tombstone | None:
+def values_of(media: NewMedia) -> dict[str, Any]:
+    """The values of a new row by the names of their columns."""
+    return asdict(media) | {
+        "file_name": as_text(media.file_name),
+        "tags": [as_text(tag) for tag in media.tags],
+        "metadata": as_jsonb(media.metadata),
+    }
+
+
+def insert_within[R](
+    connection: Connection,
+    limits: ResourceLimits,
+    insert: str,
+    values: dict[str, Any],
+    find: tuple[str, list[Any]],
+    read: Callable[[dict[str, Any]], R],
+) -> R | Tombstone:
+    """Insert a row if it fits into the limits, and return what has its id then. Raises ``QuotaExceeded``.
+
+    Parameters
+    ----------
+    insert : checks the limits with ``WITHIN``.
+    find : the statement, with its values, that finds the row or the tombstone of this id; ``read`` reads the row.
+    """
+    with connection.pipeline():
+        # One transaction, but the INSERT's snapshot is taken after the lock: it sees every image that counts.
+        connection.execute(LOCK_TOTALS)
+        connection.execute(insert, values | {"max_images": limits.max_images, "max_bytes": limits.max_bytes})
+        cursor = connection.execute(*find)
+        totals = connection.execute(TOTALS)
+    found = next((found for row in cursor if (found := found_in(row, read)) is not None), None)
+    if found is None:
+        raise QuotaExceeded(**totals.fetchall()[0])
+    return found
+
+
+def found_in[R](row: dict[str, Any], read: Callable[[dict[str, Any]], R]) -> R | Tombstone | None:
+    """The tombstone or the record in a row that was joined with the tombstones."""
     if row["deleted_at"] is not None:
-        return Tombstone(row["wanted_id"], row["deleted_at"], row["receipt"], row["merged_into"])
-    return record_of(row) if row["id"] is not None else None
+        return Tombstone(row["wanted_id"], row["deleted_at"], row["receipt"], row.get("merged_into"))
+    return read(row) if row["id"] is not None else None
 
 
 def record_of(row: dict[str, Any]) -> ImageRecord:
-    columns = {name: row[name] for name in NAMES} | {
-        name: row.get(name) for name in ("video_id", "frame_offset_seconds")
-    }
-    return ImageRecord(**{**columns, "step": Step(row["step"]), "tags": tuple(row["tags"])})
+    columns = {name: row[name] for name in NAMES} | {name: row.get(name) for name in FRAME_COLUMNS}
+    return ImageRecord(**columns | {"step": Step(row["step"]), "tags": tuple(row["tags"])})
+
+
+def conditions_of(query: MediaQuery, statuses: Mapping[str, int] | None = None) -> tuple[list[str], list[Any]]:
+    """WHERE parts and their values; parts are constants, values are parameters.
+
+    Parameters
+    ----------
+    statuses : their numbers in the column ``step``; without it, the column ``status`` is used.
+    """
+    chosen = [statuses[status] if statuses else status for status in query.statuses]
+    filters: list[tuple[str, Any]] = [
+        ("step = ANY(%s)" if statuses else "status = ANY(%s)", chosen or None),
+        ("tags @> %s::text[]", [as_text(tag) for tag in query.tags] or None),
+        ("uploaded_at >= %s", query.uploaded_from),
+        ("uploaded_at < %s", query.uploaded_before),
+        ("(uploaded_at, id) < (%s, %s)", query.after),
+    ]
+    return active_conditions(filters)
+
+
+def active_conditions(filters: Sequence[tuple[str, Any]]) -> tuple[list[str], list[Any]]:
+    """The conditions that have a value, and the values; a tuple gives several."""
+    active = [(condition, value) for condition, value in filters if value is not None]
+    values = [item for _, value in active for item in (value if isinstance(value, tuple) else (value,))]
+    return [condition for condition, _ in active], values
 
 
 def _result_row(result: StageResult) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The timelines of all images of a tenant as one log."""
 
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +9,8 @@ import psycopg
 from deeplens.database.connections import Connection, Connections
 from deeplens.database.values import as_text
 from deeplens.errors import DatabaseUnavailable
-from deeplens.images.model import LoggedEvent, LogPosition, LogQuery, Step, TimelineEntry
+from deeplens.images.model import LoggedEvent, LogPosition, LogQuery, Step
+from deeplens.images.postgres import active_conditions
 from deeplens.tenants.model import Tenant
 
 SETTLED = """
@@ -21,9 +23,8 @@ FROM (SELECT clock_timestamp() AS now) AS clock
 Read before the entries: a transaction that begins in between is later. All sessions of a tenant's database have one
 role, which may see when they began; administrators write no entries.
 """
-COLUMNS = "id, image_id, recorded_at, stage, step, generation, occurred_at, duration_seconds, error_code, error_message"
+COLUMNS = ", ".join(field.name for field in fields(LoggedEvent))
 LIVE = "NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = image_events.image_id)"
-ENTRY = ("stage", "generation", "occurred_at", "duration_seconds", "error_code", "error_message")
 
 
 class PostgresEventLog:
@@ -41,7 +42,8 @@ class PostgresEventLog:
             until = _settled(connection) if query.after else None
             statement, values = self.statement(query, until)
             try:
-                return [_event(row) for row in connection.execute(statement.encode(), values)]
+                rows = connection.execute(statement.encode(), values)
+                return [LoggedEvent(**row | {"step": Step(row["step"])}) for row in rows]
             except psycopg.errors.UndefinedColumn as error:
                 raise DatabaseUnavailable("this tenant's database is not migrated") from error
 
@@ -58,11 +60,9 @@ class PostgresEventLog:
             ("(recorded_at, id) < (%s, %s)", None if query.after else query.before),
             ("recorded_at < %s", until),
         ]
-        active = [(condition, value) for condition, value in filters if value is not None]
-        conditions = " AND ".join([LIVE, *(condition for condition, _ in active)])
-        values = [item for _, value in active for item in (value if isinstance(value, tuple) else (value,))]
+        conditions, values = active_conditions(filters)
         statement = f"""
-            SELECT {COLUMNS} FROM image_events WHERE {conditions}
+            SELECT {COLUMNS} FROM image_events WHERE {" AND ".join([LIVE, *conditions])}
             ORDER BY recorded_at {order}, id {order} LIMIT %s"""  # noqa: S608
         return statement, [*values, query.limit]
 
@@ -71,8 +71,3 @@ def _settled(connection: Connection) -> datetime:
     (row,) = connection.execute(SETTLED).fetchall()
     at: datetime = row["at"]
     return at
-
-
-def _event(row: dict[str, Any]) -> LoggedEvent:
-    entry = TimelineEntry(step=Step(row["step"]), **{name: row[name] for name in ENTRY})
-    return LoggedEvent(row["id"], row["image_id"], row["recorded_at"], entry)

@@ -15,7 +15,7 @@ from deeplens.images import views
 from deeplens.images.amend import Amend
 from deeplens.images.delete import Delete
 from deeplens.images.lookup import MERGED, MERGED_CHANGE, live_image
-from deeplens.images.model import ImageQuery, Tombstone
+from deeplens.images.model import MediaQuery, Tombstone
 from deeplens.images.ports import ImageRepository
 from deeplens.images.schemas import DeletedImage, DeletionReceipt, ImageDetail, ImagePage, ImagePatch, ListQuery
 
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1/images", tags=["images"])
 @router.get("", summary="List images", responses=responses())
 def list_images(caller: Reader, images: Injected[ImageRepository], query: Annotated[ListQuery, Query()]) -> ImagePage:
     """Images newest first; deleted ones never."""
-    image_query = ImageQuery(
+    image_query = MediaQuery(
         # One more than the limit tells whether there is a next page.
         limit=query.limit + 1,
         statuses=tuple(query.status),

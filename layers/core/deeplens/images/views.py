@@ -80,4 +80,4 @@ def stage(entry: TimelineEntry) -> TimelineStage:
 
 
 def logged(event: LoggedEvent) -> ImageEventView:
-    return view(ImageEventView, event, event_id=str(event.id), **dict(stage(event.entry)))
+    return view(ImageEventView, event, event_id=str(event.id), status=STATUS[event.step])

@@ -170,7 +170,7 @@ def judge_row(
     if isinstance(row, Tombstone):
         # A merged image may be restored for a while; then its merge deletes it.
         unfinished = row.receipt is None and row.merged_into is None and row.deleted_at < before
-        return [Finding("half-done-delete", row.image_id)] if unfinished else []
+        return [Finding("half-done-delete", row.id)] if unfinished else []
     if row.updated_at >= before or row.step is Step.FAILED or not expected:
         return []
     original, *derived = expected

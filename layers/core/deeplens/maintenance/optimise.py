@@ -10,7 +10,7 @@ from deeplens.images.model import ImageRecord, Step
 from deeplens.images.ports import ImageRepository
 from deeplens.maintenance.model import Finding, MaintenanceRun, ThumbnailRetention, report_of
 from deeplens.maintenance.slices import Page
-from deeplens.maintenance.sweep_rows import ROWS_AT_ONCE, Row, dropped_before, entries_of, id_of, may_lack_thumbnails
+from deeplens.maintenance.sweep_rows import ROWS_AT_ONCE, Row, dropped_before, entries_of, may_lack_thumbnails
 from deeplens.storage.ports import ObjectInfo, StoreResolver
 from deeplens.tenants.model import Tenant
 
@@ -43,7 +43,7 @@ class OptimiseStorage:
             if not run.dry_run:
                 store.delete(entry.key for entry, _ in found)
             freed = sum(entry.size_bytes for entry, _ in found)
-            after = id_of(rows[-1])
+            after = rows[-1].id
             findings = [finding for _, finding in found]
             yield Page(after, report_of("rows", len(rows), findings, repaired=not run.dry_run, freed=freed))
 

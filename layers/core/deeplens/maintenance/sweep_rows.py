@@ -42,12 +42,12 @@ class SweepRows:
 
     def __call__(self, tenant: Tenant, after: str, before: datetime, dry_run: bool) -> Iterator[Page]:
         while rows := self.images.after(tenant, after, ROWS_AT_ONCE):
-            suspects = {id_of(row) for row, _ in self._judged(tenant, rows, before, listed_keys)}
+            suspects = {row.id for row, _ in self._judged(tenant, rows, before, listed_keys)}
             latest = list(self.images.find(tenant, sorted(suspects)).values())
             found = self._judged(tenant, latest, before, checked_keys)
             events = () if dry_run else self._repaired(tenant, found)
             report = report_of("rows", len(rows), [finding for _, finding in found], repaired=not dry_run)
-            after = id_of(rows[-1])
+            after = rows[-1].id
             yield Page(after, report, events)
 
     def _judged(
@@ -58,7 +58,7 @@ class SweepRows:
         return [
             (row, finding)
             for row in rows
-            for finding in judge_row(row, before, expected(store, row, until), existing, lacking.get(id_of(row), ()))
+            for finding in judge_row(row, before, expected(store, row, until), existing, lacking.get(row.id, ()))
         ]
 
     def _lacking(self, tenant: Tenant, rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -81,7 +81,7 @@ class SweepRows:
         now = self.clock.now()
         match row, finding.kind:
             case Tombstone(), _:
-                yield image_deletion(tenant.id, row.image_id, now)
+                yield image_deletion(tenant.id, row.id, now)
             case ImageRecord(), "row-without-object":
                 gone = Failure(code=ObjectNotFound.code, message=LOST, retryable=False)
                 yield from image_failed(tenant, row.id, row.generation + 1, gone, now)
@@ -111,10 +111,6 @@ class SweepRows:
         # Failed images are not searchable. The row came first: no event of its generation writes a vector from here on.
         for model in tenant.models if rows else ():
             self.index.delete(tenant.using(model), [row.id for row in rows])
-
-
-def id_of(row: Row) -> str:
-    return row.image_id if isinstance(row, Tombstone) else row.id
 
 
 def expected(store: ObjectStore, row: Row, until: datetime | None = None) -> list[str]:
@@ -148,7 +144,7 @@ def listed_keys(store: ObjectStore, rows: Sequence[Row]) -> set[str]:
 
 def entries_of(store: ObjectStore, rows: Sequence[Row], prefixes: Sequence[str]) -> Iterator[ObjectInfo]:
     """Objects of a page's images: each folder is listed from the lowest of their ids to the highest."""
-    ids = {id_of(row) for row in rows}
+    ids = {row.id for row in rows}
     lowest, highest = min(ids, default=""), max(ids, default="")
     entries = (
         entry

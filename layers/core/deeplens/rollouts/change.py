@@ -14,7 +14,7 @@ from deeplens.errors import ApiError, ModelNotFound, ObjectNotFound
 from deeplens.events.ids import follow_up_id
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.keys import processed_key
-from deeplens.images.model import ImageQuery
+from deeplens.images.model import MediaQuery
 from deeplens.images.ports import ImageRepository
 from deeplens.rollouts.advance import TENANT_CACHED_AT_MOST
 from deeplens.rollouts.model import Rollout, Rollouts, VectorStates
@@ -64,7 +64,7 @@ class ChangeModel:
         """Measure it on the tenant's newest images, which also shows that the model can embed them."""
         store = self.stores.for_tenant(tenant)
         bodies = []
-        for image in self.images.page(tenant, ImageQuery(limit=PROBED, statuses=("completed",))):
+        for image in self.images.page(tenant, MediaQuery(limit=PROBED, statuses=("completed",))):
             try:
                 bodies.append(store.get(processed_key(image.id)))
             except ObjectNotFound:

@@ -30,7 +30,7 @@ from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Tenant
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.model import NewVideo, VideoRepository, VideoTombstone, is_video
+from deeplens.videos.model import NewVideo, VideoRepository, is_video
 
 ADMITTED = {"file_name", "storage_path", "mime_type", "size_bytes", "uploaded_at"}
 """Fields of an image that another admission of the same id may have set first."""
@@ -127,7 +127,7 @@ class AcceptObjects:
     def _video(self, tenant: Tenant, source: ObjectStore, entry: ObjectInfo, video_id: str) -> list[Event]:
         row, name = self.videos.find(tenant, video_id), file_name_in(entry.key)
         kind = type_by_name(name)
-        if kind is None or isinstance(row, VideoTombstone) or (row is not None and row.status != "accepted"):
+        if kind is None or isinstance(row, Tombstone) or (row is not None and row.status != "accepted"):
             return []
         video = NewVideo(
             id=video_id,
@@ -135,6 +135,7 @@ class AcceptObjects:
             storage_path=source.uri(entry.key),
             mime_type=kind.mime_type,
             size_bytes=entry.size_bytes,
+            sha256=None,
             uploaded_at=self.clock.now(),
         )
         limits = tenant.effective_limits(self.default_limits)

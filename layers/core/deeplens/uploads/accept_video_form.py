@@ -10,6 +10,7 @@ from deeplens.errors import ApiError, QuotaExceeded
 from deeplens.events.ids import follow_up_id
 from deeplens.events.videos import VideoUploaded
 from deeplens.formats.videos import HEAD_BYTES, VideoType, sniff_video
+from deeplens.images.model import Tombstone
 from deeplens.images.ports import ImageRepository
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.limits import ResourceLimits, Storage
@@ -18,7 +19,7 @@ from deeplens.uploads.accept_form import reused_key
 from deeplens.uploads.quotas import check_ingestion, granted
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.keys import video_key
-from deeplens.videos.model import NewVideo, VideoRecord, VideoRepository, VideoTombstone
+from deeplens.videos.model import NewVideo, VideoRecord, VideoRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +124,9 @@ class AcceptVideoUpload:
             granted(limits, self.images.totals(tenant), Storage(0, size))
 
 
-def _same(found: VideoRecord | VideoTombstone | None, video: NewVideo) -> VideoRecord:
+def _same(found: VideoRecord | Tombstone | None, video: NewVideo) -> VideoRecord:
     """The row of an idempotency key, if it has these bytes and was not deleted."""
-    if isinstance(found, VideoTombstone):
+    if isinstance(found, Tombstone):
         detail = "The video of this Idempotency-Key was deleted; upload it again under a new key."
         raise ApiError(410, "video-deleted", "Video deleted", detail)
     if found is None or found.sha256 != video.sha256:

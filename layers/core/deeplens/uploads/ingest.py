@@ -37,11 +37,11 @@ from deeplens.uploads.model import (
     upload_of,
 )
 from deeplens.videos.keys import video_prefix
-from deeplens.videos.model import VideoRecord, VideoRepository, VideoTombstone
+from deeplens.videos.model import VideoRecord, VideoRepository
 
 UNKNOWN = "not an upload of ours"
 
-type Media = ImageRecord | Tombstone | VideoRecord | VideoTombstone
+type Media = ImageRecord | Tombstone | VideoRecord | Tombstone
 
 
 @dataclass(frozen=True, slots=True)

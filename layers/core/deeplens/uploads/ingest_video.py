@@ -8,6 +8,7 @@ from deeplens.errors import QuotaExceeded, StorageFull, TransientError
 from deeplens.events.videos import VideoUploaded
 from deeplens.formats.errors import VideoTooLarge
 from deeplens.formats.videos import sniff_video
+from deeplens.images.model import Tombstone
 from deeplens.storage.ports import ObjectStore
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Tenant
@@ -16,7 +17,7 @@ from deeplens.uploads.model import DirectUpload
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.decoding.limits import VideoLimits
 from deeplens.videos.keys import video_key
-from deeplens.videos.model import NewVideo, VideoRecord, VideoTombstone
+from deeplens.videos.model import NewVideo, VideoRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class IngestVideo:
     default_limits: ResourceLimits
     clock: Clock
 
-    def __call__(self, tenant: Tenant, upload: DirectUpload, store: ObjectStore) -> VideoRecord | VideoTombstone | None:
+    def __call__(self, tenant: Tenant, upload: DirectUpload, store: ObjectStore) -> VideoRecord | Tombstone | None:
         """The video's row.
 
         Raises

@@ -10,7 +10,7 @@ from deeplens.tenants.model import Tenant
 from deeplens.uploads.model import DirectUpload, part_sizes
 from deeplens.uploads.schemas import MultipartPlan, UploadDetail, UploadFailure, UploadForm, UploadLinks
 from deeplens.videos import views as video_views
-from deeplens.videos.model import VideoRecord, VideoRepository, VideoTombstone
+from deeplens.videos.model import VideoRecord, VideoRepository
 
 
 def path_of(upload_id: str) -> str:
@@ -26,7 +26,7 @@ class UploadViews:
 
     def __call__(self, tenant: Tenant, upload: DirectUpload, form: FormPost | None = None) -> UploadDetail:
         media = self._media(tenant, upload) if upload.status == "ingested" else None
-        is_video = isinstance(media, VideoRecord | VideoTombstone)
+        is_video = isinstance(media, VideoRecord | Tombstone)
         image_id = upload.image_id if upload.status == "ingested" and not is_video else None
         video_id = upload.video_id if is_video else None
         failure = _failure_of_media(media)
@@ -50,9 +50,7 @@ class UploadViews:
             ),
         )
 
-    def _media(
-        self, tenant: Tenant, upload: DirectUpload
-    ) -> ImageRecord | Tombstone | VideoRecord | VideoTombstone | None:
+    def _media(self, tenant: Tenant, upload: DirectUpload) -> ImageRecord | Tombstone | VideoRecord | Tombstone | None:
         image = self.images.find(tenant, [upload.image_id]).get(upload.image_id)
         return image or self.videos.find(tenant, upload.video_id)
 

@@ -7,16 +7,10 @@ from typing import Any
 from deeplens.common.ports import Clock
 from deeplens.errors import QuotaExceeded
 from deeplens.events.videos import VideoUploaded
+from deeplens.images.model import Tombstone
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
 from deeplens.tenants.model import Tenant
-from deeplens.videos.model import (
-    NewVideo,
-    PendingVideos,
-    PendingVideosDue,
-    VideoRecord,
-    VideoRepository,
-    VideoTombstone,
-)
+from deeplens.videos.model import NewVideo, PendingVideos, PendingVideosDue, VideoRecord, VideoRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +32,7 @@ class AcceptVideo:
         limits: ResourceLimits = UNLIMITED,
         store: Callable[[], None] = lambda: None,
         etag: str | None = None,
-    ) -> tuple[VideoRecord | VideoTombstone | None, VideoUploaded | None]:
+    ) -> tuple[VideoRecord | Tombstone | None, VideoUploaded | None]:
         """Accept a video.
 
         Parameters
@@ -67,7 +61,7 @@ class AcceptVideo:
         except QuotaExceeded:
             self.pending_videos.finish(tenant.id, video.id)
             raise
-        if isinstance(found, VideoTombstone) or found.status in ("completed", "failed"):
+        if isinstance(found, Tombstone) or found.status in ("completed", "failed"):
             self.pending_videos.finish(tenant.id, video.id)
             return found, None
         return found, event

@@ -16,7 +16,7 @@ from deeplens.events.images import ImageUploaded
 from deeplens.events.videos import VideoUploaded
 from deeplens.formats.errors import VideoTooSlow
 from deeplens.images.keys import original_key
-from deeplens.images.model import NewImage, Step
+from deeplens.images.model import NewImage, Step, Tombstone
 from deeplens.images.ports import PendingDue, PendingImages
 from deeplens.images.requests import image_uploaded
 from deeplens.storage.ports import ObjectStore, StoreResolver
@@ -32,7 +32,7 @@ from deeplens.videos.decoding.ranged import RangedFile
 from deeplens.videos.ended import events_of_ended_videos
 from deeplens.videos.frames import new_frame
 from deeplens.videos.keys import poster_key
-from deeplens.videos.model import PendingVideos, PendingVideosDue, Segment, VideoRecord, VideoRepository, VideoTombstone
+from deeplens.videos.model import PendingVideos, PendingVideosDue, Segment, VideoRecord, VideoRepository
 from deeplens.videos.requests import video_deletion
 
 PARALLEL_SEGMENTS = 3
@@ -90,7 +90,7 @@ class ExtractFrames:
         video = self.videos.find(tenant, event.video_id)
         if video is None:
             return Failed(VideoNotFound(f"no video {event.video_id}"))
-        if isinstance(video, VideoTombstone):
+        if isinstance(video, Tombstone):
             return self._remove(tenant, store, event.video_id, [])
         if video.status in ("completed", "failed"):
             self.pending_videos.finish(tenant.id, video.id)
@@ -102,7 +102,7 @@ class ExtractFrames:
             events = self._probe(work) if event.segment is None else self._extract_segment(work, event.segment)
         finally:
             self.videos.stop(tenant, video.id, event.segment)
-        if isinstance(self.videos.find(tenant, video.id), VideoTombstone):
+        if isinstance(self.videos.find(tenant, video.id), Tombstone):
             return self._remove(tenant, store, video.id, work.written)
         return Done(events)
 

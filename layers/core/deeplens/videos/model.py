@@ -1,17 +1,15 @@
 """Videos, segments, and the ports to them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol
+from typing import Any, Literal, NewType, Protocol
 
 from deeplens.common.effects import effects
 from deeplens.events.videos import VideoUploaded
+from deeplens.images.model import ImageRecord, MediaQuery, MediaRecord, NewImage, NewMedia, Tombstone
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
-
-if TYPE_CHECKING:
-    from deeplens.images.model import ImageRecord, NewImage
-    from deeplens.tenants.model import Tenant
+from deeplens.tenants.model import Tenant
 
 PendingVideosDue = NewType("PendingVideosDue", timedelta)
 """How long an accepted video may be in flight before the schedule sends it again."""
@@ -28,18 +26,8 @@ def is_video(media_id: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class NewVideo:
+class NewVideo(NewMedia):
     """A video to insert."""
-
-    id: str
-    file_name: str
-    storage_path: str
-    mime_type: str
-    size_bytes: int
-    uploaded_at: datetime
-    sha256: str | None = None
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +70,8 @@ class Segment:
     done: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class VideoRecord:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRecord(MediaRecord):
     """One video's row.
 
     Attributes
@@ -92,20 +80,8 @@ class VideoRecord:
     frames, frames_completed, frames_failed : as of the last frame that ended.
     """
 
-    id: str
-    file_name: str
-    storage_path: str
-    mime_type: str
-    size_bytes: int
-    sha256: str | None
-    uploaded_at: datetime
-    updated_at: datetime
     status: VideoStatus
-    tags: tuple[str, ...]
-    metadata: dict[str, Any]
     duration_seconds: float | None = None
-    width: int | None = None
-    height: int | None = None
     fps: float | None = None
     codec: str | None = None
     container: str | None = None
@@ -114,91 +90,68 @@ class VideoRecord:
     frames: int = 0
     frames_completed: int = 0
     frames_failed: int = 0
-    completed_at: datetime | None = None
-    error_code: str | None = None
-    error_message: str | None = None
-    error_retryable: bool | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class VideoTombstone:
-    """A deleted video: kept as long as an image's."""
-
-    video_id: str
-    deleted_at: datetime
-    receipt: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class VideoQuery:
-    """Filters and position for listing videos, newest first; as ``ImageQuery``."""
-
-    limit: int = 50
-    statuses: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    uploaded_from: datetime | None = None
-    uploaded_before: datetime | None = None
-    after: tuple[datetime, str] | None = None
+    @property
+    def ended(self) -> bool:
+        return self.status in ("completed", "failed")
 
 
 @effects("insert", "plan", "start", "stop", "add_frames", "finish_segment", "fail", "mark_deleted", "delete_rows")
 class VideoRepository(Protocol):
     """Videos of one tenant's database. Every method raises ``DatabaseUnavailable``."""
 
-    def insert(
-        self, tenant: "Tenant", video: NewVideo, limits: ResourceLimits = UNLIMITED
-    ) -> VideoRecord | VideoTombstone:
+    def insert(self, tenant: Tenant, video: NewVideo, limits: ResourceLimits = UNLIMITED) -> VideoRecord | Tombstone:
         """Create the row (accepted) or return what already has this id. ``QuotaExceeded`` beyond ``max_bytes``."""
 
-    def find(self, tenant: "Tenant", video_id: str) -> VideoRecord | VideoTombstone | None: ...
+    def find(self, tenant: Tenant, video_id: str) -> VideoRecord | Tombstone | None: ...
 
-    def ended(self, tenant: "Tenant", video_ids: Sequence[str]) -> list[VideoRecord]:
+    def ended(self, tenant: Tenant, video_ids: Sequence[str]) -> list[VideoRecord]:
         """Those of them that completed or failed, by id."""
 
-    def page(self, tenant: "Tenant", query: VideoQuery) -> list[VideoRecord]:
+    def page(self, tenant: Tenant, query: MediaQuery) -> list[VideoRecord]:
         """At most ``query.limit`` videos, newest first; tombstoned ones never."""
 
-    def names(self, tenant: "Tenant", video_ids: Sequence[str]) -> dict[str, str]:
+    def names(self, tenant: Tenant, video_ids: Sequence[str]) -> dict[str, str]:
         """File names of live videos by id."""
 
     def plan(
-        self, tenant: "Tenant", video_id: str, facts: VideoFacts, segments: Sequence[Segment]
+        self, tenant: Tenant, video_id: str, facts: VideoFacts, segments: Sequence[Segment]
     ) -> tuple[Segment, ...]:
         """Keep the facts and the segments. The first plan stays: a repeat returns that one."""
 
-    def segments(self, tenant: "Tenant", video_id: str) -> tuple[Segment, ...]:
+    def segments(self, tenant: Tenant, video_id: str) -> tuple[Segment, ...]:
         """By number; none before the plan."""
 
-    def start(self, tenant: "Tenant", video_id: str, segment: int | None) -> int:
+    def start(self, tenant: Tenant, video_id: str, segment: int | None) -> int:
         """Count an attempt at a segment, or at the probe; returns how many have not ended."""
 
-    def stop(self, tenant: "Tenant", video_id: str, segment: int | None) -> None:
+    def stop(self, tenant: Tenant, video_id: str, segment: int | None) -> None:
         """Note that the attempt ended, with or without success."""
 
-    def add_frames(self, tenant: "Tenant", video_id: str, frames: "Sequence[NewImage]") -> None:
+    def add_frames(self, tenant: Tenant, video_id: str, frames: Sequence[NewImage]) -> None:
         """Rows of frames, in one statement; those that are there, or were deleted, stay as they are."""
 
     def frames(
-        self, tenant: "Tenant", video_id: str, begin: float = 0, end: float | None = None, limit: int | None = None
-    ) -> "list[ImageRecord]":
+        self, tenant: Tenant, video_id: str, begin: float = 0, end: float | None = None, limit: int | None = None
+    ) -> list[ImageRecord]:
         """Live frames by offset, ``begin <= offset < end``."""
 
-    def frame_ids(self, tenant: "Tenant", video_id: str) -> list[str]:
+    def frame_ids(self, tenant: Tenant, video_id: str) -> list[str]:
         """Ids of all its frames' rows, those of deleted ones included."""
 
-    def finish_segment(self, tenant: "Tenant", video_id: str, segment: int) -> bool:
+    def finish_segment(self, tenant: Tenant, video_id: str, segment: int) -> bool:
         """Note that all frames of a segment have rows. True when that holds for all segments.
 
         The video completes, or fails, in the transaction in which its last segment or its last frame ends.
         """
 
-    def fail(self, tenant: "Tenant", video_id: str, code: str, message: str, retryable: bool) -> None:
+    def fail(self, tenant: Tenant, video_id: str, code: str, message: str, retryable: bool) -> None:
         """End a video that has not ended yet."""
 
-    def mark_deleted(self, tenant: "Tenant", video_id: str, at: datetime) -> bool:
+    def mark_deleted(self, tenant: Tenant, video_id: str, at: datetime) -> bool:
         """Write the tombstones of the video and of its frames. False when there never was such a video."""
 
-    def delete_rows(self, tenant: "Tenant", video_id: str, receipt: dict[str, Any]) -> None:
+    def delete_rows(self, tenant: Tenant, video_id: str, receipt: dict[str, Any]) -> None:
         """Remove the row of a tombstoned video, keep the receipt; safe to repeat."""
 
 

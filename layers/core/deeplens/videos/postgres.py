@@ -6,16 +6,14 @@ from datetime import datetime
 from typing import Any
 
 from deeplens.database.connections import Connections
-from deeplens.database.filters import conditions_of
 from deeplens.database.values import as_jsonb, as_text
-from deeplens.errors import QuotaExceeded
-from deeplens.images.model import ImageRecord, NewImage
+from deeplens.images.model import ImageRecord, MediaQuery, NewImage, Tombstone
 from deeplens.images.postgres import COLUMNS as IMAGE_COLUMNS
 from deeplens.images.postgres import LIVE as LIVE_IMAGE
-from deeplens.images.postgres import LOCK_TOTALS, TOTALS, WITHIN, record_of
+from deeplens.images.postgres import WITHIN, conditions_of, found_in, insert_within, record_of, values_of
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
 from deeplens.tenants.model import Tenant
-from deeplens.videos.model import NewVideo, Segment, VideoFacts, VideoQuery, VideoRecord, VideoTombstone
+from deeplens.videos.model import NewVideo, Segment, VideoFacts, VideoRecord
 
 COLUMNS = ", ".join(field.name for field in fields(VideoRecord) if field.name != "segments_done")
 DONE = "(SELECT count(*) FROM video_segments s WHERE s.video_id = videos.id AND s.done)::int AS segments_done"
@@ -89,7 +87,7 @@ INSERT INTO deleted_images (image_id, deleted_at)
 SELECT i.id, %(at)s FROM images i JOIN deleted_videos d ON d.video_id = i.video_id WHERE d.video_id = %(id)s
 ON CONFLICT DO NOTHING
 """
-ERASE = """
+DELETE_ROW = """
 WITH kept AS (UPDATE deleted_videos SET receipt = %s WHERE video_id = %s RETURNING video_id)
 DELETE FROM videos USING kept WHERE videos.id = kept.video_id
 """
@@ -102,31 +100,15 @@ class PostgresVideos:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
-    def insert(
-        self, tenant: Tenant, video: NewVideo, limits: ResourceLimits = UNLIMITED
-    ) -> VideoRecord | VideoTombstone:
-        given = asdict(video) | {
-            "file_name": as_text(video.file_name),
-            "tags": [as_text(tag) for tag in video.tags],
-            "metadata": as_jsonb(video.metadata),
-            # A video is no image; its frames will be.
-            "max_images": None,
-            "max_bytes": limits.max_bytes,
-        }
+    def insert(self, tenant: Tenant, video: NewVideo, limits: ResourceLimits = UNLIMITED) -> VideoRecord | Tombstone:
+        # A video is no image; its frames will be.
+        bytes_only = ResourceLimits(max_bytes=limits.max_bytes)
         with self._connections.tenant(tenant) as connection:
-            with connection.pipeline():
-                connection.execute(LOCK_TOTALS)
-                connection.execute(INSERT, given)
-                cursor = connection.execute(FIND, [video.id])
-                totals = connection.execute(TOTALS)
-            found = next((found for row in cursor if (found := _found(row)) is not None), None)
-            if found is None:
-                raise QuotaExceeded(**totals.fetchall()[0])
-            return found
+            return insert_within(connection, bytes_only, INSERT, values_of(video), (FIND, [video.id]), _record)
 
-    def find(self, tenant: Tenant, video_id: str) -> VideoRecord | VideoTombstone | None:
+    def find(self, tenant: Tenant, video_id: str) -> VideoRecord | Tombstone | None:
         with self._connections.tenant(tenant) as connection:
-            return _found(connection.execute(FIND, [video_id]).fetchall()[0])
+            return found_in(connection.execute(FIND, [video_id]).fetchall()[0], _record)
 
     def ended(self, tenant: Tenant, video_ids: Sequence[str]) -> list[VideoRecord]:
         if not video_ids:
@@ -134,12 +116,11 @@ class PostgresVideos:
         with self._connections.tenant(tenant) as connection:
             return [_record(row) for row in connection.execute(ENDED, [list(video_ids)])]
 
-    def page(self, tenant: Tenant, query: VideoQuery) -> list[VideoRecord]:
+    def page(self, tenant: Tenant, query: MediaQuery) -> list[VideoRecord]:
         where, values = conditions_of(query)
-        statement = (
-            f"SELECT {COLUMNS}, {DONE} FROM videos WHERE {' AND '.join([LIVE, *where])} "  # noqa: S608
-            "ORDER BY uploaded_at DESC, id DESC LIMIT %s"
-        )
+        conditions = " AND ".join([LIVE, *where])
+        order = "ORDER BY uploaded_at DESC, id DESC LIMIT %s"
+        statement = f"SELECT {COLUMNS}, {DONE} FROM videos WHERE {conditions} {order}"  # noqa: S608
         with self._connections.tenant(tenant) as connection:
             return [_record(row) for row in connection.execute(statement, [*values, query.limit])]
 
@@ -211,14 +192,8 @@ class PostgresVideos:
 
     def delete_rows(self, tenant: Tenant, video_id: str, receipt: dict[str, Any]) -> None:
         with self._connections.tenant(tenant) as connection:
-            connection.execute(ERASE, [as_jsonb(receipt), video_id])
+            connection.execute(DELETE_ROW, [as_jsonb(receipt), video_id])
             connection.execute(PURGE)
-
-
-def _found(row: dict[str, Any]) -> VideoRecord | VideoTombstone | None:
-    if row["deleted_at"] is not None:
-        return VideoTombstone(row["wanted_id"], row["deleted_at"], row["receipt"])
-    return _record(row) if row["id"] is not None else None
 
 
 def _record(row: dict[str, Any]) -> VideoRecord:

@@ -8,11 +8,12 @@ from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Failed, Outcome, attempt_each
 from deeplens.errors import InvalidEvent
 from deeplens.events.maintenance import ImageMaintenance
+from deeplens.images.model import Tombstone
 from deeplens.images.requests import image_deletion
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.model import Tenant
 from deeplens.videos.keys import poster_key, video_prefix
-from deeplens.videos.model import PendingVideos, VideoRepository, VideoTombstone
+from deeplens.videos.model import PendingVideos, VideoRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +41,13 @@ class DeleteVideos:
         self.pending_videos.finish(tenant.id, event.video_id)
         frames = self.videos.frame_ids(tenant, event.video_id)
         found = self.videos.find(tenant, event.video_id)
-        if isinstance(found, VideoTombstone):
+        if isinstance(found, Tombstone):
             self._remove(tenant, found, len(frames))
         return Done(tuple(image_deletion(tenant.id, image_id, now) for image_id in frames))
 
-    def _remove(self, tenant: Tenant, tombstone: VideoTombstone, frames: int) -> None:
+    def _remove(self, tenant: Tenant, tombstone: Tombstone, frames: int) -> None:
         store, earlier = self.stores.for_tenant(tenant), tombstone.receipt or {}
-        prefixes = (video_prefix(tombstone.video_id), poster_key(tombstone.video_id))
+        prefixes = (video_prefix(tombstone.id), poster_key(tombstone.id))
         keys = [entry.key for prefix in prefixes for entry in store.list(prefix)]
         store.delete(keys)
         receipt = {
@@ -54,4 +55,4 @@ class DeleteVideos:
             "objects": sorted({*earlier.get("objects", ()), *keys}),
             "frames": max(frames, earlier.get("frames", 0)),
         }
-        self.videos.delete_rows(tenant, tombstone.video_id, receipt)
+        self.videos.delete_rows(tenant, tombstone.id, receipt)

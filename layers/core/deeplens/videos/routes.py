@@ -15,12 +15,13 @@ from deeplens.http.fields import VideoIdInPath
 from deeplens.http.problems import responses, video_not_found
 from deeplens.http.publish import Publishing
 from deeplens.images.content import locate
+from deeplens.images.model import MediaQuery
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.model import Tenant
 from deeplens.videos import views as video_views
 from deeplens.videos.delete import DeleteVideo
 from deeplens.videos.keys import poster_key
-from deeplens.videos.model import VideoQuery, VideoRecord, VideoRepository
+from deeplens.videos.model import VideoRecord, VideoRepository
 from deeplens.videos.schemas import DeletedVideo, FrameList, VideoListQuery, VideoPage, VideoView
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
@@ -30,7 +31,7 @@ Videos = Injected[VideoRepository]
 @router.get("", summary="List videos", responses=responses())
 def list_videos(caller: Reader, videos: Videos, query: Annotated[VideoListQuery, Query()]) -> VideoPage:
     """Videos newest first; deleted ones never."""
-    wanted = VideoQuery(
+    wanted = MediaQuery(
         # One more than the page holds tells whether there is a next page.
         limit=query.limit + 1,
         statuses=tuple(query.status),
