@@ -3,9 +3,8 @@
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import API_SCOPES, SCOPES
 from deeplens.bootstrap.container import Container
-from deeplens.identity.client import Client
 from deeplens.identity.development import CLIENT, EMAIL, PASSWORD, SECRET, SWAGGER
-from deeplens.identity.model import User
+from deeplens.identity.model import Client, User
 
 USER_ID = "usr_development"
 
@@ -39,5 +38,4 @@ def seed(container: Container, *origins: str) -> None:
     )
     for client in (machine, swagger):
         container.clients.save(client)
-    if not container.users.exist([EMAIL]):
-        container.users.save(User(USER_ID, None, EMAIL, "Development administrator", ("platform_admin",)), PASSWORD)
+    container.users.create(User(USER_ID, None, EMAIL, "Development administrator", ("platform_admin",)), PASSWORD)

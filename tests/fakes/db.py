@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deeplens.access.api_keys import digest, new_key, split_key
-from deeplens.access.principal import Principal
+from deeplens.access.model import Principal
 from deeplens.access.scopes import READ, WRITE, checked_scopes
 from deeplens.errors import QuotaExceeded, TenantNotFound
 from deeplens.events.images import ImageUploaded

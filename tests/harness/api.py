@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import httpx
-from deeplens.access.audit import AuditEntry
+from deeplens.access.model import AuditEntry
 from deeplens.bootstrap.admin_api import create_admin_app
 from deeplens.bootstrap.container import Container
 from deeplens.bootstrap.search_api import create_app

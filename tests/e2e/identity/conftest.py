@@ -13,8 +13,7 @@ import pytest
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import READ, SCOPES
 from deeplens.bootstrap.container import Container
-from deeplens.identity.client import Client
-from deeplens.identity.model import User
+from deeplens.identity.model import Client, User
 
 from local.stack.stack import Stack
 from tests.e2e.conftest import TenantClient
@@ -84,7 +83,7 @@ class World:
         number = next(_numbers)
         owner = self.tenant_id if tenant_id == "" else tenant_id
         email = f"user{number}@example.test"
-        self.parts.users.save(User(f"usr_{number}", owner, email, f"User {number}", roles or ("editor",)), PASSWORD)
+        self.parts.users.create(User(f"usr_{number}", owner, email, f"User {number}", roles or ("editor",)), PASSWORD)
         return email
 
     def app(self, secret: str | None = SECRET, **changed: Any) -> App:

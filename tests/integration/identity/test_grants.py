@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from deeplens.access.api_keys import digest
 from deeplens.access.scopes import READ
 from deeplens.database.connections import Connections
 from deeplens.errors import TenantNotFound
-from deeplens.identity.client import Client
-from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Code, User
-from deeplens.identity.postgres_clients import PostgresClients, new_secret
+from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Client, Code, User
+from deeplens.identity.postgres_clients import PostgresClients
 from deeplens.identity.postgres_grants import PostgresGrants
 from deeplens.identity.postgres_users import PostgresUsers
 
@@ -25,7 +25,7 @@ type NewCode = Callable[[], tuple[str, Code]]
 
 
 def a_client(client_id: str, **changed: object) -> Client:
-    known = Client(client_id, None, "App", new_secret()[1], ("https://a.test/cb",), (), ("refresh_token",), (READ,))
+    known = Client(client_id, None, "App", digest("a secret"), ("https://a.test/cb",), (), ("refresh_token",), (READ,))
     return replace(known, **changed)  # type: ignore[arg-type]
 
 
@@ -45,7 +45,7 @@ def new_code(connections: Connections, clients: PostgresClients, grants: Postgre
         number = next(_numbers)
         clients.save(a_client(f"client-{number}"))
         user = User(f"usr_g{number}", None, f"g{number}@example.test", "", ("viewer",))
-        PostgresUsers(connections).save(user, "a password")
+        PostgresUsers(connections).create(user, "a password")
         presented, family = secrets.token_urlsafe(), secrets.token_urlsafe()
         code = Code(
             family, f"client-{number}", user.id, "session", "https://a.test/cb", (READ,), "nonce", "c" * 43, NOW
@@ -145,6 +145,9 @@ def test_a_client_is_found_as_it_was_saved_and_changed(clients: PostgresClients,
     assert clients.find("client-kept") == client
     changed = replace(client, secret_sha256=None, redirect_uris=(), needs_consent=False)
     clients.save(changed)
+    assert clients.find("client-kept") == changed
+    with pytest.raises(ValueError, match="another owner"):
+        clients.save(replace(changed, tenant_id="tenant_missing"))
     assert clients.find("client-kept") == changed
     with connections.platform() as connection:
         connection.execute("UPDATE nextgen_identity.clients SET status = 'disabled' WHERE id = 'client-kept'")

@@ -38,7 +38,7 @@ def new_user(users: PostgresUsers) -> NewUser:
     def new() -> User:
         number = next(_numbers)
         user = User(f"usr_db{number}", None, f"db{number}@example.test", "Somebody", ("viewer",))
-        users.save(user, PASSWORD)
+        users.create(user, PASSWORD)
         return user
 
     return new
@@ -134,9 +134,9 @@ def test_a_session_lives_for_its_time_and_until_it_is_closed(users: PostgresUser
     assert users.session(other, NOW) is not None
 
 
-def test_a_user_of_no_tenant_that_exists_or_of_an_unknown_role_is_not_saved(users: PostgresUsers) -> None:
+def test_a_user_of_no_tenant_that_exists_or_of_an_unknown_role_is_not_created(users: PostgresUsers) -> None:
     with pytest.raises(TenantNotFound):
-        users.save(User("usr_x", "tenant_missing", "x@example.test", "X", ("viewer",)), PASSWORD)
+        users.create(User("usr_x", "tenant_missing", "x@example.test", "X", ("viewer",)), PASSWORD)
     with pytest.raises(ValueError, match="root"):
-        users.save(User("usr_x", None, "x@example.test", "X", ("root",)), PASSWORD)
+        users.create(User("usr_x", None, "x@example.test", "X", ("root",)), PASSWORD)
     assert not users.exist(["x@example.test"])

@@ -3,7 +3,7 @@
 import pytest
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import ADMIN, READ
-from deeplens.identity.client import Client
+from deeplens.identity.model import Client
 
 CALLBACK = "https://app.test/callback"
 

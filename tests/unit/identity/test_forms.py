@@ -1,15 +1,18 @@
 """Forms that only our own pages can send, and cookies that only we can set."""
 
 from http.cookies import SimpleCookie
+from typing import Any, cast
 
 import pytest
-from deeplens.identity.forms import FIELD, Cookies, is_ours, origin_of, page
+from deeplens.identity.forms import FIELD, Browser, Cookies, origin_of
+from deeplens.identity.model import Issuer
 from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.responses import Response
 
 ISSUER = "https://id.deeplens.test"
 SECRET = "s" * 32
+BROWSER = Browser(cast("Any", None), Issuer(ISSUER), cast("Any", None))
 
 
 def request(cookie: str | None = SECRET, **headers: str) -> Request:
@@ -19,7 +22,7 @@ def request(cookie: str | None = SECRET, **headers: str) -> Request:
 
 
 def ours(sent: Request, secret: str | None = SECRET) -> bool:
-    return is_ours(sent, Cookies(ISSUER), FormData([] if secret is None else [(FIELD, secret)]), ISSUER)
+    return BROWSER.sent_form(sent, FormData([] if secret is None else [(FIELD, secret)]))
 
 
 @pytest.mark.parametrize("origin", [None, ISSUER, "null"])
@@ -51,7 +54,7 @@ def test_a_form_without_the_browsers_secret_is_refused(cookie: str | None, field
 
 
 def test_a_file_is_no_secret() -> None:
-    assert not is_ours(request(), Cookies(ISSUER), FormData([]), ISSUER)
+    assert not BROWSER.sent_form(request(), FormData([]))
 
 
 def attributes(response: Response) -> dict[str, dict[str, str]]:
@@ -83,7 +86,7 @@ def test_removing_a_cookie_names_the_same_one() -> None:
 
 
 def test_a_page_runs_nothing_is_framed_by_nobody_and_is_not_kept() -> None:
-    answer = page(request(), Cookies(ISSUER), "refusal", 400, reason="<script>alert(1)</script>")
+    answer = BROWSER.page(request(), "refusal", 400, reason="<script>alert(1)</script>")
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "script-src" not in policy
@@ -94,9 +97,9 @@ def test_a_page_runs_nothing_is_framed_by_nobody_and_is_not_kept() -> None:
 
 
 def test_a_page_keeps_the_browsers_secret_so_that_two_open_pages_both_work() -> None:
-    first = page(request(cookie=None), Cookies(ISSUER), "sign_in", goal="", email="", fault="", signed_in="")
+    first = BROWSER.page(request(cookie=None), "sign_in", goal="", email="", fault="", signed_in="")
     secret = SimpleCookie(first.headers["set-cookie"])["__Host-form"].value
-    second = page(request(cookie=secret), Cookies(ISSUER), "sign_in", goal="", email="", fault="", signed_in="")
+    second = BROWSER.page(request(cookie=secret), "sign_in", goal="", email="", fault="", signed_in="")
     assert len(secret) >= 32
     assert f'value="{secret}"'.encode() in bytes(first.body)
     assert f'value="{secret}"'.encode() in bytes(second.body)

@@ -7,21 +7,8 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
 
 FORMAT = re.compile(r"dl_([0-9a-f]{12})_([0-9a-f]{48})")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """A live key without its secret."""
-
-    prefix: str
-    name: str
-    scopes: list[str]
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,9 @@ from typing import Any
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
-from deeplens.access.audit import AuditEntry
 from deeplens.access.caller import Authenticated
+from deeplens.access.model import AuditEntry, Principal
 from deeplens.access.ports import AuditLog
-from deeplens.access.principal import Principal
 from deeplens.errors import ApiError, PipelineError
 from deeplens.http.dependencies import Injected
 

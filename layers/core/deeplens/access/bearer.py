@@ -6,7 +6,7 @@ from typing import Any, NewType
 
 import jwt
 
-from deeplens.access.principal import Principal
+from deeplens.access.model import Principal
 
 API_AUDIENCE = "deeplens.api"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - a media type

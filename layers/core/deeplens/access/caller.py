@@ -1,23 +1,23 @@
 """Authentication, scopes and rate limit of a request. The tenant comes only from the credentials."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path, Request
 from fastapi.security import APIKeyHeader, OAuth2AuthorizationCodeBearer
 
+from deeplens.access.model import Principal
 from deeplens.access.ports import AccessTokens, ApiKeys
-from deeplens.access.principal import Principal
 from deeplens.access.request_counter import RequestCounter
-from deeplens.access.scopes import ADMIN, API_SCOPES, READ, WRITE
+from deeplens.access.scopes import ADMIN, API_SCOPES, IDENTITY_SCOPES, READ, WRITE
 from deeplens.common.ports import Clock
 from deeplens.common.resolve import Lazy
 from deeplens.errors import ApiError, TenantNotFound
 from deeplens.http.dependencies import Injected
 from deeplens.http.rate import rate_headers, rate_limited
 from deeplens.http.schemas import OAUTH
-from deeplens.tenants.limits import RequestRate, ResourceLimits, request_rate
+from deeplens.tenants.limits import ResourceLimits, request_rate
 from deeplens.tenants.model import Tenant, TenantRecord
 from deeplens.tenants.ports import TenantDirectory, TenantRecords
 
@@ -86,38 +86,29 @@ def _valid(principal: Principal | None, code: str, title: str, challenge: dict[s
     return principal
 
 
-class CountCaller:
-    """Count a request of a principal's tenant, and compare it with the tenant's rate limit."""
-
-    def __init__(
-        self, tenants: TenantDirectory, counter: RequestCounter, default_limits: ResourceLimits, clock: Clock
-    ) -> None:
-        self._tenants, self._counter, self._default_limits, self._clock = tenants, counter, default_limits, clock
-
-    def __call__(self, principal: Principal) -> tuple[Caller, RequestRate | None]:
-        """The caller and its rate, which is None without a limit. ``ApiError`` 403 without an active tenant."""
-        tenant = active_tenant(self._tenants, principal)
-        limits, now = tenant.effective_limits(self._default_limits), self._clock.now()
-        caller = Caller(principal, tenant, limits, self._counter.count_request(tenant.id, now))
-        if limits.requests_per_minute is None:
-            return caller, None
-        return caller, request_rate(limits.requests_per_minute, caller.requests, now)
-
-
-def requires(scope: str) -> Callable[[Request, Principal, CountCaller], Caller]:
+def requires(scope: str) -> Callable[..., Caller]:
     """A dependency that admits principals with ``scope`` of an active tenant within its rate limit."""
 
-    def caller(request: Request, principal: Authenticated, count: Injected[CountCaller]) -> Caller:
+    def caller(
+        request: Request,
+        principal: Authenticated,
+        tenants: Injected[TenantDirectory],
+        counter: Injected[RequestCounter],
+        default_limits: Injected[ResourceLimits],
+        clock: Injected[Clock],
+    ) -> Caller:
         # A tenant's request is counted before it may be rejected: rejections cost as well.
         if principal.tenant_id is None:
             check_scope(principal, scope)
-        admitted, rate = count(principal)
-        if rate:
+        tenant, now = active_tenant(tenants, principal), clock.now()
+        limits, requests = tenant.effective_limits(default_limits), counter.count_request(tenant.id, now)
+        if limits.requests_per_minute is not None:
+            rate = request_rate(limits.requests_per_minute, requests, now)
             request.state.headers = rate_headers(rate)
             if rate.exceeded:
                 raise rate_limited(rate)
         check_scope(principal, scope)
-        return admitted
+        return Caller(principal, tenant, limits, requests)
 
     return caller
 
@@ -125,6 +116,14 @@ def requires(scope: str) -> Callable[[Request, Principal, CountCaller], Caller]:
 def check_scope(principal: Principal, scope: str) -> None:
     if not principal.may(scope):
         raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
+
+
+def check_grantable(principal: Principal, scopes: Iterable[str]) -> None:
+    """Raise ``ApiError`` 403 where a tenant's administrator grants API scopes that it lacks itself."""
+    missing = set(scopes) - principal.scopes - set(IDENTITY_SCOPES)
+    if principal.tenant_id and missing:
+        detail = f"You lack {', '.join(sorted(missing))} yourself."
+        raise ApiError(403, "insufficient-scope", "Insufficient scope", detail)
 
 
 def active_tenant(tenants: TenantDirectory, principal: Principal) -> Tenant:

@@ -1,11 +1,10 @@
 """/v1/admin/tenants/{id}/keys: API keys, rotated without downtime."""
 
-from dataclasses import asdict
 from datetime import timedelta
 
 from fastapi import APIRouter
 
-from deeplens.access.caller import Administrator, AuthenticatedAdministrator
+from deeplens.access.caller import Administrator, AuthenticatedAdministrator, check_grantable
 from deeplens.access.ports import ApiKeys
 from deeplens.access.schemas import KeyRequest, Keys, KeyView, NewKeyView, RotationRequest
 from deeplens.common.ports import Clock
@@ -13,13 +12,14 @@ from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
 from deeplens.http.fields import refusal
 from deeplens.http.problems import responses
+from deeplens.http.schemas import view
 
 router = APIRouter(prefix="/v1/admin/tenants/{tenant_id}/keys", tags=["keys"])
 
 
 @router.get("", summary="Live keys", responses=responses(404))
 def list_keys(tenant: Administrator, keys: Injected[ApiKeys]) -> Keys:
-    return Keys(keys=[KeyView.model_validate(record, from_attributes=True) for record in keys.of_tenant(tenant.id)])
+    return Keys(keys=[view(KeyView, record) for record in keys.of_tenant(tenant.id)])
 
 
 @router.post("", status_code=201, summary="Create a key", responses=responses(404))
@@ -31,8 +31,7 @@ def create_key(
     body: KeyRequest,
 ) -> NewKeyView:
     """Create a key, of which only a SHA-256 is kept. A caller can give only scopes that they have."""
-    if missing := sorted(set(body.scopes) - principal.scopes) if principal.tenant_id else []:
-        raise ApiError(403, "insufficient-scope", "Insufficient scope", f"You lack {', '.join(missing)} yourself.")
+    check_grantable(principal, body.scopes)
     if body.expires_at is not None and body.expires_at <= clock.now():
         raise refusal("body", ("expiresAt",), "is in the past")
     return _view(keys, tenant.id, keys.create(tenant.id, body.name, body.scopes, body.expires_at))
@@ -62,7 +61,7 @@ def revoke_key(tenant: Administrator, keys: Injected[ApiKeys], prefix: str) -> N
 
 
 def _view(keys: ApiKeys, tenant_id: str, presented: str) -> NewKeyView:
-    return NewKeyView(**asdict(keys.find(tenant_id, presented)), key=presented)
+    return view(NewKeyView, keys.find(tenant_id, presented), key=presented)
 
 
 def _key_not_found(prefix: str) -> ApiError:

@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
-from deeplens.access.api_keys import KeyRecord
-from deeplens.access.audit import AuditEntry, AuditRecord
-from deeplens.access.principal import Principal
+from deeplens.access.model import AuditEntry, AuditRecord, KeyRecord, Principal
 from deeplens.access.scopes import READ, WRITE
 
 

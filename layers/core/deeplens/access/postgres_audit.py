@@ -1,7 +1,7 @@
 """The audit log on the platform database, where a trigger rejects updates and deletions."""
 
-from deeplens.access.audit import AuditEntry, AuditRecord
-from deeplens.database.connections import Connections
+from deeplens.access.model import AuditEntry, AuditRecord
+from deeplens.database.connections import PlatformAdapter
 from deeplens.database.values import as_jsonb, as_text
 
 APPEND = """
@@ -14,11 +14,8 @@ WHERE (%s::text IS NULL OR tenant_id = %s) AND id < %s ORDER BY id DESC LIMIT %s
 """
 
 
-class PostgresAudit:
+class PostgresAudit(PlatformAdapter):
     """``AuditLog`` on psycopg."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
 
     def append(self, entry: AuditEntry, outcome: str) -> None:
         actor = entry.principal
@@ -27,10 +24,7 @@ class PostgresAudit:
             *(actor.subject, actor.client_id, actor.tenant_id, entry.tenant_id),
             *(entry.action, as_text(entry.target), outcome, detail, entry.request_id),
         ]
-        with self._connections.platform() as connection:
-            connection.execute(APPEND, values)
+        self._execute(APPEND, values)
 
     def page(self, tenant_id: str | None, before: int, limit: int) -> list[AuditRecord]:
-        with self._connections.platform() as connection:
-            rows = connection.execute(READ, [tenant_id, tenant_id, before, limit]).fetchall()
-        return [AuditRecord(**row) for row in rows]
+        return [AuditRecord(**row) for row in self._rows(READ, [tenant_id, tenant_id, before, limit])]

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import psycopg
 
-from deeplens.access.api_keys import KeyRecord, digest, new_key, split_key
-from deeplens.access.principal import Principal
+from deeplens.access.api_keys import digest, new_key, split_key
+from deeplens.access.model import KeyRecord, Principal
 from deeplens.access.scopes import READ, WRITE, checked_scopes
-from deeplens.database.connections import Connections
+from deeplens.database.connections import Connections, PlatformAdapter
 from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 
@@ -46,11 +46,12 @@ WHERE prefix = %s AND revoked_at IS NULL AND (%s::text IS NULL OR tenant_id = %s
 """
 
 
-class PostgresApiKeys:
+class PostgresApiKeys(PlatformAdapter):
     """``ApiKeys`` on the platform database; a valid key is cached for ten seconds."""
 
     def __init__(self, connections: Connections, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._connections, self._monotonic = connections, monotonic
+        super().__init__(connections)
+        self._monotonic = monotonic
         self._cached: dict[bytes, tuple[float, Principal]] = {}
 
     def authenticate(self, presented: str) -> Principal | None:
@@ -74,20 +75,17 @@ class PostgresApiKeys:
         key = new_key()
         values = [key.prefix, tenant_id, as_text(name), key.secret_sha256, checked_scopes(scopes), expires_at]
         try:
-            with self._connections.platform() as connection:
-                connection.execute(CREATE, values)
+            self._execute(CREATE, values)
         except psycopg.errors.ForeignKeyViolation as error:
             raise TenantNotFound(f"no tenant {tenant_id}") from error
         return key.presented
 
     def of_tenant(self, tenant_id: str) -> list[KeyRecord]:
-        with self._connections.platform() as connection:
-            return [KeyRecord(**row) for row in connection.execute(OF_TENANT, [tenant_id]).fetchall()]
+        return [KeyRecord(**row) for row in self._rows(OF_TENANT, [tenant_id])]
 
     def find(self, tenant_id: str, presented: str) -> KeyRecord:
         prefix, _ = split_key(presented) or ("", "")
-        with self._connections.platform() as connection:
-            row = connection.execute(FIND, [prefix, tenant_id]).fetchone()
+        row = self._row(FIND, [prefix, tenant_id])
         if row is None:
             raise KeyError(prefix)
         return KeyRecord(**row)
@@ -95,20 +93,17 @@ class PostgresApiKeys:
     def rotate(self, tenant_id: str, prefix: str, ends: datetime) -> str | None:
         key = new_key()
         values = [ends, as_text(prefix), tenant_id, as_text(prefix), key.prefix, key.secret_sha256]
-        with self._connections.platform() as connection:
-            return key.presented if connection.execute(ROTATE, values).rowcount == 1 else None
+        return key.presented if self._execute(ROTATE, values) == 1 else None
 
     def revoke(self, prefix: str, tenant_id: str | None = None) -> bool:
-        with self._connections.platform() as connection:
-            return connection.execute(REVOKE, [as_text(prefix), tenant_id, tenant_id]).rowcount == 1
+        return self._execute(REVOKE, [as_text(prefix), tenant_id, tenant_id]) == 1
 
     def _read(self, prefix: str, secret: str) -> Principal | None:
-        with self._connections.platform() as connection:
-            row = connection.execute(FIND_LIVE, [prefix]).fetchone()
-            if row is None or not hmac.compare_digest(bytes(row["secret_sha256"]), digest(secret)):
-                return None
-            if row["stale"]:
-                connection.execute(TOUCH, [prefix])
+        row = self._row(FIND_LIVE, [prefix])
+        if row is None or not hmac.compare_digest(row["secret_sha256"], digest(secret)):
+            return None
+        if row["stale"]:
+            self._execute(TOUCH, [prefix])
         return Principal(row["tenant_id"], f"key:{prefix}", frozenset(row["scopes"]))
 
     def _cache(self, fingerprint: bytes, principal: Principal | None) -> None:

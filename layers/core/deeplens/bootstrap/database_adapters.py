@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deeplens.database.connections import Connections
     from deeplens.duplicates.model import Duplicates, MergeDeadlines
     from deeplens.failures.model import DeadLetters
-    from deeplens.identity.ports import Accounts, Clients, Grants, StoredKeys, Users
+    from deeplens.identity.ports import Clients, Grants, StoredKeys, Users
     from deeplens.images.ports import EventLog, ImageRepository, PendingImages
     from deeplens.maintenance.model import MaintenanceRuns
     from deeplens.rollouts.model import Rollouts, VectorStates
@@ -73,7 +73,6 @@ class DatabaseAdapters(Resolver):
     users: Users = adapter("deeplens.identity.postgres_users:PostgresUsers")
     grants: Grants = adapter("deeplens.identity.postgres_grants:PostgresGrants")
     stored_keys: StoredKeys = adapter("deeplens.identity.postgres_keys:PostgresSigningKeys")
-    accounts: Accounts = adapter("deeplens.identity.postgres_accounts:PostgresAccounts")
     audit: AuditLog = adapter("deeplens.access.postgres_audit:PostgresAudit")
     tenant_records: TenantRecords = adapter("deeplens.tenants.postgres:PostgresTenantRecords")
 

@@ -152,8 +152,9 @@ class Authorization:
         return self._browser.page(request, "other_account", 403, sign_in=_sign_in_address(request), **values)
 
     def _answer(self, asked: AuthorizationRequest, granted: Session | None) -> Response:
-        response = self._server.create_authorization_response(asked.request, grant_user=granted, grant=asked.grant)
-        return response.redirect(self._issuer)  # type: ignore[no-any-return]
+        return self._server.create_authorization_response(  # type: ignore[no-any-return]
+            asked.request, grant_user=granted, grant=asked.grant
+        )
 
     def _error(self, asked: AuthorizationRequest, error: str) -> Response:
         """Redirect to the client with an error."""

@@ -7,31 +7,17 @@ from starlette.responses import JSONResponse
 
 from deeplens.access.scopes import SCOPES
 from deeplens.http.dependencies import Injected
-from deeplens.identity.model import Issuer
+from deeplens.identity.model import SECRET_METHODS, Issuer
 from deeplens.identity.signing_keys import SigningKeys
 
 router = APIRouter(prefix="/.well-known", tags=["discovery"])
 KEYS_KEPT = "public, max-age=600"
 """Ten minutes: far less than the two hours in which a new key is published before it signs."""
-SECRETS = ["client_secret_basic", "client_secret_post"]
 
 
 @router.get("/openid-configuration", summary="Endpoints and what they support")
+@router.get("/oauth-authorization-server", name="authorization_server", summary="The same, as RFC 8414 names it")
 def configuration(issuer: Injected[Issuer]) -> dict[str, Any]:
-    return metadata(issuer)
-
-
-@router.get("/oauth-authorization-server", summary="The same, as RFC 8414 names it")
-def authorization_server(issuer: Injected[Issuer]) -> dict[str, Any]:
-    return metadata(issuer)
-
-
-@router.get("/openid-configuration/jwks", summary="Keys that tokens are signed with", response_model=None)
-def jwks(signing_keys: Injected[SigningKeys]) -> JSONResponse:
-    return JSONResponse(signing_keys.jwks(), headers={"Cache-Control": KEYS_KEPT})
-
-
-def metadata(issuer: str) -> dict[str, Any]:
     return {
         "issuer": issuer,
         "jwks_uri": f"{issuer}/.well-known/openid-configuration/jwks",
@@ -48,12 +34,17 @@ def metadata(issuer: str) -> dict[str, Any]:
         "code_challenge_methods_supported": ["S256"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
-        "token_endpoint_auth_methods_supported": [*SECRETS, "none"],
-        "revocation_endpoint_auth_methods_supported": [*SECRETS, "none"],
-        "introspection_endpoint_auth_methods_supported": SECRETS,
+        "token_endpoint_auth_methods_supported": [*SECRET_METHODS, "none"],
+        "revocation_endpoint_auth_methods_supported": [*SECRET_METHODS, "none"],
+        "introspection_endpoint_auth_methods_supported": list(SECRET_METHODS),
         "prompt_values_supported": ["none", "login", "consent"],
         "claims_supported": ["sub", "name", "preferred_username", "roles", "tenant_id", "auth_time", "sid"],
         "authorization_response_iss_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,
     }
+
+
+@router.get("/openid-configuration/jwks", summary="Keys that tokens are signed with", response_model=None)
+def jwks(signing_keys: Injected[SigningKeys]) -> JSONResponse:
+    return JSONResponse(signing_keys.jwks(), headers={"Cache-Control": KEYS_KEPT})

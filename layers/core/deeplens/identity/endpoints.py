@@ -1,7 +1,6 @@
 """Revocation (RFC 7009), introspection (RFC 7662) and sign-out (RP-Initiated Logout)."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import jwt
@@ -11,11 +10,9 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oidc.rpinitiated import EndSessionEndpoint, EndSessionRequest
 from joserfc.jwk import KeySet
 
-from deeplens.access.bearer import TOKEN_TYPE, IdentityTokens
+from deeplens.access.bearer import TOKEN_TYPE
 from deeplens.access.scopes import ADMIN
-from deeplens.identity.client import Client
-from deeplens.identity.model import Family
-from deeplens.identity.ports import Grants
+from deeplens.identity.model import SECRET_METHODS, Client, Family
 from deeplens.identity.requests import ProtocolRequest
 
 
@@ -44,27 +41,22 @@ class Presented:
         return self.family is not None and not self.family.live
 
 
-def presented(text: str, tokens: IdentityTokens, grants: Grants, now: datetime) -> Presented | None:
-    """The token with this text, or None when this platform did not issue it."""
-    if (claims := tokens.claims_of(text)) is not None:
+def query_token(endpoint: Any, token_string: str, token_type_hint: str | None) -> Presented | None:  # noqa: ARG001
+    """The token with this text, or None when this platform did not issue it: a method of both endpoints."""
+    grants, now = endpoint.server.grants, endpoint.server.clock.now()
+    if (claims := endpoint.server.tokens.claims_of(token_string)) is not None:
         family = grants.family(claims["family"], now) if "family" in claims else None
         live = "family" not in claims or family is not None
         return Presented(claims["client_id"], live, family, claims)
-    found = grants.family_of_token(text, now)
+    found = grants.family_of_token(token_string, now)
     return Presented(found[0].client_id, not found[1], found[0], {}) if found else None
-
-
-def _query(server: Any, text: str) -> Presented | None:
-    return presented(text, server.tokens, server.grants, server.clock.now())
 
 
 class Revocation(RevocationEndpoint):  # type: ignore[misc]
     """Revokes a token's whole family. A client's own access token cannot be revoked, and the answer says so."""
 
-    CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
-
-    def query_token(self, token_string: str, token_type_hint: str | None) -> Presented | None:  # noqa: ARG002
-        return _query(self.server, token_string)
+    CLIENT_AUTH_METHODS = (*SECRET_METHODS, "none")
+    query_token = query_token
 
     def revoke_token(self, token: Presented, request: ProtocolRequest) -> None:  # noqa: ARG002
         if token.family is None:
@@ -75,10 +67,8 @@ class Revocation(RevocationEndpoint):  # type: ignore[misc]
 class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
     """Describes a client's own tokens and its tenant's tokens; the platform's administrators may read all."""
 
-    CLIENT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
-
-    def query_token(self, token_string: str, token_type_hint: str | None) -> Presented | None:  # noqa: ARG002
-        return _query(self.server, token_string)
+    CLIENT_AUTH_METHODS = SECRET_METHODS
+    query_token = query_token
 
     def check_permission(self, token: Presented, client: Client, request: ProtocolRequest) -> bool:  # noqa: ARG002
         if token.check_client(client) or (client.tenant_id is None and ADMIN in client.scopes):
@@ -100,7 +90,7 @@ class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
         }
 
 
-class SignOut(EndSessionEndpoint):  # type: ignore[misc]
+class EndSession(EndSessionEndpoint):  # type: ignore[misc]
     """Validates requests to sign out; the page ends the session."""
 
     def get_server_jwks(self) -> KeySet:

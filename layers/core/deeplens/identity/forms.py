@@ -57,37 +57,6 @@ class Cookies:
         response.delete_cookie(self.name(cookie), path="/", secure=self.secure, httponly=True, samesite="lax")
 
 
-def page(
-    request: Request, cookies: Cookies, name: str, status: int = 200, form_action: str = "", **values: Any
-) -> Response:
-    """Render a page from its template, with the secret for its form.
-
-    Parameters
-    ----------
-    form_action : origin that the form's answer may redirect to, beside this one.
-    """
-    secret = cookies.read(request, "form") or secrets.token_urlsafe(24)
-    body = templates().get_template(f"{name}.html").render(secret_name=FIELD, secret=secret, **values)
-    headers = {
-        "Content-Security-Policy": POLICY.format(more=f" {form_action}" if form_action else ""),
-        "Cache-Control": "no-store",
-        "Referrer-Policy": "same-origin",
-        "X-Frame-Options": "DENY",
-    }
-    response = HTMLResponse(body, status, headers=headers)
-    cookies.write(response, "form", secret)
-    return response
-
-
-def is_ours(request: Request, cookies: Cookies, form: FormData, issuer: str) -> bool:
-    """Whether a form was sent by one of these pages in this browser."""
-    origin = request.headers.get("origin")
-    if origin not in (None, "null", origin_of(issuer)):
-        return False
-    sent, expected = str(form.get(FIELD, "")), cookies.read(request, "form") or ""
-    return bool(expected) and hmac.compare_digest(sent.encode(), expected.encode())
-
-
 def origin_of(url: str) -> str:
     """Scheme and authority of a URL; the scheme alone for a private scheme of an app; empty for an invalid URL."""
     parts = urlsplit(url)
@@ -107,11 +76,32 @@ class Browser:
         return self._users.session(secret, self._clock.now()) if secret else None
 
     def page(self, request: Request, name: str, status: int = 200, form_action: str = "", **values: Any) -> Response:
-        return page(request, self.cookies, name, status, form_action, **values)
+        """Render a page from its template, with the secret for its form.
+
+        Parameters
+        ----------
+        form_action : origin that the form's answer may redirect to, beside this one.
+        """
+        secret = self.cookies.read(request, "form") or secrets.token_urlsafe(24)
+        body = templates().get_template(f"{name}.html").render(secret_name=FIELD, secret=secret, **values)
+        headers = {
+            "Content-Security-Policy": POLICY.format(more=f" {form_action}" if form_action else ""),
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "same-origin",
+            "X-Frame-Options": "DENY",
+        }
+        response = HTMLResponse(body, status, headers=headers)
+        self.cookies.write(response, "form", secret)
+        return response
 
     def refusal(self, request: Request, reason: str) -> Response:
         """A page for requests without a client that could be trusted with the error."""
         return self.page(request, "refusal", 400, reason=reason)
 
     def sent_form(self, request: Request, form: FormData) -> bool:
-        return is_ours(request, self.cookies, form, self._issuer)
+        """Whether a form was sent by one of these pages in this browser."""
+        origin = request.headers.get("origin")
+        if origin not in (None, "null", origin_of(self._issuer)):
+            return False
+        sent, expected = str(form.get(FIELD, "")), self.cookies.read(request, "form") or ""
+        return bool(expected) and hmac.compare_digest(sent.encode(), expected.encode())

@@ -2,68 +2,17 @@
 
 import re
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, InvalidScopeError, grants
 from authlib.oauth2.rfc7636 import CodeChallenge
 
 from deeplens.access.scopes import API_SCOPES, allowed
-from deeplens.identity.client import Client
-from deeplens.identity.model import Code, Family, Session
+from deeplens.identity.model import SECRET_METHODS, Client, Code, Family, Session
 from deeplens.identity.requests import ProtocolRequest
 from deeplens.identity.tokens import Subject
 
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedCode:
-    """A redeemed code in the form that Authlib reads."""
-
-    code: Code
-
-    def get_redirect_uri(self) -> str:
-        return self.code.redirect_uri
-
-    def get_scope(self) -> str:
-        return " ".join(self.code.scopes)
-
-    def get_nonce(self) -> str | None:
-        return self.code.nonce
-
-    def get_auth_time(self) -> int:
-        return int(self.code.authenticated_at.timestamp())
-
-    def get_acr(self) -> None: ...
-
-    def get_amr(self) -> list[str]:
-        return ["pwd"]
-
-    @property
-    def code_challenge(self) -> str:
-        return self.code.code_challenge
-
-    @property
-    def code_challenge_method(self) -> str:
-        return "S256"
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshToken:
-    """A presented refresh token and its family."""
-
-    presented: str
-    family: Family
-
-    def check_client(self, client: Client) -> bool:
-        return self.family.client_id == client.id
-
-    def get_scope(self) -> str:
-        return " ".join(self.family.scopes)
-
-    def get_auth_time(self) -> int:
-        return int(self.family.authenticated_at.timestamp())
 
 
 class Pkce(CodeChallenge):  # type: ignore[misc]
@@ -79,7 +28,7 @@ class Pkce(CodeChallenge):  # type: ignore[misc]
 
 
 class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
-    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+    TOKEN_ENDPOINT_AUTH_METHODS = (*SECRET_METHODS, "none")
 
     def generate_authorization_code(self) -> str:
         return secrets.token_urlsafe(32)
@@ -100,15 +49,13 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
         )
         self.server.grants.issue_code(code, content, self.server.clock.now())
 
-    def query_authorization_code(self, code: str, client: Client) -> IssuedCode | None:
-        content = self.server.grants.redeem_code(code, client.id, self.server.clock.now())
-        return IssuedCode(content) if content else None
+    def query_authorization_code(self, code: str, client: Client) -> Code | None:
+        return self.server.grants.redeem_code(code, client.id, self.server.clock.now())  # type: ignore[no-any-return]
 
-    def delete_authorization_code(self, authorization_code: IssuedCode) -> None:
+    def delete_authorization_code(self, code: Code) -> None:
         """No-op: the code was used up when it was redeemed, and its row detects a replay."""
 
-    def authenticate_user(self, authorization_code: IssuedCode) -> Subject | None:
-        code = authorization_code.code
+    def authenticate_user(self, code: Code) -> Subject | None:
         user = self.server.users.find(code.user_id)
         # The user or the client may belong to another tenant than when the code was issued.
         admitted = user is not None and self.request.client.admits(user)
@@ -121,27 +68,26 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
         return token
 
     def save_token(self, token: dict[str, Any]) -> None:
-        family = self.request.authorization_code.code.family
+        family = self.request.authorization_code.family
         if "refresh_token" in token and not self.server.grants.begin(token["refresh_token"], family):
             raise InvalidGrantError("The code was used twice.")
 
 
 class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
-    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+    TOKEN_ENDPOINT_AUTH_METHODS = (*SECRET_METHODS, "none")
     INCLUDE_NEW_REFRESH_TOKEN = True
 
-    def authenticate_refresh_token(self, refresh_token: str) -> RefreshToken | None:
-        """A live token of this client's family; the reuse of a token revokes the family."""
+    def authenticate_refresh_token(self, refresh_token: str) -> Family | None:
+        """The live family of a token of this client; the reuse of a token revokes the family."""
         found = self.server.grants.family_of_token(refresh_token, self.server.clock.now())
         if found is None or found[0].client_id != self.request.client.id:
             return None
         family, spent = found
         if spent:
             self.server.grants.revoke(family.id, self.server.clock.now())
-        return RefreshToken(refresh_token, family) if family.live and not spent else None
+        return family if family.live and not spent else None
 
-    def authenticate_user(self, refresh_token: RefreshToken) -> Subject | None:
-        family = refresh_token.family
+    def authenticate_user(self, family: Family) -> Subject | None:
         user = self.server.users.find(family.user_id)
         if user is None:
             raise InvalidGrantError("The user can no longer sign in.")
@@ -150,9 +96,9 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
             raise InvalidGrantError("The client belongs to another tenant than the user.")
         return Subject(user, family.id, family.session_id)
 
-    def issue_token(self, user: Subject, refresh_token: RefreshToken) -> dict[str, Any]:
+    def issue_token(self, user: Subject, family: Family) -> dict[str, Any]:
         """Issue tokens without the scopes that the user or the client has lost since."""
-        asked = self.request.payload.scope or refresh_token.get_scope()
+        asked = self.request.payload.scope or family.get_scope()
         scope = " ".join(allowed(user.user.roles, set(asked.split()) & set(self.request.client.scopes)))
         if not scope:
             raise InvalidScopeError()
@@ -160,17 +106,17 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
         return token
 
     def save_token(self, token: dict[str, Any]) -> None:
-        spent: RefreshToken = self.request.refresh_token
-        if not self.server.grants.rotate(spent.presented, token["refresh_token"], self.server.clock.now()):
-            self.server.grants.revoke(spent.family.id, self.server.clock.now())
+        spent, now = self.request.form["refresh_token"], self.server.clock.now()
+        if not self.server.grants.rotate(spent, token["refresh_token"], now):
+            self.server.grants.revoke(self.request.refresh_token.id, now)
             raise InvalidGrantError("The refresh token was used twice.")
 
-    def revoke_old_credential(self, refresh_token: RefreshToken) -> None:
+    def revoke_old_credential(self, family: Family) -> None:
         """No-op: ``save_token`` used it up in the statement that stored its successor."""
 
 
 class ClientCredentials(grants.ClientCredentialsGrant):  # type: ignore[misc]
-    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+    TOKEN_ENDPOINT_AUTH_METHODS = SECRET_METHODS
 
     def validate_requested_scope(self) -> None:
         """Allow API scopes only, as no user is signed in."""

@@ -3,25 +3,31 @@
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from deeplens.identity.key_plan import SigningKey
-from deeplens.identity.model import Account, ClientRecord, Code, Family, Session, User
-
-if TYPE_CHECKING:
-    from deeplens.identity.client import Client  # imports Authlib
+from deeplens.identity.model import Account, Client, Code, Family, Session, User
 
 
 class Clients(Protocol):
-    """OAuth clients, and the scopes that users granted them."""
+    """OAuth clients, and the scopes that users granted them. ``owner`` is a tenant's id, or None for the platform; no
+    method reaches another owner's."""
 
-    def find(self, client_id: str) -> "Client | None":
-        """An active client."""
+    def find(self, client_id: str) -> Client | None:
+        """An active client of any owner."""
 
-    def save(self, client: "Client") -> None:
-        """Create or replace a client. Raises ``TenantNotFound``, and ``ValueError`` for an unknown scope."""
+    def of_owner(self, owner: str | None) -> list[Client]: ...
 
-    def organisation(self, client: "Client") -> str | None:
+    def save(self, client: Client) -> None:
+        """Create a client, or replace its owner's. Raises ``TenantNotFound``, and ``ValueError`` for an unknown scope
+        and for another owner's client."""
+
+    def replace_secret(self, owner: str | None, client_id: str, secret_sha256: bytes) -> Client | None:
+        """Returns None when there is no such client, or it is public."""
+
+    def delete(self, owner: str | None, client_id: str) -> bool: ...
+
+    def organisation(self, client: Client) -> str | None:
         """The name of the client's tenant; None for a client of the platform."""
 
     def granted_scopes(self, user_id: str, client_id: str) -> frozenset[str]: ...
@@ -31,13 +37,33 @@ class Clients(Protocol):
 
 
 class Users(Protocol):
-    """Users, their passwords and their browsers' sessions."""
+    """Users, their passwords and their browsers' sessions. ``owner`` is a tenant's id, or None for the platform; no
+    method reaches another owner's."""
 
     def find(self, user_id: str) -> User | None:
-        """An active user."""
+        """An active user of any owner."""
 
-    def save(self, user: User, password: str) -> None:
-        """Create or replace a user. Raises ``ValueError`` (role, password) and ``TenantNotFound``."""
+    def exist(self, emails: Iterable[str]) -> bool:
+        """Whether an account has one of these addresses."""
+
+    def of_owner(self, owner: str | None) -> list[Account]: ...
+
+    def create(self, user: User, password: str) -> Account | None:
+        """Returns None when the address is taken. Raises ``ValueError`` (role, password) and ``TenantNotFound``."""
+
+    def change(
+        self,
+        owner: str | None,
+        user_id: str,
+        name: str | None,
+        roles: Iterable[str] | None,
+        password: str | None,
+        status: str | None,
+        now: datetime,
+    ) -> Account | None:
+        """Change what is not None; a new password, and disabling, end all sessions. Returns None for no such user."""
+
+    def delete(self, owner: str | None, user_id: str) -> bool: ...
 
     def sign_in(self, email: str, password: str, now: datetime) -> User | None:
         """The user with this password; None for a wrong password, and for any while the account is locked."""
@@ -49,9 +75,6 @@ class Users(Protocol):
         """The open session of an active user."""
 
     def close_session(self, secret: str) -> None: ...
-
-    def exist(self, emails: Iterable[str]) -> bool:
-        """Whether an account has one of these addresses."""
 
 
 class Grants(Protocol):
@@ -104,37 +127,3 @@ class StoredKeys(Protocol):
 
     def mark_lost(self, kid: str, at: datetime) -> None:
         """Record that a key's secret is missing: it verifies, but no longer signs."""
-
-
-class Accounts(Protocol):
-    """Users and clients for administrators. ``owner`` is a tenant's id, or None for the platform; no method reaches
-    another owner's."""
-
-    def users(self, owner: str | None) -> list[Account]: ...
-
-    def create_user(self, account: Account, password: str) -> Account | None:
-        """Returns None when the address is taken. Raises ``ValueError`` for an unknown role."""
-
-    def change_user(
-        self,
-        owner: str | None,
-        user_id: str,
-        name: str | None,
-        roles: Iterable[str] | None,
-        password: str | None,
-        status: str | None,
-        now: datetime,
-    ) -> Account | None:
-        """Change what is not None; a new password, and disabling, end all sessions. Returns None for no such user."""
-
-    def delete_user(self, owner: str | None, user_id: str) -> bool: ...
-
-    def clients(self, owner: str | None) -> list[ClientRecord]: ...
-
-    def create_client(self, record: ClientRecord) -> str | None:
-        """Returns the secret, which cannot be read again; None for a public client."""
-
-    def new_secret(self, owner: str | None, client_id: str) -> tuple[ClientRecord, str] | None:
-        """Replace a client's secret. Returns None when there is no such client, or it is public."""
-
-    def delete_client(self, owner: str | None, client_id: str) -> bool: ...

@@ -1,10 +1,10 @@
 """Authorization codes and token families: one statement uses up a code or a refresh token."""
 
 from datetime import datetime
-from typing import Any
 
 from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
+from deeplens.database.values import record
 from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Code, Family
 
 ISSUE = """
@@ -76,7 +76,7 @@ class PostgresGrants(PlatformAdapter):
             row = connection.execute(REDEEM, [now, code, client_id, now, now + FAMILY_LIFE]).fetchone()
             if row is None:
                 connection.execute(REPLAYED, [now, code, client_id])
-        return Code(**{**row, "scopes": tuple(row["scopes"])}) if row else None
+        return record(Code, row) if row else None
 
     def begin(self, refresh_token: str, family: str) -> bool:
         return self._execute(BEGIN, [digest(refresh_token), family]) == 1
@@ -86,11 +86,11 @@ class PostgresGrants(PlatformAdapter):
 
     def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, bool] | None:
         row = self._row(FAMILY_OF_TOKEN, [now, digest(refresh_token)])
-        return (_family(row), row["spent"]) if row else None
+        return (record(Family, row), row["spent"]) if row else None
 
     def family(self, family: str, now: datetime) -> Family | None:
         row = self._row(FAMILY, [now, family])
-        return _family(row) if row else None
+        return record(Family, row) if row else None
 
     def revoke(self, family: str, now: datetime) -> None:
         self._execute(REVOKE, [now, family])
@@ -99,8 +99,3 @@ class PostgresGrants(PlatformAdapter):
         with self._connections.platform() as connection:
             for statement in FORGET:
                 connection.execute(statement, [before])
-
-
-def _family(row: dict[str, Any]) -> Family:
-    names = ("id", "client_id", "user_id", "session_id", "authenticated_at", "expires_at", "live")
-    return Family(scopes=tuple(row["scopes"]), **{name: row[name] for name in names})

@@ -1,22 +1,39 @@
-"""Users, their passwords and their browsers' sessions."""
+"""Users, their passwords and their browsers' sessions. An administrator's statements reach one owner's users only."""
 
 import secrets
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 
 import psycopg
 
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import checked_roles
 from deeplens.database.connections import PlatformAdapter
-from deeplens.database.values import as_text
+from deeplens.database.values import as_text, record
 from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
-from deeplens.identity.model import SESSION_LIFE, Session, User
+from deeplens.identity.model import SESSION_LIFE, Account, Session, User
 
 COLUMNS = "id, tenant_id, email, name, roles"
+ACCOUNT = f"{COLUMNS}, status, created_at"
 FIND = f"SELECT {COLUMNS} FROM nextgen_identity.users WHERE id = %s AND status = 'active'"  # noqa: S608
+OF_OWNER = f"SELECT {ACCOUNT} FROM nextgen_identity.users WHERE tenant_id IS NOT DISTINCT FROM %s ORDER BY email"  # noqa: S608
+CREATE = f"""
+INSERT INTO nextgen_identity.users ({COLUMNS}, password_hash) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (email) DO NOTHING RETURNING {ACCOUNT}
+"""  # noqa: S608
+CHANGE = f"""
+UPDATE nextgen_identity.users SET name = coalesce(%(name)s, name), roles = coalesce(%(roles)s, roles),
+    password_hash = coalesce(%(hash)s, password_hash), status = coalesce(%(status)s, status),
+    failed_sign_ins = CASE WHEN %(hash)s::text IS NULL THEN failed_sign_ins ELSE 0 END,
+    locked_until = CASE WHEN %(hash)s::text IS NULL THEN locked_until END
+WHERE id = %(id)s AND tenant_id IS NOT DISTINCT FROM %(owner)s RETURNING {ACCOUNT}
+"""  # noqa: S608
+SIGN_OUT = (
+    "DELETE FROM nextgen_identity.sessions WHERE user_id = %(id)s",
+    "UPDATE nextgen_identity.token_families SET revoked_at = %(now)s WHERE user_id = %(id)s AND revoked_at IS NULL",
+)
+DELETE = "DELETE FROM nextgen_identity.users WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s"
 # The attempt is counted, and the account locked, before the password is verified: simultaneous guesses get no more
 # tries than guesses made one after the other.
 ATTEMPT = f"""
@@ -31,11 +48,6 @@ RESET_ATTEMPTS = """
 UPDATE nextgen_identity.users SET failed_sign_ins = 0, locked_until = NULL, password_hash = coalesce(%s, password_hash)
 WHERE id = %s
 """
-SAVE = f"""
-INSERT INTO nextgen_identity.users ({COLUMNS}, password_hash) VALUES (%s, %s, %s, %s, %s, %s)
-ON CONFLICT (id) DO UPDATE SET tenant_id = excluded.tenant_id, email = excluded.email, name = excluded.name,
-    roles = excluded.roles, password_hash = excluded.password_hash, failed_sign_ins = 0, locked_until = NULL
-"""  # noqa: S608
 OPEN_SESSION = """
 INSERT INTO nextgen_identity.sessions (secret_sha256, id, user_id, authenticated_at, expires_at)
 VALUES (%s, %s, %s, %s, %s)
@@ -45,6 +57,7 @@ SELECT s.id AS session_id, s.authenticated_at, u.id, u.tenant_id, u.email, u.nam
 FROM nextgen_identity.sessions s JOIN nextgen_identity.users u ON u.id = s.user_id
 WHERE s.secret_sha256 = %s AND s.expires_at > %s AND u.status = 'active'
 """
+EXIST = "SELECT 1 FROM nextgen_identity.users WHERE email = ANY(%s) LIMIT 1"
 
 
 class PostgresUsers(PlatformAdapter):
@@ -52,15 +65,50 @@ class PostgresUsers(PlatformAdapter):
 
     def find(self, user_id: str) -> User | None:
         row = self._row(FIND, [user_id])
-        return _user(row) if row else None
+        return record(User, row) if row else None
 
-    def save(self, user: User, password: str) -> None:
+    def exist(self, emails: Iterable[str]) -> bool:
+        return self._row(EXIST, [list(emails)]) is not None
+
+    def of_owner(self, owner: str | None) -> list[Account]:
+        return [record(Account, row) for row in self._rows(OF_OWNER, [owner])]
+
+    def create(self, user: User, password: str) -> Account | None:
         values = [user.id, user.tenant_id, user.email.lower(), as_text(user.name), checked_roles(user.roles)]
         try:
-            with self._connections.platform() as connection:
-                connection.execute(SAVE, [*values, passwords.hashed(password)])
+            row = self._row(CREATE, [*values, passwords.hashed(password)])
         except psycopg.errors.ForeignKeyViolation as error:
             raise TenantNotFound(f"no tenant {user.tenant_id}") from error
+        return record(Account, row) if row else None
+
+    def change(
+        self,
+        owner: str | None,
+        user_id: str,
+        name: str | None,
+        roles: Iterable[str] | None,
+        password: str | None,
+        status: str | None,
+        now: datetime,
+    ) -> Account | None:
+        values = {
+            "id": as_text(user_id),
+            "owner": owner,
+            "name": name,
+            "roles": None if roles is None else checked_roles(roles),
+            "hash": None if password is None else passwords.hashed(password),
+            "status": status,
+            "now": now,
+        }
+        with self._connections.platform() as connection, connection.transaction():
+            row = connection.execute(CHANGE, values).fetchone()
+            if row is not None and (password is not None or status == "disabled"):
+                for statement in SIGN_OUT:
+                    connection.execute(statement, values)
+        return record(Account, row) if row else None
+
+    def delete(self, owner: str | None, user_id: str) -> bool:
+        return self._execute(DELETE, [as_text(user_id), owner]) == 1
 
     def sign_in(self, email: str, password: str, now: datetime) -> User | None:
         values = [now, LOCKS, len(LOCKS), as_text(email.strip().lower()), now]
@@ -69,7 +117,7 @@ class PostgresUsers(PlatformAdapter):
             return None
         renewed = passwords.hashed(password) if passwords.outdated(row["password_hash"]) else None
         self._execute(RESET_ATTEMPTS, [renewed, row["id"]])
-        return _user(row)
+        return record(User, row)
 
     def open_session(self, user: User, now: datetime) -> str:
         secret = secrets.token_urlsafe(32)
@@ -78,16 +126,7 @@ class PostgresUsers(PlatformAdapter):
 
     def session(self, secret: str, now: datetime) -> Session | None:
         row = self._row(SESSION, [digest(secret), now])
-        return Session(row["session_id"], _user(row), row["authenticated_at"]) if row else None
+        return Session(row["session_id"], record(User, row), row["authenticated_at"]) if row else None
 
     def close_session(self, secret: str) -> None:
         self._execute("DELETE FROM nextgen_identity.sessions WHERE secret_sha256 = %s", [digest(secret)])
-
-    def exist(self, emails: Iterable[str]) -> bool:
-        with self._connections.platform() as connection:
-            statement = "SELECT 1 FROM nextgen_identity.users WHERE email = ANY(%s) LIMIT 1"
-            return connection.execute(statement, [list(emails)]).fetchone() is not None
-
-
-def _user(row: dict[str, Any]) -> User:
-    return User(row["id"], row["tenant_id"], row["email"], row["name"], tuple(row["roles"]))

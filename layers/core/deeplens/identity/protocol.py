@@ -1,5 +1,6 @@
 """/connect/token, /revocation, /introspect and /userinfo: what programs call."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -8,42 +9,92 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.responses import JSONResponse, Response
 
 from deeplens.http.dependencies import Injected
-from deeplens.identity.documents import FORMS, answers
 from deeplens.identity.requests import Form, protocol_request
 from deeplens.identity.server import IdentityServer
 from deeplens.identity.tokens import user_claims
 
 router = APIRouter(prefix="/connect", tags=["protocol"])
 bearer = HTTPBearer(auto_error=False, scheme_name="accessToken", description="An access token with scope openid.")
+TEXT = {"type": "string"}
+OAUTH_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": TEXT, "error_description": TEXT, "error_uri": TEXT},
+}
+DESCRIPTIONS = {
+    200: "Done",
+    400: "The request is not valid: ``error`` says why (RFC 6749)",
+    401: "The client or the token is not valid",
+    403: "The token lacks a scope",
+}
 
 
-@router.post(
-    "/token", summary="Get tokens", response_model=None, openapi_extra=FORMS["token"], responses=answers(200, 400, 401)
-)
-def token(request: Request, form: Form, server: Injected[IdentityServer]) -> Response:
-    """Grants: ``client_credentials``, ``authorization_code`` with ``code_verifier``, ``refresh_token``."""
-    return server.token(protocol_request(request, form)).json()
+def _form(required: str, *optional: str) -> dict[str, Any]:
+    """The form of a request for the OpenAPI document: Authlib reads it, so that FastAPI cannot see it."""
+    names = [required, *optional, "client_id", "client_secret"]
+    schema = {"type": "object", "required": [required], "properties": dict.fromkeys(names, TEXT)}
+    return {"requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}}
 
 
-@router.post(
-    "/revocation", summary="Revoke a token", response_model=None, openapi_extra=FORMS["revocation"],
-    responses=answers(200, 400, 401),
-)  # fmt: skip
-def revocation(request: Request, form: Form, server: Injected[IdentityServer]) -> Response:
-    """Ends the token's whole family; an unknown token is fine (RFC 7009)."""
-    return server.endpoint("revocation", protocol_request(request, form)).json()
+def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Responses for a route's documentation, beside the problems of every route."""
+    return {
+        status: {
+            "description": DESCRIPTIONS[status],
+            "content": {"application/json": {"schema": {"type": "object"} if status < 400 else OAUTH_ERROR}},
+        }
+        for status in statuses
+    }
 
 
-@router.post(
-    "/introspect", summary="Ask about a token", response_model=None, openapi_extra=FORMS["introspect"],
-    responses=answers(200, 400, 401),
-)  # fmt: skip
-def introspect(request: Request, form: Form, server: Injected[IdentityServer]) -> Response:
-    """``active`` and the claims, for clients with a secret (RFC 7662)."""
-    return server.endpoint("introspection", protocol_request(request, form)).json()
+USERINFO_ANSWERS = _answers(200, 401, 403)
 
 
-@router.get("/userinfo", summary="Who the token is about", response_model=None, responses=answers(200, 401, 403))
+def _endpoint(name: str) -> Callable[..., Response]:
+    def answer(request: Request, form: Form, server: Injected[IdentityServer]) -> Response:
+        return server.answer(name, protocol_request(request, form))
+
+    return answer
+
+
+for path, endpoint, summary, description, form_fields in (
+    (
+        "token",
+        "token",
+        "Get tokens",
+        "Grants: ``client_credentials``, ``authorization_code`` with ``code_verifier``, ``refresh_token``.",
+        ("grant_type", "scope", "code", "code_verifier", "redirect_uri", "refresh_token"),
+    ),
+    (
+        "revocation",
+        "revocation",
+        "Revoke a token",
+        "Ends the token's whole family; an unknown token is fine (RFC 7009).",
+        ("token", "token_type_hint"),
+    ),
+    (
+        "introspect",
+        "introspection",
+        "Ask about a token",
+        "``active`` and the claims, for clients with a secret (RFC 7662).",
+        ("token", "token_type_hint"),
+    ),
+):
+    router.add_api_route(
+        f"/{path}",
+        _endpoint(endpoint),
+        methods=["POST"],
+        name=path,
+        summary=summary,
+        description=description,
+        response_model=None,
+        openapi_extra=_form(*form_fields),
+        responses=_answers(200, 400, 401),
+    )
+
+
+@router.post("/userinfo", name="post_userinfo", summary="The same", response_model=None, responses=USERINFO_ANSWERS)
+@router.get("/userinfo", summary="Who the token is about", response_model=None, responses=USERINFO_ANSWERS)
 def userinfo(
     server: Injected[IdentityServer], presented: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Response:
@@ -54,13 +105,6 @@ def userinfo(
         return _challenge(403, "insufficient_scope")
     user = server.users.find(claims["sub"])
     return JSONResponse(user_claims(user, claims["scope"])) if user else _challenge(401, "invalid_token")
-
-
-@router.post("/userinfo", summary="The same", response_model=None, responses=answers(200, 401, 403))
-def post_userinfo(
-    server: Injected[IdentityServer], presented: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-) -> Response:
-    return userinfo(server, presented)
 
 
 def _is_live(server: IdentityServer, claims: dict[str, Any]) -> bool:

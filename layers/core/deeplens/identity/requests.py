@@ -1,19 +1,16 @@
-"""Translation of HTTP requests for Authlib's core, and of its answers to HTTP."""
+"""Translation of HTTP requests for Authlib's core."""
 
 import base64
 import binascii
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import unquote
 
-from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Payload, OAuth2Request
 from fastapi import Depends, Request
 from starlette.datastructures import FormData
-from starlette.responses import JSONResponse, RedirectResponse, Response
 
 MAX_VALUE_CHARS = 8192
 # Parameters that Authlib repeats in its messages, and the characters that RFC 6749 allows there.
@@ -82,27 +79,6 @@ def _check_basic(header: str) -> None:
     # RFC 6749 has both halves percent-encoded, and Authlib decodes them.
     if not STORABLE.fullmatch(unquote(credentials)):
         raise InvalidRequestError("The Authorization header holds control characters.")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer of Authlib."""
-
-    status: int
-    body: Any
-    headers: Sequence[tuple[str, str]]
-
-    @property
-    def location(self) -> str | None:
-        return next((value for name, value in self.headers if name.lower() == "location"), None)
-
-    def redirect(self, issuer: str) -> Response:
-        """The redirection back to the client, with the issuer (RFC 9207)."""
-        return RedirectResponse(add_params_to_uri(self.location, [("iss", issuer)]), 303)
-
-    def json(self) -> Response:
-        kept = {name: value for name, value in self.headers if name.lower() != "content-type"}
-        return JSONResponse(dict(self.body or {}), self.status, headers=kept)
 
 
 async def form_of(request: Request) -> FormData:

@@ -2,17 +2,18 @@
 
 from typing import Any
 
+from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import AuthorizationServer, InvalidRequestError
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from deeplens.access.bearer import IdentityTokens
 from deeplens.access.scopes import SCOPES
 from deeplens.common.ports import Clock
-from deeplens.identity.client import Client
-from deeplens.identity.endpoints import Introspection, Revocation, SignOut
+from deeplens.identity.endpoints import EndSession, Introspection, Revocation
 from deeplens.identity.grants import AuthorizationCodes, ClientCredentials, Pkce, RefreshTokens
-from deeplens.identity.model import Issuer
+from deeplens.identity.model import Client, Issuer
 from deeplens.identity.ports import Clients, Grants, Users
-from deeplens.identity.requests import Answer, ProtocolRequest, check_parameters
+from deeplens.identity.requests import ProtocolRequest, check_parameters
 from deeplens.identity.signing_keys import SigningKeys
 from deeplens.identity.tokens import AccessTokens, IdTokens, IdTokensOfCodes
 
@@ -32,21 +33,23 @@ class IdentityServer(AuthorizationServer):  # type: ignore[misc]
     ) -> None:
         super().__init__(SCOPES)
         self.clients, self.users, self.grants, self.signing_keys = clients, users, grants, signing_keys
-        self.tokens, self.clock = tokens, clock
+        self.tokens, self.issuer, self.clock = tokens, issuer, clock
         self.register_token_generator("default", AccessTokens(issuer, signing_keys))
         self.register_grant(AuthorizationCodes, [Pkce(required=True), IdTokensOfCodes(issuer, signing_keys)])
         self.register_grant(RefreshTokens, [IdTokens(issuer, signing_keys)])
         self.register_grant(ClientCredentials)
-        for endpoint in (Revocation, Introspection, SignOut):
+        for endpoint in (Revocation, Introspection, EndSession):
             self.register_endpoint(endpoint)
 
-    def token(self, request: ProtocolRequest) -> Answer:
-        """Answer a token request."""
-        return self._error(request) or self.create_token_response(request)
-
-    def endpoint(self, name: str, request: ProtocolRequest) -> Answer:
-        """Answer a revocation or introspection request."""
-        return self._error(request) or self.create_endpoint_response(name, request)
+    def answer(self, endpoint: str, request: ProtocolRequest) -> Response:
+        """Answer a request of a program; ``endpoint`` is token, revocation or introspection."""
+        try:
+            check_parameters(request)
+        except InvalidRequestError as error:
+            return self.handle_error_response(request, error)  # type: ignore[no-any-return]
+        if endpoint == "token":
+            return self.create_token_response(request)  # type: ignore[no-any-return]
+        return self.create_endpoint_response(endpoint, request)  # type: ignore[no-any-return]
 
     def query_client(self, client_id: str) -> Client | None:
         return self.clients.find(client_id)
@@ -54,15 +57,12 @@ class IdentityServer(AuthorizationServer):  # type: ignore[misc]
     def create_oauth2_request(self, request: ProtocolRequest) -> ProtocolRequest:
         return request
 
-    def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Answer:
-        return Answer(status, body, headers)
+    def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Response:
+        """Translate an answer of Authlib. A redirection to a client gets the issuer (RFC 9207)."""
+        sent = {name: value for name, value in headers if name.lower() != "content-type"}
+        if location := sent.get("Location"):
+            return RedirectResponse(add_params_to_uri(location, [("iss", self.issuer)]), 303)
+        return JSONResponse(dict(body or {}), status, headers=sent)
 
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
         """No-op: nothing listens to Authlib's signals."""
-
-    def _error(self, request: ProtocolRequest) -> Answer | None:
-        try:
-            check_parameters(request)
-        except InvalidRequestError as error:
-            return Answer(*error())
-        return None

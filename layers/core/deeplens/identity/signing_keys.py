@@ -5,21 +5,24 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
+from deeplens.common.event import Event
 from deeplens.common.ports import Clock, SecretStore
 from deeplens.errors import SecretNotFound
 from deeplens.identity.key_plan import Rotation, SigningKey, plan_rotation, signer
-from deeplens.identity.ports import StoredKeys
+from deeplens.identity.ports import Grants, StoredKeys
 
 CACHE_SECONDS = 60.0
 PREFIX = "deeplens/identity/signing-keys/"
 BITS = 2048
+USED_CODE_RETENTION = timedelta(hours=1)
+"""How long a used code is kept after it expired, so that a late replay still revokes its family."""
 
 
 class SigningKeys:
@@ -89,3 +92,17 @@ class SigningKeys:
         if kid not in self._private:
             self._private = {kid: self._secrets.get(PREFIX + kid)}
         return self._private[kid]
+
+
+class RotateSigningKeys:
+    """Rotate the signing keys and delete expired codes, token families and sessions, every minute. Emits nothing."""
+
+    name: ClassVar = "signing-keys"
+
+    def __init__(self, signing_keys: SigningKeys, grants: Grants, clock: Clock) -> None:
+        self._signing_keys, self._grants, self._clock = signing_keys, grants, clock
+
+    def __call__(self) -> list[Event]:
+        self._signing_keys.rotate()
+        self._grants.forget(self._clock.now() - USED_CODE_RETENTION)
+        return []

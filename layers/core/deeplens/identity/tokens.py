@@ -12,9 +12,8 @@ from joserfc.jwk import KeySet, RSAKey
 
 from deeplens.access.bearer import API_AUDIENCE
 from deeplens.access.scopes import API_SCOPES
-from deeplens.identity.client import Client
 from deeplens.identity.key_plan import LONGEST_TOKEN
-from deeplens.identity.model import User
+from deeplens.identity.model import Client, User
 from deeplens.identity.signing_keys import SigningKeys
 
 USER_TOKEN_SECONDS = 15 * 60
@@ -38,9 +37,10 @@ class Subject:
         return self.user.id
 
 
-def private_key(keys: SigningKeys) -> RSAKey:
+def private_keys(keys: SigningKeys) -> KeySet:
+    """The key that signs now. A set, not the key: joserfc writes the key id into the header only for sets."""
     kid, pem = keys.signer()
-    return RSAKey.import_key(pem, {"kid": kid, "use": "sig", "alg": "RS256"})
+    return KeySet([RSAKey.import_key(pem, {"kid": kid, "use": "sig", "alg": "RS256"})])
 
 
 def user_claims(user: User, scope: str) -> UserInfo:
@@ -60,8 +60,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         self._keys = keys
 
     def get_jwks(self) -> KeySet:
-        # A set, not the key: joserfc writes the key id into the header only for sets.
-        return KeySet([private_key(self._keys)])
+        return private_keys(self._keys)
 
     def get_audiences(self, client: Client, user: Subject | None, scope: str) -> list[str]:  # noqa: ARG002
         """The API if a scope allows calls to it, and this issuer if ``/userinfo`` may be called."""
@@ -98,7 +97,7 @@ class IdTokens(OpenIDToken):  # type: ignore[misc]
         self._issuer, self._keys = issuer, keys
 
     def resolve_client_private_key(self, client: Client) -> KeySet:  # noqa: ARG002
-        return KeySet([private_key(self._keys)])
+        return private_keys(self._keys)
 
     def get_client_claims(self, client: Client) -> dict[str, Any]:
         now = int(time.time())

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from deeplens.access.caller import AuthenticatedAdministrator, no_tenant
-from deeplens.access.principal import Principal
+from deeplens.access.model import Principal
 from deeplens.common.ports import Clock
 from deeplens.http import cursor
 from deeplens.http.dependencies import Injected

@@ -1,0 +1,73 @@
+"""Principals, API keys without their secrets, and the entries of the audit log."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller of an API, authenticated by an API key or a bearer token.
+
+    Attributes
+    ----------
+    subject : ``key:<prefix>`` of a key; of a token the user's id, or the client's when it acts for itself.
+    client_id : the OAuth client that holds the token.
+    """
+
+    tenant_id: str | None
+    subject: str
+    scopes: frozenset[str]
+    roles: frozenset[str] = frozenset()
+    client_id: str | None = None
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A live API key without its secret."""
+
+    prefix: str
+    name: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A write that a principal requested.
+
+    Attributes
+    ----------
+    tenant_id : the tenant that the write concerns.
+    action : method and route, e.g. ``POST /v1/admin/tenants``.
+    target : the path that was called.
+    detail : the request's body without secrets.
+    """
+
+    principal: Principal
+    tenant_id: str | None
+    action: str
+    target: str
+    detail: Any
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """A row of the audit log."""
+
+    id: int
+    at: datetime
+    actor: str
+    client_id: str | None
+    tenant_id: str | None
+    action: str
+    target: str
+    outcome: str
+    detail: Any
+    request_id: str
