@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends
 
@@ -22,34 +22,35 @@ from deeplens.identity.ports import Clients, Users
 from deeplens.identity.schemas import ClientRequest, ClientView, NewClientView, UserChange, UserRequest, UserView
 
 
-def of_tenant(tenant: Administrator) -> str | None:
-    return tenant.id
+class Owner(NamedTuple):
+    """The tenant whose users and clients a request is about, or None for the platform's own; and who asks."""
+
+    id: str | None
+    principal: Principal
 
 
-def of_platform(_: Operator) -> str | None:
-    return None
+def of_tenant(tenant: Administrator, principal: AuthenticatedAdministrator) -> Owner:
+    return Owner(tenant.id, principal)
 
 
-def users_router(prefix: str, owner_of: Callable[..., str | None], *missing: int) -> APIRouter:
-    """Routes about the users of one owner: a tenant's id, or None for the platform's own."""
+def of_platform(principal: Operator) -> Owner:
+    return Owner(None, principal)
+
+
+def users_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> APIRouter:
+    """Routes about the users of one owner."""
     router = APIRouter(prefix=f"{prefix}/users", tags=["users"])
-    Owner = Annotated[str | None, Depends(owner_of)]
+    InPath = Annotated[Owner, Depends(owner_of)]
 
     @router.get("", summary="Users", responses=responses(*missing))
-    def list_users(owner: Owner, users: Injected[Users]) -> schemas.Users:
-        return schemas.Users(users=[_user(account) for account in users.of_owner(owner)])
+    def list_users(owner: InPath, users: Injected[Users]) -> schemas.Users:
+        return schemas.Users(users=[_user(account) for account in users.of_owner(owner.id)])
 
     @router.post("", status_code=201, summary="Create a user", responses=responses(409, *missing))
-    def create_user(
-        owner: Owner,
-        principal: AuthenticatedAdministrator,
-        users: Injected[Users],
-        clock: Injected[Clock],
-        user: UserRequest,
-    ) -> UserView:
+    def create_user(owner: InPath, users: Injected[Users], clock: Injected[Clock], user: UserRequest) -> UserView:
         """An address signs in to one account of the platform."""
-        _check_roles(principal, owner, user.roles)
-        fresh = User(new_id("usr", clock.now()), owner, user.email, user.name, tuple(user.roles))
+        _check_roles(owner, user.roles)
+        fresh = User(new_id("usr", clock.now()), owner.id, user.email, user.name, tuple(user.roles))
         account = users.create(fresh, user.password.get_secret_value())
         if account is None:
             raise ApiError(409, "email-taken", "Address taken", "An account with this address exists.")
@@ -57,87 +58,68 @@ def users_router(prefix: str, owner_of: Callable[..., str | None], *missing: int
 
     @router.patch("/{user_id}", summary="Change a user", responses=responses(404, *missing))
     def change_user(
-        owner: Owner,
-        principal: AuthenticatedAdministrator,
-        users: Injected[Users],
-        clock: Injected[Clock],
-        user_id: str,
-        change: UserChange,
+        owner: InPath, users: Injected[Users], clock: Injected[Clock], user_id: str, change: UserChange
     ) -> UserView:
         """A new password, and disabling, end the user's sessions and refresh tokens."""
-        _check_roles(principal, owner, change.roles or [])
+        _check_roles(owner, change.roles or [])
         password = change.password.get_secret_value() if change.password else None
-        account = users.change(owner, user_id, change.name, change.roles, password, change.status, clock.now())
+        account = users.change(owner.id, user_id, change.name, change.roles, password, change.status, clock.now())
         return _user(_require(account, "user", user_id))
 
     @router.delete("/{user_id}", status_code=204, summary="Delete a user", responses=responses(404, *missing))
-    def delete_user(owner: Owner, users: Injected[Users], user_id: str) -> None:
-        _require(users.delete(owner, user_id) or None, "user", user_id)
+    def delete_user(owner: InPath, users: Injected[Users], user_id: str) -> None:
+        _require(users.delete(owner.id, user_id) or None, "user", user_id)
 
     return router
 
 
-def clients_router(prefix: str, owner_of: Callable[..., str | None], *missing: int) -> APIRouter:
+def clients_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> APIRouter:
     """Routes about the OAuth clients of one owner."""
     router = APIRouter(prefix=f"{prefix}/clients", tags=["clients"])
-    Owner = Annotated[str | None, Depends(owner_of)]
+    InPath = Annotated[Owner, Depends(owner_of)]
 
     @router.get("", summary="OAuth clients", responses=responses(*missing))
-    def list_clients(owner: Owner, clients: Injected[Clients]) -> schemas.Clients:
+    def list_clients(owner: InPath, clients: Injected[Clients]) -> schemas.Clients:
         return schemas.Clients(
-            clients=[view(ClientView, client, client_id=client.id) for client in clients.of_owner(owner)]
+            clients=[view(ClientView, client, client_id=client.id) for client in clients.of_owner(owner.id)]
         )
 
     @router.post("", status_code=201, summary="Register a client", responses=responses(*missing))
     def create_client(
-        owner: Owner,
-        principal: AuthenticatedAdministrator,
-        clients: Injected[Clients],
-        clock: Injected[Clock],
-        body: ClientRequest,
+        owner: InPath, clients: Injected[Clients], clock: Injected[Clock], body: ClientRequest
     ) -> NewClientView:
         """Redirect URIs are compared as they are: https, http on this machine, or an app's own scheme.
 
         Only operators of the platform register clients that skip the consent page.
         """
-        _check_client(principal, body)
+        _check_client(owner.principal, body)
         secret = secrets.token_urlsafe(32) if body.confidential else None
-        client = Client(
-            id=new_id("cli", clock.now()),
-            tenant_id=owner,
-            name=body.name,
-            secret_sha256=digest(secret) if secret else None,
-            redirect_uris=tuple(body.redirect_uris),
-            post_logout_redirect_uris=tuple(body.post_logout_redirect_uris),
-            grants=tuple(body.grants),
-            scopes=tuple(body.scopes),
-            needs_consent=body.needs_consent,
-        )
+        client = _client(new_id("cli", clock.now()), owner.id, body, secret)
         clients.save(client)
         return view(NewClientView, client, client_id=client.id, client_secret=secret)
 
     @router.post("/{client_id}/rotate", summary="Give a client a new secret", responses=responses(404, *missing))
-    def rotate_secret(owner: Owner, clients: Injected[Clients], client_id: str) -> NewClientView:
+    def rotate_secret(owner: InPath, clients: Injected[Clients], client_id: str) -> NewClientView:
         """The old secret ends at once."""
         secret = secrets.token_urlsafe(32)
-        client = _require(clients.replace_secret(owner, client_id, digest(secret)), "client", client_id)
+        client = _require(clients.replace_secret(owner.id, client_id, digest(secret)), "client", client_id)
         return view(NewClientView, client, client_id=client.id, client_secret=secret)
 
     @router.delete("/{client_id}", status_code=204, summary="Delete a client", responses=responses(404, *missing))
-    def delete_client(owner: Owner, clients: Injected[Clients], client_id: str) -> None:
-        _require(clients.delete(owner, client_id) or None, "client", client_id)
+    def delete_client(owner: InPath, clients: Injected[Clients], client_id: str) -> None:
+        _require(clients.delete(owner.id, client_id) or None, "client", client_id)
 
     return router
 
 
-def _check_roles(principal: Principal, owner: str | None, roles: list[Any]) -> None:
+def _check_roles(owner: Owner, roles: list[Any]) -> None:
     """Raise 422 for roles that the owner's users cannot have, 403 for scopes that the administrator lacks."""
-    if roles and ("platform_admin" in roles) != (owner is None):
+    if roles and ("platform_admin" in roles) != (owner.id is None):
         detail = "platform_admin is for users of the platform, and these have no other role."
         raise ApiError(422, "role-not-possible", "Role not possible here", detail)
-    if owner is None and len(roles) > 1:
+    if owner.id is None and len(roles) > 1:
         raise ApiError(422, "role-not-possible", "Role not possible here", "platform_admin includes the others.")
-    check_grantable(principal, allowed(roles, API_SCOPES))
+    check_grantable(owner.principal, allowed(roles, API_SCOPES))
 
 
 def _check_client(principal: Principal, client: ClientRequest) -> None:
@@ -161,6 +143,20 @@ def _require[T](value: T | None, kind: str, name: str) -> T:
     if value is None:
         raise ApiError(404, f"{kind}-not-found", f"{kind.capitalize()} not found", f"There is no {kind} {name[:64]}.")
     return value
+
+
+def _client(client_id: str, owner: str | None, body: ClientRequest, secret: str | None) -> Client:
+    return Client(
+        id=client_id,
+        tenant_id=owner,
+        name=body.name,
+        secret_sha256=digest(secret) if secret else None,
+        redirect_uris=tuple(body.redirect_uris),
+        post_logout_redirect_uris=tuple(body.post_logout_redirect_uris),
+        grants=tuple(body.grants),
+        scopes=tuple(body.scopes),
+        needs_consent=body.needs_consent,
+    )
 
 
 def _user(account: Account) -> UserView:
