@@ -120,7 +120,7 @@ class FakeWebhooks:
         mine = [one for one in self.kept.values() if (one.tenant_id, one.webhook_id) == (tenant_id, webhook_id)]
         return sorted(mine, key=lambda one: one.created_at, reverse=True)[:limit]
 
-    def again(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
+    def redeliver(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
         found = self.kept.get(delivery_id)
         if found is None or (found.tenant_id, found.webhook_id) != (tenant_id, webhook_id):
             return None

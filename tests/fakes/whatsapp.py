@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from deeplens.errors import FileTooLarge, MediaExpired
-from deeplens.whatsapp.answers import ChatTally
-from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Replies, Reply, Sent, Verdict, text_of
+from deeplens.whatsapp.answers import ChatTally, media_ended
+from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Replies, Reply, Sent, Verdict
 from deeplens.whatsapp.rules import Rule
 
 from tests.fakes.db import FakeDirectory
@@ -133,10 +133,11 @@ class FakeReplies(Replies):
         by_image = {(one.tenant_id, one.image_id): one for one in ended}
         with self._lock:
             for reply in self._concerned(by_image):
-                end = by_image[reply.tenant_id, reply.image_id or ""]
+                error = by_image[reply.tenant_id, reply.image_id or ""].error
                 if reply.state == "awaiting":
-                    self.kept[reply.id] = replace(reply, state="waiting", text=text_of(reply, end), next_at=now)
-                    self.failed |= {reply.id} if end.error is not None else set()
+                    text = media_ended(reply.file_name or reply.image_id or "", error)
+                    self.kept[reply.id] = replace(reply, state="waiting", text=text, next_at=now)
+                    self.failed |= {reply.id} if error is not None else set()
             return self._concerned(by_image)
 
     def _concerned(self, by_image: dict[tuple[str, str], ImageEnd]) -> list[Reply]:

@@ -148,8 +148,8 @@ def test_a_message_can_be_sent_again(webhooks: Webhooks, tenant: Tenant, new_ten
     ids = webhooks.record([told(tenant)], NOON)
     ((_, delivery),) = webhooks.claim(ids, NOON, NOON)
     webhooks.settle(delivery, Verdict("delivered"), Answer(200), NOON)
-    assert webhooks.again(new_tenant().id, made.id, ids[0], NOON) is None
-    again = webhooks.again(tenant.id, made.id, ids[0], NOON + MINUTE)
+    assert webhooks.redeliver(new_tenant().id, made.id, ids[0], NOON) is None
+    again = webhooks.redeliver(tenant.id, made.id, ids[0], NOON + MINUTE)
     assert again is not None
     assert (again.state, again.attempts, again.body) == ("waiting", 0, delivery.body)
     assert claimed(webhooks, ids, NOON + MINUTE) == ids

@@ -11,11 +11,11 @@ import pytest
 from deeplens.errors import SecretStoreUnavailable
 from deeplens.events.notifications import TenantNotification
 from deeplens.webhooks.model import (
-    GIVEN_UP_AFTER,
-    GIVEN_UP_FAILURES,
-    LONGEST_PAUSE,
-    OVERLAP,
-    RETRIES,
+    DISABLE_AFTER,
+    DISABLE_AFTER_FAILURES,
+    MAX_PAUSE,
+    RETRY_DELAYS,
+    ROTATION_OVERLAP,
     Answer,
     Delivery,
     Verdict,
@@ -31,7 +31,7 @@ HOOK = Webhook("whk_1", "tenant_a", "https://example.com/", ("image.completed",)
 DELIVERY = Delivery("whd_1", "whk_1", "tenant_a", "e1", "image.completed", '{"süß": 1}', NOW, NOW)
 SIGNER = WebhookSigner(lambda: 32 * "k")
 MINUTE = timedelta(minutes=1)
-FAILING = replace(HOOK, failures=GIVEN_UP_FAILURES - 1, failing_since=NOW - GIVEN_UP_AFTER)
+FAILING = replace(HOOK, failures=DISABLE_AFTER_FAILURES - 1, failing_since=NOW - DISABLE_AFTER)
 
 
 def verified(secret: str, headers: dict[str, str], body: str) -> int:
@@ -63,8 +63,8 @@ def test_every_webhook_version_and_platform_has_a_secret_of_its_own() -> None:
 
 
 def test_after_a_rotation_both_secrets_verify_for_a_day() -> None:
-    rotated = replace(HOOK, secret_version=2, previous_until=NOW + OVERLAP)
-    during, after = (SIGNER.headers(rotated, DELIVERY, at) for at in (NOW, NOW + OVERLAP))
+    rotated = replace(HOOK, secret_version=2, previous_until=NOW + ROTATION_OVERLAP)
+    during, after = (SIGNER.headers(rotated, DELIVERY, at) for at in (NOW, NOW + ROTATION_OVERLAP))
     assert [verified(SIGNER.secret(one), during, DELIVERY.body) for one in (HOOK, rotated)] == [1, 1]
     assert [verified(SIGNER.secret(one), after, DELIVERY.body) for one in (HOOK, rotated)] == [0, 1]
 
@@ -80,14 +80,14 @@ def test_without_a_good_key_nothing_is_signed(key: str) -> None:
     [
         (HOOK, 1, Answer(200), Verdict("delivered")),
         (FAILING, 9, Answer(204), Verdict("delivered")),
-        (HOOK, 1, Answer(500), Verdict("waiting", NOW + RETRIES[0], NOW + MINUTE)),
-        (HOOK, 1, Answer(302), Verdict("waiting", NOW + RETRIES[0], NOW + MINUTE)),
-        (HOOK, 2, Answer(error="timeout"), Verdict("waiting", NOW + RETRIES[1], NOW + MINUTE)),
-        (HOOK, len(RETRIES), Answer(500), Verdict("waiting", NOW + RETRIES[-1], NOW + MINUTE)),
-        (HOOK, len(RETRIES) + 1, Answer(500), Verdict("failed", paused_until=NOW + MINUTE)),
+        (HOOK, 1, Answer(500), Verdict("waiting", NOW + RETRY_DELAYS[0], NOW + MINUTE)),
+        (HOOK, 1, Answer(302), Verdict("waiting", NOW + RETRY_DELAYS[0], NOW + MINUTE)),
+        (HOOK, 2, Answer(error="timeout"), Verdict("waiting", NOW + RETRY_DELAYS[1], NOW + MINUTE)),
+        (HOOK, len(RETRY_DELAYS), Answer(500), Verdict("waiting", NOW + RETRY_DELAYS[-1], NOW + MINUTE)),
+        (HOOK, len(RETRY_DELAYS) + 1, Answer(500), Verdict("failed", paused_until=NOW + MINUTE)),
         # The endpoint's pause outlasts the delivery's own delay.
         (replace(HOOK, failures=3), 1, Answer(500), Verdict("waiting", NOW + 8 * MINUTE, NOW + 8 * MINUTE)),
-        (replace(HOOK, failures=99), 1, Answer(500), Verdict("waiting", NOW + LONGEST_PAUSE, NOW + LONGEST_PAUSE)),
+        (replace(HOOK, failures=99), 1, Answer(500), Verdict("waiting", NOW + MAX_PAUSE, NOW + MAX_PAUSE)),
         (HOOK, 1, Answer(410), Verdict("failed", disable="the endpoint answered 410 Gone")),
         (FAILING, 1, Answer(500), Verdict("failed", disable="20 failures in a row since 2026-11-17 12:00 UTC")),
     ],
@@ -99,8 +99,8 @@ def test_what_follows_from_an_answer(hook: Webhook, attempts: int, answer: Answe
 @pytest.mark.parametrize(
     "hook",
     [
-        replace(FAILING, failures=GIVEN_UP_FAILURES - 2),
-        replace(FAILING, failing_since=NOW - GIVEN_UP_AFTER + MINUTE),
+        replace(FAILING, failures=DISABLE_AFTER_FAILURES - 2),
+        replace(FAILING, failing_since=NOW - DISABLE_AFTER + MINUTE),
     ],
 )
 def test_a_webhook_is_given_up_only_after_many_failures_and_days(hook: Webhook) -> None:

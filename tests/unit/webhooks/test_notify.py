@@ -10,9 +10,9 @@ from deeplens.errors import InvalidImage
 from deeplens.events.notifications import TenantNotification
 from deeplens.images.model import Step
 from deeplens.images.requests import extraction_request
-from deeplens.webhooks.model import GIVEN_UP_AFTER, Answer, Webhook
+from deeplens.webhooks.model import DISABLE_AFTER, Answer, Webhook
 from deeplens.webhooks.notify import LEASE
-from deeplens.webhooks.tick import KEPT, TickWebhooks
+from deeplens.webhooks.tick import RETENTION, TickWebhooks
 
 from tests.harness.api import MODEL
 from tests.harness.flow import TARGET, Flow
@@ -155,7 +155,7 @@ def test_an_endpoint_that_stays_away_is_given_up_and_told_nothing_more(flow: Flo
         flow.accept(f"img_{n}")
     flow.run()
     for _ in range(80):
-        flow.clock.skip(GIVEN_UP_AFTER / 20)
+        flow.clock.skip(DISABLE_AFTER / 20)
         tick(flow)
     hook = flow.webhooks.hooks["whk_1"]
     assert not hook.enabled
@@ -188,7 +188,7 @@ def test_old_deliveries_are_forgotten(flow: Flow) -> None:
     flow.run()
     tick(flow)
     assert len(flow.webhooks.kept) == 1
-    flow.clock.skip(KEPT + timedelta(days=1))
+    flow.clock.skip(RETENTION + timedelta(days=1))
     tick(flow)
     assert flow.webhooks.kept == {}
 

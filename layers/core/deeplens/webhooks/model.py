@@ -1,4 +1,4 @@
-"""Tenants' webhooks in the manner of Standard Webhooks: what is sent, how it is signed, and when it is tried again."""
+"""Tenants' webhooks by the Standard Webhooks specification: messages, signatures, and when a delivery is retried."""
 
 import base64
 import hashlib
@@ -14,17 +14,18 @@ from deeplens.common.effects import effects
 from deeplens.errors import SecretStoreUnavailable
 from deeplens.events.notifications import TenantNotification
 
-type DeliveryState = Literal["waiting", "delivered", "failed"]
-RETRIES = tuple(
+DeliveryState = Literal["waiting", "delivered", "failed"]
+RETRY_DELAYS = tuple(
     timedelta(minutes=minutes) for minutes in (1, 5, 30, 2 * 60, 5 * 60, 10 * 60, 14 * 60, 20 * 60, 24 * 60)
 )
-"""After each failure of a delivery; then it has failed for good."""
-LONGEST_PAUSE = timedelta(hours=1)
-GIVEN_UP_AFTER, GIVEN_UP_FAILURES = timedelta(days=3), 20
-OVERLAP = timedelta(hours=24)
-"""How long messages carry the signature of the secret before a rotation as well."""
+"""After each failure of a delivery; after the last one it has failed for good."""
+MAX_PAUSE = timedelta(hours=1)
+DISABLE_AFTER, DISABLE_AFTER_FAILURES = timedelta(days=3), 20
+"""A webhook is disabled when it failed for so long and so often in a row."""
+ROTATION_OVERLAP = timedelta(hours=24)
+"""How long messages also carry the signature of the secret before a rotation."""
 GONE = 410
-KEY_CHARACTERS = 32
+MIN_KEY_CHARACTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,9 @@ class Webhook:
 
     Attributes
     ----------
-    secret_version : rises with every rotation; ``previous_until`` is how long the one before signs as well.
-    failing_since, failures : of the failures in a row; a success forgets them.
-    disabled_reason : why ``enabled`` is false, unless the tenant wanted it.
+    secret_version : rises with every rotation; the previous version also signs until ``previous_until``.
+    failing_since, failures : of the failures in a row; a success resets them.
+    disabled_reason : why ``enabled`` is false, unless the tenant disabled it.
     """
 
     id: str
@@ -54,7 +55,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message to one webhook. ``body`` never changes: every try sends the same bytes under the same id."""
+    """One message to one webhook. ``body`` never changes: every attempt sends the same bytes under the same id."""
 
     id: str
     webhook_id: str
@@ -73,7 +74,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint said: a status, or why there is none."""
+    """An endpoint's answer: a status, or why there is none."""
 
     status: int | None = None
     error: str | None = None
@@ -89,7 +90,7 @@ class Verdict:
 
     Attributes
     ----------
-    next_at : when this delivery is tried again; None when it has ended.
+    next_at : when this delivery is retried; None when it has ended.
     paused_until : until when nothing is sent to the webhook.
     disable : why the webhook is disabled.
     """
@@ -101,18 +102,18 @@ class Verdict:
 
 
 def judge(webhook: Webhook, attempts: int, answer: Answer, now: datetime) -> Verdict:
-    """What follows from the answer to the ``attempts``-th try of a delivery; ``webhook`` is as it was before."""
+    """Decide what follows from the answer to attempt number ``attempts``; ``webhook`` is as it was before."""
     if answer.accepted:
         return Verdict("delivered")
     if answer.status == GONE:
         return Verdict("failed", disable="the endpoint answered 410 Gone")
     failures, since = webhook.failures + 1, webhook.failing_since or now
-    if failures >= GIVEN_UP_FAILURES and now - since >= GIVEN_UP_AFTER:
+    if failures >= DISABLE_AFTER_FAILURES and now - since >= DISABLE_AFTER:
         return Verdict("failed", disable=f"{failures} failures in a row since {since:%F %R} UTC")
-    paused_until = now + min(RETRIES[0] * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
-    if attempts > len(RETRIES):
+    paused_until = now + min(RETRY_DELAYS[0] * 2 ** min(failures - 1, 10), MAX_PAUSE)
+    if attempts > len(RETRY_DELAYS):
         return Verdict("failed", paused_until=paused_until)
-    return Verdict("waiting", max(now + RETRIES[attempts - 1], paused_until), paused_until)
+    return Verdict("waiting", max(now + RETRY_DELAYS[attempts - 1], paused_until), paused_until)
 
 
 class WebhookSigner:
@@ -129,16 +130,16 @@ class WebhookSigner:
     @cached_property
     def _key(self) -> bytes:
         key = self._read_key()
-        if len(key) < KEY_CHARACTERS:
+        if len(key) < MIN_KEY_CHARACTERS:
             raise SecretStoreUnavailable("WEBHOOK_KEY is not set, or shorter than 32 characters")
         return key.encode()
 
     def secret(self, webhook: Webhook) -> str:
-        """What the tenant verifies with; shown when it is made."""
+        """The secret with which the tenant verifies messages."""
         return "whsec_" + base64.b64encode(self._secret(webhook.id, webhook.secret_version)).decode()
 
     def headers(self, webhook: Webhook, delivery: Delivery, now: datetime) -> dict[str, str]:
-        """Id, time and signatures: the newest secret's, and while a rotation overlaps the one's before."""
+        """Id, time and signatures: by the newest secret, and during ``ROTATION_OVERLAP`` also by the previous one."""
         stamp = str(int(now.timestamp()))
         signed = f"{delivery.id}.{stamp}.{delivery.body}".encode()
         versions = [webhook.secret_version]
@@ -148,7 +149,7 @@ class WebhookSigner:
         return {
             "webhook-id": delivery.id,
             "webhook-timestamp": stamp,
-            "webhook-signature": " ".join(f"v1,{base64.b64encode(one).decode()}" for one in signatures),
+            "webhook-signature": " ".join(f"v1,{base64.b64encode(signature).decode()}" for signature in signatures),
         }
 
     def _secret(self, webhook_id: str, version: int) -> bytes:
@@ -161,14 +162,14 @@ def delivery_id(webhook_id: str, event_id: str) -> str:
 
 
 def body_of(notification: TenantNotification) -> str:
-    """The message: its type, when it happened, and about what."""
+    """The message as JSON: its type, when it happened, and about what."""
     about = {"tenantId": notification.tenant_id, "imageId": notification.image_id, "videoId": notification.video_id}
     known = {name: value for name, value in about.items() if value is not None}
     stamp = notification.occurred_at.isoformat().replace("+00:00", "Z")
     return json.dumps({"type": notification.type, "timestamp": stamp, "data": known | notification.details})
 
 
-@effects("save", "remove", "record", "add", "claim", "settle", "release", "again", "forget")
+@effects("save", "remove", "record", "add", "claim", "settle", "release", "redeliver", "forget")
 class Webhooks(Protocol):
     """Webhooks and their deliveries, of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 
@@ -178,37 +179,37 @@ class Webhooks(Protocol):
     def find(self, tenant_id: str, webhook_id: str) -> Webhook | None: ...
 
     def save(self, webhook: Webhook) -> None:
-        """Create or replace it; from the next reading of its row on, the tenant is notified accordingly."""
+        """Create or replace it; the tenant's row lists which notifications its webhooks want."""
 
     def remove(self, tenant_id: str, webhook_id: str) -> bool:
-        """With its deliveries. False when there is none."""
+        """Remove it with its deliveries. False when there is none."""
 
     def record(self, notifications: Sequence[TenantNotification], now: datetime) -> list[str]:
-        """Make a delivery per notification and webhook that wants it, once per event; returns the ids of all."""
+        """Store a delivery per notification and webhook that wants it, once per event; returns the ids of all."""
 
     def add(self, delivery: Delivery) -> None:
-        """Keep a delivery that was asked for; one that is there already stays as it is."""
+        """Store a delivery; one that is there already stays as it is."""
 
     def claim(self, delivery_ids: Sequence[str], now: datetime, until: datetime) -> list[tuple[Webhook, Delivery]]:
         """Lease due deliveries of enabled webhooks until ``until``: no other caller gets them before."""
 
     def settle(self, delivery: Delivery, verdict: Verdict, answer: Answer, now: datetime) -> None:
-        """Keep what became of a try, and what follows for its webhook and its other deliveries."""
+        """Store the result of an attempt, and what follows for its webhook and its other deliveries."""
 
     def release(self, delivery_ids: Sequence[str], next_at: datetime) -> None:
-        """Hand back claimed deliveries that were not tried."""
+        """Hand back claimed deliveries that were not sent."""
 
     def overdue(self, now: datetime, limit: int) -> list[Delivery]:
-        """Waiting deliveries whose time has come, the oldest first. One query over all tenants."""
+        """Waiting deliveries that are due, the oldest first. One query over all tenants."""
 
     def deliveries(self, tenant_id: str, webhook_id: str, limit: int) -> list[Delivery]:
         """Newest first."""
 
-    def again(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
-        """Let a delivery be due now, whatever became of it; None when there is none."""
+    def redeliver(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
+        """Let a delivery be due now, whatever became of it before; None when there is none."""
 
     def forget(self, before: datetime, limit: int) -> int:
-        """Drop ended deliveries made before then; returns how many."""
+        """Delete ended deliveries that were created before then; returns how many."""
 
 
 class WebhookSender(Protocol):

@@ -21,21 +21,20 @@ from deeplens.webhooks.model import Delivery, Verdict, Webhook, Webhooks, Webhoo
 from deeplens.whatsapp.chats import ImageEnd, Replies, Reply, send_request
 
 LEASE = timedelta(minutes=6)
-"""Longer than the function may run: what it claimed and did not settle by then was lost with it."""
+"""Longer than the function may run: a delivery that is claimed and not settled by then is claimed again."""
 SECONDS_PER_WEBHOOK = 15.0
-"""Of one batch; what is left is sent by a later one, so that a slow endpoint holds up the others that long at most."""
-
+"""Of one batch. The rest is sent by a later one, so that a slow endpoint delays the others at most that long."""
 ENDS = (IMAGE_COMPLETED, IMAGE_FAILED, VIDEO_COMPLETED, VIDEO_FAILED)
 
 type Claimed = tuple[Webhook, Delivery]
 
 
 class Notify:
-    """Record a delivery per webhook that wants the notification, and try it.
+    """Record a delivery per webhook that wants the notification, and send it.
 
     Consumes ``TenantNotification``, emits a ``WhatsAppMessage`` per reply to a chat that waited for an image's end. A
     delivery is recorded once per event before anything is sent, so an event that comes twice sends nothing twice. The
-    first failure ends a webhook's part of the batch: what waits behind it is tried again by the schedule.
+    first failure ends a webhook's part of the batch: the schedule sends what waits behind it.
     """
 
     name: ClassVar = "notify"
@@ -55,11 +54,11 @@ class Notify:
 
     def __call__(self, batch: Sequence[TenantNotification]) -> list[Outcome]:
         now = self._clock.now()
-        asked_for = [event.delivery_id for event in batch if event.delivery_id]
-        made = self._webhooks.record([event for event in batch if not event.delivery_id], now)
-        claimed = self._webhooks.claim([*asked_for, *made], now, now + LEASE)
-        ordered = sorted(claimed, key=lambda one: (one[0].id, one[1].created_at, one[1].id))
-        groups = [list(group) for _, group in groupby(ordered, key=lambda one: one[0].id)]
+        requested = [event.delivery_id for event in batch if event.delivery_id]
+        recorded = self._webhooks.record([event for event in batch if not event.delivery_id], now)
+        claimed = self._webhooks.claim([*requested, *recorded], now, now + LEASE)
+        ordered = sorted(claimed, key=lambda pair: (pair[0].id, pair[1].created_at, pair[1].id))
+        groups = [list(group) for _, group in groupby(ordered, key=lambda pair: pair[0].id)]
         in_parallel(self._workers, self._deliver, groups)
         ready = self._replies.end([end for event in batch if (end := _end(event))], now)
         by_image = {(reply.tenant_id, reply.image_id): reply for reply in ready}
@@ -71,14 +70,14 @@ class Notify:
     def _deliver(self, group: Sequence[Claimed]) -> None:
         """Send a webhook's deliveries in turn, until one fails or the time is up."""
         deadline = time.monotonic() + SECONDS_PER_WEBHOOK
-        for position, (webhook, delivery) in enumerate(group):
-            verdict = self._try(webhook, delivery)
-            left = [other.id for _, other in group[position + 1 :]]
+        for position, (webhook, delivery) in enumerate(group, start=1):
+            verdict = self._send(webhook, delivery)
+            left = [other.id for _, other in group[position:]]
             if verdict.state != "delivered" or time.monotonic() > deadline:
                 self._webhooks.release(left, verdict.paused_until or self._clock.now())
                 return
 
-    def _try(self, webhook: Webhook, delivery: Delivery) -> Verdict:
+    def _send(self, webhook: Webhook, delivery: Delivery) -> Verdict:
         headers = self._signer.headers(webhook, delivery, self._clock.now())
         answer = self._sender.send(webhook.url, {**headers, "content-type": "application/json"}, delivery.body.encode())
         now = self._clock.now()
@@ -88,7 +87,7 @@ class Notify:
 
 
 def _end(event: TenantNotification) -> ImageEnd | None:
-    """The end of an image or video, if that is what it tells."""
+    """The end of an image or video, if the notification is about one."""
     media_id = event.image_id or event.video_id
     if event.delivery_id or not media_id or event.type not in ENDS:
         return None

@@ -66,7 +66,7 @@ SELECT {DELIVERY} FROM webhook_deliveries WHERE state = 'waiting' AND next_at <=
 DELIVERIES = f"""
 SELECT {DELIVERY} FROM webhook_deliveries WHERE tenant_id = %s AND webhook_id = %s ORDER BY created_at DESC, id LIMIT %s
 """  # noqa: S608
-AGAIN = f"""
+REDELIVER = f"""
 UPDATE webhook_deliveries SET state = 'waiting', attempts = 0, next_at = %s, delivered_at = NULL
 WHERE tenant_id = %s AND webhook_id = %s AND id = %s RETURNING {DELIVERY}
 """  # noqa: S608
@@ -154,8 +154,8 @@ class PostgresWebhooks(PlatformAdapter):
     def deliveries(self, tenant_id: str, webhook_id: str, limit: int) -> list[Delivery]:
         return [record_of(Delivery, row) for row in self._rows(DELIVERIES, [tenant_id, as_text(webhook_id), limit])]
 
-    def again(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
-        row = self._row(AGAIN, [now, tenant_id, as_text(webhook_id), as_text(delivery_id)])
+    def redeliver(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
+        row = self._row(REDELIVER, [now, tenant_id, as_text(webhook_id), as_text(delivery_id)])
         return record_of(Delivery, row) if row else None
 
     def forget(self, before: datetime, limit: int) -> int:

@@ -1,10 +1,11 @@
-"""What the Admin API takes and gives about webhooks."""
+"""Bodies of the Admin API about webhooks."""
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
-from deeplens.http.schemas import ApiModel, example
+from deeplens.http.schemas import AT, ApiModel, Request, example
+from deeplens.webhooks.model import DeliveryState
 
 EventType = Literal[
     "image.completed",
@@ -17,7 +18,6 @@ EventType = Literal[
 ]
 EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=7)]
 Url = Annotated[str, StringConstraints(min_length=8, max_length=2000, pattern=r"^https?://[!-~]+$")]
-AT = "2026-11-20T10:30:00Z"
 WEBHOOK = {
     "webhookId": "whk_01kd1v8q4w2m6n9r5t7x3z0abc",
     "url": "https://example.com/hooks/deeplens",
@@ -37,19 +37,17 @@ DELIVERY = {
 }
 
 
-class WebhookRequest(ApiModel):
-    model_config = ConfigDict(
-        extra="forbid", **example({"url": "https://example.com/hooks/deeplens", "events": ["image.failed"]})
-    )
+class WebhookRequest(Request):
+    model_config = example({"url": "https://example.com/hooks/deeplens", "events": ["image.failed"]})
 
     url: Url = Field(description="https, at a public address")
     events: EventTypes
 
 
-class WebhookChange(ApiModel):
-    """What is absent stays. Enabling one forgets its failures."""
+class WebhookChange(Request):
+    """Members that are absent stay as they are. Enabling a webhook resets its failures."""
 
-    model_config = ConfigDict(extra="forbid", **example({"enabled": True}))
+    model_config = example({"enabled": True})
 
     url: Url | None = None
     events: EventTypes | None = None
@@ -67,14 +65,14 @@ class WebhookView(ApiModel):
     created_at: AwareDatetime
     failures: int = Field(description="in a row")
     failing_since: AwareDatetime | None = None
-    paused_until: AwareDatetime | None = Field(default=None, description="nothing is sent before, after a failure")
+    paused_until: AwareDatetime | None = Field(default=None, description="after a failure, nothing is sent before")
     previous_secret_until: AwareDatetime | None = Field(
-        default=None, description="until then messages carry the signature of the secret before as well"
+        default=None, description="until then messages also carry the signature of the previous secret"
     )
 
 
 class NewWebhookView(WebhookView):
-    """``secret`` is shown this once."""
+    """No other response contains the ``secret``."""
 
     model_config = example({**WEBHOOK, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
 
@@ -88,13 +86,13 @@ class WebhookList(ApiModel):
 
 
 class DeliveryView(ApiModel):
-    """``waiting`` is tried at ``nextAt``; ``failed`` is not, unless it is asked for."""
+    """A delivery that is ``waiting`` is sent at ``nextAt``; one that ``failed`` is sent again only on request."""
 
     model_config = example(DELIVERY)
 
     delivery_id: str
     type: str
-    state: Literal["waiting", "delivered", "failed"]
+    state: DeliveryState
     attempts: int
     created_at: AwareDatetime
     next_at: AwareDatetime | None = None

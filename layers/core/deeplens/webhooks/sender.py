@@ -1,4 +1,4 @@
-"""``WebhookSender`` on the checked connections of this package."""
+"""``WebhookSender`` on the checked connections of ``egress``."""
 
 from collections.abc import Mapping
 
@@ -26,6 +26,6 @@ class EgressWebhookSender:
         except (HTTPError, OSError) as error:
             return Answer(error=type(error).__name__)
         status = answer.status
-        # Its body may be endless: the connection goes with it.
+        # Its body may be endless, so the connection is closed instead of reused.
         answer.close()
         return Answer(status)

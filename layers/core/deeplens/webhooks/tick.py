@@ -7,11 +7,11 @@ from deeplens.common.ports import Clock
 from deeplens.events.notifications import TenantNotification
 from deeplens.webhooks.model import Delivery, Webhooks
 
-KEPT = timedelta(days=30)
+RETENTION = timedelta(days=30)
 
 
 class TickWebhooks:
-    """Have due deliveries tried: one query over all tenants, one event each. Forgets old ones."""
+    """Have due deliveries sent: one query over all tenants, one event each. Deletes old ones."""
 
     name: ClassVar = "webhooks"
     batch_size: ClassVar = 500
@@ -22,12 +22,12 @@ class TickWebhooks:
 
     def __call__(self) -> list[TenantNotification]:
         now = self._clock.now()
-        self._webhooks.forget(now - KEPT, self.forgotten_at_once)
-        return [try_of(delivery) for delivery in self._webhooks.overdue(now, self.batch_size)]
+        self._webhooks.forget(now - RETENTION, self.forgotten_at_once)
+        return [delivery_request(delivery) for delivery in self._webhooks.overdue(now, self.batch_size)]
 
 
-def try_of(delivery: Delivery) -> TenantNotification:
-    """The event that has a delivery tried."""
+def delivery_request(delivery: Delivery) -> TenantNotification:
+    """The event that requests an attempt of a delivery."""
     return TenantNotification(
         tenant_id=delivery.tenant_id,
         type=delivery.type,

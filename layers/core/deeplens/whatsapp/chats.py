@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from deeplens.events.whatsapp import WhatsAppMessage
-from deeplens.whatsapp.answers import ChatTally, media_ended
+from deeplens.whatsapp.answers import ChatTally
 from deeplens.whatsapp.rules import Rule
 
 Outcome = Literal["ingested", "answered", "forwarded", "ignored", "refused"]
@@ -142,11 +142,6 @@ def send_request(reply_id: str, chat_jid: str, text: str | None, now: datetime) 
         content=text,
         timestamp=int(now.timestamp()),
     )
-
-
-def text_of(reply: Reply, end: ImageEnd) -> str:
-    """The answer to a chat about an image that has ended."""
-    return media_ended(reply.file_name or end.image_id, end.error)
 
 
 class Chats(Protocol):

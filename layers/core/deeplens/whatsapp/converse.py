@@ -1,6 +1,6 @@
 """whatsapp-ready-messages → images, videos, answers, webhooks; and replies that are ready, to their chats"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,11 +47,17 @@ class Converse:
     clock: Clock
 
     def __call__(self, batch: Sequence[WhatsAppMessage]) -> list[Outcome]:
-        # A webhook that was posted twice may be twice in a batch: only the first record of a message has an effect.
         first = {message.message_id: message for message in reversed(batch) if not message.from_me}
         outcomes = self._outcomes([*first.values()])
         self.deliver([message.message_id for message in batch if message.from_me])
-        return [Done() if message.from_me else _outcome_of(message, first, outcomes) for message in batch]
+        results: list[Outcome] = []
+        for message in batch:
+            outcome = Done() if message.from_me else outcomes[message.message_id]
+            results.append(outcome)
+            if isinstance(outcome, Done):
+                # A webhook that was posted twice may be twice in a batch: only a message's first record has an effect.
+                outcomes[message.message_id] = Done(dropped="the same message is in this batch")
+        return results
 
     def _outcomes(self, messages: Sequence[WhatsAppMessage]) -> dict[str, Outcome]:
         """Outcomes by message."""
@@ -130,14 +136,6 @@ class Converse:
             # A refusal that is not worth an answer has no reply; this event is passed over then.
             events.append(send_request(reply_id(message.message_id), message.chat_jid, None, self.clock.now()))
         return events
-
-
-def _outcome_of(
-    message: WhatsAppMessage, first: Mapping[str, WhatsAppMessage], outcomes: Mapping[str, Outcome]
-) -> Outcome:
-    outcome = outcomes[message.message_id]
-    repeated = first[message.message_id] is not message and isinstance(outcome, Done)
-    return Done(dropped="the same message is in this batch") if repeated else outcome
 
 
 def _notification(tenant: Tenant, message: WhatsAppMessage, media_id: str | None) -> TenantNotification:

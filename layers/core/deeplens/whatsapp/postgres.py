@@ -8,8 +8,8 @@ from psycopg.errors import UndefinedTable
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
 from deeplens.database.values import as_text
-from deeplens.whatsapp.answers import ChatTally
-from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Reply, Verdict, text_of
+from deeplens.whatsapp.answers import ChatTally, media_ended
+from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Reply, Verdict
 from deeplens.whatsapp.rules import Rule
 
 CHAT, RULE, HANDLED, REPLY = columns_of(Chat), columns_of(Rule), columns_of(Handled), columns_of(Reply)
@@ -151,8 +151,9 @@ class PostgresReplies(PlatformAdapter):
         try:
             with self._connections.platform() as connection, connection.transaction():
                 for row in connection.execute(UNSENT_OF_IMAGES, columns).fetchall():
-                    reply, end = record_of(Reply, row), by_image[row["tenant_id"], row["image_id"]]
-                    connection.execute(END, [as_text(text_of(reply, end)), end.error is not None, now, reply.id])
+                    error = by_image[row["tenant_id"], row["image_id"]].error
+                    text = as_text(media_ended(row["file_name"] or row["image_id"], error))
+                    connection.execute(END, [text, error is not None, now, row["id"]])
                 rows = connection.execute(UNSENT_OF_IMAGES, columns).fetchall()
         except UndefinedTable:
             return []
