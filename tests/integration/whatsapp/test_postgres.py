@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from deeplens.database.connections import Connections, connect
+from deeplens.database.connections import Connections
 from deeplens.tenants.directory import CHAT_NOTIFICATIONS, PostgresDirectory
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.postgres import PostgresTenantRecords
@@ -237,11 +237,3 @@ def test_a_deleted_tenant_leaves_no_chats(connections: Connections, tenant: Tena
     assert [erased[kind] for kind in kinds] == [1, 1, 1, 1]
     assert both.chats.linked([chat.jid]) == {}
     assert PostgresDirectory(connections, "http://qdrant").get(tenant.id).notified == frozenset()
-
-
-def test_replies_wait_for_nobody_before_the_migration(platform_url: str) -> None:
-    with connect(platform_url) as connection:
-        connection.execute("CREATE DATABASE before_chats")
-    replies = PostgresReplies(Connections(platform_url.rpartition("/")[0] + "/before_chats"))
-    assert replies.end([ImageEnd("tenant_a", "img_1")], NOON) == []
-    assert replies.overdue(NOON, 10) == []

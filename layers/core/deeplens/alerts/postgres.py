@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-import psycopg
-
 from deeplens.alerts.model import Alert
 from deeplens.database.connections import PlatformAdapter
 
@@ -25,18 +23,11 @@ class PostgresAlerts(PlatformAdapter):
     """``Alerts`` on psycopg."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Alert]:
-        try:
-            rows = self._rows(CLAIM, {"now": now, "until": until, "limit": limit})
-        except psycopg.errors.UndefinedTable:
-            # The table does not exist before its migration.
-            return []
+        rows = self._rows(CLAIM, {"now": now, "until": until, "limit": limit})
         return sorted((Alert(**row) for row in rows), key=lambda alert: (alert.raised_at, alert.id))
 
     def mark_notified(self, ids: Sequence[str], now: datetime) -> None:
         self._execute("UPDATE operator_alerts SET told_at = %s WHERE id = ANY(%s)", [now, list(ids)])
 
     def forget(self, before: datetime, limit: int) -> int:
-        try:
-            return self._execute(FORGET, [before, limit])
-        except psycopg.errors.UndefinedTable:
-            return 0
+        return self._execute(FORGET, [before, limit])

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from typing import ClassVar
@@ -29,6 +30,7 @@ ENDS = (IMAGE_COMPLETED, IMAGE_FAILED, VIDEO_COMPLETED, VIDEO_FAILED)
 type Claimed = tuple[Webhook, Delivery]
 
 
+@dataclass(frozen=True, slots=True)
 class Notify:
     """Record a delivery per webhook that wants the notification, and send it.
 
@@ -40,32 +42,27 @@ class Notify:
     name: ClassVar = "notify"
     consumes: ClassVar = TenantNotification
 
-    def __init__(
-        self,
-        webhooks: Webhooks,
-        webhook_sender: WebhookSender,
-        webhook_signer: WebhookSigner,
-        replies: Replies,
-        workers: Executor,
-        clock: Clock,
-    ) -> None:
-        self._webhooks, self._sender, self._signer = webhooks, webhook_sender, webhook_signer
-        self._replies, self._workers, self._clock = replies, workers, clock
+    webhooks: Webhooks
+    sender: WebhookSender
+    signer: WebhookSigner
+    replies: Replies
+    workers: Executor
+    clock: Clock
 
     def __call__(self, batch: Sequence[TenantNotification]) -> list[Outcome]:
-        now = self._clock.now()
+        now = self.clock.now()
         requested = [event.delivery_id for event in batch if event.delivery_id]
-        recorded = self._webhooks.record([event for event in batch if not event.delivery_id], now)
-        claimed = self._webhooks.claim([*requested, *recorded], now, now + LEASE)
+        recorded = self.webhooks.record([event for event in batch if not event.delivery_id], now)
+        claimed = self.webhooks.claim([*requested, *recorded], now, now + LEASE)
         ordered = sorted(claimed, key=lambda pair: (pair[0].id, pair[1].created_at, pair[1].id))
         groups = [list(group) for _, group in groupby(ordered, key=lambda pair: pair[0].id)]
-        in_parallel(self._workers, self._deliver, groups)
-        ready = self._replies.end([end for event in batch if (end := _end(event))], now)
+        in_parallel(self.workers, self._deliver, groups)
+        ready = self.replies.end([end for event in batch if (end := _end(event))], now)
         by_image = {(reply.tenant_id, reply.image_id): reply for reply in ready}
         return [self._done(by_image.get((event.tenant_id, event.image_id or event.video_id))) for event in batch]
 
     def _done(self, reply: Reply | None) -> Done:
-        return Done((send_request(reply.id, reply.chat_jid, reply.text, self._clock.now()),)) if reply else Done()
+        return Done((send_request(reply.id, reply.chat_jid, reply.text, self.clock.now()),)) if reply else Done()
 
     def _deliver(self, group: Sequence[Claimed]) -> None:
         """Send a webhook's deliveries in turn, until one fails or the time is up."""
@@ -74,15 +71,15 @@ class Notify:
             verdict = self._send(webhook, delivery)
             left = [other.id for _, other in group[position:]]
             if verdict.state != "delivered" or time.monotonic() > deadline:
-                self._webhooks.release(left, verdict.paused_until or self._clock.now())
+                self.webhooks.release(left, verdict.paused_until or self.clock.now())
                 return
 
     def _send(self, webhook: Webhook, delivery: Delivery) -> Verdict:
-        headers = self._signer.headers(webhook, delivery, self._clock.now())
-        answer = self._sender.send(webhook.url, {**headers, "content-type": "application/json"}, delivery.body.encode())
-        now = self._clock.now()
+        headers = self.signer.headers(webhook, delivery, self.clock.now())
+        answer = self.sender.send(webhook.url, {**headers, "content-type": "application/json"}, delivery.body.encode())
+        now = self.clock.now()
         verdict = judge(webhook, delivery.attempts + 1, answer, now)
-        self._webhooks.settle(delivery, verdict, answer, now)
+        self.webhooks.settle(delivery, verdict, answer, now)
         return verdict
 
 

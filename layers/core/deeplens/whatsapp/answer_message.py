@@ -10,34 +10,13 @@ from deeplens.formats.errors import InvalidVideo
 from deeplens.tenants.model import Tenant
 from deeplens.whatsapp import answers
 from deeplens.whatsapp.answers import Command, command_of
-from deeplens.whatsapp.chats import Chats, Outcome, WhatsApp
-from deeplens.whatsapp.collection import ChatCollection, Post, Uploaded
+from deeplens.whatsapp.chats import Chats, Effect, WhatsApp
+from deeplens.whatsapp.collection import ChatCollection, Post
 from deeplens.whatsapp.incoming import Media, media_of, text_in_metadata
 from deeplens.whatsapp.rules import DEFAULT, Rule
 
 BEST_MATCHES = 5
 MAX_CAPTION = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What a message led to.
-
-    Attributes
-    ----------
-    reason, code : why it was ignored or refused.
-    text : the answer; None where there is none, or where it has to wait for ``image_id``.
-    image_id : the image, or video, that it became.
-    events : to be published for that.
-    """
-
-    outcome: Outcome
-    reason: str | None = None
-    code: str | None = None
-    text: str | None = None
-    image_id: str | None = None
-    file_name: str | None = None
-    events: tuple[Uploaded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +76,7 @@ class AnswerMessage:
             return Effect("refused", f"{kind} is not accepted", code, text)
         body, file_name = self._fetch(tenant, media), file_name_of(message, media)
         post = Post(kind, message.message_id, body, file_name, rule.tags, metadata_of(message))
-        ingested = self.collection.ingest(tenant, post)
-        return Effect("ingested", image_id=ingested.image_id, file_name=ingested.file_name, events=ingested.events)
+        return self.collection.ingest(tenant, post)
 
     def _fetch(self, tenant: Tenant, media: Media) -> bytes:
         return self.whatsapp.fetch(media.id, self.collection.largest_file(tenant))

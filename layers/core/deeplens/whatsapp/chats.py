@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
+from deeplens.events.images import ImageUploaded
+from deeplens.events.videos import VideoUploaded
 from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.whatsapp.answers import ChatTally
 from deeplens.whatsapp.rules import Rule
 
 Outcome = Literal["ingested", "answered", "forwarded", "ignored", "refused"]
+type Uploaded = ImageUploaded | VideoUploaded
 ReplyState = Literal["awaiting", "waiting", "sent", "failed"]
 RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 3 * 60, 6 * 60, 12 * 60))
 """After each failure. They end within a day: WhatsApp lets a business write only for 24 hours after a message."""
@@ -30,6 +33,27 @@ class Chat:
     @property
     def id(self) -> str:
         return chat_id(self.jid)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a message led to.
+
+    Attributes
+    ----------
+    reason, code : why it was ignored or refused.
+    text : the answer; None where there is none, or where it has to wait for ``image_id``.
+    image_id : the image, or video, that it became.
+    events : must be published, so that it is processed.
+    """
+
+    outcome: Outcome
+    reason: str | None = None
+    code: str | None = None
+    text: str | None = None
+    image_id: str | None = None
+    file_name: str | None = None
+    events: tuple[Uploaded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

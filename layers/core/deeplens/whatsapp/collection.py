@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, NewType
 from deeplens.common.ids import keyed_id
 from deeplens.common.resolve import Lazy
 from deeplens.embedding.ports import Embedder
-from deeplens.events.images import ImageUploaded
-from deeplens.events.videos import VideoUploaded
+from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
 from deeplens.search.matching import FindMatches
 from deeplens.tenants.limits import ResourceLimits, Storage, allowance, largest_file
@@ -18,6 +17,7 @@ from deeplens.vectors.ports import SearchFilter
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.model import VideoRecord, VideoRepository, is_video
 from deeplens.whatsapp.answers import Found
+from deeplens.whatsapp.chats import Effect, Uploaded
 
 if TYPE_CHECKING:
     from deeplens.imaging.limits import Limits
@@ -26,7 +26,6 @@ KEY = "whatsapp\0"
 """Begins the idempotency keys of messages; clients' own hold no NUL, so neither can be taken for the other."""
 MaxMediaBytes = NewType("MaxMediaBytes", int)
 """Bytes of the largest file that is fetched from WhatsApp."""
-type Uploaded = ImageUploaded | VideoUploaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +38,6 @@ class Post:
     file_name: str
     tags: tuple[str, ...]
     metadata: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Ingested:
-    """An accepted image, or video, and the events that have to be published for it to be processed."""
-
-    image_id: str
-    file_name: str
-    events: tuple[Uploaded, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +64,7 @@ class ChatCollection:
         """Bytes of the largest file that the tenant may send."""
         return largest_file(self._limits_of(tenant), self.max_media_bytes)
 
-    def ingest(self, tenant: Tenant, post: Post) -> Ingested:
+    def ingest(self, tenant: Tenant, post: Post) -> Effect:
         """Accept a picture or video; the same message is the same image.
 
         Raises
@@ -95,12 +85,12 @@ class ChatCollection:
         if post.kind == "video":
             video = checked_video_upload(keyed_id("vid", tenant.id, key), **given)
             accepted = self.accept_video_upload(tenant, video, limits)
-            return Ingested(accepted.video.id, accepted.video.file_name, accepted.events)
+            return _ingested(accepted.video, accepted.events)
         image = checked_upload(keyed_id("img", tenant.id, key), limits=self.limits(), **given)
         done = self.accept(tenant, image, limits)
         if isinstance(done, Rejected):
             raise done.error
-        return Ingested(done.image.id, done.image.file_name, done.events)
+        return _ingested(done.image, done.events)
 
     def resume(self, tenant: Tenant, image_id: str) -> tuple[Uploaded, ...]:
         """The events of an accepted image, or video, that may not have been published."""
@@ -125,3 +115,7 @@ class ChatCollection:
 
     def _limits_of(self, tenant: Tenant) -> ResourceLimits:
         return tenant.effective_limits(self.default_limits)
+
+
+def _ingested(row: ImageRecord | VideoRecord, events: tuple[Uploaded, ...]) -> Effect:
+    return Effect("ingested", image_id=row.id, file_name=row.file_name, events=events)

@@ -16,8 +16,8 @@ from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.videos.notifications import about_media
-from deeplens.whatsapp.answer_message import AnswerMessage, Effect
-from deeplens.whatsapp.chats import MIN_CHECK_DELAY, Chat, Chats, Handled, Reply, reply_id, send_request
+from deeplens.whatsapp.answer_message import AnswerMessage
+from deeplens.whatsapp.chats import MIN_CHECK_DELAY, Chat, Chats, Effect, Handled, Reply, reply_id, send_request
 from deeplens.whatsapp.collection import ChatCollection
 from deeplens.whatsapp.deliver_replies import DeliverReplies
 from deeplens.whatsapp.incoming import text_in_metadata

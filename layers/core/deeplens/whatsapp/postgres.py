@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from psycopg.errors import UndefinedTable
-
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
 from deeplens.database.values import as_text
@@ -141,22 +139,19 @@ class PostgresChats(PlatformAdapter):
 
 
 class PostgresReplies(PlatformAdapter):
-    """``Replies`` on psycopg. Every notification and every minute asks for replies, also before the migration."""
+    """``Replies`` on psycopg."""
 
     def end(self, ended: Sequence[ImageEnd], now: datetime) -> list[Reply]:
         by_image = {(end.tenant_id, end.image_id): end for end in ended}
         if not by_image:
             return []
         columns = [list(column) for column in zip(*by_image, strict=True)]
-        try:
-            with self._connections.platform() as connection, connection.transaction():
-                for row in connection.execute(UNSENT_OF_IMAGES, columns).fetchall():
-                    error = by_image[row["tenant_id"], row["image_id"]].error
-                    text = as_text(media_ended(row["file_name"] or row["image_id"], error))
-                    connection.execute(END, [text, error is not None, now, row["id"]])
-                rows = connection.execute(UNSENT_OF_IMAGES, columns).fetchall()
-        except UndefinedTable:
-            return []
+        with self._connections.platform() as connection, connection.transaction():
+            for row in connection.execute(UNSENT_OF_IMAGES, columns).fetchall():
+                error = by_image[row["tenant_id"], row["image_id"]].error
+                text = as_text(media_ended(row["file_name"] or row["image_id"], error))
+                connection.execute(END, [text, error is not None, now, row["id"]])
+            rows = connection.execute(UNSENT_OF_IMAGES, columns).fetchall()
         return [record_of(Reply, row) for row in rows]
 
     def awaiting(self, reply_ids: Sequence[str]) -> list[Reply]:
@@ -183,7 +178,4 @@ class PostgresReplies(PlatformAdapter):
             self._execute(PUT_OFF, [next_at, list(reply_ids)])
 
     def overdue(self, now: datetime, limit: int) -> list[Reply]:
-        try:
-            return [record_of(Reply, row) for row in self._rows(OVERDUE, [now, limit])]
-        except UndefinedTable:
-            return []
+        return [record_of(Reply, row) for row in self._rows(OVERDUE, [now, limit])]
