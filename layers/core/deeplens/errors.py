@@ -10,128 +10,102 @@ class DeepLensError(Exception):
 class PipelineError(DeepLensError):
     """A failure of one record or tenant; it is published to ``deeplens.processing.failed``.
 
+    Subclasses are given these as class arguments, or inherit them.
+
     Attributes
     ----------
     code : stable and documented, e.g. ``"IMAGE_CORRUPT"``.
     retryable : whether the same event may succeed later.
+    status : of the response, where a request raises the error; 500 hides code and message.
     """
 
     code: ClassVar[str] = "PROCESSING_FAILED"
     retryable: ClassVar[bool] = False
+    status: ClassVar[int] = 500
+
+    def __init_subclass__(cls, code: str = "", retryable: bool = False, status: int = 0) -> None:
+        cls.code = code or cls.code
+        cls.retryable = retryable or cls.retryable
+        cls.status = status or cls.status
 
 
-class InvalidEvent(PipelineError):
+class InvalidEvent(PipelineError, code="INVALID_EVENT"):
     """The event can never be processed: it breaks its contract or points outside its tenant."""
 
-    code = "INVALID_EVENT"
 
-
-class InvalidImage(PipelineError):
+class InvalidImage(PipelineError, code="INVALID_IMAGE", status=422):
     """The file is not an image that DeepLens accepts."""
 
-    code = "INVALID_IMAGE"
+
+class EmptyFile(InvalidImage, code="FILE_EMPTY"): ...
 
 
-class EmptyFile(InvalidImage):
-    code = "FILE_EMPTY"
+class FileTooLarge(InvalidImage, code="FILE_TOO_LARGE", status=413): ...
 
 
-class FileTooLarge(InvalidImage):
-    code = "FILE_TOO_LARGE"
+class UnsupportedFormat(InvalidImage, code="FORMAT_UNSUPPORTED", status=415): ...
 
 
-class UnsupportedFormat(InvalidImage):
-    code = "FORMAT_UNSUPPORTED"
+class ImageCorrupt(InvalidImage, code="IMAGE_CORRUPT"): ...
 
 
-class ImageCorrupt(InvalidImage):
-    code = "IMAGE_CORRUPT"
+class TooManyPixels(InvalidImage, code="TOO_MANY_PIXELS"): ...
 
 
-class TooManyPixels(InvalidImage):
-    code = "TOO_MANY_PIXELS"
+class TooManyFrames(InvalidImage, code="TOO_MANY_FRAMES"): ...
 
 
-class TooManyFrames(InvalidImage):
-    code = "TOO_MANY_FRAMES"
-
-
-class ChecksumMismatch(InvalidImage):
+class ChecksumMismatch(InvalidImage, code="CHECKSUM_MISMATCH"):
     """The file does not have the declared checksum."""
 
-    code = "CHECKSUM_MISMATCH"
 
-
-class StorageFull(PipelineError):
+class StorageFull(PipelineError, code="QUOTA_EXCEEDED", status=413):
     """The file exceeds the tenant's storage quota."""
 
-    code = "QUOTA_EXCEEDED"
 
-
-class DuplicateImage(PipelineError):
+class DuplicateImage(PipelineError, code="DUPLICATE_IMAGE", status=409):
     """The tenant rejects duplicate files, and has this file already."""
 
-    code = "DUPLICATE_IMAGE"
 
-
-class ObjectNotFound(PipelineError):
+class ObjectNotFound(PipelineError, code="OBJECT_NOT_FOUND", retryable=True, status=404):
     """The tenant's store has no object with this key."""
 
-    code = "OBJECT_NOT_FOUND"
-    retryable = True
 
-
-class TenantNotFound(PipelineError):
+class TenantNotFound(PipelineError, code="TENANT_NOT_FOUND", status=403):
     """The tenant does not exist or was deleted; events never provision a tenant."""
 
-    code = "TENANT_NOT_FOUND"
+
+class ImageNotFound(PipelineError, code="IMAGE_NOT_FOUND", status=404): ...
 
 
-class ImageNotFound(PipelineError):
-    code = "IMAGE_NOT_FOUND"
+class VideoNotFound(PipelineError, code="VIDEO_NOT_FOUND", status=404): ...
 
 
-class VideoNotFound(PipelineError):
-    code = "VIDEO_NOT_FOUND"
-
-
-class TextUnsupported(PipelineError):
+class TextUnsupported(PipelineError, code="TEXT_UNSUPPORTED", status=409):
     """The model embeds images only."""
 
-    code = "TEXT_UNSUPPORTED"
 
-
-class ModelNotFound(PipelineError):
+class ModelNotFound(PipelineError, code="MODEL_NOT_FOUND", retryable=True, status=503):
     """The inference endpoint does not serve this model and version."""
 
-    code = "MODEL_NOT_FOUND"
-    retryable = True
 
-
-class ModelMismatch(PipelineError):
+class ModelMismatch(PipelineError, code="MODEL_MISMATCH", status=409):
     """The vector comes from another model than the collection, or has another size."""
 
-    code = "MODEL_MISMATCH"
 
-
-class TransientError(PipelineError):
+class TransientError(PipelineError, code="TRANSIENT", retryable=True, status=503):
     """One record or tenant failed, and a retry may succeed."""
 
-    code = "TRANSIENT"
-    retryable = True
 
-
-class TenantStoreDenied(TransientError):
+class TenantStoreDenied(TransientError, code="TENANT_STORE_DENIED"):
     """The tenant's store denied access, by credentials or policy; ``reason`` is the store's error code."""
-
-    code = "TENANT_STORE_DENIED"
 
     def __init__(self, detail: str = "", reason: str = "") -> None:
         super().__init__(detail)
         self.reason = reason
 
 
-class StoreNotOwned(PipelineError):
+class StoreNotOwned(PipelineError, code="STORE_NOT_OWNED", status=409):
     """A bucket does not carry this installation's mark, so nothing may be deleted in it.
 
     The message contains no installation ids, as tenants read it in their maintenance runs.
@@ -140,8 +114,6 @@ class StoreNotOwned(PipelineError):
     ----------
     found : the bucket's mark; None when it has none, or when its tags cannot be read.
     """
-
-    code = "STORE_NOT_OWNED"
 
     def __init__(self, bucket: str, found: str | None = None, why: str = "") -> None:
         owner = why or ("belongs to another DeepLens installation" if found else "carries no mark of an installation")
@@ -152,52 +124,36 @@ class StoreNotOwned(PipelineError):
         self.found = found
 
 
-class TenantStoreUnavailable(TransientError):
+class TenantStoreUnavailable(TransientError, code="TENANT_STORE_UNAVAILABLE"):
     """A store that the tenant registered does not answer; other tenants are not affected."""
 
-    code = "TENANT_STORE_UNAVAILABLE"
 
-
-class StoreNotReady(PipelineError):
+class StoreNotReady(PipelineError, code="STORE_NOT_READY", status=409):
     """A registered store was removed, or lacks what its mode requires."""
 
-    code = "STORE_NOT_READY"
 
-
-class NotServed(PipelineError):
+class NotServed(PipelineError, code="CONTENT_NOT_SERVED", status=409):
     """The file is too large for a response, and its store has no presigned URLs."""
 
-    code = "CONTENT_NOT_SERVED"
 
-
-class ObjectChanged(PipelineError):
+class ObjectChanged(PipelineError, code="OBJECT_CHANGED", status=409):
     """The object under this key is no longer the one that the image was made from."""
 
-    code = "OBJECT_CHANGED"
 
-
-class MediaExpired(PipelineError):
+class MediaExpired(PipelineError, code="MEDIA_EXPIRED", status=410):
     """WhatsApp no longer has the file."""
 
-    code = "MEDIA_EXPIRED"
 
-
-class WhatsAppUnavailable(TransientError):
+class WhatsAppUnavailable(TransientError, code="WHATSAPP_UNAVAILABLE"):
     """WhatsApp does not answer, is busy, or rejects our credentials."""
 
-    code = "WHATSAPP_UNAVAILABLE"
 
-
-class EndpointRefused(TransientError, ValueError):
+class EndpointRefused(TransientError, ValueError, code="ENDPOINT_REFUSED"):
     """A tenant's URL may lead to an internal address; the message says what to change."""
 
-    code = "ENDPOINT_REFUSED"
 
-
-class StageFailed(TransientError):
+class StageFailed(TransientError, code="STAGE_FAILED"):
     """A stage raised an unexpected error for this record."""
-
-    code = "STAGE_FAILED"
 
 
 class DependencyUnavailable(DeepLensError):
@@ -211,51 +167,44 @@ class DependencyUnavailable(DeepLensError):
 
     dependency: ClassVar[str] = "dependency"
 
+    def __init_subclass__(cls, dependency: str = "") -> None:
+        cls.dependency = dependency or cls.dependency
+
     def __init__(self, detail: str = "", retry_after_seconds: float = 1.0) -> None:
         super().__init__(f"{self.dependency} unavailable: {detail}" if detail else f"{self.dependency} unavailable")
         self.retry_after_seconds = retry_after_seconds
 
 
-class DatabaseUnavailable(DependencyUnavailable):
-    dependency = "database"
+class DatabaseUnavailable(DependencyUnavailable, dependency="database"): ...
 
 
-class StoreUnavailable(DependencyUnavailable):
-    dependency = "object store"
+class StoreUnavailable(DependencyUnavailable, dependency="object store"): ...
 
 
-class IndexUnavailable(DependencyUnavailable):
-    dependency = "vector index"
+class IndexUnavailable(DependencyUnavailable, dependency="vector index"): ...
 
 
-class BrokerUnavailable(DependencyUnavailable):
-    dependency = "broker"
+class BrokerUnavailable(DependencyUnavailable, dependency="broker"): ...
 
 
-class InferenceUnavailable(DependencyUnavailable):
-    dependency = "inference endpoint"
+class InferenceUnavailable(DependencyUnavailable, dependency="inference endpoint"): ...
 
 
 class InferenceBusy(InferenceUnavailable):
     """The endpoint rejected the request to shed load; retry after ``retry_after_seconds``."""
 
 
-class QueueUnavailable(DependencyUnavailable):
-    dependency = "queue"
+class QueueUnavailable(DependencyUnavailable, dependency="queue"): ...
 
 
-class AlertsUnavailable(DependencyUnavailable):
-    dependency = "alert topic"
+class AlertsUnavailable(DependencyUnavailable, dependency="alert topic"): ...
 
 
-class TimeUp(DependencyUnavailable):
+class TimeUp(DependencyUnavailable, dependency="time"):
     """The invocation ends before it could process this record, which is delivered again."""
 
-    dependency = "time"
 
-
-class SecretStoreUnavailable(DependencyUnavailable):
-    dependency = "secret store"
+class SecretStoreUnavailable(DependencyUnavailable, dependency="secret store"): ...
 
 
 class SecretNotFound(DeepLensError):

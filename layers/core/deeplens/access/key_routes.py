@@ -10,7 +10,7 @@ from deeplens.access.schemas import KeyRequest, Keys, KeyView, NewKeyView, Rotat
 from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
-from deeplens.http.fields import refusal
+from deeplens.http.fields import validation_error
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
 
@@ -33,7 +33,7 @@ def create_key(
     """Create a key, of which only a SHA-256 is kept. A caller can give only scopes that they have."""
     check_grantable(principal, body.scopes)
     if body.expires_at is not None and body.expires_at <= clock.now():
-        raise refusal("body", ("expiresAt",), "is in the past")
+        raise validation_error("body", ("expiresAt",), "is in the past")
     return _view(keys, tenant.id, keys.create(tenant.id, body.name, body.scopes, body.expires_at))
 
 

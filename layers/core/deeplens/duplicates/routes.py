@@ -29,7 +29,7 @@ from deeplens.duplicates.schemas import (
 from deeplens.errors import ApiError
 from deeplens.http import cursor
 from deeplens.http.dependencies import Injected
-from deeplens.http.fields import ImageIdInPath, image_id_in_path, refusal
+from deeplens.http.fields import ImageIdInPath, image_id_in_path, validation_error
 from deeplens.http.problems import image_not_found, responses
 from deeplens.http.publish import Publishing
 from deeplens.images import views
@@ -112,7 +112,9 @@ def decide_duplicates(
     group = _group(duplicates, caller.tenant, duplicate_id)
     ids = _members(group, request.image_ids)
     if len(ids) > MAX_DECIDED:
-        raise refusal("body", ("imageIds",), f"the group has {len(ids)} images; name at most {MAX_DECIDED} of them")
+        raise validation_error(
+            "body", ("imageIds",), f"the group has {len(ids)} images; name at most {MAX_DECIDED} of them"
+        )
     duplicates.decide(caller.tenant, ids, request.decision, caller.principal.subject, clock.now())
     return Decided(decision=request.decision, image_ids=ids)
 

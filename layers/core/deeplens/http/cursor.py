@@ -1,4 +1,4 @@
-"""Opaque cursors: the position, (time, id) or a row of usage, at which a page ended.
+"""Opaque cursors: the position at which a page ended, (time, id) or (tenant, day, metric).
 
 They need no signature: a cursor only narrows what the caller may list.
 """
@@ -19,20 +19,21 @@ LETTER_ID = re.compile(r"[\x21-\x7e]{1,128}")
 EVENT_ID = re.compile(r"[0-9]{1,18}")
 
 
-def write(position: tuple[datetime, str]) -> str:
-    at, own_id = position
-    return _packed([at.isoformat(), own_id])
+def write(position: Sequence[str | date]) -> str:
+    parts = [part if isinstance(part, str) else part.isoformat() for part in position]
+    text = json.dumps(parts, separators=(",", ":"))
+    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def read(cursor: str, ids: re.Pattern[str] = IMAGE_ID) -> tuple[datetime, str]:
-    """The position of a cursor that ``write`` made. Raises a validation error for anything else."""
+    """The position (time, id) of a cursor that ``write`` made. Raises a validation error for anything else."""
     try:
         at, own_id = _unpacked(cursor)
         position = datetime.fromisoformat(at), str(own_id)
     except (ValueError, TypeError):
-        raise _refusal() from None
+        raise _not_a_cursor() from None
     if position[0].tzinfo is None or not ids.fullmatch(position[1]):
-        raise _refusal()
+        raise _not_a_cursor()
     return position
 
 
@@ -44,29 +45,18 @@ def page_of[T](
     return page, write(position(page[-1])) if len(found) > limit else None
 
 
-def write_usage(position: tuple[str, date, str]) -> str:
-    tenant_id, day, metric = position
-    return _packed([tenant_id, day.isoformat(), metric])
-
-
 def read_usage(cursor: str) -> tuple[str, date, str]:
-    """The position of a cursor that ``write_usage`` made. Raises a validation error for anything else."""
+    """The same for a position (tenant, day, metric)."""
     try:
         tenant_id, day, metric = _unpacked(cursor)
         return str(tenant_id), date.fromisoformat(day), str(metric)
     except (ValueError, TypeError):
-        raise _refusal() from None
-
-
-def _packed(parts: list[str]) -> str:
-    text = json.dumps(parts, separators=(",", ":"))
-    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        raise _not_a_cursor() from None
 
 
 def _unpacked(cursor: str) -> list[Any]:
-    found = json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    return list(found)
+    return list(json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))))
 
 
-def _refusal() -> RequestValidationError:
+def _not_a_cursor() -> RequestValidationError:
     return RequestValidationError([{"loc": ("query", "cursor"), "msg": "not a cursor of this API", "type": "cursor"}])

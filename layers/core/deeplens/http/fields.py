@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Depends, Path
 from fastapi.exceptions import RequestValidationError
@@ -10,27 +10,27 @@ from fastapi.exceptions import RequestValidationError
 from deeplens.errors import ApiError
 from deeplens.http import schemas
 from deeplens.http.cursor import IMAGE_ID, UPLOAD_ID, VIDEO_ID
-from deeplens.http.problems import image_not_found, upload_not_found, video_not_found
+from deeplens.http.problems import not_found
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
 def id_in_path(
-    name: str, pattern: re.Pattern[str], example: str, not_found: Callable[[str], ApiError]
+    kind: Literal["image", "upload", "video"], pattern: re.Pattern[str], example: str
 ) -> Callable[[str], str]:
     """A dependency that gives the id in a path, and answers 404 for malformed ids."""
 
-    def check(value: Annotated[str, Path(alias=name, examples=[example])]) -> str:
+    def check(value: Annotated[str, Path(alias=f"{kind}_id", examples=[example])]) -> str:
         if not pattern.fullmatch(value):
-            raise not_found("of this id")
+            raise not_found(kind, "of this id")
         return value
 
     return check
 
 
-image_id_in_path = id_in_path("image_id", IMAGE_ID, schemas.ID, image_not_found)
-video_id_in_path = id_in_path("video_id", VIDEO_ID, schemas.VIDEO_ID, video_not_found)
-upload_id_in_path = id_in_path("upload_id", UPLOAD_ID, schemas.UPLOAD_ID, upload_not_found)
+image_id_in_path = id_in_path("image", IMAGE_ID, schemas.ID)
+video_id_in_path = id_in_path("video", VIDEO_ID, schemas.VIDEO_ID)
+upload_id_in_path = id_in_path("upload", UPLOAD_ID, schemas.UPLOAD_ID)
 ImageIdInPath = Annotated[str, Depends(image_id_in_path)]
 VideoIdInPath = Annotated[str, Depends(video_id_in_path)]
 UploadIdInPath = Annotated[str, Depends(upload_id_in_path)]
@@ -43,5 +43,6 @@ def idempotency_key(key: str | None) -> str | None:
     raise ApiError(400, "invalid-idempotency-key", "Invalid Idempotency-Key", detail)
 
 
-def refusal(place: str, path: Sequence[str | int], message: str) -> RequestValidationError:
+def validation_error(place: str, path: Sequence[str | int], message: str) -> RequestValidationError:
+    """The 422 answer about one member of the request; ``place`` is ``query``, ``body`` or ``header``."""
     return RequestValidationError([{"loc": (place, *path), "msg": message, "type": "value"}])

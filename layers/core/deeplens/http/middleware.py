@@ -47,16 +47,16 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
-        left, refusal = self._max_bytes, HTTPException(413, f"A request has at most {self._max_bytes} bytes.")
+        left, too_large = self._max_bytes, HTTPException(413, f"A request has at most {self._max_bytes} bytes.")
 
         async def receive_within_limit() -> Message:
             nonlocal left
             if declared.isdigit() and int(declared) > self._max_bytes:
-                raise refusal
+                raise too_large
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise refusal
+                raise too_large
             return message
 
         await self._app(scope, receive_within_limit, send)

@@ -10,10 +10,7 @@ HEADER: dict[str, Any] = {"schema": {"type": "string"}}
 
 RATE_HEADERS: dict[str, Any] = {
     "RateLimit-Policy": {**HEADER, "description": 'the limit, e.g. `"requests";q=600;w=60`'},
-    "RateLimit": {
-        **HEADER,
-        "description": 'requests left, seconds to the next minute, e.g. `"requests";r=599;t=43`',
-    },
+    "RateLimit": {**HEADER, "description": 'requests left and seconds to the next minute, `"requests";r=599;t=43`'},
 }
 
 RATE_LIMITED: dict[int | str, dict[str, Any]] = {
@@ -36,8 +33,8 @@ def rate_headers(rate: RequestRate) -> dict[str, str]:
 
 def rate_limited(rate: RequestRate) -> ApiError:
     detail = (
-        f"Your tenant may send {rate.limit} requests per minute. Go on in {rate.resets_in_seconds} s, or ask your "
-        "operator for more."
+        f"Your tenant may send {rate.limit} requests per minute. Retry in {rate.resets_in_seconds} s, or ask your "
+        "operator for a higher limit."
     )
     headers = {"Retry-After": str(rate.resets_in_seconds)}
     return ApiError(429, "rate-limited", "Too many requests", detail, headers)

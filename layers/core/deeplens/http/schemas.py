@@ -3,15 +3,7 @@
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StringConstraints,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StringConstraints
 from pydantic.alias_generators import to_camel
 
 MAX_TAGS, MAX_METADATA_KEYS = 50, 50
@@ -21,6 +13,12 @@ MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, patt
 MetadataText = Annotated[str, StringConstraints(strict=True, max_length=1024, pattern=r"^[^\x00]*$")]
 MetadataNumber = Annotated[StrictInt, Field(ge=-(2**53), le=2**53)] | Annotated[StrictFloat, Field(allow_inf_nan=False)]
 MetadataValue = StrictBool | MetadataNumber | MetadataText
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PRINTABLE)]
+TenantId = Annotated[str, StringConstraints(pattern=r"^tenant_[a-z0-9_]{0,39}[a-z0-9]$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
+Day = Annotated[date, Field(ge=date(2000, 1, 1))]
+OAUTH = "oauth2"
 
 ID = "img_01kd1v8q4w2m6n9r5t7x3z0abc"
 UPLOAD_ID = ID.replace("img_", "upl_")
@@ -63,9 +61,6 @@ class ModelVersion(ApiModel):
     version: str
 
 
-Day = Annotated[date, Field(ge=date(2000, 1, 1))]
-
-
 class Health(ApiModel):
     model_config = example({"status": "ok"})
 
@@ -101,17 +96,6 @@ class Problem(ApiModel):
     instance: str | None = None
     request_id: str | None = None
     errors: list[Fault] | None = None
-
-
-OAUTH = "oauth2"
-
-ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-
-Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
-
-TenantId = Annotated[str, StringConstraints(pattern=r"^tenant_[a-z0-9_]{0,39}[a-z0-9]$")]
-
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=PRINTABLE)]
 
 
 class Request(ApiModel):

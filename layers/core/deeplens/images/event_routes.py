@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from deeplens.access.caller import Reader
 from deeplens.http import cursor
 from deeplens.http.dependencies import Injected
-from deeplens.http.fields import ImageIdInPath, refusal
+from deeplens.http.fields import ImageIdInPath, validation_error
 from deeplens.http.problems import responses
 from deeplens.images import views
 from deeplens.images.lookup import live_image
@@ -24,7 +24,7 @@ def list_events(caller: Reader, log: Injected[EventLog], query: Annotated[LogQue
     ``tailCursor`` as ``after``: each answer has what came since, in the order it was recorded, and nothing is missed.
     Events of deleted images are deleted with them."""
     if query.cursor and query.after:
-        raise refusal("query", ("after",), "not together with cursor")
+        raise validation_error("query", ("after",), "not together with cursor")
     # Read first: what is recorded while the page is read comes with the tail.
     settled = None if query.after else log.settled(caller.tenant)
     log_query = LogQuery(

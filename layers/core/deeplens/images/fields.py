@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
-from deeplens.http.fields import refusal
+from deeplens.http.fields import validation_error
 from deeplens.images.schemas import Metadata, Tags
 
 MAX_METADATA_BYTES = 16 * 1024
@@ -30,7 +30,7 @@ def metadata_of(text: str | None, place: Literal["body", "query"]) -> dict[str, 
     if not text or not text.strip():
         return {}
     if len(text.encode(errors="replace")) > MAX_METADATA_BYTES:
-        raise refusal(place, ("metadata",), f"at most {MAX_METADATA_BYTES} bytes")
+        raise validation_error(place, ("metadata",), f"at most {MAX_METADATA_BYTES} bytes")
     with _faults_in(place, "metadata"):
         return METADATA.validate_json(text)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deeplens.access.caller import Caller
 from deeplens.access.request_counter import RequestCounter
-from deeplens.http.fields import refusal
+from deeplens.http.fields import validation_error
 from deeplens.http.schemas import ModelVersion
 from deeplens.images.fields import metadata_of
 from deeplens.images.model import ImageRecord
@@ -80,5 +80,5 @@ def combined(vectors: Sequence[Vector], query: SearchQuery) -> Sequence[Vector]:
         return vectors
     mean = mean_direction(vectors)
     if mean is None:
-        raise refusal("query", ("combine",), "these images have no average: their embeddings cancel out")
+        raise validation_error("query", ("combine",), "these images have no average: their embeddings cancel out")
     return [mean]

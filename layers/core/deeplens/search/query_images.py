@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deeplens.embedding.ports import Embedder
 from deeplens.errors import ApiError, ObjectNotFound
-from deeplens.http.fields import refusal
+from deeplens.http.fields import validation_error
 from deeplens.images.keys import processed_key
 from deeplens.images.model import ImageRecord
 from deeplens.images.views import STATUS
@@ -48,7 +48,7 @@ class QueryImages:
         from deeplens.imaging import WHOLE, standard_jpeg
 
         if len(bodies) * max(1, len(regions)) > MAX_QUERY_IMAGES:
-            raise refusal("query", ("region",), f"files × regions may be at most {MAX_QUERY_IMAGES}")
+            raise validation_error("query", ("region",), f"files × regions may be at most {MAX_QUERY_IMAGES}")
         if not regions:
             return [standard_jpeg(body, self._limits, WHOLE) for body in bodies]
         boxes = [(body, box) for body in bodies for box in _boxes(body, regions, self._limits, stored)]
@@ -101,5 +101,5 @@ def _boxes(body: bytes, regions: Sequence[str], limits: "Limits", stored: ImageR
     boxes = [box_of(region, width, height) for region in regions]
     for position, box in enumerate(boxes):
         if box is None:
-            raise refusal("query", ("region", position), f"outside the image of {width} × {height} pixels")
+            raise validation_error("query", ("region", position), f"outside the image of {width} × {height} pixels")
     return [box for box in boxes if box]

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
 from deeplens.common.ports import Clock
-from deeplens.http.fields import refusal
+from deeplens.http.fields import validation_error
 from deeplens.images.ports import ImageRepository
 from deeplens.tenants.limits import MaxUploadBytes, ResourceLimits, largest_file
 from deeplens.tenants.model import Tenant
@@ -79,9 +79,9 @@ def days_of(query: UsageQuery, now: datetime) -> tuple[date, date]:
     last = query.last or max(today, query.first or today)
     first = query.first or last - timedelta(days=DEFAULT_DAYS - 1)
     if first > last:
-        raise refusal("query", ("from",), "is after to")
+        raise validation_error("query", ("from",), "is after to")
     if (last - first).days >= MAX_DAYS:
-        raise refusal("query", ("from",), f"at most {MAX_DAYS} days, both included")
+        raise validation_error("query", ("from",), f"at most {MAX_DAYS} days, both included")
     return first, last
 
 
