@@ -9,9 +9,7 @@ from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.provisioning.settle import SettleTenants
 from deeplens.rollouts.tick import TickRollouts
 from deeplens.uploads.tick import TickUploads
-from deeplens.usage.meter_requests import MeterRequests
-from deeplens.usage.tick import TickUsage
-from deeplens.usage.tick_budgets import TickBudgets
+from deeplens.usage.tick import MeterRequests, TickBudgets, TickUsage
 from deeplens.videos.resume import ResumeVideos
 from deeplens.webhooks.tick import TickWebhooks
 from deeplens.whatsapp.tick import TickWhatsApp

@@ -18,7 +18,6 @@ from deeplens.usage.model import (
     GAUGES,
     REQUESTS,
     SEARCHES,
-    DayTotal,
     Unmetered,
     UsagePosition,
     UsageRow,
@@ -69,11 +68,11 @@ class FakeUsage:
         """Over all tenants and days."""
         return sum(quantity for key, quantity in self.totals.items() if key[2] == metric)
 
-    def days(self, tenant_id: str, first: date, last: date) -> list[DayTotal]:
+    def days(self, tenant_id: str, first: date, last: date) -> list[UsageRow]:
         counted = self._counters.days() if self._counters else {}
         totals = {key: self.totals.get(key, 0) + counted.get(key, 0) for key in self.totals.keys() | counted.keys()}
         found = [
-            DayTotal(metric, date.fromisoformat(day), float(quantity))
+            UsageRow(owner, date.fromisoformat(day), metric, float(quantity))
             for (owner, day, metric), quantity in totals.items()
             if owner == tenant_id and first <= date.fromisoformat(day) <= last
         ]

@@ -11,7 +11,7 @@ from deeplens.events.images import ImageUploaded
 from deeplens.images import postgres_pending as module
 from deeplens.images.ports import PendingImages
 from deeplens.images.postgres_pending import PostgresPending
-from deeplens.usage.postgres_counters import PostgresRequestCounters
+from deeplens.usage.postgres import PostgresRequestCounters
 
 from tests.fakes.db import FakePending
 

@@ -11,11 +11,10 @@ from deeplens.database.connections import Connections, connect
 from deeplens.errors import DatabaseUnavailable
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.postgres import PostgresTenantRecords
-from deeplens.usage import postgres_counters as request_counters
-from deeplens.usage.meter_requests import MeterRequests
-from deeplens.usage.model import DayTotal, RequestMinutes, UsageMeter, UsageRow
-from deeplens.usage.postgres import PostgresUsage
-from deeplens.usage.postgres_counters import PostgresRequestCounters
+from deeplens.usage import postgres
+from deeplens.usage.model import RequestMinutes, UsageMeter, UsageRow
+from deeplens.usage.postgres import PostgresRequestCounters, PostgresUsage
+from deeplens.usage.tick import MeterRequests
 
 from tests.fakes.db import FakeRequestCounters
 
@@ -283,8 +282,8 @@ def test_days_are_by_metric_and_within_their_bounds(counted: Counted) -> None:
     counted.counters.count("tenant_a", NOON + timedelta(days=2))
 
     found = counted.usage.days("tenant_a", DAY + DAYS, DAY + 2 * DAYS)
-    requested = DayTotal("api.requests", DAY + 2 * DAYS, 1)
-    assert found == [requested, *(DayTotal("b", DAY + n * DAYS, n + 0.5) for n in (1, 2))]
+    requested = UsageRow("tenant_a", DAY + 2 * DAYS, "api.requests", 1)
+    assert found == [requested, *(UsageRow("tenant_a", DAY + n * DAYS, "b", n + 0.5) for n in (1, 2))]
     assert counted.usage.days("tenant_nobody", date(2000, 1, 1), DAY) == []
 
 
@@ -292,14 +291,12 @@ def test_before_its_migration_nobody_is_refused_and_events_wait(
     connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("COUNT", "ADD", "CLOSE_MINUTES"):
-        monkeypatch.setattr(request_counters, name, getattr(request_counters, name).replace("request_counters", "none"))
+        monkeypatch.setattr(postgres, name, getattr(postgres, name).replace("request_counters", "none"))
     counters = PostgresRequestCounters(connections)
     assert counters.close_minutes(NOON, 9) == 0
     assert [counters.count("tenant_a", NOON) for _ in range(3)] == [0, 0, 0]
     counters.add("tenant_a", NOON, searches=1)
-    from deeplens.usage import postgres as usage
-
-    monkeypatch.setattr(usage, "RECORD", usage.RECORD.replace("level_at", "not_there_yet"))
+    monkeypatch.setattr(postgres, "RECORD", postgres.RECORD.replace("level_at", "not_there_yet"))
     with pytest.raises(DatabaseUnavailable):
         PostgresUsage(connections).record([("x1", "tenant_a", "searches", 1.0, NOON)])
 

@@ -35,11 +35,12 @@ README = {
     function: (set(QUOTED.findall(woken_by)), QUOTED.findall(stages), set(QUOTED.findall(emits)))
     for woken_by, function, stages, emits in ROW.findall((ROOT / "functions" / "README.md").read_text())
 }
-STAGE = re.compile(r"^from deeplens\.((?!bootstrap|events|kafka)[\w.]+) import ([A-Z]\w+)$", re.M)
+STAGE = re.compile(r"^from deeplens\.((?!bootstrap|events|kafka)[\w.]+) import ([A-Z]\w+(?:, [A-Z]\w+)*)$", re.M)
 STAGES = {
     spec.name: {
-        module: getattr(importlib.import_module(f"deeplens.{module}"), stage)
-        for module, stage in STAGE.findall((spec.code / "handler.py").read_text())
+        (module, stage): getattr(importlib.import_module(f"deeplens.{module}"), stage)
+        for module, names in STAGE.findall((spec.code / "handler.py").read_text())
+        for stage in names.split(", ")
     }
     for spec in TEMPLATE.functions
 }
@@ -126,7 +127,7 @@ def test_the_flow_table_says_who_reads_which_queue() -> None:
 
 def test_the_flow_table_lists_every_function_and_its_stage() -> None:
     assert {name: stages for name, (_, stages, _) in README.items()} == {
-        name: [*found] for name, found in STAGES.items()
+        name: list(dict.fromkeys(module for module, _ in found)) for name, found in STAGES.items()
     }
 
 

@@ -12,8 +12,7 @@ from deeplens.events.usage import TenantUsage
 from deeplens.usage.budgets import Budget
 from deeplens.usage.meter import Meter
 from deeplens.usage.model import COUNTED_WITHIN, month_of, usage_event
-from deeplens.usage.tick import TickUsage
-from deeplens.usage.tick_budgets import TickBudgets
+from deeplens.usage.tick import TickBudgets, TickUsage
 from deeplens.webhooks.model import Webhook
 
 from tests.harness.api import START, picture

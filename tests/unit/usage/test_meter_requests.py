@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from deeplens.usage.meter import Meter
-from deeplens.usage.meter_requests import MeterRequests
-from deeplens.usage.model import DayTotal
+from deeplens.usage.model import UsageRow
+from deeplens.usage.tick import MeterRequests
 
 from tests.fakes.db import FakeDirectory, FakeRequestCounters
 from tests.harness.api import tenant
@@ -35,7 +35,7 @@ def test_minutes_that_ended_are_one_event_per_tenant_with_all_they_count() -> No
         "tenant_b": ("api.requests", 1, None),
     }
     assert sorted(minute for _, minute in counters.minutes) == [NOON - timedelta(minutes=3), NOON]
-    assert counters.usage.days("tenant_a", TODAY, TODAY)[0] == DayTotal("api.requests", TODAY, 4)
+    assert counters.usage.days("tenant_a", TODAY, TODAY)[0] == UsageRow("tenant_a", TODAY, "api.requests", 4)
 
 
 def test_what_was_lost_on_its_way_is_sent_again_and_counts_once() -> None:
@@ -55,7 +55,7 @@ def test_what_was_lost_on_its_way_is_sent_again_and_counts_once() -> None:
     assert job() == []
     clock.at += timedelta(hours=1)
     assert job() == []
-    assert counters.usage.days("tenant_a", TODAY, TODAY) == [DayTotal("api.requests", TODAY, 1)]
+    assert counters.usage.days("tenant_a", TODAY, TODAY) == [UsageRow("tenant_a", TODAY, "api.requests", 1)]
 
 
 def test_minutes_on_both_sides_of_midnight_are_two_events() -> None:

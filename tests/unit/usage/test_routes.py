@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.usage import admin_routes as admin_usage
+from deeplens.http import cursor
+from deeplens.usage import routes
 
 from tests.harness.api import START, World, picture
 
@@ -123,7 +124,7 @@ def test_an_export_has_the_same_columns_in_both_formats(world: World, clock: Sta
 def test_a_long_export_comes_in_parts(
     world: World, clock: StandingClock, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    monkeypatch.setattr(admin_usage, "MAX_ROWS", 3)
+    monkeypatch.setattr(routes, "MAX_ROWS", 3)
     for day in range(7):
         used(world, "tenant_acme", START - timedelta(days=day), searches=day + 1)
     operator, found = world.operator(), []
@@ -153,8 +154,8 @@ def test_a_tenants_administrator_sees_itself_only(world: World, clock: StandingC
     assert "tenant_other" not in table
     for path in ("/v1/admin/usage?tenant_id=tenant_other", "/v1/admin/usage/export?tenant_id=tenant_other"):
         assert problem(administrator.get(path)) == (404, "tenant-not-found")
-    cursor = admin_usage.cursor.write_usage(("tenant_o", START.date(), ""))
-    assert "tenant_other" not in administrator.get(f"/v1/admin/usage/export?cursor={cursor}").text
+    position = cursor.write(("tenant_o", START.date(), ""))
+    assert "tenant_other" not in administrator.get(f"/v1/admin/usage/export?cursor={position}").text
 
 
 def test_budgets_are_set_shown_and_removed(world: World, clock: StandingClock) -> None:

@@ -13,8 +13,7 @@ from deeplens.maintenance import routes as admin_maintenance
 from deeplens.provisioning import routes as admin_tenants
 from deeplens.rollouts import routes as admin_models
 from deeplens.stores import routes as admin_stores
-from deeplens.usage import admin_routes as admin_usage
-from deeplens.usage import budget_routes as budgets
+from deeplens.usage import routes as usage
 from deeplens.webhooks import routes as admin_webhooks
 from deeplens.whatsapp import routes as admin_whatsapp
 
@@ -46,8 +45,7 @@ ROUTERS = (
     admin_letters.router,
     admin_maintenance.router,
     admin_webhooks.router,
-    admin_usage.router,
-    budgets.router,
+    usage.admin_router,
     admin_whatsapp.router,
     admin_stores.router,
     admin_platform.router,

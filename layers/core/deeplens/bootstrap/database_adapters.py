@@ -67,7 +67,7 @@ class DatabaseAdapters(Resolver):
     alerts: Alerts = adapter("deeplens.alerts.postgres:PostgresAlerts")
     usage: UsageMeter = adapter("deeplens.usage.postgres:PostgresUsage")
     budgets: Budgets = adapter("deeplens.usage.postgres_budgets:PostgresBudgets")
-    request_counters: RequestMinutes = adapter("deeplens.usage.postgres_counters:PostgresRequestCounters")
+    request_counters: RequestMinutes = adapter("deeplens.usage.postgres:PostgresRequestCounters")
     api_keys: ApiKeys = adapter("deeplens.access.postgres_keys:PostgresApiKeys")
     clients: Clients = adapter("deeplens.identity.postgres_clients:PostgresClients")
     users: Users = adapter("deeplens.identity.postgres_users:PostgresUsers")

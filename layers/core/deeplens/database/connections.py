@@ -173,17 +173,20 @@ class PlatformAdapter:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
 
+    def _platform(self) -> AbstractContextManager[Connection]:
+        return self._connections.platform()
+
     def _rows(self, statement: str, values: Values | None = None) -> list[dict[str, Any]]:
-        with self._connections.platform() as connection:
+        with self._platform() as connection:
             return connection.execute(statement.encode(), values).fetchall()
 
     def _row(self, statement: str, values: Values | None = None) -> dict[str, Any] | None:
-        with self._connections.platform() as connection:
+        with self._platform() as connection:
             return connection.execute(statement.encode(), values).fetchone()
 
     def _execute(self, statement: str, values: Values | None = None) -> int:
         """Run a statement without result; returns how many rows it changed."""
-        with self._connections.platform() as connection:
+        with self._platform() as connection:
             return connection.execute(statement.encode(), values).rowcount
 
 

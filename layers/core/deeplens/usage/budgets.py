@@ -9,7 +9,7 @@ from deeplens.common.effects import effects
 from deeplens.events.notifications import TenantNotification
 from deeplens.usage.model import month_after, start_of, unit_of, usage_id
 
-type Action = Literal["warn", "pause"]
+Action = Literal["warn", "pause"]
 USAGE_BUDGET = "usage.budget"
 EXHAUSTED_PERCENT = 100
 

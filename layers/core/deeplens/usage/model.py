@@ -48,17 +48,8 @@ GAUGES = tuple(name for name, metric in METRICS.items() if metric.gauge)
 
 
 @dataclass(frozen=True, slots=True)
-class DayTotal:
-    """A tenant's total of a metric on a day (UTC)."""
-
-    metric: str
-    day: date
-    quantity: float
-
-
-@dataclass(frozen=True, slots=True)
 class UsageRow:
-    """A total of a tenant's day, as it is billed."""
+    """A tenant's total of a metric on a day (UTC)."""
 
     tenant_id: str
     day: date
@@ -92,7 +83,7 @@ class UsageMeter(Protocol):
         An event may have several metrics. The ``Unmetered`` with its id is deleted.
         """
 
-    def days(self, tenant_id: str, first: date, last: date) -> list[DayTotal]:
+    def days(self, tenant_id: str, first: date, last: date) -> list[UsageRow]:
         """A tenant's totals by metric and day, both days included, with counts that have not been metered."""
 
     def overview(self, first: date, last: date, tenant_id: str | None, after: str, limit: int) -> list[UsageRow]:
@@ -162,8 +153,7 @@ def usage_event(
 def upload_event(tenant_id: str, image_id: str, size_bytes: int, uploaded_at: datetime) -> TenantUsage:
     """Create the event of an upload, which counts once: when its image ends, however often it does."""
     quantities = {"images.uploaded": 1, "bytes.uploaded": size_bytes}
-    event_id = usage_id("upload", tenant_id, image_id)
-    return usage_event(tenant_id, quantities, uploaded_at, event_id, image_id)
+    return usage_event(tenant_id, quantities, uploaded_at, usage_id("upload", tenant_id, image_id), image_id)
 
 
 def video_upload_event(tenant_id: str, video_id: str, size_bytes: int, uploaded_at: datetime) -> TenantUsage:

@@ -1,17 +1,72 @@
-"""Usage per tenant and day; an event counts once."""
+"""Usage per tenant and day, where each event counts once, and requests per tenant and minute."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from operator import attrgetter
+from typing import Any
 
 import psycopg
 
-from deeplens.database.connections import Connection, Connections, PlatformAdapter
+from deeplens.database.connections import Connection, PlatformAdapter, Values
 from deeplens.database.values import as_text
 from deeplens.errors import DatabaseUnavailable
-from deeplens.usage.model import GAUGES, DayTotal, UsagePosition, UsageRow, start_of
-from deeplens.usage.postgres_counters import COUNTED, NAMES
+from deeplens.tenants.limits import minute_of
+from deeplens.usage.model import (
+    EGRESS,
+    GAUGES,
+    REQUESTS,
+    SEARCHES,
+    Unmetered,
+    UsagePosition,
+    UsageRow,
+    start_of,
+)
 
+NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
+NAMES = {"requests": REQUESTS, "searches": SEARCHES, "egress": EGRESS}
+ASYNCHRONOUS_COMMIT = "set_config('synchronous_commit', 'off', true)"
+"""No request waits for the disk: a crash of the server may lose the counts of the last fraction of a second."""
+COUNT = f"""
+INSERT INTO request_counters AS counter (tenant_id, minute, requests) SELECT %s, %s, 1 FROM {ASYNCHRONOUS_COMMIT}
+ON CONFLICT (tenant_id, minute) DO UPDATE SET requests = counter.requests + 1
+RETURNING requests
+"""  # noqa: S608
+ADD = f"""
+INSERT INTO request_counters AS counter (tenant_id, minute, requests, searches, egress_bytes)
+SELECT %(tenant)s, %(minute)s, 0, %(searches)s, %(egress_bytes)s FROM {ASYNCHRONOUS_COMMIT}
+ON CONFLICT (tenant_id, minute) DO UPDATE
+SET searches = counter.searches + excluded.searches, egress_bytes = counter.egress_bytes + excluded.egress_bytes
+"""  # noqa: S608
+SO_FAR = "SELECT coalesce(sum(requests), 0) FROM request_counters WHERE tenant_id = %s AND minute = %s"
+COUNTED = "(VALUES (%(requests)s, requests), (%(searches)s, searches), (%(egress)s, egress_bytes))"
+CLOSE_MINUTES = f"""
+WITH ended AS (
+    DELETE FROM request_counters WHERE (tenant_id, minute) IN (
+        SELECT tenant_id, minute FROM request_counters WHERE minute < %(before)s
+        ORDER BY minute LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING *
+), kept AS (
+    INSERT INTO usage_outbox (event_id, tenant_id, occurred_at, quantities, due)
+    SELECT gen_random_uuid()::text, tenant_id, max(minute), jsonb_object_agg(metric, quantity), max(minute)
+    FROM (
+        SELECT tenant_id, (minute AT TIME ZONE 'UTC')::date AS day, max(minute) AS minute, metric,
+               sum(counted) AS quantity
+        FROM ended CROSS JOIN LATERAL {COUNTED} AS c(metric, counted)
+        GROUP BY 1, 2, metric HAVING sum(counted) > 0) AS totals
+    WHERE EXISTS (SELECT FROM tenants t WHERE t.id = tenant_id AND t.status IN ('active', 'suspended'))
+    GROUP BY tenant_id, day
+)
+SELECT count(*) AS minutes FROM ended
+"""  # noqa: S608
+UNMETERED = """
+UPDATE usage_outbox o SET due = %(again)s FROM (
+    SELECT u.event_id AS late_id FROM usage_outbox u
+    JOIN tenants t ON t.id = u.tenant_id AND t.status IN ('active', 'suspended')
+    WHERE u.due <= %(now)s ORDER BY u.due LIMIT %(limit)s FOR UPDATE OF u SKIP LOCKED) AS late
+WHERE o.event_id = late.late_id
+RETURNING o.event_id, o.tenant_id, o.occurred_at, o.quantities
+"""
 RECORD = """
 WITH given AS (
     SELECT DISTINCT ON (event_id, metric) *, metric = ANY(%s::text[]) AS gauge
@@ -35,7 +90,7 @@ ON CONFLICT (tenant_id, day, metric) DO UPDATE SET
     level_at = greatest(known.level_at, excluded.level_at)
 """
 DAYS = f"""
-SELECT metric, day, sum(quantity)::float8 AS quantity FROM (
+SELECT %(tenant)s::text AS tenant_id, metric, day, sum(quantity)::float8 AS quantity FROM (
     SELECT metric, day, quantity FROM usage_daily
     WHERE tenant_id = %(tenant)s AND day BETWEEN %(first)s AND %(last)s
     UNION ALL
@@ -90,48 +145,42 @@ DELETE FROM usage_events WHERE event_id IN (
 MAX_DAYS_CARRIED = 60
 
 
-@contextmanager
-def migrated(connections: Connections) -> Iterator[Connection]:
-    """The platform database. Raises ``DatabaseUnavailable`` before the migration: events and requests are repeated."""
-    with connections.platform() as connection:
-        try:
-            yield connection
-        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-            raise DatabaseUnavailable("the platform's database is not migrated") from error
+class UsageAdapter(PlatformAdapter):
+    """Raises ``DatabaseUnavailable`` before the platform's migration, so that events and requests are repeated."""
+
+    @contextmanager
+    def _platform(self) -> Iterator[Connection]:
+        with super()._platform() as connection:
+            try:
+                yield connection
+            except NOT_MIGRATED as error:
+                raise DatabaseUnavailable("the platform's database is not migrated") from error
 
 
-class PostgresUsage(PlatformAdapter):
+class PostgresUsage(UsageAdapter):
     """``UsageMeter`` on psycopg."""
 
     def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
         if not entries:
             return
         storable = [(as_text(event), tenant, as_text(metric), float(n), at) for event, tenant, metric, n, at in entries]
-        columns = [list(column) for column in zip(*storable, strict=True)]
-        with migrated(self._connections) as connection:
-            connection.execute(RECORD, [list(GAUGES), *columns])
+        self._execute(RECORD, [list(GAUGES), *map(list, zip(*storable, strict=True))])
 
-    def days(self, tenant_id: str, first: date, last: date) -> list[DayTotal]:
-        values = {**NAMES, "tenant": tenant_id, "first": first, "last": last}
-        with migrated(self._connections) as connection:
-            return [DayTotal(**row) for row in connection.execute(DAYS.encode(), values)]
+    def days(self, tenant_id: str, first: date, last: date) -> list[UsageRow]:
+        return self._usage(DAYS, **NAMES, tenant=tenant_id, first=first, last=last)
 
     def overview(self, first: date, last: date, tenant_id: str | None, after: str, limit: int) -> list[UsageRow]:
-        values = {"first": first, "last": last, "tenant": tenant_id, "after": as_text(after), "limit": limit}
-        with migrated(self._connections) as connection:
-            return [UsageRow(**row) for row in connection.execute(OVERVIEW, values)]
+        return self._usage(OVERVIEW, first=first, last=last, tenant=tenant_id, after=as_text(after), limit=limit)
 
     def rows(
         self, first: date, last: date, tenant_id: str | None, after: UsagePosition | None, limit: int
     ) -> list[UsageRow]:
         tenant, day, metric = after or ("", first, "")
         position = {"after_tenant": as_text(tenant), "after_day": day, "after_metric": as_text(metric)}
-        values = {"first": first, "last": last, "tenant": tenant_id, "limit": limit, **position}
-        with migrated(self._connections) as connection:
-            return [UsageRow(**row) for row in connection.execute(ROWS, values)]
+        return self._usage(ROWS, first=first, last=last, tenant=tenant_id, limit=limit, **position)
 
     def carry_gauges(self, today: date) -> bool:
-        with migrated(self._connections) as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             begun = connection.execute(BEGIN_DAY, {"today": today}).fetchone()
             missed = (today - begun["before"]).days if begun else 0
             for days_ago in reversed(range(min(missed, MAX_DAYS_CARRIED))):
@@ -140,14 +189,44 @@ class PostgresUsage(PlatformAdapter):
         return begun is not None
 
     def due_for_measurement(self, now: datetime, every: timedelta, limit: int) -> list[str]:
-        with migrated(self._connections) as connection:
-            found = connection.execute(UNMEASURED, [now - CHANGE_PRECISION - every, limit])
-            return [row["tenant_id"] for row in found]
+        return [row["tenant_id"] for row in self._rows(UNMEASURED, [now - CHANGE_PRECISION - every, limit])]
 
     def mark_measured(self, tenant_ids: Sequence[str], now: datetime) -> None:
-        with migrated(self._connections) as connection:
-            connection.execute(MEASURED, [now - CHANGE_PRECISION, list(tenant_ids)])
+        self._execute(MEASURED, [now - CHANGE_PRECISION, list(tenant_ids)])
 
     def forget(self, before: datetime, limit: int) -> int:
-        with migrated(self._connections) as connection:
-            return connection.execute(FORGET, [before, limit]).rowcount
+        return self._execute(FORGET, [before, limit])
+
+    def _usage(self, statement: str, **values: Any) -> list[UsageRow]:
+        return [UsageRow(**row) for row in self._rows(statement, values)]
+
+
+class PostgresRequestCounters(PlatformAdapter):
+    """``RequestMinutes`` on psycopg. Before its migration nothing is counted and no request is refused."""
+
+    def count(self, tenant_id: str, now: datetime) -> int:
+        return self._number(COUNT, [tenant_id, minute_of(now)])
+
+    def add(self, tenant_id: str, now: datetime, *, searches: int = 0, egress_bytes: int = 0) -> None:
+        values = {"tenant": tenant_id, "minute": minute_of(now), "searches": searches, "egress_bytes": egress_bytes}
+        self._rows(ADD + "RETURNING 0", values)
+
+    def so_far(self, tenant_id: str, now: datetime) -> int:
+        return self._number(SO_FAR, [tenant_id, minute_of(now)])
+
+    def close_minutes(self, before: datetime, limit: int) -> int:
+        return self._number(CLOSE_MINUTES, {**NAMES, "before": before, "limit": limit})
+
+    def unmetered(self, now: datetime, again: datetime, limit: int) -> list[Unmetered]:
+        rows = self._rows(UNMETERED, {"now": now, "again": again, "limit": limit})
+        return sorted((Unmetered(**row) for row in rows), key=attrgetter("occurred_at", "event_id"))
+
+    def _number(self, statement: str, values: Values) -> int:
+        """The number that a statement returns."""
+        return next((int(number) for row in self._rows(statement, values) for number in row.values()), 0)
+
+    def _rows(self, statement: str, values: Values | None = None) -> list[dict[str, Any]]:
+        try:
+            return super()._rows(statement, values)
+        except NOT_MIGRATED:
+            return []

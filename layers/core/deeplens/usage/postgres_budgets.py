@@ -5,11 +5,10 @@ from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
-from deeplens.database.connections import PlatformAdapter
 from deeplens.database.values import as_jsonb
 from deeplens.usage.budgets import EXHAUSTED_PERCENT, USAGE_BUDGET, Budget, BudgetState, BudgetWarning
 from deeplens.usage.model import GAUGES, month_after, start_of
-from deeplens.usage.postgres import migrated
+from deeplens.usage.postgres import UsageAdapter
 
 USED = """
 SELECT b.tenant_id, b.metric, b.monthly_limit, b.warn_percent, b.action, coalesce(d.used, 0) AS used
@@ -64,17 +63,15 @@ WHERE (w.tenant_id, w.metric, w.month, w.percent) = (g.tenant_id, g.metric, g.mo
 """
 
 
-class PostgresBudgets(PlatformAdapter):
+class PostgresBudgets(UsageAdapter):
     """``Budgets`` on psycopg."""
 
     def of_tenant(self, tenant_id: str, month: date) -> list[BudgetState]:
-        with migrated(self._connections) as connection:
-            rows = connection.execute(USED + "ORDER BY b.metric", _values(month, tenant_id)).fetchall()
-        return [_state(row, month) for row in rows]
+        return [_state(row, month) for row in self._rows(USED + "ORDER BY b.metric", _values(month, tenant_id))]
 
     def save(self, tenant_id: str, budgets: Sequence[Budget], month: date) -> None:
         rows = [{**asdict(budget), "monthly_limit": budget.limit} for budget in budgets]
-        with migrated(self._connections) as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             connection.execute(KEEP, [tenant_id, [budget.metric for budget in budgets]])
             connection.execute(SAVE, {"tenant": tenant_id, "given": as_jsonb(rows)})
             connection.execute(RESET_CHANGED, [tenant_id, month])
@@ -82,18 +79,15 @@ class PostgresBudgets(PlatformAdapter):
     def evaluate(self, now: datetime, month: date, tenant_id: str | None = None) -> None:
         until = start_of(month_after(month)).isoformat()
         values = {**_values(month, tenant_id), "now": now, "until": until, "exhausted": EXHAUSTED_PERCENT}
-        with migrated(self._connections) as connection:
-            connection.execute(EVALUATE.encode(), values)
+        self._execute(EVALUATE, values)
 
     def unnotified(self, month: date, limit: int) -> list[BudgetWarning]:
-        with migrated(self._connections) as connection:
-            return [BudgetWarning(**row) for row in connection.execute(UNNOTIFIED, [USAGE_BUDGET, month, limit])]
+        return [BudgetWarning(**row) for row in self._rows(UNNOTIFIED, [USAGE_BUDGET, month, limit])]
 
     def mark_notified(self, warnings: Sequence[BudgetWarning], now: datetime) -> None:
         keys = [(warning.tenant_id, warning.metric, warning.month, warning.percent) for warning in warnings]
         if keys:
-            with migrated(self._connections) as connection:
-                connection.execute(MARK_NOTIFIED, [now, *map(list, zip(*keys, strict=True))])
+            self._execute(MARK_NOTIFIED, [now, *map(list, zip(*keys, strict=True))])
 
 
 def _values(month: date, tenant_id: str | None) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from deeplens.http.schemas import ApiModel, Day, TenantId, example
+from deeplens.usage.budgets import Action
+from deeplens.usage.model import METRICS
 
 
 class UsageQuery(BaseModel):
@@ -16,7 +18,7 @@ class UsageQuery(BaseModel):
 
 
 class EffectiveLimits(ApiModel):
-    """What counts for the tenant; null is unlimited."""
+    """The limits in effect for the tenant; null is unlimited."""
 
     max_images: int | None = None
     max_bytes: int | None = None
@@ -29,24 +31,20 @@ class DayQuantity(ApiModel):
     quantity: float
 
 
-MetricName = Literal[
-    "api.requests",
-    "searches",
-    "egress.bytes",
-    "images.uploaded",
-    "videos.uploaded",
-    "bytes.uploaded",
-    "images.completed",
-    "embeddings",
-    "inference.ms",
-    "storage.bytes",
-    "storage.images",
+def _known_metric(name: str) -> str:
+    if name not in METRICS:
+        raise ValueError(f"use one of {', '.join(METRICS)}")
+    return name
+
+
+MetricName = Annotated[
+    str, AfterValidator(_known_metric), WithJsonSchema({"type": "string", "enum": list(METRICS), "title": "Metric"})
 ]
-BudgetAction = Literal["warn", "pause"]
 Amount = Annotated[float, Field(gt=0, le=1e18, allow_inf_nan=False)]
 Percent = Annotated[int, Field(ge=1, le=99)]
 
 BUDGET = {"metric": "images.uploaded", "limit": 100000, "warnPercent": [80, 95], "action": "pause"}
+BUDGET_STATE = {**BUDGET, "month": "2026-11", "unit": "images", "used": 81000, "percent": 81.0}
 TOTALS = {"api.requests": 48210, "images.uploaded": 1204, "storage.bytes": 2466250752}
 ROW = {"tenantId": "tenant_acme", "day": "2026-11-20", "metric": "searches", "quantity": 512, "unit": "searches"}
 
@@ -101,14 +99,16 @@ class ExportedRow(ApiModel):
 
 
 class BudgetRequest(ApiModel):
-    """For one metric and every month (UTC). Of a gauge, ``limit`` is what stands at any time."""
+    """A limit of one metric in every month (UTC); for a gauge, the maximum at any time."""
 
     model_config = ConfigDict(extra="forbid", **example(BUDGET))
 
     metric: MetricName
     limit: Amount = Field(description="in the metric's unit")
-    warn_percent: list[Percent] = Field(default=[80], max_length=10, description="of the limit; each is told once")
-    action: BudgetAction = Field(default="warn", description="``pause`` refuses uploads from the limit on")
+    warn_percent: list[Percent] = Field(
+        default=[80], max_length=10, description="of the limit; each is notified once a month"
+    )
+    action: Action = Field(default="warn", description="``pause`` refuses uploads from the limit on")
 
 
 class BudgetsRequest(ApiModel):
@@ -118,7 +118,7 @@ class BudgetsRequest(ApiModel):
 
     @model_validator(mode="after")
     def _one_per_metric(self) -> "BudgetsRequest":
-        if len({one.metric for one in self.budgets}) != len(self.budgets):
+        if len({budget.metric for budget in self.budgets}) != len(self.budgets):
             raise ValueError("at most one budget per metric")
         return self
 
@@ -126,12 +126,12 @@ class BudgetsRequest(ApiModel):
 class BudgetView(ApiModel):
     """A budget and what was metered of it; requests are metered some minutes after they were made."""
 
-    model_config = example({**BUDGET, "month": "2026-11", "unit": "images", "used": 81000, "percent": 81.0})
+    model_config = example(BUDGET_STATE)
 
     metric: str
     limit: float
     warn_percent: list[int]
-    action: BudgetAction
+    action: Action
     month: str
     unit: str
     used: float
@@ -139,9 +139,7 @@ class BudgetView(ApiModel):
 
 
 class BudgetList(ApiModel):
-    model_config = example(
-        {"budgets": [{**BUDGET, "month": "2026-11", "unit": "images", "used": 81000, "percent": 81}]}
-    )
+    model_config = example({"budgets": [BUDGET_STATE]})
 
     budgets: list[BudgetView] = Field(description="by metric")
     uploads_paused_until: AwareDatetime | None = Field(default=None, description="null unless uploads are refused")
@@ -157,7 +155,7 @@ class Usage(BudgetList):
             "from": "2026-11-19",
             "to": "2026-11-20",
             "daily": {"images.completed": [{"day": "2026-11-20", "quantity": 12.0}]},
-            "budgets": [{**BUDGET, "month": "2026-11", "unit": "images", "used": 81000, "percent": 81.0}],
+            "budgets": [BUDGET_STATE],
             "uploadsPausedUntil": None,
         }
     )
