@@ -48,7 +48,7 @@ def later(module):
                 elif isinstance(node, ast.ImportFrom):
                     yield node.module
 
-EVERYTHING = {"deeplens.bootstrap.container", "deeplens.bootstrap.database_adapters"}
+EVERYTHING = {"deeplens.bootstrap.container"}
 ours = [m for n, m in sys.modules.items() if n.startswith("deeplens.") and n not in EVERYTHING]
 for name in [name for module in ours for name in later(module)]:
     if name.partition(".")[0] not in undeployed:

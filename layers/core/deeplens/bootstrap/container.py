@@ -6,41 +6,48 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pkgutil import resolve_name
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
-from deeplens.bootstrap.database_adapters import DatabaseAdapters, adapter, value
 from deeplens.bootstrap.maintenance import MaintenanceRegistry
 from deeplens.common.resolve import providers_of
 from deeplens.events.topics import RETRIES
+from deeplens.settings import Settings
 
 if TYPE_CHECKING:
     from deeplens.access.bearer import BearerTokens, IdentityTokens
-    from deeplens.alerts.model import AlertChannel
+    from deeplens.access.ports import ApiKeys, AuditLog
+    from deeplens.alerts.model import AlertChannel, Alerts
     from deeplens.bootstrap.platform_routes import HealthChecks
     from deeplens.common.ports import Clock, EventPublisher, SecretStore
+    from deeplens.database.connections import Connections
+    from deeplens.duplicates.model import Duplicates, MergeDeadlines
     from deeplens.egress.rules import EgressRules
     from deeplens.embedding.ports import Embedder
-    from deeplens.failures.model import RetryPolicies, RetryQueue
+    from deeplens.failures.model import DeadLetters, RetryPolicies, RetryQueue
     from deeplens.identity.model import Environment, Issuer
+    from deeplens.identity.ports import Clients, Grants, StoredKeys, Users
     from deeplens.identity.signing_keys import SigningKeys
-    from deeplens.images.ports import PendingDue
+    from deeplens.images.ports import EventLog, ImageRepository, PendingDue, PendingImages
     from deeplens.imaging.limits import Limits
-    from deeplens.maintenance.model import SweepGrace, SweepInterval, ThumbnailRetention
+    from deeplens.maintenance.model import MaintenanceRuns, SweepGrace, SweepInterval, ThumbnailRetention
     from deeplens.provisioning.create import DefaultStorage
     from deeplens.provisioning.provision import Provisioning
-    from deeplens.rollouts.model import BackfillWindow
+    from deeplens.rollouts.model import BackfillWindow, Rollouts, VectorStates
     from deeplens.storage.ports import StoreResolver
-    from deeplens.stores.model import MaxImageBytes, ScanWindow, StorePlatform
+    from deeplens.stores.model import MaxImageBytes, RegisteredStores, ScanWindow, StoreObjects, StorePlatform
     from deeplens.stores.opened import OpenStores
     from deeplens.tenants.limits import MaxUploadBytes, ResourceLimits
-    from deeplens.uploads.model import ObjectQueue
-    from deeplens.usage.model import StorageInterval
+    from deeplens.tenants.ports import TenantDirectory, TenantRecords
+    from deeplens.uploads.model import DirectUploads, ObjectQueue, StoreOwners
+    from deeplens.usage.budgets import Budgets
+    from deeplens.usage.model import RequestMinutes, StorageInterval, UsageMeter
     from deeplens.vectors.ports import VectorIndex
     from deeplens.videos.decoding.limits import VideoLimits
-    from deeplens.videos.model import PendingVideosDue
-    from deeplens.webhooks.model import WebhookSender, WebhookSigner
-    from deeplens.whatsapp.chats import WhatsApp
+    from deeplens.videos.model import PendingVideos, PendingVideosDue, VideoRepository
+    from deeplens.webhooks.model import Webhooks, WebhookSender, WebhookSigner
+    from deeplens.whatsapp.chats import Chats, Replies, WhatsApp
     from deeplens.whatsapp.collection import ChatCollection, MaxMediaBytes
     from deeplens.whatsapp.secrets import WhatsAppSecrets
 
@@ -50,120 +57,184 @@ class SystemClock:
         return datetime.now(UTC)
 
 
-class Container(DatabaseAdapters, MaintenanceRegistry):
+def value(read: Callable[[Settings], Any]) -> Any:
+    """Return a property that is read from the settings."""
+    return cached_property(lambda container: read(container.settings))
+
+
+def adapter(path: str, arguments: Callable[[Container], list[Any]] | None = None) -> Any:
+    """Return a property: the class at ``path``, imported and built at first use.
+
+    Parameters
+    ----------
+    arguments : of its constructor, given the container; by default each is resolved from the type of its parameter.
+    """
+    if arguments is None:
+        return cached_property(lambda container: container.build(resolve_name(path)))
+    return cached_property(lambda container: resolve_name(path)(*arguments(container)))
+
+
+class Container(MaintenanceRegistry):
     """The adapters of this execution environment. Vendor packages are imported when an adapter is first used."""
 
-    pending_due: PendingDue = value(lambda own: timedelta(seconds=own.pending_due_seconds))
-    max_upload_bytes: MaxUploadBytes = value(lambda own: own.max_upload_bytes)
-    pending_videos_due: PendingVideosDue = value(lambda own: timedelta(seconds=own.pending_videos_due_seconds))
-    sweep_grace: SweepGrace = value(lambda own: timedelta(seconds=own.sweep_grace_seconds))
-    sweep_every: SweepInterval = value(lambda own: timedelta(seconds=own.sweep_every_seconds))
-    measured_every: StorageInterval = value(lambda own: timedelta(seconds=own.storage_measured_every_seconds))
-    backfill_window: BackfillWindow = value(lambda own: own.backfill_window)
-    max_image_bytes: MaxImageBytes = value(lambda own: own.max_image_bytes)
-    thumbnails_kept: ThumbnailRetention | None = value(
-        lambda own: timedelta(days=own.thumbnails_kept_days) if own.thumbnails_kept_days else None
+    settings: Settings
+
+    pending_due: PendingDue = value(lambda settings: timedelta(seconds=settings.pending_due_seconds))
+    max_upload_bytes: MaxUploadBytes = value(lambda settings: settings.max_upload_bytes)
+    pending_videos_due: PendingVideosDue = value(
+        lambda settings: timedelta(seconds=settings.pending_videos_due_seconds)
     )
-    # Smaller than the tenant's own window, so that uploads find room beside a scan.
-    scan_window: ScanWindow = value(lambda own: min(own.scan_window, max(1, own.tenant_window * 3 // 4)))
-    issuer: Issuer = value(lambda own: own.identity_url)
-    environment: Environment = value(lambda own: own.environment)
-    default_storage: DefaultStorage = value(lambda own: own.default_storage)
+    sweep_grace: SweepGrace = value(lambda settings: timedelta(seconds=settings.sweep_grace_seconds))
+    sweep_every: SweepInterval = value(lambda settings: timedelta(seconds=settings.sweep_every_seconds))
+    measured_every: StorageInterval = value(lambda settings: timedelta(seconds=settings.storage_measured_every_seconds))
+    backfill_window: BackfillWindow = value(lambda settings: settings.backfill_window)
+    max_image_bytes: MaxImageBytes = value(lambda settings: settings.max_image_bytes)
+    thumbnails_kept: ThumbnailRetention | None = value(
+        lambda settings: timedelta(days=settings.thumbnails_kept_days) if settings.thumbnails_kept_days else None
+    )
+    # Smaller than the tenant's settings window, so that uploads find room beside a scan.
+    scan_window: ScanWindow = value(lambda settings: min(settings.scan_window, max(1, settings.tenant_window * 3 // 4)))
+    issuer: Issuer = value(lambda settings: settings.identity_url)
+    environment: Environment = value(lambda settings: settings.environment)
+    max_media_bytes: MaxMediaBytes = value(lambda settings: settings.whatsapp_max_media_bytes)
+    default_storage: DefaultStorage = value(lambda settings: settings.default_storage)
     retry_policies: RetryPolicies = value(lambda _: RETRIES)
     clock: Clock = value(lambda _: SystemClock())
     rng: Random = value(lambda _: SystemRandom())
+
+    images: ImageRepository = adapter("deeplens.images.postgres:PostgresImages")
+    event_log: EventLog = adapter("deeplens.images.postgres_event_log:PostgresEventLog")
+    vector_states: VectorStates = adapter("deeplens.rollouts.postgres_states:PostgresVectorStates")
+    duplicates: Duplicates = adapter("deeplens.duplicates.postgres:PostgresDuplicates")
+    merge_deadlines: MergeDeadlines = adapter("deeplens.duplicates.postgres:PostgresMergeDeadlines")
+    rollouts: Rollouts = adapter("deeplens.rollouts.postgres:PostgresRollouts")
+    maintenance_runs: MaintenanceRuns = adapter("deeplens.maintenance.postgres:PostgresMaintenanceRuns")
+    registered_stores: RegisteredStores = adapter("deeplens.stores.postgres:PostgresRegisteredStores")
+    store_objects: StoreObjects = adapter("deeplens.stores.postgres:PostgresStoreObjects")
+    uploads: DirectUploads = adapter("deeplens.uploads.postgres:PostgresDirectUploads")
+    store_owners: StoreOwners = adapter("deeplens.uploads.postgres:PostgresDirectUploads")
+    webhooks: Webhooks = adapter("deeplens.webhooks.postgres:PostgresWebhooks")
+    chats: Chats = adapter("deeplens.whatsapp.postgres:PostgresChats")
+    replies: Replies = adapter("deeplens.whatsapp.postgres:PostgresReplies")
+    videos: VideoRepository = adapter("deeplens.videos.postgres:PostgresVideos")
+    pending_videos: PendingVideos = adapter("deeplens.videos.postgres_pending:PostgresPendingVideos")
+    dead_letters: DeadLetters = adapter("deeplens.failures.postgres:PostgresDeadLetters")
+    alerts: Alerts = adapter("deeplens.alerts.postgres:PostgresAlerts")
+    usage: UsageMeter = adapter("deeplens.usage.postgres:PostgresUsage")
+    budgets: Budgets = adapter("deeplens.usage.postgres_budgets:PostgresBudgets")
+    request_counters: RequestMinutes = adapter("deeplens.usage.postgres:PostgresRequestCounters")
+    api_keys: ApiKeys = adapter("deeplens.access.postgres_keys:PostgresApiKeys")
+    clients: Clients = adapter("deeplens.identity.postgres_clients:PostgresClients")
+    users: Users = adapter("deeplens.identity.postgres_users:PostgresUsers")
+    grants: Grants = adapter("deeplens.identity.postgres_grants:PostgresGrants")
+    stored_keys: StoredKeys = adapter("deeplens.identity.postgres_keys:PostgresSigningKeys")
+    audit: AuditLog = adapter("deeplens.access.postgres_audit:PostgresAudit")
+    tenant_records: TenantRecords = adapter("deeplens.tenants.postgres:PostgresTenantRecords")
+    tenants: TenantDirectory = adapter(
+        "deeplens.tenants.directory:PostgresDirectory", lambda self: [self.connections, self.settings.qdrant_url]
+    )
+    pending: PendingImages = adapter(
+        "deeplens.images.postgres_pending:PostgresPending",
+        lambda self: [
+            self.connections,
+            self.settings.tenant_window,
+            self.settings.tenant_window_shared,
+            self.settings.frames_window,
+        ],
+    )
     publisher: EventPublisher = adapter("deeplens.kafka.publisher:KafkaPublisher")
     signing_keys: SigningKeys = adapter("deeplens.identity.signing_keys:SigningKeys")
     chat_collection: ChatCollection = adapter("deeplens.whatsapp.collection:ChatCollection")
-    max_media_bytes: MaxMediaBytes = value(lambda own: own.whatsapp_max_media_bytes)
     stores: StoreResolver = adapter("deeplens.stores.resolver:Stores")
     webhook_sender: WebhookSender = adapter("deeplens.webhooks.sender:EgressWebhookSender")
+    provisioning: Provisioning = adapter(
+        "deeplens.provisioning.provision:Provisioning",
+        lambda self: [self.connections, self.stores, self.index, self.settings.qdrant_url],
+    )
+    limits: Limits = adapter(
+        "deeplens.imaging.limits:Limits",
+        lambda self: [self.settings.max_image_bytes, self.settings.max_image_pixels, self.settings.max_image_frames],
+    )
+    secret_store: SecretStore = adapter(
+        "deeplens.aws.secrets:SecretsManager", lambda self: [self.aws("secretsmanager")]
+    )
+    index: VectorIndex = adapter("deeplens.vectors.qdrant:QdrantIndex", lambda self: [self.settings.qdrant_api_key])
+    object_queue: ObjectQueue = adapter(
+        "deeplens.uploads.queue:SqsObjectQueue", lambda self: [self.aws("sqs"), self.settings.object_queue_url]
+    )
+    retries: RetryQueue = adapter(
+        "deeplens.failures.queue:SqsRetryQueue", lambda self: [self.aws("sqs"), self.settings.retry_queue_url]
+    )
+    alert_channel: AlertChannel = adapter(
+        "deeplens.alerts.sns:SnsAlertTopic", lambda self: [self.aws("sns"), self.settings.alert_topic_arn]
+    )
+    whatsapp: WhatsApp = adapter(
+        "deeplens.whatsapp.graph:GraphApi",
+        lambda self: [self.egress, self.settings.whatsapp_graph_url, lambda: self.whatsapp_secrets.access_token],
+    )
+    open_stores: OpenStores = adapter(
+        "deeplens.stores.opened:OpenStores",
+        lambda self: [self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress],
+    )
+    webhook_signer: WebhookSigner = adapter(
+        "deeplens.webhooks.model:WebhookSigner",
+        lambda self: [lambda: self.secret(self.settings.webhook_key, self.settings.webhook_key_secret_arn)],
+    )
 
-    def _client(self, service: str) -> Callable[[], Any]:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def secret(self, value: str, arn: str) -> str:
+        """A value from the environment, or from the secret that a deployment names."""
+        if value or not arn:
+            return value
+        return str(self.aws("secretsmanager")().get_secret_value(SecretId=arn)["SecretString"])
+
+    def aws(self, service: str) -> Callable[[], Any]:
         """Return what makes a client of AWS: boto3 is slow to import, and most invocations need none."""
-
-        def make() -> Any:
-            from deeplens.aws.clients import client
-
-            return client(service, self.settings)
-
-        return make
+        return lambda: resolve_name("deeplens.aws.clients:client")(service, self.settings)
 
     @cached_property
-    def object_queue(self) -> ObjectQueue:
-        from deeplens.uploads.queue import SqsObjectQueue
+    def connections(self) -> Connections:
+        from deeplens.database.connections import Connections
 
-        return SqsObjectQueue(self._client("sqs"), self.settings.object_queue_url)
-
-    @cached_property
-    def retries(self) -> RetryQueue:
-        from deeplens.failures.queue import SqsRetryQueue
-
-        return SqsRetryQueue(self._client("sqs"), self.settings.retry_queue_url)
-
-    @cached_property
-    def alert_channel(self) -> AlertChannel:
-        from deeplens.alerts.sns import SnsAlertTopic
-
-        return SnsAlertTopic(self._client("sns"), self.settings.alert_topic_arn)
-
-    @cached_property
-    def secret_store(self) -> SecretStore:
-        from deeplens.aws.secrets import SecretsManager
-
-        return SecretsManager(self._client("secretsmanager"))
+        settings = self.settings
+        return Connections(
+            self.secret(settings.database_url, settings.database_secret_arn),
+            settings.tenant_connections,
+            tenant_key=self.secret(settings.tenant_database_key, settings.tenant_database_key_secret_arn),
+        )
 
     @cached_property
     def workers(self) -> Executor:
         return ThreadPoolExecutor(self.settings.parallelism, thread_name_prefix="batch")
 
     @cached_property
-    def limits(self) -> Limits:
-        from deeplens.imaging.limits import Limits
-
-        own = self.settings
-        return Limits(own.max_image_bytes, own.max_image_pixels, own.max_image_frames)
-
-    @cached_property
-    def default_limits(self) -> ResourceLimits:
-        """Of tenants that have none of their own."""
-        from deeplens.tenants.limits import ResourceLimits
-
-        own = self.settings
-        return ResourceLimits(
-            own.default_max_images,
-            own.default_max_bytes,
-            own.default_requests_per_minute,
-            own.default_max_file_bytes,
-        )
-
-    @cached_property
     def video_limits(self) -> VideoLimits:
         from deeplens.videos.decoding.limits import VideoLimits
 
-        own = self.settings
-        return VideoLimits(own.max_video_bytes, own.max_video_seconds, segment_seconds=own.video_segment_seconds)
+        settings = self.settings
+        return VideoLimits(
+            settings.max_video_bytes, settings.max_video_seconds, segment_seconds=settings.video_segment_seconds
+        )
 
     @cached_property
-    def webhook_signer(self) -> WebhookSigner:
-        from deeplens.webhooks.model import WebhookSigner
+    def default_limits(self) -> ResourceLimits:
+        """Of tenants that have none of their settings."""
+        from deeplens.tenants.limits import ResourceLimits
 
-        own = self.settings
-        return WebhookSigner(lambda: self._secret(own.webhook_key, own.webhook_key_secret_arn))
+        names = ("max_images", "max_bytes", "requests_per_minute", "max_file_bytes")
+        return ResourceLimits(**{name: getattr(self.settings, f"default_{name}") for name in names})
 
     @cached_property
     def whatsapp_secrets(self) -> WhatsAppSecrets:
         from deeplens.whatsapp.secrets import WhatsAppSecrets
 
-        own = self.settings
-        given = WhatsAppSecrets(own.whatsapp_app_secret, own.whatsapp_verify_token, own.whatsapp_access_token)
-        return given.with_defaults(self._secret("", own.whatsapp_secret_arn))
-
-    @cached_property
-    def whatsapp(self) -> WhatsApp:
-        from deeplens.whatsapp.graph import GraphApi
-
-        return GraphApi(self.egress, self.settings.whatsapp_graph_url, lambda: self.whatsapp_secrets.access_token)
+        settings = self.settings
+        given = WhatsAppSecrets(
+            settings.whatsapp_app_secret, settings.whatsapp_verify_token, settings.whatsapp_access_token
+        )
+        return given.with_defaults(self.secret("", settings.whatsapp_secret_arn))
 
     @cached_property
     def bearer_tokens(self) -> BearerTokens:
@@ -182,20 +253,16 @@ class Container(DatabaseAdapters, MaintenanceRegistry):
         return cast("IdentityTokens", tokens)
 
     @cached_property
-    def open_stores(self) -> OpenStores:
-        from deeplens.stores.opened import OpenStores
-
-        return OpenStores(self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress)
-
-    @cached_property
     def store_platform(self) -> StorePlatform:
         from deeplens.stores.model import StorePlatform
 
-        own = self.settings
-        role = own.tenant_storage_role_arn.split(":")
+        settings = self.settings
+        role = settings.tenant_storage_role_arn.split(":")
         account = role[4] if len(role) > 4 else ""
-        endpoints = tuple(filter(None, (own.s3_endpoint_url, own.aws_endpoint_url)))
-        return StorePlatform(account, own.object_queue_arn, own.public_url or own.identity_url, endpoints)
+        endpoints = tuple(filter(None, (settings.s3_endpoint_url, settings.aws_endpoint_url)))
+        return StorePlatform(
+            account, settings.object_queue_arn, settings.public_url or settings.identity_url, endpoints
+        )
 
     @cached_property
     def egress(self) -> EgressRules:
@@ -205,21 +272,15 @@ class Container(DatabaseAdapters, MaintenanceRegistry):
         return EgressRules.of(filter(None, map(str.strip, networks)), http=self.settings.egress_http)
 
     @cached_property
-    def index(self) -> VectorIndex:
-        from deeplens.vectors.qdrant import QdrantIndex
-
-        return QdrantIndex(self.settings.qdrant_api_key)
-
-    @cached_property
     def embedder(self) -> Embedder:
-        own = self.settings
-        if own.inference_url:
+        settings = self.settings
+        if settings.inference_url:
             from deeplens.embedding.open_inference import OpenInferenceEmbedder
 
-            return OpenInferenceEmbedder(own)
+            return OpenInferenceEmbedder(settings)
         from deeplens.embedding.sagemaker import SageMakerEmbedder
 
-        return SageMakerEmbedder(own)
+        return SageMakerEmbedder(settings)
 
     @cached_property
     def health_checks(self) -> HealthChecks:
@@ -233,12 +294,6 @@ class Container(DatabaseAdapters, MaintenanceRegistry):
             "inference": lambda: self.embedder.describe(BUILT_IN_MODEL.name, BUILT_IN_MODEL.version),
         }
         return HealthChecks(checks)
-
-    @cached_property
-    def provisioning(self) -> Provisioning:
-        from deeplens.provisioning.provision import Provisioning
-
-        return Provisioning(self.connections, self.stores, self.index, self.settings.qdrant_url)
 
 
 ALSO_PROVIDED = {

@@ -14,7 +14,7 @@ from importlib import import_module
 from random import Random
 from typing import Any
 
-from deeplens.bootstrap import container, database_adapters
+from deeplens.bootstrap import container
 from deeplens.bootstrap.container import Container
 from deeplens.common.effects import effects_of
 from deeplens.common.resolve import providers_of
@@ -53,8 +53,8 @@ def effects_by_name(name: str) -> frozenset[str]:
 @cache
 def _modules() -> dict[str, str]:
     """Where the container's types are defined: it imports most of them for type checkers only."""
-    trees = [ast.parse(inspect.getsource(module)) for module in (container, database_adapters)]
-    imports = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    nodes = ast.walk(ast.parse(inspect.getsource(container)))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
     return {alias.name: node.module or "" for node in imports for alias in node.names}
 
 
