@@ -79,10 +79,6 @@ class Answer:
     status: int | None = None
     error: str | None = None
 
-    @property
-    def accepted(self) -> bool:
-        return self.status is not None and 200 <= self.status < 300
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -103,7 +99,7 @@ class Verdict:
 
 def judge(webhook: Webhook, attempts: int, answer: Answer, now: datetime) -> Verdict:
     """Decide what follows from the answer to attempt number ``attempts``; ``webhook`` is as it was before."""
-    if answer.accepted:
+    if answer.status is not None and 200 <= answer.status < 300:
         return Verdict("delivered")
     if answer.status == GONE:
         return Verdict("failed", disable="the endpoint answered 410 Gone")

@@ -1,8 +1,6 @@
 """What one message of a linked chat leads to: an image, a video, an answer, or nothing, with the reason."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from mimetypes import guess_extension
 
 from deeplens.errors import ApiError, InvalidImage, MediaExpired
 from deeplens.events.whatsapp import WhatsAppMessage
@@ -11,12 +9,11 @@ from deeplens.tenants.model import Tenant
 from deeplens.whatsapp import answers
 from deeplens.whatsapp.answers import Command, command_of
 from deeplens.whatsapp.chats import Chats, Effect, WhatsApp
-from deeplens.whatsapp.collection import ChatCollection, Post
-from deeplens.whatsapp.incoming import Media, media_of, text_in_metadata
+from deeplens.whatsapp.collection import ChatCollection
+from deeplens.whatsapp.incoming import Media, kind_of, media_of
 from deeplens.whatsapp.rules import DEFAULT, Rule
 
 BEST_MATCHES = 5
-MAX_CAPTION = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,35 +71,7 @@ class AnswerMessage:
         if kind not in ("image", "video"):
             code, text = f"{kind.upper()}_UNSUPPORTED", answers.UNSUPPORTED.get(kind)
             return Effect("refused", f"{kind} is not accepted", code, text)
-        body, file_name = self._fetch(tenant, media), file_name_of(message, media)
-        post = Post(kind, message.message_id, body, file_name, rule.tags, metadata_of(message))
-        return self.collection.ingest(tenant, post)
+        return self.collection.ingest(tenant, message, media, self._fetch(tenant, media), rule.tags)
 
     def _fetch(self, tenant: Tenant, media: Media) -> bytes:
         return self.whatsapp.fetch(media.id, self.collection.largest_file(tenant))
-
-
-def kind_of(message: WhatsAppMessage, media: Media) -> str:
-    """What the file is: pictures and videos may also come as documents, which WhatsApp leaves as they are."""
-    if message.message_type == "document":
-        kind = media.mime_type.partition("/")[0]
-        return kind if kind in ("image", "video") else "document"
-    return message.message_type
-
-
-def file_name_of(message: WhatsAppMessage, media: Media) -> str:
-    """What the sender calls it, or when it was sent."""
-    sent = datetime.fromtimestamp(message.timestamp, UTC)
-    return media.file_name or f"whatsapp-{sent:%Y%m%d-%H%M%S}{guess_extension(media.mime_type) or ''}"
-
-
-def metadata_of(message: WhatsAppMessage) -> dict[str, str]:
-    """Who sent it, where and with what words, to search by."""
-    metadata = {
-        "source": "whatsapp",
-        "chat": message.chat_jid,
-        "sender": text_in_metadata(message, "sender"),
-        "senderName": text_in_metadata(message, "senderName"),
-        "caption": (message.content or "")[:MAX_CAPTION],
-    }
-    return {name: value for name, value in metadata.items() if value}

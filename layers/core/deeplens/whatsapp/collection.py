@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NewType
 from deeplens.common.ids import keyed_id
 from deeplens.common.resolve import Lazy
 from deeplens.embedding.ports import Embedder
+from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
 from deeplens.search.matching import FindMatches
@@ -18,6 +19,7 @@ from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.model import VideoRecord, VideoRepository, is_video
 from deeplens.whatsapp.answers import Found
 from deeplens.whatsapp.chats import Effect, Uploaded
+from deeplens.whatsapp.incoming import Media, file_name_of, kind_of, metadata_of
 
 if TYPE_CHECKING:
     from deeplens.imaging.limits import Limits
@@ -26,18 +28,6 @@ KEY = "whatsapp\0"
 """Begins the idempotency keys of messages; clients' own hold no NUL, so neither can be taken for the other."""
 MaxMediaBytes = NewType("MaxMediaBytes", int)
 """Bytes of the largest file that is fetched from WhatsApp."""
-
-
-@dataclass(frozen=True, slots=True)
-class Post:
-    """An image or video, by ``kind``, as a chat sent it."""
-
-    kind: str
-    message_id: str
-    body: bytes
-    file_name: str
-    tags: tuple[str, ...]
-    metadata: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +54,9 @@ class ChatCollection:
         """Bytes of the largest file that the tenant may send."""
         return largest_file(self._limits_of(tenant), self.max_media_bytes)
 
-    def ingest(self, tenant: Tenant, post: Post) -> Effect:
+    def ingest(
+        self, tenant: Tenant, message: WhatsAppMessage, media: Media, body: bytes, tags: tuple[str, ...]
+    ) -> Effect:
         """Accept a picture or video; the same message is the same image.
 
         Raises
@@ -74,15 +66,15 @@ class ChatCollection:
             A quota is used up.
         DependencyUnavailable
         """
-        key, limits = KEY + post.message_id, self._limits_of(tenant)
+        key, limits = KEY + message.message_id, self._limits_of(tenant)
         given: dict[str, Any] = {
-            "body": post.body,
-            "file_name": post.file_name,
+            "body": body,
+            "file_name": file_name_of(message, media),
             "keyed": True,
-            "tags": post.tags,
-            "metadata": dict(post.metadata),
+            "tags": tags,
+            "metadata": metadata_of(message),
         }
-        if post.kind == "video":
+        if kind_of(message, media) == "video":
             video = checked_video_upload(keyed_id("vid", tenant.id, key), **given)
             accepted = self.accept_video_upload(tenant, video, limits)
             return _ingested(accepted.video, accepted.events)

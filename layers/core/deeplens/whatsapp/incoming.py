@@ -1,15 +1,17 @@
-"""What Meta's Cloud API posts to a webhook: who signed it, and the messages in it."""
+"""What Meta's Cloud API posts to a webhook: who signed it, the messages in it, and what they say."""
 
 import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from mimetypes import guess_extension
 from typing import Any
 
 from deeplens.events.whatsapp import WhatsAppMessage
 
 PERSON, GROUP = "s.whatsapp.net", "g.us"
 """What follows the ``@`` of a chat's JID."""
-MAX_CONTENT, MAX_NAME, MAX_MEDIA_TEXT = 4096, 200, 500
+MAX_CONTENT, MAX_CAPTION, MAX_NAME, MAX_MEDIA_TEXT = 4096, 1024, 200, 500
 """Characters that are kept."""
 MEDIA_TYPES = ("image", "video", "document", "audio", "sticker")
 
@@ -58,6 +60,32 @@ def text_in_metadata(message: WhatsAppMessage, name: str) -> str:
     """A text of the message's metadata, e.g. ``sender``; empty where there is none."""
     text = message.metadata.get(name)
     return text if isinstance(text, str) else ""
+
+
+def kind_of(message: WhatsAppMessage, media: Media) -> str:
+    """What the file is: pictures and videos may also come as documents, which WhatsApp leaves as they are."""
+    if message.message_type == "document":
+        kind = media.mime_type.partition("/")[0]
+        return kind if kind in ("image", "video") else "document"
+    return message.message_type
+
+
+def file_name_of(message: WhatsAppMessage, media: Media) -> str:
+    """What the sender calls it, or when it was sent."""
+    sent = datetime.fromtimestamp(message.timestamp, UTC)
+    return media.file_name or f"whatsapp-{sent:%Y%m%d-%H%M%S}{guess_extension(media.mime_type) or ''}"
+
+
+def metadata_of(message: WhatsAppMessage) -> dict[str, str]:
+    """Who sent it, where and with what words, to search by."""
+    metadata = {
+        "source": "whatsapp",
+        "chat": message.chat_jid,
+        "sender": text_in_metadata(message, "sender"),
+        "senderName": text_in_metadata(message, "senderName"),
+        "caption": (message.content or "")[:MAX_CAPTION],
+    }
+    return {name: value for name, value in metadata.items() if value}
 
 
 def _values(payload: Any) -> Iterator[dict[str, Any]]:
