@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 type AlertKind = Literal["dead-letter", "maintenance"]
 MAX_GROUPS = 50
 """Maximum of groups in one message; further groups are counted."""
-NAMED = {"dead-letter": "dead letters", "maintenance": "broken maintenance runs"}
+KIND_NAMES = {"dead-letter": "dead letters", "maintenance": "broken maintenance runs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ def digest_of(alerts: Sequence[Alert]) -> Digest:
     for alert in alerts:
         groups.setdefault((alert.kind, alert.code, alert.stage), []).append(alert)
     ordered = sorted(groups.values(), key=lambda group: (-len(group), group[0].kind, group[0].code))
-    kinds = {kind: sum(alert.kind == kind for alert in alerts) for kind in NAMED}
-    summary = ", ".join(f"{count} {NAMED[kind]}" for kind, count in kinds.items() if count)
+    kinds = {kind: sum(alert.kind == kind for alert in alerts) for kind in KIND_NAMES}
+    summary = ", ".join(f"{count} {KIND_NAMES[kind]}" for kind, count in kinds.items() if count)
     listed = [_group(group) for group in ordered[:MAX_GROUPS]]
     body = {"alerts": len(alerts), "groups": listed, "furtherGroups": len(ordered) - len(listed)}
     return Digest(f"DeepLens: {summary}", json.dumps(body, indent=1, ensure_ascii=False))

@@ -19,7 +19,7 @@ ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name i
 REMOVE = "DELETE FROM webhooks WHERE tenant_id = %s AND id = %s"
 NOTIFIED = """
 UPDATE tenants t SET notified = coalesce((
-    SELECT array_agg(DISTINCT wanted.type ORDER BY wanted.type) FROM webhooks w, unnest(w.events) AS wanted(type)
+    SELECT array_agg(DISTINCT e.type ORDER BY e.type) FROM webhooks w, unnest(w.events) AS e(type)
     WHERE w.tenant_id = t.id AND w.enabled), '{}')
 WHERE t.id = %s
 """

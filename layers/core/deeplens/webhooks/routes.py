@@ -69,15 +69,15 @@ def add_webhook(
     signer: Signer,
     egress: Egress,
     clock: Injected[Clock],
-    wanted: WebhookRequest,
+    request: WebhookRequest,
 ) -> NewWebhookView:
     """The response is the only one with the secret. The webhook is in effect everywhere within ten seconds."""
     if len(webhooks.of_tenant(tenant.id)) >= MAX_WEBHOOKS:
         detail = f"A tenant has at most {MAX_WEBHOOKS}; remove one."
         raise ApiError(409, "too-many-webhooks", "Too many webhooks", detail)
-    _check_url(wanted.url, egress)
+    _check_url(request.url, egress)
     now = clock.now()
-    webhook = Webhook(new_id("whk", now), tenant.id, wanted.url, tuple(sorted(set(wanted.events))), now)
+    webhook = Webhook(new_id("whk", now), tenant.id, request.url, tuple(sorted(set(request.events))), now)
     webhooks.save(webhook)
     return _new_webhook_view(webhook, signer)
 
@@ -88,16 +88,16 @@ def webhook_detail(webhook: InPath) -> WebhookView:
 
 
 @router.patch("/{webhook_id}", summary="Change, disable or enable a webhook", responses=responses(404))
-def change_webhook(webhook: InPath, webhooks: Hooks, egress: Egress, wanted: WebhookChange) -> WebhookView:
-    if wanted.url is not None:
-        _check_url(wanted.url, egress)
+def change_webhook(webhook: InPath, webhooks: Hooks, egress: Egress, request: WebhookChange) -> WebhookView:
+    if request.url is not None:
+        _check_url(request.url, egress)
     changed = replace(
         webhook,
-        url=wanted.url or webhook.url,
-        events=tuple(sorted(set(wanted.events))) if wanted.events else webhook.events,
-        enabled=webhook.enabled if wanted.enabled is None else wanted.enabled,
+        url=request.url or webhook.url,
+        events=tuple(sorted(set(request.events))) if request.events else webhook.events,
+        enabled=webhook.enabled if request.enabled is None else request.enabled,
     )
-    if wanted.enabled:
+    if request.enabled:
         changed = replace(changed, disabled_reason=None, failing_since=None, failures=0, paused_until=None)
     webhooks.save(changed)
     return _webhook_view(changed)

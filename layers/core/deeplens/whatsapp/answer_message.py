@@ -62,8 +62,8 @@ class AnswerMessage:
     ) -> Effect:
         kind = kind_of(message, media)
         if command == "find" and kind == "image":
-            found = self.collection.similar(tenant, self._fetch(tenant, media), BEST_MATCHES)
-            return Effect("answered", text=answers.matches(found))
+            similar = self.collection.similar(tenant, self._fetch(tenant, media), BEST_MATCHES)
+            return Effect("answered", text=answers.matches(similar))
         if command == "find" and kind == "video":
             return Effect("answered", text=answers.FIND_WHAT)
         if "ingest" not in rule.actions:

@@ -36,7 +36,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class ChatTally:
-    """Images that came from a chat, by what became of them."""
+    """Images that came from a chat, by their state."""
 
     in_work: int = 0
     searchable: int = 0

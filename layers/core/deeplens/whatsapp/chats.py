@@ -1,4 +1,4 @@
-"""Chats that belong to tenants, what became of their messages, replies and when they are retried, and the ports."""
+"""Chats that belong to tenants, results of their messages, replies and when they are retried, and the ports."""
 
 import hashlib
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a message led to.
+    """What handling a message did, and what remains to be done.
 
     Attributes
     ----------
-    reason, code : why it was ignored or refused.
+    reason, code : why the message was ignored or refused.
     text : the answer; None where there is none, or where it has to wait for ``image_id``.
-    image_id : the image, or video, that it became.
-    events : must be published, so that it is processed.
+    image_id : the image, or video, that the message became.
+    events : must be published, so that the image is processed.
     """
 
     outcome: Outcome
@@ -58,7 +58,7 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """What became of a message, once and for all.
+    """The result of a message; it never changes.
 
     Attributes
     ----------

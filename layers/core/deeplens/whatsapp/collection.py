@@ -67,7 +67,7 @@ class ChatCollection:
         DependencyUnavailable
         """
         key, limits = KEY + message.message_id, self._limits_of(tenant)
-        given: dict[str, Any] = {
+        upload: dict[str, Any] = {
             "body": body,
             "file_name": file_name_of(message, media),
             "keyed": True,
@@ -75,10 +75,10 @@ class ChatCollection:
             "metadata": metadata_of(message),
         }
         if kind_of(message, media) == "video":
-            video = checked_video_upload(keyed_id("vid", tenant.id, key), **given)
+            video = checked_video_upload(keyed_id("vid", tenant.id, key), **upload)
             accepted = self.accept_video_upload(tenant, video, limits)
             return _ingested(accepted.video, accepted.events)
-        image = checked_upload(keyed_id("img", tenant.id, key), limits=self.limits(), **given)
+        image = checked_upload(keyed_id("img", tenant.id, key), limits=self.limits(), **upload)
         done = self.accept(tenant, image, limits)
         if isinstance(done, Rejected):
             raise done.error

@@ -26,11 +26,11 @@ from deeplens.whatsapp.rules import Rule, rule_for
 
 @dataclass(frozen=True, slots=True)
 class Converse:
-    """Do what messages of linked chats ask for, once each, and send the replies that are ready.
+    """Do what messages of linked chats ask for, each once, and send the replies that are ready.
 
     Consumes ``WhatsAppMessage``. Emits ``ImageUploaded`` for pictures, ``VideoUploaded`` for videos,
-    ``TenantNotification`` where a rule tells the tenant's webhooks, and ``WhatsAppMessage`` of its own for each
-    reply. What became of a message is recorded, with its reply, before anything of it is published or sent; a message
+    ``TenantNotification`` where a rule forwards to the tenant's webhooks, and ``WhatsAppMessage`` of its own for each
+    reply. The result of a message is recorded, with its reply, before anything of it is published or sent; a message
     that comes again finds it, and only emits the same events. Messages of chats that are linked to no tenant leave no
     trace.
     """

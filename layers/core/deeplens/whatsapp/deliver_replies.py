@@ -52,7 +52,7 @@ class DeliverReplies:
         in_parallel(self.workers, self._send_all, chats)
 
     def _check(self, reply: Reply) -> None:
-        """Check whether an image or video has ended: its notification may be lost, or none was wanted."""
+        """Check whether an image or video has ended: no notification may have come."""
         image_id, now = reply.image_id or "", self.clock.now()
         try:
             end = self._end(self.tenants.get(reply.tenant_id), image_id)

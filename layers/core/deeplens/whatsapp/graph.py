@@ -19,7 +19,7 @@ MAX_TEXT = 4096
 MAX_ANSWER_BYTES = 256 * 1024
 CHUNK_BYTES = 256 * 1024
 MAX_FETCH_SECONDS = 60.0
-"""Of one file, however slowly it comes."""
+"""For one file, however slowly it comes."""
 GONE = {400, 401, 403, 404, 410}
 """Answers to a file's address, or to its id, that mean it is no longer there for us."""
 TOKEN_CODES = {10, 190, 200}
@@ -41,7 +41,7 @@ class GraphApi:
         self._pool, self._base_url, self._read_token = EgressPool(rules), base_url.rstrip("/"), read_token
 
     def fetch(self, media_id: str, max_bytes: int) -> bytes:
-        # An address works for five minutes. One that was refused may have been at its end, so a new one is asked for.
+        # An address works for five minutes. One that was refused may have expired, so a new one is requested.
         try:
             return self._download(self._address(media_id, max_bytes), max_bytes)
         except MediaExpired:

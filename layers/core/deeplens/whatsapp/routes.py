@@ -1,4 +1,4 @@
-"""/v1/admin/tenants/{id}/whatsapp: chats of a tenant, rules for their messages, and what became of those."""
+"""/v1/admin/tenants/{id}/whatsapp: chats of a tenant, rules for their messages, and the results of messages."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ ChatsPort = Injected[Chats]
 
 
 def rule_in_path(tenant: Administrator, chats: ChatsPort, rule_id: str) -> Rule:
-    """The tenant's rule. Raises 404 for another one."""
+    """Raises 404 if the tenant has no rule with this id."""
     for rule in chats.rules([tenant.id]):
         if rule.id == rule_id:
             return rule
@@ -55,14 +55,14 @@ def list_chats(tenant: Administrator, chats: ChatsPort) -> ChatList:
     responses=responses(404, 409),
     dependencies=[Depends(operator)],
 )
-def link_chat(tenant: Administrator, chats: ChatsPort, clock: Injected[Clock], wanted: ChatRequest) -> ChatView:
+def link_chat(tenant: Administrator, chats: ChatsPort, clock: Injected[Clock], request: ChatRequest) -> ChatView:
     """Only for operators, because nothing proves whose number it is. A chat of this tenant already stays as it is."""
     known = {chat.jid for chat in chats.of_tenant(tenant.id)}
-    if len(known) >= MAX_CHATS and wanted.chat_jid not in known:
+    if len(known) >= MAX_CHATS and request.chat_jid not in known:
         raise ApiError(409, "too-many-chats", "Too many chats", f"A tenant has at most {MAX_CHATS}; unlink one.")
-    linked = chats.link(Chat(wanted.chat_jid, tenant.id, wanted.name, clock.now()))
+    linked = chats.link(Chat(request.chat_jid, tenant.id, request.name, clock.now()))
     if linked.tenant_id != tenant.id:
-        detail = f"{wanted.chat_jid} belongs to {linked.tenant_id}; unlink it there first."
+        detail = f"{request.chat_jid} belongs to {linked.tenant_id}; unlink it there first."
         raise ApiError(409, "chat-linked", "Chat linked elsewhere", detail)
     return _chat_view(linked)
 
@@ -81,13 +81,13 @@ def list_rules(tenant: Administrator, chats: ChatsPort) -> RuleList:
 
 
 @router.post("/rules", status_code=201, summary="Add a rule", responses=responses(404, 409))
-def add_rule(tenant: Administrator, chats: ChatsPort, clock: Injected[Clock], wanted: RuleRequest) -> RuleView:
+def add_rule(tenant: Administrator, chats: ChatsPort, clock: Injected[Clock], request: RuleRequest) -> RuleView:
     """The rule is in effect for the next message."""
     rules = chats.rules([tenant.id])
     if len(rules) >= MAX_RULES:
         raise ApiError(409, "too-many-rules", "Too many rules", f"A tenant has at most {MAX_RULES}; remove one.")
     last = max((rule.position for rule in rules), default=0)
-    return _save(chats, new_id("rul", clock.now()), tenant.id, wanted, last + 1)
+    return _save(chats, new_id("rul", clock.now()), tenant.id, request, last + 1)
 
 
 @router.get("/rules/{rule_id}", summary="One rule", responses=responses(404))
@@ -96,9 +96,9 @@ def rule_detail(rule: RuleInPath) -> RuleView:
 
 
 @router.put("/rules/{rule_id}", summary="Replace a rule", responses=responses(404))
-def replace_rule(rule: RuleInPath, chats: ChatsPort, wanted: RuleRequest) -> RuleView:
+def replace_rule(rule: RuleInPath, chats: ChatsPort, request: RuleRequest) -> RuleView:
     """Without ``position`` it stays where it is."""
-    return _save(chats, rule.id, rule.tenant_id, wanted, rule.position)
+    return _save(chats, rule.id, rule.tenant_id, request, rule.position)
 
 
 @router.delete("/rules/{rule_id}", status_code=204, summary="Remove a rule", responses=responses(404))
@@ -119,19 +119,19 @@ def _no_rule(tenant_id: str, rule_id: str) -> ApiError:
     return ApiError(404, "rule-not-found", "Rule not found", f"{tenant_id} has no rule {rule_id[:64]}.")
 
 
-def _save(chats: Chats, rule_id: str, tenant_id: str, wanted: RuleRequest, position: int) -> RuleView:
+def _save(chats: Chats, rule_id: str, tenant_id: str, request: RuleRequest, position: int) -> RuleView:
     """Save a rule, at ``position`` unless the request names one."""
     rule = Rule(
         id=rule_id,
         tenant_id=tenant_id,
-        position=position if wanted.position is None else wanted.position,
-        actions=tuple(dict.fromkeys(wanted.actions)),
-        types=_tuple(wanted.types),
-        senders=_tuple(wanted.senders),
-        groups=_tuple(wanted.groups),
-        in_group=wanted.in_group,
-        text=wanted.text,
-        tags=tuple(dict.fromkeys(wanted.tags)),
+        position=position if request.position is None else request.position,
+        actions=tuple(dict.fromkeys(request.actions)),
+        types=_tuple(request.types),
+        senders=_tuple(request.senders),
+        groups=_tuple(request.groups),
+        in_group=request.in_group,
+        text=request.text,
+        tags=tuple(dict.fromkeys(request.tags)),
     )
     chats.save_rule(rule)
     return _rule_view(rule)
