@@ -1,9 +1,7 @@
-"""Values that PostgreSQL accepts (no NUL and no lone surrogates in text, no NaN in JSON), and records from its rows."""
+"""Values that PostgreSQL accepts: no NUL and no lone surrogates in text, no NaN in JSON."""
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -25,12 +23,6 @@ def as_text(value: str) -> str:
 def as_jsonb(value: Any) -> Jsonb:
     """JSON for a ``jsonb`` parameter; characters that cannot be stored become U+FFFD, NaN becomes null."""
     return Jsonb(value, dumps=_dumps)
-
-
-def record[T](kind: type[T], row: Mapping[str, Any]) -> T:
-    """An instance of a dataclass from the columns that are called like its fields; arrays become tuples."""
-    values = {field.name: row[field.name] for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _dumps(value: Any) -> bytes:

@@ -6,7 +6,8 @@ import psycopg
 
 from deeplens.access.scopes import SCOPES, checked_scopes
 from deeplens.database.connections import PlatformAdapter
-from deeplens.database.values import as_text, record
+from deeplens.database.rows import record_of
+from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 from deeplens.identity.model import Client
 
@@ -38,10 +39,10 @@ class PostgresClients(PlatformAdapter):
 
     def find(self, client_id: str) -> Client | None:
         row = self._row(FIND, [client_id])
-        return record(Client, row) if row else None
+        return record_of(Client, row) if row else None
 
     def of_owner(self, owner: str | None) -> list[Client]:
-        return [record(Client, row) for row in self._rows(OF_OWNER, [owner])]
+        return [record_of(Client, row) for row in self._rows(OF_OWNER, [owner])]
 
     def save(self, client: Client) -> None:
         checked_scopes(client.scopes, SCOPES)
@@ -62,7 +63,7 @@ class PostgresClients(PlatformAdapter):
 
     def replace_secret(self, owner: str | None, client_id: str, secret_sha256: bytes) -> Client | None:
         row = self._row(REPLACE_SECRET, [secret_sha256, as_text(client_id), owner])
-        return record(Client, row) if row else None
+        return record_of(Client, row) if row else None
 
     def delete(self, owner: str | None, client_id: str) -> bool:
         return self._execute(DELETE, [as_text(client_id), owner]) == 1

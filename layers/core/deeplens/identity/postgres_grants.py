@@ -4,7 +4,7 @@ from datetime import datetime
 
 from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
-from deeplens.database.values import record
+from deeplens.database.rows import record_of
 from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Code, Family
 
 ISSUE = """
@@ -76,7 +76,7 @@ class PostgresGrants(PlatformAdapter):
             row = connection.execute(REDEEM, [now, code, client_id, now, now + FAMILY_LIFE]).fetchone()
             if row is None:
                 connection.execute(REPLAYED, [now, code, client_id])
-        return record(Code, row) if row else None
+        return record_of(Code, row) if row else None
 
     def begin(self, refresh_token: str, family: str) -> bool:
         return self._execute(BEGIN, [digest(refresh_token), family]) == 1
@@ -86,11 +86,11 @@ class PostgresGrants(PlatformAdapter):
 
     def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, bool] | None:
         row = self._row(FAMILY_OF_TOKEN, [now, digest(refresh_token)])
-        return (record(Family, row), row["spent"]) if row else None
+        return (record_of(Family, row), row["spent"]) if row else None
 
     def family(self, family: str, now: datetime) -> Family | None:
         row = self._row(FAMILY, [now, family])
-        return record(Family, row) if row else None
+        return record_of(Family, row) if row else None
 
     def revoke(self, family: str, now: datetime) -> None:
         self._execute(REVOKE, [now, family])

@@ -9,7 +9,8 @@ import psycopg
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import checked_roles
 from deeplens.database.connections import PlatformAdapter
-from deeplens.database.values import as_text, record
+from deeplens.database.rows import record_of
+from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
 from deeplens.identity.model import SESSION_LIFE, Account, Session, User
@@ -65,13 +66,13 @@ class PostgresUsers(PlatformAdapter):
 
     def find(self, user_id: str) -> User | None:
         row = self._row(FIND, [user_id])
-        return record(User, row) if row else None
+        return record_of(User, row) if row else None
 
     def exist(self, emails: Iterable[str]) -> bool:
         return self._row(EXIST, [list(emails)]) is not None
 
     def of_owner(self, owner: str | None) -> list[Account]:
-        return [record(Account, row) for row in self._rows(OF_OWNER, [owner])]
+        return [record_of(Account, row) for row in self._rows(OF_OWNER, [owner])]
 
     def create(self, user: User, password: str) -> Account | None:
         values = [user.id, user.tenant_id, user.email.lower(), as_text(user.name), checked_roles(user.roles)]
@@ -79,7 +80,7 @@ class PostgresUsers(PlatformAdapter):
             row = self._row(CREATE, [*values, passwords.hashed(password)])
         except psycopg.errors.ForeignKeyViolation as error:
             raise TenantNotFound(f"no tenant {user.tenant_id}") from error
-        return record(Account, row) if row else None
+        return record_of(Account, row) if row else None
 
     def change(
         self,
@@ -105,7 +106,7 @@ class PostgresUsers(PlatformAdapter):
             if row is not None and (password is not None or status == "disabled"):
                 for statement in SIGN_OUT:
                     connection.execute(statement, values)
-        return record(Account, row) if row else None
+        return record_of(Account, row) if row else None
 
     def delete(self, owner: str | None, user_id: str) -> bool:
         return self._execute(DELETE, [as_text(user_id), owner]) == 1
@@ -117,7 +118,7 @@ class PostgresUsers(PlatformAdapter):
             return None
         renewed = passwords.hashed(password) if passwords.outdated(row["password_hash"]) else None
         self._execute(RESET_ATTEMPTS, [renewed, row["id"]])
-        return record(User, row)
+        return record_of(User, row)
 
     def open_session(self, user: User, now: datetime) -> str:
         secret = secrets.token_urlsafe(32)
@@ -126,7 +127,7 @@ class PostgresUsers(PlatformAdapter):
 
     def session(self, secret: str, now: datetime) -> Session | None:
         row = self._row(SESSION, [digest(secret), now])
-        return Session(row["session_id"], record(User, row), row["authenticated_at"]) if row else None
+        return Session(row["session_id"], record_of(User, row), row["authenticated_at"]) if row else None
 
     def close_session(self, secret: str) -> None:
         self._execute("DELETE FROM nextgen_identity.sessions WHERE secret_sha256 = %s", [digest(secret)])
