@@ -1,1 +1,1 @@
-"""Measure throughput, latency and cold starts, each beside the bare work."""
+"""Measure throughput, latency and cold starts, and compare each with the bare work."""

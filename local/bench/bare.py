@@ -17,28 +17,28 @@ from functions.inference_endpoint.model import of_length_one, pixels_of
 from functions.inference_endpoint.session import Session
 
 CALL_IMAGES = 4
-"""The endpoint's own default on a CPU."""
+"""Images per call of the model; the endpoint's default on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """``cpu_ms`` is of one image."""
+    """Throughput of the bare loop, and CPU milliseconds per image."""
 
     images_per_s: float
     cpu_ms: float
 
     @classmethod
     def between(cls, before: "Bare", after: "Bare") -> Self:
-        """Return the average throughput over the rounds, as the machine's other load varies."""
+        """Return the average of both rounds, because the machine's other load varies."""
         return cls((before.images_per_s + after.images_per_s) / 2, (before.cpu_ms + after.cpu_ms) / 2)
 
 
 class BareLoop:
-    """Rounds over the same images, with the endpoint's session options and as many calls side by side.
+    """Embed the same images in rounds, with the endpoint's session options and as many parallel calls.
 
     Parameters
     ----------
-    decode : each round, as for ``image`` input; once before, as for ``pixels``.
+    decode : decode the images in each round, as for ``image`` input; otherwise once before, as for ``pixels`` input.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, bodies: Sequence[bytes], decode: bool) -> None:
@@ -46,7 +46,7 @@ class BareLoop:
         self._manifest, self._bodies, self._decode = manifest, bodies, decode
         self._cores = os.process_cpu_count() or 1
         self._pixels = [pixels_of(body, manifest) for body in bodies]
-        # A batch of one leaves cores idle; as many loops as cores keep all at work, as clients do.
+        # A batch of one leaves cores idle, so one loop per core runs, like several clients.
         self._loops = 1 if len(bodies) > 1 else self._cores
 
     def measure(self, seconds: float) -> Bare:
@@ -67,10 +67,10 @@ class BareLoop:
         return Bare(sum(counts) / (time.monotonic() - started), spent / sum(counts) * 1000)
 
     def _round(self, workers: ThreadPoolExecutor) -> None:
-        pixels = list(workers.map(self._decoded, self._bodies)) if self._decode else self._pixels
+        pixels = list(workers.map(self._decode_image, self._bodies)) if self._decode else self._pixels
         size = min(CALL_IMAGES, math.ceil(len(pixels) / self._cores))
         parts = [np.stack(pixels[start : start + size]) for start in range(0, len(pixels), size)]
         list(workers.map(lambda part: of_length_one(self._session.run(part)), parts))
 
-    def _decoded(self, body: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def _decode_image(self, body: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return pixels_of(body, self._manifest)

@@ -1,4 +1,4 @@
-"""Clients in a process of their own, so that they share no interpreter lock with what they measure."""
+"""Run clients in a separate process, so that they share no GIL with the measuring process."""
 
 import http.client
 import multiprocessing
@@ -13,7 +13,7 @@ BUSY = 429
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The same request from each of ``clients`` connections, again and again."""
+    """A request that each of ``clients`` connections repeats for ``seconds``."""
 
     port: int
     path: str
@@ -24,8 +24,8 @@ class Load:
 
 
 @dataclass(slots=True)
-class Measured:
-    """``latencies_ms`` of answered requests; ``cpu_seconds`` of the clients."""
+class LoadResult:
+    """Latencies of successful requests, the number of requests refused with 429, and CPU seconds of the clients."""
 
     latencies_ms: list[float] = field(default_factory=list)
     refused: int = 0
@@ -33,16 +33,16 @@ class Measured:
     cpu_seconds: float = 0.0
 
 
-def measure(load: Load) -> Measured:
-    """Run the clients for about ``load.seconds``; each finishes the request that it has begun."""
+def measure(load: Load) -> LoadResult:
+    """Run the clients for about ``load.seconds``; each completes its last request."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measure, [load])
 
 
-def _measure(load: Load) -> Measured:
-    found, ready = Measured(), threading.Barrier(load.clients + 1)
+def _measure(load: Load) -> LoadResult:
+    result, ready = LoadResult(), threading.Barrier(load.clients + 1)
     deadline = [0.0]
-    threads = [threading.Thread(target=_client, args=[load, found, ready, deadline]) for _ in range(load.clients)]
+    threads = [threading.Thread(target=_client, args=[load, result, ready, deadline]) for _ in range(load.clients)]
     for thread in threads:
         thread.start()
     started, cpu = time.monotonic(), time.process_time()
@@ -50,11 +50,11 @@ def _measure(load: Load) -> Measured:
     ready.wait()
     for thread in threads:
         thread.join()
-    found.seconds, found.cpu_seconds = time.monotonic() - started, time.process_time() - cpu
-    return found
+    result.seconds, result.cpu_seconds = time.monotonic() - started, time.process_time() - cpu
+    return result
 
 
-def _client(load: Load, found: Measured, ready: threading.Barrier, deadline: list[float]) -> None:
+def _client(load: Load, result: LoadResult, ready: threading.Barrier, deadline: list[float]) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", load.port, timeout=120)
     connection.connect()
     headers = {HEADER_LENGTH: str(load.header_length), "Content-Type": "application/octet-stream"}
@@ -65,10 +65,10 @@ def _client(load: Load, found: Measured, ready: threading.Barrier, deadline: lis
         answer = connection.getresponse()
         content = answer.read()
         if answer.status == BUSY:
-            found.refused += 1
+            result.refused += 1
             time.sleep(0.05)
             continue
         if answer.status != 200:
             raise RuntimeError(f"{answer.status}: {content[:200]!r}")
-        found.latencies_ms.append((time.monotonic() - started) * 1000)
+        result.latencies_ms.append((time.monotonic() - started) * 1000)
     connection.close()

@@ -1,4 +1,4 @@
-"""Thirty ways in which copies of an image differ from it, harsher than the demo's and unknown to the training."""
+"""Thirty transformations that make copies of an image, harsher than the demo's and not used in training."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -15,7 +15,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 
 def cut(left: float, top: float, right: float, bottom: float) -> Change:
-    """Keep a part, edges as shares of the sides."""
+    """Crop to a part whose edges are fractions of the sides."""
     return lambda image: image.crop(
         (
             int(left * image.width),
@@ -41,7 +41,7 @@ def gamma(exponent: float) -> Change:
 
 
 def hue(turn: int) -> Change:
-    """Turn the colour circle; 256 is once around."""
+    """Shift the hue; 256 is a full turn."""
 
     def turned(image: Image.Image) -> Image.Image:
         h, s, v = image.convert("HSV").split()
@@ -102,7 +102,7 @@ def letterbox(image: Image.Image) -> Image.Image:
 
 
 def phone(image: Image.Image) -> Image.Image:
-    """In the middle of a phone's dark screen, with a line of buttons."""
+    """Place the image in the middle of a phone's dark screen, with a line of buttons."""
     page = Image.new("RGB", (image.width, image.height * 9 // 5), (18, 18, 20))
     draw, unit = ImageDraw.Draw(page), max(2, image.width // 12)
     for number in range(4):
@@ -114,7 +114,7 @@ def phone(image: Image.Image) -> Image.Image:
 
 
 def desktop(image: Image.Image) -> Image.Image:
-    """A window on a desktop, three fifths of each side."""
+    """Place the image in a desktop's window that takes three fifths of each side."""
     width, height = image.width * 5 // 3, image.height * 5 // 3
     page = Image.linear_gradient("L").resize((width, height)).convert("RGB")
     page = Image.blend(page, Image.new("RGB", page.size, (40, 90, 150)), 0.8)
@@ -127,7 +127,7 @@ def desktop(image: Image.Image) -> Image.Image:
 
 
 def collage(image: Image.Image) -> Image.Image:
-    """Left of a plain picture of the same size."""
+    """Place the image beside a plain picture, which takes a third of the page."""
     page = Image.new("RGB", (image.width * 3 // 2, image.height), (205, 120, 80))
     ImageDraw.Draw(page).ellipse(
         (image.width * 11 // 10, image.height // 4, image.width * 7 // 5, image.height * 3 // 4), (240, 230, 120)
@@ -137,7 +137,7 @@ def collage(image: Image.Image) -> Image.Image:
 
 
 def perspective(image: Image.Image) -> Image.Image:
-    """Photographed from the side: the right edge is three quarters as high."""
+    """Show the image from the side: its right edge is three quarters as high."""
     width, height = image.size
     high = height / 8
     source = (0, 0, 0, height, width, height + high, width, -high)

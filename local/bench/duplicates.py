@@ -1,8 +1,8 @@
 """Measure how well verdicts tell duplicates from similar images: precision and recall on a seeded set.
 
-Every copy and every look-alike of an image meets its original as two uploads would: standardised, embedded by the
-built-in model, hashed, and judged by the rules that the pipeline uses. Beside them stand the same rules with other
-perceptual hashes, the hash alone, and the model alone.
+Each copy and each look-alike is compared with its original as two uploads are: standardised, embedded by the built-in
+model, hashed, and judged by the pipeline's rules. For comparison, the bench also uses other perceptual hashes with the
+same rules, the hash alone, and the model alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import combinations
 from typing import Any
 
 import imagehash
@@ -25,7 +26,7 @@ from rich.table import Table
 from functions.inference_endpoint.model import EmbeddingModel
 from functions.inference_endpoint.server import NEWEST
 from local.bench.copies import cut, gamma, meme, noise, small, sticker, watermark
-from local.bench.model import BATCH, ORIGINALS, Floats, made, photographs
+from local.bench.model import BATCH, ORIGINALS, Floats, generated_images, photographs
 from local.cli.screen import console
 
 type File = Callable[[Image.Image], bytes]
@@ -58,7 +59,7 @@ RE_ENCODED: dict[str, File] = {
     "64 pixels": jpeg(88, small),
     "double size": jpeg(88, scaled(2)),
 }
-"""The same picture in another file."""
+"""Files with the same picture."""
 CHANGED: dict[str, File] = {
     "darker": jpeg(88, gamma(1.3)),
     "brighter": jpeg(88, gamma(0.75)),
@@ -74,7 +75,7 @@ CHANGED: dict[str, File] = {
     "sticker": jpeg(88, sticker),
     "watermark": jpeg(88, watermark),
 }
-"""Edited copies: near-duplicates."""
+"""Edited copies, which count as duplicates."""
 SIMILAR: dict[str, File] = {
     "middle 60 %": jpeg(88, cut(0.2, 0.2, 0.8, 0.8)),
     "upper left 70 %": jpeg(88, cut(0, 0, 0.7, 0.7)),
@@ -85,7 +86,7 @@ SIMILAR: dict[str, File] = {
     "turned by 90°": jpeg(88, lambda image: image.transpose(Image.Transpose.ROTATE_90)),
     "turned by 8°": jpeg(88, lambda image: image.rotate(8, Image.Resampling.BILINEAR)),
 }
-"""Other pictures that share much with the original: no duplicates, whatever the model says."""
+"""Pictures that share much with the original, but do not count as duplicates."""
 KINDS = {"re-encoded": RE_ENCODED, "changed": CHANGED, "similar": SIMILAR}
 HASHES: dict[str, Hash] = {
     "pHash": perceptual_hash,
@@ -105,7 +106,7 @@ AS_DEPLOYED = COLUMNS[0]
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """An image as the pipeline knows it; hashes by name."""
+    """An image's row, embedding, and perceptual hashes by name."""
 
     row: ImageRecord
     vector: Floats
@@ -114,7 +115,7 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Two images, of what kind the second is of the first, and what is known of them; hash distances by name."""
+    """Two images: how the second was made from the first, the evidence, and the hash distances by hash name."""
 
     kind: str
     change: str
@@ -124,25 +125,26 @@ class Case:
 
 
 def bench_duplicates(originals: int = ORIGINALS) -> dict[str, Any]:
-    """Flat figures; a verdict is right when it says duplicate of a copy, and nothing of anything else.
+    """Measure precision and recall; a verdict is right if it calls copies duplicates and nothing else.
 
     Parameters
     ----------
-    originals : of each kind that copies are made of, at most.
+    originals : maximum number of originals, of photos and of generated images.
     """
     with ThreadPoolExecutor() as workers:
         model = EmbeddingModel(NEWEST, workers)
         thresholds = Thresholds(**model.manifest.thresholds.model_dump()) if model.manifest.thresholds else None
         assert thresholds is not None
         photos = _cases(model, photographs(originals), "photos")
-        cases = [*photos, *_cases(model, made(originals), "made images")]
+        cases = [*photos, *_cases(model, generated_images(originals), "generated images")]
         name = f"{model.manifest.name} {model.manifest.version}"
         model.close()
     figures: dict[str, Any] = {"model": name, "pairs": len(cases), "copies": sum(_is_copy(case) for case in cases)}
     for rule, hashed in COLUMNS:
         precision, recall = _precision_and_recall(cases, rule, hashed, thresholds)
-        own = "" if (rule, hashed) == AS_DEPLOYED else f" {rule}, {hashed}" if rule != "model alone" else " model alone"
-        figures |= {f"precision{own}": precision, f"recall{own}": recall}
+        label = f" {rule}, {hashed}" if rule != "model alone" else " model alone"
+        suffix = "" if (rule, hashed) == AS_DEPLOYED else label
+        figures |= {f"precision{suffix}": precision, f"recall{suffix}": recall}
     for kind in KINDS:
         figures[f"called_duplicates {kind}"] = _share([c for c in cases if c.kind == kind], *AS_DEPLOYED, thresholds)
     figures["called_duplicates different"] = _share(
@@ -154,20 +156,21 @@ def bench_duplicates(originals: int = ORIGINALS) -> dict[str, Any]:
 
 def _cases(model: EmbeddingModel, originals: Sequence[bytes], title: str) -> Iterator[Case]:
     pictures = [Image.open(BytesIO(body)).convert("RGB") for body in originals]
-    known = _described(model, [_encoded(picture, "PNG", 0) for picture in pictures])
+    described = _describe(model, [_encoded(picture, "PNG", 0) for picture in pictures])
     every = [(kind, name, file) for kind, changes in KINDS.items() for name, file in changes.items()]
     for kind, name, file in track(every, f"copies of {title}", console=console, transient=True):
-        for one, other in zip(known, _described(model, [file(picture) for picture in pictures]), strict=True):
-            yield _case(kind, name, one, other)
-    for number, one in enumerate(known):
-        yield from (_case("different", "another image", one, other) for other in known[number + 1 :])
+        copies = _describe(model, [file(picture) for picture in pictures])
+        for original, copy in zip(described, copies, strict=True):
+            yield _case(kind, name, original, copy)
+    for first, second in combinations(described, 2):
+        yield _case("different", "another image", first, second)
 
 
-def _described(model: EmbeddingModel, bodies: Sequence[bytes]) -> list[Described]:
+def _describe(model: EmbeddingModel, bodies: Sequence[bytes]) -> list[Described]:
     standard = [standardise(body, Limits()) for body in bodies]
     starts = range(0, len(standard), BATCH)
     vectors = np.concatenate([model.embed_images([s.jpeg for s in standard[i : i + BATCH]]) for i in starts])
-    found = []
+    described = []
     for number, (image, vector) in enumerate(zip(standard, vectors, strict=True)):
         at = datetime.fromtimestamp(number, UTC)
         row = ImageRecord(
@@ -188,18 +191,18 @@ def _described(model: EmbeddingModel, bodies: Sequence[bytes]) -> list[Described
             height=image.height,
         )
         with Image.open(BytesIO(image.small)) as opened:
-            small_one = opened.convert("RGB")
-        # Deployed is the hash of the pixels before they are compressed; the others get what a scan would read.
-        hashes = {name: hashed(small_one) for name, hashed in HASHES.items()} | {"pHash": image.perceptual_hash}
-        found.append(Described(row, vector, hashes))
-    return found
+            thumbnail = opened.convert("RGB")
+        # The pipeline hashes pixels before compression; the other hashes read the compressed thumbnail.
+        hashes = {name: hashed(thumbnail) for name, hashed in HASHES.items()} | {"pHash": image.perceptual_hash}
+        described.append(Described(row, vector, hashes))
+    return described
 
 
-def _case(kind: str, change: str, one: Described, other: Described) -> Case:
-    score = float(one.vector @ other.vector)
-    second = replace(other.row, id="other", sha256="other")
-    evidence, comparable = evidence_of(one.row, second, score, {})
-    distances = {name: (one.hashes[name] ^ other.hashes[name]).bit_count() for name in HASHES}
+def _case(kind: str, change: str, first: Described, second: Described) -> Case:
+    score = float(first.vector @ second.vector)
+    second_row = replace(second.row, id="other", sha256="other")
+    evidence, comparable = evidence_of(first.row, second_row, score, {})
+    distances = {name: (first.hashes[name] ^ second.hashes[name]).bit_count() for name in HASHES}
     return Case(kind, change, evidence, comparable, distances)
 
 
@@ -207,19 +210,19 @@ def _is_copy(case: Case) -> bool:
     return case.kind in ("re-encoded", "changed")
 
 
-def _called(case: Case, rule: str, hashed: str, thresholds: Thresholds) -> bool:
+def _is_called_duplicate(case: Case, rule: str, hashed: str, thresholds: Thresholds) -> bool:
     evidence = replace(case.evidence, hash_distance=case.distances[hashed])
     return RULES[rule](evidence, case.comparable, thresholds)
 
 
 def _precision_and_recall(cases: Sequence[Case], rule: str, hashed: str, thresholds: Thresholds) -> tuple[float, float]:
-    called = [case for case in cases if _called(case, rule, hashed, thresholds)]
+    called = [case for case in cases if _is_called_duplicate(case, rule, hashed, thresholds)]
     right = sum(map(_is_copy, called))
     return right / max(1, len(called)), right / sum(map(_is_copy, cases))
 
 
 def _share(cases: Sequence[Case], rule: str, hashed: str, thresholds: Thresholds) -> float:
-    return sum(_called(case, rule, hashed, thresholds) for case in cases) / len(cases)
+    return sum(_is_called_duplicate(case, rule, hashed, thresholds) for case in cases) / len(cases)
 
 
 def _print(cases: Sequence[Case], thresholds: Thresholds) -> None:
@@ -227,13 +230,13 @@ def _print(cases: Sequence[Case], thresholds: Thresholds) -> None:
     for rule, hashed in COLUMNS:
         table.add_column("model alone" if rule == "model alone" else f"{rule.replace('hash', hashed)}", justify="right")
     for label, value in (("precision", 0), ("recall", 1)):
-        found = [_precision_and_recall(cases, *column, thresholds)[value] for column in COLUMNS]
-        table.add_row(label, *(f"{one:.3f}" for one in found), style="bold", end_section=bool(value))
+        values = [_precision_and_recall(cases, *column, thresholds)[value] for column in COLUMNS]
+        table.add_row(label, *(f"{number:.3f}" for number in values), style="bold", end_section=bool(value))
     for kind in (*KINDS, "different"):
         changes = dict.fromkeys(case.change for case in cases if case.kind == kind)
         for change in changes:
-            mine = [case for case in cases if (case.kind, case.change) == (kind, change)]
-            shares = [_share(mine, *column, thresholds) for column in COLUMNS]
+            selected = [case for case in cases if (case.kind, case.change) == (kind, change)]
+            shares = [_share(selected, *column, thresholds) for column in COLUMNS]
             table.add_row(f"{kind}: {change}", *(f"{share:.3f}" for share in shares))
     console.print(table)
 

@@ -1,4 +1,4 @@
-"""Print figures of a bench, and write them to a file for comparison over time."""
+"""Print the figures of a bench, and write them to a file for comparison over time."""
 
 import json
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Images per second and latency of the inference endpoint over HTTP, beside a bare onnxruntime loop.
+"""Measure images per second and latency of the inference endpoint over HTTP, and compare with a bare onnxruntime loop.
 
-The bare loop has the same session options, the same calls side by side and, for encoded images, the same decoding. It
-runs before and after each cell; it, the clients and whatever else this machine does share its cores with the server, so
-only the ratios mean something. ``cpu_ratio`` compares processor seconds per image, which other work disturbs least.
+The bare loop has the same session options, the same parallel calls and, for encoded images, the same decoding. It runs
+before and after each cell. Clients and other programs share the cores with the server, so only the ratios are
+meaningful. ``cpu_ratio`` compares CPU seconds per image, which other programs disturb least.
 """
 
 import json
@@ -25,19 +25,19 @@ from functions.inference_endpoint.manifest import Manifest, read_manifest
 from functions.inference_endpoint.model import pixels_of
 from functions.inference_endpoint.server import NEWEST
 from local.bench.bare import Bare, BareLoop
-from local.bench.client import Load, Measured, measure
+from local.bench.client import Load, LoadResult, measure
 from local.cli.screen import console
 from local.demo.photos import bench_photos
 from local.models.export import CLIP, export
 from local.services import InferenceService
 
 KINDS = ("image", "pixels")
-KEPT = ("images_per_s", "bare_images_per_s", "ratio", "cpu_ratio", "p99_ms")
+SUMMARY_FIELDS = ("images_per_s", "bare_images_per_s", "ratio", "cpu_ratio", "p99_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One measurement; ``ratio`` is of the bare loop's images per second, ``cpu_ratio`` of its processor time."""
+    """One measurement. ``ratio`` compares images per second with the bare loop, ``cpu_ratio`` CPU time per image."""
 
     model: str
     kind: str
@@ -62,7 +62,7 @@ def bench_inference(
     *,
     with_clip: bool = True,
 ) -> dict[str, Any]:
-    """Every batch, number of clients and kind of input, for the built-in model and CLIP with random weights."""
+    """Measure every batch, number of clients and kind of input, of the built-in model and CLIP with random weights."""
     with tempfile.TemporaryDirectory() as name:
         models, folders = Path(name), [NEWEST]
         if with_clip:
@@ -70,21 +70,21 @@ def bench_inference(
         with _running(models) as server, Progress(console=console) as progress:
             rows = list(product(folders, KINDS, batches))
             task = progress.add_task("inference over HTTP", total=len(rows) * len(clients))
-            found = [
+            cells = [
                 cell
                 for folder, kind, batch in rows
                 for cell in _row(server, folder, kind, batch, clients, seconds, lambda: progress.advance(task))
             ]
-    _print(found)
-    return figures_of(found, seconds)
+    _print(cells)
+    return figures_of(cells, seconds)
 
 
 def figures_of(cells: list[Cell], seconds: float) -> dict[str, Any]:
-    """Flat: for each model, input and batch the cell with the highest throughput; and all cells."""
+    """Return the cell with the highest throughput for each model, input and batch, as flat figures, and all cells."""
     figures: dict[str, Any] = {"cores": os.process_cpu_count() or 1, "seconds_per_cell": seconds}
-    for cell in sorted(cells, key=lambda one: one.images_per_s):
+    for cell in sorted(cells, key=lambda cell: cell.images_per_s):
         row = f"{cell.model}_{cell.kind}_{cell.batch}"
-        figures |= {f"{row}_{name}": getattr(cell, name) for name in KEPT}
+        figures |= {f"{row}_{name}": getattr(cell, name) for name in SUMMARY_FIELDS}
     large = [cell for cell in cells if cell.batch >= 8]
     figures["median_ratio_at_batch_8_or_more"] = float(np.median([cell.ratio for cell in large]))
     figures["median_cpu_ratio_at_batch_8_or_more"] = float(np.median([cell.cpu_ratio for cell in large]))
@@ -111,7 +111,7 @@ def _row(
     seconds: float,
     advance: Callable[[], None],
 ) -> Iterator[Cell]:
-    """One batch size with each number of clients."""
+    """Measure one batch size with each number of clients."""
     manifest = read_manifest(folder)
     bodies = [photo.body for photo in bench_photos(batch)]
     loop = BareLoop(folder, manifest, bodies, decode=kind == "image")
@@ -120,27 +120,27 @@ def _row(
     before = loop.measure(seconds)
     for count in clients:
         with _cpu_of(server) as spent:
-            done = measure(Load(server.port, path, body, length, count, seconds))
+            result = measure(Load(server.port, path, body, length, count, seconds))
         after = loop.measure(seconds)
-        yield _cell(f"{manifest.name}/{manifest.version}", kind, batch, count, done, spent[0], before, after)
+        yield _cell(f"{manifest.name}/{manifest.version}", kind, batch, count, result, spent[0], before, after)
         before = after
         advance()
 
 
 def _cell(
-    model: str, kind: str, batch: int, clients: int, done: Measured, server_cpu: float, before: Bare, after: Bare
+    model: str, kind: str, batch: int, clients: int, result: LoadResult, server_cpu: float, before: Bare, after: Bare
 ) -> Cell:
-    images = len(done.latencies_ms) * batch
-    bare, rate, cpu_ms = Bare.between(before, after), images / done.seconds, server_cpu / images * 1000
+    images = len(result.latencies_ms) * batch
+    bare, rate, cpu_ms = Bare.between(before, after), images / result.seconds, server_cpu / images * 1000
     return Cell(
         model, kind, batch, clients, rate, bare.images_per_s, rate / bare.images_per_s, bare.cpu_ms / cpu_ms,
-        float(np.percentile(done.latencies_ms, 50)), float(np.percentile(done.latencies_ms, 99)), done.refused,
-        cpu_ms, done.cpu_seconds / images * 1000, bare.cpu_ms,
+        float(np.percentile(result.latencies_ms, 50)), float(np.percentile(result.latencies_ms, 99)), result.refused,
+        cpu_ms, result.cpu_seconds / images * 1000, bare.cpu_ms,
     )  # fmt: skip
 
 
 def pixels_request(manifest: Manifest, bodies: list[bytes]) -> tuple[bytes, int]:
-    """A request with prepared inputs, and the length of its JSON."""
+    """Encode a request with decoded images; return it and the length of its JSON."""
     pixels = np.stack([pixels_of(body, manifest) for body in bodies])
     parameters = {"binary_data_size": pixels.nbytes}
     tensor = {"name": "pixels", "datatype": "FP32", "shape": list(pixels.shape), "parameters": parameters}
@@ -151,7 +151,7 @@ def pixels_request(manifest: Manifest, bodies: list[bytes]) -> tuple[bytes, int]
 
 @contextmanager
 def _cpu_of(server: InferenceService) -> Iterator[list[float]]:
-    """Processor seconds that the server spent meanwhile."""
+    """Yield a list whose element is, after the block, the CPU seconds that the server spent during it."""
     process, spent = psutil.Process(server.pid), [0.0]
     before = sum(process.cpu_times()[:2])
     yield spent

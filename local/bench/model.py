@@ -1,7 +1,7 @@
-"""Measure how well a model finds copies, beside perceptual hashes, on photos and on generated images.
+"""Measure how well a model finds copies, and compare with perceptual hashes, on photos and on generated images.
 
-micro-AP pools the scores of all queries, so that one threshold has to serve them all (Pizzi et al., "A self-supervised
-descriptor for image copy detection", CVPR 2022).
+micro-AP pools the scores of all queries, so that it measures a single threshold for all of them (Pizzi et al., "A
+self-supervised descriptor for image copy detection", CVPR 2022).
 """
 
 from collections.abc import Callable, Sequence
@@ -31,16 +31,16 @@ type Describe = Callable[[Sequence[bytes]], Floats]
 
 ORIGINALS, BATCH = 60, 64
 FIRST_SEED = 90_000_000
-"""Of held-out images; training uses others."""
-KEPT = 10
-"""References that count per query, best first."""
+"""First seed of the held-out images; training uses others."""
+TOP_REFERENCES = 10
+"""Number of the best references of each query that are ranked."""
 PRECISION = 0.99
 HASHES = ("pHash", "dHash", "PDQ")
 
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Copies, and which original each is of."""
+    """Copies, with the name of each transformation and the index of each original."""
 
     names: list[str]
     bodies: list[bytes]
@@ -48,12 +48,12 @@ class Queries:
 
 
 def bench_model(folder: Path = NEWEST, originals: int = ORIGINALS, distractors: int = 3000) -> dict[str, Any]:
-    """Flat figures of a model folder, the newest built-in one by default.
+    """Measure a model folder, by default the newest built-in model, and return flat figures.
 
     Parameters
     ----------
-    originals : of each kind that copies are made of, at most.
-    distractors : other images among which the originals have to be found.
+    originals : maximum number of originals, of photos and of generated images.
+    distractors : number of other images among which the originals have to be found.
     """
     with ThreadPoolExecutor() as workers:
         model = EmbeddingModel(folder, workers)
@@ -61,18 +61,18 @@ def bench_model(folder: Path = NEWEST, originals: int = ORIGINALS, distractors: 
         describers: dict[str, Describe] = {name: model.embed_images, **hashes()}
         figures: dict[str, Any] = {"model": name, "transformations": len(TRANSFORMATIONS), "distractors": distractors}
         others = [_png(procedural.image(FIRST_SEED + 10_000 + number)) for number in range(distractors)]
-        for kind, images in (("photos", photographs(originals)), ("made", made(originals))):
+        for kind, images in (("photos", photographs(originals)), ("made", generated_images(originals))):
             figures |= _compare(kind, images, others, describers)
         model.close()
     return figures
 
 
 def photographs(count: int = ORIGINALS) -> list[bytes]:
-    """As the pipeline stores them."""
+    """Return photos as standard JPEGs, as the pipeline stores them."""
     return [standard_jpeg(photo.body, Limits()) for photo in scikit_image_photos()[:count]]
 
 
-def made(count: int) -> list[bytes]:
+def generated_images(count: int) -> list[bytes]:
     return [_png(procedural.image(FIRST_SEED + number)) for number in range(count)]
 
 
@@ -88,7 +88,7 @@ def copies_of(originals: Sequence[bytes]) -> Queries:
 
 
 def hashes() -> dict[str, Describe]:
-    """The usual perceptual hashes, as vectors of ±1 whose product is a similarity."""
+    """Return common perceptual hashes as vectors of ±1, scaled so that their dot product is a similarity."""
 
     def signs(bits: Callable[[Image.Image], npt.NDArray[Any]]) -> Describe:
         def describe(bodies: Sequence[bytes]) -> Floats:
@@ -98,16 +98,16 @@ def hashes() -> dict[str, Describe]:
 
         return describe
 
-    found = {
+    describers = {
         "pHash": signs(lambda image: imagehash.phash(image).hash),
         "dHash": signs(lambda image: imagehash.dhash(image).hash),
     }
     try:
         import pdqhash
     except ImportError:
-        console.print("PDQ is left out: `uv sync --group bench` compiles it")
-        return found
-    return found | {"PDQ": signs(lambda image: pdqhash.compute(np.asarray(image))[0])}
+        console.print("PDQ is not measured: it is not installed. `uv sync --group bench` compiles it.")
+        return describers
+    return describers | {"PDQ": signs(lambda image: pdqhash.compute(np.asarray(image))[0])}
 
 
 def _compare(
@@ -115,73 +115,74 @@ def _compare(
 ) -> dict[str, float | int]:
     queries = copies_of(originals)
     figures: dict[str, float | int] = {f"{kind}_originals": len(originals), f"{kind}_queries": len(queries.bodies)}
-    found_by: dict[str, npt.NDArray[np.bool_]] = {}
+    hits_by: dict[str, npt.NDArray[np.bool_]] = {}
     for name, describe in describers.items():
-        references = described(describe, [*originals, *distractors], f"{name}: references")
-        scores = described(describe, queries.bodies, f"{name}: copies of {kind}") @ references.T
+        references = describe_all(describe, [*originals, *distractors], f"{name}: references")
+        scores = describe_all(describe, queries.bodies, f"{name}: copies of {kind}") @ references.T
         key = f"{kind}_{name if name in HASHES else 'model'}"
-        found_by[name] = scores.argmax(1) == queries.original
+        hits_by[name] = scores.argmax(1) == queries.original
         figures[f"{key}_micro_ap"] = micro_ap(scores, queries.original)
-        figures[f"{key}_recall_at_1"] = float(found_by[name].mean())
+        figures[f"{key}_recall_at_1"] = float(hits_by[name].mean())
         figures[f"{key}_recall_at_p99"], threshold = recall_at_precision(scores, queries.original, PRECISION)
         if key.endswith("_model"):
             figures |= {f"{kind}_threshold_at_p99": threshold, **_levels(kind, scores, queries)}
-    figures |= _per_transformation(kind, queries, found_by)
+    figures |= _per_transformation(kind, queries, hits_by)
     return figures
 
 
-def described(describe: Describe, bodies: Sequence[bytes], title: str) -> Floats:
-    """Descriptors, shape (n, d)."""
+def describe_all(describe: Describe, bodies: Sequence[bytes], title: str) -> Floats:
+    """Return the images' descriptors, shape (n, d)."""
     starts = track(range(0, len(bodies), BATCH), title, console=console, transient=True)
     return np.concatenate([describe(bodies[start : start + BATCH]) for start in starts])
 
 
 def micro_ap(scores: Floats, original: npt.NDArray[np.int64]) -> float:
-    """Average precision over the best references of all queries together."""
+    """Return the average precision over the best references of all queries together."""
     correct, _ = _ranked(scores, original)
     precision = np.cumsum(correct) / np.arange(1, len(correct) + 1)
     return float((precision * correct).sum() / len(original))
 
 
 def recall_at_precision(scores: Floats, original: npt.NDArray[np.int64], precision: float) -> tuple[float, float]:
-    """Share of copies found at the lowest threshold that keeps the precision, and that threshold."""
-    correct, kept = _ranked(scores, original)
+    """Return the share of copies found at the lowest threshold that keeps the precision, and that threshold."""
+    correct, ranked_scores = _ranked(scores, original)
     precise = np.flatnonzero(np.cumsum(correct) / np.arange(1, len(correct) + 1) >= precision)
     if not precise.size:
         return 0.0, float("inf")
-    return float(np.cumsum(correct)[precise[-1]] / len(original)), float(kept[precise[-1]])
+    return float(np.cumsum(correct)[precise[-1]] / len(original)), float(ranked_scores[precise[-1]])
 
 
 def _ranked(scores: Floats, original: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Whether each pair is right, and its score, over the best of all queries, best first; ties count as wrong."""
-    best = np.argpartition(-scores, KEPT, axis=1)[:, :KEPT]
-    kept = np.take_along_axis(scores, best, 1).reshape(-1)
+    """Rank the best references of all queries together; return whether each is correct, and its score.
+
+    Among equal scores, incorrect references come first.
+    """
+    best = np.argpartition(-scores, TOP_REFERENCES, axis=1)[:, :TOP_REFERENCES]
+    best_scores = np.take_along_axis(scores, best, 1).reshape(-1)
     correct = (best == original[:, None]).reshape(-1)
-    order = np.lexsort((correct, -kept))
-    return correct[order], kept[order]
+    order = np.lexsort((correct, -best_scores))
+    return correct[order], best_scores[order]
 
 
 def _levels(kind: str, scores: Floats, queries: Queries) -> dict[str, float]:
-    """Scores that thresholds can be read from."""
-    own = np.take_along_axis(scores, queries.original[:, None], 1)[:, 0]
+    """Return quantiles of the scores, from which thresholds can be chosen."""
+    original_scores = np.take_along_axis(scores, queries.original[:, None], 1)[:, 0]
     others = scores.copy()
     np.put_along_axis(others, queries.original[:, None], -1, 1)
     return {
-        f"{kind}_own_median": float(np.median(own)),
-        f"{kind}_own_p10": float(np.percentile(own, 10)),
+        f"{kind}_own_median": float(np.median(original_scores)),
+        f"{kind}_own_p10": float(np.percentile(original_scores, 10)),
         f"{kind}_best_other_p99": float(np.percentile(others.max(1), 99)),
         f"{kind}_best_other_max": float(others.max()),
     }
 
 
 def _per_transformation(
-    kind: str, queries: Queries, found_by: dict[str, npt.NDArray[np.bool_]]
+    kind: str, queries: Queries, hits_by: dict[str, npt.NDArray[np.bool_]]
 ) -> dict[str, float | int]:
-    table = Table("recall@1", *found_by, title=f"copies of {kind}", title_justify="left")
+    table = Table("recall@1", *hits_by, title=f"copies of {kind}", title_justify="left")
     names = np.array(queries.names)
-    shares = {
-        change: [float(found[names == change].mean()) for found in found_by.values()] for change in TRANSFORMATIONS
-    }
+    shares = {change: [float(hits[names == change].mean()) for hits in hits_by.values()] for change in TRANSFORMATIONS}
     for change, row in shares.items():
         table.add_row(change, *(f"{share:.3f}" for share in row))
     console.print(table)

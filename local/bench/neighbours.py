@@ -1,7 +1,7 @@
-"""Measure a quiet tenant's uploads, searches and processing time, before and while another tenant floods.
+"""Measure uploads, searches and processing time of one tenant, without and with the backlog of another tenant.
 
-The flood is accepted in this process, by the code that the API runs, so that it is the backlog that is measured and not
-the client that made it.
+This process accepts the other tenant's images with the code of the API, so that no HTTP client disturbs the
+measurement.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ KINDS = ("upload", "search", "searchable")
 
 @dataclass
 class Probes:
-    """Milliseconds of each kind."""
+    """Durations in milliseconds by kind of request."""
 
     ms: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
 
@@ -47,16 +47,16 @@ class Probes:
 
 
 def bench_neighbours(flood: int = 20_000, probes: int = 60) -> dict[str, float | int]:
-    """Flat figures of the quiet tenant in both phases, and their ratios."""
+    """Measure the tenant in both phases; return flat figures and their ratios."""
     photos = list(bench_photos(PHOTOS))
     with bench_stack() as bench:
         probe(bench, photos, min(WARM_UP_PROBES, probes))
         quiet = probe(bench, photos, probes)
         with flooded(bench, photos, flood) as backlog:
             before, started = backlog(), time.monotonic()
-            beside = probe(bench, photos, probes)
+            during_flood = probe(bench, photos, probes)
             after, seconds = backlog(), time.monotonic() - started
-    figures = quiet.figures("quiet") | beside.figures("flooded")
+    figures = quiet.figures("quiet") | during_flood.figures("flooded")
     ratios = {
         f"{kind}_p95_ratio": figures[f"flooded_{kind}_p95_ms"] / figures[f"quiet_{kind}_p95_ms"] for kind in KINDS
     }
@@ -71,8 +71,8 @@ def bench_neighbours(flood: int = 20_000, probes: int = 60) -> dict[str, float |
 
 
 def probe(bench: Bench, photos: list[Photo], count: int) -> Probes:
-    """Upload, search and wait until searchable, one after the other."""
-    found = Probes()
+    """Upload, wait until searchable and search, one image after the other."""
+    result = Probes()
     with Progress(console=console, transient=True) as progress:
         for number in progress.track(range(count), description="probing"):
             photo = photos[number % len(photos)]
@@ -87,14 +87,14 @@ def probe(bench: Bench, photos: list[Photo], count: int) -> Probes:
             for kind, span in zip(
                 KINDS, (accepted - started, searched - searchable, searchable - accepted), strict=True
             ):
-                found.ms[kind].append(span * 1000)
+                result.ms[kind].append(span * 1000)
             time.sleep(PAUSE_SECONDS)
-    return found
+    return result
 
 
 @contextmanager
 def flooded(bench: Bench, photos: list[Photo], count: int) -> Iterator[Any]:
-    """Accept ``count`` images of another tenant; gives a function that counts those that have not ended."""
+    """Accept ``count`` images of another tenant; yield a function that counts the unfinished ones."""
     flood = bench.container.provisioning.provision("tenant_flood", "Flood", "nfs")
     accept, publish = bench.container.build(AcceptUpload), Publish(bench.container.publisher)
     numbers, lock = iter(range(count)), threading.Lock()
@@ -117,7 +117,7 @@ def flooded(bench: Bench, photos: list[Photo], count: int) -> Iterator[Any]:
 
 
 def _upload(photo: Photo, number: int) -> Upload:
-    body = photo.body + number.to_bytes(4, "big")  # bytes after the end of a JPEG: other files, same pictures
+    body = photo.body + number.to_bytes(4, "big")  # trailing bytes make a different file of the same picture
     digest = hashlib.sha256(body).hexdigest()
     image_id = new_image_id(datetime.now(UTC))
     return Upload(image_id, False, body, digest, f"{number}.jpg", JPEG, 0, 0)

@@ -1,6 +1,6 @@
-"""Images per second from accepted to completed, beside a bare loop that does the same work in one process.
+"""Measure images per second from accepted to completed, and compare with a bare loop of the same work in one process.
 
-The bare loop decodes, standardises, makes thumbnails, embeds and indexes with no broker, store, database or HTTP.
+The bare loop decodes, standardises, makes thumbnails, embeds and indexes without broker, store, database or HTTP.
 """
 
 import os
@@ -25,17 +25,17 @@ from local.demo.photos import Photo, bench_photos
 from local.services import ServiceFailed
 from local.stack.stack import Stack
 
-UPLOADERS, BATCH, PATIENCE_SECONDS = 4, 32, 900
+UPLOADERS, BATCH, TIMEOUT_SECONDS = 4, 32, 900
 
 
 def bench_pipeline(count: int = 500, warm_up: int = 48) -> dict[str, float | int | str]:
-    """Flat figures: throughput of both, their ratio, and seconds of work per image and stage.
+    """Measure the throughput of both, their ratio, and the time per image and stage; return flat figures.
 
     Parameters
     ----------
-    warm_up : images that are not counted, for which functions start; ``bench cold_start`` measures what a start costs.
+    warm_up : number of images before the measurement, which start the functions; ``bench cold_start`` measures starts.
     """
-    photos = list(track(bench_photos(count), total=count, description="making photos", console=console))
+    photos = list(track(bench_photos(count), total=count, description="generating photos", console=console))
     with bench_stack() as bench:
         _through_pipeline(bench, [Photo(f"warm-up-{n}.jpg", photos[n % count].body) for n in range(warm_up)], warm_up)
         before = cpu_seconds(bench.stack)
@@ -56,7 +56,7 @@ def bench_pipeline(count: int = 500, warm_up: int = 48) -> dict[str, float | int
 
 
 def _through_pipeline(bench: Bench, photos: Sequence[Photo], completed: int) -> tuple[float, float]:
-    """Seconds until the last upload was accepted, and until ``completed`` images are, of which the last is new."""
+    """Upload the photos, and return the seconds until all are accepted and until ``completed`` images are completed."""
     started = time.monotonic()
     with ThreadPoolExecutor(UPLOADERS) as uploaders, Progress(console=console) as progress:
         task = progress.add_task("uploading", total=len(photos))
@@ -70,11 +70,11 @@ def _through_pipeline(bench: Bench, photos: Sequence[Photo], completed: int) -> 
 def _upload(bench: Bench, photo: Photo) -> None:
     answer = bench.http.post("/images", files={"file": (photo.name, photo.body)})
     if answer.status_code != 202:
-        raise ServiceFailed(f"an upload was answered {answer.status_code}: {answer.text[:300]}")
+        raise ServiceFailed(f"an upload got the answer {answer.status_code}: {answer.text[:300]}")
 
 
 def _await_completed(bench: Bench, count: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     with Progress(console=console) as progress:
         task = progress.add_task("completed", total=count)
         while (done := _count(bench, "step = 5")) < count:
@@ -92,16 +92,16 @@ def _count(bench: Bench, condition: str) -> int:
 
 
 def cpu_seconds(stack: Stack) -> dict[str, float]:
-    """CPU seconds so far of every service and function; ``runner`` is this process, uploads included."""
+    """Return the CPU seconds so far of every service and function; ``runner`` is this process, with the uploads."""
     pids = {service.name: [service.pid] for service in stack.services if service.pid}
     pids |= {name: pool.pids for name, pool in stack.runner.pools.items()} if stack.runner else {}
-    return {name: sum(map(_cpu_of, found)) for name, found in (pids | {"runner": [os.getpid()]}).items()}
+    return {name: sum(map(_cpu_of, group)) for name, group in (pids | {"runner": [os.getpid()]}).items()}
 
 
 def _cpu_of(pid: int) -> float:
     process = psutil.Process(pid)
-    family = [process] if pid == os.getpid() else [process, *process.children(recursive=True)]
-    return float(sum(sum(one.cpu_times()[:2]) for one in family))
+    tree = [process] if pid == os.getpid() else [process, *process.children(recursive=True)]
+    return float(sum(sum(member.cpu_times()[:2]) for member in tree))
 
 
 def _stage_seconds(bench: Bench) -> dict[str, float]:
@@ -114,7 +114,7 @@ def _stage_seconds(bench: Bench) -> dict[str, float]:
 
 
 def _bare_loop(photos: Sequence[Photo]) -> dict[str, float]:
-    """Seconds of each step of the work, done in batches with as many threads as there are cores."""
+    """Do the work in batches with a thread per core; return the seconds of each step."""
     spent = {"standardise": 0.0, "embed": 0.0, "index": 0.0, "total": 0.0}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as workers:
         model = EmbeddingModel(NEWEST, workers)

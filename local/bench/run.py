@@ -22,10 +22,10 @@ from local.services import ServiceFailed
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A measurement, the arguments of its smoke size, and whether ``deeplens bench`` runs it without a name.
+    """A measurement, its arguments with ``--smoke``, and whether it only runs when named.
 
-    The full size is in the defaults of its parameters. The smoke size shows that the bench works to its end; its
-    figures mean nothing.
+    The defaults of its parameters are the full size. The smoke size only shows that the bench works; its figures are
+    meaningless.
     """
 
     measure: Callable[..., Figures]
@@ -47,11 +47,12 @@ BENCHES = {
 
 
 def run_benches(name: str, sizes: Mapping[str, Mapping[str, Any]], *, smoke: bool) -> None:
-    """Run one bench, or the default ones; with ``smoke`` all of them, each in its small size.
+    """Run one bench or the default ones; with ``smoke`` all of them, each in its smoke size.
 
     Parameters
     ----------
-    sizes : arguments by bench, in place of the defaults of its size.
+    name : a bench, or ``all``.
+    sizes : arguments by bench; they replace the defaults and those of the smoke size.
 
     Raises
     ------
@@ -59,18 +60,20 @@ def run_benches(name: str, sizes: Mapping[str, Mapping[str, Any]], *, smoke: boo
         There is no bench of that name, or one failed.
     """
     if name != "all" and name not in BENCHES:
-        raise ServiceFailed(f"no bench {name}; there are {', '.join(BENCHES)} and all")
-    every = [one for one, bench in BENCHES.items() if smoke or not bench.by_name_only]
-    chosen = every if name == "all" else [name]
-    began = time.monotonic()
-    for number, one in enumerate(chosen, 1):
-        started = time.monotonic()
-        arguments = {**(BENCHES[one].smoke if smoke else {}), **sizes.get(one, {})}
-        publish(one, BENCHES[one].measure(**arguments), folder_of(smoke=smoke))
-        console.print(f"{one} took {time.monotonic() - started:.0f} s ({number} of {len(chosen)})\n", highlight=False)
-    console.print(f"{len(chosen)} benches took {time.monotonic() - began:.0f} s", highlight=False)
+        raise ServiceFailed(f"there is no bench {name}; choose one of {', '.join(BENCHES)} and all")
+    selected = [name]
+    if name == "all":
+        selected = [bench_name for bench_name, bench in BENCHES.items() if smoke or not bench.by_name_only]
+    started = time.monotonic()
+    for number, bench_name in enumerate(selected, 1):
+        bench_started = time.monotonic()
+        arguments = {**(BENCHES[bench_name].smoke if smoke else {}), **sizes.get(bench_name, {})}
+        publish(bench_name, BENCHES[bench_name].measure(**arguments), figures_folder(smoke=smoke))
+        seconds = time.monotonic() - bench_started
+        console.print(f"{bench_name} took {seconds:.0f} s ({number} of {len(selected)})\n", highlight=False)
+    console.print(f"{len(selected)} benches took {time.monotonic() - started:.0f} s", highlight=False)
 
 
-def folder_of(*, smoke: bool) -> Path:
-    """Return the folder for figures; those of the smoke size are kept apart from measurements."""
+def figures_folder(*, smoke: bool) -> Path:
+    """Return the folder for figures; those of smoke runs are separate from measurements."""
     return FOLDER / "smoke" if smoke else FOLDER

@@ -1,4 +1,4 @@
-"""Start a separate stack for a bench: free ports, a temporary folder, one tenant."""
+"""Start a separate stack for a bench, with free ports, a temporary folder and one tenant."""
 
 import tempfile
 from collections.abc import Iterator

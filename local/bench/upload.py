@@ -1,6 +1,6 @@
-"""``deeplens upload`` of thousands of files, interrupted and resumed: its rate and peak memory, beside bare requests.
+"""Measure rate and peak memory of ``deeplens upload`` with an interruption, and compare with bare requests.
 
-The bare loop posts files by as many threads over kept connections: no hashing, no journal, no question what is known.
+The bare loop posts files with as many threads over persistent connections, without hashing, journal or duplicate check.
 """
 
 import os
@@ -20,11 +20,13 @@ from local.cli.screen import console
 from local.demo.photos import bench_photos
 from local.services import ServiceFailed
 
-WORKERS, INTERRUPTED_AFTER = 8, 0.4
+WORKERS = 8
+INTERRUPTED_AFTER = 0.4
+"""Share of the files after which the upload is interrupted."""
 PROGRAM = """
 import signal, sys
 from pathlib import Path
-# A process that was started in the background ignores Ctrl-C.
+# A process that was started in the background ignores SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from local.cli.app import app
 try:
@@ -32,15 +34,15 @@ try:
 finally:
     print(Path("/proc/self/status").read_text(), file=sys.stderr)
 """
-"""The high-water mark of its own memory; that of ``getrusage`` begins with what its parent held."""
+"""Program that runs the CLI and prints its peak memory; ``getrusage`` would include the parent's memory."""
 
 
 def bench_upload(count: int = 5_000, bare: int = 400) -> dict[str, float | int | str]:
-    """Flat figures; raises ``ServiceFailed`` if a file is missing or there twice at the end.
+    """Measure the upload and return flat figures. Raises ``ServiceFailed`` if a file is missing or duplicated.
 
     Parameters
     ----------
-    count, bare : files of the upload, and of the bare loop.
+    count, bare : number of files of the upload, and of the bare loop.
     """
     with tempfile.TemporaryDirectory(prefix="deeplens-files-") as name, bench_stack() as bench:
         few, many = Path(name) / "few", Path(name) / "many"
@@ -51,12 +53,12 @@ def bench_upload(count: int = 5_000, bare: int = 400) -> dict[str, float | int |
         first_seconds, first_peak, code = _upload(bench, many, state, until=before + int(INTERRUPTED_AFTER * count))
         interrupted_at = bench.container.images.totals(bench.tenant).images - before
         if code != 128 + signal.SIGINT:
-            raise ServiceFailed(f"the interrupted upload ended with {code}")
+            raise ServiceFailed(f"the interrupted upload ended with status {code}")
         rest_seconds, rest_peak, _ = _upload(bench, many, state)
         again_seconds, _, _ = _upload(bench, many, state / "new")
-        there = bench.container.images.totals(bench.tenant).images - before
-    if there != count:
-        raise ServiceFailed(f"{there} of {count} files are there")
+        stored = bench.container.images.totals(bench.tenant).images - before
+    if stored != count:
+        raise ServiceFailed(f"{stored} images were stored for {count} files")
     rate = count / (first_seconds + rest_seconds)
     return {
         "files": count,
@@ -71,20 +73,20 @@ def bench_upload(count: int = 5_000, bare: int = 400) -> dict[str, float | int |
 
 
 def _write(few: Path, many: Path, count: int, bare: int) -> list[bytes]:
-    """A tenth of the files in one folder, all others in folders of a hundred; returns those of the bare loop."""
+    """Write a tenth of the files to one folder, the others to folders of a hundred; return those of the bare loop."""
     total, bodies = count // 10 + count + bare, list[bytes]()
     for number, photo in enumerate(track(bench_photos(total), "making files", total, console=console)):
         if number < bare:
-            bodies.append(_unlike(photo.body, number))
+            bodies.append(_with_comment(photo.body, number))
             continue
         folder = few if number < bare + count // 10 else many / f"{number // 100:04}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.jpg").write_bytes(_unlike(photo.body, number))
+        (folder / f"{number}.jpg").write_bytes(_with_comment(photo.body, number))
     return bodies
 
 
-def _unlike(jpeg: bytes, number: int) -> bytes:
-    """The same picture with a comment: crops of flat photos would be one file."""
+def _with_comment(jpeg: bytes, number: int) -> bytes:
+    """Add a comment, so that equal crops of plain photos become different files."""
     return jpeg[:2] + b"\xff\xfe\x00\x0a" + f"{number:08}".encode() + jpeg[2:]
 
 
@@ -95,18 +97,18 @@ def _bare_loop(bench: Bench, bodies: list[bytes]) -> float:
     started = time.monotonic()
     with ThreadPoolExecutor(WORKERS) as senders:
         if {*track(senders.map(post, bodies), "bare requests", len(bodies), console=console)} != {202}:
-            raise ServiceFailed("an upload was refused")
+            raise ServiceFailed("the API refused an upload")
     return time.monotonic() - started
 
 
 def _upload(bench: Bench, folder: Path, state: Path, until: int | None = None) -> tuple[float, float, int]:
-    """Seconds, peak MiB and exit status of one run; Ctrl-C when the tenant has ``until`` images."""
+    """Run once, interrupt when the tenant has ``until`` images; return seconds, peak MiB and exit status."""
     key = bench.http.headers["X-API-Key"]
     environment = os.environ | {"DEEPLENS_URL": bench.stack.api_url, "DEEPLENS_KEY": key, "XDG_STATE_HOME": str(state)}
     arguments = [sys.executable, "-c", PROGRAM, "upload", str(folder), "--recursive", "--workers", str(WORKERS)]
     started = time.monotonic()
-    with console.status(f"deeplens upload {folder.name}"), tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen(arguments, env=environment, stdout=told, stderr=told)
+    with console.status(f"deeplens upload {folder.name}"), tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(arguments, env=environment, stdout=output, stderr=output)
         while until is not None and process.poll() is None:
             if bench.container.images.totals(bench.tenant).images >= until:
                 process.send_signal(signal.SIGINT)
@@ -114,9 +116,9 @@ def _upload(bench: Bench, folder: Path, state: Path, until: int | None = None) -
             time.sleep(0.02)
         code = process.wait()
         seconds = time.monotonic() - started
-        told.seek(0)
-        text = told.read()
+        output.seek(0)
+        text = output.read()
     if until is None and code != 0:
-        raise ServiceFailed(f"deeplens upload ended with {code}:\n{text[-2000:]}")
+        raise ServiceFailed(f"deeplens upload ended with status {code}:\n{text[-2000:]}")
     peak = re.search(r"VmHWM:\s+(\d+) kB", text)
     return seconds, int(peak[1]) / 1024 if peak else float("nan"), code

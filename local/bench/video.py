@@ -1,4 +1,4 @@
-"""Frames out of videos beside a bare decoding loop, and a film of two hours in segments, with what memory it takes."""
+"""Measure extracting frames, compare with a bare decoding loop, and measure memory on a film of two hours."""
 
 import multiprocessing
 import tempfile
@@ -23,12 +23,12 @@ from local.cli.screen import console
 
 SHARP = "testsrc2=size=1280x720:rate=30,noise=alls=8:allf=t"
 LONG = "testsrc2=size=192x144:rate=5,noise=alls=60:allf=t"
-"""Noise, which makes the file large and hard to compress."""
+"""Noise makes the file large, because it compresses badly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What the frames of a film took; ``peak_mb`` is all that its process ever held."""
+class Extraction:
+    """Cost of extracting a film's frames; ``peak_mb`` is the peak memory of the process."""
 
     frames: int
     segments: int
@@ -39,27 +39,30 @@ class Taken:
 
 
 def bench_video(minutes: float = 2, hours: float = 2) -> dict[str, float | int]:
-    """Minutes of 720p per minute of CPU, the same of decoding alone, and a long film.
+    """Measure minutes of 720p video per CPU minute, the same for decoding alone, and the memory of a long film.
 
     Parameters
     ----------
-    minutes, hours : of the sharp film, and of the long one.
+    minutes : length of the 720p film.
+    hours : length of the long film.
     """
     with tempfile.TemporaryDirectory(prefix="deeplens-bench-") as folder:
         sharp, long = Path(folder, "sharp~"), Path(folder, "long~")
-        with console.status("making films"):
+        with console.status("generating films"):
             make(sharp, SHARP, minutes * 60)
             make(long, LONG, hours * 3600)
-        with console.status("decoding and taking frames"):
-            before, taken, after = apart(decoded, sharp), apart(take, sharp), apart(decoded, sharp)
-            film = apart(take, long)
+        with console.status("decoding and extracting frames"):
+            before = in_process(decode, sharp)
+            extraction = in_process(extract, sharp)
+            after = in_process(decode, sharp)
+            film = in_process(extract, long)
         size_mb = long.stat().st_size / 1e6
     bare = (before + after) / 2
     return {
-        "minutes_per_cpu_minute": minutes * 60 / taken.cpu_seconds,
+        "minutes_per_cpu_minute": minutes * 60 / extraction.cpu_seconds,
         "bare_minutes_per_cpu_minute": minutes * 60 / bare,
-        "ratio": bare / taken.cpu_seconds,
-        "frames": taken.frames,
+        "ratio": bare / extraction.cpu_seconds,
+        "frames": extraction.frames,
         "long_hours": hours,
         "long_file_mb": size_mb,
         "long_read_mb": film.read_mb,
@@ -71,14 +74,14 @@ def bench_video(minutes: float = 2, hours: float = 2) -> dict[str, float | int]:
     }
 
 
-def apart[T](work: Callable[[Path], T], path: Path) -> T:
+def in_process[T](work: Callable[[Path], T], path: Path) -> T:
     """Run in a separate process, so that its memory and CPU are measured alone."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(work, path).result()
 
 
-def take(path: Path) -> Taken:
-    """The frames of a whole film, segment by segment, as the stage takes them."""
+def extract(path: Path) -> Extraction:
+    """Extract the frames of a whole film, segment by segment, as the stage does."""
     store = DirectoryStore(path.parent, "nfs://bench", "", "")
     key, limits = path.name.removesuffix("~"), VideoLimits()
     started = time.process_time()
@@ -87,20 +90,20 @@ def take(path: Path) -> Taken:
     poster(file, facts)
     segments, count, longest, read = plan_segments(facts, VideoSettings(), limits), 0, 0.0, file.bytes_read
     for segment in segments:
-        begun, own = time.monotonic(), RangedFile(store, key, path.stat().st_size)
-        count += sum(1 for _ in frames_of(own, segment, DecodeDeadline()))
-        longest, read = max(longest, time.monotonic() - begun), read + own.bytes_read
-    return Taken(count, len(segments), time.process_time() - started, longest, peak_mb(), read / 1e6)
+        segment_started, segment_file = time.monotonic(), RangedFile(store, key, path.stat().st_size)
+        count += sum(1 for _ in frames_of(segment_file, segment, DecodeDeadline()))
+        longest, read = max(longest, time.monotonic() - segment_started), read + segment_file.bytes_read
+    return Extraction(count, len(segments), time.process_time() - started, longest, peak_mb(), read / 1e6)
 
 
 def peak_mb() -> float:
-    """Most memory that this process ever held, interpreter and libraries included."""
-    (line,) = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM")]
+    """Return the peak memory of this process, with interpreter and libraries."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
 
-def decoded(path: Path) -> float:
-    """CPU seconds of decoding every frame and nothing else."""
+def decode(path: Path) -> float:
+    """Decode every frame and do nothing else; return the CPU seconds."""
     started = time.process_time()
     with av.open(str(path), "r") as container:
         stream = container.streams.video[0]
@@ -111,10 +114,10 @@ def decoded(path: Path) -> float:
 
 
 def make(path: Path, source: str, seconds: float) -> None:
-    """A film of FFmpeg's moving test picture, H.264, with a keyframe at least every ten seconds."""
+    """Write a film of FFmpeg's moving test picture, H.264, with a keyframe at least every ten seconds."""
     with av.open(str(path), "w", format="mp4") as output:
         stream = None
-        for frame in shown(source, seconds):
+        for frame in source_frames(source, seconds):
             if stream is None:
                 rate = round(1 / frame.time_base) if frame.time_base else 25
                 stream = output.add_stream("libx264", rate=rate, width=frame.width, height=frame.height)
@@ -125,13 +128,14 @@ def make(path: Path, source: str, seconds: float) -> None:
             output.mux(stream.encode(None))
 
 
-def shown(source: str, seconds: float) -> Iterator[av.VideoFrame]:
+def source_frames(source: str, seconds: float) -> Iterator[av.VideoFrame]:
+    """Yield the frames of an FFmpeg source with one effect, e.g. ``testsrc2=size=192x144:rate=5,noise=alls=60``."""
     graph = Graph()
     name, _, effects = source.partition(",")
     kind, _, options = name.partition("=")
     nodes = [graph.add(kind, f"{options}:duration={seconds}")]
-    effect, _, how = effects.partition("=")
-    nodes += [graph.add(effect, how), graph.add("format", "yuv420p"), graph.add("buffersink")]
+    effect, _, effect_options = effects.partition("=")
+    nodes += [graph.add(effect, effect_options), graph.add("format", "yuv420p"), graph.add("buffersink")]
     graph.link_nodes(*nodes).configure()
     while True:
         try:

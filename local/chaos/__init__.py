@@ -1,1 +1,1 @@
-"""Kill and freeze services and functions while photos are uploaded; check afterwards that none was lost."""
+"""Kill and freeze services and functions while clients upload photos, then check that no photo was lost."""

@@ -1,4 +1,4 @@
-"""Check the promise: no photo is lost, each has one vector and one set of files, and nothing is left over."""
+"""Check that no photo is lost, that each has one vector and one set of files, and that nothing else is stored."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,24 +21,24 @@ PAGE = 500
 
 @dataclass
 class Audit:
-    """What was counted, and each violation in words.
+    """Counts of images and violations, and a description of each violation.
 
     Attributes
     ----------
-    counts : ``completed`` and ``failed_with_reason``; all others are of violations.
+    counts : ``completed`` and ``failed_with_reason`` count images; all others count violations.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
 
-    def violated(self, count: str, subject: str, what: str) -> None:
-        self.counts[count] += 1
-        self.violations.append(f"{subject}: {what}")
+    def add_violation(self, kind: str, subject: str, problem: str) -> None:
+        self.counts[kind] += 1
+        self.violations.append(f"{subject}: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One tenant's photos: image ids of all uploads, of those answered 202, and of those that have to fail."""
+    """Expected image ids of a tenant: of all uploads, of those with the answer 202, and of those that must fail."""
 
     tenant: Tenant
     uploaded: frozenset[str]
@@ -48,18 +48,18 @@ class Expected:
 
 def audit(container: Container, expected: Sequence[Expected], pending: Collection[str]) -> Audit:
     """Check every tenant's rows, vectors, objects and dead letters; ``pending`` are unfinished images."""
-    found = Audit()
+    result = Audit()
     for image_id in sorted(pending):
-        found.violated("stuck", image_id, "is still pending")
-    for one in expected:
-        rows = rows_of(container, one.tenant)
-        _audit_rows(found, one, rows)
-        _audit_vectors(found, one.tenant, rows, list(points_of(container, one.tenant)))
-        _audit_objects(found, container, one.tenant, rows)
-        _audit_letters(found, one, letters_of(container, one.tenant))
-        _audit_sweep(found, container, one.tenant)
-        _audit_usage(found, container, one.tenant, rows)
-    return found
+        result.add_violation("stuck", image_id, "is still pending")
+    for photos in expected:
+        tenant, rows = photos.tenant, rows_of(container, photos.tenant)
+        _audit_rows(result, photos, rows)
+        _audit_vectors(result, tenant, rows, list(points_of(container, tenant)))
+        _audit_objects(result, container, tenant, rows)
+        _audit_dead_letters(result, photos, dead_letters_of(container, tenant))
+        _audit_sweep(result, container, tenant)
+        _audit_usage(result, container, tenant, rows)
+    return result
 
 
 def rows_of(container: Container, tenant: Tenant) -> dict[str, ImageRecord]:
@@ -78,7 +78,7 @@ def points_of(container: Container, tenant: Tenant) -> Iterator[IndexedPoint]:
             return
 
 
-def letters_of(container: Container, tenant: Tenant) -> list[KeptDeadLetter]:
+def dead_letters_of(container: Container, tenant: Tenant) -> list[KeptDeadLetter]:
     letters: list[KeptDeadLetter] = []
     while True:
         after = (letters[-1].entry.failed_at, letters[-1].entry.id) if letters else None
@@ -88,78 +88,80 @@ def letters_of(container: Container, tenant: Tenant) -> list[KeptDeadLetter]:
         letters += page
 
 
-def _audit_rows(found: Audit, expected: Expected, rows: Mapping[str, ImageRecord]) -> None:
+def _audit_rows(result: Audit, expected: Expected, rows: Mapping[str, ImageRecord]) -> None:
     for image_id in sorted(expected.accepted - rows.keys()):
-        found.violated("lost", image_id, "was answered 202 and has no row")
+        result.add_violation("lost", image_id, "has no row although its upload got the answer 202")
     for image_id in sorted(rows.keys() - expected.uploaded):
-        found.violated("orphans", image_id, "has a row that nobody uploaded")
+        result.add_violation("orphans", image_id, "has a row although nobody uploaded it")
     for row in rows.values():
         if row.step not in (Step.COMPLETED, Step.FAILED):
-            found.violated("stuck", row.id, f"ended as {row.step.name.lower()}")
+            result.add_violation("stuck", row.id, f"ended as {row.step.name.lower()}")
         elif (row.id in expected.broken) != (row.step is Step.FAILED):
-            found.violated("wrong_ends", row.id, f"{row.step.name.lower()} {row.error_code}: {row.error_message}")
+            result.add_violation("wrong_ends", row.id, f"{row.step.name.lower()} {row.error_code}: {row.error_message}")
         elif row.step is Step.FAILED and not (row.error_code and row.error_message):
-            found.violated("wrong_ends", row.id, "failed without a reason")
+            result.add_violation("wrong_ends", row.id, "failed without an error code and message")
         else:
-            found.counts["completed" if row.step is Step.COMPLETED else "failed_with_reason"] += 1
+            result.counts["completed" if row.step is Step.COMPLETED else "failed_with_reason"] += 1
 
 
 def _audit_vectors(
-    found: Audit, tenant: Tenant, rows: Mapping[str, ImageRecord], points: Sequence[IndexedPoint]
+    result: Audit, tenant: Tenant, rows: Mapping[str, ImageRecord], points: Sequence[IndexedPoint]
 ) -> None:
     completed = {row.id for row in rows.values() if row.step is Step.COMPLETED}
     counted = Counter(point.image_id for point in points)
     for image_id, count in counted.items():
         if count > 1:
-            found.violated("duplicate_vectors", str(image_id), f"has {count} vectors")
+            result.add_violation("duplicate_vectors", str(image_id), f"has {count} vectors")
         if image_id not in completed:
-            found.violated("orphans", f"{tenant.id} {image_id}", "has a vector but is not completed")
+            result.add_violation("orphans", f"{tenant.id} {image_id}", "has a vector but is not completed")
     for point in points:
         if point.image_id and point.id != point_id(point.image_id):
-            found.violated("duplicate_vectors", point.image_id, f"has a vector under another id, {point.id}")
+            result.add_violation("duplicate_vectors", point.image_id, f"has a vector under another id, {point.id}")
     for image_id in sorted(completed - counted.keys()):
-        found.violated("lost", image_id, "completed without a vector")
+        result.add_violation("lost", image_id, "completed without a vector")
 
 
-def _audit_objects(found: Audit, container: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
+def _audit_objects(result: Audit, container: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
     store = container.stores.for_tenant(tenant)
     originals = {store.key_of(row.storage_path) for row in rows.values()}
     derived = {key for row in rows.values() if row.step is Step.COMPLETED for key in derived_keys(row.id)}
-    standing = {entry.key for entry in store.list()}
-    for key in sorted((originals | derived) - standing):
-        found.violated("lost", key, "is not there")
-    for key in sorted(standing - originals - derived):
-        found.violated("orphans", key, "belongs to no row, or to none that is completed")
+    stored = {entry.key for entry in store.list()}
+    for key in sorted((originals | derived) - stored):
+        result.add_violation("lost", key, "is missing")
+    for key in sorted(stored - originals - derived):
+        result.add_violation("orphans", key, "belongs to no completed image")
 
 
-def _audit_letters(found: Audit, expected: Expected, letters: Sequence[KeptDeadLetter]) -> None:
-    """Check that each broken photo has a dead letter that operators can replay, and nothing else has one."""
+def _audit_dead_letters(result: Audit, expected: Expected, letters: Sequence[KeptDeadLetter]) -> None:
+    """Check that exactly the broken photos have a dead letter, and that operators can replay it."""
     topics = {topic.name for topic in TOPICS}
     counted = Counter(letter.entry.image_id for letter in letters)
     for letter in letters:
         entry = letter.entry
         if entry.image_id not in expected.broken:
-            found.violated("dead_letters", entry.id, f"{entry.image_id} {entry.error_code}: {entry.error_message}")
+            result.add_violation(
+                "dead_letters", entry.id, f"{entry.image_id} {entry.error_code}: {entry.error_message}"
+            )
         elif reason := replay_blocker(letter, topics):
-            found.violated("dead_letters", entry.id, f"cannot be replayed: {reason}")
+            result.add_violation("dead_letters", entry.id, f"cannot be replayed: {reason}")
     for image_id in sorted(expected.broken & expected.accepted):
         if counted[image_id] != 1:
-            found.violated("dead_letters", image_id, f"failed with {counted[image_id]} dead letters")
+            result.add_violation("dead_letters", image_id, f"has {counted[image_id]} dead letters instead of one")
 
 
-def _audit_sweep(found: Audit, container: Container, tenant: Tenant) -> None:
+def _audit_sweep(result: Audit, container: Container, tenant: Tenant) -> None:
     """Check that a sweep without a grace period finds nothing to delete."""
     now = container.clock.now()
     run = MaintenanceRun("mnt_chaos", tenant.id, "sweep", True, now, now)
     for page in container.build(Sweep).pages(tenant, run, now + timedelta(minutes=1)):
         for example in page.report.examples:
-            found.violated("orphans", example["subject"], f"{example['kind']} {example.get('detail', '')}")
+            result.add_violation("orphans", example["subject"], f"{example['kind']} {example.get('detail', '')}")
 
 
-def _audit_usage(found: Audit, container: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
+def _audit_usage(result: Audit, container: Container, tenant: Tenant, rows: Mapping[str, ImageRecord]) -> None:
     completed = sum(row.step is Step.COMPLETED for row in rows.values())
     if (metered := metered_of(container, tenant)) != completed:
-        found.violated("wrong_ends", tenant.id, f"{completed} images are completed, {metered:.0f} are metered")
+        result.add_violation("wrong_ends", tenant.id, f"{completed} images are completed, {metered:.0f} are metered")
 
 
 def metered_of(container: Container, tenant: Tenant) -> float:

@@ -1,4 +1,4 @@
-"""Upload over HTTP as clients should: an idempotency key per photo, and retries after errors."""
+"""Upload over HTTP as clients should, with an idempotency key per photo and retries after errors."""
 
 import threading
 import time
@@ -12,8 +12,8 @@ import httpx
 from local.chaos.photos import photo
 
 TIMEOUT_SECONDS = 35.0
-LONGEST_PAUSE_SECONDS = 2.0
-AGAIN = frozenset((408, 429, 500, 502, 503, 504))
+MAX_PAUSE_SECONDS = 2.0
+RETRIED_STATUSES = frozenset((408, 429, 500, 502, 503, 504))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +30,21 @@ class Uploads:
 
     Attributes
     ----------
-    accepted : image id of each photo that was answered 202, by photo number.
-    refused : answers that no repeat would change, by photo number.
-    unanswered : photos whose client gave up.
-    again : why requests were repeated: a status or the kind of error.
+    accepted : image id of each photo with the answer 202, by photo number.
+    refused : final error answers, by photo number.
+    unanswered : numbers of the photos whose client gave up.
+    retries : number of repeated requests by reason, a status or a class of errors.
     """
 
     accepted: dict[int, str] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
     unanswered: set[int] = field(default_factory=set)
-    again: Counter[str] = field(default_factory=Counter)
+    retries: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``photos`` uploaded over ``seconds``; clients retry for ``patience_seconds`` more."""
+    """Upload ``photos`` photos over ``seconds``; clients retry for another ``timeout_seconds``."""
 
     url: str
     accounts: Sequence[Account]
@@ -52,7 +52,7 @@ class Load:
     clients: int
     seconds: float
     seed: int
-    patience_seconds: float = 120
+    timeout_seconds: float = 120
 
     def account_of(self, number: int) -> Account:
         return self.accounts[number % len(self.accounts)]
@@ -96,16 +96,16 @@ class Clients:
             return next(self._numbers, None)
 
     def _upload(self, http: httpx.Client, number: int, rng: Random) -> None:
-        deadline = self._started + self._load.seconds + self._load.patience_seconds
+        deadline = self._started + self._load.seconds + self._load.timeout_seconds
         body, pause = photo(self._load.seed, number), 0.1
         while time.monotonic() < deadline:
-            if self._tried(http, number, body):
+            if self._try(http, number, body):
                 return
             time.sleep(rng.uniform(pause / 2, pause))
-            pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+            pause = min(MAX_PAUSE_SECONDS, pause * 2)
         self.uploads.unanswered.add(number)
 
-    def _tried(self, http: httpx.Client, number: int, body: bytes) -> bool:
+    def _try(self, http: httpx.Client, number: int, body: bytes) -> bool:
         """Send the request once; return whether the answer is final."""
         headers = {
             "X-API-Key": self._load.account_of(number).key,
@@ -114,10 +114,10 @@ class Clients:
         try:
             answer = http.post("/images", files={"file": (f"{number}.jpg", body)}, headers=headers)
         except httpx.TransportError as error:
-            self._count(type(error).__name__)
+            self._count_retry(type(error).__name__)
             return False
-        if answer.status_code in AGAIN:
-            self._count(str(answer.status_code))
+        if answer.status_code in RETRIED_STATUSES:
+            self._count_retry(str(answer.status_code))
             return False
         if answer.status_code == 202:
             self.uploads.accepted[number] = str(answer.json()["imageId"])
@@ -125,6 +125,6 @@ class Clients:
             self.uploads.refused[number] = f"{answer.status_code} {answer.text[:300]}"
         return True
 
-    def _count(self, reason: str) -> None:
+    def _count_retry(self, reason: str) -> None:
         with self._lock:
-            self.uploads.again[reason] += 1
+            self.uploads.retries[reason] += 1

@@ -1,4 +1,4 @@
-"""Generate a different photo for each seed and number; a few are corrupt after a valid header and must fail."""
+"""Generate a different photo for each seed and number. A few are truncated after a valid header and must fail."""
 
 from io import BytesIO
 

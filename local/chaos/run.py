@@ -1,4 +1,4 @@
-"""``deeplens chaos``: kill and freeze a separate stack while photos are uploaded, then check that none was lost."""
+"""``deeplens chaos``: kill and freeze a separate stack while clients upload, then check that no photo was lost."""
 
 import shutil
 import tempfile
@@ -29,22 +29,22 @@ from local.stack.config import LocalConfig
 from local.stack.stack import Stack
 
 PENDING_DUE_SECONDS = 35
-"""Must be longer than a request may take."""
+"""Age at which unfinished images are sent again; it must exceed the longest request."""
 TICK_SECONDS = 5
-"""Interval of the schedule while the run settles; by default it would be a minute."""
+"""Interval of the schedule after the uploads; by default it is a minute."""
 TENANTS = 3
 PORTS = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One run of chaos.
+    """Options of a chaos run.
 
     Attributes
     ----------
-    seconds : over which the uploads and the strikes are spread.
-    faults : probability with which a function's process dies before and after each of its side effects.
-    settle_seconds : within which all has to have ended afterwards.
+    seconds : duration of the uploads and strikes.
+    faults : probability that a function's process dies before, and after, each of its side effects.
+    settle_seconds : time limit for processing after the uploads.
     """
 
     photos: int = 1000
@@ -77,7 +77,7 @@ def services_to_strike(storage: str) -> tuple[str, ...]:
 @contextmanager
 def chaos_stack(options: Options) -> Iterator[Stack]:
     """Yield a stack whose functions crash at random; after an error its folder is kept."""
-    # Not TemporaryDirectory: that is closed to the user that PostgreSQL runs as.
+    # Not TemporaryDirectory, which the user that PostgreSQL runs as could not enter.
     folder = Path(tempfile.mkdtemp(prefix="deeplens-chaos-"))
     ports: dict[str, Any] = dict.fromkeys(PORTS, 0)
     config = LocalConfig(
@@ -93,15 +93,15 @@ def chaos_stack(options: Options) -> Iterator[Stack]:
             stack.start()
         yield stack
     except BaseException:
-        console.print(f"logs and data of this run stay in {folder}")
+        console.print(f"logs and data of this run are in {folder}")
         raise
     finally:
         stack.stop()
     shutil.rmtree(folder, ignore_errors=True)
 
 
-class Broken(Exception):
-    """The run has violations; carries the outcome past the clean-up."""
+class ViolationsFound(Exception):
+    """The run has violations. Raising it keeps the stack's folder; it carries the outcome."""
 
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(f"{len(outcome.violations)} violations")
@@ -109,52 +109,52 @@ class Broken(Exception):
 
 
 def run_chaos(options: Options) -> Outcome:
-    """Run chaos and return the outcome; the stack's folder is kept when there are violations."""
+    """Run chaos and return the outcome; keep the stack's folder if there are violations."""
     try:
         with chaos_stack(options) as stack:
             outcome = strike_and_check(stack, options)
             if outcome.violations:
-                raise Broken(outcome)
+                raise ViolationsFound(outcome)
             return outcome
-    except Broken as broken:
-        return broken.outcome
+    except ViolationsFound as error:
+        return error.outcome
 
 
 def strike_and_check(stack: Stack, options: Options) -> Outcome:
-    """Upload under strikes, wait until the stack settles, and audit it."""
+    """Upload under strikes, wait until all work has ended, and audit the stack."""
     assert stack.runner is not None
     container = stack.container()
-    tenants = [provisioned(container, number, options.storage) for number in range(TENANTS)]
+    tenants = [provision(container, number, options.storage) for number in range(TENANTS)]
     accounts = [Account(tenant.id, container.api_keys.create(tenant.id, "chaos")) for tenant in tenants]
     url = f"{stack.api_url}/v1"
     load = Load(url, accounts, options.photos, options.clients, options.seconds, options.seed)
     started = time.monotonic()
     with progress_bars() as bars:
-        uploads, striker = under_strikes(stack, load, options, bars)
-        struck = time.monotonic()
+        uploads, striker = upload_under_strikes(stack, load, options, bars)
+        uploaded = time.monotonic()
         expected = [expected_of(tenant, load, uploads) for tenant in tenants]
         settled = settle(stack, container, expected, options.settle_seconds, bars)
-    found = audit(container, expected, pending_images(container))
-    _audit_answers(found, uploads, load, settled)
+    result = audit(container, expected, pending_images(container))
+    _audit_answers(result, uploads, load, settled)
     ended = time.monotonic()
     figures = {
         "photos": options.photos,
         "accepted": len(uploads.accepted),
-        **{name: found.counts[name] for name in ("completed", "failed_with_reason", "lost", "stuck")},
-        **{name: found.counts[name] for name in ("duplicate_vectors", "orphans", "dead_letters", "wrong_ends")},
-        "repeated_requests": sum(uploads.again.values()),
+        **{name: result.counts[name] for name in ("completed", "failed_with_reason", "lost", "stuck")},
+        **{name: result.counts[name] for name in ("duplicate_vectors", "orphans", "dead_letters", "wrong_ends")},
+        "repeated_requests": sum(uploads.retries.values()),
         "kills": striker.done["kill"],
         "freezes": striker.done["freeze"],
         "parts_restarted": stack.supervisor.restarts,
         "functions_restarted": sum(pool.restarts for pool in stack.runner.pools.values()),
-        "upload_seconds": round(struck - started, 1),
-        "settle_seconds": round(ended - struck, 1),
+        "upload_seconds": round(uploaded - started, 1),
+        "settle_seconds": round(ended - uploaded, 1),
         "seed": options.seed,
     }
-    return Outcome(figures, found.violations)
+    return Outcome(figures, result.violations)
 
 
-def provisioned(container: Container, number: int, storage: str) -> Tenant:
+def provision(container: Container, number: int, storage: str) -> Tenant:
     return container.provisioning.provision(f"tenant_chaos_{number}", f"Chaos {number}", storage)
 
 
@@ -163,7 +163,7 @@ def progress_bars() -> Progress:
     return Progress(*columns, console=console)
 
 
-def under_strikes(stack: Stack, load: Load, options: Options, bars: Progress) -> tuple[Uploads, Striker]:
+def upload_under_strikes(stack: Stack, load: Load, options: Options, bars: Progress) -> tuple[Uploads, Striker]:
     """Upload while the schedule strikes; return when both have ended and all services answer again."""
     assert stack.runner is not None
     task = bars.add_task("uploaded", total=load.photos)
@@ -179,7 +179,7 @@ def under_strikes(stack: Stack, load: Load, options: Options, bars: Progress) ->
     finally:
         striker.stop()
     for service in stack.services:
-        _until(lambda service=service: service.ready(), 90, f"{service.name} is not back")  # type: ignore[misc]
+        _until(lambda service=service: service.ready(), 90, f"{service.name} does not answer")  # type: ignore[misc]
     return clients.uploads, striker
 
 
@@ -200,34 +200,33 @@ def expected_of(tenant: Tenant, load: Load, uploads: Uploads) -> Expected:
 def settle(stack: Stack, container: Container, expected: Sequence[Expected], seconds: float, bars: Progress) -> bool:
     """Run the schedule and wait until all work has ended; return False after ``seconds``."""
     assert stack.runner is not None
-    task = bars.add_task("ended", total=sum(len(one.accepted) for one in expected))
+    task = bars.add_task("ended", total=sum(len(photos.accepted) for photos in expected))
     deadline, tick = time.monotonic() + seconds, 0.0
     while time.monotonic() < deadline:
         if time.monotonic() >= tick:
             stack.runner.pools["on_schedule"].invoke(schedule_event())
             tick = time.monotonic() + TICK_SECONDS
         try:
-            ended, quiet = _ended(container, expected)
+            ended, all_ended = _count_ended(container, expected)
         except DeepLensError:
             continue
         bars.update(task, completed=ended)
-        if quiet and not any(row["lag"] for row in stack.runner.status()):
+        if all_ended and not any(row["lag"] for row in stack.runner.status()):
             return True
         time.sleep(0.5)
     return False
 
 
-def _ended(container: Container, expected: Sequence[Expected]) -> tuple[int, bool]:
-    """Return the number of finished images, and whether nothing is pending and all are metered."""
+def _count_ended(container: Container, expected: Sequence[Expected]) -> tuple[int, bool]:
+    """Return the number of images that ended, and whether all did, none is pending and all are metered."""
     ended, completed, metered = 0, 0, 0.0
-    for one in expected:
-        steps = [row.step for row in rows_of(container, one.tenant).values()]
+    for photos in expected:
+        steps = [row.step for row in rows_of(container, photos.tenant).values()]
         ended += sum(step in (Step.COMPLETED, Step.FAILED) for step in steps)
         completed += steps.count(Step.COMPLETED)
-        metered += metered_of(container, one.tenant)
-    return ended, not pending_images(container) and completed == metered and ended >= sum(
-        len(one.accepted) for one in expected
-    )
+        metered += metered_of(container, photos.tenant)
+    accepted = sum(len(photos.accepted) for photos in expected)
+    return ended, not pending_images(container) and completed == metered and ended >= accepted
 
 
 def pending_images(container: Container) -> list[str]:
@@ -236,21 +235,21 @@ def pending_images(container: Container) -> list[str]:
         return [row["image_id"] for row in connection.execute("SELECT image_id FROM pending_images")]
 
 
-def _audit_answers(found: Audit, uploads: Uploads, load: Load, settled: bool) -> None:
+def _audit_answers(result: Audit, uploads: Uploads, load: Load, settled: bool) -> None:
     """Check the answers to clients: no upload was refused, and each failed image has a reason."""
     if not settled:
-        found.violations.append("it did not settle in time")
-    for number, replay_blocker in sorted(uploads.refused.items()):
-        found.violated("wrong_ends", f"photo {number}", f"was refused: {replay_blocker}")
+        result.violations.append("processing did not end in time")
+    for number, answer in sorted(uploads.refused.items()):
+        result.add_violation("wrong_ends", f"photo {number}", f"was refused: {answer}")
     for number in sorted(uploads.unanswered):
-        found.violated("wrong_ends", f"photo {number}", "was never accepted")
+        result.add_violation("wrong_ends", f"photo {number}", "was never accepted")
     for number, image_id in uploads.accepted.items():
         if is_broken(number):
             headers = {"X-API-Key": load.account_of(number).key}
-            answer = httpx.get(f"{load.url}/images/{image_id}", headers=headers, timeout=30, trust_env=False)
-            error = (answer.json().get("error") or {}) if answer.status_code == 200 else {}
+            response = httpx.get(f"{load.url}/images/{image_id}", headers=headers, timeout=30, trust_env=False)
+            error = (response.json().get("error") or {}) if response.status_code == 200 else {}
             if not (error.get("code") and error.get("message")):
-                found.violated("wrong_ends", image_id, f"does not say why it failed: {answer.text[:200]}")
+                result.add_violation("wrong_ends", image_id, f"does not say why it failed: {response.text[:200]}")
 
 
 def _until(condition: Callable[[], bool], seconds: float, problem: str) -> None:

@@ -1,4 +1,4 @@
-"""Plan the strikes of a run, as a pure function of the seed."""
+"""Plan the strikes of a run. The plan depends on nothing but the options and the seed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ from typing import Literal
 
 type Kind = Literal["kill", "freeze"]
 KINDS: tuple[Kind, ...] = ("kill", "freeze")
-PART_EVERY_SECONDS, FUNCTION_EVERY_SECONDS = 5.0, 2.0
-FROZEN_SECONDS = (0.5, 8.0)
-"""A frozen process continues after a time in this range, around the session timeout of the broker."""
-QUIET = 0.05
-"""Share of the run at its beginning and at its end without strikes."""
+SERVICE_INTERVAL_SECONDS, FUNCTION_INTERVAL_SECONDS = 5.0, 2.0
+"""Mean time between two strikes on services, and on functions."""
+FREEZE_SECONDS = (0.5, 8.0)
+"""Range of the duration of a freeze, around the session timeout of the broker."""
+STRIKE_FREE_SHARE = 0.05
+"""Share of the run at its beginning, and at its end, without strikes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,9 @@ class Strike:
 
     Attributes
     ----------
-    target : a service, e.g. ``postgres``, or a function.
-    seconds : how long it is frozen.
-    pick : which of a function's processes, as a share of them.
+    target : name of a service, e.g. ``postgres``, or of a function.
+    seconds : duration of a freeze.
+    pick : selects one of a function's processes; 0 is the first, 1 is beyond the last.
     """
 
     at_seconds: float
@@ -37,8 +38,8 @@ def plan(seed: int, seconds: float, services: Sequence[str], functions: Sequence
     """Return the strikes of one run in order; each service is struck once before any is struck again."""
     rng = Random(seed)  # noqa: S311 - for its seed
     strikes = [
-        *_spread(rng, seconds, PART_EVERY_SECONDS, services),
-        *_spread(rng, seconds, FUNCTION_EVERY_SECONDS, functions),
+        *_spread(rng, seconds, SERVICE_INTERVAL_SECONDS, services),
+        *_spread(rng, seconds, FUNCTION_INTERVAL_SECONDS, functions),
     ]
     return tuple(sorted(strikes, key=lambda strike: strike.at_seconds))
 
@@ -47,10 +48,10 @@ def _spread(rng: Random, seconds: float, every: float, targets: Sequence[str]) -
     """Return one strike at a random time in each of equal intervals."""
     if not targets:
         return []
-    count = max(1, round(seconds * (1 - 2 * QUIET) / every))
-    span = seconds * (1 - 2 * QUIET) / count
+    count = max(1, round(seconds * (1 - 2 * STRIKE_FREE_SHARE) / every))
+    span = seconds * (1 - 2 * STRIKE_FREE_SHARE) / count
     return [
-        _strike(rng, round(seconds * QUIET + (number + rng.random()) * span, 2), target, kind)
+        _strike(rng, round(seconds * STRIKE_FREE_SHARE + (number + rng.random()) * span, 2), target, kind)
         for number, (target, kind) in enumerate(islice(_shuffled(rng, targets), count))
     ]
 
@@ -64,5 +65,5 @@ def _shuffled(rng: Random, targets: Sequence[str]) -> Iterator[tuple[str, Kind]]
 
 
 def _strike(rng: Random, at_seconds: float, target: str, kind: Kind) -> Strike:
-    frozen, pick = round(rng.uniform(*FROZEN_SECONDS), 2), round(rng.random(), 3)
+    frozen, pick = round(rng.uniform(*FREEZE_SECONDS), 2), round(rng.random(), 3)
     return Strike(at_seconds, target, kind, frozen if kind == "freeze" else 0.0, pick)

@@ -15,15 +15,15 @@ from local.stack.stack import Stack
 
 
 class Striker:
-    """Executes a schedule in a thread; when it stops, frozen processes are continued.
+    """Execute a schedule in a thread. When it stops, it continues frozen processes.
 
     Attributes
     ----------
-    done : strikes so far, by kind; ``missed`` are those whose target was just not there.
+    done : number of strikes so far by kind; ``missed`` counts those whose target was not running.
     """
 
-    def __init__(self, stack: Stack, strikes: Sequence[Strike], tell: Callable[[str], None]) -> None:
-        self._stack, self._strikes, self._tell = stack, strikes, tell
+    def __init__(self, stack: Stack, strikes: Sequence[Strike], log: Callable[[str], None]) -> None:
+        self._stack, self._strikes, self._log = stack, strikes, log
         self.done: Counter[str] = Counter()
         self._stopping = threading.Event()
         self._frozen: list[tuple[float, int, list[psutil.Process]]] = []
@@ -34,7 +34,7 @@ class Striker:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait until every strike is done and every frozen process was continued."""
+        """Wait until every strike is done and every frozen process is continued."""
         self._thread.join()
 
     def stop(self) -> None:
@@ -49,17 +49,17 @@ class Striker:
             self._strike(number, strike)
         while self._frozen and self._wait_until(self._frozen[0][0]):
             self._continue_due()
-        for _, _, family in self._frozen:
-            _signal(family, signal.SIGCONT)
+        for _, _, tree in self._frozen:
+            _signal(tree, signal.SIGCONT)
 
     def _wait_until(self, at_seconds: float) -> bool:
-        """Continue processes whose freeze is over; return False when stopped."""
+        """Wait, and meanwhile continue processes whose freeze is over; return False if stopped."""
         while True:
             self._continue_due()
-            left = at_seconds - self._elapsed()
-            if left <= 0:
+            remaining_seconds = at_seconds - self._elapsed()
+            if remaining_seconds <= 0:
                 return True
-            if self._stopping.wait(min(left, 0.1)):
+            if self._stopping.wait(min(remaining_seconds, 0.1)):
                 return False
 
     def _elapsed(self) -> float:
@@ -71,16 +71,16 @@ class Striker:
 
     def _strike(self, number: int, strike: Strike) -> None:
         pid = self._pid_of(strike)
-        family = family_of(pid) if pid else []
-        self.done[strike.kind if family else "missed"] += 1
+        tree = process_tree(pid) if pid else []
+        self.done[strike.kind if tree else "missed"] += 1
         if strike.kind == "kill":
-            # Of a server the one process: what it leaves behind is part of the blow.
-            _signal(family[:1], signal.SIGKILL)
+            # Kill only the main process of a service: the children that it leaves behind are part of the test.
+            _signal(tree[:1], signal.SIGKILL)
         else:
-            _signal(family, signal.SIGSTOP)
-            heapq.heappush(self._frozen, (strike.at_seconds + strike.seconds, number, family))
-        how = "kill -9" if strike.kind == "kill" else f"frozen for {strike.seconds:.1f} s"
-        self._tell(f"{strike.at_seconds:6.1f} s  {strike.target:26} {how if family else 'was not there'}")
+            _signal(tree, signal.SIGSTOP)
+            heapq.heappush(self._frozen, (strike.at_seconds + strike.seconds, number, tree))
+        action = "kill -9" if strike.kind == "kill" else f"frozen for {strike.seconds:.1f} s"
+        self._log(f"{strike.at_seconds:6.1f} s  {strike.target:26} {action if tree else 'was not running'}")
 
     def _pid_of(self, strike: Strike) -> int | None:
         runner = self._stack.runner
@@ -91,7 +91,7 @@ class Striker:
         return service.pid if service.alive() else None
 
 
-def family_of(pid: int) -> list[psutil.Process]:
+def process_tree(pid: int) -> list[psutil.Process]:
     """Return a process and its descendants."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)

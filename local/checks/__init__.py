@@ -1,1 +1,1 @@
-"""Check rules of the project that no common linter has."""
+"""Check rules of the project that no common linter supports."""

@@ -1,4 +1,4 @@
-"""A contract for import-linter: who may import modules whose names match shell patterns."""
+"""Define a contract for import-linter: which modules may import modules whose names match shell patterns."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -9,13 +9,13 @@ from importlinter import Contract, ContractCheck, fields, output
 
 
 class ReservedContract(Contract):
-    """Only ``importers`` import the modules in ``reserved``, and those import each other within one package.
+    """Allow only ``importers`` to import the modules in ``reserved``; those may import each other in one package.
 
     import-linter's ``protected`` contract does the same, but knows no patterns such as ``deeplens.*.postgres*``.
 
     Attributes
     ----------
-    exceptions : lines ``importer -> imported`` that are allowed besides; each must exist.
+    exceptions : other allowed imports, as lines ``importer -> imported``; each must exist.
     """
 
     type_name = "reserved"
@@ -26,7 +26,7 @@ class ReservedContract(Contract):
     exceptions: Any = fields.SetField(fields.StringField(), required=False)
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:  # noqa: ARG002 - import-linter's signature
-        found = {
+        imports = {
             f"{importer} -> {module}"
             for module in graph.modules
             if _matches(module, self.reserved)
@@ -35,15 +35,15 @@ class ReservedContract(Contract):
         }
         exceptions = set(self.exceptions or ())
         return ContractCheck(
-            kept=found == exceptions,
-            metadata={"forbidden": sorted(found - exceptions), "unused": sorted(exceptions - found)},
+            kept=imports == exceptions,
+            metadata={"forbidden": sorted(imports - exceptions), "unused": sorted(exceptions - imports)},
         )
 
     def render_broken_contract(self, check: ContractCheck) -> None:
         for line in check.metadata["forbidden"]:
             output.print_error(f"not allowed: {line}", bold=False)
         for line in check.metadata["unused"]:
-            output.print_error(f"remove the exception that nothing needs: {line}", bold=False)
+            output.print_error(f"remove the unused exception: {line}", bold=False)
 
     def _is_sibling(self, importer: str, module: str) -> bool:
         return importer.rpartition(".")[0] == module.rpartition(".")[0] and _matches(importer, self.reserved)

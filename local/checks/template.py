@@ -1,4 +1,4 @@
-"""Translate template.yaml to plain CloudFormation and lint the result: SAM's own lint looks at little."""
+"""Translate template.yaml to plain CloudFormation and lint the result, because SAM's own lint checks little."""
 
 import json
 import os
@@ -18,12 +18,12 @@ from local.runner.template import TagLoader
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def plain(path: Path) -> dict[str, Any]:
-    """The template as CloudFormation. Raises ``InvalidDocumentException``."""
+def translate(path: Path) -> dict[str, Any]:
+    """Translate a SAM template to CloudFormation. Raises ``InvalidDocumentException``."""
     document = yaml.load(path.read_text(), Loader=TagLoader)  # noqa: S506 - a SafeLoader
     for resource in document["Resources"].values():
         _local_code(resource)
-    # The translator wants a region; nothing is asked of AWS.
+    # The translator needs a region, but does not call AWS.
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
     parameters = {name: _default(spec) for name, spec in document.get("Parameters", {}).items()}
     return dict(Translator({}, Parser()).translate(document, parameters))
@@ -43,7 +43,7 @@ def _default(spec: dict[str, Any]) -> str:
 
 def main() -> None:
     try:
-        translated = plain(ROOT / "template.yaml")
+        translated = translate(ROOT / "template.yaml")
     except InvalidDocumentException as error:
         raise SystemExit("\n".join(cause.message for cause in error.causes)) from error
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:

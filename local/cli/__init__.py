@@ -1,1 +1,1 @@
-"""``deeplens``: the commands that run and operate DeepLens on this machine."""
+"""The ``deeplens`` commands, which run and operate DeepLens on this machine."""

@@ -18,7 +18,7 @@ from local.cli.screen import console, fail, status_view
 from local.cli.upload import upload
 from local.services import ServiceFailed
 from local.stack.config import LocalConfig
-from local.stack.stack import Stack, running
+from local.stack.stack import Stack, running_stack
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(tenants.app, name="tenants")
@@ -35,17 +35,19 @@ Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directo
 
 @app.command()
 def up(
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when all is ready; stop with `down`.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Return when the stack is ready; stop it with `down`.")
+    ] = False,
 ) -> None:
     """Start brokers, databases, LocalStack, vector index, inference endpoint and functions, and show their status.
 
-    Ports and folders are environment variables: DEEPLENS_API_PORT, DEEPLENS_IDENTITY_PORT, DEEPLENS_KAFKA_PORT,
-    DEEPLENS_POSTGRES_PORT, DEEPLENS_AWS_PORT, DEEPLENS_QDRANT_PORT, DEEPLENS_INFERENCE_PORT (0 means any free one),
+    Environment variables set ports and folders: DEEPLENS_API_PORT, DEEPLENS_IDENTITY_PORT, DEEPLENS_KAFKA_PORT,
+    DEEPLENS_POSTGRES_PORT, DEEPLENS_AWS_PORT, DEEPLENS_QDRANT_PORT, DEEPLENS_INFERENCE_PORT (0 means any free port),
     DEEPLENS_STATE_DIR, DEEPLENS_STORAGE. A service whose address is set (KAFKA_BROKERS, DATABASE_URL, AWS_ENDPOINT_URL,
-    QDRANT_URL, INFERENCE_URL) is used where it is and not started.
+    QDRANT_URL, INFERENCE_URL) is not started; the one at that address is used.
     """
     config = LocalConfig()
-    if state := running(config.state_dir):
+    if state := running_stack(config.state_dir):
         console.print(f"already running: {state['api']}/v1 (process {state['pid']})")
         return
     if detach:
@@ -55,7 +57,7 @@ def up(
 
 
 def run_in_foreground(stack: Stack) -> None:
-    """Start, show the live status until Ctrl-C or SIGTERM, stop."""
+    """Start the stack, show its status until Ctrl-C or SIGTERM, and stop it."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with console.status("starting") as spinner:
@@ -78,8 +80,8 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def start_detached(config: LocalConfig, patience_seconds: float = 900) -> dict[str, Any]:
-    """Start the stack as a process of its own and wait until it is ready; returns its state."""
+def start_detached(config: LocalConfig, timeout_seconds: float = 900) -> dict[str, Any]:
+    """Start the stack in a separate process, wait until it is ready, and return its state."""
     config.log_dir.mkdir(parents=True, exist_ok=True)
     log_path = config.log_dir / "stack.log"
     with log_path.open("wb") as log:
@@ -91,23 +93,23 @@ def start_detached(config: LocalConfig, patience_seconds: float = 900) -> dict[s
             start_new_session=True,
             env=dict(os.environ) | {"DEEPLENS_STATE_DIR": str(config.state_dir.absolute())},
         )
-    deadline = time.monotonic() + patience_seconds
-    with console.status("starting the stack; the first time fetches Kafka and LocalStack"):
+    deadline = time.monotonic() + timeout_seconds
+    with console.status("starting the stack; the first start downloads Kafka and LocalStack"):
         while time.monotonic() < deadline:
-            if (state := running(config.state_dir)) and state["pid"] == process.pid:
+            if (state := running_stack(config.state_dir)) and state["pid"] == process.pid:
                 return state
             if process.poll() is not None:
                 raise ServiceFailed(log_path.read_text(errors="replace").strip().rpartition("error: ")[2])
             time.sleep(0.1)
     process.terminate()
-    raise ServiceFailed(f"the stack was not ready within {patience_seconds:.0f} s; see {log_path}")
+    raise ServiceFailed(f"the stack was not ready within {timeout_seconds:.0f} s; see {log_path}")
 
 
 @app.command()
 def down() -> None:
-    """Stop the stack. Its data stays in its folder."""
+    """Stop the stack. Its data remains in its folder."""
     config = LocalConfig()
-    state = running(config.state_dir)
+    state = running_stack(config.state_dir)
     if state is None:
         console.print("nothing is running")
         return
@@ -115,9 +117,9 @@ def down() -> None:
     console.print("stopped")
 
 
-def stop_detached(state: dict[str, Any], patience_seconds: float = 30) -> None:
+def stop_detached(state: dict[str, Any], timeout_seconds: float = 30) -> None:
     os.kill(state["pid"], signal.SIGTERM)
-    deadline = time.monotonic() + patience_seconds
+    deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         try:
             os.kill(state["pid"], 0)
@@ -134,55 +136,58 @@ def stop_detached(state: dict[str, Any], patience_seconds: float = 30) -> None:
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False) -> None:
     """Show services and functions of the running stack."""
     config = LocalConfig()
-    if running(config.state_dir) is None:
+    if running_stack(config.state_dir) is None:
         raise fail("nothing is running; start with `deeplens up`")
-    found = json.loads((config.state_dir / "status.json").read_text())
+    state = json.loads((config.state_dir / "status.json").read_text())
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(state, indent=2))
     else:
-        console.print(status_view(found))
+        console.print(status_view(state))
 
 
 @app.command()
 def logs(
     name: Annotated[str, typer.Argument(help="A service or function, e.g. kafka or on_image_uploaded.")] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing what is added.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="Lines from the end.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Number of lines from the end.")] = 50,
 ) -> None:
     """Print logs; without a name, list them."""
     folder = LocalConfig().log_dir
-    found = {path.stem: path for path in sorted(folder.rglob("*.log"))}
+    paths = {path.stem: path for path in sorted(folder.rglob("*.log"))}
     if not name:
-        for stem, path in found.items():
+        for stem, path in paths.items():
             console.print(f"{stem:28} {path}")
         return
-    if name not in found:
-        raise fail(f"no log {name}; there are {', '.join(found) or 'none'}")
+    if name not in paths:
+        raise fail(f"there is no log {name}; logs: {', '.join(paths) or 'none'}")
     options = ["-f"] if follow else []
-    raise typer.Exit(subprocess.call(["tail", *options, "-n", str(lines), str(found[name])]))
+    raise typer.Exit(subprocess.call(["tail", *options, "-n", str(lines), str(paths[name])]))
 
 
 @app.command()
 def demo(
     photos: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="A folder of your own instead.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of your photos, instead of the built-in ones."),
     ] = None,
-    limit: Annotated[int, typer.Option(help="Most photos of that folder.")] = 200,
-    leave: Annotated[bool, typer.Option("--exit", help="Stop the stack at the end; exit 0 only if all held.")] = False,
+    limit: Annotated[int, typer.Option(help="Maximum number of photos from that folder.")] = 200,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="Stop the stack at the end; exit with 1 if an image failed or was not found.")
+    ] = False,
 ) -> None:
-    """Upload photos and copies of them, wait until they are searchable, search, and draw the result."""
+    """Upload photos and copies of them, search with the copies, and write the result as a web page."""
     from local.demo.run import run_demo
 
     config = LocalConfig()
-    already = running(config.state_dir)
+    running = running_stack(config.state_dir)
     try:
-        state = already or start_detached(config)
-        held = run_demo(state, config, photos, limit, stays_up=not leave)
+        state = running or start_detached(config)
+        succeeded = run_demo(state, config, photos, limit, stays_up=not leave)
     finally:
-        if leave and (state_now := running(config.state_dir)):
-            stop_detached(state_now)
+        if leave and (running := running_stack(config.state_dir)):
+            stop_detached(running)
     if leave:
-        raise typer.Exit(0 if held else 1)
+        raise typer.Exit(0 if succeeded else 1)
 
 
 @app.command()
@@ -190,62 +195,77 @@ def bench(
     name: Annotated[
         str,
         typer.Argument(
-            help="pipeline, search, cold_start (these: all), model, duplicates, inference, neighbours, upload, video"
+            help="pipeline, search, cold_start (all: these), model, duplicates, inference, neighbours, upload, video"
         ),
     ] = "all",
-    images: Annotated[int | None, typer.Option(min=1, help="Images of the pipeline bench; 500 if absent.")] = None,
-    vectors: Annotated[int | None, typer.Option(min=1, help="Vectors of the search bench; 10,000 if absent.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Of each cell of the inference bench; 3 if absent.")] = None,
-    flood: Annotated[
-        int | None, typer.Option(min=1, help="Images queued beside the neighbours bench's tenant; 20,000 if absent.")
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Number of images of the pipeline bench; default 500.")
     ] = None,
-    files: Annotated[int | None, typer.Option(min=10, help="Files of the upload bench; 5,000 if absent.")] = None,
+    vectors: Annotated[
+        int | None, typer.Option(min=1, help="Number of vectors of the search bench; default 10,000.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Duration of each measurement of the inference bench; default 3.")
+    ] = None,
+    flood: Annotated[
+        int | None, typer.Option(min=1, help="Backlog of the other tenant in the neighbours bench; default 20,000.")
+    ] = None,
+    files: Annotated[
+        int | None, typer.Option(min=10, help="Number of files of the upload bench; default 5,000.")
+    ] = None,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="Show that benches work: each small, and all means every one.")
+        bool, typer.Option("--smoke", help="Only check that benches work, in small sizes; here all means every bench.")
     ] = False,
 ) -> None:
     """Measure, print tables and write .bench/NAME.json; with --smoke, .bench/smoke/NAME.json."""
     from local.bench.run import run_benches
 
-    given: dict[str, dict[str, float | None]] = {
+    options: dict[str, dict[str, float | None]] = {
         "pipeline": {"count": images},
         "search": {"count": vectors},
         "inference": {"seconds": seconds},
         "neighbours": {"flood": flood},
         "upload": {"count": files},
     }
-    sizes = {one: {key: size for key, size in named.items() if size is not None} for one, named in given.items()}
+    sizes = {
+        bench_name: {key: size for key, size in arguments.items() if size is not None}
+        for bench_name, arguments in options.items()
+    }
     run_benches(name, sizes, smoke=smoke)
 
 
 @app.command()
 def chaos(
-    photos: Annotated[int, typer.Option(min=1, help="Photos to upload; every 25th is broken and has to fail.")] = 1000,
-    clients: Annotated[int, typer.Option(min=1, help="Clients that upload at the same time.")] = 6,
-    seconds: Annotated[float, typer.Option(min=5, help="Over which uploads and strikes are spread.")] = 120,
-    seed: Annotated[int, typer.Option(help="Of strikes, photos and faults; the same seed strikes the same.")] = 1,
+    photos: Annotated[int, typer.Option(min=1, help="Number of photos; every 25th is corrupt and must fail.")] = 1000,
+    clients: Annotated[int, typer.Option(min=1, help="Number of clients that upload at the same time.")] = 6,
+    seconds: Annotated[float, typer.Option(min=5, help="Duration of uploads and strikes.")] = 120,
+    seed: Annotated[int, typer.Option(help="Seed of strikes, photos and faults.")] = 1,
     faults: Annotated[
-        float, typer.Option(min=0, max=0.2, help="Probability of dying before and after each side effect.")
+        float,
+        typer.Option(min=0, max=0.2, help="Probability that a function dies before, and after, each side effect."),
     ] = 0.002,
-    storage: Annotated[Literal["nfs", "s3"], typer.Option(help="With s3 LocalStack, forgetful, is spared.")] = "nfs",
+    storage: Annotated[
+        Literal["nfs", "s3"], typer.Option(help="Store of the photos; with s3, LocalStack is not killed or frozen.")
+    ] = "nfs",
 ) -> None:
     """Upload photos while services and functions crash, then check that none was lost, stuck or duplicated.
 
-    A stack of its own is started on free ports. While clients upload over HTTP, with an Idempotency-Key and repeats
-    after errors, broker, PostgreSQL, inference endpoint, vector index, LocalStack and functions are killed (kill -9)
-    or frozen (SIGSTOP, later SIGCONT), and functions die between two side effects. Services that die are started again,
-    as always.
+    The command starts a separate stack on free ports. Clients upload over HTTP, with an Idempotency-Key and retries.
+    Meanwhile it kills (SIGKILL) or freezes (SIGSTOP, later SIGCONT) broker, PostgreSQL, inference endpoint, vector
+    index, LocalStack and functions, and functions die between two side effects. Services that die are restarted, as
+    always.
 
-    When all has settled, every upload that was answered 202 must be completed, or failed with a reason that its tenant
-    can read and an operator can replay. Each completed image has one vector and one set of files, nothing else is left
-    in database, store or index, and no outage made a dead letter. Figures go to .bench/chaos.json.
+    In the end, every upload with the answer 202 must be completed, or failed with a reason that the tenant can read
+    and a dead letter that an operator can replay. Each completed image must have one vector and one set of files,
+    database, store and index must contain nothing else, and no outage may have caused a dead letter. The figures are
+    written to .bench/chaos.json.
 
-    Exits 1 on any violation, says which, keeps the stack's folder and prints the command that runs the same again:
-    alike, not identical, as signals hit whatever is running at that moment.
+    After a violation the command prints it, keeps the stack's folder, exits with 1, and prints the command that
+    repeats the run. The repetition is similar, not identical, because signals meet other work.
     """
     from local.chaos.report import report
     from local.chaos.run import Options, run_chaos
 
     options = Options(photos, clients, seconds, seed, storage, faults)
-    held = report(options, run_chaos(options))
-    raise typer.Exit(0 if held else 1)
+    succeeded = report(options, run_chaos(options))
+    raise typer.Exit(0 if succeeded else 1)

@@ -1,4 +1,4 @@
-"""Provide the container for commands: of the running stack, or of the environment."""
+"""Provide commands with the container of the running stack or of the environment."""
 
 import os
 
@@ -7,15 +7,15 @@ from deeplens.settings import Settings
 
 from local.services import ServiceFailed
 from local.stack.config import LocalConfig
-from local.stack.stack import container_for, running
+from local.stack.stack import container_for, running_stack
 
 
 def current_container() -> Container:
-    """The container of the running local stack; without one, of what the environment names (DATABASE_URL, …).
+    """Return the container of the running stack, or without one of the environment's services (DATABASE_URL, …).
 
-    Raises ``ServiceFailed`` when there is neither.
+    Raises ``ServiceFailed`` if there is neither.
     """
-    state = running(LocalConfig().state_dir)
+    state = running_stack(LocalConfig().state_dir)
     if state is not None:
         return container_for(state["environment"])
     if not os.environ.get("DATABASE_URL"):

@@ -1,4 +1,4 @@
-"""Print errors in one or two lines, with what happened and what to do next, and without a traceback."""
+"""Print errors without a traceback, in one or two lines that say what happened and what to do next."""
 
 import tempfile
 import traceback
@@ -13,7 +13,7 @@ from local.runner.template import TemplateError
 from local.services import ServiceFailed
 from local.stack.config import LocalConfig
 
-LOOK = "`deeplens status` shows what is down, `deeplens logs NAME` why; without a stack, check the address that is set."
+HINT = "See `deeplens status` and `deeplens logs NAME`. Without a running stack, check the configured address."
 VENDORS = {
     ("psycopg", "Error"): "database",
     ("sqlalchemy", "SQLAlchemyError"): "database",
@@ -25,46 +25,48 @@ VENDORS = {
     ("httpx", "HTTPError"): "HTTP request",
     ("urllib3", "HTTPError"): "HTTP request",
 }
-"""Services by package and class of their errors; matched by name, so that no vendor package is imported."""
+"""Services by package and class of their errors. Names are compared, so that no vendor package is imported."""
 LOCAL_FAULTS = {
-    ("sqlite3", "Error"): "The journal cannot be kept",
-    ("json", "JSONDecodeError"): "A file holds no valid JSON",
-    ("builtins", "UnicodeDecodeError"): "A file holds no text",
-    ("subprocess", "SubprocessError"): "A program that DeepLens runs failed",
+    ("sqlite3", "Error"): "The journal cannot be written",
+    ("json", "JSONDecodeError"): "A file contains no valid JSON",
+    ("builtins", "UnicodeDecodeError"): "A file is not a text file",
+    ("subprocess", "SubprocessError"): "A program that DeepLens started failed",
 }
 
 
 def report(error: Exception) -> None:
-    """Print what happened and what to do next; write unexpected errors to a log in full."""
+    """Print what happened and what to do next; write the traceback of an unexpected error to a log."""
     lines = explain(error)
     if lines is None:
         path = write_traceback(error)
-        lines = f"{type(error).__name__}: {_first_line(error)}\nThis was not foreseen; the traceback is in {path}"
+        lines = (
+            f"{type(error).__name__}: {_first_line(error)}\nThis is a defect of DeepLens; the traceback is in {path}"
+        )
     print_error(lines)
 
 
 def explain(error: Exception) -> str | None:
-    """One or two lines about an operational fault; None for an error that is a defect of DeepLens."""
+    """Return one or two lines about an operational fault; None for an error that is a defect of DeepLens."""
     match error:
         case ServiceFailed() | TemplateError():
             return str(error)
         case DependencyUnavailable():
-            return f"{error}\n{LOOK}"
+            return f"{error}\n{HINT}"
         case PipelineError():
             return f"{error.code}: {error}" if str(error) else error.code
         case DeepLensError():
             return str(error) or type(error).__name__
         case ValidationError() if error.title in ("LocalConfig", "Settings"):
             return _about_settings(error)
-    if part := _named(error, VENDORS):
-        return f"{part} failed: {_first_line(error)}\n{LOOK}"
-    if problem := _named(error, LOCAL_FAULTS):
+    if service := _lookup(error, VENDORS):
+        return f"{service} failed: {_first_line(error)}\n{HINT}"
+    if problem := _lookup(error, LOCAL_FAULTS):
         return f"{problem}: {_first_line(error)}"
     return _about_system(error) if isinstance(error, OSError) else None
 
 
 def write_traceback(error: Exception) -> Path:
-    """Append the traceback to ``cli.log``, below the state folder or, where that cannot be written, a temporary one."""
+    """Append the traceback to ``cli.log`` in the log folder, or in a temporary folder if that is not writable."""
     text = f"{datetime.now(UTC).isoformat(timespec='seconds')}\n{''.join(traceback.format_exception(error))}\n"
     try:
         folder = LocalConfig().log_dir.absolute()
@@ -80,13 +82,14 @@ def _append(path: Path, text: str) -> Path:
     return path
 
 
-def _named(error: Exception, known: dict[tuple[str, str], str]) -> str | None:
+def _lookup(error: Exception, table: dict[tuple[str, str], str]) -> str | None:
+    """Return the table's value for the package and name of the error's class or its first known base class."""
     names = ((cls.__module__.partition(".")[0], cls.__name__) for cls in type(error).__mro__)
-    return next((known[name] for name in names if name in known), None)
+    return next((table[name] for name in names if name in table), None)
 
 
 def _about_settings(error: ValidationError) -> str:
-    """Each wrong setting under the name of its environment variable."""
+    """Describe each invalid setting, under the name of its environment variable."""
     prefix = "DEEPLENS_" if error.title == "LocalConfig" else ""
     lines = []
     for problem in error.errors():
@@ -96,7 +99,7 @@ def _about_settings(error: ValidationError) -> str:
 
 
 def _about_system(error: OSError) -> str:
-    """A fault of disk, files, ports or network, with the file where one is known."""
+    """Describe a fault of disk, files, ports or network, with the file if it is known."""
     at = f" ({error.filename})" if error.filename else ""
     return f"{error.strerror or error}{at}"
 

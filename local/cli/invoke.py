@@ -11,22 +11,24 @@ from local.cli.screen import console, fail
 from local.runner.queues import load_with_queues
 from local.runner.worker import Pool, Result
 from local.stack.config import LocalConfig
-from local.stack.stack import REPOSITORY, running
+from local.stack.stack import REPOSITORY, running_stack
 
 
 def invoke(
-    function: Annotated[str, typer.Argument(help="Folder or logical id, e.g. on_image_uploaded.")],
-    event: Annotated[Path, typer.Option("--event", "-e", exists=True, dir_okay=False, help="The event, a JSON file.")],
+    function: Annotated[str, typer.Argument(help="Folder or logical id of the function, e.g. on_image_uploaded.")],
+    event: Annotated[
+        Path, typer.Option("--event", "-e", exists=True, dir_okay=False, help="JSON file with the event.")
+    ],
 ) -> None:
     """Run one function once with an event, like `sam local invoke`, against the running stack's services."""
-    state = running(LocalConfig().state_dir)
+    state = running_stack(LocalConfig().state_dir)
     if state is None:
         raise fail("functions need their services; start them with `deeplens up --detach`")
     try:
-        given = json.loads(event.read_bytes())
+        payload = json.loads(event.read_bytes())
     except ValueError as error:
-        raise fail(f"{event} is no JSON: {error}") from None
-    result = invoke_once(function, given, state["environment"])
+        raise fail(f"{event} is not valid JSON: {error}") from None
+    result = invoke_once(function, payload, state["environment"])
     typer.echo(json.dumps(result.payload if result.error is None else result.error, indent=2))
     console.print(f"{result.duration_ms:.1f} ms", style="dim")
     raise typer.Exit(1 if result.failed else 0)

@@ -13,10 +13,10 @@ app = typer.Typer(no_args_is_help=True, help="Create and revoke API keys.")
 
 @app.command("create")
 def create_key(
-    tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo; absent: an operator's key, of no tenant")] = "",
-    name: Annotated[str, typer.Option(help="What it is for.")] = "cli",
+    tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo; without it, a key for operators")] = "",
+    name: Annotated[str, typer.Option(help="Name of the key.")] = "cli",
     scope: Annotated[
-        list[str] | None, typer.Option(help="Repeat for several; read and write if absent, an operator's: admin.")
+        list[str] | None, typer.Option(help="Repeat for several; default: read and write, for an operator's key admin.")
     ] = None,
 ) -> None:
     """Create an API key; it is shown once."""
@@ -27,7 +27,9 @@ def create_key(
 
 
 @app.command()
-def revoke(prefix: Annotated[str, typer.Argument(help="The part between the first two underscores.")]) -> None:
+def revoke(
+    prefix: Annotated[str, typer.Argument(help="The part of the key between its first two underscores.")],
+) -> None:
     """Revoke an API key; it stops working within ten seconds."""
     done = current_container().api_keys.revoke(prefix)
     console.print("revoked" if done else "no such key")

@@ -1,4 +1,4 @@
-"""Entry point: errors end it with one or two lines and status 1, Ctrl-C with 130, also during imports."""
+"""Entry point of ``deeplens``: an error is printed in one or two lines and gives status 1, Ctrl-C gives status 130."""
 
 import sys
 
@@ -10,7 +10,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     Parameters
     ----------
-    arguments : those of the process if absent.
+    arguments : command line arguments; by default those of the process.
     """
     try:
         from local.cli.app import app

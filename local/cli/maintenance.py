@@ -1,4 +1,4 @@
-"""``deeplens maintenance``."""
+"""``deeplens maintenance``: start maintenance runs and show their reports."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from local.cli.container import current_container
 from local.cli.screen import console, fail
 
-app = typer.Typer(no_args_is_help=True, help="Sweep a tenant for what contradicts, and show what was found.")
+app = typer.Typer(no_args_is_help=True, help="Check and repair a tenant's data, and show the findings.")
 TYPES = ("sweep", "storage-optimisation", "duplicate-scan")
 
 
@@ -19,12 +19,12 @@ TYPES = ("sweep", "storage-optimisation", "duplicate-scan")
 def start(
     tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo")],
     type: Annotated[str, typer.Option(help=" or ".join(TYPES))] = "sweep",
-    dry_run: Annotated[bool, typer.Option(help="Only report.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only report, repair nothing.")] = False,
 ) -> None:
     """Start a run, which continues in slices. `deeplens maintenance show` shows its progress."""
     container = current_container()
     if type not in TYPES:
-        raise fail(f"{type}: it is {' or '.join(TYPES)}")
+        raise fail(f"there is no type {type}; choose {' or '.join(TYPES)}")
     begin = container.build(StartMaintenance)
     run, events = begin(container.tenants.get(tenant_id), type, dry_run=dry_run)  # type: ignore[arg-type]
     container.publisher.publish([OutgoingMessage(event, event.event_id) for event in events])
@@ -32,11 +32,11 @@ def start(
 
 
 @app.command()
-def show(run_id: Annotated[str, typer.Argument(help="What `start` printed.")]) -> None:
+def show(run_id: Annotated[str, typer.Argument(help="The id that `start` printed.")]) -> None:
     """Show the report of a run."""
     run = current_container().maintenance_runs.find(run_id)
     if run is None:
-        raise fail(f"no run {run_id}")
+        raise fail(f"there is no run {run_id}")
     dry = ", dry run" * run.dry_run
     console.print(f"{run.type} of {run.tenant_id}{dry}: {state_of(run)}, {run.slices} slices")
     console.print("checked " + ", ".join(f"{count} {name}" for name, count in run.report.checked.items()))
@@ -50,14 +50,14 @@ def show(run_id: Annotated[str, typer.Argument(help="What `start` printed.")]) -
 
 @app.command("list")
 def list_runs(
-    tenant_id: Annotated[str, typer.Argument(help="All tenants if absent.")] = "",
+    tenant_id: Annotated[str, typer.Argument(help="Default: all tenants.")] = "",
     limit: Annotated[int, typer.Option(min=1)] = 20,
 ) -> None:
     """List runs, newest first."""
     for run in current_container().maintenance_runs.of_tenant(tenant_id or None, limit):
         found, repaired = (sum(counts.values()) for counts in (run.report.found, run.report.repaired))
         kind = run.type + " (dry)" * run.dry_run
-        # Lines, not a table: an id that is cut is of no use.
+        # Lines instead of a table, which would truncate ids.
         typer.echo(f"{run.id}  {run.tenant_id}  {kind}  {state_of(run)}  {found} found, {repaired} repaired")
 
 

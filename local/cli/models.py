@@ -1,4 +1,4 @@
-"""``deeplens models``."""
+"""``deeplens models``: add, list and export embedding models."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,17 +16,16 @@ app = typer.Typer(no_args_is_help=True, help="Add embedding models to the infere
 def add(
     source: Annotated[str, typer.Argument(help="A model folder, or s3://bucket/prefix.")],
 ) -> None:
-    """Check a model (sha256, shapes, free batch size, a probe image and text) and put it where the endpoint looks.
+    """Check a model (sha256, shapes, free batch size, a probe image and text) and copy it to the endpoint's models.
 
-    The endpoint finds it by itself, without a restart. To search with it, start a rollout:
-    POST /v1/admin/tenants/{id}/models.
+    The endpoint finds it without a restart. To search with it, start a rollout: POST /v1/admin/tenants/{id}/models.
     """
-    from local.models import store  # ONNX takes a second to import, which other commands need not wait for
+    from local.models import store  # not at the top, because importing ONNX takes a second
 
-    found = store.add(source, LocalConfig().models_dir)
-    manifest = found.manifest
+    model = store.add(source, LocalConfig().models_dir)
+    manifest = model.manifest
     typer.echo(
-        f"{manifest.name} {manifest.version}: {manifest.dimensions} dimensions, {found.precision}, {found.folder}"
+        f"{manifest.name} {manifest.version}: {manifest.dimensions} dimensions, {model.precision}, {model.folder}"
     )
 
 
@@ -38,15 +37,15 @@ def list_models() -> None:
     table = Table()
     for title in ("name", "version", "dimensions", "text", "weights", "MB", "from"):
         table.add_column(title, no_wrap=title != "from")
-    for one in store.known(LocalConfig().models_dir):
+    for model in store.served_models(LocalConfig().models_dir):
         table.add_row(
-            one.manifest.name,
-            one.manifest.version,
-            str(one.manifest.dimensions),
-            "yes" if one.manifest.text else "no",
-            one.precision,
-            f"{one.size_bytes / 1e6:.1f}",
-            "DeepLens" if one.built_in else str(one.folder),
+            model.manifest.name,
+            model.manifest.version,
+            str(model.manifest.dimensions),
+            "yes" if model.manifest.text else "no",
+            model.precision,
+            f"{model.size_bytes / 1e6:.1f}",
+            "DeepLens" if model.built_in else str(model.folder),
         )
     console.print(table)
 
@@ -56,13 +55,13 @@ def export(
     name: Annotated[str, typer.Argument(help="clip-vit-base or resnet50")],
     out: Annotated[Path, typer.Option(help="The model is written to OUT/NAME/VERSION.")] = Path("exported"),
     precision: Annotated[
-        Literal["fp32", "fp16", "int8"], typer.Option(help="of the weights; fp16 is for GPUs")
+        Literal["fp32", "fp16", "int8"], typer.Option(help="Precision of the weights; fp16 is for GPUs.")
     ] = "fp32",
     version: Annotated[str, typer.Option(help="Version in the manifest.")] = "1",
-    random_weights: Annotated[bool, typer.Option(help="The true graph without its knowledge; no download.")] = False,
+    random_weights: Annotated[bool, typer.Option(help="Random weights, without a download, for tests.")] = False,
 ) -> None:
-    """Make a model folder from published weights; needs internet and `uv sync --inexact --group export`."""
-    from local.models.export import export as make
+    """Write a model folder from published weights; needs internet and `uv sync --inexact --group export`."""
+    from local.models.export import export as export_model
 
-    folder = make(name, out, precision=precision, version=version, random_weights=random_weights)
+    folder = export_model(name, out, precision=precision, version=version, random_weights=random_weights)
     typer.echo(f"{folder}; add it with: deeplens models add {folder}")

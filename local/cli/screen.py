@@ -11,7 +11,7 @@ console = Console()
 
 
 def fail(message: str) -> typer.Exit:
-    """Print the message; raise what is returned to end the command with status 1."""
+    """Print the message and return an exception; raising it ends the command with status 1."""
     print_error(message)
     return typer.Exit(1)
 
@@ -22,7 +22,7 @@ def print_error(message: str) -> None:
 
 
 def print_line(label: str, style: str, text: str) -> None:
-    """Print a styled label and a text; brackets in the text are no markup, and long paths are not wrapped."""
+    """Print a styled label and a text, without interpreting markup and without wrapping long paths."""
     console.print(Text.assemble((label, style), f" {text}"), highlight=False, soft_wrap=True)
 
 

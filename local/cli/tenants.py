@@ -21,27 +21,27 @@ NOT_IN_ID = re.compile(r"[^a-z0-9]+")
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What people call it.")],
-    tenant_id: Annotated[str, typer.Option("--id", help="tenant_ and a-z, 0-9, _; made from the name if absent.")] = "",
-    storage: Annotated[str, typer.Option(help="s3, minio or nfs; the stack's default if absent.")] = "",
-    model: Annotated[str, typer.Option(help="NAME:VERSION of a served model; the built-in one if absent.")] = "",
+    name: Annotated[str, typer.Argument(help="Name that people read.")],
+    tenant_id: Annotated[str, typer.Option("--id", help="tenant_ and a-z, 0-9, _; default: from the name.")] = "",
+    storage: Annotated[str, typer.Option(help="s3, minio or nfs; default: the stack's.")] = "",
+    model: Annotated[str, typer.Option(help="NAME:VERSION of a served model; default: the built-in one.")] = "",
 ) -> None:
-    """Create a tenant: database, bucket, collection. Safe to run again after any failure."""
-    chosen = tenant_id or f"tenant_{NOT_IN_ID.sub('_', name.lower())[:40].strip('_')}"
+    """Create a tenant with its database, bucket and collection. Safe to repeat after any failure."""
+    new_id = tenant_id or f"tenant_{NOT_IN_ID.sub('_', name.lower())[:40].strip('_')}"
     container = current_container()
     try:
         ref = served_model(container, model) if model else BUILT_IN_MODEL
-        tenant = container.provisioning.provision(chosen, name, storage or LocalConfig().storage, ref)
+        tenant = container.provisioning.provision(new_id, name, storage or LocalConfig().storage, ref)
     except ValueError as error:
         raise fail(str(error)) from None
     typer.echo(f"{tenant.id} is {tenant.status}; collection {tenant.collection}, store {tenant.storage_uri}")
 
 
-def served_model(container: Container, named: str) -> ModelRef:
-    """A model by ``NAME:VERSION``, as its endpoint describes it. Raises ``ModelNotFound``, ``ValueError``."""
-    name, _, version = named.partition(":")
+def served_model(container: Container, name_and_version: str) -> ModelRef:
+    """Register a model that the endpoint serves, by ``NAME:VERSION``. Raises ``ModelNotFound``, ``ValueError``."""
+    name, _, version = name_and_version.partition(":")
     if not version:
-        raise ValueError(f"{named}: name a model as NAME:VERSION; `deeplens models list` shows them")
+        raise ValueError(f"{name_and_version} is not NAME:VERSION; `deeplens models list` shows the models")
     profile = container.embedder.describe(name, version)
     container.rollouts.register(profile)
     return profile.ref
@@ -50,40 +50,43 @@ def served_model(container: Container, named: str) -> ModelRef:
 @app.command()
 def migrate(
     every: Annotated[
-        bool, typer.Option("--all", help="Also those that are up to date: roles changed by hand.")
+        bool,
+        typer.Option("--all", help="Also databases that are up to date, to repair roles that were changed by hand."),
     ] = False,
 ) -> None:
-    """Bring every database to the newest schema, and tenants' roles to the present key; repeat it to resume."""
+    """Migrate every database to the newest schema, and tenants' roles to the current key; repeat it to resume."""
     container = current_container()
     migrate_platform(container.connections.platform_url)
-    waiting = list(databases_to_migrate(container.connections, every=every))
+    databases = list(databases_to_migrate(container.connections, every=every))
     with Progress(console=console) as progress:
-        task = progress.add_task("tenant databases", total=len(waiting))
-        done = migrate_tenants(container.connections, lambda _: progress.advance(task), every=every)
-    failed = [one for one in done if one.error]
-    for one in failed:
-        print_line(f"{one.tenant_id}:", "red", str(one.error))
-    console.print(f"{len(done) - len(failed)} migrated, {len(failed)} to repeat")
+        task = progress.add_task("tenant databases", total=len(databases))
+        migrations = migrate_tenants(container.connections, lambda _: progress.advance(task), every=every)
+    failed = [migration for migration in migrations if migration.error]
+    for migration in failed:
+        print_line(f"{migration.tenant_id}:", "red", str(migration.error))
+    console.print(f"{len(migrations) - len(failed)} migrated, {len(failed)} to repeat")
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
 def adopt(
     tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo")],
-    replacing: Annotated[str, typer.Option(help="Mark of an installation that no longer uses the bucket.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    replacing: Annotated[str, typer.Option(help="Id of an installation that no longer uses the bucket.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Mark a tenant's bucket as this installation's, so that sweeps and deletions may remove objects in it.
 
-    For buckets from before buckets were marked, and after an installation moved. Ask for a dry run of the sweep first:
-    it lists what a sweep would remove.
+    Use it for buckets that were created before marks existed, and after an installation moved. First start a sweep as
+    a dry run, which lists the objects that a sweep would delete.
     """
-    question = f"Sweeps will delete every object in {tenant_id}'s bucket that this installation does not know. Go on?"
+    question = (
+        f"Sweeps will delete every object in {tenant_id}'s bucket that this installation does not know. Continue?"
+    )
     if not yes:
         typer.confirm(question, abort=True)
     try:
         tenant = current_container().provisioning.adopt_store(tenant_id, replacing)
     except StoreNotOwned as error:
-        known = f"; it carries the mark {error.found}, which --replacing would replace" if error.found else ""
-        raise fail(f"{error}{known}") from None
-    typer.echo(f"{tenant.storage_uri} is this installation's")
+        mark = f"; its mark is {error.found}. `--replacing {error.found}` replaces it" if error.found else ""
+        raise fail(f"{error}{mark}") from None
+    typer.echo(f"{tenant.storage_uri} belongs to this installation")

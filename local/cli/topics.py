@@ -1,4 +1,4 @@
-"""``deeplens topics``: create the topics of the registry."""
+"""``deeplens topics``: create the Kafka topics of the registry."""
 
 from typing import Annotated
 
@@ -7,15 +7,17 @@ import typer
 from local.cli.container import current_container
 from local.cli.screen import console
 
-app = typer.Typer(no_args_is_help=True, help="Create the topics of the registry.")
+app = typer.Typer(no_args_is_help=True, help="Create the Kafka topics that DeepLens uses.")
 
 
 @app.command()
 def apply(
-    partitions: Annotated[int, typer.Option(help="Partitions at least; 12 is a good start in production.")] = 3,
-    production: Annotated[bool, typer.Option(help="Replication 3, min.insync.replicas 2.")] = False,
+    partitions: Annotated[
+        int, typer.Option(help="Minimum number of partitions; 12 is a good start in production.")
+    ] = 3,
+    production: Annotated[bool, typer.Option(help="Replication factor 3 and min.insync.replicas 2.")] = False,
 ) -> None:
-    """Create the topics that are missing."""
+    """Create the missing topics."""
     from deeplens.kafka.topics_admin import create_topics
 
     created = create_topics(current_container().settings, partitions=partitions, production=production)

@@ -1,4 +1,4 @@
-"""``deeplens upload``: options, progress, the summary and the exit status."""
+"""``deeplens upload``: read the options, show the progress and a summary, and set the exit status."""
 
 import hashlib
 import math
@@ -18,15 +18,15 @@ from rich.table import Table
 from local.cli.screen import console, print_error
 from local.stack.config import LocalConfig
 from local.upload.client import Api, ClientCredentials
-from local.upload.files import found, printable, total
+from local.upload.files import find_files, printable, total
 from local.upload.journal import Entry, Journal
-from local.upload.run import BATCH_FILES, Run, tally
+from local.upload.run import MAX_BATCH_FILES, Run, tally
 from local.upload.sender import Sender
 
 INTERRUPTED = 130
-SHOWN_FAILURES = 20
-ACCEPTED = "accepted; what fails in processing stands in GET /v1/images?status=failed (videos: /v1/videos)"
-WORDS = {
+MAX_PRINTED_FAILURES = 20
+ACCEPTED = "accepted; GET /v1/images?status=failed lists images whose processing failed (videos: /v1/videos)"
+LABELS = {
     "sent": "sent",
     "sending": "would be sent",
     "known": "known to the server",
@@ -39,37 +39,35 @@ WORDS = {
 
 def upload(
     paths: Annotated[list[Path], typer.Argument(exists=True, help="Files, and folders of files.")],
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also folders in folders.")] = False,
-    tag: Annotated[list[str] | None, typer.Option(help="Of every image; repeat for several.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Batches of files under way at once.")] = 8,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
-    url: Annotated[
-        str, typer.Option(envvar="DEEPLENS_URL", help="Of the API; the stack of this machine if absent.")
-    ] = "",
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also files in subfolders.")] = False,
+    tag: Annotated[list[str] | None, typer.Option(help="Tag of every image; repeat for several.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of batches that are sent in parallel.")] = 8,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be sent.")] = False,
+    url: Annotated[str, typer.Option(envvar="DEEPLENS_URL", help="URL of the API; default: the local stack.")] = "",
     key: Annotated[str, typer.Option(envvar="DEEPLENS_KEY", help="API key.", show_default=False)] = "",
-    client_id: Annotated[str, typer.Option(envvar="DEEPLENS_CLIENT_ID", help="Instead of a key.")] = "",
+    client_id: Annotated[str, typer.Option(envvar="DEEPLENS_CLIENT_ID", help="Client id, instead of a key.")] = "",
     client_secret: Annotated[str, typer.Option(envvar="DEEPLENS_CLIENT_SECRET", show_default=False)] = "",
-    journal: Annotated[Path | None, typer.Option(help="Where the run is noted; one per API and key if absent.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also what the journal has as done.")] = False,
+    journal: Annotated[Path | None, typer.Option(help="File of the journal; default: one per API and key.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also send files that the journal lists as done.")] = False,
 ) -> None:
-    """Send images and videos to an API. Interrupt it with Ctrl-C; the same command goes on where it stopped.
+    """Send images and videos to an API. After Ctrl-C, the same command resumes where it stopped.
 
-    Files are hashed once, the server is asked which it has, and only the others are sent. Exit status: 0 when
-    everything is there, 1 when a file failed, 2 when nothing could be asked, 130 after Ctrl-C.
+    The command hashes each file once, asks the server which files it has, and sends only the others. Exit status: 0 if
+    the server has all files, 1 if a file failed, 2 if the server could not be asked, 130 after Ctrl-C.
 
-    Sent means accepted: small images are processed afterwards; `GET /v1/images?status=failed` lists what then fails.
+    "Sent" means that the server accepted a file. `GET /v1/images?status=failed` lists images whose processing failed.
     """
     if not key and not (client_id and client_secret):
         raise typer.BadParameter("give --key or DEEPLENS_KEY, or --client-id with --client-secret")
     base = (url or f"http://{LocalConfig().host}:{LocalConfig().api_port}").rstrip("/").removesuffix("/v1")
     stopping = threading.Event()
     auth = None if key else ClientCredentials(base, client_id, client_secret)
-    place = journal or default_journal(base, key.split("_")[1] if key.count("_") > 1 else client_id)
-    with opened(place, dry_run=dry_run) as notes:
+    path = journal or default_journal(base, key.split("_")[1] if key.count("_") > 1 else client_id)
+    with open_journal(path, dry_run=dry_run) as opened:
         api = Api(base, stopping, {"X-API-Key": key} if key else {}, auth, workers + 1)
-        sender = Sender(api, notes, tag or [], dry_run=dry_run)
+        sender = Sender(api, opened, tag or [], dry_run=dry_run)
         try:
-            code = _run(paths, recursive, sender, notes, stopping, workers, again)
+            code = _run(paths, recursive, sender, opened, stopping, workers, again)
         except KeyboardInterrupt:
             code = INTERRUPTED
         finally:
@@ -77,21 +75,21 @@ def upload(
     raise typer.Exit(code)
 
 
-def default_journal(base: str, who: str) -> Path:
+def default_journal(base: str, caller: str) -> Path:
     """Return the journal's default path, one per API and caller."""
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return state / "deeplens" / f"upload-{hashlib.sha256(f'{base} {who}'.encode()).hexdigest()[:16]}.sqlite"
+    return state / "deeplens" / f"upload-{hashlib.sha256(f'{base} {caller}'.encode()).hexdigest()[:16]}.sqlite"
 
 
 @contextmanager
-def opened(path: Path, *, dry_run: bool) -> Iterator[Journal]:
+def open_journal(path: Path, *, dry_run: bool) -> Iterator[Journal]:
     """Open the journal; a dry run uses a temporary one."""
     with tempfile.TemporaryDirectory(prefix="deeplens-upload-") as folder:
         try:
             journal = Journal(Path(folder) / "journal.sqlite" if dry_run else path)
         except (OSError, sqlite3.Error) as error:
             raise typer.BadParameter(
-                printable(f"cannot keep the journal {path}: {error}"), param_hint="--journal"
+                printable(f"cannot open the journal {path}: {error}"), param_hint="--journal"
             ) from None
         try:
             yield journal
@@ -111,7 +109,7 @@ def _run(
     files, size = total(paths, recursive=recursive)
     columns = (
         *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")),
-        *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
+        *(TimeElapsedColumn(), TextColumn("remaining"), TimeRemainingColumn()),
     )
     interrupted = False
     with Progress(*columns, console=console) as progress:
@@ -124,7 +122,8 @@ def _run(
 
         run = Run(sender, journal, advance, stopping, workers=workers, resume=not again)
         try:
-            run(found(paths, recursive=recursive), batch_files=max(1, min(BATCH_FILES, math.ceil(files / workers))))
+            batch_files = max(1, min(MAX_BATCH_FILES, math.ceil(files / workers)))
+            run(find_files(paths, recursive=recursive), batch_files=batch_files)
         except KeyboardInterrupt:
             interrupted = True
         seconds = progress.tasks[0].elapsed or 0.0
@@ -132,15 +131,15 @@ def _run(
 
 
 def report(run: Run, journal: Journal, files: int, size: int, seconds: float, *, interrupted: bool) -> int:
-    """Print the summary; returns the exit status."""
+    """Print the summary and return the exit status."""
     counts = tally(journal.counts(), run.done_before)
     pending = counts.pop("sending", 0) if interrupted or run.fatal else 0
     table = Table("files", "", title=f"{files} files, {size / 1e6:,.1f} MB, {seconds:.1f} s", title_justify="left")
-    for state, word in WORDS.items():
+    for state, label in LABELS.items():
         if counts[state]:
-            table.add_row(str(counts[state]), word)
-    if left := files - sum(counts.values()):
-        table.add_row(str(left), "not done yet" + (f", {pending} of them under way" if pending else ""))
+            table.add_row(str(counts[state]), label)
+    if unfinished := files - sum(counts.values()):
+        table.add_row(str(unfinished), "not done yet" + (f", {pending} of them in progress" if pending else ""))
     console.print(table)
     if counts["sent"]:
         console.print(f"sent: {ACCEPTED}", highlight=False, markup=False, soft_wrap=True)
@@ -149,8 +148,8 @@ def report(run: Run, journal: Journal, files: int, size: int, seconds: float, *,
         print_error(f"{run.fatal.code}: {run.fatal.reason}")
         return 2
     if interrupted:
-        place = printable(str(journal.path))
-        console.print(f"interrupted; the same command goes on (journal: {place})", highlight=False)
+        path = printable(str(journal.path))
+        console.print(f"interrupted; the same command resumes (journal: {path})", highlight=False)
         return INTERRUPTED
     return 1 if counts["failed"] else 0
 
@@ -158,7 +157,7 @@ def report(run: Run, journal: Journal, files: int, size: int, seconds: float, *,
 def _print_reasons(journal: Journal) -> None:
     for state in ("skipped", "failed"):
         for code, count, reason in journal.reasons(state):
-            console.print(f"{WORDS[state]}: {count} × {code}, e.g. {reason}", highlight=False, markup=False)
-    for entry in journal.failures(SHOWN_FAILURES):
+            console.print(f"{LABELS[state]}: {count} × {code}, e.g. {reason}", highlight=False, markup=False)
+    for entry in journal.failures(MAX_PRINTED_FAILURES):
         line = f"  {printable(entry.path)}: {entry.code}: {entry.reason}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The demo's result as one HTML file: each query with what was found, pictures inside."""
+"""Write the demo's result as one HTML file: each query with its nearest originals, with embedded pictures."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ class Hit:
 
 @dataclass(slots=True)
 class Row:
-    """A query: a copy, its thumbnail file, the rank of its original, and the nearest originals."""
+    """A query with a copy: its thumbnail, the rank of its original, and the nearest originals."""
 
     photo: str
     variant: str
@@ -48,7 +48,7 @@ class Row:
 
 
 def write_contact_sheet(path: Path, rows: Sequence[Row]) -> Path:
-    """Write the page, complete in itself, and return its path."""
+    """Write the page, which needs no other file, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     page = PAGE.format(
         first=sum(row.rank == 1 for row in rows), total=len(rows), rows="\n".join(_section(row) for row in rows)

@@ -1,4 +1,4 @@
-"""Photos to show: those that ship inside scikit-image, or a person's own folder."""
+"""Load photos for the demo and benches, from scikit-image or from the user's folder."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from pillow_heif import register_heif_opener
 
-# One photo per motif: a second frame of the same scene would be a near duplicate of its own.
+# One photo per scene: a second photo of it would be a near-duplicate.
 SCIKIT_IMAGE = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "clock_motion.png", "coffee.png", "coins.png",
     "color.png", "grass.png", "gravel.png", "horse.png", "hubble_deep_field.jpg", "ihc.png",
@@ -24,14 +24,14 @@ LONG_SIDE = 2048
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A file as it is uploaded."""
+    """A file to upload."""
 
     name: str
     body: bytes
 
 
 def scikit_image_photos() -> list[Photo]:
-    """The photographs inside the scikit-image wheel, which needs no download."""
+    """Return the photos in the scikit-image wheel, which need no download."""
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
@@ -39,9 +39,9 @@ def scikit_image_photos() -> list[Photo]:
 
 
 def folder_photos(folder: Path, limit: int) -> tuple[list[Photo], list[str]]:
-    """Images below ``folder`` by name, and why others were left out.
+    """Return the images below ``folder``, sorted by name, and a reason for each file that is left out.
 
-    Files too large for one HTTP upload are scaled down first.
+    Files that are too large for one HTTP upload are scaled down.
     """
     register_heif_opener()
     photos: list[Photo] = []
@@ -50,14 +50,14 @@ def folder_photos(folder: Path, limit: int) -> tuple[list[Photo], list[str]]:
     for path in itertools.islice(files, limit):
         name = str(path.relative_to(folder))
         try:
-            photos.append(Photo(name, _fitting(path)))
+            photos.append(Photo(name, _uploadable(path)))
         except (OSError, ValueError) as error:
             left_out.append(f"{name}: {error}")
     return photos, left_out
 
 
-def _fitting(path: Path) -> bytes:
-    """A file's bytes if it decodes and one upload takes it, or a smaller JPEG of it. Raises ``OSError``."""
+def _uploadable(path: Path) -> bytes:
+    """Return the file's bytes, or a smaller JPEG if it is too large. Raises ``OSError`` if it cannot be decoded."""
     with Image.open(path) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")
     if path.stat().st_size <= MAX_BYTES:
@@ -69,7 +69,7 @@ def _fitting(path: Path) -> bytes:
 
 
 def bench_photos(count: int) -> Iterator[Photo]:
-    """``count`` different 640 × 480 JPEGs, cut from the photos at seeded places; about 60 kB each."""
+    """Yield ``count`` different 640 × 480 JPEGs, cropped from the photos at seeded places; about 60 kB each."""
     rng = np.random.default_rng(20)
     sources: list[Image.Image] = []
     for photo in scikit_image_photos():

@@ -21,14 +21,14 @@ from local.stack.config import LocalConfig
 from local.stack.stack import container_for
 
 TENANT, TENANT_NAME = "tenant_demo", "Demo"
-VARIED_PHOTOS = 30
-"""Of a large folder, copies are made of this many photos only."""
-PATIENCE_SECONDS = 600
+MAX_PHOTOS_WITH_COPIES = 30
+"""Copies are made of this number of photos only, even if a folder has more."""
+TIMEOUT_SECONDS = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A file of the demo; ``photo`` names what it shows, ``variant`` how it was changed."""
+class DemoImage:
+    """A file of the demo. ``photo`` names its original; ``variant`` names the change, or is ``original``."""
 
     photo: str
     variant: str
@@ -43,26 +43,26 @@ class Outcome:
     missed: list[str] = field(default_factory=list)
 
     @property
-    def held(self) -> bool:
+    def succeeded(self) -> bool:
         return not self.failed and not self.missed
 
 
 class Client:
-    """The API as a developer would call it."""
+    """Call the API as a developer would."""
 
     def __init__(self, api: str, key: str) -> None:
         self.base = f"{api}/v1"
         self.http = httpx.Client(base_url=self.base, headers={"X-API-Key": key}, timeout=60, trust_env=False)
 
-    def upload(self, item: Item) -> str:
-        """Upload a file; the same file twice is one image. Returns its id."""
-        name = item.photo if item.variant == "original" else f"{item.variant} of {item.photo}"
-        digest = hashlib.sha256(item.body + name.encode()).hexdigest()[:32]
+    def upload(self, image: DemoImage) -> str:
+        """Upload a file and return its image id; a repeated upload returns the same id."""
+        name = image.photo if image.variant == "original" else f"{image.variant} of {image.photo}"
+        digest = hashlib.sha256(image.body + name.encode()).hexdigest()[:32]
         for _ in range(5):
             answer = self.http.post(
                 "/images",
-                files={"file": (name, item.body)},
-                data={"tags": [item.variant]},
+                files={"file": (name, image.body)},
+                data={"tags": [image.variant]},
                 headers={"Idempotency-Key": f"demo-{digest}"},
             )
             if answer.status_code != 503:
@@ -94,18 +94,18 @@ def run_demo(state: Mapping[str, Any], config: LocalConfig, folder: Path | None,
     for line in left_out:
         console.print(f"left out {line}", highlight=False)
     if not photos:
-        raise ServiceFailed(f"{folder} holds no image that can be decoded; try another folder")
-    items = [*_items(photos)]
-    console.print(f"{len(photos)} photos, {len(items) - len(photos)} copies of them")
+        raise ServiceFailed(f"{folder} contains no image that can be decoded. Try another folder.")
+    images = [*_demo_images(photos)]
+    console.print(f"{len(photos)} photos, {len(images) - len(photos)} copies of them")
     outcome = Outcome()
-    ids = _upload_all(client, items, outcome)
+    ids = _upload_all(client, images, outcome)
     _await_all(client, ids, outcome)
-    rows = _search_all(client, items, ids, outcome)
+    rows = _search_all(client, images, ids, outcome)
     sheet = write_contact_sheet(config.state_dir / "demo" / "index.html", rows)
     _report(outcome, sheet)
     if stays_up and ids:
-        _print_what_next(client, state["api"], sheet.with_name("query.jpg"), next(iter(ids.values())))
-    return outcome.held
+        _print_next_steps(client, state["api"], sheet.with_name("query.jpg"), next(iter(ids.values())))
+    return outcome.succeeded
 
 
 def _provision(environment: Mapping[str, str], config: LocalConfig) -> str:
@@ -114,65 +114,67 @@ def _provision(environment: Mapping[str, str], config: LocalConfig) -> str:
     return container.api_keys.create(TENANT, "demo")
 
 
-def _items(photos: Sequence[Photo]) -> Iterator[Item]:
+def _demo_images(photos: Sequence[Photo]) -> Iterator[DemoImage]:
     for photo in photos:
-        yield Item(photo.name, "original", photo.body)
-    for photo in photos[:VARIED_PHOTOS]:
+        yield DemoImage(photo.name, "original", photo.body)
+    for photo in photos[:MAX_PHOTOS_WITH_COPIES]:
         for name, body in variants_of(photo.body).items():
-            yield Item(photo.name, name, body)
+            yield DemoImage(photo.name, name, body)
 
 
-def _upload_all(client: Client, items: Sequence[Item], outcome: Outcome) -> dict[Item, str]:
-    """Image ids by item; what the API refuses is reported, not raised."""
-    ids: dict[Item, str] = {}
+def _upload_all(client: Client, images: Sequence[DemoImage], outcome: Outcome) -> dict[DemoImage, str]:
+    """Upload all images and return their ids; refused ones are added to ``outcome``."""
+    ids: dict[DemoImage, str] = {}
 
-    def upload(item: Item) -> None:
+    def upload(image: DemoImage) -> None:
         try:
-            ids[item] = client.upload(item)
+            ids[image] = client.upload(image)
         except httpx.HTTPStatusError as error:
-            outcome.failed.append(f"{item.photo}: {error.response.text[:200]}")
+            outcome.failed.append(f"{image.photo}: {error.response.text[:200]}")
 
     with _progress() as progress, ThreadPoolExecutor(4) as uploaders:
-        task = progress.add_task("uploading", total=len(items))
-        for _ in uploaders.map(upload, items):
+        task = progress.add_task("uploading", total=len(images))
+        for _ in uploaders.map(upload, images):
             progress.advance(task)
-    return {item: ids[item] for item in items if item in ids}
+    return {image: ids[image] for image in images if image in ids}
 
 
-def _await_all(client: Client, ids: Mapping[Item, str], outcome: Outcome) -> None:
-    """Wait until every image has ended, and note those that failed."""
-    waiting = {image_id: item for item, image_id in ids.items()}
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _await_all(client: Client, ids: Mapping[DemoImage, str], outcome: Outcome) -> None:
+    """Wait until every image is completed or failed; add the failed ones to ``outcome``."""
+    waiting = {image_id: image for image, image_id in ids.items()}
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     started = time.monotonic()
     with _progress() as progress:
         task = progress.add_task("searchable", total=len(waiting))
         while waiting and time.monotonic() < deadline:
             for image_id in [*waiting][:40]:
-                image = client.status(image_id)
-                if image["status"] in ("completed", "failed"):
-                    item = waiting.pop(image_id)
+                answer = client.status(image_id)
+                if answer["status"] in ("completed", "failed"):
+                    image = waiting.pop(image_id)
                     progress.advance(task)
-                    if image["status"] == "failed":
-                        outcome.failed.append(f"{item.variant} of {item.photo}: {image.get('error')}")
+                    if answer["status"] == "failed":
+                        outcome.failed.append(f"{image.variant} of {image.photo}: {answer.get('error')}")
             time.sleep(0.1)
-    outcome.failed += [f"{item.variant} of {item.photo}: not searchable in time" for item in waiting.values()]
-    console.print(f"all ended {time.monotonic() - started:.1f} s after the last upload")
+    outcome.failed += [f"{image.variant} of {image.photo}: not searchable in time" for image in waiting.values()]
+    console.print(f"processing ended {time.monotonic() - started:.1f} s after the last upload")
 
 
-def _search_all(client: Client, items: Sequence[Item], ids: Mapping[Item, str], outcome: Outcome) -> list[Row]:
-    """Search with every copy, among the originals, and rank what it was made from."""
-    originals = {item.photo: ids[item] for item in items if item.variant == "original" and item in ids}
+def _search_all(
+    client: Client, images: Sequence[DemoImage], ids: Mapping[DemoImage, str], outcome: Outcome
+) -> list[Row]:
+    """Search among the originals with every copy, and determine the rank of its original."""
+    originals = {image.photo: ids[image] for image in images if image.variant == "original" and image in ids}
     names = {image_id: photo for photo, image_id in originals.items()}
     rows: list[Row] = []
-    copies = [item for item in items if item.variant != "original" and item in ids and item.photo in originals]
+    copies = [image for image in images if image.variant != "original" and image in ids and image.photo in originals]
     with _progress() as progress:
-        for item in progress.track(copies, description="searching"):
-            found = client.similar(ids[item], tag="original", limit=5)
-            hits = [Hit(names.get(hit["imageId"], "?"), hit["score"], hit["imageId"]) for hit in found]
-            rank = next((n for n, hit in enumerate(hits, 1) if hit.image_id == originals[item.photo]), None)
+        for image in progress.track(copies, description="searching"):
+            results = client.similar(ids[image], tag="original", limit=5)
+            hits = [Hit(names.get(result["imageId"], "?"), result["score"], result["imageId"]) for result in results]
+            rank = next((n for n, hit in enumerate(hits, 1) if hit.image_id == originals[image.photo]), None)
             if rank != 1:
-                outcome.missed.append(f"{item.variant} of {item.photo}: original at rank {rank or 'beyond 5'}")
-            rows.append(Row(item.photo, item.variant, client.thumbnail(ids[item]), rank, hits))
+                outcome.missed.append(f"{image.variant} of {image.photo}: original at rank {rank or 'beyond 5'}")
+            rows.append(Row(image.photo, image.variant, client.thumbnail(ids[image]), rank, hits))
     thumbnails = {image_id: client.thumbnail(image_id) for image_id in names}
     for row in rows:
         row.thumbnails = thumbnails
@@ -185,23 +187,24 @@ def _table(rows: Sequence[Row]) -> None:
     for heading, justify in (("copy", "left"), ("queries", "right"), ("rank 1", "right"), ("lowest score", "right")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]
     for variant in VARIANTS:
-        mine = [row for row in rows if row.variant == variant]
-        first = sum(row.rank == 1 for row in mine)
-        scores = [hit.score for row in mine for hit in row.hits if hit.photo == row.photo]
+        queries = [row for row in rows if row.variant == variant]
+        first = sum(row.rank == 1 for row in queries)
+        scores = [hit.score for row in queries for hit in row.hits if hit.photo == row.photo]
         lowest = f"{min(scores):.3f}" if scores else ""
-        table.add_row(variant, str(len(mine)), f"[{'green' if first == len(mine) else 'red'}]{first}[/]", lowest)
+        colour = "green" if first == len(queries) else "red"
+        table.add_row(variant, str(len(queries)), f"[{colour}]{first}[/]", lowest)
     console.print(table)
 
 
 def _report(outcome: Outcome, sheet: Path) -> None:
     for line in (*outcome.failed, *outcome.missed):
         console.print(f"[red]✗[/] {line}", highlight=False)
-    if outcome.held:
+    if outcome.succeeded:
         console.print("[green]✓[/] every upload completed, every copy found its original first")
     console.print(f"\ncontact sheet  {sheet.absolute().as_uri()}", highlight=False, soft_wrap=True)
 
 
-def _print_what_next(client: Client, api: str, query: Path, image_id: str) -> None:
+def _print_next_steps(client: Client, api: str, query: Path, image_id: str) -> None:
     """Print URLs, and commands that can be run as printed."""
     query.write_bytes(client.http.get(f"/images/{image_id}/thumbnails/medium").content)
     console.print(f"API            {api}/v1/docs\nstop it with    make down\n", highlight=False)
@@ -211,7 +214,7 @@ def _print_what_next(client: Client, api: str, query: Path, image_id: str) -> No
         f"curl -H '{key}' '{api}/v1/images/{image_id}/similar?limit=3'",
         f"curl -H '{key}' -F file=@{query.absolute()} '{api}/v1/search/image?limit=3'",
     ):
-        # Printed as it is: a wrapped line would not run.
+        # Not wrapped: a command with line breaks would not run.
         console.print(command, soft_wrap=True, highlight=False, markup=False)
 
 

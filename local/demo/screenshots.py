@@ -1,7 +1,7 @@
-"""``make screenshots``: take the README's pictures of the demo and of the API documents from a real run.
+"""``make screenshots``: take the README's screenshots of the demo and of the API documents from a real run.
 
-The demo runs on pictures made by code, so that no photo of somebody else's is committed. It gets a stack of its own on
-free ports and stops it at the end.
+The demo uses generated pictures, so that no photo of third parties is committed. It runs on a separate stack with free
+ports, which is stopped at the end.
 """
 
 import os
@@ -22,9 +22,9 @@ from functions.inference_endpoint.training import procedural
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SEEDS = (9004, 9009, 9011, 9013, 9018, 9020, 9024, 9026, 9030, 9035, 9037, 9039)
-"""Pictures that differ enough for every copy to find its own original first."""
+"""Seeds of pictures that differ enough for every copy to find its original first."""
 SIX_ROWS = "section { display: none } section:nth-of-type(7n + 1):nth-of-type(-n + 36) { display: grid }"
-"""Six rows, each with another picture and another change: the whole sheet has one row per picture and change."""
+"""Style that shows six rows, each with another picture and another change."""
 PORTS = ("API", "INFERENCE", "KAFKA", "POSTGRES", "AWS", "QDRANT")
 
 

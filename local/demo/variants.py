@@ -9,13 +9,13 @@ type Variant = Callable[[Image.Image], Image.Image]
 
 
 def crop(image: Image.Image) -> Image.Image:
-    """The middle 80 % of each side."""
+    """Crop to the middle 80 % of each side."""
     width, height = image.size
     return image.crop((width // 10, height // 10, width - width // 10, height - height // 10))
 
 
 def recompress(image: Image.Image) -> Image.Image:
-    """Half the size and JPEG quality 25."""
+    """Halve the size and compress with JPEG quality 25."""
     small = image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.BILINEAR)
     out = BytesIO()
     small.save(out, "JPEG", quality=25)
@@ -23,7 +23,7 @@ def recompress(image: Image.Image) -> Image.Image:
 
 
 def recolour(image: Image.Image) -> Image.Image:
-    """Warmer, brighter, more contrast and colour."""
+    """Make the colours warmer and stronger, and raise the contrast."""
     red, green, blue = image.split()
     redder, less_blue = red.point(lambda v: min(255, int(v * 1.12))), blue.point(lambda v: int(v * 0.88))
     warm = Image.merge("RGB", (redder, green, less_blue))
@@ -35,7 +35,7 @@ def flip(image: Image.Image) -> Image.Image:
 
 
 def rotate(image: Image.Image) -> Image.Image:
-    """Five degrees, the corners cut away."""
+    """Rotate by five degrees and crop the empty corners."""
     turned = image.rotate(5, Image.Resampling.BICUBIC, expand=False)
     margin_x, margin_y = image.width // 12, image.height // 12
     return turned.crop((margin_x, margin_y, image.width - margin_x, image.height - margin_y))
@@ -69,7 +69,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 def variants_of(body: bytes) -> dict[str, bytes]:
-    """Every variant of an image file, as JPEG files by variant name."""
+    """Return every variant of an image file as a JPEG file, by variant name."""
     with Image.open(BytesIO(body)) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")
     return {name: _jpeg(change(image)) for name, change in VARIANTS.items()}

@@ -1,1 +1,1 @@
-"""Apache Kafka's jars: which ones, and how they are fetched."""
+"""Lock and download Apache Kafka's jars."""

@@ -1,6 +1,6 @@
-"""Apache Kafka and its logging backend from Maven Central; each jar has to have the checksum in ``jars.lock``.
+"""Download Apache Kafka and its logging backend from Maven Central; each jar must have the checksum in ``jars.lock``.
 
-``python -m local.kafka.lock`` writes the lock again.
+``python -m local.kafka.lock`` updates the lock.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.request import urlopen
 from xml.etree import ElementTree
 
-from local.setup.tools import FetchFailed, folder_of
+from local.setup.tools import FetchFailed, tool_folder
 
 LOCK = Path(__file__).with_name("jars.lock")
 CENTRAL = "https://repo.maven.apache.org/maven2"
@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One line of the lock."""
+    """A jar's coordinates, checksum and size: one line of the lock."""
 
     group: str
     artifact: str
@@ -38,7 +38,7 @@ class Jar:
 
     @property
     def path(self) -> str:
-        """Where it lies in a Maven repository."""
+        """Path in a Maven repository."""
         return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.name}"
 
     def __str__(self) -> str:
@@ -46,26 +46,26 @@ class Jar:
 
 
 def read_lock(lock: Path = LOCK) -> list[Jar]:
-    """The jars in the order of the class path."""
+    """Return the jars in the order of the class path."""
     return [_parse(line) for line in lock.read_text().splitlines() if line and not line.startswith("#")]
 
 
 def jars_folder(tools_dir: Path) -> Path:
-    return folder_of(tools_dir, "kafka", LOCK.read_text())
+    return tool_folder(tools_dir, "kafka", LOCK.read_text())
 
 
 def fetch_jars(jars: Sequence[Jar], target: Path, repository: str) -> None:
-    """Download every jar into ``target``; raise ``FetchFailed`` unless all of them are the locked ones."""
+    """Download every jar into ``target``; raise ``FetchFailed`` unless all of them have the locked checksums."""
 
     def fetch(jar: Jar) -> None:
-        (target / jar.name).write_bytes(_checked(jar, f"{repository}/{jar.path}"))
+        (target / jar.name).write_bytes(_download_checked(jar, f"{repository}/{jar.path}"))
 
     with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as downloads:
         list(downloads.map(fetch, jars))
 
 
 def repository_url(settings: Path = MAVEN_SETTINGS) -> str:
-    """Maven Central, or the mirror of it that the user's ``settings.xml`` names."""
+    """Return the URL of Maven Central, or of its mirror in the user's ``settings.xml``."""
     try:
         root = ElementTree.parse(settings.expanduser()).getroot()  # noqa: S314  (the user's own file)
     except FileNotFoundError:
@@ -76,7 +76,7 @@ def repository_url(settings: Path = MAVEN_SETTINGS) -> str:
 
 
 def download(url: str) -> bytes:
-    """The body of ``url``; a download that breaks off is repeated."""
+    """Return the body of ``url``; retry a failed download. Raises ``FetchFailed``."""
     for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             with urlopen(url, timeout=TIMEOUT_SECONDS) as response:
@@ -101,12 +101,12 @@ def _parse(line: str) -> Jar:
     return Jar(group, artifact, version, checksum.removeprefix("sha256:"), int(size))
 
 
-def _checked(jar: Jar, url: str) -> bytes:
+def _download_checked(jar: Jar, url: str) -> bytes:
     body = download(url)
-    found = hashlib.sha256(body).hexdigest()
-    if found != jar.sha256:
+    checksum = hashlib.sha256(body).hexdigest()
+    if checksum != jar.sha256:
         raise FetchFailed(
-            f"{url} has the SHA-256 checksum {found}, but {LOCK.name} expects {jar.sha256}: the file was changed "
-            "on its way, or the repository holds another one. Nothing was installed."
+            f"{url} has the SHA-256 checksum {checksum}, but {LOCK.name} expects {jar.sha256}: the download was "
+            "modified, or the repository has another file. Nothing was installed."
         )
     return body

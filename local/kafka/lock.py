@@ -1,6 +1,6 @@
-"""Write ``jars.lock`` again, after a version in ``ROOTS`` was changed: ``.venv/bin/python -m local.kafka.lock``.
+"""Update ``jars.lock`` after a change of a version in ``ROOTS``: ``.venv/bin/python -m local.kafka.lock``.
 
-jgo resolves the dependencies without Maven; the files are checked against the checksums that Maven Central publishes.
+jgo resolves the dependencies without Maven. The files are checked against the checksums that Maven Central publishes.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def _resolve() -> set[str]:
-    """The coordinates of all jars. The roots' own versions win over those that another root asks for."""
+    """Return the coordinates of all jars. The versions in ``ROOTS`` take precedence over those in dependencies."""
     versions: dict[str, str] = {}
     for root in ROOTS:
         for name, version in map(_split, _dependencies(root)):
@@ -39,7 +39,7 @@ def _resolve() -> set[str]:
 
 
 def _dependencies(root: str) -> Iterator[str]:
-    # One root at a time: jgo would let the dependency management of one choose the versions of another.
+    # One root at a time: otherwise jgo applies the dependency management of one root to the others.
     command = [find_uv(), *JGO, "info", "deplist", root]
     for line in subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines():
         if line.count(":") >= 2:

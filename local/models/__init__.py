@@ -1,1 +1,1 @@
-"""Export, check and add operators' models for the inference endpoint."""
+"""Export, check and add the models that operators choose for the inference endpoint."""

@@ -1,4 +1,4 @@
-"""``deeplens models export``: CLIP and ResNet-50 as model folders, from published weights or random ones."""
+"""``deeplens models export``: write CLIP and ResNet-50 as model folders, with published or random weights."""
 
 import hashlib
 import importlib.util
@@ -21,21 +21,21 @@ from local.services import ServiceFailed
 type Files = dict[str, bytes]
 
 CLIP = "clip-vit-base"
-CONTEXT = 77
-NEEDED = ("torch", "torchvision", "transformers", "onnxscript")
+CONTEXT_TOKENS = 77
+EXPORT_PACKAGES = ("torch", "torchvision", "transformers", "onnxscript")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Where a model's files come from, and its manifest but for sha256s.
+    """The functions that make a model's files, and its manifest without checksums.
 
     Attributes
     ----------
-    real, random : make ``model.onnx`` and, for CLIP, ``text.onnx`` and ``tokenizer.json``.
-    thresholds : starting points for the published weights; measure them on photos of your own.
+    pretrained, random : make ``model.onnx`` and, for CLIP, ``text.onnx`` and ``tokenizer.json``.
+    thresholds : starting values for the published weights; operators should measure them on their photos.
     """
 
-    real: Callable[[], Files]
+    pretrained: Callable[[], Files]
     random: Callable[[], Files]
     manifest: dict[str, Any]
     thresholds: dict[str, float]
@@ -43,7 +43,7 @@ class Recipe:
 
 RECIPES = {
     CLIP: Recipe(
-        real=pretrained.clip,
+        pretrained=pretrained.clip,
         random=lambda: {
             "model.onnx": architectures.clip_vision(),
             "text.onnx": architectures.clip_text(),
@@ -59,7 +59,7 @@ RECIPES = {
         thresholds={"exact": 0.99, "near_duplicate": 0.93, "similar": 0.8},
     ),
     "resnet50": Recipe(
-        real=pretrained.resnet50,
+        pretrained=pretrained.resnet50,
         random=lambda: {"model.onnx": architectures.resnet50()},
         manifest={
             "description": "ResNet-50, ImageNet features before the classifier: objects and textures.",
@@ -74,15 +74,15 @@ RECIPES = {
 
 
 def export(name: str, out: Path, *, precision: Precision, version: str, random_weights: bool) -> Path:
-    """Write ``out/NAME/VERSION``; returns that folder. Raises ``ServiceFailed`` when it cannot be made."""
+    """Write and return the folder ``out/NAME/VERSION``. Raises ``ServiceFailed`` if that is not possible."""
     if name not in RECIPES:
-        raise ServiceFailed(f"no recipe for {name}; there are {', '.join(RECIPES)}")
+        raise ServiceFailed(f"there is no recipe for {name}; choose {' or '.join(RECIPES)}")
     recipe, folder = RECIPES[name], out / name / version
     if folder.exists():
         raise ServiceFailed(f"{folder} exists; choose another --version or --out")
     if not random_weights:
         _require_packages()
-    files = recipe.random() if random_weights else recipe.real()
+    files = recipe.random() if random_weights else recipe.pretrained()
     converted = {
         key: in_precision(body, precision, lambda: _photos(recipe)) if key.endswith(".onnx") else body
         for key, body in files.items()
@@ -96,15 +96,15 @@ def export(name: str, out: Path, *, precision: Precision, version: str, random_w
 
 
 def _photos(recipe: Recipe) -> Floats:
-    """The photos that come with scikit-image as the model's input."""
-    rest = {"name": "draft", "version": "0", "sha256": "0" * 64, "default_threshold": 0}
-    draft = Manifest.model_validate(recipe.manifest | rest)
+    """Return scikit-image's photos as the model's input."""
+    placeholders = {"name": "draft", "version": "0", "sha256": "0" * 64, "default_threshold": 0}
+    draft = Manifest.model_validate(recipe.manifest | placeholders)
     return np.stack([pixels_of(photo.body, draft) for photo in scikit_image_photos()])
 
 
 def _manifest(name: str, version: str, recipe: Recipe, files: Files, random_weights: bool) -> dict[str, Any]:
     digests = {key: hashlib.sha256(body).hexdigest() for key, body in files.items()}
-    known = {} if random_weights else {"thresholds": recipe.thresholds}
+    thresholds = {} if random_weights else {"thresholds": recipe.thresholds}
     return {
         "name": name,
         "version": version,
@@ -112,14 +112,14 @@ def _manifest(name: str, version: str, recipe: Recipe, files: Files, random_weig
         "output": _output_of(files["model.onnx"]),
         "sha256": digests["model.onnx"],
         "default_threshold": recipe.thresholds["similar"],
-        **known,
+        **thresholds,
         **({"text": _text_rule(files, digests)} if "text.onnx" in files else {}),
     }
 
 
 def _text_rule(files: Files, digests: dict[str, str]) -> dict[str, Any]:
     return {
-        "context_length": CONTEXT,
+        "context_length": CONTEXT_TOKENS,
         "output": _output_of(files["text.onnx"]),
         "sha256": digests["text.onnx"],
         "tokenizer_sha256": digests["tokenizer.json"],
@@ -131,9 +131,9 @@ def _output_of(body: bytes) -> str:
 
 
 def _require_packages() -> None:
-    missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
+    missing = [package for package in EXPORT_PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         raise ServiceFailed(
             f"{', '.join(missing)} not installed: run `uv sync --inexact --group export` where there is internet, "
-            "or give --random-weights to try the flow"
+            "or use --random-weights for a test"
         )

@@ -1,4 +1,4 @@
-"""Layers of the usual networks as ONNX nodes with seeded random weights; each method returns its output's name."""
+"""Write layers of common networks as ONNX nodes with seeded random weights."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ OPSET, IR_VERSION = 17, 9
 
 
 class Writer:
-    """A graph under construction, in single precision."""
+    """Build a graph in single precision; each method that adds a layer returns the name of its output."""
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
@@ -28,7 +28,7 @@ class Writer:
         return self.constant(np.array(sides, np.int64))
 
     def weights(self, *shape: int, fan_in: int) -> str:
-        """Normal values that keep the scale of what they are applied to."""
+        """Add normally distributed weights, scaled so that outputs have the scale of the inputs."""
         values = self._rng.standard_normal(shape, np.float32) / np.float32(fan_in**0.5)
         return self.constant(values)
 
@@ -51,12 +51,12 @@ class Writer:
         return self.node("LayerNormalization", value, self.constant(ones), self.constant(zeros), axis=-1, epsilon=1e-5)
 
     def model(self, source: tuple[str, int, list[int]], result: str, dimensions: int) -> bytes:
-        """The finished graph: ``source`` is name, element type and shape behind the free batch size."""
+        """Return the finished graph; ``source`` is its input: name, element type, and shape after the batch size."""
         name, kind, sides = source
         nodes = [*self._nodes, helper.make_node("Identity", [result], ["embedding"])]
-        given = helper.make_tensor_value_info(name, kind, ["n", *sides])
+        source_info = helper.make_tensor_value_info(name, kind, ["n", *sides])
         embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", dimensions])
-        graph = helper.make_graph(nodes, "random", [given], [embedding], self._constants)
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="deeplens")
-        made.ir_version = IR_VERSION
-        return bytes(made.SerializeToString())
+        graph = helper.make_graph(nodes, "random", [source_info], [embedding], self._constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="deeplens")
+        model.ir_version = IR_VERSION
+        return bytes(model.SerializeToString())

@@ -1,4 +1,4 @@
-"""Weights in another precision. An image's embedding stays the same alone and in any batch, whatever the precision."""
+"""Convert a graph's weights to another precision, in which an image's embedding does not depend on its batch."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,38 +16,39 @@ type Precision = Literal["fp32", "fp16", "int8"]
 type Floats = npt.NDArray[np.float32]
 
 BLOCK = 128
-"""Weights that share a scale: smaller ones are nearer to the original and slower."""
+"""Number of weights that share a scale; smaller blocks are more exact and slower."""
 ZERO = 128
+"""Byte that stands for a weight of 0."""
 MICROSOFT = "com.microsoft"
 
 
 def in_precision(body: bytes, precision: Precision, photos: Callable[[], Floats]) -> bytes:
-    """A float32 graph with its weights in another precision; int8 keeps float32 inputs and outputs.
+    """Convert a float32 graph to a precision; int8 graphs have float32 inputs and outputs.
 
     Parameters
     ----------
-    photos : gives inputs, shape (n, 3, size, size), that show how large values inside an image network become.
+    photos : returns inputs, shape (n, 3, size, size), that calibrate the scales inside an image network.
     """
     if precision == "fp32":
         return body
     graph = onnx.load_from_string(body)
-    # Shapes that an exporter noted contradict those after the change.
+    # The exporter's shapes of inner values would contradict the converted graph.
     del graph.graph.value_info[:]
     if precision == "fp16":
         return bytes(convert_float_to_float16(graph).SerializeToString())
-    # Dynamic quantisation takes its scale from the whole batch: neighbours would change a vector.
-    return _in_blocks(graph) if any(_products(graph.graph)) else _calibrated(graph, photos())
+    # Not dynamic quantisation: its scales depend on the whole batch, so other images would change a vector.
+    return _quantise_products(graph) if any(_products(graph.graph)) else _quantise_convolutions(graph, photos())
 
 
-def _in_blocks(graph: onnx.ModelProto) -> bytes:
-    """Products with constant weights, as transformers consist of, in blocks of 8 bits with a scale each."""
+def _quantise_products(graph: onnx.ModelProto) -> bytes:
+    """Quantise products with constant weights, of which transformers consist, to 8 bits in blocks with a scale each."""
     for node, weights in list(_products(graph.graph)):
         values, scales = blocks_of(numpy_helper.to_array(weights).T)
         names = f"{weights.name}_values", f"{weights.name}_scales"
         graph.graph.initializer.append(numpy_helper.from_array(values, names[0]))
         graph.graph.initializer.append(numpy_helper.from_array(scales, names[1]))
         inner, outputs = weights.dims
-        # Level 1 calculates in float32: at level 4 a row of a small batch differs from the same in a large one.
+        # Level 1 computes in float32. At level 4, a row's result depends on the size of its batch.
         shape = {"K": inner, "N": outputs, "bits": 8, "block_size": BLOCK, "accuracy_level": 1}
         node.attribute.extend(helper.make_attribute(name, value) for name, value in shape.items())
         node.op_type, node.domain = "MatMulNBits", MICROSOFT
@@ -60,7 +61,7 @@ def _in_blocks(graph: onnx.ModelProto) -> bytes:
 
 
 def blocks_of(weights: Floats) -> tuple[npt.NDArray[np.uint8], Floats]:
-    """Rows of weights, shape (n, k), as bytes (n, blocks, BLOCK) around ``ZERO``, and a scale per block."""
+    """Quantise rows of weights, shape (n, k), to bytes (n, blocks, BLOCK) around ``ZERO``, with a scale per block."""
     count = -(-weights.shape[1] // BLOCK)
     padded = np.pad(weights, ((0, 0), (0, count * BLOCK - weights.shape[1]))).reshape(len(weights), count, BLOCK)
     scales = np.maximum(np.abs(padded).max(axis=2, keepdims=True), 1e-12) / 127
@@ -68,21 +69,21 @@ def blocks_of(weights: Floats) -> tuple[npt.NDArray[np.uint8], Floats]:
 
 
 def _products(graph: onnx.GraphProto) -> Iterator[tuple[onnx.NodeProto, onnx.TensorProto]]:
-    weights = {one.name: one for one in graph.initializer}
+    weights = {weight.name: weight for weight in graph.initializer}
     for node in graph.node:
-        if node.op_type == "MatMul" and (found := weights.get(node.input[1])) and len(found.dims) == 2:
-            yield node, found
+        if node.op_type == "MatMul" and (weight := weights.get(node.input[1])) and len(weight.dims) == 2:
+            yield node, weight
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
     used = {name for node in graph.node for name in node.input}
-    kept = [one for one in graph.initializer if one.name in used]
+    kept = [weight for weight in graph.initializer if weight.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
 
 
-def _calibrated(graph: onnx.ModelProto, photos: Floats) -> bytes:
-    """Convolutions in 8 bits, inside and out, with scales fixed by what photos cause."""
+def _quantise_convolutions(graph: onnx.ModelProto, photos: Floats) -> bytes:
+    """Quantise weights and activations of convolutions to 8 bits, with fixed scales calibrated on photos."""
     with tempfile.TemporaryDirectory() as name:
         before, after = Path(name) / "before.onnx", Path(name) / "after.onnx"
         onnx.save(graph, before)
@@ -100,10 +101,10 @@ def _calibrated(graph: onnx.ModelProto, photos: Floats) -> bytes:
 
 
 class _Inputs(CalibrationDataReader):  # type: ignore[misc]
-    """Photos one at a time, as onnxruntime's calibration asks for them."""
+    """Yield photos one at a time, in the form that onnxruntime's calibration needs."""
 
     def __init__(self, name: str, photos: Floats) -> None:
-        self._left = iter([{name: one[None]} for one in photos])
+        self._remaining = iter([{name: photo[None]} for photo in photos])
 
     def get_next(self) -> dict[str, Floats] | None:
-        return next(self._left, None)
+        return next(self._remaining, None)

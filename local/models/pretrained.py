@@ -1,4 +1,4 @@
-"""Published weights as ONNX, with PyTorch; needs the dependency group ``export`` and internet."""
+"""Export published weights as ONNX with PyTorch; this needs the dependency group ``export`` and internet."""
 
 import tempfile
 from pathlib import Path
@@ -12,13 +12,13 @@ from local.services import ServiceFailed
 CLIP_WEIGHTS = "openai/clip-vit-base-patch32"
 CONTEXT, SIDE = 77, 224
 OUTPUT = "model_embedding"
-"""PyTorch gives names like ``embedding`` to values inside."""
+"""Name of the output; PyTorch may use ``embedding`` for an inner value."""
 TOLERANCE = 1e-4
-"""Of the largest value: what float32 sums in another order differ by, and no more."""
+"""Allowed difference as a share of the largest value, which covers float32 sums in another order."""
 
 
 def clip() -> dict[str, bytes]:
-    """CLIP ViT-B/32's towers and tokenizer."""
+    """Export CLIP ViT-B/32's towers and tokenizer."""
     from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
     vision = CLIPVisionModelWithProjection.from_pretrained(CLIP_WEIGHTS)
@@ -32,7 +32,7 @@ def clip() -> dict[str, bytes]:
 
 
 def resnet50() -> dict[str, bytes]:
-    """ResNet-50's 2,048 features before the classifier."""
+    """Export ResNet-50 up to its 2,048 features before the classifier."""
     import torch
     from torchvision.models import ResNet50_Weights
     from torchvision.models import resnet50 as network
@@ -41,32 +41,32 @@ def resnet50() -> dict[str, bytes]:
 
 
 def image_tower(model: Any, side: int = SIDE) -> bytes:
-    """``pixels`` (n, 3, side, side) → its embedding."""
+    """Export ``pixels`` (n, 3, side, side) → embedding."""
     import torch
 
-    return _onnx(_only(model, "image_embeds"), "pixels", torch.rand(2, 3, side, side))
+    return _onnx(_single_output(model, "image_embeds"), "pixels", torch.rand(2, 3, side, side))
 
 
 def text_tower(model: Any, context: int = CONTEXT) -> bytes:
-    """``input_ids`` (n, context) → its embedding."""
+    """Export ``input_ids`` (n, context) → embedding."""
     import torch
 
-    return _onnx(_only(model, "text_embeds"), "input_ids", torch.randint(0, 400, (2, context)))
+    return _onnx(_single_output(model, "text_embeds"), "input_ids", torch.randint(0, 400, (2, context)))
 
 
 def features(model: Any, example: Any) -> bytes:
-    """``pixels`` → what the classifier would get."""
+    """Export ``pixels`` → the input of the classifier."""
     import torch
 
     model.fc = torch.nn.Identity()
     return _onnx(model, "pixels", example)
 
 
-def _only(model: Any, output: str) -> Any:
-    """A model of one input and one output."""
+def _single_output(model: Any, output: str) -> Any:
+    """Wrap a model so that it returns one of its outputs only."""
     import torch
 
-    class Only(torch.nn.Module):
+    class SingleOutput(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -74,11 +74,11 @@ def _only(model: Any, output: str) -> Any:
         def forward(self, value: Any) -> Any:
             return getattr(self.model(value), output)
 
-    return Only()
+    return SingleOutput()
 
 
 def _onnx(model: Any, source: str, example: Any) -> bytes:
-    """One file, dynamic batch. Raises ``ServiceFailed`` when it does not compute what PyTorch does."""
+    """Export to one file with a dynamic batch size. Raises ``ServiceFailed`` if its results differ from PyTorch's."""
     import torch
 
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
@@ -100,9 +100,9 @@ def _onnx(model: Any, source: str, example: Any) -> bytes:
 
 
 def _check(body: bytes, source: str, example: Any, expected: Any) -> None:
-    """Raise ``ServiceFailed`` unless the graph gives what is expected, also for one row alone."""
+    """Raise ``ServiceFailed`` unless the graph computes the expected rows, also for a single row."""
     session = onnxruntime.InferenceSession(body)
-    for given, rows in ((example, expected), (example[:1], expected[:1])):
-        difference = np.abs(session.run(None, {source: given})[0] - rows).max() / np.abs(rows).max()
+    for inputs, rows in ((example, expected), (example[:1], expected[:1])):
+        difference = np.abs(session.run(None, {source: inputs})[0] - rows).max() / np.abs(rows).max()
         if not difference <= TOLERANCE:
             raise ServiceFailed(f"the exported graph differs from PyTorch by {difference:.1e} of the largest value")

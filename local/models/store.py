@@ -1,4 +1,4 @@
-"""``deeplens models add`` and ``list``: a folder is checked as the endpoint would, then moved in as a whole."""
+"""``deeplens models add`` and ``list``: check a model folder as the endpoint does, and add it atomically."""
 
 import shutil
 import tempfile
@@ -32,8 +32,8 @@ SCALED_BY_BATCH = "DynamicQuantizeLinear"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A model that the endpoint serves; ``size_bytes`` of all its files, ``built_in`` if it came with DeepLens."""
+class ServedModel:
+    """A model that the endpoint serves. ``size_bytes`` counts all its files; ``built_in`` ones ship with DeepLens."""
 
     manifest: Manifest
     folder: Path
@@ -42,21 +42,21 @@ class Known:
     built_in: bool
 
 
-def add(source: str, models: Path, settings: Settings | None = None) -> Known:
-    """Check the model folder at ``source`` and move a copy of it to ``models``; safe to repeat.
+def add(source: str, models: Path, settings: Settings | None = None) -> ServedModel:
+    """Check the model folder at ``source`` and copy it to ``models``; safe to repeat.
 
     Parameters
     ----------
     source : a directory, or ``s3://bucket/prefix``.
-    settings : of the S3 client; those of the environment if absent.
+    settings : settings of the S3 client; by default those of the environment.
 
     Raises
     ------
     ServiceFailed
-        It is not there, not what its manifest says, or another model has its name and version.
+        The folder is missing, contradicts its manifest, or another model has its name and version.
     """
     models.mkdir(parents=True, exist_ok=True)
-    with _copied(source, models, settings) as copy:
+    with _temporary_copy(source, models, settings) as copy:
         try:
             manifest = read_manifest(copy)
             check_files(copy, manifest)
@@ -65,19 +65,19 @@ def add(source: str, models: Path, settings: Settings | None = None) -> Known:
                 EmbeddingModel(copy, workers).close()
         except ModelRefused as error:
             raise ServiceFailed(str(error).replace(str(copy), source)) from error
-        return _moved(copy, manifest, models)
+        return _move(copy, manifest, models)
 
 
-def known(models: Path) -> list[Known]:
-    """Built-in models and those that were added."""
+def served_models(models: Path) -> list[ServedModel]:
+    """Return the built-in models and the added ones."""
     folders = [(path.parent, root == MODELS) for root in (MODELS, models) for path in root.glob("*/*/manifest.json")]
-    return [_described(folder, built_in) for folder, built_in in sorted(folders)]
+    return [_describe(folder, built_in) for folder, built_in in sorted(folders)]
 
 
 def _refuse_batch_scales(copy: Path, manifest: Manifest) -> None:
-    """Raise ``ModelRefused`` for a graph whose scales come from all inputs of a call.
+    """Raise ``ModelRefused`` for a graph whose scales depend on all inputs of a call.
 
-    Images of several tenants share calls: none may change another's vector.
+    Images of several tenants share calls, and no image may change the vector of another.
     """
     for name in manifest.files:
         if name.endswith(".onnx") and any(node.op_type == SCALED_BY_BATCH for node in _graph(copy / name).node):
@@ -94,23 +94,23 @@ def _graph(path: Path) -> onnx.GraphProto:
         raise ModelRefused(f"{path}: not an ONNX file") from error
 
 
-def _moved(copy: Path, manifest: Manifest, models: Path) -> Known:
+def _move(copy: Path, manifest: Manifest, models: Path) -> ServedModel:
     for root in (MODELS, models):
-        there = root / manifest.name / manifest.version
-        if there.exists():
-            if read_manifest(there).files == manifest.files:
-                return _described(there, built_in=root == MODELS)
-            message = f"{manifest.name} {manifest.version} is there with other files; give this one a new version"
+        existing = root / manifest.name / manifest.version
+        if existing.exists():
+            if read_manifest(existing).files == manifest.files:
+                return _describe(existing, built_in=root == MODELS)
+            message = f"{manifest.name} {manifest.version} exists with other files; give this model a new version"
             raise ServiceFailed(message)
     target = models / manifest.name / manifest.version
     target.parent.mkdir(exist_ok=True)
     copy.rename(target)
-    return _described(target, built_in=False)
+    return _describe(target, built_in=False)
 
 
 @contextmanager
-def _copied(source: str, models: Path, settings: Settings | None) -> Iterator[Path]:
-    """A copy of a model folder, beside its later place, so that moving it there is one step."""
+def _temporary_copy(source: str, models: Path, settings: Settings | None) -> Iterator[Path]:
+    """Yield a copy of a model folder on the file system of ``models``, so that a rename can move it there."""
     with tempfile.TemporaryDirectory(prefix=".adding-", dir=models) as scratch:
         copy = Path(scratch) / "model"
         copy.mkdir()
@@ -151,14 +151,14 @@ def _download(source: str, copy: Path, settings: Settings) -> None:
         raise ServiceFailed(f"{source}: {error}") from error
 
 
-def _described(folder: Path, built_in: bool) -> Known:
+def _describe(folder: Path, built_in: bool) -> ServedModel:
     manifest = read_manifest(folder)
     size = sum((folder / name).stat().st_size for name in manifest.files)
-    return Known(manifest, folder, precision_of(folder / MODEL), size, built_in)
+    return ServedModel(manifest, folder, precision_of(folder / MODEL), size, built_in)
 
 
 def precision_of(path: Path) -> str:
-    """Of most of a graph's weights."""
+    """Return the precision that most of a graph's weights have."""
     sizes: dict[str, int] = {}
     for weight in onnx.load(path).graph.initializer:
         kind = WEIGHT_TYPES.get(weight.data_type, "other")

@@ -1,20 +1,20 @@
-"""A tokenizer that knows bytes and no words, for models with random weights: real files, no download."""
+"""Make a byte tokenizer for models with random weights, without a download."""
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 START_ID, END_ID = 49_406, 49_407
-"""CLIP's own; the text tower reads its embedding at the highest id."""
+"""Ids of CLIP's tokenizer; the text tower reads its embedding at the highest id."""
 
 
 def byte_tokenizer() -> bytes:
-    """``tokenizer.json``: one token a byte, between CLIP's start and end."""
+    """Return ``tokenizer.json`` with a token per byte, between CLIP's start and end tokens."""
     alphabet = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    made = Tokenizer(models.BPE(vocab=alphabet | {START: START_ID, END: END_ID}, merges=[]))
-    made.add_special_tokens([START, END])
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer = Tokenizer(models.BPE(vocab=alphabet | {START: START_ID, END: END_ID}, merges=[]))
+    tokenizer.add_special_tokens([START, END])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(START, START_ID), (END, END_ID)]
     )
-    return str(made.to_str()).encode()
+    return str(tokenizer.to_str()).encode()

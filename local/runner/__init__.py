@@ -1,4 +1,4 @@
-"""Runs what template.yaml declares: functions under AWS's own runtime client, and the events that wake them."""
+"""Run the functions of template.yaml under AWS's own runtime client, and feed them from their event sources."""
 
 from local.runner.platform import Runner
 

@@ -1,4 +1,4 @@
-"""Decide what follows an invocation of a batch, with Lambda's semantics for Kafka event sources; pure functions.
+"""Decide what follows an invocation of a batch, as Lambda does for Kafka event sources. All functions are pure.
 
 https://docs.aws.amazon.com/lambda/latest/dg/kafka-retry-configurations.html
 """
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class Positioned(Protocol):
-    """A record, as far as decisions need it."""
+    """The fields of a record that decisions depend on."""
 
     @property
     def topic_partition(self) -> str: ...
@@ -21,7 +21,12 @@ class Positioned(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Limits of an event source; -1 means none. ``partial`` says whether answers name the records that failed."""
+    """Limits of an event source; -1 means no limit.
+
+    Attributes
+    ----------
+    partial : responses name the records that failed (``ReportBatchItemFailures``).
+    """
 
     partial: bool
     bisect: bool
@@ -31,7 +36,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Batch[R: Positioned]:
-    """Records of one invocation, and the number of failed attempts without progress."""
+    """Records of one invocation. ``attempts`` counts the failed ones since any of its records succeeded."""
 
     records: tuple[R, ...]
     attempts: int = 0
@@ -39,20 +44,20 @@ class Batch[R: Positioned]:
 
 @dataclass(frozen=True, slots=True)
 class Decision[R: Positioned]:
-    """``again`` is invoked next, in order; ``given_up`` goes to the failure destination."""
+    """The batches to invoke next, in this order, and the records to send to the failure destination."""
 
-    again: tuple[Batch[R], ...] = ()
+    retries: tuple[Batch[R], ...] = ()
     given_up: tuple[R, ...] = ()
 
 
 def decide[R: Positioned](batch: Batch[R], failed: bool, response: Any, policy: Policy, now_ms: int) -> Decision[R]:
-    """What to do after an invocation.
+    """Decide which records to retry and which to give up after an invocation.
 
     Parameters
     ----------
     failed : the function raised, timed out or crashed.
-    response : its answer; ``batchItemFailures`` names per partition the lowest offset that has to come again. An
-        answer that names something else fails the whole batch, as Lambda treats it.
+    response : ``batchItemFailures`` names the lowest failed offset of each partition. A response that names anything
+        else fails the whole batch, as on Lambda.
     """
     remaining = batch.records if failed else remaining_records(batch.records, response) if policy.partial else ()
     fresh = tuple(r for r in remaining if not _too_old(r, policy, now_ms))
@@ -60,7 +65,7 @@ def decide[R: Positioned](batch: Batch[R], failed: bool, response: Any, policy: 
     if not fresh:
         return Decision(given_up=expired)
     if failed and policy.bisect and len(fresh) > 1:
-        # Splitting costs no attempt: a record that is alone at last has all of its own.
+        # Splitting does not count as an attempt, so a record that ends up alone still has all of its attempts.
         middle = len(fresh) // 2
         return Decision((Batch(fresh[:middle], batch.attempts), Batch(fresh[middle:], batch.attempts)), expired)
     attempts = 1 if len(remaining) < len(batch.records) else batch.attempts + 1
@@ -70,7 +75,7 @@ def decide[R: Positioned](batch: Batch[R], failed: bool, response: Any, policy: 
 
 
 def remaining_records[R: Positioned](records: Sequence[R], response: Any) -> tuple[R, ...]:
-    """Records at and after the first failed offset of their partition; all of them for an unreadable answer."""
+    """Return the records at and after the first failed offset of their partition; all for an invalid response."""
     lowest = first_failures(records, response)
     if lowest is None:
         return tuple(records)
@@ -78,7 +83,7 @@ def remaining_records[R: Positioned](records: Sequence[R], response: Any) -> tup
 
 
 def first_failures(records: Sequence[Positioned], response: Any) -> dict[str, int] | None:
-    """Lowest failed offset by partition; None when the answer names what was not in the batch."""
+    """Return the lowest failed offset of each partition; None if the response names a record outside the batch."""
     if not response:
         return {}
     known = {(r.topic_partition, r.offset) for r in records}
@@ -96,7 +101,7 @@ def first_failures(records: Sequence[Positioned], response: Any) -> dict[str, in
 
 
 def committable(records: Sequence[Positioned], open_batches: Sequence[Batch[Any]]) -> dict[str, int]:
-    """Next offset to read by partition, for partitions of ``records`` with something finished."""
+    """Return the offset to commit for each partition of ``records`` in which at least one record is finished."""
     still_open: dict[str, int] = {}
     for batch in open_batches:
         for record in batch.records:
@@ -111,7 +116,7 @@ def committable(records: Sequence[Positioned], open_batches: Sequence[Batch[Any]
 
 
 def backoff_seconds(attempts: int) -> float:
-    """Pause before a batch comes again: 0.2 s, doubled, at most 5 s."""
+    """Return the pause before a batch is retried: 0.2 s at first, then doubled, at most 5 s."""
     return float(min(5.0, 0.1 * 2 ** min(attempts, 10)))
 
 

@@ -1,7 +1,7 @@
-"""Keep records that an event source gives up: on a Kafka topic or in a bucket, as ``DestinationConfig`` says.
+"""Send records that an event source gives up to its failure destination, a Kafka topic or a bucket.
 
-Records keep their key and value on a topic; the context of the failure travels in headers. A bucket receives Lambda's
-invocation record with the event as payload:
+On a topic, records keep their key and value, and headers describe the failure. A bucket receives Lambda's invocation
+record with the event as payload:
 https://docs.aws.amazon.com/lambda/latest/dg/kafka-on-failure.html
 """
 
@@ -22,7 +22,7 @@ from local.runner.worker import Result
 
 
 class FailureDestination:
-    """Sends records to ``kafka://topic``; anything else (a bucket's ARN) becomes a file below ``folder``."""
+    """Send records to ``kafka://topic``, or for a bucket's ARN write them as a file below ``folder``."""
 
     def __init__(self, brokers: str, folder: Path, timeout_seconds: float = 10) -> None:
         self._brokers, self._folder, self._timeout_seconds = brokers, folder, timeout_seconds
@@ -37,14 +37,14 @@ class FailureDestination:
         self.__dict__.pop("_producer", None)
 
     def send(self, records: Sequence[KafkaRecord], event: KafkaEvent, function: str, result: Result) -> None:
-        """Raises ``RuntimeError`` when not every record arrived."""
+        """Send all records. Raises ``RuntimeError`` if any of them did not arrive."""
         if event.on_failure.startswith("kafka://"):
             self._to_topic(event.on_failure.removeprefix("kafka://"), records, function, result)
         else:
             self._to_folder(records, event, function, result)
 
     def _to_topic(self, topic: str, records: Sequence[KafkaRecord], function: str, result: Result) -> None:
-        # One for all of this call: threads that come first together may each make one.
+        # Read once: two threads that arrive first at the same time may each create a producer.
         producer = self._producer
         reports: list[Any] = []
         for record in records:
@@ -55,13 +55,13 @@ class FailureDestination:
                 "source-partition": str(record.partition),
                 "source-offset": str(record.offset),
             }
-            own: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in context.items()]
-            headers = [*record.headers, *own]
+            added: list[tuple[str, str | bytes | None]] = [(name, value.encode()) for name, value in context.items()]
+            headers = [*record.headers, *added]
             producer.produce(
                 topic, record.value, record.key, headers=headers, on_delivery=lambda e, _: reports.append(e)
             )
         producer.flush(self._timeout_seconds + 2)
-        # Reports are counted, not what is left: another thread's flush may still be handing them over.
+        # Count the delivery reports, not the rest of the queue: another thread's flush may still be delivering ours.
         if missing := len(records) - reports.count(None):
             reasons = [str(error) for error in reports if error]
             raise RuntimeError(f"{missing} of {len(records)} records did not reach {topic}: {reasons[:1]}")

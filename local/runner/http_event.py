@@ -1,4 +1,4 @@
-"""HTTP requests as Lambda receives them from an HTTP API, and answers back: payload format 2.0, pure.
+"""Convert HTTP requests to Lambda events and results to responses: payload format 2.0 of HTTP APIs, pure functions.
 
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 """
@@ -16,41 +16,42 @@ from uuid import uuid4
 from local.runner.template import HttpEvent
 from local.runner.worker import Result
 
-TEXT = ("text/", "application/json", "application/xml", "application/javascript")
-"""What arrives as text; all else, forms and bodies without a type included, arrives in base64."""
+TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript")
+"""Content types of bodies that arrive as text. All others arrive in base64, also forms and bodies without a type."""
 
 
 def match_path(pattern: str, path: str) -> dict[str, str] | None:
-    """Parameters of ``/v1/images/{id}`` or a greedy ``/v1/{proxy+}``; None when the path does not fit."""
+    """Return the parameters of ``/v1/images/{id}`` or a greedy ``/v1/{proxy+}``; None if the path does not match."""
     if pattern == "$default":
         return {}
-    wanted, given = pattern.strip("/").split("/"), path.strip("/").split("/")
+    expected, segments = pattern.strip("/").split("/"), path.strip("/").split("/")
     parameters: dict[str, str] = {}
-    for position, part in enumerate(wanted):
+    for position, part in enumerate(expected):
         if part.startswith("{") and part.endswith("+}"):
-            rest = "/".join(given[position:])
+            rest = "/".join(segments[position:])
             return {**parameters, part[1:-2]: unquote(rest)} if rest else None
-        if position >= len(given):
+        if position >= len(segments):
             return None
         if part.startswith("{"):
-            parameters[part[1:-1]] = unquote(given[position])
-        elif part != given[position]:
+            parameters[part[1:-1]] = unquote(segments[position])
+        elif part != segments[position]:
             return None
-    return parameters if len(wanted) == len(given) else None
+    return parameters if len(expected) == len(segments) else None
 
 
-def choose(events: Iterable[HttpEvent], method: str, path: str) -> tuple[HttpEvent, dict[str, str]] | None:
-    """The most specific route and its parameters: literal before variable before greedy before ``$default``."""
-    fitting = [
-        (event, found)
+def match_route(events: Iterable[HttpEvent], method: str, path: str) -> tuple[HttpEvent, dict[str, str]] | None:
+    """Return the most specific route and its parameters: literal before variable before greedy before ``$default``."""
+    matches = [
+        (event, parameters)
         for event in events
         if (event.path == "$default" or event.method in ("ANY", "*", method))
-        and (found := match_path(event.path, path)) is not None
+        and (parameters := match_path(event.path, path)) is not None
     ]
-    return min(fitting, key=lambda pair: _generality(pair[0])) if fitting else None
+    return min(matches, key=lambda match: _generality(match[0])) if matches else None
 
 
 def _generality(event: HttpEvent) -> tuple[Sequence[int], bool]:
+    """Return a sort key that is smaller for a more specific route."""
     if event.path == "$default":
         return (3,), True
     parts = event.path.strip("/").split("/")
@@ -61,7 +62,7 @@ def _generality(event: HttpEvent) -> tuple[Sequence[int], bool]:
 def request_event(
     scope: Mapping[str, Any], body: bytes, event: HttpEvent, parameters: Mapping[str, str], host: str
 ) -> dict[str, Any]:
-    """An ASGI request as Lambda receives it."""
+    """Return the Lambda event of an ASGI request."""
     headers, cookies = _headers(scope)
     route_key = event.path if event.path == "$default" else f"{event.method} {event.path}"
     query = scope["query_string"].decode("latin-1")
@@ -99,7 +100,7 @@ def _pair(name: str, headers: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Several values of a name become one, with commas."""
+    """Join several values of a name with commas, as API Gateway does."""
     joined: dict[str, str] = {}
     for name, value in pairs:
         joined[name] = f"{joined[name]},{value}" if name in joined else value
@@ -109,7 +110,7 @@ def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 def _content(body: bytes, content_type: str) -> tuple[str, bool]:
     if not body:
         return "", False
-    if content_type.lower().startswith(TEXT):
+    if content_type.lower().startswith(TEXT_TYPES):
         try:
             return body.decode(), False
         except UnicodeDecodeError:
@@ -149,23 +150,23 @@ class Response:
 
 
 def message(status: int, text: str) -> Response:
-    """An answer of the gateway itself."""
+    """Return a response of the gateway itself, in API Gateway's format."""
     return Response(status, [(b"content-type", b"application/json")], json.dumps({"message": text}).encode())
 
 
 def response_of(result: Result) -> Response:
-    """A function's answer as HTTP; its failures as API Gateway shows them."""
+    """Return the HTTP response of an invocation. A failed one becomes the 413 or 500 that API Gateway sends."""
     if result.error is not None:
         if result.error.get("errorType") == "RequestEntityTooLargeException":
             return message(413, "Request Entity Too Large")
         return message(500, "Internal Server Error")
     try:
-        return _answer(result.payload)
+        return _payload_response(result.payload)
     except (TypeError, ValueError, AttributeError):
         return message(500, "Internal Server Error")
 
 
-def _answer(payload: Any) -> Response:
+def _payload_response(payload: Any) -> Response:
     if not isinstance(payload, dict) or "statusCode" not in payload:
         body = payload if isinstance(payload, str) else json.dumps(payload)
         return Response(200, [(b"content-type", b"application/json")], body.encode())

@@ -1,4 +1,4 @@
-"""API Gateway's HTTP API: the template's routes, its limits and its own answers."""
+"""Serve the template's HTTP routes with the limits and error responses of API Gateway's HTTP API."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from local.runner.http_event import Response, choose, message, request_event, response_of
+from local.runner.http_event import Response, match_route, message, request_event, response_of
 from local.runner.object_urls import ObjectUrls
 from local.runner.template import HttpEvent
 from local.runner.worker import Pool
@@ -31,7 +31,7 @@ class ClientGone(Exception):
 
 
 class HttpGateway:
-    """Serves the template's HTTP routes on every one of ``ports`` in a thread of its own."""
+    """Serve the template's HTTP routes on every port of ``ports``, in a background thread."""
 
     def __init__(
         self, routes: Sequence[Route], host: str, ports: Sequence[int], objects: ObjectUrls | None = None
@@ -54,7 +54,7 @@ class HttpGateway:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        sockets = [_listening(address) for address in self._addresses]
+        sockets = [_listen(address) for address in self._addresses]
         self._thread = threading.Thread(target=self._server.run, args=[sockets], name="http gateway", daemon=True)
         self._thread.start()
         deadline = time.monotonic() + 10
@@ -64,7 +64,7 @@ class HttpGateway:
             time.sleep(0.01)
 
     def stop(self, seconds: float = 3.0) -> None:
-        """Accept nothing more; requests in flight have ``seconds`` to end."""
+        """Accept no new requests, and give requests in flight ``seconds`` to end."""
         self._server.config.timeout_graceful_shutdown = max(1, int(seconds))
         self._server.should_exit = True
         if self._thread is not None and self._thread.is_alive():
@@ -87,13 +87,13 @@ class HttpGateway:
         path = scope["raw_path"].decode("latin-1").split("?")[0]
         if self._objects is not None and path.startswith(self._objects.prefix):
             return await self._objects.respond(scope, receive)
-        chosen = choose(self._pools, scope["method"], path)
-        if chosen is None:
+        match = match_route(self._pools, scope["method"], path)
+        if match is None:
             return message(404, "Not Found")
         body = await _body(receive)
         if body is None:
             return message(413, "Request Entity Too Large")
-        route, parameters = chosen
+        route, parameters = match
         event = request_event(scope, body, route, parameters, self._host)
         call = asyncio.get_running_loop().run_in_executor(self._callers, self._pools[route].invoke, event)
         try:
@@ -102,7 +102,7 @@ class HttpGateway:
             return message(503, "Service Unavailable")
 
 
-def _listening(address: tuple[str, int]) -> socket.socket:
+def _listen(address: tuple[str, int]) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(address)
@@ -110,7 +110,10 @@ def _listening(address: tuple[str, int]) -> socket.socket:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The request's body; None above API Gateway's limit, read to its end so that the client sees the answer."""
+    """Return the request's body; None if it exceeds API Gateway's limit.
+
+    A body over the limit is still read to its end: a client that is sending would not see the response.
+    """
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -1,4 +1,4 @@
-"""CloudFormation's intrinsic functions, as far as a template for one machine needs them."""
+"""Evaluate those intrinsic functions of CloudFormation that a template needs on one machine."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,13 +23,13 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "Fn::Select": lambda argument: argument[1][int(argument[0])],
     "Fn::Split": lambda argument: str(argument[1]).split(argument[0]),
 }
-"""Functions of their resolved argument alone."""
+"""Intrinsic functions that depend on nothing but their resolved argument."""
 
 
 class Resolver:
-    """Replaces intrinsics by values.
+    """Replace intrinsics by values.
 
-    A reference to a resource that has no local value gives ``local:Name``: most are ARNs that nothing here reads.
+    A reference to a resource without a local value becomes ``local:Name``. Most of them are ARNs that nothing reads.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Resolver:
         self._mappings: Mapping[str, Any] = document.get("Mappings", {})
 
     def resolve(self, node: Any) -> Any:
-        """``node`` with every intrinsic replaced; ``AWS::NoValue`` removes its key or item."""
+        """Return ``node`` with every intrinsic replaced; ``AWS::NoValue`` removes its key or item."""
         if isinstance(node, list):
             return [value for item in node if (value := self.resolve(item)) is not NO_VALUE]
         if not isinstance(node, dict):
@@ -53,7 +53,7 @@ class Resolver:
         return {key: value for key, item in node.items() if (value := self.resolve(item)) is not NO_VALUE}
 
     def holds(self, condition: str | None) -> bool:
-        """Whether a resource with this ``Condition`` exists; None stands for no condition."""
+        """Return whether a resource with this ``Condition`` exists; None stands for no condition."""
         return condition is None or bool(self.resolve(self._conditions[condition]))
 
     def _call(self, name: str, argument: Any) -> Any:
@@ -78,7 +78,7 @@ class Resolver:
         return self._values.get(name, f"local:{name}")
 
     def _substitute(self, argument: Any) -> str:
-        text, own = argument if isinstance(argument, list) else (argument, {})
-        values = self.resolve(own)
-        replaced = VARIABLE.sub(lambda found: str(values.get(found[1], self._reference(found[1]))), text)
+        text, variables = argument if isinstance(argument, list) else (argument, {})
+        values = self.resolve(variables)
+        replaced = VARIABLE.sub(lambda match: str(values.get(match[1], self._reference(match[1]))), text)
         return replaced.replace("${!", "${")

@@ -1,4 +1,4 @@
-"""Kafka records as Lambda's MSK event: https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html"""
+"""Convert Kafka records to Lambda's MSK event: https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html"""
 
 import base64
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class KafkaRecord:
 
     @property
     def size(self) -> int:
-        """Bytes in the event, at most about: a header's byte is written as a number."""
+        """An upper estimate of the record's bytes in the event, where a header's byte is a decimal number."""
         headers = sum(len(name) + 8 + 6 * len(value or b"") for name, value in self.headers)
         return (len(self.key or b"") + len(self.value or b"")) * 4 // 3 + 300 + headers
 
@@ -51,7 +51,7 @@ def _bytes(value: str | bytes | None) -> bytes | None:
 
 
 def lambda_event(records: Sequence[KafkaRecord], stream_arn: str, brokers: str) -> dict[str, Any]:
-    """The MSK event: key and value in base64, header values as lists of signed bytes.
+    """Return the MSK event: key and value in base64, header values as lists of signed bytes.
 
     AWS's pages show ASCII only; its poller is Java, whose bytes are signed, and Powertools' ``decode_header_bytes``
     exists because of that.

@@ -1,4 +1,4 @@
-"""Kafka event source: polls a topic, invokes with Lambda's exact event, commits what is done."""
+"""Kafka event source: poll a topic, invoke a function with Lambda's exact event, commit finished records."""
 
 import math
 import queue
@@ -20,32 +20,43 @@ from local.runner.template import KafkaEvent
 from local.runner.worker import Pool, Result
 
 MAX_EVENT_BYTES = 5 * 1024 * 1024
-"""Lambda takes 6 MB; base64 and the envelope have to fit as well."""
+"""Limit of an event's records. Lambda accepts 6 MB, which the envelope has to fit into as well."""
 POLL_RECORDS = 256
-BUFFERED_RECORDS = 512
-"""Polled ahead per partition, or two batches if those are more."""
+MAX_BUFFERED_RECORDS = 512
+"""Limit of records polled ahead per partition, or two batches if those have more records."""
 BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 0.01, 0.05
-COMMIT_AGAIN_SECONDS = 2.0
+COMMIT_RETRY_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class Partition:
-    """A partition's records that are polled but not yet done."""
+    """State of an assigned partition: the records that are polled but not finished, and its offsets.
+
+    Attributes
+    ----------
+    waiting_since : when the oldest waiting record was polled, by the monotonic clock.
+    next_offset : all records before it are finished; -1 if none is.
+    committed : the last offset whose commit the broker confirmed; -1 if none was.
+    generation : grows with each assignment and revocation, so that late results of an older one are recognised.
+    """
 
     waiting: deque[KafkaRecord] = field(default_factory=deque)
     in_flight: int = 0
     paused: bool = False
-    since: float = 0.0
+    waiting_since: float = 0.0
     next_offset: int = -1
-    """Everything before it is done; -1 as long as nothing is."""
     committed: int = -1
-    """What the broker has confirmed of it."""
     generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What an invocation settled: next offsets by partition, partitions that are free again."""
+    """Result of an invocation: the offsets to commit and the partitions without open records.
+
+    Attributes
+    ----------
+    generation : of each partition when the batch was dispatched.
+    """
 
     offsets: Mapping[int, int]
     free: Sequence[int]
@@ -53,10 +64,11 @@ class Progress:
 
 
 class KafkaSource:
-    """Feeds one function from one topic.
+    """Feed one function from one topic.
 
-    One batch per partition is in flight; a batch mixes partitions, so that a quiet topic needs one process. Only the
-    polling thread touches the consumer and the partitions; invocations run in threads of their own and report back.
+    At most one batch per partition is in flight. A batch may mix partitions, so that a topic with few records needs
+    one process. Only the polling thread touches the consumer and the partitions; invocations run in other threads and
+    report their ``Progress`` to it.
     """
 
     _consumer: Consumer
@@ -81,11 +93,11 @@ class KafkaSource:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more records; what is in flight may still end and be committed until ``join``."""
+        """Take no more records; batches in flight may still end and be committed until ``join``."""
         self._stopping.set()
 
     def join(self, seconds: float) -> bool:
-        """Wait until everything is committed and the group is left; whether that happened in time."""
+        """Wait until all results are committed and the group is left; return False after ``seconds``."""
         if self._thread.ident is not None:
             self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -116,7 +128,7 @@ class KafkaSource:
                 self._dispatch()
                 self._measure_lag()
             except Exception as error:
-                # Whatever it is, the partitions have to move on.
+                # The thread must survive any error, or its partitions would stop.
                 self._log(f"{self.event.topic}: {error!r}")
                 self._stopping.wait(0.5)
         self._runners.shutdown(wait=True, cancel_futures=True)
@@ -126,7 +138,7 @@ class KafkaSource:
             self._consumer.close()
 
     def _poll(self) -> None:
-        """Wait for one message, then take what else is there: ``consume`` alone would wait for a full batch."""
+        """Wait for one message, then take those that are there: ``consume`` alone would wait for a full batch."""
         idle = not any(p.in_flight or p.waiting for p in self._partitions.values())
         first = self._consumer.poll(IDLE_POLL_SECONDS if idle else BUSY_POLL_SECONDS)
         if first is not None:
@@ -141,12 +153,12 @@ class KafkaSource:
         record = record_of(message)
         partition = self._partitions.setdefault(record.partition, Partition())
         if not partition.waiting:
-            partition.since = time.monotonic()
+            partition.waiting_since = time.monotonic()
         partition.waiting.append(record)
 
     def _limit_buffers(self) -> None:
-        """Pause partitions with enough waiting: what was polled is not worth more memory."""
-        limit = max(BUFFERED_RECORDS, 2 * self.event.batch_size)
+        """Pause partitions whose buffer is full, and resume the others, to bound memory."""
+        limit = max(MAX_BUFFERED_RECORDS, 2 * self.event.batch_size)
         for number, partition in self._partitions.items():
             full = len(partition.waiting) >= limit
             if full != partition.paused:
@@ -155,7 +167,7 @@ class KafkaSource:
                 partition.paused = full
 
     def _measure_lag(self) -> None:
-        """Records that are not done, here or on the broker, once a second."""
+        """Count the unfinished records, here and on the broker, once a second."""
         if time.monotonic() < self._lag_due:
             return
         self._lag_due = time.monotonic() + 1
@@ -173,43 +185,44 @@ class KafkaSource:
             self._runners.submit(self._work, batch, generation)
 
     def _next_batch(self) -> list[KafkaRecord]:
-        """Records of free partitions, once a batch is full or its window is over."""
-        free = sorted((p for p in self._partitions.values() if p.waiting and not p.in_flight), key=lambda p: p.since)
+        """Return records of free partitions if a batch is full or its window is over."""
+        ready = (p for p in self._partitions.values() if p.waiting and not p.in_flight)
+        free = sorted(ready, key=lambda partition: partition.waiting_since)
         idle = self.pool.limit - self.pool.in_flight
         if not free or idle <= 0:
             return []
-        enough = sum(len(p.waiting) for p in free) >= self.event.batch_size
-        if not enough and time.monotonic() - free[0].since < self.event.window_seconds:
+        full = sum(len(p.waiting) for p in free) >= self.event.batch_size
+        if not full and time.monotonic() - free[0].waiting_since < self.event.window_seconds:
             return []
         batch: list[KafkaRecord] = []
         size = 0
-        # A quiet topic needs one process; a backlog is shared out, or one batch would hold every partition.
-        share = math.ceil(len(free) / idle) if enough else len(free)
+        # A backlog is spread over the idle processes, or one batch would hold every partition.
+        share = math.ceil(len(free) / idle) if full else len(free)
         for partition in free[:share]:
             while partition.waiting and len(batch) < self.event.batch_size:
                 size += partition.waiting[0].size
                 if batch and size > MAX_EVENT_BYTES:
                     return batch
                 batch.append(partition.waiting.popleft())
-                partition.since = time.monotonic()
+                partition.waiting_since = time.monotonic()
         return batch
 
     def _work(self, records: list[KafkaRecord], generation: Mapping[int, int]) -> None:
-        """Invoke until every record is done or given up; partitions that are done are released at once."""
+        """Invoke until every record is finished or given up; release each partition as soon as it is finished."""
         released: set[int] = set()
         batches: deque[Batch[KafkaRecord]] = deque([Batch(tuple(records))])
         while batches and not self._stopping.is_set():
             batch = batches.popleft()
             result = self.pool.invoke(lambda_event(batch.records, self.event.stream_arn, self._brokers))
             if result.failed and self._stopping.is_set():
-                return  # Ended by the stop, not by its records: they come again.
+                return  # The stop ended the invocation, not its records: they are delivered again after the restart.
             decision = decide(batch, result.failed, result.payload, self._policy, int(time.time() * 1000))
             if not self._give_up(decision.given_up, result):
                 decision = Decision((Batch(batch.records, batch.attempts + 1),))
-            batches.extendleft(reversed(decision.again))
+            batches.extendleft(reversed(decision.retries))
             self._release(records, batches, released, generation)
-            if decision.again:
-                self._stopping.wait(backoff_seconds(decision.again[0].attempts))
+            if decision.retries:
+                self._stopping.wait(backoff_seconds(decision.retries[0].attempts))
 
     def _release(
         self,
@@ -227,13 +240,13 @@ class KafkaSource:
         self._progress.put(Progress(offsets, sorted(free), generation))
 
     def _settle(self) -> None:
-        """Free and commit what invocations finished."""
+        """Apply the progress of invocations: free their partitions and commit their offsets."""
         while not self._progress.empty():
             progress = self._progress.get()
             for number in progress.free:
                 self._partitions[number].in_flight = 0
             for number, offset in progress.offsets.items():
-                # After a rebalance the partition may be someone else's, who is further on.
+                # After a rebalance another consumer may own the partition and have committed a higher offset.
                 if self._partitions[number].generation == progress.generation[number]:
                     self._partitions[number].next_offset = offset
                     self._commit_due = 0.0
@@ -241,8 +254,8 @@ class KafkaSource:
             self._commit()
 
     def _commit(self) -> None:
-        """Commit what the broker has not confirmed; commits that a broker loses at its end have no other sign."""
-        self._commit_due = time.monotonic() + COMMIT_AGAIN_SECONDS
+        """Commit offsets that the broker has not confirmed; a broker that dies loses commits without an error."""
+        self._commit_due = time.monotonic() + COMMIT_RETRY_SECONDS
         offsets = [
             TopicPartition(self.event.topic, number, partition.next_offset)
             for number, partition in self._partitions.items()
@@ -259,7 +272,7 @@ class KafkaSource:
                 self._partitions[offset.partition].committed = offset.offset
 
     def _give_up(self, records: Sequence[KafkaRecord], result: Result) -> bool:
-        """Hand over records that will not be tried again; False when the destination did not take them."""
+        """Send records to the failure destination; return False if it did not accept them."""
         if not records:
             return True
         try:
@@ -280,9 +293,9 @@ class KafkaSource:
             self._reset(revoked.partition)
 
     def _reset(self, number: int) -> None:
-        """Forget what was polled: it comes again from the last commit, perhaps to another consumer.
+        """Drop polled records: they are read again from the last commit, perhaps by another consumer.
 
-        What is in flight stays so until it ends: a partition has one batch at a time.
+        A batch in flight still counts until it ends, because a partition has one batch at a time.
         """
         old = self._partitions.get(number, Partition())
         self._partitions[number] = Partition(in_flight=old.in_flight, generation=old.generation + 1)

@@ -1,4 +1,4 @@
-"""Send a message to the template's object queue for each new object in a directory, as a bucket would."""
+"""Send bucket notifications for directory stores: a message to the template's object queue per new object."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -9,23 +9,23 @@ from deeplens.events.bucket import ObjectLocation
 from deeplens.uploads.queue import SqsObjectQueue
 
 
-class ObjectNotices:
-    """Notifies of new objects. One that cannot be sent is logged: the schedule finds its object.
+class ObjectNotifier:
+    """Send one notification per new object. A failure is only logged, because the schedule finds the object later.
 
     Parameters
     ----------
-    client : makes a client of SQS.
-    url : of the object queue; empty where the template has none.
+    client : creates an SQS client.
+    url : URL of the object queue; empty if the template has none.
     """
 
     def __init__(self, client: Callable[[], Any], url: str, log: Callable[[str], None]) -> None:
         self._client, self._url, self._log = client, url, log
 
-    def __call__(self, place: ObjectLocation) -> None:
+    def __call__(self, location: ObjectLocation) -> None:
         try:
-            self._queue.send([place])
+            self._queue.send([location])
         except QueueUnavailable as error:
-            self._log(f"not notified of {place.bucket}/{place.key}: {error}")
+            self._log(f"no notification for {location.bucket}/{location.key}: {error}")
 
     @cached_property
     def _queue(self) -> SqsObjectQueue:

@@ -1,4 +1,4 @@
-"""The runner: every function of a template with its event sources, started and stopped as one."""
+"""Start and stop every function of a template together with its event sources."""
 
 import os
 import threading
@@ -15,7 +15,7 @@ from local.runner.destination import FailureDestination
 from local.runner.http_gateway import HttpGateway, Route
 from local.runner.kafka_source import KafkaSource
 from local.runner.logs import rotate
-from local.runner.object_notices import ObjectNotices
+from local.runner.object_notices import ObjectNotifier
 from local.runner.object_urls import ObjectUrls
 from local.runner.queues import create_queues, create_topics, load_with_queues
 from local.runner.schedule_source import ScheduleSource
@@ -24,19 +24,19 @@ from local.runner.template import HttpEvent, KafkaEvent, ScheduleEvent, SqsEvent
 from local.runner.worker import Pool, Result
 
 STOP_SECONDS = 3.0
-"""Invocations in flight may end within this time; then they are killed, and their records are delivered again."""
+"""Grace period of invocations in flight. Then they are killed, and their records are delivered again."""
 type Source = KafkaSource | SqsSource | ScheduleSource
 
 
 class Runner:
-    """Runs a template on this machine.
+    """Run a template on this machine.
 
     Parameters
     ----------
-    environment : what functions get on top of the template's variables: endpoints, credentials.
+    environment : variables that functions get on top of the template's: endpoints, credentials.
     resources : local values of resources, see ``template.load``.
-    ports : the HTTP API answers on each; the first is its own.
-    processes : most processes of a function; a Kafka function's partition count limits it as well.
+    ports : the HTTP API listens on all of them; events name the first.
+    processes : maximum number of processes of a function; its partition count limits a Kafka function as well.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Runner:
         resources: Mapping[str, str] | None = None,
         processes: int = 3,
     ) -> None:
-        given = resources or {}
-        self.template = load_with_queues(template, environment, parameters or {}, given)
-        # A queue that was given stands elsewhere.
-        self._own_queues = {name: one for name, one in self.template.queues.items() if f"{name}.Arn" not in given}
-        self._own_topics = {name: one for name, one in self.template.topics.items() if name not in given}
+        resources = resources or {}
+        self.template = load_with_queues(template, environment, parameters or {}, resources)
+        # Queues and topics in `resources` exist elsewhere; the others are created here.
+        self._queues = {name: queue for name, queue in self.template.queues.items() if f"{name}.Arn" not in resources}
+        self._topics = {name: topic for name, topic in self.template.topics.items() if name not in resources}
         self._environment, self._processes = environment, processes
         self._log_dir, self._lock = log_dir, threading.Lock()
         self.pools = {
@@ -70,8 +70,8 @@ class Runner:
             for event in pool.spec.events
             if isinstance(event, HttpEvent)
         ]
-        notices = ObjectNotices(lambda: self._aws("sqs"), self.template.environment("OBJECT_QUEUE_URL"), self._log)
-        objects = ObjectUrls(Path(environment.get("NFS_ROOT", "")), environment.get("URL_SIGNING_KEY", ""), notices)
+        notifier = ObjectNotifier(lambda: self._aws("sqs"), self.template.environment("OBJECT_QUEUE_URL"), self._log)
+        objects = ObjectUrls(Path(environment.get("NFS_ROOT", "")), environment.get("URL_SIGNING_KEY", ""), notifier)
         self._gateway = HttpGateway(routes, host, ports, objects)
 
     def start(self, progress: Callable[[str], None] = lambda _: None) -> None:
@@ -81,8 +81,8 @@ class Runner:
             pool.warm()
             progress(pool.spec.name)
 
-        if self._own_queues and "AWS_ENDPOINT_URL" in self._environment:
-            self._recreate()
+        if self._queues and "AWS_ENDPOINT_URL" in self._environment:
+            self._create_queues()
         with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="warm") as warmers:
             list(warmers.map(warm, self.pools.values()))
         for source in self._sources:
@@ -109,7 +109,7 @@ class Runner:
         return self.pools[self.template.function(name).name].invoke(event)
 
     def status(self) -> list[dict[str, Any]]:
-        """One row per function: processes, invocations, errors, in flight, last duration, lag."""
+        """Return a row per function: processes, invocations, errors, in flight, last duration, lag."""
         lags: dict[str, int] = {}
         for source in self._sources:
             if isinstance(source, KafkaSource):
@@ -141,26 +141,26 @@ class Runner:
                     brokers = self._environment["KAFKA_BROKERS"]
                     sources.append(KafkaSource(event, pool, brokers, self._destination, self._log))
                 case SqsEvent():
-                    sources.append(SqsSource(event, pool, self._aws("sqs"), self._log, self._recreate))
+                    sources.append(SqsSource(event, pool, self._aws("sqs"), self._log, self._create_queues))
                 case ScheduleEvent():
                     sources.append(ScheduleSource(event, pool, self._log))
         return sources
 
-    def _recreate(self) -> None:
-        """Make queues and topics. What queues held before LocalStack was restarted is gone: the schedule sends it."""
-        create_queues(self._aws("sqs"), self._own_queues)
-        create_topics(self._aws("sns"), self._own_topics)
+    def _create_queues(self) -> None:
+        """Create missing queues and topics. LocalStack loses messages at a restart; the schedule sends them again."""
+        create_queues(self._aws("sqs"), self._queues)
+        create_topics(self._aws("sns"), self._topics)
 
     def _aws(self, service: str) -> Any:
         import boto3
 
-        given = self._environment
+        environment = self._environment
         return boto3.client(  # type: ignore[call-overload]
             service,
-            endpoint_url=given["AWS_ENDPOINT_URL"],
-            region_name=given.get("AWS_REGION", "us-east-1"),
-            aws_access_key_id=given.get("AWS_ACCESS_KEY_ID", "test"),
-            aws_secret_access_key=given.get("AWS_SECRET_ACCESS_KEY", "test"),
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            region_name=environment.get("AWS_REGION", "us-east-1"),
+            aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID", "test"),
+            aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY", "test"),
         )
 
     def _log(self, line: str) -> None:

@@ -1,4 +1,7 @@
-"""The Lambda Runtime API for one function process: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html"""
+"""Serve the Lambda Runtime API to one function process.
+
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
 
 import queue
 import socket
@@ -11,13 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import uuid4
 
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
-"""Of an event, and of a response."""
+"""Lambda's limit of an event and of a response."""
 PREFIX = "/2018-06-01/runtime/"
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """An event on its way into a function."""
+    """An event for a function."""
 
     payload: bytes
     deadline: float
@@ -27,14 +30,14 @@ class Invocation:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: a payload, or an error's JSON with ``errorType`` and ``errorMessage``."""
+    """A function's response, or the JSON of its error with ``errorType`` and ``errorMessage``."""
 
     payload: bytes
     failed: bool = False
 
 
 class RuntimeApi:
-    """Serves one process on a port of its own, so that a process that dies is known by its port."""
+    """Serve one process on its own port, so that the port identifies the process."""
 
     def __init__(self, function_arn: str) -> None:
         self.function_arn = function_arn
@@ -62,7 +65,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Requests)
 
     def serve(self) -> None:
-        """Accept connections until ``end``; `serve_forever` would poll, and take half a second to stop."""
+        """Accept connections until ``end``; ``serve_forever`` would poll, and take half a second to stop."""
         with suppress(OSError):
             while True:
                 self.process_request(*self.get_request())
@@ -112,12 +115,12 @@ class _Requests(BaseHTTPRequestHandler):
         if not failed and len(body) > MAX_PAYLOAD_BYTES:
             message = f"Response payload size of {len(body)} bytes exceeded the maximum of {MAX_PAYLOAD_BYTES} bytes."
             body, failed = _error("Function.ResponseSizeTooLarge", message), True
-        # Answer the process first: its next request then waits before the caller has the result.
+        # Respond to the process first, so that it asks for the next event before the caller has the result.
         self._respond(202, b'{"status":"OK"}')
         self.server.api.answers.put(Answer(body, failed))
 
     def _respond(self, status: int, body: bytes, headers: str = "") -> None:
-        """One write for head and body: two cost a delayed acknowledgement, 40 ms."""
+        """Send head and body in one write: two writes cost 40 ms because of delayed TCP acknowledgements."""
         head = f"HTTP/1.1 {status} OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
         try:
             self.wfile.write(head.encode() + body)

@@ -1,4 +1,4 @@
-"""EventBridge Scheduler: ``rate(…)`` and ``cron(…)`` expressions, in UTC."""
+"""Invoke functions on a schedule as EventBridge Scheduler does: ``rate(…)`` and ``cron(…)`` expressions, in UTC."""
 
 import json
 import re
@@ -20,19 +20,23 @@ NAMES = {
     for number, name in enumerate(names.split(), start=1)
 }
 RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2199))
-"""Minutes, hours, day of month, month, day of week from Sunday, year."""
-LONGEST = timedelta(days=366 * 8)
+"""Ranges of minute, hour, day of month, month, day of week (1 is Sunday) and year."""
+MAX_INTERVAL = timedelta(days=366 * 8)
+"""A schedule that is not due within this time is never due: 29 February may be absent for eight years."""
 
 type Next = Callable[[datetime], datetime]
 
 
 def schedule(expression: str) -> Next:
-    """When a schedule is due next, after a time. Raises ``TemplateError`` for an expression that does not run here."""
-    if found := RATE.fullmatch(expression):
-        interval = timedelta(**{f"{found[2]}s": int(found[1])})
+    """Return a function that gives the next due time after a time.
+
+    Raises ``TemplateError`` for an expression that is not supported here.
+    """
+    if match := RATE.fullmatch(expression):
+        interval = timedelta(**{f"{match[2]}s": int(match[1])})
         return lambda after: after + interval
-    if found := CRON.fullmatch(expression):
-        fields = [_values(part, *limits, expression) for part, limits in zip(found.groups(), RANGES, strict=True)]
+    if match := CRON.fullmatch(expression):
+        fields = [_values(part, *limits, expression) for part, limits in zip(match.groups(), RANGES, strict=True)]
         return lambda after: _next_match(fields, after, expression)
     raise TemplateError(f"schedule {expression!r} does not run here; use rate(N minutes) or cron(m h D M W Y)")
 
@@ -41,19 +45,19 @@ def _values(field: str, lowest: int, highest: int, expression: str) -> frozenset
     text = re.sub("[A-Z]{3}", lambda name: str(NAMES.get(name[0], name[0])), field)
     values: set[int] = set()
     for part in text.split(","):
-        found = PART.fullmatch(part)
-        if not found:
+        match = PART.fullmatch(part)
+        if not match:
             raise TemplateError(f"schedule {expression!r} does not run here: {field!r} is not understood")
-        first = lowest if found[1] else int(found[2])
-        last = int(found[3] or (highest if found[1] or found[4] else first))
-        values |= {value for value in range(first, last + 1, int(found[4] or 1)) if lowest <= value <= highest}
+        first = lowest if match[1] else int(match[2])
+        last = int(match[3] or (highest if match[1] or match[4] else first))
+        values |= {value for value in range(first, last + 1, int(match[4] or 1)) if lowest <= value <= highest}
     return frozenset(values)
 
 
 def _next_match(fields: list[frozenset[int]], after: datetime, expression: str) -> datetime:
     minutes, hours, days, months, weekdays, years = fields
     moment = after.replace(second=0, microsecond=0) + timedelta(minutes=1)
-    while moment - after < LONGEST:
+    while moment - after < MAX_INTERVAL:
         weekday = moment.isoweekday() % 7 + 1
         if not (moment.day in days and moment.month in months and weekday in weekdays and moment.year in years):
             moment = moment.replace(hour=0, minute=0) + timedelta(days=1)
@@ -67,12 +71,12 @@ def _next_match(fields: list[frozenset[int]], after: datetime, expression: str) 
 
 
 class ScheduleSource:
-    """Invokes a function whenever its schedule is due; a run that is still busy lets the next one pass."""
+    """Invoke a function whenever its schedule is due. A due time during an invocation is skipped."""
 
     def __init__(self, event: ScheduleEvent, pool: Pool, log: Callable[[str], None]) -> None:
         self.pool, self._log = pool, log
         self._next, self._payload = schedule(event.expression), event.payload
-        self._next(datetime.now(UTC))  # What is never due is refused here, not in the thread.
+        self._next(datetime.now(UTC))  # Raises here, not in the thread, if the schedule is never due.
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"schedule {pool.spec.name}", daemon=True)
 

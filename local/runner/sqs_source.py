@@ -1,4 +1,4 @@
-"""SQS event source on LocalStack: long polls, partial batch responses, deletes what is done."""
+"""SQS event source on LocalStack: long polling, partial batch responses, deletion of messages that succeeded."""
 
 import base64
 import threading
@@ -10,15 +10,15 @@ from local.runner.template import SqsEvent
 from local.runner.worker import Pool
 
 POLL_SECONDS = 1
-MOST_PER_POLL = 10
+MAX_MESSAGES_PER_POLL = 10
 
 
 class SqsSource:
-    """Feeds one function from one queue; a message that fails stays and comes again, until the queue redrives it.
+    """Feed one function from one queue. A failed message stays, and is received again until the queue redrives it.
 
     Parameters
     ----------
-    recreate : makes the queue that is not there (any more).
+    create_queues : creates the queue if it does not exist, as after a restart of LocalStack.
     """
 
     def __init__(
@@ -27,10 +27,10 @@ class SqsSource:
         pool: Pool,
         client: Any,
         log: Callable[[str], None],
-        recreate: Callable[[], None] = lambda: None,
+        create_queues: Callable[[], None] = lambda: None,
     ) -> None:
         self._event, self.pool, self._client, self._log = event, pool, client, log
-        self._recreate = recreate
+        self._create_queues = create_queues
         self._url = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"poll {event.queue}", daemon=True)
@@ -54,14 +54,14 @@ class SqsSource:
             except Exception as error:
                 self._log(f"{self._event.queue}: {error!r}")
                 if _is_missing(error):
-                    self._make_again()
+                    self._try_to_create()
                 self._stopping.wait(1)
 
-    def _make_again(self) -> None:
+    def _try_to_create(self) -> None:
         try:
-            self._recreate()
+            self._create_queues()
         except Exception as error:
-            self._log(f"{self._event.queue}: not made again: {error!r}")
+            self._log(f"{self._event.queue} was not created: {error!r}")
 
     def _queue_url(self) -> str:
         queue = self._event.queue
@@ -70,7 +70,7 @@ class SqsSource:
         return str(self._client.get_queue_url(QueueName=queue.rpartition(":")[2])["QueueUrl"])
 
     def _poll(self) -> None:
-        messages = self._gather()
+        messages = self._receive_batch()
         if not messages:
             return
         name = self._url.rpartition("/")[2]
@@ -78,24 +78,24 @@ class SqsSource:
         result = self.pool.invoke({"Records": [sqs_record(message, name, region) for message in messages]})
         answer = result.payload if self._event.partial else None
         done = [] if result.failed else succeeded(messages, answer)
-        for start in range(0, len(done), MOST_PER_POLL):
-            self._delete(done[start : start + MOST_PER_POLL])
+        for start in range(0, len(done), MAX_MESSAGES_PER_POLL):
+            self._delete(done[start : start + MAX_MESSAGES_PER_POLL])
 
-    def _gather(self) -> list[dict[str, Any]]:
-        """A batch: what the first answer holds, and until the window is over what the next ones hold."""
+    def _receive_batch(self) -> list[dict[str, Any]]:
+        """Receive messages until the batch is full or its window is over; none if the first poll finds none."""
         batch: list[dict[str, Any]] = self._receive(self._event.batch_size, POLL_SECONDS)
         deadline = time.monotonic() + self._event.window_seconds
         while batch and len(batch) < self._event.batch_size and not self._stopping.is_set():
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining_seconds = deadline - time.monotonic()
+            if remaining_seconds <= 0:
                 break
-            batch += self._receive(self._event.batch_size - len(batch), min(POLL_SECONDS, int(left)))
+            batch += self._receive(self._event.batch_size - len(batch), min(POLL_SECONDS, int(remaining_seconds)))
         return batch
 
-    def _receive(self, most: int, wait_seconds: int) -> list[dict[str, Any]]:
+    def _receive(self, limit: int, wait_seconds: int) -> list[dict[str, Any]]:
         answer = self._client.receive_message(
             QueueUrl=self._url,
-            MaxNumberOfMessages=min(MOST_PER_POLL, most),
+            MaxNumberOfMessages=min(MAX_MESSAGES_PER_POLL, limit),
             WaitTimeSeconds=wait_seconds,
             AttributeNames=["All"],
             MessageAttributeNames=["All"],
@@ -108,13 +108,13 @@ class SqsSource:
 
 
 def _is_missing(error: Exception) -> bool:
-    """Whether SQS says that there is no such queue; its code differs between the two protocols."""
+    """Return whether SQS says that the queue does not exist; the error code differs between its two protocols."""
     code = str((getattr(error, "response", None) or {}).get("Error", {}).get("Code", ""))
     return "NonExistentQueue" in code or "QueueDoesNotExist" in code
 
 
 def sqs_record(message: Mapping[str, Any], queue: str, region: str) -> dict[str, Any]:
-    """A message as Lambda receives it."""
+    """Return the record of a message in Lambda's event."""
     return {
         "messageId": message["MessageId"],
         "receiptHandle": message["ReceiptHandle"],
@@ -138,7 +138,7 @@ def _attribute(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def succeeded(messages: Sequence[Mapping[str, Any]], answer: Any) -> list[Mapping[str, Any]]:
-    """Messages that ``batchItemFailures`` does not name; none when it names anything else, as Lambda treats that.
+    """Return the messages that ``batchItemFailures`` does not name; none if it names an unknown one, as on Lambda.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
     """

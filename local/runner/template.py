@@ -1,4 +1,4 @@
-"""template.yaml as plain data: functions, what wakes them, queues. Intrinsics are resolved with local values."""
+"""Read template.yaml as plain data: functions, event sources, queues. Intrinsics are resolved with local values."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ GLOBAL_DEFAULTS = {"Timeout": 3, "MemorySize": 128}
 
 
 class TemplateError(Exception):
-    """The template declares something that this runner cannot run; the message names it."""
+    """The template declares something that this runner does not support; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class KafkaEvent:
     """``kafka://topic``, or the ARN of a bucket."""
     stream_arn: str
     partial: bool
-    """Answers name the records that failed (``ReportBatchItemFailures``); they mean nothing otherwise."""
+    """Responses name the records that failed (``ReportBatchItemFailures``); without it they are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class HttpEvent:
 @dataclass(frozen=True, slots=True)
 class SqsEvent:
     queue: str
-    """URL or ARN."""
+    """URL or ARN of the queue."""
     batch_size: int
     window_seconds: float
     partial: bool
@@ -52,7 +52,7 @@ class SqsEvent:
 class ScheduleEvent:
     expression: str
     payload: str
-    """The event as JSON; empty for the scheduler's own."""
+    """The event as JSON; empty for the scheduler's default event."""
 
 
 type EventSource = KafkaEvent | HttpEvent | SqsEvent | ScheduleEvent
@@ -60,7 +60,7 @@ type EventSource = KafkaEvent | HttpEvent | SqsEvent | ScheduleEvent
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """A function as declared. ``layers`` are folders whose content stands on its import path."""
+    """A function as declared. ``layers`` are folders on its import path."""
 
     logical_id: str
     code: Path
@@ -81,17 +81,17 @@ class Template:
     functions: tuple[FunctionSpec, ...]
     queues: dict[str, dict[str, Any]] = field(default_factory=dict)
     topics: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Of SNS."""
+    """Topics of SNS."""
 
     def function(self, name: str) -> FunctionSpec:
-        """By folder or logical id. Raises ``TemplateError`` that lists what there is."""
+        """Find a function by folder or logical id. Raises ``TemplateError``, which lists the functions."""
         for spec in self.functions:
             if name in (spec.name, spec.logical_id):
                 return spec
         raise TemplateError(f"no function {name!r}; there are {', '.join(sorted(s.name for s in self.functions))}")
 
     def environment(self, name: str) -> str:
-        """A variable that some function is given; empty where none is."""
+        """Return the value of a variable in the first function that has it; empty if none has."""
         return next((spec.environment[name] for spec in self.functions if name in spec.environment), "")
 
 
@@ -100,8 +100,8 @@ def load(path: Path, parameters: Mapping[str, str], resources: Mapping[str, str]
 
     Parameters
     ----------
-    parameters : overrides of the template's defaults.
-    resources : what ``!Ref`` of a resource gives here, and ``Id.Attribute`` what ``!GetAtt`` gives.
+    parameters : values that replace the defaults of the template's parameters.
+    resources : local values of ``!Ref`` by logical id, and of ``!GetAtt`` by ``Id.Attribute``.
     """
     document = yaml.load(path.read_text(), Loader=TagLoader)  # noqa: S506 - a SafeLoader with CloudFormation's tags
     declared: dict[str, dict[str, Any]] = document.get("Resources", {})
@@ -118,36 +118,37 @@ def load(path: Path, parameters: Mapping[str, str], resources: Mapping[str, str]
         for name, resource in existing.items()
         if resource["Type"] == "AWS::Serverless::Function"
     )
-    _require_own_folders(functions)
+    _require_unique_folders(functions)
     queues, topics = (
         {
             name: resolver.resolve(resource.get("Properties", {}))
             for name, resource in existing.items()
-            if resource["Type"] == wanted
+            if resource["Type"] == kind
         }
-        for wanted in ("AWS::SQS::Queue", "AWS::SNS::Topic")
+        for kind in ("AWS::SQS::Queue", "AWS::SNS::Topic")
     )
     return Template(functions, queues, topics)
 
 
-def _require_own_folders(functions: Sequence[FunctionSpec]) -> None:
-    """Functions are known by their folder: in ``status``, in logs and to ``invoke``."""
+def _require_unique_folders(functions: Sequence[FunctionSpec]) -> None:
+    """Raise ``TemplateError`` if two functions share a folder, which names them in ``status``, logs and ``invoke``."""
     for folder, count in Counter(spec.name for spec in functions).items():
         if count > 1:
             raise TemplateError(f"{count} functions have the folder {folder}; give each its own")
 
 
 def _function(
-    logical_id: str, common: dict[str, Any], own: dict[str, Any], root: Path, layers: Mapping[str, Path]
+    logical_id: str, common: dict[str, Any], properties: dict[str, Any], root: Path, layers: Mapping[str, Path]
 ) -> FunctionSpec:
-    merged = GLOBAL_DEFAULTS | common | own
+    merged = GLOBAL_DEFAULTS | common | properties
     for required in ("CodeUri", "Handler"):
         if required not in merged:
             raise TemplateError(f"{logical_id} has no {required}; only zip functions in a folder run here")
     variables = {
         **common.get("Environment", {}).get("Variables", {}),
-        **own.get("Environment", {}).get("Variables", {}),
+        **properties.get("Environment", {}).get("Variables", {}),
     }
+    layer_names = [*common.get("Layers", []), *properties.get("Layers", [])]
     return FunctionSpec(
         logical_id=logical_id,
         code=(root / merged["CodeUri"]).resolve(),
@@ -155,7 +156,7 @@ def _function(
         timeout_seconds=float(merged["Timeout"]),
         memory_mb=int(merged["MemorySize"]),
         environment={name: _text(value) for name, value in variables.items()},
-        layers=tuple(layers[name] for name in [*common.get("Layers", []), *own.get("Layers", [])] if name in layers),
+        layers=tuple(layers[name] for name in layer_names if name in layers),
         events=tuple(
             source for name, event in merged.get("Events", {}).items() for source in _events(logical_id, name, event)
         ),
@@ -208,12 +209,12 @@ def _true(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """A variable's value as CloudFormation passes it on: YAML's ``true`` is ``true``, not Python's ``True``."""
+    """Return a variable's value as CloudFormation writes it: YAML's ``true`` is ``true``, not Python's ``True``."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class TagLoader(yaml.SafeLoader):
-    """YAML with CloudFormation's short tags: ``!Ref x`` becomes ``{"Ref": x}``, ``!Sub x`` ``{"Fn::Sub": x}``."""
+    """Load YAML with CloudFormation's short tags: ``!Ref x`` is ``{"Ref": x}``, ``!Sub x`` is ``{"Fn::Sub": x}``."""
 
 
 def _tag(loader: TagLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Function processes: awslambdaric with the template's environment, timeout and memory, one invocation at a time."""
+"""Run function processes: awslambdaric with the template's environment, timeout and memory limit."""
 
 import json
 import os
@@ -24,15 +24,15 @@ from local.services.process import ServiceFailed, end_group, spawn_child
 
 INIT_SECONDS = 60
 CHECK_SECONDS = 0.1
-"""Interval of checks whether a busy process is alive, and how much memory it uses."""
-INHERITED = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+"""Interval of the checks of a busy process: whether it is alive, and how much memory it uses."""
+INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 # The kernel ends a process with the thread that started it; this thread lives as long as the interpreter.
 STARTER = ThreadPoolExecutor(1, thread_name_prefix="start functions")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One invocation's end. ``error`` is Lambda's error object; ``payload`` is None then."""
+    """Result of an invocation. ``error`` is Lambda's error object; ``payload`` is None then."""
 
     payload: Any
     error: dict[str, Any] | None
@@ -43,12 +43,12 @@ class Result:
         return self.error is not None
 
 
-BACKGROUND = 10
-"""Priority of functions that nobody waits for: Lambda gives every function cores of its own, one machine cannot."""
+BACKGROUND_NICENESS = 10
+"""Niceness of functions without HTTP routes. Lambda gives every function its own cores; one machine cannot."""
 
 
 class Worker:
-    """One process of a function; started at the first invocation and again after a crash or timeout."""
+    """One process of a function, one invocation at a time. It is restarted after a crash or timeout."""
 
     def __init__(self, spec: FunctionSpec, environment: Mapping[str, str], log_path: Path, number: int = 0) -> None:
         self._spec, self._environment, self._log_path = spec, environment, log_path
@@ -62,7 +62,7 @@ class Worker:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def warm(self) -> Result | None:
-        """Start the process and wait until its handler is imported; the error if that fails."""
+        """Start the process and wait until its handler is imported; return the error if that fails."""
         if self.pid is not None:
             return None
         self.stop()
@@ -73,9 +73,9 @@ class Worker:
         self._api = api = RuntimeApi(f"arn:aws:lambda:{region}:000000000000:function:{self._spec.name}")
         self._process = process = STARTER.submit(self._spawn, api).result()
         while not api.ready.wait(0.02):
-            late = time.monotonic() - started > INIT_SECONDS
-            if self._retired or late or process.poll() is not None:
-                return self._died(api, "Runtime.InitError", "the function did not start; see its log", started)
+            timed_out = time.monotonic() - started > INIT_SECONDS
+            if self._retired or timed_out or process.poll() is not None:
+                return self._abort(api, "Runtime.InitError", "the function did not start; see its log", started)
         return None
 
     def invoke(self, payload: bytes, timeout_seconds: float) -> Result:
@@ -88,7 +88,7 @@ class Worker:
         if isinstance(answer, Answer):
             return _result(answer, started)
         kind, message = answer
-        return self._died(api, kind, message.format(seconds=timeout_seconds), started)
+        return self._abort(api, kind, message.format(seconds=timeout_seconds), started)
 
     def _await(self, api: RuntimeApi, process: subprocess.Popen[bytes], deadline: float) -> Answer | tuple[str, str]:
         """Return the answer, or an error: the process crashed, or exceeded its memory or its time."""
@@ -101,7 +101,8 @@ class Worker:
                 return "Runtime.OutOfMemory", f"the function used more than its {self._spec.memory_mb} MB"
         return "Sandbox.Timedout", "Task timed out after {seconds:.2f} seconds"
 
-    def _died(self, api: RuntimeApi, kind: str, message: str, started: float) -> Result:
+    def _abort(self, api: RuntimeApi, kind: str, message: str, started: float) -> Result:
+        """End the process and return its error: the one that it reported itself, else the given one."""
         self.stop()
         with suppress(queue.Empty):
             return _result(api.answers.get_nowait(), started)
@@ -111,7 +112,7 @@ class Worker:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         self.starts += 1
         spec = self._spec
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        environment = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
         environment |= (
             spec.environment
             | dict(self._environment)
@@ -137,7 +138,7 @@ class Worker:
                 env=environment,
                 cwd=spec.code,
                 inherit=False,
-                nice=0 if any(isinstance(event, HttpEvent) for event in spec.events) else BACKGROUND,
+                nice=0 if any(isinstance(event, HttpEvent) for event in spec.events) else BACKGROUND_NICENESS,
             )
 
     def kill(self) -> None:
@@ -160,7 +161,7 @@ class Worker:
 
 
 class Pool:
-    """The processes of one function: one warm, more while invocations wait, never above ``limit``."""
+    """The processes of one function: one is always warm, and more start while invocations wait, up to ``limit``."""
 
     def __init__(self, spec: FunctionSpec, environment: Mapping[str, str], log_dir: Path, limit: int) -> None:
         self.spec, self.limit = spec, limit
@@ -181,7 +182,7 @@ class Pool:
             raise ServiceFailed(f"{self.spec.name} did not start: {reason}. See {self._log_path}")
 
     def invoke(self, event: Any, timeout_seconds: float | None = None) -> Result:
-        """Run the function once; errors are in the result, and nothing is raised."""
+        """Run the function once. The result holds errors; nothing is raised."""
         payload = json.dumps(event).encode()
         if len(payload) > MAX_PAYLOAD_BYTES:
             result = _too_large(len(payload))
@@ -198,7 +199,7 @@ class Pool:
         try:
             return worker.invoke(payload, timeout_seconds)
         except Exception as error:
-            # A fault of the runner must not end the event source's thread and with it a partition.
+            # An error of the runner itself must not end the event source's thread and so stop its partitions.
             return Result(None, {"errorType": "Runner.Failed", "errorMessage": repr(error)}, 0)
         finally:
             self._idle.put(worker)
@@ -226,11 +227,11 @@ class Pool:
 
     @property
     def restarts(self) -> int:
-        """Processes that took the place of one that had ended."""
+        """Number of processes that replaced one that had ended."""
         return sum(max(0, worker.starts - 1) for worker in self._workers)
 
     def kill_one(self) -> int | None:
-        """Kill a process, as a crash would; for tests."""
+        """Kill a process, as a crash would, and return its id; for tests."""
         alive = [worker for worker in self._workers if worker.pid is not None]
         if not alive:
             return None
@@ -244,7 +245,7 @@ class Pool:
 
 
 def _too_large(size: int) -> Result:
-    message = f"The event has {size} bytes; Lambda takes {MAX_PAYLOAD_BYTES}."
+    message = f"The event has {size} bytes; Lambda accepts at most {MAX_PAYLOAD_BYTES}."
     return Result(None, {"errorType": "RequestEntityTooLargeException", "errorMessage": message}, 0)
 
 

@@ -1,4 +1,4 @@
-"""The services of the platform as child processes of this machine."""
+"""Run the services of the platform as child processes."""
 
 from local.services.inference import InferenceService
 from local.services.kafka import KafkaService

@@ -1,4 +1,4 @@
-"""The inference endpoint, the same server that the container runs."""
+"""Run the inference endpoint, with the same server as its container."""
 
 import sys
 from pathlib import Path

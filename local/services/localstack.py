@@ -1,4 +1,4 @@
-"""LocalStack in an environment of its own: S3, SQS and the rest of AWS's API on one port."""
+"""Run LocalStack in a separate virtual environment: S3, SQS and the rest of AWS's API on one port."""
 
 import shutil
 import subprocess
@@ -10,12 +10,12 @@ import boto3
 from botocore.config import Config
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
-from local.setup.localstack import NEWEST, REQUIREMENTS, localstack_folder
-from local.setup.tools import FetchFailed, find_uv, once
+from local.setup.localstack import EXCLUDE_NEWER, REQUIREMENTS, localstack_folder
+from local.setup.tools import FetchFailed, find_uv, make_once
 
 REGION = "us-east-1"
-# S3 keeps its larger objects in one folder of /tmp, named by bucket, for every LocalStack of the machine: two of them
-# would delete each other's, and a second user could not write there. Its only argument is a folder of our own.
+# S3 stores larger objects in a folder of /tmp that all LocalStacks of a machine share: two of them would delete each
+# other's objects, and a second user could not write there. This script sets the folder to its only argument.
 START = """\
 import sys
 from localstack.services.s3 import provider
@@ -46,7 +46,7 @@ class LocalStackService(ChildService):
 
     def prepare(self) -> None:
         try:
-            once(self._tools, _install)
+            make_once(self._tools, _install)
         except FetchFailed as error:
             raise ServiceFailed(f"localstack: {error}") from None
 
@@ -58,39 +58,37 @@ class LocalStackService(ChildService):
             "DISABLE_EVENTS": "1",
             "SKIP_SSL_CERT_DOWNLOAD": "1",
             "FILESYSTEM_ROOT": str(self._home),
-            "OVERRIDE_IN_DOCKER": "0",  # within any container it would otherwise write to /var/lib
-            "LS_LOG": "warning",  # not one line for each poll of each queue
+            "OVERRIDE_IN_DOCKER": "0",  # otherwise it writes to /var/lib in any container
+            "LS_LOG": "warning",  # otherwise it logs each poll of each queue
         }
         shutil.rmtree(self._home, ignore_errors=True)
         self._home.mkdir(parents=True)
         self.spawn([self._tools / "bin" / "python", "-c", START, self._home / "s3"], env=settings)
 
     def answers(self) -> bool:
-        # A call that works, not /health, which says "available" of services that break at their first call.
+        # Call S3 instead of /health, which reports "available" for services that fail at their first call.
         self._s3.list_buckets()
         return True
 
     @cached_property
     def _s3(self) -> Any:
-        # boto3 itself: localstack-client prefers AWS_ENDPOINT_URL, where another LocalStack may answer.
-        quick = Config(connect_timeout=1, read_timeout=20, retries={"total_max_attempts": 1}, proxies={})
-        own = self.environment
+        # Not localstack-client, which prefers the AWS_ENDPOINT_URL of this process: another LocalStack may run there.
         return boto3.client(
             "s3",
-            endpoint_url=own["AWS_ENDPOINT_URL"],
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
             region_name=REGION,
-            aws_access_key_id=own["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=own["AWS_SECRET_ACCESS_KEY"],
-            config=quick,
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            config=Config(connect_timeout=1, read_timeout=20, retries={"total_max_attempts": 1}, proxies={}),
         )
 
 
 def _install(target: Path) -> None:
-    """Install into ``target``, which is renamed afterwards: only ``bin/python -m`` is used, never its scripts."""
+    """Install into ``target``. It is renamed later, which breaks its scripts, so only its ``bin/python`` is used."""
     uv = find_uv()
     for command in (
         [uv, "venv", "--allow-existing", "--python", "3.13", str(target)],
-        [uv, "pip", "install", "--python", str(target), "--exclude-newer", NEWEST, *REQUIREMENTS],
+        [uv, "pip", "install", "--python", str(target), "--exclude-newer", EXCLUDE_NEWER, *REQUIREMENTS],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

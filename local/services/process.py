@@ -1,4 +1,4 @@
-"""Start, await and stop child processes, and never leave one behind."""
+"""Start child processes, wait until they are ready, and stop them with all their descendants."""
 
 import errno
 import os
@@ -18,31 +18,31 @@ from urllib.request import ProxyHandler, build_opener
 
 import psutil
 
-# Below the range of outgoing connections: a client that keeps asking for a broker that is away could otherwise be given
-# the broker's port as its own, reach itself, and keep the broker from starting again.
+# Below the ephemeral ports: a client that keeps connecting to a stopped broker could otherwise get the broker's port as
+# its source port, connect to itself, and so keep the broker from starting again.
 FREE_PORTS = range(15_000, 32_000)
-_given: set[int] = set()
+_reserved_ports: set[int] = set()
 
 
 class ServiceFailed(Exception):
-    """A service did not start; the message says what happened and what to do next."""
+    """A service did not start, or a command failed; the message says what happened and what to do next."""
 
 
 class Service(Protocol):
-    """A service of the platform. ``environment`` is what functions need to reach it."""
+    """A service of the platform. ``environment`` holds the variables that functions need to reach it."""
 
     name: ClassVar[str]
     environment: dict[str, str]
     log_path: Path
 
     def prepare(self) -> None:
-        """Fetch what the service needs, once per checkout; may take minutes the first time."""
+        """Fetch the service's files, once per checkout; the first time may take minutes."""
 
     def launch(self) -> None:
         """Start the process and return. The calling thread must outlive it: the kernel ends it with that thread."""
 
     def wait_ready(self) -> None:
-        """Return when the service answers; ``ServiceFailed`` otherwise."""
+        """Return when the service answers; raise ``ServiceFailed`` if it does not."""
 
     def stop(self) -> None: ...
     def kill(self) -> None: ...
@@ -50,20 +50,20 @@ class Service(Protocol):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now, and that this process has given to no other service."""
+    """Return a port that nobody listens on, and that this function has not returned before."""
     for _ in range(1000):
         port = FREE_PORTS[secrets.randbelow(len(FREE_PORTS))]
-        if port in _given:
+        if port in _reserved_ports:
             continue
         with suppress(OSError):
             _try_port(host, port)
-            _given.add(port)
+            _reserved_ports.add(port)
             return port
     raise ServiceFailed(f"no port of {host} from {FREE_PORTS.start} to {FREE_PORTS.stop - 1} is free")
 
 
 def require_port(name: str, host: str, port: int, setting: str) -> None:
-    """Raise ``ServiceFailed`` that names who holds the port and how to choose another."""
+    """Raise ``ServiceFailed`` if the port is in use; the message names the process and how to choose another port."""
     try:
         _try_port(host, port)
     except OSError as error:
@@ -81,7 +81,7 @@ def _try_port(host: str, port: int) -> None:
 
 
 def _holder(port: int) -> str:
-    # Some systems show other users' connections to root only, and the holder may just be ending.
+    # Some systems show other users' connections to root only, and the process may end meanwhile.
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN" and connection.pid:
@@ -90,13 +90,13 @@ def _holder(port: int) -> str:
 
 
 def http_ok(url: str) -> bool:
-    """Whether ``url`` on this machine answers 200, asked past any proxy."""
+    """Return whether ``url`` on this machine answers 200, without a proxy."""
     with build_opener(ProxyHandler({})).open(url, timeout=2) as response:
         return bool(response.status == 200)
 
 
 class ChildService:
-    """What all services share: one child process with a log, a readiness probe and a bounded stop."""
+    """Base of all services: one child process with a log, a readiness probe and a time limit for its stop."""
 
     name: ClassVar[str] = "service"
     start_seconds: ClassVar[float] = 60
@@ -107,7 +107,7 @@ class ChildService:
         self.log_path = log_dir / f"{self.name}.log"
         self.environment: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
-        self._refusal = ""
+        self._probe_error = ""
 
     def prepare(self) -> None:
         return
@@ -116,7 +116,7 @@ class ChildService:
         raise TypeError(f"{type(self).__name__} does not say how it is launched")
 
     def answers(self) -> bool:
-        """One readiness probe; exceptions count as no."""
+        """Probe the service once; exceptions count as False."""
         raise TypeError(f"{type(self).__name__} does not say when it is ready")
 
     def start(self) -> None:
@@ -130,7 +130,7 @@ class ChildService:
             if not self.alive():
                 raise ServiceFailed(f"{self.name} ended while starting. {self._log_tail()}")
             if time.monotonic() > deadline:
-                problem = f"did not answer within {self.start_seconds:.0f} s{self._refusal}"
+                problem = f"did not answer within {self.start_seconds:.0f} s{self._probe_error}"
                 raise ServiceFailed(f"{self.name} {problem}. {self._log_tail()}")
             time.sleep(0.05)
 
@@ -139,7 +139,7 @@ class ChildService:
         try:
             return self.answers()
         except Exception as error:
-            self._refusal = f" ({type(error).__name__}: {error})"
+            self._probe_error = f" ({type(error).__name__}: {error})"
             return False
 
     def alive(self) -> bool:
@@ -179,7 +179,7 @@ class ChildService:
             except OSError as error:
                 raise ServiceFailed(
                     f"{self.name}: {command[0]} cannot be run: {error.strerror}. "
-                    "Where it lies in the folder of tools, delete it there and start again."
+                    "If it is in the folder of tools, delete it there and start again."
                 ) from None
 
     def _log_tail(self, lines: int = 12) -> str:
@@ -201,14 +201,14 @@ def spawn_child(
     inherit: bool = True,
     nice: int = 0,
 ) -> subprocess.Popen[bytes]:
-    """Start a process in its own group that the kernel ends with the calling thread.
+    """Start a process in its own group. The kernel kills it when the calling thread ends.
 
     ``inherit`` says whether ``env`` adds to this process's environment or replaces it; ``nice`` lowers its priority.
     """
     if shutil.which(str(command[0])) is None:
         raise FileNotFoundError(errno.ENOENT, "no such program")
     return subprocess.Popen(
-        [*_niced(nice), *_ending_with_parent(), *map(str, command)],
+        [*_nice_prefix(nice), *_parent_death_prefix(), *map(str, command)],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
@@ -221,14 +221,14 @@ def spawn_child(
     )
 
 
-def _niced(nice: int) -> list[str]:
+def _nice_prefix(nice: int) -> list[str]:
     return [_tool("nice"), "-n", str(nice)] if nice else []
 
 
-def _ending_with_parent() -> list[str]:
-    """A program that asks for the signal and becomes the command.
+def _parent_death_prefix() -> list[str]:
+    """Return the command that requests a signal at the parent's death and then executes the rest of its arguments.
 
-    Not a ``preexec_fn``: Python between fork and exec may wait for ever for a lock that another thread held.
+    A ``preexec_fn`` could deadlock: Python may wait between fork and exec for a lock that another thread held.
     """
     if sys.platform != "linux":
         return []
@@ -236,26 +236,26 @@ def _ending_with_parent() -> list[str]:
 
 
 def _tool(name: str) -> str:
-    found = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), os.defpath)))
-    if found is None:
+    path = shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), os.defpath)))
+    if path is None:
         raise ServiceFailed(f"{name} is missing; it comes with coreutils or util-linux. Install it and start again.")
-    return found
+    return path
 
 
 def end_group(process: subprocess.Popen[bytes], with_signal: int, seconds: float) -> None:
-    """Signal the process group and wait; what is left of it and its descendants after ``seconds`` is killed."""
+    """Signal the process group and wait; after ``seconds`` kill the rest of it and all descendants."""
     descendants = _descendants(process.pid)
     _signal_group(process, with_signal)
     with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     _signal_group(process, signal.SIGKILL)
     process.wait(5)
-    # PostgreSQL's sessions lead groups of their own; a busy one outlives the server and keeps the next from starting.
+    # PostgreSQL's sessions have their own groups; a busy one outlives the server and keeps the next from starting.
     for descendant in descendants:
         with suppress(psutil.Error):
             descendant.kill()
     deadline = time.monotonic() + 5
-    while not all(map(_gone, descendants)) and time.monotonic() < deadline:
+    while not all(map(_has_ended, descendants)) and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
@@ -265,7 +265,7 @@ def _descendants(pid: int) -> list[psutil.Process]:
     return []
 
 
-def _gone(process: psutil.Process) -> bool:
+def _has_ended(process: psutil.Process) -> bool:
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""Start services again that died."""
+"""Restart services that died."""
 
 import threading
 import time
@@ -7,23 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 from local.services.process import ChildService
 
-LOOK_SECONDS = 0.2
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, STEADY_SECONDS = 0.2, 10.0, 30.0
+CHECK_SECONDS = 0.2
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.2, 10.0
+STABLE_SECONDS = 30.0
+"""A service that ran for this time starts with the shortest pause again when it dies."""
 # The kernel ends a process with the thread that started it; this thread lives as long as the interpreter.
 STARTER = ThreadPoolExecutor(1, thread_name_prefix="start services")
 
 
 def pause_seconds(failures: int) -> float:
-    """Before the next start, after so many that did not last."""
-    return float(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures, 10)))
+    """Return the pause before the next start, after this number of starts that did not last."""
+    return float(min(MAX_PAUSE_SECONDS, MIN_PAUSE_SECONDS * 2 ** min(failures, 10)))
 
 
 class Supervisor:
-    """Starts services again that ended by themselves, with a growing pause for those that do not last.
+    """Restart services that ended by themselves, with a growing pause for those that do not last.
 
     Parameters
     ----------
-    log : takes a line per death and start.
+    log : called with a line per death and start.
     """
 
     def __init__(self, services: Sequence[ChildService], log: Callable[[str], None]) -> None:
@@ -45,7 +47,7 @@ class Supervisor:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
+        while not self._stopping.wait(CHECK_SECONDS):
             for service in self._services:
                 if service.died():
                     self._restart(service, time.monotonic())
@@ -53,10 +55,10 @@ class Supervisor:
     def _restart(self, service: ChildService, now: float) -> None:
         name = service.name
         if name not in self._due:
-            lasted = now - self._started.get(name, 0.0) > STEADY_SECONDS
-            self._failures[name] = 0 if lasted else self._failures.get(name, 0) + 1
+            was_stable = now - self._started.get(name, 0.0) > STABLE_SECONDS
+            self._failures[name] = 0 if was_stable else self._failures.get(name, 0) + 1
             self._due[name] = now + pause_seconds(self._failures[name])
-            self._log(f"{name} died; it is started again")
+            self._log(f"{name} died and will be restarted")
         elif now >= self._due[name]:
             del self._due[name]
             self._started[name] = now
@@ -66,8 +68,8 @@ class Supervisor:
         try:
             STARTER.submit(service.launch).result()
         except Exception as error:
-            # Its port may still be held by what is left of it; the next look tries again.
-            self._log(f"{service.name} was not started: {error}")
+            # Remains of the old process may still hold its port; the next check tries again.
+            self._log(f"{service.name} could not be restarted: {error}")
         else:
             self.restarts += 1
-            self._log(f"{service.name} was started again")
+            self._log(f"{service.name} was restarted")

@@ -1,4 +1,4 @@
-"""The vector index: Qdrant Edge in one owning process that speaks Qdrant's REST API."""
+"""Run the vector index: one process that owns Qdrant Edge's shards and serves Qdrant's REST API."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from local.setup.tools import REPOSITORY
 
 
 class VectorService(ChildService):
-    """``local.vector_server`` on ``port``; collections stay in ``state_dir/vectors`` and survive ``kill``."""
+    """``local.vector_server`` on ``port``; collections are stored in ``state_dir/vectors`` and survive ``kill``."""
 
     name: ClassVar = "vectors"
 

@@ -1,3 +1,4 @@
-"""Fetch tools once per checkout. These modules import nothing but the standard library: they run before the rest
-is installed.
+"""Fetch tools once per checkout.
+
+These modules import nothing but the standard library, because they run before packages are installed.
 """

@@ -1,4 +1,4 @@
-"""List what a first run fetches, and how many megabytes, before it begins."""
+"""List the downloads of a first run, and their megabytes, before they begin."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from local.kafka.jars import jars_folder, read_lock
-from local.setup.localstack import MEGABYTES as LOCALSTACK_MEGABYTES
+from local.setup.localstack import DOWNLOAD_MEGABYTES as LOCALSTACK_MEGABYTES
 from local.setup.localstack import localstack_folder
 from local.setup.tools import REPOSITORY, find_uv
 
@@ -22,22 +22,22 @@ PLANNED = re.compile(r"^ \+ (\S+)==(\S+)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A download that is still missing."""
+    """A package or service that is not downloaded yet."""
 
     name: str
     megabytes: float
 
 
 def missing_downloads(environment: Mapping[str, str] = os.environ) -> list[Download]:
-    """What the next ``make demo`` fetches. Services that run elsewhere are not fetched."""
+    """Return the downloads of the next ``make demo``. Services that run elsewhere are not downloaded."""
     tools_dir = REPOSITORY / environment.get("DEEPLENS_TOOLS_DIR", ".tools")
-    found = [*_python_packages(_planned_packages(), _read_python_lock())]
+    missing = [*_python_packages(_planned_packages(), _read_python_lock())]
     if not environment.get("KAFKA_BROKERS") and not jars_folder(tools_dir).exists():
         jars = read_lock()
-        found.append(Download(f"Apache Kafka ({len(jars)} jars)", sum(jar.size for jar in jars) / 1e6))
+        missing.append(Download(f"Apache Kafka ({len(jars)} jars)", sum(jar.size for jar in jars) / 1e6))
     if not environment.get("AWS_ENDPOINT_URL") and not localstack_folder(tools_dir).exists():
-        found.append(Download("LocalStack", LOCALSTACK_MEGABYTES))
-    return found
+        missing.append(Download("LocalStack", LOCALSTACK_MEGABYTES))
+    return missing
 
 
 def announcement(downloads: list[Download]) -> str:
@@ -46,7 +46,7 @@ def announcement(downloads: list[Download]) -> str:
         return ""
     total = sum(download.megabytes for download in downloads)
     rows = "".join(f"  {download.name:28}{download.megabytes:5.0f} MB\n" for download in downloads)
-    return f"Not here yet, so fetched now, once: about {total:.0f} MB (less what uv has in its cache).\n{rows}"
+    return f"The first run downloads about {total:.0f} MB, once (less if uv's cache has some of it):\n{rows}"
 
 
 def _read_python_lock() -> Mapping[str, Any]:
@@ -73,7 +73,7 @@ def _python_packages(planned: set[tuple[str, str]], lock: Mapping[str, Any]) -> 
 
 
 def _download_size(package: Mapping[str, Any]) -> int:
-    """Bytes of the wheel for this machine, or of the sources where there is none."""
+    """Return the bytes of the wheel for this machine, or of the sources if there is none."""
     fitting = (wheel for wheel in package.get("wheels", ()) if _fits(wheel["url"].rpartition("/")[2]))
     return int(next(fitting, package.get("sdist", {})).get("size", 0))
 

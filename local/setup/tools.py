@@ -1,4 +1,4 @@
-"""Fetching a tool once per checkout, also when several stacks start at the same time."""
+"""Fetch a tool once per checkout, also if several stacks start at the same time."""
 
 import fcntl
 import hashlib
@@ -14,13 +14,13 @@ class FetchFailed(Exception):
     """A tool could not be fetched; the message says what happened."""
 
 
-def folder_of(tools_dir: Path, name: str, recipe: str) -> Path:
-    """Where the tool that ``recipe`` makes lies: another version is another folder, so an update is fetched."""
+def tool_folder(tools_dir: Path, name: str, recipe: str) -> Path:
+    """Return the folder of a tool. It depends on the ``recipe``, so that a changed version is fetched again."""
     return tools_dir.absolute() / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:8]}"
 
 
-def once(target: Path, make: Callable[[Path], None]) -> None:
-    """Make the directory ``target`` unless it is there; it appears whole or not at all."""
+def make_once(target: Path, make: Callable[[Path], None]) -> None:
+    """Create the directory ``target`` with ``make`` unless it exists; it appears complete or not at all."""
     if target.exists():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -28,20 +28,20 @@ def once(target: Path, make: Callable[[Path], None]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if target.exists():
             return
-        making = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir()
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
         try:
-            make(making)
-            making.rename(target)
+            make(draft)
+            draft.rename(target)
         finally:
-            shutil.rmtree(making, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def find_uv() -> str:
-    """The ``uv`` that the Makefile used, or any on the path."""
-    own = REPOSITORY / ".tools" / "uv" / "bin" / "uv"
-    found = os.environ.get("UV") or (str(own) if own.exists() else shutil.which("uv"))
-    if not found:
+    """Return the ``uv`` that the Makefile uses, or one on the path. Raises ``FetchFailed`` if there is none."""
+    installed = REPOSITORY / ".tools" / "uv" / "bin" / "uv"
+    uv = os.environ.get("UV") or (str(installed) if installed.exists() else shutil.which("uv"))
+    if not uv:
         raise FetchFailed("uv was not found. Run `make up`, which installs it, or install uv yourself.")
-    return found
+    return uv

@@ -1,1 +1,1 @@
-"""The whole platform on one machine: its configuration, its start and its development data."""
+"""Configure and start the whole platform on one machine, and create its development data."""

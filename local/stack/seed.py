@@ -10,11 +10,11 @@ USER_ID = "usr_development"
 
 
 def seed(container: Container, *origins: str) -> None:
-    """Save them to the database; safe to repeat.
+    """Create the clients and the user; safe to repeat.
 
     Parameters
     ----------
-    origins : where Swagger UI is served, e.g. ``http://localhost:5198``.
+    origins : addresses that serve Swagger UI, e.g. ``http://localhost:5198``.
     """
     machine = Client(
         id=CLIENT,

@@ -1,4 +1,4 @@
-"""The whole machine-local platform: services, topics, platform database and functions, started in the right order."""
+"""Start the whole platform on one machine in the right order: services, topics, platform database and functions."""
 
 import json
 import os
@@ -33,27 +33,27 @@ from local.stack.config import LocalConfig
 from local.stack.seed import seed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-GIVEN = {
+ADDRESS_VARIABLES = {
     "kafka": "KAFKA_BROKERS",
     "postgres": "DATABASE_URL",
     "localstack": "AWS_ENDPOINT_URL",
     "vectors": "QDRANT_URL",
     "inference": "INFERENCE_URL",
 }
-"""When one of these is set, that service runs elsewhere and is not started here."""
+"""Variable with the address of each service. If it is set, the service runs elsewhere and is not started here."""
 AWS_DEFAULTS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-# LocalStack lets any name be assumed, and does not look at the session's policy.
+# LocalStack allows any role to be assumed, and ignores the session's policy.
 LOCAL_STORAGE_ROLE = "arn:aws:iam::000000000000:role/deeplens-tenant-storage"
 CORES = os.cpu_count() or 2
 WINDOW_PER_CORE, SHARED_PER_CORE = 16, 1
 type Progress = Callable[[str, str], None]
 
 
-def quiet(service: str, state: str) -> None:
+def ignore_progress(service: str, state: str) -> None:
     """Report no progress."""
 
 
-PASSED_ON = (
+FORWARDED_VARIABLES = (
     "EGRESS_ALLOWED_NETWORKS",
     "EGRESS_HTTP",
     "KAFKA_CLIENT_ID",
@@ -63,33 +63,39 @@ PASSED_ON = (
     "WHATSAPP_GRAPH_URL",
     "WHATSAPP_VERIFY_TOKEN",
 )
-"""Variables of the user that functions get unchanged."""
-PARAMETERS = {"KAFKA_TOPIC": "WhatsAppTopic", "KAFKA_GROUP_ID": "WhatsAppConsumerGroup"}
-"""Variables that are also parameters of the template."""
+"""Variables of the user's environment that functions get unchanged."""
+TEMPLATE_PARAMETERS = {"KAFKA_TOPIC": "WhatsAppTopic", "KAFKA_GROUP_ID": "WhatsAppConsumerGroup"}
+"""Variables of the user's environment that set parameters of the template."""
 
 
 class Stack:
-    """Everything that ``deeplens up`` runs.
+    """Start and stop everything that ``deeplens up`` runs.
 
     Parameters
     ----------
     config : ports and folders.
-    environment : what the user has set; wins over what is started here.
+    environment : the user's variables; they take precedence over addresses of services started here.
     """
 
     def __init__(self, config: LocalConfig, environment: Mapping[str, str] = os.environ) -> None:
         self.config = config
         self.state_dir = config.state_dir.absolute()
         self.log_dir = self.state_dir / "logs"
-        self._given = {name: environment[name] for name in GIVEN.values() if environment.get(name)}
-        # Of databases that run elsewhere, as their roles may have it already.
+        self._external = {name: environment[name] for name in ADDRESS_VARIABLES.values() if environment.get(name)}
+        # A database that runs elsewhere may have roles whose passwords follow from the user's key.
         self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
         self._webhook_key = environment.get("WEBHOOK_KEY", "")
         self._installation_id = environment.get("INSTALLATION_ID", "")
-        self._passed_on = {name: environment[name] for name in PASSED_ON if environment.get(name)}
-        self._parameters = {name: environment[given] for given, name in PARAMETERS.items() if environment.get(given)}
+        self._forwarded = {name: environment[name] for name in FORWARDED_VARIABLES if environment.get(name)}
+        self._parameters = {
+            parameter: environment[variable]
+            for variable, parameter in TEMPLATE_PARAMETERS.items()
+            if environment.get(variable)
+        }
         self._storage_role = environment.get("TENANT_STORAGE_ROLE_ARN", "") or LOCAL_STORAGE_ROLE
-        self.services: list[ChildService] = [s for s in self._all_services() if GIVEN[s.name] not in self._given]
+        self.services: list[ChildService] = [
+            service for service in self._all_services() if ADDRESS_VARIABLES[service.name] not in self._external
+        ]
         self.api_port = config.api_port or free_port(config.host)
         self.identity_port = config.identity_port or free_port(config.host)
         self.runner: Runner | None = None
@@ -102,7 +108,7 @@ class Stack:
 
     @property
     def identity_url(self) -> str:
-        """The issuer: by name, as the documented examples and cookies have it."""
+        """Address of the issuer. It names ``localhost``, as the documented examples and cookies do."""
         host = "localhost" if self.config.host == "127.0.0.1" else self.config.host
         return f"http://{host}:{self.identity_port}"
 
@@ -113,28 +119,28 @@ class Stack:
         return {
             **AWS_DEFAULTS,
             **started,
-            **self._given,
-            **self._passed_on,
+            **self._external,
+            **self._forwarded,
             "WHATSAPP_SECRET_ARN": "",
             "DEEPLENS_ENVIRONMENT": "local",
             "KAFKA_SECURITY": "PLAINTEXT",
             "DATABASE_SECRET_ARN": "",
-            "TENANT_DATABASE_KEY": self._tenant_key or self._kept_secret("tenant-database.key"),
+            "TENANT_DATABASE_KEY": self._tenant_key or self._stored_secret("tenant-database.key"),
             "TENANT_DATABASE_KEY_SECRET_ARN": "",
-            "WEBHOOK_KEY": self._webhook_key or self._kept_secret("webhook.key"),
+            "WEBHOOK_KEY": self._webhook_key or self._stored_secret("webhook.key"),
             "WEBHOOK_KEY_SECRET_ARN": "",
             "INFERENCE_ENDPOINT_NAME": "",
-            "INSTALLATION_ID": self._installation_id or self._kept_secret("installation.id"),
+            "INSTALLATION_ID": self._installation_id or self._stored_secret("installation.id"),
             "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),
             "TENANT_NFS_ROOT": str(self.state_dir / "tenants"),
             "PUBLIC_URL": self.api_url,
-            # Where a new bucket on LocalStack sends its notifications, whoever makes it.
+            # New buckets on LocalStack send their notifications to this queue.
             "OBJECT_QUEUE_ARN": f"arn:aws:sqs:{AWS_DEFAULTS['AWS_REGION']}:{ACCOUNT}:ObjectQueue",
             "DEFAULT_STORAGE": self.config.storage,
             "IDENTITY_URL": self.identity_url,
-            "URL_SIGNING_KEY": self._kept_secret("signing.key"),
-            # One machine does not scale out: what is in flight is what a quiet tenant waits behind.
+            "URL_SIGNING_KEY": self._stored_secret("signing.key"),
+            # One machine does not scale out, so a tenant with few images waits behind all images in flight.
             "TENANT_WINDOW": str(WINDOW_PER_CORE * CORES),
             "TENANT_WINDOW_SHARED": str(SHARED_PER_CORE * CORES),
             "PENDING_DUE_SECONDS": str(self.config.pending_due_seconds),
@@ -145,12 +151,12 @@ class Stack:
 
     def container(self) -> Container:
         """Return a container for this stack; for the CLI, the demo and tests."""
-        made = container_for(self.environment)
-        self._containers.append(made)
-        return made
+        container = container_for(self.environment)
+        self._containers.append(container)
+        return container
 
-    def start(self, progress: Progress = quiet) -> None:
-        """Start all, or raise ``ServiceFailed`` with everything stopped again."""
+    def start(self, progress: Progress = ignore_progress) -> None:
+        """Start everything. After an error, stop everything and raise it, e.g. ``ServiceFailed``."""
         try:
             self._start_services(progress)
             self._start_runner(progress)
@@ -163,9 +169,9 @@ class Stack:
 
     def stop(self) -> None:
         self.supervisor.stop()
-        # A producer that outlives the broker prints a line for each attempt to connect.
-        for made in self._containers:
-            if isinstance(publisher := vars(made).get("publisher"), KafkaPublisher):
+        # A producer that outlives the broker logs each attempt to connect.
+        for container in self._containers:
+            if isinstance(publisher := vars(container).get("publisher"), KafkaPublisher):
                 publisher.close()
         if self.runner is not None:
             self.runner.stop()
@@ -178,36 +184,40 @@ class Stack:
         return next(service for service in self.services if service.name == name)
 
     def status(self) -> dict[str, Any]:
-        """Services and functions as they are now; what the status screen shows."""
+        """Return the state of services and functions, for the status screen."""
         started = [
             {"part": service.name, "alive": service.alive(), "at": next(iter(service.environment.values()))}
             for service in self.services
         ]
-        given = [{"part": name, "alive": True, "at": self._given[v]} for name, v in GIVEN.items() if v in self._given]
+        external = [
+            {"part": name, "alive": True, "at": self._external[variable]}
+            for name, variable in ADDRESS_VARIABLES.items()
+            if variable in self._external
+        ]
         functions = self.runner.status() if self.runner else []
         return {
             "api": self.api_url,
             "identity": self.identity_url,
             "time": time.time(),
-            "parts": started + given,
+            "parts": started + external,
             "functions": functions,
         }
 
     def write_status(self) -> None:
-        """Publish the status for ``deeplens status``; readers see a whole file."""
+        """Write the status for ``deeplens status``; the file is replaced atomically."""
         target = self.state_dir / "status.json"
-        writing = target.with_suffix(".tmp")
-        writing.write_text(json.dumps(self.status()))
-        writing.replace(target)
+        draft = target.with_suffix(".tmp")
+        draft.write_text(json.dumps(self.status()))
+        draft.replace(target)
 
     def _all_services(self) -> list[ChildService]:
-        own, state, logs, tools = self.config, self.state_dir, self.log_dir, REPOSITORY / self.config.tools_dir
+        config, state, logs, tools = self.config, self.state_dir, self.log_dir, REPOSITORY / self.config.tools_dir
         return [
-            KafkaService(own.kafka_port, state, tools, logs),
-            LocalStackService(own.aws_port, state, tools, logs),
-            PostgresService(own.postgres_port, state, tools, logs),
-            VectorService(own.qdrant_port, state, logs),
-            InferenceService(own.inference_port, logs, own.models_dir),
+            KafkaService(config.kafka_port, state, tools, logs),
+            LocalStackService(config.aws_port, state, tools, logs),
+            PostgresService(config.postgres_port, state, tools, logs),
+            VectorService(config.qdrant_port, state, logs),
+            InferenceService(config.inference_port, logs, config.models_dir),
         ]
 
     def _start_services(self, progress: Progress) -> None:
@@ -231,9 +241,9 @@ class Stack:
         progress("database", "migrating")
         migrate_platform(settings.database_url)
         seed(self.container(), self.identity_url)
-        behind = [m for m in migrate_tenants(self.container().connections, lambda _: None) if m.error]
-        if behind:
-            raise ServiceFailed(f"{len(behind)} tenant databases were not migrated, e.g. {behind[0]}; start again.")
+        failed = [m for m in migrate_tenants(self.container().connections, lambda _: None) if m.error]
+        if failed:
+            raise ServiceFailed(f"{len(failed)} tenant databases were not migrated, e.g. {failed[0]}. Start again.")
         self.runner = Runner(
             REPOSITORY / "template.yaml",
             environment=self.environment,
@@ -251,8 +261,8 @@ class Stack:
         with (self.log_dir / "supervisor.log").open("a") as log:
             log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n")
 
-    def _kept_secret(self, name: str) -> str:
-        """A secret of this stack, kept so that signed URLs and databases survive a restart."""
+    def _stored_secret(self, name: str) -> str:
+        """Return a secret of this stack. It is stored, so that signed URLs and databases survive a restart."""
         path = self.state_dir / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -269,7 +279,7 @@ class Stack:
 
 
 def settings_for(environment: Mapping[str, str]) -> Settings:
-    """Settings of an environment that is not this process's own."""
+    """Read settings from variables other than this process's environment."""
     names = {(field.alias or name).lower(): name for name, field in Settings.model_fields.items()}
     values = {
         Settings.model_fields[names[key.lower()]].alias or names[key.lower()]: value
@@ -280,12 +290,12 @@ def settings_for(environment: Mapping[str, str]) -> Settings:
 
 
 def container_for(environment: Mapping[str, str]) -> Container:
-    """Adapters for a stack's environment, which need not be this process's own."""
+    """Return a container for variables other than this process's environment."""
     return Container(settings_for(environment))
 
 
-def running(state_dir: Path) -> dict[str, Any] | None:
-    """Return the state of the stack that runs in this folder, or None."""
+def running_stack(state_dir: Path) -> dict[str, Any] | None:
+    """Return the state of the stack that runs with this state folder, or None."""
     path = state_dir.absolute() / "stack.json"
     try:
         state: dict[str, Any] = json.loads(path.read_text())

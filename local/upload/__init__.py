@@ -1,1 +1,1 @@
-"""`deeplens upload`: sending folders of files over HTTP, from any machine."""
+"""Send folders of files over HTTP, from any machine, for ``deeplens upload``."""

@@ -1,4 +1,4 @@
-"""Find files to send, hash each once, and detect its kind by the first bytes."""
+"""Find the files to send, hash them, and detect their kind by the first bytes."""
 
 import hashlib
 import os
@@ -10,21 +10,24 @@ from deeplens.formats.kinds import HEAD_BYTES, Kind, kind_of
 CHUNK_BYTES = 1 << 20
 
 
-def found(paths: Sequence[Path], *, recursive: bool) -> Iterator[tuple[str, bool]]:
-    """Absolute paths in a stable order, and whether each was named itself. Links to folders are not followed."""
+def find_files(paths: Sequence[Path], *, recursive: bool) -> Iterator[tuple[str, bool]]:
+    """Yield absolute paths in a stable order, and whether the user named the file itself.
+
+    Links to folders are not followed.
+    """
     for path in paths:
         if path.is_dir():
-            for one in _within(str(path.absolute()), recursive=recursive):
-                yield one, False
+            for file in _files_in(str(path.absolute()), recursive=recursive):
+                yield file, False
         else:
             yield str(path.absolute()), True
 
 
-def _within(folder: str, *, recursive: bool) -> Iterator[str]:
-    """A folder's files, then those of the folders in it; memory holds the names of one folder per level."""
+def _files_in(folder: str, *, recursive: bool) -> Iterator[str]:
+    """Yield a folder's files, then those of its subfolders; memory holds the names of one folder per level."""
     folders = []
     with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda one: one.name):
+        for entry in sorted(entries, key=lambda entry: entry.name):
             if entry.name.startswith("."):
                 continue
             if entry.is_file():
@@ -32,14 +35,14 @@ def _within(folder: str, *, recursive: bool) -> Iterator[str]:
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
     if recursive:
-        for one in folders:
-            yield from _within(one, recursive=True)
+        for subfolder in folders:
+            yield from _files_in(subfolder, recursive=True)
 
 
 def total(paths: Sequence[Path], *, recursive: bool) -> tuple[int, int]:
-    """Return the number and bytes of files, to estimate the remaining time."""
+    """Return the number of files and their bytes, to estimate the remaining time."""
     count = size = 0
-    for path, _ in found(paths, recursive=recursive):
+    for path, _ in find_files(paths, recursive=recursive):
         count += 1
         try:
             size += os.stat(path).st_size  # noqa: PTH116 - a Path per file costs more than the call
@@ -49,12 +52,12 @@ def total(paths: Sequence[Path], *, recursive: bool) -> tuple[int, int]:
 
 
 def printable(text: str) -> str:
-    """A name as text: bytes that are no UTF-8 become question marks. Only the system knows a file by them."""
+    """Replace bytes of a file name that are not UTF-8 by question marks, for output and for the API."""
     return text.encode("utf-8", "replace").decode()
 
 
 def digest_and_kind(path: str) -> tuple[str, Kind]:
-    """SHA-256 of the file in hex, and what it is. Raises ``OSError``."""
+    """Return the file's SHA-256 in hex, and its kind. Raises ``OSError``."""
     digest, head = hashlib.sha256(), b""
     with Path(path).open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -64,6 +67,6 @@ def digest_and_kind(path: str) -> tuple[str, Kind]:
 
 
 def kind_at(path: str) -> Kind:
-    """What a file is. Raises ``OSError``."""
+    """Return a file's kind. Raises ``OSError``."""
     with Path(path).open("rb") as file:
         return kind_of(file.read(HEAD_BYTES))

@@ -21,7 +21,7 @@ CREATE INDEX IF NOT EXISTS files_sha256 ON files (sha256);
 CREATE INDEX IF NOT EXISTS files_run ON files (run, state);
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY);
 """
-NOTE = """
+UPSERT = """
 INSERT INTO files (path, size, modified_ns, sha256, state, key, image_id, code, reason, run)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (path) DO UPDATE SET size = excluded.size, modified_ns = excluded.modified_ns, sha256 = excluded.sha256,
@@ -32,12 +32,12 @@ ON CONFLICT (path) DO UPDATE SET size = excluded.size, modified_ns = excluded.mo
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file, as it was when it was looked at.
+    """A file with its size and time of modification when it was read, and the state of its upload.
 
     Attributes
     ----------
-    key : Idempotency-Key that it is sent with, kept from before the first byte goes out.
-    code, reason : why it failed or was left out.
+    key : Idempotency-Key of its upload, stored before the first byte is sent.
+    code, reason : error code and message if it failed or was skipped.
     """
 
     path: str
@@ -50,16 +50,16 @@ class Entry:
     code: str | None = None
     reason: str | None = None
 
-    def is_of(self, other: "Entry") -> bool:
-        """Whether the file has not changed since."""
+    def is_unchanged(self, other: "Entry") -> bool:
+        """Return whether size and time of modification are those of ``other``."""
         return (self.size, self.modified_ns) == (other.size, other.modified_ns)
 
 
 FIELDS = ", ".join(Entry.__slots__)
 
 
-def stored(path: str) -> str | bytes:
-    """A path as SQLite takes it: text, or its bytes where they are no UTF-8."""
+def to_sqlite(path: str) -> str | bytes:
+    """Return a path as SQLite stores it: text, or bytes if they are not UTF-8."""
     return path if path == printable(path) else os.fsencode(path)
 
 
@@ -68,13 +68,13 @@ def _entry(row: tuple[Any, ...]) -> Entry:
 
 
 class Journal:
-    """The journal of one target. Every method may be called by several threads."""
+    """The journal of uploads to one API with one caller. Several threads may call every method."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self._lock = path, threading.Lock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        # A lost line costs a look-up at the server, so the disk is not waited for.
+        # Without waiting for the disk: after a lost row, the next run only asks the server for that file again.
         self._database.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {SCHEMA}")
         self._run = self._one("INSERT INTO runs DEFAULT VALUES RETURNING id")[0]
 
@@ -82,26 +82,26 @@ class Journal:
         self._database.close()
 
     def find(self, path: str) -> Entry | None:
-        row = self._one(f"SELECT {FIELDS} FROM files WHERE path = ?", stored(path))  # noqa: S608
+        row = self._one(f"SELECT {FIELDS} FROM files WHERE path = ?", to_sqlite(path))  # noqa: S608
         return _entry(row) if row else None
 
-    def twin(self, sha256: str, path: str) -> str | None:
-        """Another file of the same bytes that was sent, or is being sent, in this run."""
+    def file_with_same_bytes(self, sha256: str, path: str) -> str | None:
+        """Return the path of another file with the same bytes that this run sent or is sending."""
         statement = "SELECT path FROM files WHERE sha256 = ? AND path <> ? AND run = ? AND state IN ('sent', 'sending')"
-        found = self._one(statement, sha256, stored(path), self._run)
-        return os.fsdecode(found[0]) if found else None
+        row = self._one(statement, sha256, to_sqlite(path), self._run)
+        return os.fsdecode(row[0]) if row else None
 
-    def note(self, entry: Entry) -> None:
+    def save(self, entry: Entry) -> None:
         reason = entry.reason and printable(entry.reason)
         row = (getattr(entry, name) for name in Entry.__slots__[1:-1])
-        self._one(NOTE, stored(entry.path), *row, reason, self._run)
+        self._one(UPSERT, to_sqlite(entry.path), *row, reason, self._run)
 
     def counts(self) -> dict[str, int]:
-        """Files of this run by state."""
+        """Return the number of this run's files by state."""
         return dict(self._all("SELECT state, count(*) FROM files WHERE run = ? GROUP BY state", self._run))
 
     def reasons(self, state: State) -> list[tuple[str, int, str]]:
-        """Code, how many files of this run have it, and one reason."""
+        """Return each error code of this run, the number of its files, and one of its reasons."""
         statement = "SELECT coalesce(code, ''), count(*), max(reason) FROM files WHERE run = ? AND state = ? GROUP BY 1"
         return self._all(f"{statement} ORDER BY 2 DESC", self._run, state)
 

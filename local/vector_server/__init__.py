@@ -1,1 +1,1 @@
-"""Qdrant Edge in one owning process, speaking the part of Qdrant's REST API that DeepLens uses."""
+"""Serve Qdrant Edge, Qdrant's embedded engine, with the part of Qdrant's REST API that DeepLens uses."""

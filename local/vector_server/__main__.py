@@ -1,4 +1,4 @@
-"""python -m local.vector_server --host 127.0.0.1 --port 6333 --data DIR [--max-open N], api key in QDRANT_API_KEY"""
+"""Serve vectors on a port: python -m local.vector_server --data DIR. QDRANT_API_KEY may hold an API key."""
 
 import argparse
 import logging
@@ -11,7 +11,7 @@ import uvicorn
 from local.vector_server.app import VectorServer
 from local.vector_server.catalogue import MAX_OPEN, Catalogue
 
-# Longer than any client keeps an idle connection, so that none is closed under a request on its way.
+# Longer than clients keep an idle connection, so that the server never closes one while a request arrives.
 KEEP_ALIVE_SECONDS = 120
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     try:
         catalogue = Catalogue(arguments.data, arguments.max_open)
     except BlockingIOError:
-        sys.exit(f"{arguments.data} belongs to a vector server that is running; stop it or choose another directory.")
+        sys.exit(f"{arguments.data} is used by a running vector server. Stop it, or choose another directory.")
     uvicorn.run(
         VectorServer(catalogue, os.environ.get("QDRANT_API_KEY", "")),
         host=arguments.host,
@@ -38,7 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=6333)
     parser.add_argument("--data", type=Path, required=True, help="directory of the collections")
-    parser.add_argument("--max-open", type=int, default=MAX_OPEN, help="collections kept open")
+    parser.add_argument("--max-open", type=int, default=MAX_OPEN, help="maximum number of open collections")
     return parser.parse_args()
 
 

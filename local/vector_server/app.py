@@ -1,7 +1,7 @@
-"""The ASGI application: routes, JSON, Qdrant's envelope and errors.
+"""The ASGI application: routes, JSON bodies, and Qdrant's response envelope and errors.
 
-Requests run on the event loop itself: the engine holds the interpreter's lock through every call, so threads would
-add hand-overs and no parallelism.
+Handlers run on the event loop itself: the engine holds the GIL during every call, so threads would add context
+switches and no parallelism.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from local.vector_server.catalogue import Catalogue
-from local.vector_server.errors import Refused
+from local.vector_server.errors import RequestError
 from local.vector_server.translate import Json
 
 type Scope = dict[str, Any]
@@ -24,13 +24,13 @@ type Send = Callable[[Json], Awaitable[None]]
 type Handler = Callable[[Catalogue, tuple[str, ...], Json], Any]
 
 ABOUT = {"title": "DeepLens vectors on Qdrant Edge", "version": "1.20.0"}
-"""The version is that of Qdrant's REST API, which clients check."""
+"""Body of ``GET /``. Clients check the version, which is that of Qdrant's REST API."""
 MAX_BODY_BYTES = 32 * 1024 * 1024
 FLUSH_SECONDS = 2.0
 PROBES = {"/healthz": b"healthz check passed", "/livez": b"livez check passed", "/readyz": b"all shards are ready"}
 log = logging.getLogger(__name__)
 
-# `*` stands for one path segment, handed to the handler in order.
+# `*` matches one path segment. Handlers take the catalogue, these segments in order, and the body.
 ROUTES: dict[tuple[str, str], Handler] = {
     ("GET", "collections"): lambda c, _p, _b: {"collections": [{"name": name} for name in c.names()]},
     ("PUT", "collections/*"): lambda c, p, b: c.create(p[0], b),
@@ -54,11 +54,11 @@ FIXED_SEGMENTS = {"exists", "index", "points", "delete", "scroll", "query", "bat
 
 
 class VectorServer:
-    """Qdrant's REST API over a catalogue.
+    """Serve Qdrant's REST API for a catalogue of collections.
 
     Parameters
     ----------
-    api_key : when not empty, every request but the probes must carry it as ``api-key`` or bearer token.
+    api_key : if not empty, every request except probes must carry it as ``api-key`` or bearer token.
     """
 
     def __init__(self, catalogue: Catalogue, api_key: str = "") -> None:
@@ -81,10 +81,10 @@ class VectorServer:
             handler, captured = route(scope["method"], path)
             result = handler(self._catalogue, captured, _parse(await _body(receive)))
             status, answer = 200, {"result": result, "status": "ok"}
-        except Refused as refused:
-            status, answer = refused.status, {"status": {"error": refused.message}}
+        except RequestError as error:
+            status, answer = error.status, {"status": {"error": error.message}}
         except Exception as error:
-            status, answer = _unforeseen(error, scope)
+            status, answer = _error_response(error, scope)
         return await _send(send, status, to_json(answer | {"time": time.perf_counter() - started}))
 
     def _authorise(self, scope: Scope) -> None:
@@ -93,11 +93,11 @@ class VectorServer:
         headers = dict(scope["headers"])
         bearer = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
         if not hmac.compare_digest(headers.get(b"api-key", bearer), self._api_key):
-            raise Refused(401, "Must provide an API key or an Authorization bearer token")
+            raise RequestError(401, "Must provide an API key or an Authorization bearer token")
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        flushing = asyncio.create_task(self._flush_regularly())
+        flushing = asyncio.create_task(self._flush_periodically())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         flushing.cancel()
@@ -106,31 +106,34 @@ class VectorServer:
         self._catalogue.close()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _flush_regularly(self) -> None:
-        """Acknowledged writes survive a killed process anyway; this is for the power supply and short logs."""
+    async def _flush_periodically(self) -> None:
+        """Flush changed collections, for power failures and short write-ahead logs.
+
+        Acknowledged writes survive a killed process without it.
+        """
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             for name in self._catalogue.unflushed():
                 try:
                     self._catalogue.flush(name)
                 except Exception:
-                    log.exception("flushing %s", name)
+                    log.exception("cannot flush collection %s", name)
                 await asyncio.sleep(0)
 
 
 def route(method: str, path: str) -> tuple[Handler, tuple[str, ...]]:
-    """The handler of a request and the path segments it is given. Raises ``Refused`` 404 or 405."""
+    """Return the handler of a request and the path segments it takes. Raises ``RequestError`` 404 or 405."""
     segments = path.strip("/").split("/")
-    pattern = "/".join("*" if _is_name(i, one) else one for i, one in enumerate(segments))
-    found = ROUTES.get((method, pattern))
-    if found is not None:
-        return found, tuple(one for i, one in enumerate(segments) if _is_name(i, one))
-    known = any(pattern == other for _, other in ROUTES)
-    raise Refused(405 if known else 404, f"{method} {path} is not part of the API served here")
+    pattern = "/".join("*" if _is_name(i, segment) else segment for i, segment in enumerate(segments))
+    handler = ROUTES.get((method, pattern))
+    if handler is not None:
+        return handler, tuple(segment for i, segment in enumerate(segments) if _is_name(i, segment))
+    path_exists = any(pattern == other for _, other in ROUTES)
+    raise RequestError(405 if path_exists else 404, f"{method} {path} is not part of the API served here")
 
 
 def _is_name(position: int, segment: str) -> bool:
-    """Names stand at the second place and, where no verb does, at the fourth."""
+    """Return whether a segment is a name: the second always is, the fourth unless it is a fixed segment."""
     return position == 1 or (position == 3 and segment not in FIXED_SEGMENTS)
 
 
@@ -139,11 +142,11 @@ async def _body(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refused(400, "the client went away in the middle of its request")
+            raise RequestError(400, "the client closed the connection before its request was complete")
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > MAX_BODY_BYTES:
-            raise Refused(413, f"Payload error: JSON payload has exceeded {MAX_BODY_BYTES} bytes")
+            raise RequestError(413, f"Payload error: JSON payload has exceeded {MAX_BODY_BYTES} bytes")
         if not message.get("more_body"):
             return b"".join(chunks)
 
@@ -154,14 +157,14 @@ def _parse(body: bytes) -> Json:
     try:
         parsed = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise Refused(400, f"Format error in JSON body: {error}") from None
+        raise RequestError(400, f"Format error in JSON body: {error}") from None
     if not isinstance(parsed, dict):
-        raise Refused(400, "Format error in JSON body: an object is expected")
+        raise RequestError(400, "Format error in JSON body: an object is expected")
     return parsed
 
 
-def _unforeseen(error: Exception, scope: Scope) -> tuple[int, Json]:
-    """Bodies are read without a schema, so the first misfit names itself; the engine's own failures have no type."""
+def _error_response(error: Exception, scope: Scope) -> tuple[int, Json]:
+    """Return 400 for Python's errors about the body, which has no schema, and 500 for errors of the engine."""
     if isinstance(error, KeyError):
         return 400, {"status": {"error": f"Format error in JSON body: missing field {error}"}}
     if isinstance(error, TypeError | ValueError | AttributeError | OverflowError):

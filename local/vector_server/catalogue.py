@@ -1,4 +1,4 @@
-"""The collections under one directory, opened when asked for, the least recently used closed again."""
+"""Open the collections of one directory on demand, and close the least recently used ones."""
 
 import fcntl
 import logging
@@ -7,24 +7,24 @@ import shutil
 from collections import OrderedDict
 from pathlib import Path
 
-from local.vector_server.collection import MARKER, Collection, Shape
-from local.vector_server.errors import Refused, bad_request, not_found
+from local.vector_server.collection import MARKER, Collection, CollectionParams
+from local.vector_server.errors import RequestError, bad_request, not_found
 from local.vector_server.translate import Json
 
-# One path segment that is no dot segment: whatever passes stays inside the data directory.
+# A name is one path segment and no dot segment, so that its folder is inside the data directory.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,254}")
 MAX_OPEN = 512
-"""An open collection costs a thread, two files and some 60 kB; opening one 10 ms."""
+"""Limit of open collections. Each costs a thread, two files and about 60 kB; opening one takes 10 ms."""
 log = logging.getLogger(__name__)
 
 
 class Catalogue:
-    """Owns a data directory exclusively.
+    """Own a data directory exclusively. The constructor raises ``BlockingIOError`` if another process owns it.
 
     Parameters
     ----------
-    directory : one subdirectory per collection.
-    max_open : collections kept open.
+    directory : has a subdirectory per collection.
+    max_open : maximum number of open collections.
     """
 
     def __init__(self, directory: Path, max_open: int = MAX_OPEN) -> None:
@@ -33,36 +33,36 @@ class Catalogue:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = (directory / ".lock").open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._remove_debris()
+        self._remove_incomplete()
 
     def names(self) -> list[str]:
         return sorted(marker.parent.name for marker in self._directory.glob(f"*/{MARKER}"))
 
     def open_names(self) -> list[str]:
-        """Least recently used first."""
+        """Return the open collections, the least recently used one first."""
         return list(self._open)
 
     def exists(self, name: str) -> bool:
         return (self._path(name) / MARKER).is_file()
 
     def create(self, name: str, body: Json) -> bool:
-        shape = Shape.parse(body)
+        params = CollectionParams.parse(body)
         if self.exists(name):
-            raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
-        self._keep(name, Collection.create(self._path(name), shape))
+            raise RequestError(409, f"Wrong input: Collection `{name}` already exists!")
+        self._keep(name, Collection.create(self._path(name), params))
         return True
 
     def get(self, name: str) -> Collection:
-        found = self._open.get(name)
-        if found is not None:
+        collection = self._open.get(name)
+        if collection is not None:
             self._open.move_to_end(name)
-            return found
+            return collection
         if not self.exists(name):
             raise not_found(f"Collection `{name}` doesn't exist!")
         return self._keep(name, Collection.load(self._path(name)))
 
     def drop(self, name: str) -> bool:
-        """False when there was none."""
+        """Delete a collection; return False if it does not exist."""
         path = self._path(name)
         if not self.exists(name):
             return False
@@ -73,10 +73,10 @@ class Catalogue:
         return True
 
     def unflushed(self) -> list[str]:
-        return [name for name, one in self._open.items() if one.unflushed]
+        return [name for name, collection in self._open.items() if collection.unflushed]
 
     def flush(self, name: str) -> None:
-        """Write a collection through to disk, unless it was closed meanwhile, which did the same."""
+        """Write a collection to disk, unless it was closed meanwhile, which wrote it as well."""
         if name in self._open:
             self._open[name].flush()
 
@@ -93,11 +93,11 @@ class Catalogue:
 
     def _path(self, name: str) -> Path:
         if not NAME.fullmatch(name):
-            raise bad_request(f"collection name {name!r}: letters, digits, '_', '-' and '.' only, 255 at most")
+            raise bad_request(f"collection name {name!r}: use only letters, digits, '_', '-' and '.', at most 255")
         return self._directory / name
 
-    def _remove_debris(self) -> None:
+    def _remove_incomplete(self) -> None:
         for path in self._directory.iterdir():
             if path.is_dir() and not (path / MARKER).is_file():
-                log.warning("removing %s, a collection half made or half dropped", path.name)
+                log.warning("removing the incomplete collection %s", path.name)
                 shutil.rmtree(path)

@@ -1,13 +1,13 @@
-"""The error of the server, answered as Qdrant would."""
+"""Errors with Qdrant's status codes and messages."""
 
 
-class Refused(Exception):
-    """A request that cannot be carried out.
+class RequestError(Exception):
+    """The request cannot be served.
 
     Parameters
     ----------
     status : HTTP status.
-    message : text of ``{"status": {"error": message}}``.
+    message : text in the response's ``{"status": {"error": message}}``.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -15,9 +15,9 @@ class Refused(Exception):
         self.status, self.message = status, message
 
 
-def bad_request(message: str) -> Refused:
-    return Refused(400, f"Wrong input: {message}")
+def bad_request(message: str) -> RequestError:
+    return RequestError(400, f"Wrong input: {message}")
 
 
-def not_found(message: str) -> Refused:
-    return Refused(404, f"Not found: {message}")
+def not_found(message: str) -> RequestError:
+    return RequestError(404, f"Not found: {message}")

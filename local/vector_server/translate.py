@@ -1,4 +1,4 @@
-"""Qdrant's REST JSON to Qdrant Edge's types and back."""
+"""Translate Qdrant's REST JSON to Qdrant Edge's types and back."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,17 +26,20 @@ SCHEMAS = {
 
 
 def points_of(body: Json, size: int) -> list[edge.Point]:
-    """Points of an upsert, row by row (``points``) or column by column (``batch``), all vectors ``size`` long."""
+    """Parse the points of an upsert, row by row (``points``) or column by column (``batch``).
+
+    Every vector must have ``size`` numbers.
+    """
     if "batch" in body:
         batch = body["batch"]
         payloads = batch.get("payloads") or [None] * len(batch["ids"])
         return [_point(*row, size) for row in zip(batch["ids"], batch["vectors"], payloads, strict=True)]
-    return [_point(one["id"], one["vector"], one.get("payload"), size) for one in body["points"]]
+    return [_point(point["id"], point["vector"], point.get("payload"), size) for point in body["points"]]
 
 
-def _point(given_id: Any, vector: Any, payload: Json | None, size: int) -> edge.Point:
+def _point(id_value: Any, vector: Any, payload: Json | None, size: int) -> edge.Point:
     check_vector(vector, size)
-    return edge.Point(point_id(given_id), vector, payload or {})
+    return edge.Point(point_id(id_value), vector, payload or {})
 
 
 def check_vector(vector: Any, size: int) -> None:
@@ -55,7 +58,7 @@ def point_id(value: Any) -> Any:
 def filter_of(body: Json | None) -> edge.Filter | None:
     if not body:
         return None
-    _only(body, {"must", "should", "must_not"}, "filter")
+    _require_known_keys(body, {"must", "should", "must_not"}, "filter")
     return edge.Filter(
         must=_conditions(body.get("must")),
         should=_conditions(body.get("should")),
@@ -63,15 +66,15 @@ def filter_of(body: Json | None) -> edge.Filter | None:
     )
 
 
-def _conditions(given: Json | Sequence[Json] | None) -> list[Any] | None:
-    if given is None:
+def _conditions(body: Json | Sequence[Json] | None) -> list[Any] | None:
+    if body is None:
         return None
-    return [_condition(one) for one in ([given] if isinstance(given, dict) else given)]
+    return [_condition(condition) for condition in ([body] if isinstance(body, dict) else body)]
 
 
 def _condition(body: Json) -> Any:
     if "has_id" in body:
-        return edge.HasIdCondition({point_id(one) for one in body["has_id"]})
+        return edge.HasIdCondition({point_id(value) for value in body["has_id"]})
     if "is_empty" in body:
         return edge.IsEmptyCondition(body["is_empty"]["key"])
     if "is_null" in body:
@@ -82,7 +85,7 @@ def _condition(body: Json) -> Any:
 
 
 def _field(body: Json) -> edge.FieldCondition:
-    _only(body, {"key", "match", "range"}, "condition")
+    _require_known_keys(body, {"key", "match", "range"}, "condition")
     if body.get("match") is not None:
         return edge.FieldCondition(body["key"], match=_match(body["match"]))
     bounds = {name: value for name, value in body["range"].items() if value is not None}
@@ -95,17 +98,17 @@ def _match(body: Json) -> Any:
         return edge.MatchAny(body["any"])
     if "except" in body:
         return edge.MatchExcept(body["except"])
-    _only(body, {"value"}, "match")
+    _require_known_keys(body, {"value"}, "match")
     if isinstance(body["value"], bool):
-        # Qdrant Edge takes true for the integer 1 and finds nothing: an error is better than a wrong answer.
+        # Qdrant Edge reads true as the integer 1 and finds nothing: an error is better than a wrong result.
         raise bad_request("matching a boolean is not supported here; match a keyword instead")
     return edge.MatchValue(body["value"])
 
 
-def _only(body: Json, known: set[str], what: str) -> None:
-    unknown = sorted(set(body) - known)
+def _require_known_keys(body: Json, keys: set[str], kind: str) -> None:
+    unknown = sorted(set(body) - keys)
     if unknown:
-        raise bad_request(f"unsupported in a {what}: {', '.join(unknown)}")
+        raise bad_request(f"unsupported in a {kind}: {', '.join(unknown)}")
 
 
 def schema_of(field_schema: str | Json) -> Any:
@@ -116,18 +119,18 @@ def schema_of(field_schema: str | Json) -> Any:
 
 
 def nearest_of(body: Json) -> Any:
-    """The query vector of ``{"query": [...]}`` or ``{"query": {"nearest": [...]}}``."""
+    """Return the query vector of ``{"query": [...]}`` or ``{"query": {"nearest": [...]}}``."""
     query = body.get("query")
     return query.get("nearest") if isinstance(query, dict) else query
 
 
-def payload_selector(given: Any) -> Any:
-    """``with_payload``: a truth value, a list of keys, or ``{"include"|"exclude": keys}``."""
-    if isinstance(given, dict):
-        if "include" in given:
-            return edge.PayloadSelector.Include(given["include"])
-        return edge.PayloadSelector.Exclude(given["exclude"])
-    return given
+def payload_selector(with_payload: Any) -> Any:
+    """Translate ``with_payload``: a boolean, a list of keys, or ``{"include"|"exclude": keys}``."""
+    if isinstance(with_payload, dict):
+        if "include" in with_payload:
+            return edge.PayloadSelector.Include(with_payload["include"])
+        return edge.PayloadSelector.Exclude(with_payload["exclude"])
+    return with_payload
 
 
 def record_json(record: Any) -> Json:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from local.services.process import free_port
-from local.setup.tools import REPOSITORY, folder_of, once
+from local.setup.tools import REPOSITORY, make_once, tool_folder
 
 SOURCE = Path(__file__).parents[1] / "e2e" / "azurite"
 COMMANDS = Path(sys.executable).parent
@@ -24,8 +24,8 @@ KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr
 @contextmanager
 def azurite(folder: Path) -> Iterator[str]:
     """The endpoint of an account on a new Azurite."""
-    packages = folder_of(REPOSITORY / ".tools", "azurite", (SOURCE / "package-lock.json").read_text())
-    once(packages, _fetch)
+    packages = tool_folder(REPOSITORY / ".tools", "azurite", (SOURCE / "package-lock.json").read_text())
+    make_once(packages, _fetch)
     port = free_port()
     command = [COMMANDS / "node", packages / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"]
     options = ["--blobPort", str(port), "--location", str(folder), "--silent", "--skipApiVersionCheck"]

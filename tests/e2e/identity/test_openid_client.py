@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from deeplens.access.scopes import READ
 
-from local.setup.tools import REPOSITORY, folder_of, once
+from local.setup.tools import REPOSITORY, make_once, tool_folder
 from tests.e2e.identity.conftest import CALLBACK, GOODBYE, PASSWORD, SECRET, App, World
 
 SOURCE = Path(__file__).parents[1] / "openid_client"
@@ -23,7 +23,7 @@ COMMANDS = Path(sys.executable).parent
 def script() -> Path:
     """The driver beside its locked packages, fetched once."""
     lock = (SOURCE / "package-lock.json").read_text()
-    folder = folder_of(REPOSITORY / ".tools", "openid-client", lock)
+    folder = tool_folder(REPOSITORY / ".tools", "openid-client", lock)
 
     def fetch(target: Path) -> None:
         for name in ("package.json", "package-lock.json"):
@@ -32,7 +32,7 @@ def script() -> Path:
         command = [COMMANDS / "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         subprocess.run(command, cwd=target, env={**os.environ, "PATH": path}, check=True, timeout=120)
 
-    once(folder, fetch)
+    make_once(folder, fetch)
     return Path(shutil.copy(SOURCE / "relying_party.mjs", folder))
 
 

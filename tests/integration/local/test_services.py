@@ -39,9 +39,9 @@ from local.services import (
     VectorService,
 )
 from local.services.process import free_port
-from local.setup.tools import REPOSITORY, once
+from local.setup.tools import REPOSITORY, make_once
 from local.stack.config import LocalConfig
-from local.stack.stack import GIVEN, Stack
+from local.stack.stack import ADDRESS_VARIABLES, Stack
 
 TOOLS = REPOSITORY / ".tools"
 _numbers = itertools.count(1)
@@ -407,7 +407,7 @@ def test_parts_that_run_elsewhere_are_not_started_here(tmp_path: Path) -> None:
     config = LocalConfig(state_dir=tmp_path, **stack_ports())
     elsewhere = {"KAFKA_BROKERS": "broker.example:9092", "QDRANT_URL": "http://index.example", "DATABASE_URL": ""}
     stack = Stack(config, elsewhere)
-    assert {service.name for service in stack.services} == GIVEN.keys() - {"kafka", "vectors"}
+    assert {service.name for service in stack.services} == ADDRESS_VARIABLES.keys() - {"kafka", "vectors"}
     assert stack.environment["KAFKA_BROKERS"] == "broker.example:9092"
     assert stack.environment["QDRANT_URL"] == "http://index.example"
     assert stack.environment["DATABASE_URL"].startswith("postgresql://")
@@ -433,7 +433,7 @@ def test_a_tool_is_fetched_once_however_many_ask(tmp_path: Path) -> None:
 
     def ask() -> bool:
         gate.wait(5)
-        once(target, make)
+        make_once(target, make)
         return (target / "whole").exists()
 
     with ThreadPoolExecutor(4) as askers:
@@ -449,9 +449,9 @@ def test_a_fetch_that_fails_leaves_nothing_and_can_be_repeated(tmp_path: Path) -
         raise ServiceFailed("no network")
 
     with pytest.raises(ServiceFailed, match="no network"):
-        once(target, fail)
+        make_once(target, fail)
     assert [path.name for path in tmp_path.iterdir()] == [".tool.lock"]
-    once(target, lambda making: (making / "whole").touch())
+    make_once(target, lambda making: (making / "whole").touch())
     assert (target / "whole").exists()
 
 

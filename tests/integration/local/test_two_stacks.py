@@ -14,7 +14,7 @@ from deeplens.storage.ports import ObjectStore
 from deeplens.tenants.model import Tenant
 
 from local.stack.config import LocalConfig
-from local.stack.stack import Stack, quiet, settings_for
+from local.stack.stack import Stack, ignore_progress, settings_for
 from tests.integration.local.test_services import stack_ports
 
 
@@ -26,7 +26,7 @@ def started() -> Iterator[Stack]:
     elsewhere = {"KAFKA_BROKERS": "127.0.0.1:9", "INFERENCE_URL": "http://127.0.0.1:9"}
     stack = Stack(LocalConfig(state_dir=folder, **stack_ports()), {**os.environ, **elsewhere})
     try:
-        stack._start_services(quiet)
+        stack._start_services(ignore_progress)
         own = settings_for(stack.environment)
         migrate_platform(own.database_url)
         # As the runner does; a new bucket is told to notify it.

@@ -199,7 +199,7 @@ def test_a_database_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_file_that_is_no_event_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local.cli.invoke.running", lambda _: {"environment": {}})
+    monkeypatch.setattr("local.cli.invoke.running_stack", lambda _: {"environment": {}})
     (tmp_path / "file").write_bytes(b"\xff\xfe{")
     ended = deeplens("invoke", "on_schedule", "--event", str(tmp_path / "file"))
-    assert (ended.exit_code, "is no JSON" in ended.output) == (1, True)
+    assert (ended.exit_code, "is not valid JSON" in ended.output) == (1, True)

@@ -68,9 +68,9 @@ class Poller:
         self._machine.flow.forward()
         decision = decide(batch, False, answer, self._policy, _ms(now))
         self.given_up += decision.given_up
-        self._batches = [*decision.again, *self._batches]
-        if decision.again:
-            attempts = decision.again[0].attempts
+        self._batches = [*decision.retries, *self._batches]
+        if decision.retries:
+            attempts = decision.retries[0].attempts
             self.most_attempts = max(attempts, self.most_attempts)
             self._next = now + timedelta(seconds=backoff_seconds(attempts))
 

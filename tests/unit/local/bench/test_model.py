@@ -56,7 +56,7 @@ def test_a_transformation_takes_any_size() -> None:
 
 
 def test_hashes_are_most_alike_with_themselves() -> None:
-    bodies = model.made(3)
+    bodies = model.generated_images(3)
     for describe in model.hashes().values():
         found = describe(bodies)
         assert (found @ found.T).argmax(1).tolist() == [0, 1, 2]

@@ -9,7 +9,7 @@ import pytest
 from local.chaos.photos import BROKEN_EVERY, is_broken, photo
 from local.chaos.report import report
 from local.chaos.run import Options, Outcome, services_to_strike
-from local.chaos.schedule import FROZEN_SECONDS, KINDS, Strike, plan
+from local.chaos.schedule import FREEZE_SECONDS, KINDS, Strike, plan
 
 SERVICES = services_to_strike("nfs")
 FUNCTIONS = ("search_api", "on_image_uploaded", "on_schedule")
@@ -55,7 +55,7 @@ def test_strikes_come_in_order_between_the_quiet_ends(seed: int) -> None:
     assert times == sorted(times)
     assert 5 <= times[0] <= times[-1] <= 95
     for strike in strikes:
-        assert (FROZEN_SECONDS[0] <= strike.seconds <= FROZEN_SECONDS[1]) == (strike.kind == "freeze")
+        assert (FREEZE_SECONDS[0] <= strike.seconds <= FREEZE_SECONDS[1]) == (strike.kind == "freeze")
         assert 0 <= strike.pick <= 1
 
 
@@ -90,6 +90,6 @@ def test_the_report_names_violations_and_how_to_repeat(
     assert report(options, Outcome({"lost": len(violations), "seed": 9}, violations)) is held
 
     said = capsys.readouterr().out
-    assert f"again: {options.command}" in said.replace("\n", "")
+    assert f"repeat with: {options.command}" in said.replace("\n", "")
     assert all(violation in said for violation in violations)
     assert json.loads((tmp_path / ".bench" / "chaos.json").read_text()) == {"lost": len(violations), "seed": 9}

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from local.chaos.schedule import Strike
-from local.chaos.striker import Striker, family_of
+from local.chaos.striker import Striker, process_tree
 from tests.harness.sleepers import FOREVER, Sleeper, eventually
 
 WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {FOREVER!r}])"
@@ -19,7 +19,7 @@ WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {FO
 def part(tmp_path: Path) -> Iterator[Sleeper]:
     service = Sleeper(tmp_path, WITH_CHILD)
     service.start()
-    eventually(lambda: len(family_of(service.pid or 0)) == 2)
+    eventually(lambda: len(process_tree(service.pid or 0)) == 2)
     yield service
     service.kill()
 
@@ -32,7 +32,7 @@ def stack(part: Sleeper) -> Any:
 
 
 def states(part: Sleeper) -> set[str]:
-    return {process.status() for process in family_of(part.pid or 0)}
+    return {process.status() for process in process_tree(part.pid or 0)}
 
 
 def test_a_frozen_part_stands_still_with_all_its_processes_and_goes_on(stack: Any, part: Sleeper) -> None:
@@ -65,4 +65,4 @@ def test_kills_reach_parts_and_functions_and_missing_ones_are_told(stack: Any, p
 
     assert part.died()
     assert striker.done == {"kill": 1, "missed": 2}
-    assert [line.endswith("was not there") for line in told] == [True, False, True]
+    assert [line.endswith("was not running") for line in told] == [True, False, True]

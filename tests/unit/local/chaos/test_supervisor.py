@@ -1,4 +1,4 @@
-"""Parts that die are started again; those that were stopped on purpose are not."""
+"""The supervisor restarts services that die, but not those that were stopped."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from local.services.supervisor import LONGEST_PAUSE_SECONDS, LOOK_SECONDS, Supervisor, pause_seconds
+from local.services.supervisor import CHECK_SECONDS, MAX_PAUSE_SECONDS, Supervisor, pause_seconds
 from tests.harness.sleepers import Sleeper, eventually
 
 
@@ -44,7 +44,7 @@ def test_a_part_that_died_is_started_again(part: Sleeper, supervisor: Supervisor
     eventually(lambda: supervisor.restarts == 1)
     assert part.alive()
     assert part.pid != first
-    assert lines == ["sleeper died; it is started again", "sleeper was started again"]
+    assert lines == ["sleeper died and will be restarted", "sleeper was restarted"]
 
 
 def test_a_start_that_fails_is_tried_again(part: Sleeper, supervisor: Supervisor, lines: list[str]) -> None:
@@ -52,14 +52,14 @@ def test_a_start_that_fails_is_tried_again(part: Sleeper, supervisor: Supervisor
     strike(part)
     eventually(lambda: supervisor.restarts == 1)
     assert part.alive()
-    assert lines.count("sleeper was not started: its port is taken") == 2
+    assert lines.count("sleeper could not be restarted: its port is taken") == 2
 
 
 @pytest.mark.parametrize("end", [Sleeper.stop, Sleeper.kill])
 def test_a_part_that_was_ended_on_purpose_stays_so(part: Sleeper, supervisor: Supervisor, end: object) -> None:
     end(part)  # type: ignore[operator]
     assert not part.died()
-    time.sleep(3 * LOOK_SECONDS)
+    time.sleep(3 * CHECK_SECONDS)
     assert (part.launches, supervisor.restarts) == (1, 0)
 
     part.launch()
@@ -71,7 +71,7 @@ def test_after_its_stop_nothing_is_started(part: Sleeper, supervisor: Supervisor
     assert part.alive()
     strike(part)
     eventually(part.died)
-    time.sleep(3 * LOOK_SECONDS)
+    time.sleep(3 * CHECK_SECONDS)
     assert part.launches == 1
 
 
@@ -83,7 +83,7 @@ def test_a_part_outlives_the_supervisor_that_started_it(part: Sleeper, superviso
     assert part.alive()
 
 
-@pytest.mark.parametrize(("failures", "seconds"), [(0, 0.2), (1, 0.4), (3, 1.6), (10, LONGEST_PAUSE_SECONDS)])
+@pytest.mark.parametrize(("failures", "seconds"), [(0, 0.2), (1, 0.4), (3, 1.6), (10, MAX_PAUSE_SECONDS)])
 def test_pauses_grow(failures: int, seconds: float) -> None:
     assert pause_seconds(failures) == seconds
-    assert pause_seconds(10_000) == LONGEST_PAUSE_SECONDS
+    assert pause_seconds(10_000) == MAX_PAUSE_SECONDS

@@ -36,7 +36,7 @@ def small_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallClip:
         "tokenizer.json": tokenizer.byte_tokenizer(),
     }
     manifest = recipe.manifest | {"dimensions": 16, "input": {"name": "pixels", "size": 64, "resize": "crop"}}
-    small = export.Recipe(recipe.real, lambda: files, manifest, recipe.thresholds)
+    small = export.Recipe(recipe.pretrained, lambda: files, manifest, recipe.thresholds)
     monkeypatch.setitem(export.RECIPES, export.CLIP, small)
 
     def made(precision: Any = "fp32", version: str = "1") -> Path:
@@ -110,7 +110,7 @@ def test_what_is_added_serves_and_is_listed(small_clip: SmallClip, tmp_path: Pat
 
     assert found.folder == tmp_path / "models" / "clip-vit-base" / "1"
     assert loaded(found.folder).embed_images([picture(1)]).shape == (1, 16)
-    listed = {(one.manifest.name, one.manifest.version): one for one in store.known(tmp_path / "models")}
+    listed = {(one.manifest.name, one.manifest.version): one for one in store.served_models(tmp_path / "models")}
     assert listed["clip-vit-base", "1"].manifest.text is not None
     assert listed["clip-vit-base", "1"].precision == "fp32"
     assert listed["deeplens-visual", "2"].built_in
@@ -200,7 +200,7 @@ def test_an_export_never_overwrites(small_clip: SmallClip) -> None:
 
 
 def test_an_export_of_published_weights_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "NEEDED", ("no_such_package",))
+    monkeypatch.setattr(export, "EXPORT_PACKAGES", ("no_such_package",))
     with pytest.raises(ServiceFailed, match="uv sync --inexact --group export"):
         export.export("resnet50", tmp_path, precision="fp32", version="1", random_weights=False)
     assert pretrained.OUTPUT != "embedding"

@@ -43,7 +43,7 @@ DONE = Decision[Record]()
 
 
 def again(*batches: tuple[tuple[Record, ...], int]) -> Decision[Record]:
-    return Decision(again=tuple(Batch(*batch) for batch in batches))
+    return Decision(retries=tuple(Batch(*batch) for batch in batches))
 
 
 @pytest.mark.parametrize("answer", [None, {}, "", {"batchItemFailures": []}, {"batchItemFailures": None}])
@@ -171,9 +171,9 @@ def test_every_record_is_done_or_given_up_and_only_poison_is_given_up(
         raised = bool(bad) and not (reports and len(batch.records) > 1)
         answer = failures(f"0{bad[0].offset}") if bad else None
         decision = decide(batch, raised, answer, policy, NOW)
-        batches = [*decision.again, *batches]
+        batches = [*decision.retries, *batches]
         given_up |= {record.offset for record in decision.given_up}
-        still = {record.offset for one in decision.again for record in one.records}
+        still = {record.offset for one in decision.retries for record in one.records}
         done |= {record.offset for record in batch.records} - still - given_up
     assert not batches
     assert done | given_up == set(range(size))

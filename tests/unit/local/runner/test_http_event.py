@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local.runner.http_event import choose, match_path, request_event, response_of
+from local.runner.http_event import match_path, match_route, request_event, response_of
 from local.runner.template import HttpEvent
 from local.runner.worker import Result
 
@@ -74,14 +74,14 @@ def test_the_most_specific_route_wins(method: str, path: str, expected: HttpEven
         HttpEvent("GET", "/v1/images/mine"),
     ]
     for order in (routes, routes[::-1]):
-        chosen = choose(order, method, path)
+        chosen = match_route(order, method, path)
         assert chosen is not None
         assert chosen[0] == expected
 
 
 def test_without_a_fitting_route_there_is_none() -> None:
-    assert choose([HttpEvent("GET", "/v1/images")], "POST", "/v1/images") is None
-    assert choose([HttpEvent("GET", "/v1/images")], "GET", "/v2") is None
+    assert match_route([HttpEvent("GET", "/v1/images")], "POST", "/v1/images") is None
+    assert match_route([HttpEvent("GET", "/v1/images")], "GET", "/v2") is None
 
 
 def test_a_request_has_all_of_payload_2_0() -> None:

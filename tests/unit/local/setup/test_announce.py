@@ -11,7 +11,7 @@ import pytest
 from local.kafka.jars import jars_folder, read_lock
 from local.setup import announce
 from local.setup.announce import announcement, missing_downloads
-from local.setup.localstack import MEGABYTES, localstack_folder
+from local.setup.localstack import DOWNLOAD_MEGABYTES, localstack_folder
 from local.setup.tools import REPOSITORY
 
 JARS = read_lock()
@@ -66,14 +66,14 @@ def test_a_machine_with_nothing_is_told_of_everything(tmp_path: Path) -> None:
         "3 Python packages": 16 + 3 + 1,
         "JDK 25 (Python package)": 35,
         f"Apache Kafka ({len(JARS)} jars)": round(sum(jar.size for jar in JARS) / 1e6),
-        "LocalStack": MEGABYTES,
+        "LocalStack": DOWNLOAD_MEGABYTES,
     }
 
 
 def test_what_is_here_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announce, "_planned_packages", lambda: {("pure", "1.0")})
     jars_folder(tmp_path).mkdir()
-    assert listed({"DEEPLENS_TOOLS_DIR": str(tmp_path)}) == {"1 Python packages": 3, "LocalStack": MEGABYTES}
+    assert listed({"DEEPLENS_TOOLS_DIR": str(tmp_path)}) == {"1 Python packages": 3, "LocalStack": DOWNLOAD_MEGABYTES}
     localstack_folder(tmp_path).mkdir()
     monkeypatch.setattr(announce, "_planned_packages", set)
     assert announcement(missing_downloads({"DEEPLENS_TOOLS_DIR": str(tmp_path)})) == ""

@@ -49,10 +49,10 @@ def test_a_name_that_is_not_utf8_can_be_told(cli: Callable[..., Any], odd: Path)
 def test_a_journal_gives_back_the_path_it_was_given(tmp_path: Path) -> None:
     path, other = os.fsdecode(b"/" + ODD), "/b.jpg"
     journal = Journal(tmp_path / "journal.sqlite")
-    journal.note(Entry(path, 1, 2, sha256="a", state="sent"))
-    journal.note(Entry(other, 1, 2, sha256="b", state="failed", code="x", reason=path))
+    journal.save(Entry(path, 1, 2, sha256="a", state="sent"))
+    journal.save(Entry(other, 1, 2, sha256="b", state="failed", code="x", reason=path))
     assert journal.find(path) == Entry(path, 1, 2, sha256="a", state="sent")
-    assert journal.twin("a", other) == path
+    assert journal.file_with_same_bytes("a", other) == path
     assert [one.reason for one in journal.failures(9)] == ["/bad?.jpg"]
     journal.close()
 
@@ -69,7 +69,7 @@ def test_a_journal_that_cannot_be_kept_is_told(cli: Callable[..., Any], odd: Pat
     (tmp_path / "file").write_text("in the way")
     done = cli(str(odd), "--journal", str(tmp_path / "file" / "journal.sqlite"))
     assert done.exit_code == 2
-    assert "cannot keep the journal" in done.output
+    assert "cannot open the journal" in done.output
     assert isinstance(done.exception, SystemExit)
 
 
@@ -109,13 +109,13 @@ class Store:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(sender, "PROCESSING_SECONDS", 0.01)
+    monkeypatch.setattr(sender, "PROCESSING_TIMEOUT_SECONDS", 0.01)
 
 
 def test_a_large_file_that_fails_in_processing_has_failed_in_every_run(
     server: Server, importer: Importer, odd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "SMALL_BYTES", 1)
+    monkeypatch.setattr(sender, "MAX_REQUEST_BYTES", 1)
     server.refuse = Store({"status": "failed", "error": {"code": "DECODE_FAILED", "message": "no"}})
     assert importer(odd)[1] == {"failed": 1}
     assert importer(odd)[1] == {"failed": 1}
@@ -124,7 +124,7 @@ def test_a_large_file_that_fails_in_processing_has_failed_in_every_run(
 def test_a_large_file_still_being_processed_is_asked_for_by_the_next_run(
     server: Server, importer: Importer, odd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "SMALL_BYTES", 1)
+    monkeypatch.setattr(sender, "MAX_REQUEST_BYTES", 1)
     server.refuse = store = Store({"status": "extracted"})
     assert importer(odd)[1] == {"sent": 1}
     store.image = {"status": "failed", "error": {"code": "DECODE_FAILED", "message": "no"}}

@@ -16,7 +16,7 @@ from local.cli import upload
 from local.cli.app import app
 from local.upload import sender
 from local.upload.client import Api
-from local.upload.files import found, total
+from local.upload.files import find_files, total
 from local.upload.journal import Journal
 from local.upload.run import Run
 from local.upload.sender import Sender
@@ -103,7 +103,7 @@ class Importer:
         run = Run(
             Sender(api, journal, ["sea"], dry_run=dry_run), journal, progress, self.stopping, workers=3, **options
         )
-        run(found([folder], recursive=recursive), batch_files=2)
+        run(find_files([folder], recursive=recursive), batch_files=2)
         counts = journal.counts()
         journal.close()
         return run, counts
@@ -279,7 +279,7 @@ def test_a_large_file_and_any_video_goes_to_the_store(
     small: int,
     became: Any,
 ) -> None:
-    monkeypatch.setattr(sender, "SMALL_BYTES", small)
+    monkeypatch.setattr(sender, "MAX_REQUEST_BYTES", small)
     monkeypatch.setattr(sender, "POLL_SECONDS", 0.001)
     parts = dict[str, bytes]()
     links = {"links": {"image": "/v1/images/img_1"}}
