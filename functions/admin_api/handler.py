@@ -1,4 +1,4 @@
-"""HTTP → look after tenants → deeplens.images.maintenance"""
+"""HTTP → administer tenants → deeplens.images.maintenance"""
 
 from deeplens.bootstrap.admin_api import create_admin_app
 from deeplens.bootstrap.handlers import container

@@ -1,4 +1,4 @@
-"""HTTP → sign in, tokens, keys"""
+"""HTTP → sign users in, issue tokens, publish signing keys"""
 
 from deeplens.bootstrap.handlers import container
 from deeplens.identity.app import create_identity_app

@@ -1,1 +1,1 @@
-"""The inference container: images or tensors in, embeddings out."""
+"""The inference container, which turns images, tensors and texts into embeddings."""

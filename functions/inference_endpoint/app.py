@@ -1,4 +1,4 @@
-"""The routes: Open Inference Protocol v2, SageMaker's ``/ping`` and ``/invocations``, Prometheus' ``/metrics``."""
+"""Serve Open Inference Protocol v2, SageMaker's ``/ping`` and ``/invocations``, and Prometheus' ``/metrics``."""
 
 import asyncio
 import time
@@ -33,8 +33,8 @@ from .wire import (
 )
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-ALIGNMENT = 16
-"""Bytes; memory begins at a multiple of it."""
+ALIGNMENT_BYTES = 16
+"""Tensors begin at a multiple of this address."""
 MODEL_PATHS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 STATUS_OF: dict[type[Exception], int] = {
     BadRequest: 400,
@@ -54,10 +54,12 @@ type Handler = Callable[[Request, Exception], Awaitable[Response]]
 def create_app(
     repository: Repository, metrics: Metrics, queue_images: int = 2 * MAX_IMAGES, queue_bytes: int = 4 * MAX_BODY_BYTES
 ) -> Starlette:
-    """The server over the models of ``repository``; more than the queue takes is answered 429."""
+    """Create the app for the models of ``repository``; requests that exceed the queue's limits get the answer 429."""
     gate = Gate(queue_images, queue_bytes)
     routes = [*_inference(repository, metrics, gate), *_metadata(repository), _metrics(repository, metrics, gate)]
-    return Starlette(routes=routes, exception_handlers={**_handlers(), HTTPException: _no_route, Exception: _fault})
+    return Starlette(
+        routes=routes, exception_handlers={**_handlers(), HTTPException: _handle_http_error, Exception: _handle_fault}
+    )
 
 
 def _inference(repository: Repository, metrics: Metrics, gate: Gate) -> list[Route]:
@@ -65,35 +67,35 @@ def _inference(repository: Repository, metrics: Metrics, gate: Gate) -> list[Rou
         started, entry = time.perf_counter(), repository.find(name, version)
         name, version, status = entry.manifest.name, entry.manifest.version, 500
         try:
-            with gate.request(_declared_size(request)) as place:
+            with gate.request(_declared_size(request)) as reservation:
                 length = header_length_of(request.headers.get("content-type", ""), request.headers.get(HEADER_LENGTH))
-                asked = parse_request(await _body(request, length), length)
-                place.take(asked.count)
+                infer_request = parse_request(await _body(request, length), length)
+                reservation.set_images(infer_request.count)
                 async with repository.use(name, version) as model:
-                    embedding = await asyncio.wrap_future(_submitted(model, asked))
+                    embedding = await asyncio.wrap_future(_submit(model, infer_request))
             status = 200
-            return format_response(name, version, embedding, asked)
+            return format_response(name, version, embedding, infer_request)
         except tuple(STATUS_OF) as error:
             status = STATUS_OF[type(error)]
             raise
         finally:
-            metrics.answered(name, status, time.perf_counter() - started)
+            metrics.count_request(name, status, time.perf_counter() - started)
 
     async def infer(request: Request) -> Response:
-        body, length = await run(request, *_named(request))
+        body, length = await run(request, *_model_of(request))
         if length is None:
             return Response(body, media_type="application/json")
         return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
 
     async def invocations(request: Request) -> Response:
-        """SageMaker's form: the model is named by the custom attributes ``model=NAME;version=V``.
+        """Serve SageMaker, whose custom attributes name the model: ``model=NAME;version=V``.
 
-        With ``describe=true`` the answer is the model's metadata: an endpoint has no other way to ask for it.
+        With ``describe=true`` the response is the model's metadata, because SageMaker forwards no other path.
         """
-        asked = _attributes(request.headers.get("x-amzn-sagemaker-custom-attributes", ""))
-        name, version = asked.get("model", repository.default), asked.get("version")
-        if asked.get("describe") == "true":
-            return JSONResponse(_described(repository.find(name, version).manifest, repository.versions(name)))
+        attributes = _attributes(request.headers.get("x-amzn-sagemaker-custom-attributes", ""))
+        name, version = attributes.get("model", repository.default), attributes.get("version")
+        if attributes.get("describe") == "true":
+            return JSONResponse(_metadata_of(repository.find(name, version).manifest, repository.versions(name)))
         body, length = await run(request, name, version)
         kind = "application/json" if length is None else f"{SAGEMAKER_TYPE}{length}"
         return Response(body, headers={"content-type": kind})
@@ -109,29 +111,31 @@ def _metadata(repository: Repository) -> list[Route]:
     async def live(_: Request) -> Response:
         return JSONResponse({"live": True})
 
-    # The port opens only after the default model is loaded and warm, so that answering is being ready.
+    # The port opens after the default model is loaded and warm, so a server that answers is ready.
     async def ready(_: Request) -> Response:
         return JSONResponse({"ready": True, "models": repository.names})
 
     async def model(request: Request) -> Response:
-        name, version = _named(request)
-        return JSONResponse(_described(repository.find(name, version).manifest, repository.versions(name)))
+        name, version = _model_of(request)
+        return JSONResponse(_metadata_of(repository.find(name, version).manifest, repository.versions(name)))
 
     async def model_ready(request: Request) -> Response:
-        name, version = _named(request)
+        name, version = _model_of(request)
         async with repository.use(name, version):
             return JSONResponse({"name": name, "ready": True})
 
-    found = {"/v2": server, "/v2/health/live": live, "/v2/health/ready": ready, "/ping": ready}
-    found |= dict.fromkeys(MODEL_PATHS, model) | {f"{path}/ready": model_ready for path in MODEL_PATHS}
-    return [Route(path, endpoint) for path, endpoint in found.items()]
+    endpoints = {"/v2": server, "/v2/health/live": live, "/v2/health/ready": ready, "/ping": ready}
+    endpoints |= dict.fromkeys(MODEL_PATHS, model) | {f"{path}/ready": model_ready for path in MODEL_PATHS}
+    return [Route(path, endpoint) for path, endpoint in endpoints.items()]
 
 
 def _metrics(repository: Repository, metrics: Metrics, gate: Gate) -> Route:
     metrics.gauge("models_loaded", "Models in memory", lambda: len(repository.loaded))
-    metrics.gauge("requests_under_way", "Requests that hold a place", lambda: gate.requests)
-    metrics.gauge("images_under_way", "Images of these requests", lambda: gate.images)
-    metrics.gauge("images_waiting", "Decoded images", lambda: sum(model.depth for model in repository.loaded))
+    metrics.gauge("requests_under_way", "Requests in flight", lambda: gate.requests)
+    metrics.gauge("images_under_way", "Images of the requests in flight", lambda: gate.images)
+    metrics.gauge(
+        "images_waiting", "Decoded images that wait for a call", lambda: sum(model.depth for model in repository.loaded)
+    )
 
     async def page(_: Request) -> Response:
         return Response(metrics.page(), media_type=CONTENT_TYPE)
@@ -139,13 +143,13 @@ def _metrics(repository: Repository, metrics: Metrics, gate: Gate) -> Route:
     return Route("/metrics", page)
 
 
-def _named(request: Request) -> tuple[str, str | None]:
-    """The model's name and version that a path holds."""
+def _model_of(request: Request) -> tuple[str, str | None]:
+    """Return the model's name and version from the path."""
     return request.path_params["name"], request.path_params.get("version")
 
 
 def _declared_size(request: Request) -> int:
-    """Bytes that a body says it has; the most that one may have where it does not say. Raises ``TooLarge``."""
+    """Return the body's declared size, or the maximum if none is declared. Raises ``TooLarge``."""
     size = int(request.headers.get("content-length", MAX_BODY_BYTES))
     if size > MAX_BODY_BYTES:
         raise _too_large()
@@ -153,13 +157,13 @@ def _declared_size(request: Request) -> int:
 
 
 def _too_large() -> TooLarge:
-    return TooLarge(f"a request may have {MAX_BODY_BYTES} bytes")
+    return TooLarge(f"a request may have at most {MAX_BODY_BYTES} bytes; split it")
 
 
 async def _body(request: Request, header_length: int | None) -> memoryview:
-    """The body, placed in memory so that the tensor behind its header is aligned: pixels need no copy."""
-    limit, start = _declared_size(request), -(header_length or 0) % ALIGNMENT
-    # Memory that is not written costs nothing: a client that only declares much takes none.
+    """Read the body into memory so that the tensor after its JSON header is aligned and pixels need no copy."""
+    limit, start = _declared_size(request), -(header_length or 0) % ALIGNMENT_BYTES
+    # Unwritten memory costs nothing, so a client that only declares a large size allocates none.
     whole, end = memoryview(np.empty(start + limit, np.uint8)), start
     async for chunk in request.stream():
         if end + len(chunk) > start + limit:
@@ -169,18 +173,18 @@ async def _body(request: Request, header_length: int | None) -> memoryview:
     return whole[start:end]
 
 
-def _submitted(model: EmbeddingModel, asked: InferRequest) -> Future[Floats]:
-    if asked.images is not None:
-        return model.images(asked.images)
-    if asked.texts is not None:
-        return model.texts(asked.texts)
-    pixels, size = np.asarray(asked.pixels, np.float32), model.manifest.input.size
+def _submit(model: EmbeddingModel, request: InferRequest) -> Future[Floats]:
+    if request.images is not None:
+        return model.images(request.images)
+    if request.texts is not None:
+        return model.texts(request.texts)
+    pixels, size = np.asarray(request.pixels, np.float32), model.manifest.input.size
     if pixels.shape[1:] != (3, size, size):
         raise BadRequest(f"pixels: shape is {list(pixels.shape)}, the model takes [n, 3, {size}, {size}]")
     return model.pixels(pixels)
 
 
-def _described(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
+def _metadata_of(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
     size = manifest.input.size
     text = [{"name": "text", "datatype": "BYTES", "shape": [-1]}] if manifest.text else []
     return {
@@ -203,28 +207,29 @@ def _described(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
     }
 
 
-def _attributes(given: str) -> dict[str, str]:
-    pairs = (part.partition("=") for part in given.split(";"))
-    return {name.strip(): value.strip() for name, mark, value in pairs if mark}
+def _attributes(header: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in header.split(";"))
+    return {name.strip(): value.strip() for name, equals, value in pairs if equals}
 
 
 def _handlers() -> dict[Any, Handler]:
-    return {kind: _error_answer(status) for kind, status in STATUS_OF.items()}
+    return {kind: _error_handler(status) for kind, status in STATUS_OF.items()}
 
 
-async def _no_route(_: Request, error: Exception) -> Response:
+async def _handle_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
-async def _fault(_: Request, _error: Exception) -> Response:
+async def _handle_fault(_: Request, _error: Exception) -> Response:
     return JSONResponse({"error": "internal error"}, 500)
 
 
-def _error_answer(status: int) -> Handler:
-    async def answer(_: Request, error: Exception) -> Response:
+def _error_handler(status: int) -> Handler:
+    async def respond(_: Request, error: Exception) -> Response:
         extra = {"index": error.position} if isinstance(error, BadImage) else {}
-        wait = error.retry_after_seconds if isinstance(error, Busy) else 30 if status == 503 else None
-        return JSONResponse({"error": str(error), **extra}, status, {"Retry-After": str(wait)} if wait else None)
+        seconds = error.retry_after_seconds if isinstance(error, Busy) else 30 if status == 503 else None
+        headers = {"Retry-After": str(seconds)} if seconds else None
+        return JSONResponse({"error": str(error), **extra}, status, headers)
 
-    return answer
+    return respond

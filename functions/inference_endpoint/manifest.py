@@ -1,4 +1,4 @@
-"""A model's folder: ``manifest.json`` beside its ONNX files, checked before the model serves."""
+"""Read and check a model's folder: its ``manifest.json`` and its ONNX files."""
 
 import hashlib
 from pathlib import Path
@@ -17,16 +17,16 @@ class ModelRefused(Exception):
     """The folder does not match its manifest; the message names the folder and the error."""
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class InputRule(Part):
-    """How an image becomes the model's input: ``squash`` to a square, or ``crop`` the middle.
+class InputRule(StrictModel):
+    """Conversion of an image to the model's input: ``squash`` it to a square, or ``crop`` its middle.
 
     Attributes
     ----------
-    shortest : pixels of the shortest side when the middle is cut out; ``size`` if absent.
+    shortest : pixels to which the shortest side is scaled before the crop; default ``size``.
     """
 
     name: str = "pixels"
@@ -37,17 +37,17 @@ class InputRule(Part):
 
     @property
     def scaled(self) -> int:
-        """Pixels of the shortest side before anything is cut off."""
+        """Pixels of the shortest side after scaling and before the crop."""
         return self.shortest or self.size
 
     @model_validator(mode="after")
-    def _cuts_what_is_there(self) -> Self:
+    def _check_shortest(self) -> Self:
         if self.shortest is not None and (self.resize != "crop" or self.shortest < self.size):
-            raise ValueError("input.shortest is for crop, and at least size")
+            raise ValueError("input.shortest requires resize: crop, and must be at least input.size")
         return self
 
 
-class TextRule(Part):
+class TextRule(StrictModel):
     """The text tower: a graph over token ids (n, context_length), int64, and a Hugging Face ``tokenizer.json``."""
 
     file: str = Field(default="text.onnx", pattern=FILE)
@@ -59,22 +59,22 @@ class TextRule(Part):
     tokenizer_sha256: str = Field(pattern=SHA256)
 
 
-class Thresholds(Part):
-    """Least cosines of the labels that results carry, highest first; measured per model."""
+class Thresholds(StrictModel):
+    """Minimum cosine of each label of a search result. They are measured per model."""
 
     exact: float = Field(ge=-1, le=1)
     near_duplicate: float = Field(ge=-1, le=1)
     similar: float = Field(ge=-1, le=1)
 
     @model_validator(mode="after")
-    def _descend(self) -> Self:
+    def _check_order(self) -> Self:
         if not self.exact >= self.near_duplicate >= self.similar:
-            raise ValueError("thresholds must not rise: exact, near_duplicate, similar")
+            raise ValueError("thresholds must not increase from exact to near_duplicate to similar")
         return self
 
 
-class Manifest(Part):
-    """``mean`` and ``std`` apply to RGB 0..1; ``default_threshold`` is the cosine of what counts as similar."""
+class Manifest(StrictModel):
+    """A model's description. ``mean`` and ``std`` apply to RGB 0..1; ``default_threshold`` is a cosine."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")
@@ -91,18 +91,18 @@ class Manifest(Part):
 
     @property
     def files(self) -> dict[str, str]:
-        """sha256 by file name."""
+        """SHA-256 of each file by name."""
         text = {self.text.file: self.text.sha256, self.text.tokenizer: self.text.tokenizer_sha256} if self.text else {}
         return {MODEL: self.sha256, **text}
 
     def thresholds_as_parameters(self) -> dict[str, float]:
-        """As the protocol's flat parameters, ``threshold_exact`` and so on."""
-        given = self.thresholds.model_dump() if self.thresholds else {}
-        return {f"threshold_{name}": value for name, value in given.items()}
+        """Return the protocol's flat parameters, ``threshold_exact`` and so on."""
+        thresholds = self.thresholds.model_dump() if self.thresholds else {}
+        return {f"threshold_{name}": value for name, value in thresholds.items()}
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a model folder. Raises ``ModelRefused``."""
+    """Read the manifest of a model folder. Raises ``ModelRefused``."""
     try:
         return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     except (OSError, ValueError) as error:
@@ -110,7 +110,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_files(folder: Path, manifest: Manifest) -> None:
-    """Raise ``ModelRefused`` when a file is not the one that the manifest means."""
+    """Raise ``ModelRefused`` if a file is missing or does not have the manifest's checksum."""
     for name, expected in manifest.files.items():
         try:
             with (folder / name).open("rb") as file:

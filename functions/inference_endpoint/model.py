@@ -1,4 +1,4 @@
-"""One model in memory: images or tensors in, L2-normalised embeddings out."""
+"""Load a model, and turn images, tensors and texts into L2-normalised embeddings."""
 
 import os
 import time
@@ -12,19 +12,19 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .batching import Batcher, Floats, Ticket
-from .manifest import InputRule, Manifest, ModelRefused, check_files, read_manifest
+from .manifest import MODEL, InputRule, Manifest, ModelRefused, check_files, read_manifest
 from .metrics import Metrics
 from .session import Session
 from .text import TextTower, TextUnsupported
 
-# Only what the pipeline sends and people try: Pillow's other readers are attack surface.
+# Only common formats: Pillow's other readers would only add attack surface.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_IMAGE_PIXELS = 100_000_000
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 class BadImage(Exception):
-    """An encoded image that cannot be decoded; ``position`` is its place in the request."""
+    """An encoded image cannot be decoded; ``position`` is its index in the request."""
 
     def __init__(self, position: int) -> None:
         super().__init__(f"image {position} cannot be decoded")
@@ -32,18 +32,20 @@ class BadImage(Exception):
 
 
 class BadPixels(Exception):
-    """A tensor with a value that is not finite."""
+    """A tensor has a value that is not finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """Limits of batching: how waiting images are grouped into calls.
+    """Limits of the calls that waiting images are grouped into.
 
     Attributes
     ----------
-    max_images : of a call; None: 4 on a CPU, whose cache small calls stay in, and 32 on a GPU.
-    threads : of a call. On a CPU as many calls as cores run side by side, which is faster than sharing one call.
-    max_delay_seconds : for which a call waits while more images are being decoded.
+    max_images : maximum number of images of a call. None means 4 on a CPU, whose cache a small call fits into, and 32
+        on a GPU.
+    threads : threads of a call. On a CPU, as many calls as cores permit run in parallel, which is faster than one call
+        on all cores.
+    max_delay_seconds : maximum time that a call waits for images that are being decoded.
     """
 
     max_images: int | None = None
@@ -52,33 +54,34 @@ class Batching:
 
 
 class EmbeddingModel:
-    """A model folder, loaded, checked and warmed up.
+    """A loaded, checked and warm model.
 
     Parameters
     ----------
-    workers : decode images and embed texts.
+    workers : threads that decode images and embed texts.
 
     Raises
     ------
     ModelRefused
-        Files, shapes, or the embedding of a probe are not what the manifest says.
+        Files, shapes, or the embedding of a probe contradict the manifest.
     """
 
     def __init__(
         self, folder: Path, workers: Executor, batching: Batching | None = None, metrics: Metrics | None = None
     ) -> None:
         self.manifest = read_manifest(folder)
-        self._workers, self._metrics, how = workers, metrics or Metrics(), batching or Batching()
+        self._workers, self._metrics, batching = workers, metrics or Metrics(), batching or Batching()
         check_files(folder, self.manifest)
         try:
-            self._session = Session(folder / "model.onnx", self.manifest.input.name, self.manifest.output, how.threads)
-            self._max_images = how.max_images or (32 if self._session.on_gpu else 4)
+            source, output = self.manifest.input.name, self.manifest.output
+            self._session = Session(folder / MODEL, source, output, batching.threads)
+            self._max_images = batching.max_images or (32 if self._session.on_gpu else 4)
             self._probe()
             self._text = TextTower(folder, self.manifest.text, self.manifest.dimensions) if self.manifest.text else None
         except Exception as error:
             raise ModelRefused(f"{folder}: {error}") from error
-        calls = 1 if self._session.on_gpu else max(1, (os.process_cpu_count() or 1) // how.threads)
-        self._batcher = Batcher(self._run, self._max_images, calls, how.max_delay_seconds)
+        calls = 1 if self._session.on_gpu else max(1, (os.process_cpu_count() or 1) // batching.threads)
+        self._batcher = Batcher(self._run, self._max_images, calls, batching.max_delay_seconds)
 
     def images(self, bodies: Sequence[bytes]) -> Future[Floats]:
         """Embed encoded images; float32, shape (n, dimensions), rows L2-normalised. Raises ``BadImage``."""
@@ -89,7 +92,7 @@ class EmbeddingModel:
 
     def pixels(self, pixels: Floats) -> Future[Floats]:
         """Embed prepared inputs, float32, shape (n, 3, size, size). Raises ``BadPixels``."""
-        # A sum is not finite if any of its values is not, and costs half of looking at each.
+        # The sum is not finite if any value is not, and it costs half as much as checking each value.
         with np.errstate(over="ignore", invalid="ignore"):
             finite = np.isfinite(pixels.reshape(len(pixels), -1).sum(axis=1))
         if not finite.all():
@@ -116,25 +119,25 @@ class EmbeddingModel:
 
     @property
     def depth(self) -> int:
-        """Decoded images that wait for a call."""
+        """Number of decoded images that wait for a call."""
         return self._batcher.depth
 
     def close(self) -> None:
-        """Stop the threads; the session is freed when nothing refers to it."""
+        """Stop the threads; garbage collection then frees the session."""
         self._batcher.close()
 
     def _run(self, pixels: Floats) -> Floats:
         started = time.perf_counter()
         values = self._session.run(pixels)
-        self._metrics.called(self.manifest.name, len(pixels), time.perf_counter() - started)
-        return of_length_one(values)
+        self._metrics.count_call(self.manifest.name, len(pixels), time.perf_counter() - started)
+        return l2_normalise(values)
 
     def _decode(self, ticket: Ticket, position: int, body: bytes) -> None:
-        if ticket.over:
+        if ticket.ended:
             self._batcher.miss(ticket, 1, None)
             return
         try:
-            with self._metrics.decoding():
+            with self._metrics.time_decoding():
                 pixels = pixels_of(body, self.manifest)
         except Exception:
             self._batcher.miss(ticket, 1, BadImage(position))
@@ -142,38 +145,38 @@ class EmbeddingModel:
             self._batcher.put(ticket, position, pixels[None])
 
     def _probe(self) -> None:
-        """Embed an image alone and among others: shape, finite values, a free batch size; and warm-up."""
+        """Check shape and length of a probe image's embedding, alone and in a batch; this also warms the model up."""
         size = self.manifest.input.size
         out = BytesIO()
         Image.linear_gradient("L").resize((size, size)).save(out, "PNG")
         pixels = pixels_of(out.getvalue(), self.manifest)[None]
         for count in (1, self._max_images):
-            found = self._run(np.repeat(pixels, count, axis=0))
-            if found.shape != (count, self.manifest.dimensions):
-                expected = (count, self.manifest.dimensions)
-                raise ValueError(f"a probe of {count} images gave shape {found.shape}, not {expected}")
-            if not np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3):
-                raise ValueError(f"a probe image has no embedding of length 1: {found[0][:4]}…")
+            embedding = self._run(np.repeat(pixels, count, axis=0))
+            expected = (count, self.manifest.dimensions)
+            if embedding.shape != expected:
+                raise ValueError(f"a probe of {count} images gave shape {embedding.shape}, not {expected}")
+            if not np.allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-3):
+                raise ValueError(f"a probe image has no embedding of length 1: {embedding[0][:4]}…")
 
 
-def of_length_one(values: Floats) -> Floats:
+def l2_normalise(values: Floats) -> Floats:
     return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def pixels_of(body: bytes, manifest: Manifest) -> Floats:
-    """An encoded image as the model's input, float32, shape (3, size, size)."""
+    """Decode an image to the model's input, float32, shape (3, size, size). Raises Pillow's errors, ``ValueError``."""
     rule = manifest.input
     with Image.open(BytesIO(body), formats=FORMATS) as image:
         if image.width * image.height > MAX_IMAGE_PIXELS:
             raise ValueError("too many pixels")
         image.draft("RGB", (rule.scaled, rule.scaled))
-        fitted = _fitted(ImageOps.exif_transpose(image).convert("RGB"), rule)
-    values = np.asarray(fitted, np.float32) / np.float32(255)
+        resized = _resize(ImageOps.exif_transpose(image).convert("RGB"), rule)
+    values = np.asarray(resized, np.float32) / np.float32(255)
     normalised = (values - np.asarray(manifest.mean, np.float32)) / np.asarray(manifest.std, np.float32)
     return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
 
-def _fitted(image: Image.Image, rule: InputRule) -> Image.Image:
+def _resize(image: Image.Image, rule: InputRule) -> Image.Image:
     box = None
     if rule.resize == "crop":
         (left, right), (top, bottom) = (_middle(side, min(image.size), rule) for side in image.size)
@@ -182,7 +185,7 @@ def _fitted(image: Image.Image, rule: InputRule) -> Image.Image:
 
 
 def _middle(side: int, shortest: int, rule: InputRule) -> tuple[float, float]:
-    """Return where the central crop begins and ends on a side, on whole pixels of the scaled image, as in training."""
+    """Return the begin and end of the central crop on a side; as in training, on whole pixels of the scaled image."""
     scaled = side * rule.scaled // shortest
     start = (scaled - rule.size) // 2
     return start * side / scaled, (start + rule.size) * side / scaled

@@ -14,7 +14,8 @@ from .manifest import Manifest, ModelRefused, read_manifest
 from .model import EmbeddingModel
 
 BUILT_IN = "deeplens-visual"
-LOOK_AGAIN_SECONDS = 1.0
+RESCAN_SECONDS = 1.0
+"""Minimum time between two searches for new folders."""
 
 type Key = tuple[str, str]
 type Load = Callable[[Path], EmbeddingModel]
@@ -37,59 +38,60 @@ class Entry:
 
 
 class Repository:
-    """Models by name and version; lives on one event loop.
+    """Models by name and version; only one event loop may use it.
 
-    The default model is loaded first and stays; others are loaded when asked for, and the least recently used one that
-    nobody uses makes room. A folder that appears later is found when its name is asked for.
+    The default model is loaded first and remains loaded. Others are loaded on request; above the limit, the least
+    recently used idle model is unloaded. A folder that appears later is found when a request names it.
 
     Parameters
     ----------
-    load : makes a model of its folder; called outside the event loop.
-    max_loaded : models in memory, the default one included.
+    load : loads the model of a folder; called outside the event loop.
+    max_loaded : maximum number of loaded models, with the default one.
+    on_eviction : called when a model is unloaded because of the limit.
 
     Raises
     ------
     ModelRefused
-        A manifest is broken, there is none, or the default model cannot be loaded.
+        A manifest is invalid, there is none, or the default model cannot be loaded.
     """
 
     def __init__(
-        self, folders: Sequence[Path], load: Load, max_loaded: int = 4, evicted: Callable[[], None] = lambda: None
+        self, folders: Sequence[Path], load: Load, max_loaded: int = 4, on_eviction: Callable[[], None] = lambda: None
     ) -> None:
-        self._folders, self._load, self._max_loaded, self._evicted = folders, load, max_loaded, evicted
+        self._folders, self._load, self._max_loaded, self._on_eviction = folders, load, max_loaded, on_eviction
         self._entries: dict[Key, Entry] = {}
-        self._uses, self._looked_at = itertools.count(1), 0.0
+        self._uses, self._scanned_at = itertools.count(1), 0.0
         for folder in self._new_folders():
             self._add(folder)
         if not self._entries:
-            raise ModelRefused(f"{', '.join(map(str, folders))} holds no NAME/VERSION/manifest.json")
-        first = self.find(self.default)
-        first.model = load(first.folder)
+            raise ModelRefused(f"{', '.join(map(str, folders))} contains no NAME/VERSION/manifest.json")
+        default = self.find(self.default)
+        default.model = load(default.folder)
         self._load_others()
 
     def find(self, name: str, version: str | None = None) -> Entry:
-        """A model's entry; that of the highest version when none is named. Raises ``UnknownModel``."""
+        """Find a model; without a version, the highest one. Raises ``UnknownModel``."""
         if not self._known(name, version):
-            self._look_again()
+            self._rescan()
         if not self._known(name, version):
             raise UnknownModel(f"no model {name}{f' version {version}' if version else ''}")
         return self._entries[name, self.versions(name)[-1] if version is None else version]
 
     @asynccontextmanager
     async def use(self, name: str, version: str | None = None) -> AsyncIterator[EmbeddingModel]:
-        """A loaded model, which stays loaded meanwhile. Raises ``UnknownModel`` or ``ModelRefused``."""
+        """Yield a loaded model, which is not unloaded meanwhile. Raises ``UnknownModel`` or ``ModelRefused``."""
         entry = self.find(name, version)
         entry.users += 1
         try:
-            yield entry.model or await self._loaded(entry)
+            yield entry.model or await self._load_model(entry)
         finally:
             entry.users -= 1
             entry.last_use = next(self._uses)
-            self._make_room(entry)
+            self._evict(entry)
 
     def versions(self, name: str) -> list[str]:
-        """Versions of a model, lowest first; numbers inside compare as numbers."""
-        return sorted((version for known, version in self._entries if known == name), key=_version_key)
+        """Return the versions of a model, lowest first; numbers in them compare as numbers."""
+        return sorted((version for other, version in self._entries if other == name), key=_version_key)
 
     @property
     def names(self) -> list[str]:
@@ -107,28 +109,29 @@ class Repository:
     def _known(self, name: str, version: str | None) -> bool:
         return bool(self.versions(name)) if version is None else (name, version) in self._entries
 
-    async def _loaded(self, entry: Entry) -> EmbeddingModel:
+    async def _load_model(self, entry: Entry) -> EmbeddingModel:
         async with entry.loading:
             if entry.model is None:
-                self._make_room(entry)
+                self._evict(entry)
                 entry.model = await asyncio.to_thread(self._load, entry.folder)
             return entry.model
 
-    def _make_room(self, wanted: Entry) -> None:
-        """Unload unused models, the least recently used first, until the limit holds."""
-        over = sum(bool(one.model) or one.loading.locked() for one in self._entries.values()) - self._max_loaded
-        if over <= 0:
+    def _evict(self, current: Entry) -> None:
+        """Unload idle models, the least recently used first, down to the limit; keep the default and current ones."""
+        entries = self._entries.values()
+        excess = sum(bool(entry.model) or entry.loading.locked() for entry in entries) - self._max_loaded
+        if excess <= 0:
             return
-        kept = (id(self.find(self.default)), id(wanted))
-        idle = [one for one in self._entries.values() if one.model and not one.users and id(one) not in kept]
-        for entry in sorted(idle, key=lambda one: one.last_use)[:over]:
+        kept = (id(self.find(self.default)), id(current))
+        idle = [entry for entry in entries if entry.model and not entry.users and id(entry) not in kept]
+        for entry in sorted(idle, key=lambda entry: entry.last_use)[:excess]:
             if entry.model:
                 entry.model.close()
             entry.model = None
-            self._evicted()
+            self._on_eviction()
 
     def _load_others(self) -> None:
-        """Load as many models as fit; a broken one does not prevent the others, and its requests get the error."""
+        """Load models up to the limit. A broken one does not prevent the others; requests for it get the error."""
         for entry in self._entries.values():
             if entry.model is None and len(self.loaded) < self._max_loaded:
                 try:
@@ -138,8 +141,8 @@ class Repository:
 
     def _new_folders(self) -> list[Path]:
         known = {entry.folder for entry in self._entries.values()}
-        found = (path.parent for folder in self._folders for path in folder.glob("*/*/manifest.json"))
-        return sorted(folder for folder in found if folder not in known)
+        folders = (path.parent for folder in self._folders for path in folder.glob("*/*/manifest.json"))
+        return sorted(folder for folder in folders if folder not in known)
 
     def _add(self, folder: Path) -> None:
         manifest = read_manifest(folder)
@@ -148,12 +151,12 @@ class Repository:
             raise ModelRefused(f"{folder}: the manifest says {manifest.name}/{manifest.version}")
         self._entries.setdefault(key, Entry(folder, manifest))
 
-    def _look_again(self) -> None:
-        """Look for new folders, at a limited rate; broken ones are ignored."""
+    def _rescan(self) -> None:
+        """Search for new folders, at a limited rate; broken ones are logged and skipped."""
         now = time.monotonic()
-        if now < self._looked_at + LOOK_AGAIN_SECONDS:
+        if now < self._scanned_at + RESCAN_SECONDS:
             return
-        self._looked_at = now
+        self._scanned_at = now
         for folder in self._new_folders():
             try:
                 self._add(folder)

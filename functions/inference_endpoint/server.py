@@ -15,10 +15,10 @@ from .metrics import Metrics
 from .model import Batching, EmbeddingModel
 from .repository import BUILT_IN, Load, Repository
 
-NEWEST = max((MODELS / BUILT_IN).iterdir(), key=lambda folder: int(folder.name))
-"""The built-in model that new tenants get."""
+NEWEST_MODEL = max((MODELS / BUILT_IN).iterdir(), key=lambda folder: int(folder.name))
+"""Folder of the built-in model that new tenants get."""
 DRAIN_SECONDS = 25
-# Longer than clients keep an idle connection, so that they close it and never write into a closing one.
+# Longer than clients keep an idle connection, so that the server never closes one while a request arrives.
 KEEP_ALIVE_SECONDS = 75
 
 
@@ -27,11 +27,11 @@ def main() -> None:
     metrics = Metrics()
     try:
         repository = Repository(
-            options.models or [MODELS], _loader(options, metrics), options.max_loaded, metrics.evicted
+            options.models or [MODELS], _loader(options, metrics), options.max_loaded, metrics.count_eviction
         )
     except ModelRefused as error:
         raise SystemExit(f"inference_endpoint: {error}") from error
-    # uvicorn drains on SIGTERM, then sends the signal to itself again: that ends the process, and rightly.
+    # After draining, uvicorn sends SIGTERM to its own process again, which then exits with status 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         create_app(repository, metrics, options.queue_images),
@@ -54,17 +54,23 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="inference_endpoint", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("command", nargs="?", choices=["serve"], help="the only one; SageMaker passes it")
-    parser.add_argument("--host", default="0.0.0.0", help="every interface, as a container needs")  # noqa: S104
+    parser.add_argument("command", nargs="?", choices=["serve"], help="the default; SageMaker passes it")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on; the default is every interface")  # noqa: S104
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument(
         "--models", type=Path, action="append", help="folder of NAME/VERSION/manifest.json; repeatable", default=None
     )
-    parser.add_argument("--max-loaded", type=int, default=4, help="models in memory; the least recently used one goes")
-    parser.add_argument("--max-batch", type=int, default=None, help="images of a call: 4 on a CPU, 32 on a GPU")
-    parser.add_argument("--max-delay-ms", type=float, default=2, help="a call waits so long for images on their way")
-    parser.add_argument("--threads", type=int, default=1, help="of one call; on a CPU as many calls as fit run at once")
-    parser.add_argument("--queue-images", type=int, default=512, help="images under way; more are answered 429")
+    parser.add_argument(
+        "--max-loaded", type=int, default=4, help="models in memory; above it, the least recently used is unloaded"
+    )
+    parser.add_argument("--max-batch", type=int, default=None, help="maximum images of a call; 4 on a CPU, 32 on a GPU")
+    parser.add_argument("--max-delay-ms", type=float, default=2, help="maximum wait of a call for images being decoded")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of a call; on a CPU, several calls run in parallel"
+    )
+    parser.add_argument(
+        "--queue-images", type=int, default=512, help="maximum images in flight; above it, requests get 429"
+    )
     return parser.parse_args()
 
 

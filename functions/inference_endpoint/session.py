@@ -1,4 +1,4 @@
-"""onnxruntime, on CUDA where it is found and on the CPU otherwise."""
+"""Run graphs with onnxruntime, on CUDA if it is available and on the CPU otherwise."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,21 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 class Session:
-    """A graph with one input of interest and one output, in the precision that the graph was exported with."""
+    """Run a graph from one of its inputs to one of its outputs, in the precision that it was exported with."""
 
     def __init__(self, path: Path, source: str, result: str, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # Threads that spin for work take the cores from decoding and from neighbours.
+        # Spinning threads would take cores from decoding and from other calls.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         available = onnxruntime.get_available_providers()
         if CUDA in available:
-            # CUDA and cuDNN from wheels are not where the loader looks.
+            # CUDA and cuDNN from wheels are not on the loader's path.
             onnxruntime.preload_dlls()
-        chosen = [provider for provider in (CUDA, CPU) if provider in available]
-        self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=chosen)
+        providers = [provider for provider in (CUDA, CPU) if provider in available]
+        self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=providers)
         self._source, self._result = source, result
-        types = {one.name: one.type for one in self._session.get_inputs()}
+        types = {info.name: info.type for info in self._session.get_inputs()}
         if source not in types:
             raise ValueError(f"the graph has no input {source}, only {', '.join(types)}")
         self._dtype = {"tensor(float16)": np.float16, "tensor(int64)": np.int64}.get(types[source], np.float32)
@@ -40,20 +40,19 @@ class Session:
         return self.providers[0] == CUDA
 
     def run(self, values: Any) -> Floats:
-        """The output for an input of any numeric type, float32."""
-        # A tensor behind a JSON header of any length may start at any byte.
-        given = np.require(values, self._dtype, ("C", "A"))
-        found = (
-            self.run_bound(given, "cuda")
-            if self.on_gpu
-            else self._session.run([self._result], {self._source: given})[0]
-        )
-        return np.asarray(found, np.float32)
+        """Return the output as float32 for an input of any numeric type."""
+        # The tensor may be unaligned, because a JSON header of any length precedes it.
+        inputs = np.require(values, self._dtype, ("C", "A"))
+        if self.on_gpu:
+            result = self.run_bound(inputs, "cuda")
+        else:
+            (result,) = self._session.run([self._result], {self._source: inputs})
+        return np.asarray(result, np.float32)
 
-    def run_bound(self, given: Any, device: str) -> Any:
-        """With input and output bound to the device, so that onnxruntime copies each exactly once."""
+    def run_bound(self, inputs: Any, device: str) -> Any:
+        """Run with input and output bound to the device, so that onnxruntime copies each exactly once."""
         binding = self._session.io_binding()
-        binding.bind_ortvalue_input(self._source, onnxruntime.OrtValue.ortvalue_from_numpy(given, device, 0))
+        binding.bind_ortvalue_input(self._source, onnxruntime.OrtValue.ortvalue_from_numpy(inputs, device, 0))
         binding.bind_output(self._result, device)
         self._session.run_with_iobinding(binding)
         return binding.copy_outputs_to_cpu()[0]

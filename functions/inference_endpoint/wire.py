@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 with the binary tensor data extension.
+"""Parse requests and format responses of Open Inference Protocol v2 with the binary tensor data extension.
 
 https://github.com/kserve/open-inference-protocol and Triton's ``extension_binary_data.md``.
 """
@@ -18,12 +18,12 @@ SAGEMAKER_TYPE = "application/vnd.sagemaker-triton.binary+json;json-header-size=
 SAGEMAKER_PATTERN = re.compile(r"application/vnd\.sagemaker-triton\.binary\+json;\s*json-header-size=(.*)")
 DATATYPES = {"image": "BYTES", "pixels": "FP32", "text": "BYTES"}
 MAX_IMAGES = 256
-MAX_TEXT = 8192
-"""Characters; tokenizers cut at the model's context anyway."""
+MAX_TEXT_CHARACTERS = 8192
+"""Limit of a text; tokenizers truncate at the model's context anyway."""
 
 
 class BadRequest(Exception):
-    """The request breaks the protocol; the message says where."""
+    """The request violates the protocol; the message says where."""
 
 
 class TooLarge(Exception):
@@ -32,7 +32,7 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """One of: encoded ``images``; prepared ``pixels``, float32, shape (n, 3, h, w); ``texts``."""
+    """A request with either encoded ``images``, decoded ``pixels``, float32, shape (n, 3, h, w), or ``texts``."""
 
     images: list[bytes] | None = None
     pixels: npt.NDArray[np.float32] | None = None
@@ -42,19 +42,22 @@ class InferRequest:
 
     @property
     def count(self) -> int:
-        """Rows of the embedding asked for."""
-        return len(next(given for given in (self.images, self.pixels, self.texts) if given is not None))
+        """Number of images or texts."""
+        return len(next(inputs for inputs in (self.images, self.pixels, self.texts) if inputs is not None))
 
 
 def header_length_of(content_type: str, header: str | None) -> int | None:
-    """Bytes of JSON before the tensors, None for all JSON: from the protocol's header, or SageMaker's content type."""
-    found = SAGEMAKER_PATTERN.fullmatch(content_type)
-    given = found[1] if found else header
-    if given is None:
+    """Return the bytes of JSON before the tensors; None if the whole body is JSON.
+
+    The protocol's header contains the number, or SageMaker's content type.
+    """
+    match = SAGEMAKER_PATTERN.fullmatch(content_type)
+    length = match[1] if match else header
+    if length is None:
         return None
-    if not (given.isascii() and given.isdecimal()):
-        raise BadRequest(f"the length of the JSON header is {given[:20]!r}, not a number")
-    return int(given)
+    if not (length.isascii() and length.isdecimal()):
+        raise BadRequest(f"the length of the JSON header is {length[:20]!r}, not a number")
+    return int(length)
 
 
 def parse_request(body: bytes | memoryview, header_length: int | None) -> InferRequest:
@@ -62,7 +65,7 @@ def parse_request(body: bytes | memoryview, header_length: int | None) -> InferR
 
     Parameters
     ----------
-    header_length : bytes of JSON before the tensors; None when the whole body is JSON.
+    header_length : bytes of JSON before the tensors; None if the whole body is JSON.
 
     Raises
     ------
@@ -87,14 +90,14 @@ def _document(head: bytes) -> dict[str, Any]:
     try:
         document = json.loads(head)
     except (ValueError, RecursionError) as error:
-        raise BadRequest("the request's JSON cannot be read") from error
+        raise BadRequest("the request's JSON cannot be parsed") from error
     if not isinstance(document, dict) or not isinstance(document.get("id", ""), str):
         raise BadRequest("the request must be a JSON object, and its id a string")
     return document
 
 
 def _input(document: dict[str, Any]) -> dict[str, Any]:
-    """The one input tensor."""
+    """Return the only input tensor. Raises ``BadRequest``."""
     match document.get("inputs"):
         case [{"name": "image" | "pixels" | "text" as name, **rest} as tensor]:
             if rest.get("datatype") != DATATYPES[name]:
@@ -104,14 +107,14 @@ def _input(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameters(owner: dict[str, Any]) -> dict[str, Any]:
-    given = owner.get("parameters") or {}
-    if not isinstance(given, dict):
+    parameters = owner.get("parameters") or {}
+    if not isinstance(parameters, dict):
         raise BadRequest("parameters must be an object")
-    return given
+    return parameters
 
 
 def _binary_output(document: dict[str, Any]) -> bool:
-    """Whether the embedding is asked for as raw bytes: for all outputs, or for this one."""
+    """Return whether the request wants the embedding as binary data, by its own or by the common parameter."""
     default = bool(_parameters(document).get("binary_data_output"))
     match document.get("outputs") or []:
         case []:
@@ -122,7 +125,7 @@ def _binary_output(document: dict[str, Any]) -> bool:
 
 
 def _tensor_data(tensor: dict[str, Any], raw: memoryview) -> Any:
-    """A view of the tensor's bytes, or whatever JSON holds."""
+    """Return a view of the tensor's binary data, or its value in JSON."""
     size = _parameters(tensor).get("binary_data_size")
     if size is None and not raw:
         return tensor.get("data")
@@ -138,31 +141,31 @@ def _images(tensor: dict[str, Any], data: Any) -> list[bytes]:
 
 
 def _texts(tensor: dict[str, Any], data: Any) -> list[str]:
-    """UTF-8 as binary data, or strings in JSON."""
+    """Return texts from UTF-8 in binary data, or from strings in JSON."""
     count = _shape(tensor, 1)[0]
     try:
-        given = [one.decode() for one in _elements(tensor, data)] if isinstance(data, memoryview) else data
+        texts = [element.decode() for element in _elements(tensor, data)] if isinstance(data, memoryview) else data
     except UnicodeDecodeError as error:
         raise BadRequest("text: the data is not UTF-8") from error
-    if not isinstance(given, list) or not all(isinstance(one, str) for one in given) or len(given) != count:
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts) or len(texts) != count:
         raise BadRequest(f"text: the data must be {count} strings")
-    if any(len(one) > MAX_TEXT for one in given):
-        raise TooLarge(f"text: at most {MAX_TEXT} characters each")
-    return given
+    if any(len(text) > MAX_TEXT_CHARACTERS for text in texts):
+        raise TooLarge(f"text: at most {MAX_TEXT_CHARACTERS} characters each")
+    return texts
 
 
 def _elements(tensor: dict[str, Any], data: memoryview) -> list[bytes]:
-    """BYTES: each element with its length before it."""
+    """Return the elements of a BYTES tensor, each of which follows its length."""
     count, elements, position = _shape(tensor, 1)[0], list[bytes](), 0
     while position < len(data):
         start = position + 4
         length = struct.unpack_from("<I", data, position)[0] if start <= len(data) else 0
         position = start + length
         if position > len(data):
-            raise BadRequest(f"{tensor['name']}: element {len(elements)} is cut off")
+            raise BadRequest(f"{tensor['name']}: element {len(elements)} is truncated")
         elements.append(bytes(data[start:position]))
     if len(elements) != count:
-        raise BadRequest(f"{tensor['name']}: shape says {count} elements, the data holds {len(elements)}")
+        raise BadRequest(f"{tensor['name']}: shape says {count} elements, the data has {len(elements)}")
     return elements
 
 
@@ -174,7 +177,7 @@ def _pixels(tensor: dict[str, Any], data: Any) -> npt.NDArray[np.float32]:
     except (ValueError, TypeError) as error:
         raise BadRequest("pixels: the data is not FP32") from error
     if values.size != math.prod(shape):
-        raise BadRequest(f"pixels: shape {shape} needs {math.prod(shape)} values, the data holds {values.size}")
+        raise BadRequest(f"pixels: shape {shape} needs {math.prod(shape)} values, the data has {values.size}")
     return values.reshape(shape)
 
 
@@ -190,7 +193,7 @@ def _shape(tensor: dict[str, Any], rank: int) -> list[int]:
 def format_response(
     name: str, version: str, embedding: npt.NDArray[np.float32], request: InferRequest
 ) -> tuple[bytes, int | None]:
-    """The response's body, and the length of its JSON when tensors follow it."""
+    """Return the response's body, and the length of its JSON if tensors follow it."""
     output: dict[str, Any] = {"name": "embedding", "datatype": "FP32", "shape": list(embedding.shape)}
     document: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": [output]}
     if request.id is not None:

@@ -1,4 +1,4 @@
-"""deeplens.processing.deadletter, the redrive queue → store_dead_letters"""
+"""deeplens.processing.deadletter, the redrive queue → store dead letters"""
 
 from deeplens.bootstrap.handlers import pipeline_handler
 from deeplens.failures.read import read_dead_letter

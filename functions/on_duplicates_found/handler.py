@@ -1,4 +1,4 @@
-"""deeplens.duplicates.found → group, merge, tell → deeplens.tenant.notifications"""
+"""deeplens.duplicates.found → group, merge, notify → deeplens.tenant.notifications"""
 
 from deeplens.bootstrap.handlers import pipeline_handler
 from deeplens.duplicates.record import RecordDuplicates

@@ -1,4 +1,4 @@
-"""the delay queue → send_again → the topic that the record failed on"""
+"""the delay queue → send again → the topic that the record failed on"""
 
 from deeplens.bootstrap.handlers import pipeline_handler
 from deeplens.failures.send_again import SendAgain

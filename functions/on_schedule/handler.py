@@ -1,4 +1,4 @@
-"""every minute → what nothing else wakes: images, videos, maintenance, notifications, usage, replies"""
+"""every minute → work that no event starts: overdue images and videos, maintenance, notifications, usage, replies"""
 
 from deeplens.alerts.send import SendAlerts
 from deeplens.bootstrap.handlers import schedule_handler

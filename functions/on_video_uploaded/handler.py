@@ -1,4 +1,4 @@
-"""deeplens.videos.uploaded → extract_frames → videos.uploaded per segment, images.uploaded per frame"""
+"""deeplens.videos.uploaded → extract frames → videos.uploaded per segment, images.uploaded per frame"""
 
 from deeplens.bootstrap.handlers import pipeline_handler
 from deeplens.videos.extract import ExtractFrames

@@ -1,4 +1,4 @@
-"""HTTP → upload, look, search → deeplens.images.uploaded, deeplens.images.maintenance"""
+"""HTTP → upload, read, search → deeplens.images.uploaded, deeplens.images.maintenance"""
 
 from deeplens.bootstrap.handlers import container
 from deeplens.bootstrap.search_api import create_app

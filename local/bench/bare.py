@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from functions.inference_endpoint.manifest import MODEL, Manifest
-from functions.inference_endpoint.model import of_length_one, pixels_of
+from functions.inference_endpoint.model import l2_normalise, pixels_of
 from functions.inference_endpoint.session import Session
 
 CALL_IMAGES = 4
@@ -70,7 +70,7 @@ class BareLoop:
         pixels = list(workers.map(self._decode_image, self._bodies)) if self._decode else self._pixels
         size = min(CALL_IMAGES, math.ceil(len(pixels) / self._cores))
         parts = [np.stack(pixels[start : start + size]) for start in range(0, len(pixels), size)]
-        list(workers.map(lambda part: of_length_one(self._session.run(part)), parts))
+        list(workers.map(lambda part: l2_normalise(self._session.run(part)), parts))
 
     def _decode_image(self, body: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         return pixels_of(body, self._manifest)

@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from functions.inference_endpoint.model import EmbeddingModel
-from functions.inference_endpoint.server import NEWEST
+from functions.inference_endpoint.server import NEWEST_MODEL
 from local.bench.copies import cut, gamma, meme, noise, small, sticker, watermark
 from local.bench.model import BATCH, ORIGINALS, Floats, generated_images, photographs
 from local.cli.screen import console
@@ -132,7 +132,7 @@ def bench_duplicates(originals: int = ORIGINALS) -> dict[str, Any]:
     originals : maximum number of originals, of photos and of generated images.
     """
     with ThreadPoolExecutor() as workers:
-        model = EmbeddingModel(NEWEST, workers)
+        model = EmbeddingModel(NEWEST_MODEL, workers)
         thresholds = Thresholds(**model.manifest.thresholds.model_dump()) if model.manifest.thresholds else None
         assert thresholds is not None
         photos = _cases(model, photographs(originals), "photos")

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from functions.inference_endpoint.manifest import Manifest, read_manifest
 from functions.inference_endpoint.model import pixels_of
-from functions.inference_endpoint.server import NEWEST
+from functions.inference_endpoint.server import NEWEST_MODEL
 from local.bench.bare import Bare, BareLoop
 from local.bench.client import Load, LoadResult, measure
 from local.cli.screen import console
@@ -64,7 +64,7 @@ def bench_inference(
 ) -> dict[str, Any]:
     """Measure every batch, number of clients and kind of input, of the built-in model and CLIP with random weights."""
     with tempfile.TemporaryDirectory() as name:
-        models, folders = Path(name), [NEWEST]
+        models, folders = Path(name), [NEWEST_MODEL]
         if with_clip:
             folders.append(export(CLIP, models, precision="fp32", version="random", random_weights=True))
         with _running(models) as server, Progress(console=console) as progress:

@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 
 from functions.inference_endpoint.model import EmbeddingModel
-from functions.inference_endpoint.server import NEWEST
+from functions.inference_endpoint.server import NEWEST_MODEL
 from functions.inference_endpoint.training import procedural
 from local.bench.copies import TRANSFORMATIONS
 from local.cli.screen import console
@@ -47,7 +47,7 @@ class Queries:
     original: npt.NDArray[np.int64]
 
 
-def bench_model(folder: Path = NEWEST, originals: int = ORIGINALS, distractors: int = 3000) -> dict[str, Any]:
+def bench_model(folder: Path = NEWEST_MODEL, originals: int = ORIGINALS, distractors: int = 3000) -> dict[str, Any]:
     """Measure a model folder, by default the newest built-in model, and return flat figures.
 
     Parameters

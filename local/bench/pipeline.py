@@ -18,7 +18,7 @@ from deeplens.imaging import Limits, standardise
 from rich.progress import Progress, track
 
 from functions.inference_endpoint.model import EmbeddingModel
-from functions.inference_endpoint.server import NEWEST
+from functions.inference_endpoint.server import NEWEST_MODEL
 from local.bench.stack import Bench, bench_stack
 from local.cli.screen import console
 from local.demo.photos import Photo, bench_photos
@@ -117,7 +117,7 @@ def _bare_loop(photos: Sequence[Photo]) -> dict[str, float]:
     """Do the work in batches with a thread per core; return the seconds of each step."""
     spent = {"standardise": 0.0, "embed": 0.0, "index": 0.0, "total": 0.0}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as workers:
-        model = EmbeddingModel(NEWEST, workers)
+        model = EmbeddingModel(NEWEST_MODEL, workers)
         config = edge.EdgeConfig(
             vectors=edge.EdgeVectorParams(size=model.manifest.dimensions, distance=edge.Distance.Cosine)
         )

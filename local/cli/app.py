@@ -201,18 +201,14 @@ def bench(
     images: Annotated[
         int | None, typer.Option(min=1, help="Number of images of the pipeline bench; default 500.")
     ] = None,
-    vectors: Annotated[
-        int | None, typer.Option(min=1, help="Number of vectors of the search bench; default 10,000.")
-    ] = None,
+    vectors: Annotated[int | None, typer.Option(min=1, help="Vectors of the search bench; default 10,000.")] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Duration of each measurement of the inference bench; default 3.")
     ] = None,
     flood: Annotated[
         int | None, typer.Option(min=1, help="Backlog of the other tenant in the neighbours bench; default 20,000.")
     ] = None,
-    files: Annotated[
-        int | None, typer.Option(min=10, help="Number of files of the upload bench; default 5,000.")
-    ] = None,
+    files: Annotated[int | None, typer.Option(min=10, help="Files of the upload bench; default 5,000.")] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="Only check that benches work, in small sizes; here all means every bench.")
     ] = False,

@@ -1,1 +1,1 @@
-"""How the built-in model is made, from nothing but seeds: ``python -m functions.inference_endpoint.training.build``."""
+"""Train the built-in model on generated images: ``python -m functions.inference_endpoint.training.build``."""

@@ -1,4 +1,4 @@
-"""Copies of an image as people make them; each is drawn from a generator, so that a seed repeats it."""
+"""Make copies of an image as people do. Each change draws from a random generator, so that a seed repeats it."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -72,22 +72,27 @@ def compress(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def caption(rng: Rng, image: Image.Image) -> Image.Image:
-    """Words on the image, as of a meme or a watermark."""
+    """Write words on the image, as in a meme or a watermark."""
     copy = image.copy()
     draw = ImageDraw.Draw(copy)
     height = max(8, int(copy.height * rng.uniform(0.05, 0.18)))
     for _ in range(int(rng.integers(1, 4))):
         words = "".join(chr(int(c)) for c in rng.choice(LETTERS, int(rng.integers(4, 24))))
-        place = (float(rng.uniform(-0.1, 0.6) * copy.width), float(rng.uniform(0, 0.9) * copy.height))
+        position = (float(rng.uniform(-0.1, 0.6) * copy.width), float(rng.uniform(0, 0.9) * copy.height))
         ink, edge = (int(rng.choice([0, 255])), int(rng.choice([0, 255])))
         draw.text(
-            place, words, (ink,) * 3, ImageFont.load_default(height), stroke_width=height // 12, stroke_fill=(edge,) * 3
+            position,
+            words,
+            (ink,) * 3,
+            ImageFont.load_default(height),
+            stroke_width=height // 12,
+            stroke_fill=(edge,) * 3,
         )
     return copy
 
 
 def overlay(rng: Rng, image: Image.Image) -> Image.Image:
-    """Bars or stickers on the image."""
+    """Draw bars or stickers on the image."""
     copy = image.copy()
     draw = ImageDraw.Draw(copy)
     for _ in range(int(rng.integers(1, 4))):
@@ -99,9 +104,9 @@ def overlay(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def embed_in_page(rng: Rng, image: Image.Image) -> Image.Image:
-    """A screenshot: the image on an interface-like page, with a bar above and lines of text around it."""
-    widest = 0.7 if rng.random() < 0.5 else 0.25
-    left, top, right, bottom = (int(m) for m in rng.uniform(0, widest, 4) * rng.choice([0.1, 1], 4) * image.width)
+    """Place the image on a page like a screenshot, with a bar above it and lines of text around it."""
+    max_margin = 0.7 if rng.random() < 0.5 else 0.25
+    left, top, right, bottom = (int(m) for m in rng.uniform(0, max_margin, 4) * rng.choice([0.1, 1], 4) * image.width)
     shade = int(rng.choice([20, 40, 235, 245, 255]))
     page = Image.new("RGB", (image.width + left + right, image.height + top + bottom), (shade,) * 3)
     draw = ImageDraw.Draw(page)
@@ -116,7 +121,7 @@ def embed_in_page(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def embed_in_picture(rng: Rng, image: Image.Image) -> Image.Image:
-    """The image as a part of another picture, as in a collage or a photo of a print."""
+    """Place the image in another picture, as in a collage or a photo of a print."""
     side = float(np.exp(rng.uniform(np.log(1.1), np.log(2.5))))
     page = procedural.background(rng).resize((int(image.width * side), int(image.height * side)))
     left, top = rng.integers(0, page.width - image.width + 1), rng.integers(0, page.height - image.height + 1)
@@ -125,7 +130,7 @@ def embed_in_picture(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def stretch(rng: Rng, image: Image.Image) -> Image.Image:
-    """Another aspect; seen in the model's square input after a crop or on a page."""
+    """Change the aspect ratio. The model's square input shows it only after a crop or on a page."""
     width, height = (max(8, int(side * np.exp(rng.normal(0, 0.25)))) for side in image.size)
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
@@ -150,7 +155,7 @@ WEIGHTS = np.array([4, 2, 1, 3, 0.5, 1, 1, 1, 1.5, 1, 1, 2.5, 1, 0.7])
 
 
 def view(rng: Rng, image: Image.Image) -> Image.Image:
-    """One to three changes in a random order."""
+    """Apply one to three changes in a random order."""
     names = rng.choice(list(CHANGES), int(rng.integers(1, 4)), replace=False, p=WEIGHTS / WEIGHTS.sum())
     for name in names:
         image = CHANGES[str(name)](rng, image)
@@ -158,9 +163,9 @@ def view(rng: Rng, image: Image.Image) -> Image.Image:
 
 
 def mild_view(rng: Rng, image: Image.Image) -> Image.Image:
-    """The image as it is usually stored: little cropped, recompressed, sometimes mirrored."""
+    """Apply mild changes: crop a little, recompress, sometimes mirror."""
     share = float(rng.uniform(0.85, 1))
     width, height = int(image.width * share), int(image.height * share)
     x, y = (int(rng.integers(0, side - part + 1)) for side, part in ((image.width, width), (image.height, height)))
-    shown = image.crop((x, y, x + width, y + height))
-    return compress(rng, flip(rng, shown) if rng.random() < 0.5 else shown)
+    cropped = image.crop((x, y, x + width, y + height))
+    return compress(rng, flip(rng, cropped) if rng.random() < 0.5 else cropped)

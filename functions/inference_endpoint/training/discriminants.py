@@ -1,7 +1,8 @@
-"""The fixed branch: the filter bank's features, projected by linear discriminants.
+"""Compute the fixed branch: a projection of the filter bank's features by linear discriminant analysis (LDA).
 
-LDA finds the directions in which copies of one image agree and different images differ: within- and between-class
-covariance over the views of many images, the former shrunk, the best directions weighted by w / (w + 0.05).
+LDA finds the directions in which copies of an image agree and different images differ. It uses the covariances within
+and between the views of many images. The former is shrunk, and a direction with eigenvalue w has the weight
+w / (w + 0.05).
 """
 
 import multiprocessing
@@ -18,32 +19,32 @@ from functions.inference_endpoint.training.graph import Array, Graph
 from functions.inference_endpoint.training.views import Views, pixels_of
 
 SHRINKAGE, HALF_WEIGHT = 0.002, 0.05
-BLOCK = 100
-"""Images of which features are made, or covariances added, at a time."""
+BLOCK_IMAGES = 100
+"""Number of images that are processed at a time."""
 
 
 def bank_features(views: Path) -> Array:
-    """The bank's features of a training set, float32, shape (images, views, d), made on all cores."""
+    """Compute the bank's features of a training set on all cores; float32, shape (images, views, d)."""
     images = len(np.load(views, mmap_mode="r"))
-    starts = range(0, images, BLOCK)
+    starts = range(0, images, BLOCK_IMAGES)
     with multiprocessing.get_context("spawn").Pool() as pool:
         blocks = pool.imap(partial(_features_of, views), starts)
         return np.concatenate(list(track(blocks, "features of the bank", len(starts))))
 
 
 def features_of(views: Views) -> Array:
-    """Features of views (n, 128, 128, 3), float32, shape (n, d)."""
+    """Compute features of views (n, 128, 128, 3); float32, shape (n, d)."""
     return np.asarray(_session().run(None, {"pixels": pixels_of(views)})[0])
 
 
 def _features_of(path: Path, start: int) -> Array:
-    block = np.load(path, mmap_mode="r")[start : start + BLOCK]
+    block = np.load(path, mmap_mode="r")[start : start + BLOCK_IMAGES]
     return np.stack([features_of(views) for views in block])
 
 
 @cache
 def _session() -> onnxruntime.InferenceSession:
-    """The bank alone, without a projection; one thread, for blocks are spread over processes."""
+    """Return a session of the bank without projection; it has one thread, because each process handles a block."""
     graph = Graph()
     bank = graph.model("pixels", filter_bank.features(graph, "pixels"), filter_bank.SIDE, "d")
     options = onnxruntime.SessionOptions()
@@ -52,22 +53,22 @@ def _session() -> onnxruntime.InferenceSession:
 
 
 def discriminants(features: Array, count: int) -> tuple[Array, Array]:
-    """Mean, shape (d,), and projection, shape (d, count), of features of shape (images, views, d)."""
+    """Return mean, shape (d,), and projection, shape (d, count), of features of shape (images, views, d)."""
     flat = features.reshape(-1, features.shape[-1])
     mean, spread = flat.mean(0, dtype=np.float64), flat.std(0, dtype=np.float64) + 1e-6
     between, within = np.zeros((2, len(mean), len(mean)))
-    for start in range(0, len(features), BLOCK):
-        scaled = (features[start : start + BLOCK].astype(np.float64) - mean) / spread
+    for start in range(0, len(features), BLOCK_IMAGES):
+        scaled = (features[start : start + BLOCK_IMAGES].astype(np.float64) - mean) / spread
         centres = scaled.mean(1)
         residual = (scaled - centres[:, None]).reshape(-1, len(mean))
         between += centres.T @ centres / len(features)
         within += residual.T @ residual / len(flat)
     span = (len(mean) - count, len(mean) - 1)
-    values, vectors = scipy.linalg.eigh(between, _shrunk(within), subset_by_index=span)
+    values, vectors = scipy.linalg.eigh(between, _shrink(within), subset_by_index=span)
     weights = np.clip(values, 0, None) / (np.clip(values, 0, None) + HALF_WEIGHT)
     return mean, vectors * weights / spread[:, None]
 
 
-def _shrunk(covariance: Array) -> Array:
+def _shrink(covariance: Array) -> Array:
     level = np.trace(covariance) / len(covariance)
     return np.asarray((1 - SHRINKAGE) * covariance + SHRINKAGE * level * np.eye(len(covariance)))

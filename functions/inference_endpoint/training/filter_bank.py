@@ -1,4 +1,4 @@
-"""The fixed filter bank: Gabor responses over scales, chroma, colour layout and histogram of a 128 × 128 image.
+"""Write the fixed filter bank: Gabor responses over scales, chroma, colour layout and histogram of 128 × 128 pixels.
 
 Oriented quadrature filters with a modulus follow Simoncelli and Freeman, "The steerable pyramid" (ICIP 1995); their
 second order across scales follows Mallat's scattering transform (CPAM 2012).
@@ -11,14 +11,14 @@ import numpy as np
 from functions.inference_endpoint.training.graph import Array, Graph
 
 SIDE, LEVELS, ORIENTATIONS, KERNEL = 128, 4, 8, 7
-SECOND_SIDE = 32
-"""Largest map that second-order responses are taken of."""
+MAX_SECOND_ORDER_SIDE = 32
+"""Largest side of a map of which second-order responses are computed."""
 LUMA = (0.299, 0.587, 0.114)
 CHROMA = ((-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))
 
 
 def gabor_pairs() -> Array:
-    """Even and odd Gabor filters, shape (2 × 8, 1, 7, 7): zero mean, unit energy, wavelength 4 pixels."""
+    """Return even and odd Gabor filters, shape (2 × 8, 1, 7, 7): zero mean, unit energy, wavelength 4 pixels."""
     half = KERNEL // 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64)
     envelope = np.exp(-(x**2 + y**2) / (2 * 1.8**2))
@@ -33,50 +33,50 @@ def gabor_pairs() -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Pooled responses, shape (n, channels, grid, grid), and which channel the mirror image shows them in."""
+class FeatureMap:
+    """Pooled responses, shape (n, channels, grid, grid), and the channel of each in the mirror image."""
 
     value: str
     mirror_channels: Array
     grid: int
 
     def mirror(self) -> Array:
-        """Positions, in the flattened part, of the mirror image's features."""
-        places = np.arange(len(self.mirror_channels) * self.grid**2).reshape(-1, self.grid, self.grid)
-        return np.asarray(places[self.mirror_channels][:, :, ::-1].reshape(-1))
+        """Return the positions of the mirror image's features in the flattened map."""
+        positions = np.arange(len(self.mirror_channels) * self.grid**2).reshape(-1, self.grid, self.grid)
+        return np.asarray(positions[self.mirror_channels][:, :, ::-1].reshape(-1))
 
 
 def features(graph: Graph, pixels: str) -> str:
-    """The bank's features of ``pixels`` (n, 3, 128, 128), shape (n, d), averaged with those of the mirror image.
+    """Add the features of ``pixels`` (n, 3, 128, 128), shape (n, d), averaged with those of the mirror image.
 
-    A mirror image has the same responses in other places: turned filters, columns from right to left. So its features
-    are a permutation, and nothing is computed twice.
+    A mirror image has the same responses at other positions: of mirrored filters, with columns in reverse order. So its
+    features are a permutation, and nothing is computed twice.
     """
-    luma = _normalised(graph, graph.conv(pixels, np.array(LUMA).reshape(1, 3, 1, 1)))
+    luma = _normalise(graph, graph.conv(pixels, np.array(LUMA).reshape(1, 3, 1, 1)))
     chroma = graph.conv(pixels, np.array(CHROMA).reshape(2, 3, 1, 1))
-    parts = [*_luma_parts(graph, luma), *_chroma_parts(graph, chroma), *_layout_parts(graph, pixels)]
-    parts.append(Part(_histogram(graph, pixels, chroma), np.arange(100), 1))
-    values = graph.join([graph.flat(part.value) for part in parts])
-    sizes = np.cumsum([0, *(len(part.mirror()) for part in parts)])
-    order = np.concatenate([start + part.mirror() for start, part in zip(sizes, parts, strict=False)])
+    maps = [*_luma_maps(graph, luma), *_chroma_maps(graph, chroma), *_layout_maps(graph, pixels)]
+    maps.append(FeatureMap(_histogram(graph, pixels, chroma), np.arange(100), 1))
+    values = graph.join([graph.flat(feature_map.value) for feature_map in maps])
+    starts = np.cumsum([0, *(len(feature_map.mirror()) for feature_map in maps)])
+    order = np.concatenate([start + feature_map.mirror() for start, feature_map in zip(starts, maps, strict=False)])
     mirrored = graph.node("Gather", values, graph.constant(order.astype(np.int64)), axis=1)
     return graph.scalar("Mul", graph.node("Add", values, mirrored), 0.5)
 
 
-def _normalised(graph: Graph, luma: str) -> str:
-    """Zero mean and unit variance per image, so that brightness and contrast change nothing."""
+def _normalise(graph: Graph, luma: str) -> str:
+    """Normalise to zero mean and unit variance per image, so that brightness and contrast have no effect."""
     centred = graph.node("Sub", luma, graph.node("ReduceMean", luma, axes=[1, 2, 3], keepdims=1))
     variance = graph.node("ReduceMean", graph.node("Mul", centred, centred), axes=[1, 2, 3], keepdims=1)
     return graph.node("Div", centred, graph.node("Sqrt", graph.scalar("Add", variance, 1e-3)))
 
 
-TURNED = -np.arange(ORIENTATIONS) % ORIENTATIONS
-"""The mirror image of orientation k is the orientation -k."""
+MIRRORED = -np.arange(ORIENTATIONS) % ORIENTATIONS
+"""Orientation in the mirror image by orientation: that of k is -k."""
 
 
 def _modulus(graph: Graph, image: str, channels: int, side: int) -> str:
-    """Energy of each channel in 8 orientations, shape (n, 8 × channels, side, side)."""
-    # One channel at a time through a dense convolution: runtimes are slow at grouped ones.
+    """Add the energy of each channel in 8 orientations, shape (n, 8 × channels, side, side)."""
+    # A dense convolution of each channel: runtimes are slow at grouped convolutions.
     single = graph.node("Reshape", image, graph.constant(np.array([-1, 1, side, side], np.int64)))
     even, odd = (graph.conv(single, half) for half in np.split(gabor_pairs(), 2))
     energy = graph.node("Add", graph.node("Mul", even, even), graph.node("Mul", odd, odd))
@@ -85,44 +85,44 @@ def _modulus(graph: Graph, image: str, channels: int, side: int) -> str:
     return graph.node("Reshape", modulus, graph.constant(shape))
 
 
-def _turned(channels: Array) -> Array:
-    """Where the mirror image shows (channel, orientation) pairs."""
-    return np.asarray((channels[:, None] * ORIENTATIONS + TURNED).reshape(-1))
+def _mirrored(channels: Array) -> Array:
+    """Return the position of each (channel, orientation) pair in the mirror image."""
+    return np.asarray((channels[:, None] * ORIENTATIONS + MIRRORED).reshape(-1))
 
 
-def _luma_parts(graph: Graph, luma: str) -> list[Part]:
-    parts: list[Part] = []
+def _luma_maps(graph: Graph, luma: str) -> list[FeatureMap]:
+    maps: list[FeatureMap] = []
     level, side = luma, SIDE
     for number in range(LEVELS):
         energy = _modulus(graph, level, 1, side)
-        parts += [Part(_log(graph, graph.pool(energy, side // grid)), TURNED, grid) for grid in (1, 2, 4)]
-        parts += [Part(_cubic(graph, energy, side // grid), TURNED, grid) for grid in (1, 2)]
+        maps += [FeatureMap(_log(graph, graph.pool(energy, side // grid)), MIRRORED, grid) for grid in (1, 2, 4)]
+        maps += [FeatureMap(_cubic(graph, energy, side // grid), MIRRORED, grid) for grid in (1, 2)]
         if number < LEVELS - 1:
-            coarse = max(2, side // SECOND_SIDE)
+            coarse = max(2, side // MAX_SECOND_ORDER_SIDE)
             second = _modulus(graph, graph.pool(energy, coarse), ORIENTATIONS, side // coarse)
             pooled = [(graph.pool(second, side // coarse // grid), grid) for grid in (1, 2)]
-            parts += [Part(_log(graph, value), _turned(TURNED), grid) for value, grid in pooled]
+            maps += [FeatureMap(_log(graph, value), _mirrored(MIRRORED), grid) for value, grid in pooled]
         level, side = graph.pool(level, 2), side // 2
-    return parts
+    return maps
 
 
-def _chroma_parts(graph: Graph, chroma: str) -> list[Part]:
-    parts: list[Part] = []
+def _chroma_maps(graph: Graph, chroma: str) -> list[FeatureMap]:
+    maps: list[FeatureMap] = []
     level, side = graph.pool(chroma, 2), SIDE // 2
     for _ in range(2):
         energy = _modulus(graph, level, 2, side)
         pooled = [(graph.pool(energy, side // grid), grid) for grid in (1, 2)]
-        parts += [Part(_log(graph, value, floor=0.01), _turned(np.arange(2)), grid) for value, grid in pooled]
+        maps += [FeatureMap(_log(graph, value, floor=0.01), _mirrored(np.arange(2)), grid) for value, grid in pooled]
         level, side = graph.pool(level, 2), side // 2
-    return parts
+    return maps
 
 
-def _layout_parts(graph: Graph, pixels: str) -> list[Part]:
-    return [Part(graph.pool(pixels, SIDE // grid), np.arange(3), grid) for grid in (1, 2, 4, 8)]
+def _layout_maps(graph: Graph, pixels: str) -> list[FeatureMap]:
+    return [FeatureMap(graph.pool(pixels, SIDE // grid), np.arange(3), grid) for grid in (1, 2, 4, 8)]
 
 
 def _histogram(graph: Graph, pixels: str, chroma: str) -> str:
-    """Soft shares of 100 colours: 4 of luma × 5 × 5 of chroma; square root against large areas."""
+    """Add a soft histogram of 100 colours: 4 of luma × 5 × 5 of chroma. Its square root reduces large areas."""
     luma = graph.pool(graph.conv(pixels, np.array(LUMA).reshape(1, 3, 1, 1)), 4)
     blue, red = (graph.pool(graph.conv(chroma, np.eye(2)[i].reshape(1, 2, 1, 1)), 4) for i in range(2))
     luma_bins = _memberships(graph, luma, np.linspace(0.125, 0.875, 4), 0.125)
@@ -142,7 +142,7 @@ def _histogram(graph: Graph, pixels: str, chroma: str) -> str:
 
 
 def _memberships(graph: Graph, value: str, centres: Array, width: float) -> str:
-    """How much each pixel belongs to each bin, summing to 1 over bins."""
+    """Add the degree to which each pixel belongs to each bin; the sum over bins is 1."""
     difference = graph.node("Sub", value, graph.constant(centres.astype(np.float32).reshape(1, -1, 1, 1)))
     scaled = graph.scalar("Mul", graph.node("Mul", difference, difference), -0.5 / width**2)
     return graph.node("Softmax", scaled, axis=1)
@@ -153,12 +153,12 @@ def _log(graph: Graph, value: str, floor: float = 0.05) -> str:
 
 
 def _cubic(graph: Graph, energy: str, kernel: int) -> str:
-    """Cubic mean: strong edges count more than texture."""
+    """Add the cubic mean, in which strong edges count more than texture."""
     cubed = graph.node("Mul", graph.node("Mul", energy, energy), energy)
     return graph.scalar("Pow", graph.scalar("Add", graph.pool(cubed, kernel), 1e-4), 1 / 3)
 
 
-def projected(graph: Graph, values: str, mean: Array, projection: Array) -> str:
-    """Centre and project; ``projection`` has shape (d, dimensions)."""
+def project(graph: Graph, values: str, mean: Array, projection: Array) -> str:
+    """Centre and project features; ``projection`` has shape (d, dimensions)."""
     centred = graph.node("Sub", values, graph.constant(mean.astype(np.float32)))
     return graph.node("MatMul", centred, graph.constant(projection.astype(np.float32)))

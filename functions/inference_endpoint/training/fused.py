@@ -1,4 +1,4 @@
-"""Both branches as one graph, and what its manifest says."""
+"""Combine both branches into one graph, and write its manifest."""
 
 import hashlib
 from pathlib import Path
@@ -8,29 +8,30 @@ import onnx
 from functions.inference_endpoint.training import filter_bank
 from functions.inference_endpoint.training.graph import Array, Graph
 
-BRANCH = 256
-"""Dimensions of each branch."""
+BRANCH_DIMENSIONS = 256
 NAME, VERSION = "deeplens-visual", "2"
 FOLDER = Path(__file__).resolve().parents[1] / "models" / NAME / VERSION
 THRESHOLDS = {"exact": 0.97, "near_duplicate": 0.72, "similar": 0.55}
-"""Read off `make bench-model`; the model card says how."""
+"""Chosen from the figures of `make bench-model`; the model card explains them."""
 
 
-def model_of(graph: Graph, mean: Array, projection: Array, learnt: str) -> onnx.ModelProto:
-    """The model: ``pixels`` (n, 3, 128, 128), RGB 0..1 → ``embedding`` (n, 512) of length 1.
+def model_of(graph: Graph, mean: Array, projection: Array, trained: str) -> onnx.ModelProto:
+    """Return the model: ``pixels`` (n, 3, 128, 128), RGB 0..1 → ``embedding`` (n, 512) of length 1.
 
     Parameters
     ----------
-    graph : holds the learnt branch already.
-    mean, projection : of the bank's features, shapes (d,) and (d, 256).
-    learnt : the learnt branch's features, (n, 256).
+    graph : contains the trained branch.
+    mean, projection : mean and projection of the bank's features, shapes (d,) and (d, 256).
+    trained : name of the trained branch's features, shape (n, 256).
     """
-    bank = filter_bank.projected(graph, filter_bank.features(graph, "pixels"), mean, projection)
-    halves = [_of_length_one(graph, branch) for branch in (bank, learnt)]
-    return graph.model("pixels", graph.scalar("Mul", graph.join(halves), 0.5**0.5), filter_bank.SIDE, 2 * BRANCH)
+    bank = filter_bank.project(graph, filter_bank.features(graph, "pixels"), mean, projection)
+    halves = [_l2_normalise(graph, branch) for branch in (bank, trained)]
+    return graph.model(
+        "pixels", graph.scalar("Mul", graph.join(halves), 0.5**0.5), filter_bank.SIDE, 2 * BRANCH_DIMENSIONS
+    )
 
 
-def _of_length_one(graph: Graph, value: str) -> str:
+def _l2_normalise(graph: Graph, value: str) -> str:
     length = graph.node("ReduceL2", value, axes=[1], keepdims=1)
     return graph.node("Div", value, graph.scalar("Add", length, 1e-12))
 
@@ -41,7 +42,7 @@ def manifest_of(body: bytes) -> dict[str, object]:
         "version": VERSION,
         "description": "Finds copies and look-alikes; knows nothing of concepts. Gabor filter bank with LDA beside a "
         "small network, both made from procedural images.",
-        "dimensions": 2 * BRANCH,
+        "dimensions": 2 * BRANCH_DIMENSIONS,
         "input": {"name": "pixels", "size": filter_bank.SIDE, "resize": "squash"},
         "mean": [0.0, 0.0, 0.0],
         "std": [1.0, 1.0, 1.0],

@@ -1,4 +1,4 @@
-"""A small writer of ONNX graphs: each method adds a node and returns the name of its output."""
+"""Write ONNX graphs."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ OPSET, IR_VERSION = 17, 9
 
 
 class Graph:
-    """An ONNX graph under construction."""
+    """An ONNX graph under construction; each method that adds a node returns the name of its output."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
@@ -32,14 +32,14 @@ class Graph:
         return self.node(kind, value, self.constant(np.array(number, np.float32)))
 
     def conv(self, value: str, kernels: Array, *, bias: Array | None = None, stride: int = 1) -> str:
-        """Convolution padded by half its kernel; ``kernels`` has shape (out, in, k, k)."""
+        """Add a convolution that is padded by half its kernel; ``kernels`` has shape (out, in, k, k)."""
         pad = kernels.shape[-1] // 2
-        given = [kernels] if bias is None else [kernels, bias]
-        weights = [self.constant(value.astype(np.float32)) for value in given]
+        arrays = [kernels] if bias is None else [kernels, bias]
+        weights = [self.constant(array.astype(np.float32)) for array in arrays]
         return self.node("Conv", value, *weights, pads=[pad] * 4, strides=[stride] * 2)
 
     def pool(self, value: str, kernel: int) -> str:
-        """Mean over blocks of ``kernel`` × ``kernel``; a fixed kernel, so that every runtime agrees."""
+        """Add the mean over blocks of ``kernel`` × ``kernel``; with a fixed kernel, all runtimes agree."""
         return self.node("AveragePool", value, kernel_shape=[kernel, kernel], strides=[kernel, kernel])
 
     def flat(self, value: str) -> str:
@@ -49,12 +49,12 @@ class Graph:
         return self.node("Concat", *values, axis=axis)
 
     def model(self, source: str, result: str, input_side: int, dimensions: int | str) -> onnx.ModelProto:
-        """The finished model: ``pixels`` (n, 3, side, side) RGB 0..1 → ``embedding`` (n, dimensions)."""
+        """Return the finished model: ``pixels`` (n, 3, side, side) RGB 0..1 → ``embedding`` (n, dimensions)."""
         nodes = [*self._nodes, helper.make_node("Identity", [result], ["embedding"])]
         pixels = helper.make_tensor_value_info(source, TensorProto.FLOAT, ["n", 3, input_side, input_side])
         embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", dimensions])
         graph = helper.make_graph(nodes, "deeplens-visual", [pixels], [embedding], self._constants)
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="deeplens")
-        made.ir_version = IR_VERSION
-        onnx.checker.check_model(made, full_check=True)
-        return made
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="deeplens")
+        model.ir_version = IR_VERSION
+        onnx.checker.check_model(model, full_check=True)
+        return model

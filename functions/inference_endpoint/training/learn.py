@@ -1,9 +1,9 @@
-"""Train the learnt branch: a copy must be nearer to its original than any other image of the batch is.
+"""Train the network, so that a copy is nearer to its original than every other image of the batch.
 
-InfoNCE (van den Oord et al., 2018) between a mild and a strong view, and KoLeo (Sablayrolles et al., ICLR 2019), which
-spreads the features over the sphere, as SSCD does for copy detection (Pizzi et al., CVPR 2022). After a first round of
-random batches, batches are groups of images that the bank finds alike, so that the network learns what tells those
-apart: mined negatives, as in Radenović et al. (TPAMI 2019).
+The loss is InfoNCE (van den Oord et al., 2018) between a mild and a strong view, and KoLeo (Sablayrolles et al., ICLR
+2019), which spreads the features over the sphere, as SSCD does for copy detection (Pizzi et al., CVPR 2022). After a
+first round with random batches, batches contain groups of images that are similar for the bank, so that the network
+learns their differences: mined negatives, as in Radenović et al. (TPAMI 2019).
 """
 
 from dataclasses import dataclass
@@ -17,75 +17,82 @@ from torch import Tensor
 from torch.nn import functional
 
 from functions.inference_endpoint.training.network import Network
-from functions.inference_endpoint.training.views import MILD, Views
+from functions.inference_endpoint.training.views import MILD_VIEWS, Views
 
-BATCH, TEMPERATURE, SPREAD = 256, 0.05, 0.3
-DECAY, WARM_UP = 0.02, 0.05
+BATCH, TEMPERATURE, KOLEO_WEIGHT = 256, 0.05, 0.3
+WEIGHT_DECAY, WARM_UP_SHARE = 0.02, 0.05
 GROUP, NEIGHBOURS = 8, 15
-"""Images of a group: one, and some of those that are most like it."""
+"""Images per group, and the number of nearest neighbours from which an image's group is drawn."""
 SMALL_SIDE, LARGE_SIDE = 96, 128
-"""Most steps see smaller images, which cost half as much; the last ones the size that is served."""
+"""Most steps use smaller images, which cost half as much; the last steps use the size of the served model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """``large`` is the share of steps, at the end, that see the large side."""
+    """One round of training.
+
+    Attributes
+    ----------
+    rate : maximum learning rate.
+    mined : batches consist of groups of similar images.
+    large_share : share of steps, at the end, with large images.
+    """
 
     steps: int
     rate: float
-    alike: bool
-    large: float
+    mined: bool
+    large_share: float
 
 
 ROUNDS = (
-    Round(1300, 2.5e-3, alike=False, large=0.2),
-    Round(700, 1.2e-3, alike=True, large=0.3),
-    Round(1500, 2e-3, alike=True, large=0.3),
+    Round(1300, 2.5e-3, mined=False, large_share=0.2),
+    Round(700, 1.2e-3, mined=True, large_share=0.3),
+    Round(1500, 2e-3, mined=True, large_share=0.3),
 )
 
 type Numbers = npt.NDArray[np.int64]
 
 
 def train(views: Views, neighbours: Numbers, rounds: tuple[Round, ...], seed: int, work: Path) -> Network:
-    """The network after all rounds; what each left in ``work`` is used as it is.
+    """Train all rounds and return the network; rounds with a checkpoint in ``work`` are skipped.
 
     Parameters
     ----------
-    neighbours : numbers of the images most like each, shape (images, 15).
+    neighbours : indices of the images most similar to each image, shape (images, 15).
     """
     network = Network().to(memory_format=torch.channels_last)
-    for number, one in enumerate(rounds):
+    for number, plan in enumerate(rounds):
         checkpoint = work / f"network-{number}.pt"
         if not checkpoint.exists():
-            _round(network, views, neighbours, one, seed + number, f"round {number + 1} of {len(rounds)}")
+            _train_round(network, views, neighbours, plan, seed + number, f"round {number + 1} of {len(rounds)}")
             torch.save(network.state_dict(), checkpoint)
         network.load_state_dict(torch.load(checkpoint, weights_only=True))
     return network.eval()
 
 
 def nearest(embedding: npt.NDArray[np.float32], count: int = NEIGHBOURS) -> Numbers:
-    """Numbers of the ``count`` nearest others of each row of unit length, in no order."""
-    found = []
+    """Return the indices of the ``count`` nearest other rows of each row of unit length, unordered."""
+    blocks = []
     for start in range(0, len(embedding), 1000):
-        likeness = embedding[start : start + 1000] @ embedding.T
-        rows = np.arange(len(likeness))
-        likeness[rows, start + rows] = -2
-        found.append(np.argpartition(-likeness, count, axis=1)[:, :count])
-    return np.concatenate(found)
+        similarity = embedding[start : start + 1000] @ embedding.T
+        rows = np.arange(len(similarity))
+        similarity[rows, start + rows] = -2
+        blocks.append(np.argpartition(-similarity, count, axis=1)[:, :count])
+    return np.concatenate(blocks)
 
 
-def _round(network: Network, views: Views, neighbours: Numbers, plan: Round, seed: int, title: str) -> None:
+def _train_round(network: Network, views: Views, neighbours: Numbers, plan: Round, seed: int, title: str) -> None:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    optimiser = torch.optim.AdamW(network.parameters(), plan.rate, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, plan.steps, pct_start=WARM_UP)
+    optimiser = torch.optim.AdamW(network.parameters(), plan.rate, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.rate, plan.steps, pct_start=WARM_UP_SHARE)
     network.train()
     with Progress() as progress:
         task = progress.add_task(title, total=plan.steps)
         for step in range(plan.steps):
-            side = LARGE_SIDE if step >= plan.steps * (1 - plan.large) else SMALL_SIDE
-            chosen = _alike(rng, neighbours) if plan.alike else rng.choice(len(views), BATCH, replace=False)
-            loss = _step(network, *_pairs(rng, views, np.sort(chosen), side))
+            side = LARGE_SIDE if step >= plan.steps * (1 - plan.large_share) else SMALL_SIDE
+            batch = _mined_batch(rng, neighbours) if plan.mined else rng.choice(len(views), BATCH, replace=False)
+            loss = _loss(network, *_pairs(rng, views, np.sort(batch), side))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -93,39 +100,39 @@ def _round(network: Network, views: Views, neighbours: Numbers, plan: Round, see
             progress.update(task, advance=1, description=f"{title}, loss {loss.item():.3f}")
 
 
-def _alike(rng: np.random.Generator, neighbours: Numbers) -> Numbers:
-    """A batch of groups, each image once."""
+def _mined_batch(rng: np.random.Generator, neighbours: Numbers) -> Numbers:
+    """Return a batch of groups of similar images, without repetitions."""
     seeds = rng.choice(len(neighbours), BATCH * 5 // (4 * GROUP), replace=False)
-    groups = [seeds, *(rng.choice(neighbours[one], GROUP - 1, replace=False) for one in seeds)]
-    together = np.unique(np.concatenate(groups))
-    return rng.choice(together, min(BATCH, len(together)), replace=False)
+    groups = [seeds, *(rng.choice(neighbours[image], GROUP - 1, replace=False) for image in seeds)]
+    images = np.unique(np.concatenate(groups))
+    return rng.choice(images, min(BATCH, len(images)), replace=False)
 
 
-def _step(network: Network, mild: Tensor, strong: Tensor) -> Tensor:
+def _loss(network: Network, mild: Tensor, strong: Tensor) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16):
         features = network(torch.cat([mild, strong])).float()
     first, second = features.chunk(2)
-    likeness = first @ second.T / TEMPERATURE
-    own = torch.arange(len(first))
-    contrast = (functional.cross_entropy(likeness, own) + functional.cross_entropy(likeness.T, own)) / 2
-    return contrast + SPREAD * _spread(first)
+    similarity = first @ second.T / TEMPERATURE
+    target = torch.arange(len(first))
+    contrast = (functional.cross_entropy(similarity, target) + functional.cross_entropy(similarity.T, target)) / 2
+    return contrast + KOLEO_WEIGHT * _koleo(first)
 
 
-def _spread(features: Tensor) -> Tensor:
-    """KoLeo: minus the mean logarithm of the distance to the nearest other."""
+def _koleo(features: Tensor) -> Tensor:
+    """Return minus the mean logarithm of the distance to the nearest other row."""
     with torch.no_grad():
         nearest = (features @ features.T).fill_diagonal_(-2).argmax(1)
     return -torch.log((features - features[nearest]).norm(dim=1) + 1e-4).mean()
 
 
-def _pairs(rng: np.random.Generator, views: Views, chosen: Numbers, side: int) -> tuple[Tensor, Tensor]:
-    mild = views[chosen, rng.integers(0, MILD, len(chosen))]
-    strong = views[chosen, rng.integers(0, views.shape[1], len(chosen))]
-    return _prepared(rng, mild, side, 0.05), _prepared(rng, strong, side, 0.2)
+def _pairs(rng: np.random.Generator, views: Views, batch: Numbers, side: int) -> tuple[Tensor, Tensor]:
+    mild = views[batch, rng.integers(0, MILD_VIEWS, len(batch))]
+    strong = views[batch, rng.integers(0, views.shape[1], len(batch))]
+    return _jitter(rng, mild, side, 0.05), _jitter(rng, strong, side, 0.2)
 
 
-def _prepared(rng: np.random.Generator, views: Views, side: int, change: float) -> Tensor:
-    """Tensors (n, 3, side, side) after a little zoom, shift, turn and colour of each, so that no view repeats."""
+def _jitter(rng: np.random.Generator, views: Views, side: int, change: float) -> Tensor:
+    """Return tensors (n, 3, side, side) with a random zoom, shift, rotation and tint, so that no view repeats."""
     pixels = torch.from_numpy(views).permute(0, 3, 1, 2).float().div_(255)
     count = len(pixels)
     turn, zoom = rng.normal(0, change * 0.4, count), np.exp(rng.normal(0, change, (2, count)))

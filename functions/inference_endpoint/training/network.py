@@ -1,4 +1,4 @@
-"""The learnt branch: a small residual network, trained with PyTorch, written as ONNX nodes."""
+"""Define the trained branch, a small residual network in PyTorch, and write it as ONNX nodes."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ FLOOR = 1e-4
 
 
 class Block(nn.Module):
-    """Two 3 × 3 convolutions and a short cut, which is a 1 × 1 convolution where the size changes."""
+    """Two 3 × 3 convolutions and a shortcut, which is a 1 × 1 convolution if the size changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -34,9 +34,9 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Pixels (n, 3, side, side), RGB 0..1, to features (n, 256), L2-normalised.
+    """Map pixels (n, 3, side, side), RGB 0..1, to features (n, 256), L2-normalised.
 
-    The last two stages are pooled by their cubic mean (GeM, Radenović et al., TPAMI 2019): details and layout count.
+    The last two stages are pooled by their cubic mean (GeM, Radenović et al., TPAMI 2019), for details and for layout.
     """
 
     def __init__(self) -> None:
@@ -66,9 +66,9 @@ def cubic_mean(value: Tensor) -> Tensor:
 
 
 def write(graph: Graph, pixels: str, network: Network) -> str:
-    """Add the network, normalisation folded into its convolutions; returns features (n, 256), not normalised."""
+    """Add the network with batch norms folded into its convolutions; return features (n, 256), not normalised."""
     value = graph.scalar("Add", graph.scalar("Mul", pixels, 4.0), -2.0)
-    value = _relu(graph, _convolved(graph, value, network.stem, network.stem_norm))
+    value = _relu(graph, _convolve(graph, value, network.stem, network.stem_norm))
     side, pooled = 64, []
     for stage in network.stages:
         for block in _blocks(stage):
@@ -87,12 +87,12 @@ def _blocks(stage: nn.Module) -> Iterator[Block]:
 
 
 def _block(graph: Graph, value: str, block: Block) -> str:
-    short = value if block.short is None else _convolved(graph, value, block.short, block.short_norm)
-    inner = _relu(graph, _convolved(graph, value, block.first, block.first_norm))
-    return _relu(graph, graph.node("Add", _convolved(graph, inner, block.second, block.second_norm), short))
+    short = value if block.short is None else _convolve(graph, value, block.short, block.short_norm)
+    inner = _relu(graph, _convolve(graph, value, block.first, block.first_norm))
+    return _relu(graph, graph.node("Add", _convolve(graph, inner, block.second, block.second_norm), short))
 
 
-def _convolved(graph: Graph, value: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> str:
+def _convolve(graph: Graph, value: str, conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> str:
     assert norm is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     kernels = conv.weight * scale[:, None, None, None]

@@ -1,7 +1,7 @@
-"""Images made by code: noise textures, gratings, horizons and dead leaves, seeded. They stand in for photos.
+"""Generate images from seeds, in place of photos: noise textures, gratings, horizons and dead leaves.
 
-Dead leaves, discs with power-law sizes that hide each other, have the statistics of natural images: Lee, Mumford and
-Huang, "Occlusion models for natural images" (IJCV 2001).
+The dead leaves model, discs with power-law sizes that occlude each other, has the statistics of natural images: Lee,
+Mumford and Huang, "Occlusion models for natural images" (IJCV 2001).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ SIDE = 256
 
 
 def image(seed: int) -> Image.Image:
-    """The image of a seed, RGB, 256 × 256."""
+    """Generate the image of a seed, RGB, 256 × 256."""
     rng = np.random.default_rng(seed)
     canvas = background(rng)
     if rng.random() < 0.35:
@@ -23,14 +23,14 @@ def image(seed: int) -> Image.Image:
     if rng.random() < 0.3:
         canvas = _strokes(rng, canvas)
     if rng.random() < 0.5:
-        canvas = _lit(rng, canvas)
+        canvas = _shade(rng, canvas)
     if rng.random() < 0.3:
         canvas = canvas.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 2.0))))
-    return _toned(rng, canvas)
+    return _apply_gamma(rng, canvas)
 
 
 def _noise(rng: np.random.Generator, slope: float) -> Array:
-    """1/f^slope noise, shape (256, 256), 0..1."""
+    """Generate 1/f^slope noise, shape (256, 256), 0..1."""
     fy, fx = np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None]
     stretch = float(np.exp(rng.normal(0, 0.5)))
     amplitude = 1 / np.maximum(1 / SIDE, np.hypot(fy * stretch, fx)) ** slope
@@ -47,7 +47,7 @@ def _grating(rng: np.random.Generator) -> Array:
 
 
 def _colours(rng: np.random.Generator, count: int) -> Array:
-    """A palette around one hue, mostly dull as in photos, some of it grey."""
+    """Choose a palette around one hue, mostly of low saturation, as in photos; some are grey."""
     colours = np.clip(rng.random(3) + rng.normal(0, rng.uniform(0.1, 0.7), (count, 3)), 0, 1)
     grey = colours.mean(1, keepdims=True)
     saturation = 0 if rng.random() < 0.15 else rng.beta(1.5, 2)
@@ -55,14 +55,14 @@ def _colours(rng: np.random.Generator, count: int) -> Array:
 
 
 def _texture(rng: np.random.Generator) -> Array:
-    """A coloured texture, shape (256, 256, 3), 0..1."""
+    """Generate a coloured texture, shape (256, 256, 3), 0..1."""
     field = _grating(rng) if rng.random() < 0.2 else _noise(rng, float(rng.uniform(0.6, 2.2)))
     dark, light = _colours(rng, 2)
     return np.asarray(dark + (light - dark) * field[..., None])
 
 
 def background(rng: np.random.Generator) -> Image.Image:
-    """One texture, or two mixed."""
+    """Generate one texture, or mix two."""
     field = _texture(rng)
     if rng.random() < 0.5:
         field = 0.6 * field + 0.4 * _texture(rng)
@@ -70,7 +70,7 @@ def background(rng: np.random.Generator) -> Image.Image:
 
 
 def _horizon(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
-    """Another texture below a line that is nearly level."""
+    """Draw another texture below a nearly horizontal line."""
     ground = Image.fromarray((_texture(rng) * 255).astype(np.uint8))
     mask = Image.new("L", (SIDE, SIDE), 0)
     left, right = rng.uniform(0.3, 0.8, 2) * SIDE
@@ -79,7 +79,7 @@ def _horizon(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
 
 
 def _leaves(rng: np.random.Generator, canvas: Image.Image, count: int) -> Image.Image:
-    """Discs, boxes and polygons with power-law sizes, flat or textured, some with a shadow."""
+    """Draw discs, boxes and polygons with power-law sizes, plain or textured, some with a shadow."""
     textures = [Image.fromarray((_texture(rng) * 255).astype(np.uint8)) for _ in range(3)]
     colours = (_colours(rng, count) * 255).astype(int)
     for number in range(count):
@@ -117,13 +117,13 @@ def _strokes(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
     return canvas
 
 
-def _lit(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
-    """Light and shade that vary slowly, as over a scene."""
+def _shade(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
+    """Apply light and shade that vary slowly over the image."""
     light = rng.uniform(0.3, 0.8) + _noise(rng, 2.6) * rng.uniform(0.3, 0.9)
     return Image.fromarray(np.clip(np.asarray(canvas) * light[..., None], 0, 255).astype(np.uint8))
 
 
-def _toned(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
+def _apply_gamma(rng: np.random.Generator, canvas: Image.Image) -> Image.Image:
     gamma = float(np.exp(rng.normal(0, 0.3)))
     table = [round(255 * (v / 255) ** gamma) for v in range(256)]
     return canvas.point(table * 3)

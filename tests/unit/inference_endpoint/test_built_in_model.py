@@ -15,14 +15,14 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from functions.inference_endpoint.manifest import MODELS, read_manifest
 from functions.inference_endpoint.model import EmbeddingModel, pixels_of
-from functions.inference_endpoint.server import NEWEST
+from functions.inference_endpoint.server import NEWEST_MODEL
 from functions.inference_endpoint.training import augment, discriminants, filter_bank, fused, procedural, views
 from functions.inference_endpoint.training.graph import Graph
 
 
 @pytest.fixture(scope="module")
 def model() -> EmbeddingModel:
-    return EmbeddingModel(NEWEST, ThreadPoolExecutor(2))
+    return EmbeddingModel(NEWEST_MODEL, ThreadPoolExecutor(2))
 
 
 def png(image: Image.Image) -> bytes:
@@ -55,7 +55,7 @@ def test_a_mirror_image_changes_nothing_for_the_bank_and_little_for_the_network(
     pixels = np.stack([pixels_of(png(image), model.manifest) for image in IMAGES])
     product = model.embed_pixels(pixels) * model.embed_pixels(pixels[..., ::-1].copy())
 
-    assert 2 * product[:, : fused.BRANCH].sum(1).min() > 0.999
+    assert 2 * product[:, : fused.BRANCH_DIMENSIONS].sum(1).min() > 0.999
     assert product.sum(1).min() > 0.85
 
 
@@ -89,7 +89,7 @@ def constants_of(graph: onnx.GraphProto) -> list[np.ndarray]:
 
 def test_the_committed_graph_holds_the_bank_that_the_script_builds() -> None:
     """Node by node and constant by constant; what is learnt takes two hours to make."""
-    committed, fresh = onnx.load(NEWEST / "model.onnx").graph, Graph()
+    committed, fresh = onnx.load(NEWEST_MODEL / "model.onnx").graph, Graph()
     bank = fresh.model("pixels", filter_bank.features(fresh, "pixels"), filter_bank.SIDE, "d").graph
     kinds, wanted = [node.op_type for node in committed.node], [node.op_type for node in bank.node][:-1]
     starts = [n for n in range(len(kinds)) if kinds[n : n + len(wanted)] == wanted]
@@ -102,20 +102,20 @@ def test_the_committed_graph_holds_the_bank_that_the_script_builds() -> None:
 
     assert len(starts) == 1
     assert any(holds(start) for start in range(len(found)))
-    assert (2307, fused.BRANCH) in [constant.shape for constant in found]
+    assert (2307, fused.BRANCH_DIMENSIONS) in [constant.shape for constant in found]
 
 
 def test_the_committed_manifest_is_the_one_that_the_script_writes() -> None:
-    written = fused.manifest_of((NEWEST / "model.onnx").read_bytes())
-    assert json.loads((NEWEST / "manifest.json").read_text()) == written
-    assert NEWEST == fused.FOLDER
+    written = fused.manifest_of((NEWEST_MODEL / "model.onnx").read_bytes())
+    assert json.loads((NEWEST_MODEL / "manifest.json").read_text()) == written
+    assert NEWEST_MODEL == fused.FOLDER
 
 
 def test_the_model_is_small_and_both_branches_weigh_the_same(model: EmbeddingModel) -> None:
     found = model.embed_images([png(image) for image in IMAGES])
 
-    assert (NEWEST / "model.onnx").stat().st_size < 20e6
-    halves = np.linalg.norm(found.reshape(len(found), 2, fused.BRANCH), axis=2)
+    assert (NEWEST_MODEL / "model.onnx").stat().st_size < 20e6
+    halves = np.linalg.norm(found.reshape(len(found), 2, fused.BRANCH_DIMENSIONS), axis=2)
     assert np.allclose(halves, 0.5**0.5, atol=1e-3)
 
 
@@ -130,7 +130,7 @@ def test_the_platform_knows_what_the_manifests_say(profile: ModelProfile) -> Non
 
 
 def test_new_tenants_get_the_newest_model() -> None:
-    assert (BUILT_IN_MODEL.name, BUILT_IN_MODEL.version) == (NEWEST.parent.name, NEWEST.name)
+    assert (BUILT_IN_MODEL.name, BUILT_IN_MODEL.version) == (NEWEST_MODEL.parent.name, NEWEST_MODEL.name)
 
 
 def test_training_views_and_features_repeat_from_their_seed() -> None:

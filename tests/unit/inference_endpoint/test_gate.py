@@ -8,10 +8,10 @@ from functions.inference_endpoint.gate import Busy, Gate
 def test_more_images_than_the_queue_takes_are_turned_away() -> None:
     gate = Gate(max_images=10, max_bytes=1000)
     with gate.request(1) as first, gate.request(1) as second:
-        first.take(6)
+        first.set_images(6)
         with pytest.raises(Busy):
-            second.take(5)
-        second.take(4)
+            second.set_images(5)
+        second.set_images(4)
         with pytest.raises(Busy), gate.request(1):
             raise AssertionError("admitted")
 
@@ -26,8 +26,8 @@ def test_requests_whose_images_are_not_counted_yet_are_bounded_too() -> None:
 
 def test_a_request_alone_is_always_taken() -> None:
     gate = Gate(max_images=2, max_bytes=10)
-    with gate.request(5000) as place:
-        place.take(256)
+    with gate.request(5000) as reservation:
+        reservation.set_images(256)
         assert gate.images == 256
 
 
@@ -41,8 +41,8 @@ def test_a_failure_frees_its_place() -> None:
     gate = Gate(max_images=1, max_bytes=100)
 
     def break_off() -> None:
-        with gate.request(10) as place:
-            place.take(1)
+        with gate.request(10) as reservation:
+            reservation.set_images(1)
             raise ValueError("broken")
 
     for _ in range(3):
@@ -56,11 +56,11 @@ def test_a_refusal_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("functions.inference_endpoint.gate.time.monotonic", lambda: now[0])
     gate = Gate(max_images=100, max_bytes=1000)
     for _ in range(50):
-        with gate.request(1) as place:
-            place.take(10)
+        with gate.request(1) as reservation:
+            reservation.set_images(10)
             now[0] += 2
-    with gate.request(1) as place:
-        place.take(100)
+    with gate.request(1) as reservation:
+        reservation.set_images(100)
         with pytest.raises(Busy) as caught:
             gate.check(1)
 

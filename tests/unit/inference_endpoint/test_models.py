@@ -83,7 +83,7 @@ def test_a_folder_without_its_model_is_refused(new_model: NewModel, tmp_path: Pa
 
 
 def test_no_models_at_all_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelRefused, match="holds no"):
+    with pytest.raises(ModelRefused, match="contains no"):
         serving(tmp_path)
 
 

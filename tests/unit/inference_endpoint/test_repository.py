@@ -94,7 +94,7 @@ def test_the_least_recently_used_model_makes_room_but_never_the_default(
     for name in ("a", "b", "c", "deeplens-visual"):
         new_model(name)
     evicted: list[int] = []
-    models = serving(tmp_path, loads, max_loaded=3, evicted=lambda: evicted.append(1))
+    models = serving(tmp_path, loads, max_loaded=3, on_eviction=lambda: evicted.append(1))
     first = used(models, "a")
     used(models, "b")
     used(models, "a")
@@ -165,7 +165,7 @@ def test_a_model_that_appears_later_is_found(
 ) -> None:
     new_model("deeplens-visual")
     models = serving(tmp_path, loads)
-    monkeypatch.setattr("functions.inference_endpoint.repository.LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr("functions.inference_endpoint.repository.RESCAN_SECONDS", 0)
     with pytest.raises(UnknownModel):
         models.find("late")
 
@@ -179,7 +179,7 @@ def test_a_broken_folder_that_appears_later_changes_nothing(
 ) -> None:
     new_model("deeplens-visual")
     models = serving(tmp_path, loads)
-    monkeypatch.setattr("functions.inference_endpoint.repository.LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr("functions.inference_endpoint.repository.RESCAN_SECONDS", 0)
     (new_model("broken") / "manifest.json").write_text("{")
     new_model("late")
 
