@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from deeplens.common.ids import new_image_id
+from deeplens.common.ids import new_id
 from deeplens.formats.images import JPEG
 from deeplens.http.publish import Publish
 from deeplens.tenants.limits import UNLIMITED
@@ -119,7 +119,7 @@ def flooded(bench: Bench, photos: list[Photo], count: int) -> Iterator[Any]:
 def _upload(photo: Photo, number: int) -> Upload:
     body = photo.body + number.to_bytes(4, "big")  # trailing bytes make a different file of the same picture
     digest = hashlib.sha256(body).hexdigest()
-    image_id = new_image_id(datetime.now(UTC))
+    image_id = new_id("img", datetime.now(UTC))
     return Upload(image_id, False, body, digest, f"{number}.jpg", JPEG, 0, 0)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import httpx
 from deeplens.bootstrap.container import Container
-from deeplens.common.ids import keyed_image_id
+from deeplens.common.ids import keyed_id
 from deeplens.errors import DeepLensError
 from deeplens.images.model import Step
 from deeplens.tenants.model import Tenant
@@ -185,7 +185,7 @@ def upload_under_strikes(stack: Stack, load: Load, options: Options, bars: Progr
 
 def expected_of(tenant: Tenant, load: Load, uploads: Uploads) -> Expected:
     ids = {
-        number: keyed_image_id(tenant.id, load.key_of(number))
+        number: keyed_id("img", tenant.id, load.key_of(number))
         for number in range(load.photos)
         if load.account_of(number).tenant_id == tenant.id
     }

@@ -15,28 +15,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     environment: Literal["local", "production"] = Field("production", alias="DEEPLENS_ENVIRONMENT")
-    database_url: str = Field(
-        "", description="Platform database, postgresql://user:password@host:port/deeplens_platform"
-    )
-    database_secret_arn: str = Field("", description="Secrets Manager secret holding the URL, instead of DATABASE_URL")
+    database_url: str = Field("", description="URL of the platform database, postgresql://user:password@host/name")
+    database_secret_arn: str = Field("", description="Secrets Manager secret with that URL, instead of DATABASE_URL")
     tenant_database_key: str = Field(
-        "", description="Key that the passwords of the tenants' database roles are derived from; at least 32 characters"
+        "", description="Passwords of tenants' roles derive from it; 32 characters or more"
     )
-    tenant_database_key_secret_arn: str = Field(
-        "", description="Secrets Manager secret with that key, instead of TENANT_DATABASE_KEY"
-    )
-    webhook_key: str = Field("", description="Key that webhooks' secrets are derived from; at least 32 characters")
-    webhook_key_secret_arn: str = Field("", description="Secrets Manager secret with that key, instead of WEBHOOK_KEY")
-    whatsapp_graph_url: str = Field(
-        "https://graph.facebook.com/v25.0", description="Base URL of the Graph API, with its version"
-    )
-    whatsapp_secret_arn: str = Field(
-        "", description="Secrets Manager secret, a JSON object with appSecret, verifyToken and accessToken"
-    )
+    tenant_database_key_secret_arn: str = Field("", description="Secret with that key, instead of TENANT_DATABASE_KEY")
+    webhook_key: str = Field("", description="Webhooks' secrets derive from it; 32 characters or more")
+    webhook_key_secret_arn: str = Field("", description="Secret with that key, instead of WEBHOOK_KEY")
+    whatsapp_graph_url: str = Field("https://graph.facebook.com/v25.0", description="Graph API, with its version")
+    whatsapp_secret_arn: str = Field("", description="Secret, JSON with appSecret, verifyToken and accessToken")
     whatsapp_app_secret: str = Field("", description="Signs WhatsApp's webhooks, instead of WHATSAPP_SECRET_ARN")
-    whatsapp_verify_token: str = Field(
-        "", description="Meta sends it when the webhook is set up; instead of the secret"
-    )
+    whatsapp_verify_token: str = Field("", description="Meta sends it to set the webhook up; instead of the secret")
     whatsapp_access_token: str = Field("", description="Token for the Graph API, instead of the secret")
     whatsapp_max_media_bytes: int = Field(16 * 1024 * 1024, ge=1, description="Largest file accepted from a chat")
     tenant_connections: int = Field(4, ge=1, description="Open tenant databases per execution environment")
@@ -49,24 +39,13 @@ class Settings(BaseSettings):
     qdrant_api_key: str = ""
     aws_region: str = "us-east-1"
     aws_endpoint_url: str = Field("", description="LocalStack or another endpoint; empty means AWS")
-    s3_endpoint_url: str = Field(
-        "", description="S3-compatible endpoint of s3:// and minio:// stores; defaults to AWS_ENDPOINT_URL"
-    )
-    installation_id: str = Field(
-        "", description="Id that marks this installation's buckets; unique, and the same for every function"
-    )
-    tenant_storage_role_arn: str = Field(
-        "", description="Role that is assumed per tenant for s3:// stores, restricted to the tenant's bucket"
-    )
-    egress_allowed_networks: str = Field(
-        "", description="CIDRs, comma-separated: internal networks that tenants' endpoints may lead to"
-    )
+    s3_endpoint_url: str = Field("", description="Endpoint of s3:// and minio:// stores; default: AWS_ENDPOINT_URL")
+    installation_id: str = Field("", description="Unique id, the same for every function; marks buckets as ours")
+    tenant_storage_role_arn: str = Field("", description="Role assumed per tenant, restricted to its s3:// bucket")
+    egress_allowed_networks: str = Field("", description="Internal networks that endpoints may lead to; CIDRs, commas")
     egress_http: bool = Field(False, description="Whether tenants' endpoints may use http://")
     nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory of nfs:// stores")
-    tenant_nfs_root: Path = Field(
-        Path("/mnt/tenants"),
-        description="Directory with a folder per tenant id, where tenants may register stores",
-    )
+    tenant_nfs_root: Path = Field(Path("/mnt/tenants"), description="Folders, by tenant id, of registered stores")
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Key of the HMAC-signed URLs of directory stores")
     identity_url: str = Field("", description="Issuer of tokens: the URL of the identity API in browsers")
@@ -107,17 +86,10 @@ class Settings(BaseSettings):
     )
     aws_lambda_function_name: str = ""
     aws_lambda_log_stream_name: str = ""
-    storage_measured_every_seconds: float = Field(
-        900, ge=0, description="Interval between measurements of a tenant's stored bytes"
-    )
+    storage_measured_every_seconds: float = Field(900, ge=0, description="Interval of measuring a tenant's storage")
     sweep_grace_seconds: float = Field(86_400, ge=0, description="Age below which maintenance deletes nothing")
     sweep_every_seconds: float = Field(86_400, ge=0, description="Interval between sweeps of a tenant with changes")
-
-    thumbnails_kept_days: int = Field(
-        0,
-        ge=0,
-        description="Age at which storage optimisation may delete thumbnails, which readers make again; 0 = never",
-    )
+    thumbnails_kept_days: int = Field(0, ge=0, description="Age at which optimisation deletes thumbnails; 0 = never")
 
     @property
     def fault_plan(self) -> tuple[str, float] | None:

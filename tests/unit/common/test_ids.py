@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from deeplens.common.file_names import file_name_of
-from deeplens.common.ids import keyed_image_id, new_image_id
+from deeplens.common.ids import keyed_id, new_id
 from deeplens.http import cursor
 from fastapi.exceptions import RequestValidationError
 from hypothesis import given
@@ -15,20 +15,20 @@ times = some.integers(946_684_800_000_000, 29_000_000_000_000_000).map(lambda us
 
 @given(times)
 def test_new_ids_are_ulids_that_sort_by_millisecond(at: datetime) -> None:
-    earlier, later = new_image_id(at), new_image_id(at + timedelta(milliseconds=1))
+    earlier, later = new_id("img", at), new_id("img", at + timedelta(milliseconds=1))
 
     assert IMAGE_ID.fullmatch(earlier)
     assert earlier < later
-    assert new_image_id(at) != earlier
+    assert new_id("img", at) != earlier
 
 
 @given(some.text(max_size=40), some.text(max_size=40))
 def test_a_keyed_id_depends_on_tenant_and_key_only(tenant: str, key: str) -> None:
-    made = keyed_image_id(f"tenant_{tenant}".replace("\0", ""), key)
+    made = keyed_id("img", f"tenant_{tenant}".replace("\0", ""), key)
 
     assert IMAGE_ID.fullmatch(made)
-    assert made == keyed_image_id(f"tenant_{tenant}".replace("\0", ""), key)
-    assert made != keyed_image_id(f"tenant_{tenant}x".replace("\0", ""), key)
+    assert made == keyed_id("img", f"tenant_{tenant}".replace("\0", ""), key)
+    assert made != keyed_id("img", f"tenant_{tenant}x".replace("\0", ""), key)
 
 
 @given(times, some.from_regex(IMAGE_ID, fullmatch=True))

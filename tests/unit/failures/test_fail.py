@@ -21,7 +21,7 @@ from deeplens.pipeline.resume import ResumeOverdue
 
 from tests.fakes.retries import message
 from tests.harness.api import START
-from tests.harness.flow import Flow, SilentInvocation
+from tests.harness.flow import Flow, no_report
 
 UPLOADED, FAILED = "deeplens.images.uploaded", "deeplens.processing.failed"
 
@@ -389,7 +389,7 @@ def test_an_unreadable_message_becomes_a_dead_letter_and_holds_nothing_up(flow: 
     flow.run()
     flow.clock.skip(timedelta(minutes=16))
     event = {"Records": [message(body, "poison"), *flow.retries.receive()]}
-    answer = flow.on_retry_due(event, SilentInvocation())  # type: ignore[arg-type]
+    answer = flow.on_retry_due(event, no_report)
     flow.forward()
     flow.run()
 
@@ -408,7 +408,7 @@ def test_what_the_queue_gives_up_is_kept_with_its_record(flow: Flow) -> None:
     (handler,) = flow.handlers["deeplens.processing.deadletter"]
     for _ in range(2):
         event = {"Records": [*redriven, message("no json", "poison", arn)]}
-        assert handler(event, SilentInvocation()) == {"batchItemFailures": []}  # type: ignore[arg-type]
+        assert handler(event, no_report) == {"batchItemFailures": []}
 
     letters = {letter.error_code: letter for letter in flow.dead_letters.letters.values()}
     assert letters.keys() == {"RETRY_UNDELIVERABLE", "UNREADABLE_DEAD_LETTER"}

@@ -71,8 +71,7 @@ class Slow:
 def invoke(handler: BatchHandler, clock: Clock, offsets: range, timeout_seconds: float) -> list[dict[str, Any]]:
     ends = clock.seconds + timeout_seconds
     records = [{"topic": "t", "partition": 0, "offset": offset, "value": USAGE, "headers": []} for offset in offsets]
-    silent = SimpleNamespace(report=lambda *_: None)
-    answer = handler({"records": {"t-0": records}}, silent, lambda: int((ends - clock.seconds) * 1000))  # type: ignore[arg-type]
+    answer = handler({"records": {"t-0": records}}, lambda *_: None, lambda: int((ends - clock.seconds) * 1000))
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
@@ -143,8 +142,7 @@ def test_records_behind_the_last_worked_one_come_again_in_every_partition() -> N
     record = {"topic": "t", "value": USAGE, "headers": []}
     event = {"records": {f"t-{p}": [record | {"partition": p, "offset": o} for o in (5, 6)] for p in range(2)}}
     ends = clock.seconds + 120
-    silent = SimpleNamespace(report=lambda *_: None)
-    answer = handler(event, silent, lambda: int((ends - clock.seconds) * 1000))  # type: ignore[arg-type]
+    answer = handler(event, lambda *_: None, lambda: int((ends - clock.seconds) * 1000))
 
     assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == [
         {"partition": "t-0", "offset": 6},

@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from tests.fakes.retries import message
 from tests.harness.api import MODEL, START, picture
 from tests.harness.films import RED, film
-from tests.harness.flow import Flow, SilentInvocation
+from tests.harness.flow import Flow, no_report
 
 PAYLOADS = Path(__file__).resolve().parents[3] / "events" / "payloads"
 CONSUMERS = {topic.name: topic.consumers for topic in TOPICS if topic.consumers}
@@ -263,7 +263,7 @@ def test_poison_in_the_delay_queue_stops_no_retry() -> None:
     record["value"] = b64encode(_decoded(flow.records["deeplens.images.uploaded"].popleft())).decode()
     good = json.dumps({"record": record, "attemptNumber": 2, "due": START.isoformat()})
     messages = [message(body, str(number)) for number, body in enumerate([*bodies[:30], good, *bodies[30:]])]
-    answer = flow.on_retry_due({"Records": messages}, SilentInvocation())  # type: ignore[arg-type]
+    answer = flow.on_retry_due({"Records": messages}, no_report)
     flow.forward()
     flow.run()
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tests.fakes.retries import message
 from tests.harness.api import picture
-from tests.harness.flow import OBJECTS, Flow, SilentInvocation
+from tests.harness.flow import OBJECTS, Flow, no_report
 from tests.unit.uploads.test_ingest import upload
 
 
@@ -71,7 +71,7 @@ def test_an_uploaded_file_that_event_bridge_tells_of_becomes_an_image() -> None:
     upload(flow, picture(1))
     told = event(key="uploads/upl_a", bucket={"name": "tenant-acme"})
 
-    answer = flow.on_object_created({"Records": [message(json.dumps(told), arn=OBJECTS)]}, SilentInvocation())  # type: ignore[arg-type]
+    answer = flow.on_object_created({"Records": [message(json.dumps(told), arn=OBJECTS)]}, no_report)
     flow.forward()
     flow.run()
 

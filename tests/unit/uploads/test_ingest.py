@@ -21,7 +21,7 @@ from deeplens.uploads.tick import TickUploads
 from tests.fakes.retries import message
 from tests.harness.api import MP4_HEAD, START, picture
 from tests.harness.films import film
-from tests.harness.flow import OBJECTS, Flow, SilentInvocation
+from tests.harness.flow import OBJECTS, Flow, no_report
 
 KEY = "uploads/upl_a"
 
@@ -408,7 +408,7 @@ def test_a_deleted_image_stays_deleted(flow: Flow) -> None:
 
 def raw(flow: Flow, *bodies: str) -> dict[str, Any]:
     event = {"Records": [message(body, str(n), OBJECTS) for n, body in enumerate(bodies)]}
-    return flow.on_object_created(event, SilentInvocation())  # type: ignore[arg-type]
+    return flow.on_object_created(event, no_report)
 
 
 def test_poison_becomes_failures_and_holds_up_nothing(flow: Flow) -> None:

@@ -13,7 +13,7 @@ from deeplens.common.stage import Stage
 from deeplens.errors import DeepLensError
 from deeplens.events.ids import event_id_of
 from deeplens.kafka.handler import BatchHandler, Parse, Response
-from deeplens.kafka.report import Invocation
+from deeplens.kafka.report import report
 from deeplens.settings import settings
 from deeplens.telemetry import logger
 
@@ -40,7 +40,7 @@ def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | Non
     batch_handler = BatchHandler(container().build(stage), container().publisher, container().clock, parse_record)
 
     def handler(event: Mapping[str, Any], context: Any) -> Response:
-        return batch_handler(event, Invocation(), context.get_remaining_time_in_millis)
+        return batch_handler(event, report, context.get_remaining_time_in_millis)
 
     return handler
 

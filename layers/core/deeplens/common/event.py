@@ -17,7 +17,7 @@ Subject = Literal["image", "video", "message", "tenant", "record"]
 
 
 class Wire(BaseModel):
-    """Any object on the wire: camelCase there, snake_case here, immutable, tolerant of newer fields."""
+    """The base of JSON objects in events: camelCase there, snake_case here; immutable; unknown fields are ignored."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", allow_inf_nan=False
@@ -25,7 +25,7 @@ class Wire(BaseModel):
 
 
 class Event(Wire):
-    """A record's value. ``event_id`` travels as a header; what a stage gives none follows from the record before it."""
+    """A record's value. ``event_id`` is a header; if a stage sets none, it is derived from the source record."""
 
     event_id: str = Field(default="", exclude=True)
 
@@ -36,3 +36,13 @@ class Event(Wire):
 
     def to_wire(self) -> bytes:
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+class TenantEvent(Event):
+    """An event about a tenant: all events of one tenant share a partition."""
+
+    tenant_id: TenantId
+
+    @property
+    def key(self) -> str:
+        return self.tenant_id

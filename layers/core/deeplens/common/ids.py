@@ -1,4 +1,4 @@
-"""New ids: sortable by time, or derived from what the client calls the upload."""
+"""New ids: sortable by time, or derived from an idempotency key; ids of events that count once."""
 
 import hashlib
 from base64 import b32encode
@@ -12,27 +12,19 @@ EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 
 def new_id(prefix: str, at: datetime) -> str:
-    """The prefix and a lower-case ULID: 48 bits of milliseconds, 80 of chance."""
-    # In whole numbers: as a float, a later millisecond may round to the one before.
+    """The prefix and a lower-case ULID: 48 bits of milliseconds, 80 random bits."""
+    # Integers, because a float may round a later millisecond to the one before.
     number = (at - EPOCH) // MILLISECOND << 80 | randbits(80)
     return f"{prefix}_" + "".join(CROCKFORD[number >> shift & 31] for shift in range(5 * (LENGTH - 1), -1, -5))
 
 
-def new_image_id(at: datetime) -> str:
-    return new_id("img", at)
-
-
-def keyed_image_id(tenant_id: str, idempotency_key: str) -> str:
-    return keyed_id("img", tenant_id, idempotency_key)
-
-
 def keyed_id(prefix: str, tenant_id: str, idempotency_key: str) -> str:
-    """The same id for the same key of the same tenant, so that a repeat resumes without any look-up."""
-    return f"{prefix}_" + _derived(tenant_id, idempotency_key)
+    """The same id for the same key of the same tenant, so that a repeated request needs no look-up."""
+    return f"{prefix}_{_derived(tenant_id, idempotency_key)}"
 
 
 def keyed_upload_id(tenant_id: str, idempotency_key: str) -> str:
-    """The same for a direct upload; its file's id is another than that of ``POST /v1/images`` with this key."""
+    """The id of a direct upload; ``POST /v1/images`` with the same key gives another id."""
     return "upl_" + _derived("upload", tenant_id, idempotency_key)
 
 
@@ -41,5 +33,5 @@ def _derived(*parts: str) -> str:
 
 
 def event_id(*what: object) -> str:
-    """The same id whichever record the event follows from: an image may be sent twice and still counts once."""
+    """The same id, whichever record the event follows from: an image that is sent twice counts once."""
     return str(uuid5(NAMESPACE_URL, "/".join(map(str, what))))

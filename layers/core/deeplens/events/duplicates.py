@@ -2,7 +2,7 @@
 
 from pydantic import AwareDatetime, Field
 
-from deeplens.common.event import Event, ImageId, TenantId, Wire
+from deeplens.common.event import ImageId, TenantEvent, Wire
 
 
 class DuplicateMatch(Wire):
@@ -17,14 +17,9 @@ class DuplicateMatch(Wire):
     pixel_ratio: float | None = None
 
 
-class DuplicatesFound(Event):
+class DuplicatesFound(TenantEvent):
     """The later image of a pair, and the earlier one."""
 
-    tenant_id: TenantId
     image_id: ImageId
     duplicates: list[DuplicateMatch]
     found_at: AwareDatetime
-
-    @property
-    def key(self) -> str:
-        return self.tenant_id

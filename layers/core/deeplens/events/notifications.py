@@ -4,13 +4,12 @@ from typing import Any
 
 from pydantic import AwareDatetime
 
-from deeplens.common.event import Event, ImageId, TenantId, VideoId
+from deeplens.common.event import ImageId, TenantEvent, VideoId
 
 
-class TenantNotification(Event):
+class TenantNotification(TenantEvent):
     """A notification for a tenant's webhooks. With ``delivery_id`` it asks for another attempt of that delivery."""
 
-    tenant_id: TenantId
     type: str
     occurred_at: AwareDatetime
     image_id: ImageId | None = None
@@ -18,13 +17,7 @@ class TenantNotification(Event):
     details: dict[str, Any] = {}
     delivery_id: str | None = None
 
-    @property
-    def key(self) -> str:
-        return self.tenant_id
-
 
 IMAGE_COMPLETED, IMAGE_FAILED, DUPLICATES_FOUND = "image.completed", "image.failed", "duplicates.found"
-
 VIDEO_COMPLETED, VIDEO_FAILED = "video.completed", "video.failed"
-
 MESSAGE_RECEIVED = "whatsapp.message"

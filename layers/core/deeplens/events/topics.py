@@ -1,4 +1,4 @@
-"""The registry of topics: flow is data. Who consumes a topic stands here, and a test holds template.yaml to it."""
+"""The registry of topics: contract, producers and consumers. A test compares it with ``template.yaml``."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +22,7 @@ from deeplens.events.whatsapp import WhatsAppMessage
 
 WEEK, MONTH, QUARTER = timedelta(days=7), timedelta(days=30), timedelta(days=90)
 INTERACTIVE_RETRY = Backoff(first_seconds=2, factor=4, ceiling_seconds=900, attempts=6)
-"""An image on its way, which somebody may be looking at: six attempts within twelve minutes."""
+"""For images that a user may be waiting for: six attempts within twelve minutes."""
 BACKGROUND_RETRY = Backoff(first_seconds=30, factor=5, ceiling_seconds=4 * 3600, attempts=8)
 """For work that no user waits for: eight attempts within fourteen hours."""
 
@@ -37,7 +37,7 @@ class Topic:
     retention : how long the broker keeps a record.
     producers, consumers : function folders; every topic has both.
     compression : what the broker stores; ``producer`` keeps the producer's lz4.
-    retry : when a record that failed for the time being is tried again; None, never.
+    retry : when a record with a retryable failure is tried again; None for never.
     """
 
     name: str
@@ -63,21 +63,16 @@ class Topic:
         return 3 if production else 1
 
 
-STAGES = ("on_image_uploaded", "on_video_uploaded", "on_extraction_requested", "on_indexing_requested")
+def functions(names: str) -> tuple[str, ...]:
+    return tuple(names.split(", "))
+
 
 IMAGES_UPLOADED = Topic(
     "deeplens.images.uploaded",
     ImageUploaded,
-    producers=(
-        "search_api",
-        "on_image_uploaded",
-        "on_processing_completed",
-        "on_processing_failed",
-        "on_image_maintenance",
-        "on_object_created",
-        "on_schedule",
-        "on_whatsapp_message",
-        "on_video_uploaded",
+    producers=functions(
+        "search_api, on_image_uploaded, on_processing_completed, on_processing_failed, on_image_maintenance, "
+        "on_object_created, on_schedule, on_whatsapp_message, on_video_uploaded"
     ),
     consumers=("on_image_uploaded",),
     retry=INTERACTIVE_RETRY,
@@ -85,13 +80,8 @@ IMAGES_UPLOADED = Topic(
 VIDEOS_UPLOADED = Topic(
     "deeplens.videos.uploaded",
     VideoUploaded,
-    producers=(
-        "search_api",
-        "on_video_uploaded",
-        "on_object_created",
-        "on_image_maintenance",
-        "on_schedule",
-        "on_whatsapp_message",
+    producers=functions(
+        "search_api, on_video_uploaded, on_object_created, on_image_maintenance, on_schedule, on_whatsapp_message"
     ),
     consumers=("on_video_uploaded",),
     retry=INTERACTIVE_RETRY,
@@ -99,12 +89,8 @@ VIDEOS_UPLOADED = Topic(
 FEATURES_EXTRACTION = Topic(
     "deeplens.features.extraction",
     FeatureExtractionRequested,
-    producers=(
-        "search_api",
-        "on_image_uploaded",
-        "on_indexing_requested",
-        "on_image_maintenance",
-        "on_duplicates_found",
+    producers=functions(
+        "search_api, on_image_uploaded, on_indexing_requested, on_image_maintenance, on_duplicates_found"
     ),
     consumers=("on_extraction_requested",),
     retry=INTERACTIVE_RETRY,
@@ -127,17 +113,10 @@ PROCESSING_COMPLETED = Topic(
 PROCESSING_FAILED = Topic(
     "deeplens.processing.failed",
     ProcessingFailed,
-    producers=(
-        *STAGES,
-        "on_processing_completed",
-        "on_image_indexed",
-        "on_duplicates_found",
-        "on_image_maintenance",
-        "on_object_created",
-        "on_retry_due",
-        "on_tenant_usage",
-        "on_tenant_notification",
-        "on_whatsapp_message",
+    producers=functions(
+        "on_image_uploaded, on_video_uploaded, on_extraction_requested, on_indexing_requested, "
+        "on_processing_completed, on_image_indexed, on_duplicates_found, on_image_maintenance, on_object_created, "
+        "on_retry_due, on_tenant_usage, on_tenant_notification, on_whatsapp_message"
     ),
     consumers=("on_processing_failed",),
     retention=MONTH,
@@ -152,15 +131,9 @@ PROCESSING_DEADLETTER = Topic(
 IMAGES_MAINTENANCE = Topic(
     "deeplens.images.maintenance",
     ImageMaintenance,
-    producers=(
-        "search_api",
-        "admin_api",
-        "on_image_maintenance",
-        "on_duplicates_found",
-        "on_object_created",
-        "on_processing_completed",
-        "on_schedule",
-        "on_video_uploaded",
+    producers=functions(
+        "search_api, admin_api, on_image_maintenance, on_duplicates_found, on_object_created, "
+        "on_processing_completed, on_schedule, on_video_uploaded"
     ),
     consumers=("on_image_maintenance",),
     retry=BACKGROUND_RETRY,
@@ -175,13 +148,9 @@ DUPLICATES_FOUND = Topic(
 TENANT_USAGE = Topic(
     "deeplens.tenant.usage",
     TenantUsage,
-    producers=(
-        "on_extraction_requested",
-        "on_processing_completed",
-        "on_processing_failed",
-        "on_image_maintenance",
-        "on_schedule",
-        "on_video_uploaded",
+    producers=functions(
+        "on_extraction_requested, on_processing_completed, on_processing_failed, on_image_maintenance, "
+        "on_schedule, on_video_uploaded"
     ),
     consumers=("on_tenant_usage",),
     retry=BACKGROUND_RETRY,
@@ -191,15 +160,9 @@ TENANT_USAGE = Topic(
 TENANT_NOTIFICATIONS = Topic(
     "deeplens.tenant.notifications",
     TenantNotification,
-    producers=(
-        "admin_api",
-        "on_processing_completed",
-        "on_processing_failed",
-        "on_duplicates_found",
-        "on_image_maintenance",
-        "on_schedule",
-        "on_video_uploaded",
-        "on_whatsapp_message",
+    producers=functions(
+        "admin_api, on_processing_completed, on_processing_failed, on_duplicates_found, on_image_maintenance, "
+        "on_schedule, on_video_uploaded, on_whatsapp_message"
     ),
     consumers=("on_tenant_notification",),
     retry=BACKGROUND_RETRY,
@@ -207,7 +170,7 @@ TENANT_NOTIFICATIONS = Topic(
 WHATSAPP_READY_MESSAGES = Topic(
     "whatsapp-ready-messages",
     WhatsAppMessage,
-    producers=("whatsapp_webhook", "on_whatsapp_message", "on_tenant_notification", "on_schedule"),
+    producers=functions("whatsapp_webhook, on_whatsapp_message, on_tenant_notification, on_schedule"),
     consumers=("on_whatsapp_message",),
     retry=BACKGROUND_RETRY,
 )
@@ -237,8 +200,10 @@ def topic_of(event: Event) -> Topic:
 
 
 def broker_topic_name(topic: str, whatsapp: str) -> str:
-    """What a topic is called on the broker; ``whatsapp`` is the name that the installation gives to that one, if any.
+    """The topic's name on the broker; everywhere else it has its registered name.
 
-    Everywhere but on the broker a topic has its registered name.
+    Parameters
+    ----------
+    whatsapp : the installation's own name for the topic of WhatsApp messages; empty for none.
     """
     return whatsapp if whatsapp and topic == WHATSAPP_READY_MESSAGES.name else topic

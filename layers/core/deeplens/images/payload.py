@@ -4,7 +4,7 @@ from typing import Any
 
 from deeplens.images.model import ImageRecord
 from deeplens.tenants.model import Tenant
-from deeplens.vectors.filters import _is_scalar, _rfc3339, metadata_term
+from deeplens.vectors.filters import is_scalar, metadata_term, rfc3339
 
 
 def payload_of(record: ImageRecord, tenant: Tenant) -> dict[str, Any]:
@@ -12,14 +12,14 @@ def payload_of(record: ImageRecord, tenant: Tenant) -> dict[str, Any]:
 
     ``metadata`` holds the scalar values for readers, ``metadata_terms`` the same as keywords for filters.
     """
-    scalars = {key: value for key, value in record.metadata.items() if _is_scalar(value)}
+    scalars = {key: value for key, value in record.metadata.items() if is_scalar(value)}
     frame = {"video_id": record.video_id, "frame_offset_seconds": record.frame_offset_seconds}
     return {
         **(frame if record.video_id else {}),
         "tenant_id": tenant.id,
         "image_id": record.id,
         "file_name": record.file_name,
-        "uploaded_at": _rfc3339(record.uploaded_at),
+        "uploaded_at": rfc3339(record.uploaded_at),
         "tags": list(record.tags),
         "metadata": scalars,
         "metadata_terms": [metadata_term(key, value) for key, value in scalars.items()],

@@ -1,6 +1,6 @@
-"""One Lambda invocation on one topic: parse each record, run the stage once, publish, answer for each record.
+"""One Lambda invocation on one topic: parse each record, run the stage once, publish, report each record.
 
-A queue's messages are records, too, of a topic with the queue's name.
+Messages of a queue are records, too, of a topic with the queue's name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +22,9 @@ from deeplens.events.videos import VideoUploaded
 from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
 from deeplens.kafka.records import Record, parse, records_of
-from deeplens.kafka.report import Invocation
 
 type Parse = Callable[[Record], Event]
+type Report = Callable[[str, Sequence[Outcome], Sequence[Event | None]], None]
 NOTHING_YET = Done()
 NO_TIME = Waiting(TimeUp("the invocation ends before"))
 
@@ -61,14 +61,13 @@ class BatchHandler:
         topic = TOPIC_OF.get(stage.consumes)
         self._shared = topic is not None and len(topic.consumers) > 1
 
-    def __call__(
-        self, event: Mapping[str, Any], invocation: Invocation, remaining: RemainingMillis | None = None
-    ) -> Response:
-        """Work an event of Lambda's.
+    def __call__(self, event: Mapping[str, Any], report: Report, remaining: RemainingMillis | None = None) -> Response:
+        """Process an event of Lambda.
 
         Parameters
         ----------
-        remaining : milliseconds until the invocation is ended; None for as long as it takes.
+        report : is called with the stage, the outcomes and the events.
+        remaining : milliseconds until the invocation ends; None for no limit.
         """
         received = [self._parse_record(record) for record in records_of(event)]
         finished: list[Received] = []
@@ -78,7 +77,7 @@ class BatchHandler:
                 finished += [replace(item, outcome=NO_TIME) for item in rest]
                 break
             finished += self._pace.measured(count, partial(self._run_and_publish, rest[:count], remaining))
-        invocation.report(self._stage.name, [item.outcome for item in finished], [item.event for item in finished])
+        report(self._stage.name, [item.outcome for item in finished], [item.event for item in finished])
         return failures(finished)
 
     def _parse_record(self, record: Record) -> Received:
@@ -98,13 +97,13 @@ class BatchHandler:
         return [item if item.event is None else replace(item, outcome=self._final(next(outcomes))) for item in received]
 
     def _final(self, outcome: Outcome) -> Outcome:
-        """Leave a dead letter that cannot be stored in its topic: there is none behind it."""
+        """Keep a dead letter that cannot be stored in its topic, as no other topic takes it."""
         if isinstance(outcome, Failed) and self._stage.consumes is DeadLetter:
             return Waiting(DatabaseUnavailable(f"a dead letter was not stored: {outcome.error}"))
         return outcome
 
     def _outcomes(self, events: Sequence[Event], remaining: RemainingMillis | None) -> list[Outcome]:
-        """Outcomes of a batch; when it breaks as a whole, each event runs alone so that one cannot fail the rest."""
+        """Outcomes of a batch; if it fails as a whole, each event runs alone so that one cannot fail the others."""
         if not events:
             return []
         try:
@@ -115,7 +114,7 @@ class BatchHandler:
             return self._one_by_one(events, remaining)
 
     def _one_by_one(self, events: Sequence[Event], remaining: RemainingMillis | None) -> list[Outcome]:
-        """The first in any case, so that a batch gets somewhere; the others while there is time."""
+        """Run the first event in any case, to make progress in every invocation, and others while there is time."""
         outcomes: list[Outcome] = []
         for event in events:
             if outcomes and remaining and remaining() < RESERVE_SECONDS * 1000:
@@ -163,7 +162,7 @@ def failures(received: Sequence[Received]) -> Response:
 
 
 def failure_event(item: Received, error: PipelineError, stage: Stage[Any], at: datetime) -> Event:
-    """What a failed record becomes: a failure, or a dead letter where the failure is of a failure."""
+    """The event of a failed record: a failure, or a dead letter when the record itself is a failure."""
     failure = Failure(
         code=error.code, message=str(error) or error.code, stack_trace=location(error), retryable=error.retryable
     )
@@ -183,13 +182,13 @@ def failure_event(item: Received, error: PipelineError, stage: Stage[Any], at: d
 
 
 def _source(record: Record, stage: Stage[Any]) -> SourceRecord:
-    """The record under its topic's registered name, whatever that is called on the broker."""
+    """The record, under its topic's registered name instead of the one on the broker."""
     source, topic = record.source(), TOPIC_OF.get(stage.consumes)
     return source if topic is None or record.message_id else source.model_copy(update={"topic": topic.name})
 
 
 def for_this_stage(failure: Event, stage: Stage[Any]) -> Event:
-    """A failure whose record is sent again for the stage that failed: the topic's other consumers have worked it."""
+    """The failure, whose record is sent again only for this stage: the topic's other consumers have processed it."""
     source = getattr(failure, "source", None)
     return failure.model_copy(update={"source": source and source.model_copy(update={"stage": stage.name})})
 

@@ -27,7 +27,7 @@ class KafkaPublisher:
 
     @property
     def _producer(self) -> Producer:
-        """The one producer. Making it may wait for a token, so two threads must not begin to."""
+        """The one producer. Two threads must not create it, as creating it may wait for a token."""
         with self._lock:
             if self._made is None:
                 self._made = Producer(_producer_config(self._settings))
@@ -69,26 +69,19 @@ class KafkaPublisher:
         def on_delivery(error: KafkaError | None, _: Message) -> None:
             delivered[position] = error is None
 
-        arguments: dict[str, Any] = {
-            "key": record.key,
-            "value": record.value,
-            "headers": _headers(record),
-            "on_delivery": on_delivery,
-        }
         topic = broker_topic_name(record.topic, self._settings.kafka_topic)
-        try:
-            self._producer.produce(topic, **arguments)
-        except BufferError:
-            self._producer.poll(1)
-            self._retry(topic, arguments)
-        except KafkaException:
-            return
-
-    def _retry(self, topic: str, arguments: dict[str, Any]) -> None:
-        try:
-            self._producer.produce(topic, **arguments)
-        except (BufferError, KafkaException):
-            return
+        # The queue may be full: once, deliveries are awaited before the record is given to it again.
+        for seconds_to_wait in (1, 0):
+            try:
+                self._producer.produce(
+                    topic, key=record.key, value=record.value, headers=_headers(record), on_delivery=on_delivery
+                )
+            except BufferError:
+                self._producer.poll(seconds_to_wait)
+            except KafkaException:
+                return
+            else:
+                return
 
 
 def _record(message: OutgoingMessage) -> OutgoingRecord:
@@ -98,7 +91,7 @@ def _record(message: OutgoingMessage) -> OutgoingRecord:
     )
 
 
-def _headers(record: OutgoingRecord) -> list[tuple[str, bytes]]:
+def _headers(record: OutgoingRecord) -> list[tuple[str, str | bytes | None]]:
     """Return the headers with a value; a first attempt without replays carries no counts."""
     given = {
         EVENT_ID: record.event_id,

@@ -19,7 +19,7 @@ EVENT_ID, ATTEMPT, TRACEPARENT = "deeplens-event-id", "deeplens-attempt", "trace
 REPLAYS, STAGE = "deeplens-replays", "deeplens-stage"
 TRACEPARENT_FORMAT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 MAX_KEPT_BYTES = 512 * 1024
-"""A failed record's value travels in its failure up to this size; base64 of it still fits a 1 MB message."""
+"""A failure carries the value of its record up to this size, whose base64 still fits a message of 1 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,9 @@ class Record:
 
     @property
     def event_id(self) -> str:
-        """The header's id, or one derived from where the record stands."""
-        given = self.headers.get(EVENT_ID, b"")
-        return (
-            given.decode()
-            if given and len(given) <= 64 and given.isascii()
-            else str(uuid5(NAMESPACE, f"{self.topic}/{self.message_id or f'{self.partition}/{self.offset}'}"))
-        )
+        """The header's id, or one derived from the record's position."""
+        position = self.message_id or f"{self.partition}/{self.offset}"
+        return self._text(EVENT_ID) or str(uuid5(NAMESPACE, f"{self.topic}/{position}"))
 
     @property
     def attempt(self) -> int:
@@ -57,13 +53,16 @@ class Record:
 
     @property
     def stage(self) -> str | None:
-        """The one consumer that it is sent again for; None for all of its topic's."""
-        given = self.headers.get(STAGE, b"")
-        return given.decode() if given and len(given) <= 64 and given.isascii() else None
+        """The only consumer that the record is sent again for; None for all consumers of its topic."""
+        return self._text(STAGE)
 
     @property
     def replays(self) -> int:
         return self._count(REPLAYS)
+
+    def _text(self, header: str) -> str | None:
+        given = self.headers.get(header, b"")
+        return given.decode() if given and len(given) <= 64 and given.isascii() else None
 
     def _count(self, header: str) -> int:
         given = self.headers.get(header, b"")
@@ -97,14 +96,8 @@ def records_of(event: Mapping[str, Any]) -> Iterator[Record]:
         yield Record(queue, 0, 0, None, body, {}, message["messageId"])
     for records in event.get("records", {}).values():
         for record in records:
-            yield Record(
-                record["topic"],
-                record["partition"],
-                record["offset"],
-                record.get("key"),
-                record.get("value"),
-                _headers(record),
-            )
+            position = record["topic"], record["partition"], record["offset"]
+            yield Record(*position, record.get("key"), record.get("value"), _headers(record))
 
 
 def _headers(record: dict[str, Any]) -> dict[str, bytes]:
@@ -126,7 +119,7 @@ def value_of(record: Record) -> bytes:
 
 
 def parse[E: Event](record: Record, contract: type[E]) -> E:
-    """The record's value as its contract. Raises ``InvalidEvent`` that names the fields at fault."""
+    """Parse the record's value. Raises ``InvalidEvent``, which names the invalid fields."""
     try:
         event = contract.model_validate_json(value_of(record))
     except ValidationError as error:

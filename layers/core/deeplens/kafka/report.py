@@ -11,20 +11,17 @@ from deeplens.events.images import ProcessingCompleted
 from deeplens.telemetry import logger, metrics
 
 
-class Invocation:
-    """Reports what one invocation did: a log line per failure and wait, counts as metrics."""
-
-    def report(self, stage: str, outcomes: Sequence[Outcome], events: Sequence[Event | None] = ()) -> None:
-        counts = Counter(_kind(outcome) for outcome in outcomes)
-        metrics().add_dimension(name="stage", value=stage)
-        for kind, count in counts.items():
-            metrics().add_metric(name=kind, unit=MetricUnit.Count, value=count)
-        for event in events:
-            if isinstance(event, ProcessingCompleted) and stage == "complete":
-                metrics().add_metric(name="ProcessingSeconds", unit=MetricUnit.Seconds, value=event.processing_time)
-        metrics().flush_metrics()
-        for outcome in outcomes:
-            _log(stage, outcome)
+def report(stage: str, outcomes: Sequence[Outcome], events: Sequence[Event | None]) -> None:
+    """Report an invocation: a log line per failure, wait and dropped record, and counts as metrics."""
+    metrics().add_dimension(name="stage", value=stage)
+    for kind, count in Counter(map(_kind, outcomes)).items():
+        metrics().add_metric(name=kind, unit=MetricUnit.Count, value=count)
+    for event in events:
+        if isinstance(event, ProcessingCompleted) and stage == "complete":
+            metrics().add_metric(name="ProcessingSeconds", unit=MetricUnit.Seconds, value=event.processing_time)
+    metrics().flush_metrics()
+    for outcome in outcomes:
+        _log(stage, outcome)
 
 
 def _kind(outcome: Outcome) -> str:

@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 15
 def create_topics(
     settings: Settings, topics: Sequence[Topic] = TOPICS, *, partitions: int | None = None, production: bool = False
 ) -> list[str]:
-    """Create what is missing of ``topics``; returns the names that are new.
+    """Create the topics that are missing; returns their names.
 
     Parameters
     ----------

@@ -7,15 +7,18 @@ from dataclasses import replace
 
 from deeplens.access.caller import Caller
 from deeplens.access.request_counter import RequestCounter
+from deeplens.embedding.model import Thresholds
 from deeplens.http.fields import validation_error
-from deeplens.http.schemas import ModelVersion
+from deeplens.http.schemas import ModelVersion, view
 from deeplens.images.fields import metadata_of
 from deeplens.images.model import ImageRecord
-from deeplens.search.matching import FindMatches
+from deeplens.images.views import thumbnail_path
+from deeplens.search.matching import FindMatches, Group
 from deeplens.search.query_images import Vector, mean_direction
-from deeplens.search.schemas import CombinedQuery, SearchQuery, SearchResponse
-from deeplens.search.views import result
+from deeplens.search.schemas import CombinedQuery, SearchQuery, SearchResponse, SearchResult
 from deeplens.vectors.ports import SearchFilter
+from deeplens.videos.schemas import MatchingFrame, VideoMatch
+from deeplens.videos.views import poster_path
 
 
 class Stopwatch:
@@ -82,3 +85,36 @@ def combined(vectors: Sequence[Vector], query: SearchQuery) -> Sequence[Vector]:
     if mean is None:
         raise validation_error("query", ("combine",), "these images have no average: their embeddings cancel out")
     return [mean]
+
+
+def result(rank: int, group: Group, thresholds: Thresholds | None) -> SearchResult:
+    """An image, or a video by its best frame, as it is in the row, with score and label."""
+    match, image = group[0]
+    return view(
+        SearchResult,
+        image,
+        rank=rank,
+        image_id=image.id,
+        score=round(match.score, 6),
+        match=thresholds.label(match.score) if thresholds else None,
+        thumbnail_url=thumbnail_path(image.id, "small"),
+        tags=list(image.tags),
+        video=_video(image.video_id, group) if image.video_id else None,
+    )
+
+
+def _video(video_id: str, frames: Group) -> VideoMatch:
+    return VideoMatch(
+        video_id=video_id,
+        offset_seconds=frames[0][1].frame_offset_seconds or 0.0,
+        frames=[
+            MatchingFrame(
+                image_id=row.id,
+                offset_seconds=row.frame_offset_seconds or 0.0,
+                score=round(match.score, 6),
+                thumbnail_url=thumbnail_path(row.id, "small"),
+            )
+            for match, row in frames
+        ],
+        poster_url=poster_path(video_id),
+    )

@@ -1,4 +1,4 @@
-"""What searches take and give."""
+"""HTTP queries and bodies of searches."""
 
 from typing import Annotated, Any, Literal
 
@@ -32,7 +32,7 @@ FOUND = {
 class SearchQuery(Filters):
     limit: int = Field(default=20, ge=1, le=100)
     threshold: float | None = Field(
-        default=None, ge=-1, le=1, allow_inf_nan=False, description="least cosine similarity; absent: no bound"
+        default=None, ge=-1, le=1, allow_inf_nan=False, description="minimum cosine similarity; absent: no minimum"
     )
     metadata: str | None = Field(
         default=None,
@@ -55,8 +55,8 @@ class RegionQuery(CombinedQuery):
     region: list[Region] = Field(
         default=[],
         max_length=MAX_QUERY_IMAGES,
-        description="search with this part of the image only; repeatable. As in IIIF: ``x,y,w,h`` in pixels of the "
-        "upright original, or ``pct:x,y,w,h`` in percent; what lies outside the image is cut off",
+        description="search with this part of the image only; repeatable. IIIF syntax: ``x,y,w,h`` in pixels of the "
+        "upright original, or ``pct:x,y,w,h`` in percent; a region is cut at the image's edges",
         examples=[["pct:25,25,50,50"]],
     )
 
@@ -85,7 +85,7 @@ class SearchResult(ApiModel):
     score: float = Field(description="cosine similarity, -1 to 1")
     match: MatchLabel | None = Field(
         description="what the score means with this model: the same picture, a changed copy of it, a look-alike, or "
-        "nothing; null where the model's makers gave no thresholds"
+        "nothing; null if the model has no thresholds"
     )
     thumbnail_url: str
     file_name: str

@@ -26,12 +26,12 @@ def point_id(image_id: str) -> str:
 
 
 def filter_of(where: SearchFilter, tenant_id: str) -> dict[str, Any]:
-    """Qdrant's filter. It always names the tenant: a second border behind the collection's."""
+    """Qdrant's filter. It always names the tenant, beside the tenant's own collection."""
     must = [_is("tenant_id", tenant_id)]
     must += [_is("tags", tag) for tag in where.tags]
     must += [_is("metadata_terms", metadata_term(key, value)) for key, value in where.metadata.items()]
     bounds = {"gte": where.uploaded_from, "lt": where.uploaded_before}
-    period = {bound: _rfc3339(moment) for bound, moment in bounds.items() if moment}
+    period = {bound: rfc3339(moment) for bound, moment in bounds.items() if moment}
     if period:
         must.append({"key": "uploaded_at", "range": period})
     if where.without_frames:
@@ -54,7 +54,7 @@ def metadata_term(key: str, value: str | int | float | bool) -> str:
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
-def _is_scalar(value: Any) -> bool:
+def is_scalar(value: Any) -> bool:
     return isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value))
 
 
@@ -62,5 +62,5 @@ def _is(key: str, value: str) -> dict[str, Any]:
     return {"key": key, "match": {"value": value}}
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
