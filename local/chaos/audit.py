@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from deeplens.bootstrap.container import Container
 from deeplens.events.topics import TOPICS
-from deeplens.failures.model import DeadLetterFilter, KeptDeadLetter, replay_blocker
+from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, replay_blocker
 from deeplens.images.keys import derived_keys
 from deeplens.images.model import ImageRecord, Step
 from deeplens.maintenance.model import MaintenanceRun
@@ -78,10 +78,10 @@ def points_of(container: Container, tenant: Tenant) -> Iterator[IndexedPoint]:
             return
 
 
-def dead_letters_of(container: Container, tenant: Tenant) -> list[KeptDeadLetter]:
-    letters: list[KeptDeadLetter] = []
+def dead_letters_of(container: Container, tenant: Tenant) -> list[DeadLetterEntry]:
+    letters: list[DeadLetterEntry] = []
     while True:
-        after = (letters[-1].entry.failed_at, letters[-1].entry.id) if letters else None
+        after = (letters[-1].failed_at, letters[-1].id) if letters else None
         page = container.dead_letters.page(DeadLetterFilter(tenant_id=tenant.id), after, PAGE)
         if not page:
             return letters
@@ -132,18 +132,17 @@ def _audit_objects(result: Audit, container: Container, tenant: Tenant, rows: Ma
         result.add_violation("orphans", key, "belongs to no completed image")
 
 
-def _audit_dead_letters(result: Audit, expected: Expected, letters: Sequence[KeptDeadLetter]) -> None:
+def _audit_dead_letters(result: Audit, expected: Expected, letters: Sequence[DeadLetterEntry]) -> None:
     """Check that exactly the broken photos have a dead letter, and that operators can replay it."""
     topics = {topic.name for topic in TOPICS}
-    counted = Counter(letter.entry.image_id for letter in letters)
+    counted = Counter(letter.image_id for letter in letters)
     for letter in letters:
-        entry = letter.entry
-        if entry.image_id not in expected.broken:
+        if letter.image_id not in expected.broken:
             result.add_violation(
-                "dead_letters", entry.id, f"{entry.image_id} {entry.error_code}: {entry.error_message}"
+                "dead_letters", letter.id, f"{letter.image_id} {letter.error_code}: {letter.error_message}"
             )
         elif reason := replay_blocker(letter, topics):
-            result.add_violation("dead_letters", entry.id, f"cannot be replayed: {reason}")
+            result.add_violation("dead_letters", letter.id, f"cannot be replayed: {reason}")
     for image_id in sorted(expected.broken & expected.accepted):
         if counted[image_id] != 1:
             result.add_violation("dead_letters", image_id, f"has {counted[image_id]} dead letters instead of one")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from deeplens.bootstrap.container import Container
-from deeplens.failures.model import DeadLetterFilter, DeadLetterState, KeptDeadLetter
+from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterState
 from rich.table import Table
 
 from local.cli.container import current_container
@@ -88,7 +88,7 @@ def replay(
     verdicts = container.build(Replay)(letters, force=force, dry_run=dry_run)
     refused = [verdict for verdict in verdicts if verdict.refused]
     for verdict in refused:
-        console.print(f"{verdict.letter.entry.id}: {verdict.refused}", highlight=False)
+        console.print(f"{verdict.letter.id}: {verdict.refused}", highlight=False)
     console.print(f"{len(verdicts) - len(refused)} {'would be sent' if dry_run else 'sent'} again, {len(refused)} not")
     raise typer.Exit(1 if refused or len(verdicts) < len(ids or []) else 0)
 
@@ -106,14 +106,13 @@ def discard(
     console.print("discarded")
 
 
-def _find(container: Container, letter_id: str) -> KeptDeadLetter:
+def _find(container: Container, letter_id: str) -> DeadLetterEntry:
     letters = container.dead_letters.page(DeadLetterFilter(ids=(letter_id,)), None, 1)
     if not letters:
         raise fail(f"there is no dead letter {letter_id}")
     return letters[0]
 
 
-def _cells(letter: KeptDeadLetter) -> list[str]:
-    entry = letter.entry
-    failed_at, replays = f"{entry.failed_at:%Y-%m-%d %H:%M:%S}", str(letter.replays_in_all)
-    return [entry.id, failed_at, entry.tenant_id or "", entry.stage or "", entry.error_code, replays, letter.state]
+def _cells(letter: DeadLetterEntry) -> list[str]:
+    failed_at, replays = f"{letter.failed_at:%Y-%m-%d %H:%M:%S}", str(letter.replays_in_all)
+    return [letter.id, failed_at, letter.tenant_id or "", letter.stage or "", letter.error_code, replays, letter.state]

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.maintenance.model import MaintenanceRun
-from deeplens.maintenance.start import StartMaintenance
+from deeplens.maintenance.slices import StartMaintenance
 from rich.table import Table
 
 from local.cli.container import current_container

@@ -217,16 +217,16 @@ class FakeDuplicates:
         kept.born[made] = now
         return made
 
-    def merge(self, tenant: Tenant, wanted: Merge) -> Merge | None:
+    def merge(self, tenant: Tenant, planned: Merge) -> Merge | None:
         with self._lock:
             kept, live = self._kept[tenant.id], self._images.rows(tenant)
             against = {pair.id for pair in kept.pairs.values() if pair.decision == "not-duplicate"}
             others = [
-                live[id_] for id_ in wanted.merged_ids if id_ in live and pair_id(id_, wanted.kept_id) not in against
+                live[id_] for id_ in planned.merged_ids if id_ in live and pair_id(id_, planned.kept_id) not in against
             ]
-            if wanted.kept_id not in live or not others:
+            if planned.kept_id not in live or not others:
                 return None
-            image = live[wanted.kept_id]
+            image = live[planned.kept_id]
             tags, metadata = united(image, others)
             before = {}
             if (tags, metadata) != (image.tags, image.metadata):
@@ -234,12 +234,12 @@ class FakeDuplicates:
                 assert changed
                 before = {"tags": list(image.tags), "metadata": image.metadata, "revision": changed.revision}
             for other in others:
-                self._images.mark_deleted(tenant, other.id, wanted.merged_at, into=image.id)
+                self._images.mark_deleted(tenant, other.id, planned.merged_at, into=image.id)
                 kept.group_of.pop(other.id, None)
             ids = tuple(sorted(other.id for other in others))
-            group_id = kept.group_of.get(image.id, wanted.group_id)
-            kept.merges[wanted.id] = replace(wanted, merged_ids=ids, group_id=group_id, before=before)
-            return kept.merges[wanted.id]
+            group_id = kept.group_of.get(image.id, planned.group_id)
+            kept.merges[planned.id] = replace(planned, merged_ids=ids, group_id=group_id, before=before)
+            return kept.merges[planned.id]
 
     def merge_of(self, tenant: Tenant, merge_id: str) -> Merge | None:
         return self._kept[tenant.id].merges.get(merge_id)

@@ -4,24 +4,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterGroup, KeptDeadLetter
+from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterGroup
 
 
 class FakeDeadLetters:
     """``DeadLetters`` whose ``letters`` tests may read, by id."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, KeptDeadLetter] = {}
+        self.kept: dict[str, DeadLetterEntry] = {}
 
     @property
     def letters(self) -> dict[str, DeadLetterEntry]:
-        return {letter_id: letter.entry for letter_id, letter in self.kept.items()}
+        return dict(self.kept)
 
     def store(self, letters: Sequence[DeadLetterEntry]) -> None:
         for letter in letters:
-            self.kept.setdefault(letter.id, KeptDeadLetter(letter))
+            self.kept.setdefault(letter.id, letter)
 
-    def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptDeadLetter]:
+    def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[DeadLetterEntry]:
         found = [letter for letter in self.kept.values() if _matches(letter, where)]
         found.sort(key=_position, reverse=True)
         return [letter for letter in found if after is None or _position(letter) < after][:limit]
@@ -30,7 +30,7 @@ class FakeDeadLetters:
         times: dict[tuple[str, str | None], list[datetime]] = {}
         for letter in self.kept.values():
             if _matches(letter, where):
-                times.setdefault((letter.entry.error_code, letter.entry.stage), []).append(letter.entry.failed_at)
+                times.setdefault((letter.error_code, letter.stage), []).append(letter.failed_at)
         groups = [DeadLetterGroup(code, stage, len(at), min(at), max(at)) for (code, stage), at in times.items()]
         return sorted(groups, key=lambda one: (-one.count, one.code, one.stage or "\uffff"))[:limit]
 
@@ -43,7 +43,7 @@ class FakeDeadLetters:
 
     def settle_image(self, tenant_id: str, image_id: str, reason: str, now: datetime) -> None:
         for letter_id, letter in self.kept.items():
-            if (letter.entry.tenant_id, letter.entry.image_id, letter.state) == (tenant_id, image_id, "open"):
+            if (letter.tenant_id, letter.image_id, letter.state) == (tenant_id, image_id, "open"):
                 self.kept[letter_id] = replace(letter, state="replayed", settled_at=now, reason=reason)
 
     def discard(self, letter_id: str, reason: str, now: datetime) -> bool:
@@ -54,21 +54,20 @@ class FakeDeadLetters:
         return True
 
 
-def _position(letter: KeptDeadLetter) -> tuple[datetime, str]:
-    return letter.entry.failed_at, letter.entry.id
+def _position(letter: DeadLetterEntry) -> tuple[datetime, str]:
+    return letter.failed_at, letter.id
 
 
-def _matches(letter: KeptDeadLetter, where: DeadLetterFilter) -> bool:
-    entry = letter.entry
+def _matches(letter: DeadLetterEntry, where: DeadLetterFilter) -> bool:
     given = [
-        (where.tenant_id, entry.tenant_id),
-        (where.code, entry.error_code),
-        (where.stage, entry.stage),
+        (where.tenant_id, letter.tenant_id),
+        (where.code, letter.error_code),
+        (where.stage, letter.stage),
         (where.state, letter.state),
     ]
     return (
-        (not where.ids or entry.id in where.ids)
+        (not where.ids or letter.id in where.ids)
         and all(wanted is None or wanted == own for wanted, own in given)
-        and (where.failed_from is None or entry.failed_at >= where.failed_from)
-        and (where.failed_before is None or entry.failed_at < where.failed_before)
+        and (where.failed_from is None or letter.failed_at >= where.failed_from)
+        and (where.failed_before is None or letter.failed_at < where.failed_before)
     )

@@ -10,8 +10,7 @@ from deeplens.bootstrap.maintenance import MaintenanceRegistry
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.events.ids import upload_id
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.failures.read import read_dead_letter
-from deeplens.failures.store import StoreDeadLetters
+from deeplens.failures.store import StoreDeadLetters, read_dead_letter
 from deeplens.kafka.handler import BatchHandler
 from deeplens.maintenance.model import MaintenanceRun, Report
 from deeplens.maintenance.sweep import Sweep

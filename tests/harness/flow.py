@@ -22,9 +22,8 @@ from deeplens.events.images import ImageUploaded
 from deeplens.events.topics import RETRIES, TOPIC_OF, topic_of
 from deeplens.events.videos import VideoUploaded
 from deeplens.failures.fail import Fail
-from deeplens.failures.read import read_dead_letter
 from deeplens.failures.send_again import SendAgain
-from deeplens.failures.store import StoreDeadLetters
+from deeplens.failures.store import StoreDeadLetters, read_dead_letter
 from deeplens.images.model import NewImage
 from deeplens.imaging import Limits
 from deeplens.kafka.handler import BatchHandler

@@ -12,9 +12,8 @@ from typing import Any
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.errors import ApiError, DependencyUnavailable, PipelineError
 from deeplens.events.ids import follow_up_id
-from deeplens.failures.model import DeadLetterFilter, KeptDeadLetter
-from deeplens.failures.renew import RetryImage
-from deeplens.failures.replay import Replay
+from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter
+from deeplens.failures.replay import Replay, RetryImage
 from deeplens.http.publish import Publish
 from deeplens.images.delete import Delete
 from deeplens.images.keys import derived_keys, image_of
@@ -116,7 +115,7 @@ class Machine:
         letters = self.flow.dead_letters
         self._request(lambda: self._replay(letters.page(DeadLetterFilter(state="open"), None, 100)))
 
-    def would_replay(self, letters: Sequence[KeptDeadLetter]) -> list[str | None]:
+    def would_replay(self, letters: Sequence[DeadLetterEntry]) -> list[str | None]:
         """Why each would be refused, by force as well."""
         with self.faults.unnoticed():
             return [verdict.refused for verdict in self._replay(letters, force=True, dry_run=True)]

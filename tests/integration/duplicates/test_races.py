@@ -10,8 +10,7 @@ from deeplens.bootstrap.container import SystemClock
 from deeplens.common.stage import Done
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url
-from deeplens.duplicates.detect import DetectDuplicates
-from deeplens.duplicates.find import FindPairs
+from deeplens.duplicates.detect import DetectDuplicates, FindPairs
 from deeplens.duplicates.model import Merge
 from deeplens.duplicates.postgres import PAGE, PAGE_AFTER, PostgresDuplicates, PostgresMergeDeadlines
 from deeplens.duplicates.record import RecordDuplicates

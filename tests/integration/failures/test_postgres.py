@@ -42,7 +42,7 @@ def letter(letter_id: str, minutes: int = 0, **changes: Any) -> DeadLetterEntry:
 
 
 def ids(letters: DeadLetters, where: DeadLetterFilter = ALL, limit: int = 100) -> list[str]:
-    return [one.entry.id for one in letters.page(where, None, limit)]
+    return [one.id for one in letters.page(where, None, limit)]
 
 
 def test_a_letter_is_found_as_it_was_stored(letters: DeadLetters) -> None:
@@ -50,8 +50,8 @@ def test_a_letter_is_found_as_it_was_stored(letters: DeadLetters) -> None:
     letters.store([letter("dlq_1", error_message="another")])
 
     second, first = letters.page(ALL, None, 10)
-    assert (first.entry, first.state, first.replays_in_all) == (letter("dlq_1"), "open", 2)
-    assert (second.entry.source, second.entry.stage, second.settled_at) == (None, None, None)
+    assert (first, first.state, first.replays_in_all) == (letter("dlq_1"), "open", 2)
+    assert (second.source, second.stage, second.settled_at) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_pages_follow_each_other_although_times_are_equal(letters: DeadLetters) 
     letters.store([letter(f"dlq_{n}", n // 4) for n in range(10)])
     seen, after = list[str](), None
     while page := letters.page(ALL, after, 3):
-        seen += [one.entry.id for one in page]
-        after = (page[-1].entry.failed_at, page[-1].entry.id)
+        seen += [one.id for one in page]
+        after = (page[-1].failed_at, page[-1].id)
     assert seen == [f"dlq_{n}" for n in (9, 8, 7, 6, 5, 4, 3, 2, 1, 0)]
 
 
@@ -121,7 +121,7 @@ def test_a_retried_images_open_letters_are_settled_and_no_others(letters: DeadLe
     letters.store([letter("dlq_4", tenant_id="tenant_b"), letter("dlq_5", image_id=None)])
     letters.discard("dlq_2", "why", NOON)
     letters.settle_image("tenant_a", "img_a", "retried", NOON)
-    found = {one.entry.id: (one.state, one.replays, one.reason) for one in letters.page(ALL, None, 10)}
+    found = {one.id: (one.state, one.replays, one.reason) for one in letters.page(ALL, None, 10)}
     assert found.pop("dlq_1") == ("replayed", 0, "retried")
     assert found.pop("dlq_2") == ("discarded", 0, "why")
     assert set(found.values()) == {("open", 0, None)}

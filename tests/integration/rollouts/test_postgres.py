@@ -13,8 +13,7 @@ from deeplens.images.model import Step
 from deeplens.images.ports import ImageRepository
 from deeplens.images.postgres import PostgresImages
 from deeplens.rollouts.model import Rollout, Rollouts, VectorCounts, VectorState, VectorStates, VectorStep
-from deeplens.rollouts.postgres import PostgresRollouts
-from deeplens.rollouts.postgres_states import PostgresVectorStates
+from deeplens.rollouts.postgres import PostgresRollouts, PostgresVectorStates
 from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory

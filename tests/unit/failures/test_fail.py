@@ -13,9 +13,8 @@ from deeplens.events.failures import Failure, ProcessingFailed, SourceRecord
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.events.topics import INTERACTIVE_RETRY
 from deeplens.events.usage import TenantUsage
-from deeplens.failures.model import REPLAYS_ALLOWED, DeadLetterFilter
-from deeplens.failures.renew import Renew
-from deeplens.failures.replay import Replay
+from deeplens.failures.model import MAX_REPLAYS, DeadLetterFilter
+from deeplens.failures.replay import Renew, Replay
 from deeplens.images.model import Step, Tombstone
 from deeplens.pipeline.resume import ResumeOverdue
 
@@ -456,20 +455,20 @@ def test_what_fails_after_every_replay_is_stopped_by_the_guard(flow: Flow) -> No
     deny(flow, times=10_000)
     flow.accept("img_1")
     flow.run_with_retries()
-    for _ in range(REPLAYS_ALLOWED):
+    for _ in range(MAX_REPLAYS):
         assert replay(flow) == [None]
         flow.run_with_retries()
 
-    assert replay(flow) == [f"it failed again after {REPLAYS_ALLOWED} replays"]
+    assert replay(flow) == [f"it failed again after {MAX_REPLAYS} replays"]
     assert flow.row("img_1").step is Step.FAILED
-    assert len(flow.dead_letters.letters) == 1 + REPLAYS_ALLOWED
+    assert len(flow.dead_letters.letters) == 1 + MAX_REPLAYS
     assert replay(flow, force=True) == [None]
 
 
 def test_a_replayed_poison_record_fails_again_and_counts(flow: Flow) -> None:
     flow.put(UPLOADED, b"no event")
     flow.run()
-    for count in range(1, REPLAYS_ALLOWED + 1):
+    for count in range(1, MAX_REPLAYS + 1):
         assert replay(flow) == [None]
         flow.run()
         newest = [letter for letter in flow.dead_letters.kept.values() if letter.state == "open"]

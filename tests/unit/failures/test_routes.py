@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from deeplens.events.failures import SourceRecord
 from deeplens.failures import schemas as letters
-from deeplens.failures.model import REPLAYS_ALLOWED, DeadLetterEntry, KeptDeadLetter, replay_blocker
+from deeplens.failures.model import MAX_REPLAYS, DeadLetterEntry, replay_blocker
 from deeplens.http import schemas as api
 from deeplens.images.model import Step
 from jsonschema import Draft202012Validator
@@ -68,20 +68,20 @@ def world() -> World:
 @pytest.mark.parametrize(
     ("letter", "force", "expected"),
     [
-        (KeptDeadLetter(entry()), False, None),
-        (KeptDeadLetter(entry(source=None)), True, "not kept"),
-        (KeptDeadLetter(entry(source=source(value=None))), True, "not kept"),
-        (KeptDeadLetter(entry(source=source("elsewhere"))), True, "not one of this system"),
-        (KeptDeadLetter(entry(), "replayed", 1), False, "replayed already"),
-        (KeptDeadLetter(entry(), "replayed", 1), True, None),
-        (KeptDeadLetter(entry(), "discarded"), False, "discarded already"),
-        (KeptDeadLetter(entry(), "discarded"), True, None),
-        (KeptDeadLetter(entry(source=source(USAGE, replays=REPLAYS_ALLOWED - 1))), False, None),
-        (KeptDeadLetter(entry(source=source(USAGE, replays=REPLAYS_ALLOWED))), False, "after 3 replays"),
-        (KeptDeadLetter(entry(source=source(USAGE, replays=REPLAYS_ALLOWED))), True, None),
+        (entry(), False, None),
+        (entry(source=None), True, "not kept"),
+        (entry(source=source(value=None)), True, "not kept"),
+        (entry(source=source("elsewhere")), True, "not one of this system"),
+        (entry(state="replayed", replays=1), False, "replayed already"),
+        (entry(state="replayed", replays=1), True, None),
+        (entry(state="discarded"), False, "discarded already"),
+        (entry(state="discarded"), True, None),
+        (entry(source=source(USAGE, replays=MAX_REPLAYS - 1)), False, None),
+        (entry(source=source(USAGE, replays=MAX_REPLAYS)), False, "after 3 replays"),
+        (entry(source=source(USAGE, replays=MAX_REPLAYS)), True, None),
     ],
 )
-def test_refusal(letter: KeptDeadLetter, force: bool, expected: str | None) -> None:
+def test_refusal(letter: DeadLetterEntry, force: bool, expected: str | None) -> None:
     reason = replay_blocker(letter, {UPLOADED, USAGE}, force=force)
     assert reason is None if expected is None else expected in (reason or "")
 

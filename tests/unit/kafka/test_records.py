@@ -12,7 +12,7 @@ from deeplens.events.failures import DeadLetter
 from deeplens.events.ids import follow_up_id
 from deeplens.events.images import ImageUploaded
 from deeplens.events.topics import TOPICS
-from deeplens.failures.read import read_dead_letter
+from deeplens.failures.store import read_dead_letter
 from deeplens.kafka.handler import Received, failures
 from deeplens.kafka.records import parse, records_of
 

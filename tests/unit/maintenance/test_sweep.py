@@ -10,7 +10,8 @@ from deeplens.embedding.model import ModelProfile
 from deeplens.errors import StoreUnavailable, TenantStoreDenied
 from deeplens.images.model import StageResult, Step, Tombstone
 from deeplens.maintenance import slices as run_slices
-from deeplens.maintenance import sweep_leftovers, sweep_rows
+from deeplens.maintenance import sweep as sweep_module
+from deeplens.maintenance import sweep_rows
 from deeplens.maintenance.model import MaintenanceRun, MaintenanceType
 from deeplens.maintenance.slices import LOST_AFTER, slice_of
 from deeplens.maintenance.tick import TickMaintenance
@@ -42,8 +43,8 @@ def flow() -> Flow:
 def page_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     for module, name in (
         (sweep_rows, "ROWS_AT_ONCE"),
-        (sweep_leftovers, "OBJECTS_AT_ONCE"),
-        (sweep_leftovers, "POINTS_AT_ONCE"),
+        (sweep_module, "OBJECTS_AT_ONCE"),
+        (sweep_module, "POINTS_AT_ONCE"),
     ):
         monkeypatch.setattr(module, name, request.param)
     return int(request.param)
@@ -232,7 +233,7 @@ def test_a_finding_that_is_gone_at_the_second_look_is_none(flow: Flow, monkeypat
     # And one that shows what is gone.
     store.put("images/img_orphan.jpg", b"1", "image/jpeg")
     flow.clock.skip(3 * DAY)
-    monkeypatch.setattr(sweep_leftovers, "latest", lambda *_: [])
+    monkeypatch.setattr(sweep_module, "latest", lambda *_: [])
     assert swept(flow).report.found == {}
 
 

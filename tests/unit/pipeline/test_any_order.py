@@ -174,7 +174,7 @@ def check_image(machine: Machine, image_id: str, *, swept: bool) -> None:
 
 
 def check_replayable(machine: Machine, image_id: str) -> None:
-    letters = [letter for letter in machine.flow.dead_letters.kept.values() if letter.entry.image_id == image_id]
+    letters = [letter for letter in machine.flow.dead_letters.kept.values() if letter.image_id == image_id]
     assert letters, f"{image_id} has no dead letter"
     verdicts = machine.would_replay(letters)
     assert None in verdicts, f"no letter of {image_id} can be replayed: {verdicts}"

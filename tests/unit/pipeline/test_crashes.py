@@ -37,9 +37,9 @@ def broken(flow: CrashingFlow) -> None:
     assert (row.step, row.error_code) == (Step.FAILED, "IMAGE_CORRUPT")
     assert_quiet(flow)
     (letter,) = flow.dead_letters.kept.values()
-    assert (letter.entry.image_id, letter.state) == (image_id, "open")
-    assert letter.entry.source is not None
-    assert letter.entry.source.value
+    assert (letter.image_id, letter.state) == (image_id, "open")
+    assert letter.source is not None
+    assert letter.source.value
     assert flow.objects() == {original_key(image_id, ".jpg")}
     assert flow.index.count(flow.acme) == 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from deeplens.common.event import Event
-from deeplens.duplicates.find import found_events
+from deeplens.duplicates.detect import found_events
 from deeplens.duplicates.model import Evidence, Pair, in_order, pair_id
 from deeplens.events.failures import DeadLetter, Failure, ProcessingFailed, SourceRecord
 from deeplens.events.images import (

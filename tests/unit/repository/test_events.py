@@ -16,7 +16,7 @@ from deeplens.events.bucket import BucketNotification, ObjectLocation
 from deeplens.events.failures import DeadLetter, ProcessingFailed
 from deeplens.events.retry import Retry
 from deeplens.events.topics import TOPICS, Topic
-from deeplens.failures.read import read_dead_letter
+from deeplens.failures.store import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import parse, records_of, value_of
 from deeplens.whatsapp.app import create_whatsapp_app

@@ -35,7 +35,9 @@ README = {
     function: (set(QUOTED.findall(woken_by)), QUOTED.findall(stages), set(QUOTED.findall(emits)))
     for woken_by, function, stages, emits in ROW.findall((ROOT / "functions" / "README.md").read_text())
 }
-STAGE = re.compile(r"^from deeplens\.((?!bootstrap|events|kafka)[\w.]+) import ([A-Z]\w+(?:, [A-Z]\w+)*)$", re.M)
+STAGE = re.compile(
+    r"^from deeplens\.((?!bootstrap|events|kafka)[\w.]+) import ([A-Z]\w+(?:, [A-Z]\w+)*)(?:, [a-z]\w+)*$", re.M
+)
 STAGES = {
     spec.name: {
         (module, stage): getattr(importlib.import_module(f"deeplens.{module}"), stage)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pytest
 from deeplens.embedding.model import ModelRef
 from deeplens.errors import InvalidEvent, ObjectNotFound, StoreNotOwned, StoreUnavailable
-from deeplens.maintenance.sweep_leftovers import SweepObjects
+from deeplens.maintenance.sweep import SweepObjects
 from deeplens.storage.directory import MARK, DirectoryStore
 from deeplens.storage.ports import ObjectStore
 from deeplens.tenants.model import Tenant

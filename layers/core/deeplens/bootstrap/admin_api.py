@@ -5,7 +5,7 @@ from fastapi import Depends, FastAPI
 from deeplens.access import key_routes as admin_keys
 from deeplens.access.audited import audited
 from deeplens.bootstrap import platform_routes as admin_platform
-from deeplens.duplicates import policy_routes as admin_duplicates
+from deeplens.duplicates import routes as duplicates
 from deeplens.failures import routes as admin_letters
 from deeplens.http.application import AppContainer, application
 from deeplens.identity import people_routes as admin_people
@@ -38,7 +38,7 @@ TAGS = [
 ]
 ROUTERS = (
     admin_tenants.router,
-    admin_duplicates.router,
+    duplicates.policy_router,
     *admin_people.routers,
     admin_keys.router,
     admin_models.router,

@@ -104,7 +104,7 @@ class Container(MaintenanceRegistry):
 
     images: ImageRepository = adapter("deeplens.images.postgres:PostgresImages")
     event_log: EventLog = adapter("deeplens.images.postgres_event_log:PostgresEventLog")
-    vector_states: VectorStates = adapter("deeplens.rollouts.postgres_states:PostgresVectorStates")
+    vector_states: VectorStates = adapter("deeplens.rollouts.postgres:PostgresVectorStates")
     duplicates: Duplicates = adapter("deeplens.duplicates.postgres:PostgresDuplicates")
     merge_deadlines: MergeDeadlines = adapter("deeplens.duplicates.postgres:PostgresMergeDeadlines")
     rollouts: Rollouts = adapter("deeplens.rollouts.postgres:PostgresRollouts")

@@ -19,7 +19,7 @@ class MaintenanceRegistry(Resolver):
 
     @property
     def maintenance_jobs(self) -> MaintenanceJobs:
-        from deeplens.duplicates.settle import SettleMerges
+        from deeplens.duplicates.merge import SettleMerges
         from deeplens.images.remove import DeleteImages
         from deeplens.maintenance.maintain import MaintenanceJobs, Work
         from deeplens.maintenance.slices import RunSlices

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from deeplens.duplicates import routes as duplicates
-from deeplens.failures import retry_routes as retries
+from deeplens.failures import routes as failures
 from deeplens.http.application import AppContainer, application
 from deeplens.http.rate import RATE_LIMITED
 from deeplens.images import content_routes as content
@@ -35,8 +35,13 @@ TAGS = [
 
 def create_app(container: AppContainer) -> FastAPI:
     app = application(container, "DeepLens", DESCRIPTION, TAGS, "/v1")
-    modules = (forms, retries, images, content, videos, events, search, duplicates, usage)
-    for router in (*(module.router for module in modules), direct_uploads.checks, direct_uploads.router):
+    modules = (forms, images, content, videos, events, search, duplicates, usage)
+    for router in (
+        *(module.router for module in modules),
+        failures.retry_router,
+        direct_uploads.checks,
+        direct_uploads.router,
+    ):
         app.include_router(router, responses=RATE_LIMITED)
     app.include_router(store_events.router)
     return app

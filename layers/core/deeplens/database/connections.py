@@ -68,6 +68,9 @@ class HasDatabase(Protocol):
     """Anything with its own database: a tenant."""
 
     @property
+    def id(self) -> str: ...
+
+    @property
     def database_url(self) -> str: ...
 
 

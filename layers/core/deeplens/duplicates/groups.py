@@ -1,36 +1,26 @@
 """How groups of duplicates form, join and split: the connected components of links between images."""
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 
-def components[N: Hashable](links: Iterable[tuple[N, N]]) -> list[set[N]]:
+def components(links: Iterable[tuple[str, str]]) -> list[set[str]]:
     """The connected components of a graph, each once."""
-    near: dict[N, set[N]] = defaultdict(set)
+    near: dict[str, set[str]] = defaultdict(set)
     for one, other in links:
         near[one].add(other)
         near[other].add(one)
-    found, seen = [], set[N]()
-    for start in near:
-        waiting, component = [start], set[N]()
+    found = []
+    while near:
+        component, waiting = set[str](), [next(iter(near))]
         while waiting:
             node = waiting.pop()
-            if node not in component:
-                component.add(node)
-                waiting += near[node]
-        if start not in seen:
-            found.append(component)
-            seen |= component
+            component.add(node)
+            waiting += near.pop(node, ())
+        found.append(component)
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class GroupNode:
-    """An existing group as a node beside the images, which are nodes by their ids."""
-
-    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +40,12 @@ def join(links: Sequence[tuple[str, str]], group_of: Mapping[str, str], born: Ma
     group_of : groups of the linked images that have one.
     born : when these groups were created; the oldest keeps its id.
     """
-    memberships = [(image, GroupNode(group_of[image])) for link in links for image in link if image in group_of]
-    graph: list[tuple[str | GroupNode, str | GroupNode]] = [*links, *memberships]
+    # A group is a node beside the images: its id is never an image's.
+    memberships = [(image, group_of[image]) for link in links for image in link if image in group_of]
     joined = []
-    for component in components(graph):
-        groups = [node.id for node in component if isinstance(node, GroupNode)]
-        groups.sort(key=lambda group: (born[group], group))
-        added = frozenset(node for node in component if isinstance(node, str) and node not in group_of)
+    for component in components([*links, *memberships]):
+        groups = sorted(component & born.keys(), key=lambda group: (born[group], group))
+        added = frozenset(component - born.keys() - group_of.keys())
         joined.append(Joined(groups[0] if groups else None, tuple(groups[1:]), added))
     return joined
 

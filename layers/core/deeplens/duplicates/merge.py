@@ -1,18 +1,27 @@
-"""Merging by hand and undoing it: the tenant's database decides, then events follow."""
+"""Merging by hand, undoing it, and maintenance ``merge``, which settles merges that can no longer be undone.
 
-from collections.abc import Sequence
+The tenant's database decides, then events follow: the kept image is indexed again, and the others are deleted when the
+merge is settled.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
+from deeplens.common.batch import followed_by
 from deeplens.common.event import Event
 from deeplens.common.ids import new_id
 from deeplens.common.ports import Clock
-from deeplens.duplicates.merges import follow_ups, indexed_again
+from deeplens.common.stage import Done, Outcome
 from deeplens.duplicates.model import Duplicates, Group, Merge, MergeDeadlines, undo_until
-from deeplens.errors import ApiError
+from deeplens.errors import ApiError, ImageNotFound
 from deeplens.events.ids import follow_up_id
-from deeplens.http.problems import image_not_found
+from deeplens.events.images import FeatureExtractionRequested
+from deeplens.events.maintenance import ImageMaintenance
+from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
+from deeplens.images.requests import extraction_request, image_deletion
 from deeplens.tenants.model import Tenant
 
 
@@ -36,27 +45,20 @@ class MergeDuplicates:
     ) -> tuple[Merge, list[Event]]:
         now = self.clock.now()
         group = self.duplicates.group(tenant, group_id)
-        done = self._made_before(tenant, group_id, group, keep, image_ids)
-        if done is None:
-            others = _others(group_id, group, keep, image_ids)
-            done = self._merge(tenant, group.id if group else group_id, keep, others, by, now)
+        # The group may have been absorbed by another.
+        group_id = group.id if group else group_id
+        done = self.duplicates.last_merge(tenant, group_id, keep)
+        if done is None or not _repeats(done, group, image_ids):
+            others = _others(group or raise_not_found(group_id), keep, image_ids)
+            done = self._merge(tenant, group_id, keep, others, by, now)
         return done, with_ids(follow_ups(self.images, tenant, [done], now), f"merge/{done.id}")
-
-    def _made_before(
-        self, tenant: Tenant, group_id: str, group: Group | None, keep: str, image_ids: Sequence[str] | None
-    ) -> Merge | None:
-        """The group's last merge into ``keep`` if it is what is asked for again."""
-        before = self.duplicates.last_merge(tenant, group.id if group else group_id, keep)
-        if before is None or (group is not None and not image_ids):
-            return None
-        return before if set(image_ids or ()) <= set(before.merged_ids) else None
 
     def _merge(
         self, tenant: Tenant, group_id: str, keep: str, others: tuple[str, ...], by: str, now: datetime
     ) -> Merge:
         until = undo_until(tenant.duplicates, now)
         planned = Merge(new_id("mrg", now), group_id, keep, others, now, until, by)
-        # Before the merge: without a deadline it would never settle. The deadline of a merge not made is dropped then.
+        # Before the merge: without a deadline it would never settle. A deadline without a merge is dropped in time.
         self.merge_deadlines.add([(tenant.id, planned.id, until)])
         done = self.duplicates.merge(tenant, planned)
         if done is None:
@@ -65,15 +67,28 @@ class MergeDuplicates:
         return done
 
 
-def _others(group_id: str, group: Group | None, keep: str, image_ids: Sequence[str] | None) -> tuple[str, ...]:
+def _repeats(before: Merge, group: Group | None, image_ids: Sequence[str] | None) -> bool:
+    """Whether a request that names these images was fulfilled by an earlier merge into the same image."""
+    return bool(group is None or image_ids) and set(image_ids or ()) <= set(before.merged_ids)
+
+
+def _others(group: Group, keep: str, image_ids: Sequence[str] | None) -> tuple[str, ...]:
     """The images to merge into ``keep``: the named ones, or all others of the group."""
-    if group is None:
-        raise ApiError(404, "duplicate-not-found", "Group not found", f"There is no group {group_id} to merge.")
+    check_members(group, [keep, *(image_ids or ())])
+    return tuple(sorted(set(image_ids or [image.id for image in group.members]) - {keep}))
+
+
+def raise_not_found(group_id: str) -> NoReturn:
+    detail = f"There is no group {group_id} with two images."
+    raise ApiError(404, "duplicate-not-found", "Group not found", detail)
+
+
+def check_members(group: Group, image_ids: Iterable[str]) -> None:
+    """Raise 404 for images that are not in the group."""
     members = {image.id for image in group.members}
-    for image_id in [keep, *(image_ids or ())]:
+    for image_id in image_ids:
         if image_id not in members:
-            raise image_not_found(image_id)
-    return tuple(sorted(set(image_ids or members) - {keep}))
+            raise ImageNotFound(f"There is no image {image_id}.")
 
 
 @dataclass(frozen=True)
@@ -96,6 +111,61 @@ class UndoMerge:
             raise ApiError(409, "merge-settled", "Merge settled", detail)
         events = indexed_again(self.images, tenant, [done.kept_id, *done.merged_ids], now)
         return done, with_ids(events, f"undo/{done.id}")
+
+
+@dataclass(frozen=True)
+class SettleMerges:
+    """Settle merges whose time is up and ask for the deletion of their images. Safe to repeat.
+
+    A merge that was undone, or was planned and never made, only loses its deadline.
+    """
+
+    duplicates: Duplicates
+    deadlines: MergeDeadlines
+    clock: Clock
+
+    def __call__(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
+        now = self.clock.now()
+        events: list[Event] = []
+        ended: set[str] = set()
+        for merge_id in sorted({event.job for event in batch if event.job}):
+            settled = self.duplicates.settle(tenant, merge_id, now)
+            known = settled or self.duplicates.merge_of(tenant, merge_id)
+            if settled is not None:
+                events += [image_deletion(tenant.id, image_id, now) for image_id in settled.merged_ids]
+            if known is None or known.state != "merged":
+                ended.add(merge_id)
+        # If the deletions cannot be published, the record comes again; the deadline is not needed for that.
+        self.deadlines.done(tenant.id, ended)
+        return followed_by([Done()] * len(batch), events)
+
+
+def follow_ups(images: ImageRepository, tenant: Tenant, merges: Sequence[Merge], now: datetime) -> list[Event]:
+    """Events of merges, whether they were made now or before."""
+    # A merge by policy that changed nothing of the kept image needs no indexing.
+    kept = [merge.kept_id for merge in merges if merge.before or merge.pair_id is None]
+    settling = [settlement_of(tenant.id, merge.id, now) for merge in merges if merge.undo_until <= now]
+    return [*indexed_again(images, tenant, kept, now), *settling]
+
+
+def indexed_again(
+    images: ImageRepository, tenant: Tenant, image_ids: Collection[str], now: datetime
+) -> list[FeatureExtractionRequested]:
+    """The events that write the points of live images again, with the tags and metadata of their rows."""
+    found = images.find(tenant, sorted(image_ids)).values() if image_ids else ()
+    return [
+        extraction_request(tenant, row.id, row.generation, model, now)
+        for row in found
+        if isinstance(row, ImageRecord)
+        for model in tenant.models
+    ]
+
+
+def settlement_of(tenant_id: str, merge_id: str, now: datetime) -> ImageMaintenance:
+    """The event that ends the time in which a merge can be undone."""
+    return ImageMaintenance(
+        maintenance_type="merge", tenant_id=tenant_id, subject="tenant", job=merge_id, requested_at=now
+    )
 
 
 def with_ids[E: Event](events: Sequence[E], source: str) -> list[Event]:

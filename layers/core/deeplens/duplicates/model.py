@@ -12,9 +12,9 @@ from deeplens.images.model import ImageRecord
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.policies import DuplicatePolicy
 
-type DuplicateVerdict = Literal["exact", "re-encoded", "near"]
-type Decision = Literal["duplicate", "not-duplicate"]
-type MergeState = Literal["merged", "undone", "settled"]
+DuplicateVerdict = Literal["exact", "re-encoded", "near"]
+Decision = Literal["duplicate", "not-duplicate"]
+MergeState = Literal["merged", "undone", "settled"]
 
 NAMESPACE = UUID("7d0c3f0e-55b1-5d0e-9a43-0d5c6f5b8e21")
 MAX_SAME_PICTURE_BITS, MAX_NEAR_BITS = 4, 10
@@ -59,15 +59,15 @@ def evidence_of(
         return Evidence(same, score, distance), False
     aspects = one.width * other.height / (one.height * other.width)
     pixels = one.width * one.height / (other.width * other.height)
-    ratio, share = (round(max(x, 1 / x) if wider else min(x, 1 / x), 4) for x, wider in ((aspects, 1), (pixels, 0)))
+    aspect_ratio, pixel_ratio = round(max(aspects, 1 / aspects), 4), round(min(pixels, 1 / pixels), 4)
     shortest = min(one.width, one.height, other.width, other.height)
-    # Sides are whole pixels: a small copy's aspect is only so exact.
-    plausible = ratio <= 1 + ASPECT_TOLERANCE + 1 / shortest
-    return Evidence(same, score, distance, ratio, share), plausible and shortest >= MIN_SIDE_PIXELS
+    # Sides are whole pixels, so the aspect of a small copy is inexact.
+    plausible = aspect_ratio <= 1 + ASPECT_TOLERANCE + 1 / shortest
+    return Evidence(same, score, distance, aspect_ratio, pixel_ratio), plausible and shortest >= MIN_SIDE_PIXELS
 
 
 def verdict_of(evidence: Evidence, comparable: bool, thresholds: Thresholds | None) -> DuplicateVerdict | None:
-    """Whether a pair are duplicates; None for what is similar at most.
+    """The verdict on a pair; None if its images are similar at most.
 
     The model proposes, the pHash confirms: ``re-encoded`` is the same picture in another file, ``near`` a slightly
     changed one. A model that is not sure (``similar``) is believed where the pHashes are all but equal.
@@ -100,7 +100,7 @@ def merge_id_of(pair: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two images and what is known of them as duplicates.
+    """Two images, the evidence that they are duplicates, and the decision about them.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Images that are duplicates of one another, directly or over others; its id stays when members are added.
+    """Images that are duplicates of one another, directly or through others; its id stays when members are added.
 
     Attributes
     ----------
@@ -182,11 +182,9 @@ def united(kept: ImageRecord, others: Iterable[ImageRecord]) -> tuple[tuple[str,
     tags = tuple(dict.fromkeys(tag for image in ordered for tag in image.tags))
     metadata: dict[str, Any] = {}
     for image in ordered:
-        metadata |= {key: value for key, value in image.metadata.items() if key not in metadata}
-    return (
-        tags[: max(MAX_TAGS, len(kept.tags))],
-        dict(list(metadata.items())[: max(MAX_METADATA_KEYS, len(kept.metadata))]),
-    )
+        metadata |= image.metadata | metadata
+    most = max(MAX_METADATA_KEYS, len(kept.metadata))
+    return tags[: max(MAX_TAGS, len(kept.tags))], dict(list(metadata.items())[:most])
 
 
 @effects("keep_hashes", "reserve", "save", "record", "decide", "merge", "undo", "settle")
@@ -197,7 +195,7 @@ class Duplicates(Protocol):
         """Keep pHashes by image id; unknown images are ignored."""
 
     def hashes(self, tenant: Tenant, image_ids: Collection[str]) -> dict[str, int]:
-        """Those that are known."""
+        """The known pHashes by image id."""
 
     def images_with_same_bytes(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
         """Per digest at most ``limit`` live images that have not failed, the oldest first."""
@@ -231,7 +229,7 @@ class Duplicates(Protocol):
     def decide(self, tenant: Tenant, image_ids: Sequence[str], decision: Decision, by: str, now: datetime) -> None:
         """Store a decision on every pair of live images among these, and regroup accordingly."""
 
-    def merge(self, tenant: Tenant, wanted: Merge) -> Merge | None:
+    def merge(self, tenant: Tenant, planned: Merge) -> Merge | None:
         """Merge ``merged_ids`` into ``kept_id``, one transaction under the tenant's lock: those that are live and not
         decided to be no duplicates of it. None when the kept one is not live or no other is left.
         """

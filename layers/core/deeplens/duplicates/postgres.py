@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import psycopg
 
-from deeplens.database.connections import Connection, Connections
+from deeplens.database.connections import Connection, HasDatabase, PlatformAdapter, TenantAdapter
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.duplicates import postgres_groups as grouping
 from deeplens.duplicates import postgres_merges as merging
@@ -60,7 +60,7 @@ UPDATE duplicate_pairs p SET recorded_at = coalesce(recorded_at, %s)
 WHERE id = ANY(%s) AND decision IS DISTINCT FROM 'not-duplicate' AND {BOTH_LIVE.format(pair="p")}
 RETURNING {PAIR}
 """  # noqa: S608
-LATELY = "SELECT id FROM duplicate_pairs WHERE id = ANY(%s) AND recorded_at > %s"
+RECENT = "SELECT id FROM duplicate_pairs WHERE id = ANY(%s) AND recorded_at > %s"
 FIND_PAIR = f"SELECT {PAIR} FROM duplicate_pairs WHERE id = %s"  # noqa: S608
 GROUPS = """
 SELECT g.id, g.created_at, g.size FROM duplicate_groups g
@@ -89,43 +89,38 @@ CROSS JOIN LATERAL (
 PAIRS_AMONG = f"""
 SELECT {PAIR} FROM duplicate_pairs WHERE first_id = ANY(%(ids)s) AND second_id = ANY(%(ids)s) ORDER BY found_at, id
 """  # noqa: S608
-MERGE_OF = f"SELECT {merging.MERGE_COLUMNS} FROM merges WHERE id = %s"  # noqa: S608
-LAST_MERGE = f"""
-SELECT {merging.MERGE_COLUMNS} FROM merges WHERE group_id = %s AND kept_id = %s AND state <> 'undone'
-ORDER BY merged_at DESC, id DESC LIMIT 1
-"""  # noqa: S608
-NEWEST_MERGES = f"SELECT {merging.MERGE_COLUMNS} FROM merges ORDER BY merged_at DESC, id DESC LIMIT %s"  # noqa: S608
-MERGES_AFTER = f"""
-SELECT {merging.MERGE_COLUMNS} FROM merges WHERE (merged_at, id) < (%s, %s) ORDER BY merged_at DESC, id DESC LIMIT %s
-"""  # noqa: S608
+MERGES = f"SELECT {merging.MERGE_COLUMNS} FROM merges"  # noqa: S608
+NEWEST = "ORDER BY merged_at DESC, id DESC LIMIT %s"
+ADD_DEADLINES = """
+INSERT INTO merge_deadlines (tenant_id, merge_id, due)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) ON CONFLICT DO NOTHING
+"""
+OVERDUE = """
+UPDATE merge_deadlines d SET due = %s FROM (
+    SELECT m.tenant_id, m.merge_id FROM merge_deadlines m
+    JOIN tenants t ON t.id = m.tenant_id AND t.status = 'active'
+    WHERE m.due <= %s ORDER BY m.due LIMIT %s FOR UPDATE OF m SKIP LOCKED) AS late
+WHERE d.tenant_id = late.tenant_id AND d.merge_id = late.merge_id RETURNING d.tenant_id, d.merge_id
+"""
 
 
-class PostgresDuplicates:
+class PostgresDuplicates(TenantAdapter):
     """``Duplicates`` on psycopg. Before a tenant's migration only ``keep_hashes`` works, as a no-op."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
 
     def keep_hashes(self, tenant: Tenant, hashes: Mapping[str, int]) -> None:
         if not hashes:
             return
-        with self._connections.tenant(tenant) as connection:
-            try:
-                connection.execute(KEEP_HASHES, [list(hashes), [_signed(value) for value in hashes.values()]])
-            except psycopg.errors.UndefinedTable:
-                # Uploads must work before the migration; a scan computes the hashes later.
-                return
+        # Uploads must work before the migration; a scan computes the hashes later.
+        with suppress(psycopg.errors.UndefinedTable), self._connections.tenant(tenant) as connection:
+            connection.execute(KEEP_HASHES, [list(hashes), [_signed(value) for value in hashes.values()]])
 
     def hashes(self, tenant: Tenant, image_ids: Collection[str]) -> dict[str, int]:
-        with self._opened(tenant) as connection:
-            rows = connection.execute(HASHES, [list(image_ids)]).fetchall()
-        return {row["image_id"]: row["phash"] % (1 << 64) for row in rows}
+        return {row["image_id"]: row["phash"] % (1 << 64) for row in self._rows(tenant, HASHES, [list(image_ids)])}
 
     def images_with_same_bytes(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
-        with self._opened(tenant) as connection:
-            for row in connection.execute(WITH_SAME_BYTES, [list(sha256s), limit]):
-                found[row["sha256"]].append(row["id"])
+        for row in self._rows(tenant, WITH_SAME_BYTES, [list(sha256s), limit]):
+            found[row["sha256"]].append(row["id"])
         return dict(found)
 
     def reserve(self, tenant: Tenant, image_id: str) -> str | None:
@@ -140,14 +135,11 @@ class PostgresDuplicates:
     def save(self, tenant: Tenant, pairs: Sequence[Pair]) -> list[Pair]:
         if not pairs:
             return []
-        names = ("id", "first_id", "second_id", "verdict", "model")
-        given = [
-            {name: getattr(pair, name) for name in names}
-            | {"evidence": asdict(pair.evidence), "found_at": pair.found_at.isoformat()}
-            for pair in pairs
-        ]
+        rows = [asdict(pair) | {"found_at": pair.found_at.isoformat()} for pair in pairs]
+        names = ("id", "first_id", "second_id", "verdict", "evidence", "model", "found_at")
+        given = as_jsonb([{name: row[name] for name in names} for row in rows])
         with self._opened(tenant) as connection:
-            saved = [_pair(row) for row in connection.execute(SAVE, [as_jsonb(given)])]
+            saved = [_pair(row) for row in connection.execute(SAVE, [given])]
             known = [pair.id for pair in saved if pair.recorded_at or pair.decision == "duplicate"]
             if known and grouping.loose(connection, pair_ids=known):
                 with connection.transaction():
@@ -166,47 +158,56 @@ class PostgresDuplicates:
             group_of = {row["image_id"]: row["group_id"] for row in known}
             # Pairs that were merged before are not live any more; their merges are looked up instead.
             merges = [*merging.merges_of(connection, pair_ids), *merging.merge_exact(connection, tenant, live, now)]
-            lately = [row["id"] for row in connection.execute(LATELY, [list(pair_ids), now - REPEATED_WITHIN])]
+            recent = [row["id"] for row in connection.execute(RECENT, [list(pair_ids), now - REPEATED_WITHIN])]
         groups = {merge.pair_id: merge.group_id for merge in merges if merge.pair_id and merge.group_id}
         groups |= {pair.id: group_of[pair.first_id] for pair in live}
-        return Recorded({pair: groups[pair] for pair in lately if pair in groups}, merges)
+        return Recorded({pair: groups[pair] for pair in recent if pair in groups}, merges)
 
     def pair(self, tenant: Tenant, one: str, other: str) -> Pair | None:
-        with self._opened(tenant) as connection:
-            row = connection.execute(FIND_PAIR, [pair_id(one, other)]).fetchone()
+        row = self._row(tenant, FIND_PAIR, [pair_id(one, other)])
         return _pair(row) if row else None
 
     def page(self, tenant: Tenant, limit: int, after: tuple[datetime, str] | None) -> list[Group]:
-        with self._opened(tenant) as connection:
-            found = connection.execute(PAGE_AFTER if after else PAGE, [*(after or ()), limit]).fetchall()
-            return _filled(connection, found)
+        return self._groups(tenant, PAGE_AFTER if after else PAGE, [*(after or ()), limit])
 
     def group(self, tenant: Tenant, group_id: str) -> Group | None:
-        with self._opened(tenant) as connection:
-            groups = _filled(connection, connection.execute(GROUP, [as_text(group_id)]).fetchall())
+        groups = self._groups(tenant, GROUP, [as_text(group_id)])
         return next((group for group in groups if len(group.members) > 1), None)
+
+    def _groups(self, tenant: Tenant, statement: str, values: list[Any]) -> list[Group]:
+        """Groups with their live members and the pairs among these, three statements for all."""
+        rows = self._rows(tenant, statement, values)
+        members, pairs = defaultdict(list), defaultdict(list)
+        for row in self._rows(tenant, MEMBERS, [[row["id"] for row in rows]]):
+            members[row["group_id"]].append(record_of(row))
+        group_of = {image.id: group_id for group_id, images in members.items() for image in images}
+        for pair in map(_pair, self._rows(tenant, PAIRS_AMONG, {"ids": list(group_of)})):
+            if group_of[pair.first_id] == group_of[pair.second_id]:
+                pairs[group_of[pair.first_id]].append(pair)
+        return [Group(**row, members=tuple(members[row["id"]]), pairs=tuple(pairs[row["id"]])) for row in rows]
 
     def decide(self, tenant: Tenant, image_ids: Sequence[str], decision: Decision, by: str, now: datetime) -> None:
         with self._locked(tenant) as connection:
             live = merging.rows_of(connection, image_ids)
             grouping.decide(connection, list(live.values()), decision, by, now)
 
-    def merge(self, tenant: Tenant, wanted: Merge) -> Merge | None:
+    def merge(self, tenant: Tenant, planned: Merge) -> Merge | None:
         with self._locked(tenant) as connection:
-            return merging.merge(connection, wanted)
+            return merging.merge(connection, planned)
 
     def merge_of(self, tenant: Tenant, merge_id: str) -> Merge | None:
-        return next(iter(self._merges(tenant, MERGE_OF, [as_text(merge_id)])), None)
+        return next(iter(self._merges(tenant, "WHERE id = %s", [as_text(merge_id)])), None)
 
     def last_merge(self, tenant: Tenant, group_id: str, kept_id: str) -> Merge | None:
-        return next(iter(self._merges(tenant, LAST_MERGE, [as_text(group_id), kept_id])), None)
+        where = f"WHERE group_id = %s AND kept_id = %s AND state <> 'undone' {NEWEST}"
+        return next(iter(self._merges(tenant, where, [as_text(group_id), kept_id, 1])), None)
 
     def merges(self, tenant: Tenant, limit: int, after: tuple[datetime, str] | None) -> list[Merge]:
-        return self._merges(tenant, MERGES_AFTER if after else NEWEST_MERGES, [*(after or ()), limit])
+        where = "WHERE (merged_at, id) < (%s, %s)" if after else ""
+        return self._merges(tenant, f"{where} {NEWEST}", [*(after or ()), limit])
 
-    def _merges(self, tenant: Tenant, statement: str, values: list[Any]) -> list[Merge]:
-        with self._opened(tenant) as connection:
-            return [merging.merge_from(row) for row in connection.execute(statement, values)]
+    def _merges(self, tenant: Tenant, where: str, values: list[Any]) -> list[Merge]:
+        return [merging.merge_from(row) for row in self._rows(tenant, f"{MERGES} {where}", values)]
 
     def undo(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:
         with self._locked(tenant) as connection:
@@ -217,7 +218,7 @@ class PostgresDuplicates:
             return merging.settle(connection, merge_id, now)
 
     @contextmanager
-    def _opened(self, tenant: Tenant) -> Iterator[Connection]:
+    def _opened(self, tenant: HasDatabase) -> Iterator[Connection]:
         with self._connections.tenant(tenant) as connection:
             try:
                 yield connection
@@ -232,55 +233,20 @@ class PostgresDuplicates:
             yield connection
 
 
-class PostgresMergeDeadlines:
+class PostgresMergeDeadlines(PlatformAdapter):
     """``MergeDeadlines`` on psycopg."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
     def add(self, deadlines: Sequence[tuple[str, str, datetime]]) -> None:
-        if not deadlines:
-            return
-        statement = """
-            INSERT INTO merge_deadlines (tenant_id, merge_id, due)
-            SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) ON CONFLICT DO NOTHING"""
-        with self._connections.platform() as connection:
-            connection.execute(statement, [list(column) for column in zip(*deadlines, strict=True)])
+        if deadlines:
+            self._execute(ADD_DEADLINES, [list(column) for column in zip(*deadlines, strict=True)])
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[tuple[str, str]]:
-        statement = """
-            UPDATE merge_deadlines d SET due = %s FROM (
-                SELECT m.tenant_id, m.merge_id FROM merge_deadlines m
-                JOIN tenants t ON t.id = m.tenant_id AND t.status = 'active'
-                WHERE m.due <= %s ORDER BY m.due LIMIT %s FOR UPDATE OF m SKIP LOCKED) AS late
-            WHERE d.tenant_id = late.tenant_id AND d.merge_id = late.merge_id RETURNING d.tenant_id, d.merge_id"""
-        with self._connections.platform() as connection:
-            rows = connection.execute(statement, [due, now, limit]).fetchall()
-        return [(row["tenant_id"], row["merge_id"]) for row in rows]
+        return [(row["tenant_id"], row["merge_id"]) for row in self._rows(OVERDUE, [due, now, limit])]
 
     def done(self, tenant_id: str, merge_ids: Collection[str]) -> None:
         if merge_ids:
             statement = "DELETE FROM merge_deadlines WHERE tenant_id = %s AND merge_id = ANY(%s)"
-            with self._connections.platform() as connection:
-                connection.execute(statement, [tenant_id, list(merge_ids)])
-
-
-def _filled(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Group]:
-    """Groups with their live members and the pairs among these, two statements for all."""
-    members = defaultdict(list)
-    for row in connection.execute(MEMBERS, [[row["id"] for row in rows]]):
-        members[row["group_id"]].append(record_of(row))
-    ids = [image.id for group in members.values() for image in group]
-    pairs = [_pair(row) for row in connection.execute(PAIRS_AMONG, {"ids": ids})]
-    group_of = {image.id: group_id for group_id, images in members.items() for image in images}
-    by_group = defaultdict(list)
-    for pair in pairs:
-        if group_of[pair.first_id] == group_of[pair.second_id]:
-            by_group[group_of[pair.first_id]].append(pair)
-    return [
-        Group(row["id"], row["created_at"], row["size"], tuple(members[row["id"]]), tuple(by_group[row["id"]]))
-        for row in rows
-    ]
+            self._execute(statement, [tenant_id, list(merge_ids)])
 
 
 def _pair(row: dict[str, Any]) -> Pair:

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import chain, combinations
-from typing import Any
 from uuid import uuid4
 
 from deeplens.database.connections import Connection
@@ -107,8 +106,7 @@ def decide(connection: Connection, images: Sequence[ImageRecord], decision: Deci
         }
         for first, second in pairs
     ]
-    values = {"pairs": as_jsonb(rows), "decision": decision, "by": as_text(by), "now": now}
-    connection.execute(DECIDE, values)
+    connection.execute(DECIDE, {"pairs": as_jsonb(rows), "decision": decision, "by": as_text(by), "now": now})
     if decision == "duplicate":
         link(connection, [(first.id, second.id) for first, second in pairs], now)
         return
@@ -133,6 +131,6 @@ def new_group_id() -> str:
     return f"dup_{uuid4().hex}"
 
 
-def _columns(rows: Collection[tuple[str, str]]) -> list[Any]:
+def _columns(rows: Collection[tuple[str, str]]) -> list[list[str]]:
     """Rows as arrays of their columns."""
     return [[first for first, _ in rows], [second for _, second in rows]]

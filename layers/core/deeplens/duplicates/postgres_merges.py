@@ -28,7 +28,6 @@ KEEP = f"""
 INSERT INTO merges ({MERGE_COLUMNS}) VALUES ({", ".join(f"%({name})s" for name in MERGE_COLUMNS.split(", "))})
 """  # noqa: S608
 OF_PAIRS = f"SELECT {MERGE_COLUMNS} FROM merges WHERE pair_id = ANY(%s)"  # noqa: S608
-GROUP_OF = "SELECT group_id FROM duplicate_members WHERE image_id = %s"
 ROOT = """
 WITH RECURSIVE followed(image_id, merged_into) AS (
     SELECT image_id, merged_into FROM deleted_images WHERE image_id = %(id)s
@@ -43,7 +42,7 @@ DELETE FROM deleted_images d USING images i
 WHERE d.image_id = ANY(%s) AND d.merged_into = %s AND d.receipt IS NULL AND i.id = d.image_id
 RETURNING d.image_id
 """
-GIVE_BACK = """
+RESTORE = """
 UPDATE images SET tags = %s, metadata = %s, revision = revision + 1, updated_at = now() WHERE id = %s AND revision = %s
 """
 UNDONE = "UPDATE merges SET state = 'undone' WHERE id = %s"
@@ -58,26 +57,26 @@ def rows_of(connection: Connection, image_ids: Sequence[str]) -> dict[str, Image
     return {row["id"]: record_of(row) for row in connection.execute(ROWS, [list(image_ids)])}
 
 
-def merge(connection: Connection, wanted: Merge) -> Merge | None:
+def merge(connection: Connection, planned: Merge) -> Merge | None:
     """Mark images as merged into the kept one, and unite their tags and metadata in it."""
-    live = rows_of(connection, [wanted.kept_id, *wanted.merged_ids])
-    kept = live.pop(wanted.kept_id, None)
+    live = rows_of(connection, [planned.kept_id, *planned.merged_ids])
+    kept = live.pop(planned.kept_id, None)
     if kept is None:
         return None
     against = {pair_id(kept.id, image_id): image_id for image_id in live}
     for row in connection.execute(DECIDED_AGAINST, [list(against)]).fetchall():
         del live[against[row["id"]]]
     # An image that is being deleted has a tombstone already, and stays deleted.
-    marked = connection.execute(MARK_MERGED, [sorted(live), wanted.merged_at, kept.id]).fetchall()
+    marked = connection.execute(MARK_MERGED, [sorted(live), planned.merged_at, kept.id]).fetchall()
     others = [live[row["image_id"]] for row in marked]
     if not others:
         return None
-    group = connection.execute(GROUP_OF, [kept.id]).fetchone()
+    group = connection.execute(grouping.GROUPS_OF, [[kept.id]]).fetchone()
     connection.execute(grouping.REMOVE, [[other.id for other in others]])
     done = replace(
-        wanted,
+        planned,
         merged_ids=tuple(sorted(other.id for other in others)),
-        group_id=group["group_id"] if group else wanted.group_id,
+        group_id=group["group_id"] if group else planned.group_id,
         before=_unite(connection, kept, others),
     )
     values = {name: getattr(done, name) for name in MERGE_COLUMNS.split(", ")}
@@ -143,8 +142,8 @@ def undo(connection: Connection, merge_id: str, now: datetime) -> Merge | None:
     revived = [one["image_id"] for one in connection.execute(REVIVE, [list(done.merged_ids), done.kept_id])]
     if done.before:
         before = done.before
-        given = [before["tags"], as_jsonb(before["metadata"]), done.kept_id, before["revision"]]
-        connection.execute(GIVE_BACK, given)
+        old = [before["tags"], as_jsonb(before["metadata"]), done.kept_id, before["revision"]]
+        connection.execute(RESTORE, old)
     images = rows_of(connection, [done.kept_id, *revived])
     # An undo is a decision by a person: no policy may merge these again.
     for image_id in revived:

@@ -1,17 +1,18 @@
 """deeplens.duplicates.found → groups for review, merges where the policy says so → deeplens.tenant.notifications"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from deeplens.common.batch import followed_by
 from deeplens.common.event import Event
+from deeplens.common.ids import event_id
 from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Outcome
-from deeplens.duplicates.merges import follow_ups
-from deeplens.duplicates.model import Duplicates, MergeDeadlines, Recorded, merge_id_of, undo_until
-from deeplens.duplicates.notifications import duplicates_found
+from deeplens.duplicates.merge import follow_ups
+from deeplens.duplicates.model import Duplicates, MergeDeadlines, merge_id_of, undo_until
 from deeplens.events.duplicates import DuplicatesFound
+from deeplens.events.notifications import DUPLICATES_FOUND, TenantNotification
 from deeplens.images.ports import ImageRepository
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
@@ -48,13 +49,29 @@ class RecordDuplicates:
             exact = {match.pair_id for match in matches if match.pair_id and match.verdict == "exact"}
             self.merge_deadlines.add([(tenant.id, merge_id_of(pair), due) for pair in sorted(exact)])
         recorded = self.duplicates.record(tenant, [match.pair_id for match in matches if match.pair_id], now)
-        outcomes: list[Outcome] = [Done(tuple(self._notifications(tenant, event, recorded))) for event in batch]
+        outcomes: list[Outcome] = [Done(_notifications(tenant, event, recorded.groups)) for event in batch]
         return followed_by(outcomes, follow_ups(self.images, tenant, recorded.merges, now))
 
-    def _notifications(self, tenant: Tenant, event: DuplicatesFound, recorded: Recorded) -> list[Event]:
-        return [
-            notification
-            for match in event.duplicates
-            if match.pair_id and match.pair_id in recorded.groups
-            for notification in duplicates_found(tenant, event, match, recorded.groups[match.pair_id])
-        ]
+
+def _notifications(tenant: Tenant, event: DuplicatesFound, groups: Mapping[str, str]) -> tuple[Event, ...]:
+    """The notification about each pair, with the same id whichever record leads to it."""
+    if DUPLICATES_FOUND not in tenant.notified:
+        return ()
+    return tuple(
+        TenantNotification(
+            event_id=event_id(DUPLICATES_FOUND, tenant.id, match.pair_id),
+            tenant_id=tenant.id,
+            type=DUPLICATES_FOUND,
+            occurred_at=event.found_at,
+            image_id=event.image_id,
+            details={
+                "duplicateId": groups[match.pair_id],
+                "pairId": match.pair_id,
+                "imageIds": [match.image_id, event.image_id],
+                "verdict": match.verdict,
+                "score": match.score,
+            },
+        )
+        for match in event.duplicates
+        if match.pair_id and match.pair_id in groups
+    )

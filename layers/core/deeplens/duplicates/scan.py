@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from deeplens.common.batch import in_parallel
-from deeplens.duplicates.find import FindPairs, found_events, is_searchable
+from deeplens.duplicates.detect import FindPairs, found_events, is_searchable
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import PipelineError
 from deeplens.images.keys import thumbnail_key
@@ -41,7 +41,7 @@ class ScanDuplicates:
             # The total that the progress is computed from.
             yield Page("img_", Report({"expected": self.images.totals(tenant).images}))
         while rows := self.images.after(tenant, after, IMAGES_AT_ONCE):
-            searchable = [row for row in rows if isinstance(row, ImageRecord) and is_searchable(row)]
+            searchable = [row for row in rows if is_searchable(row)]
             made = 0 if run.dry_run else self._make_hashes(tenant, searchable)
             pairs = self.find_pairs(tenant, searchable)
             notices = () if run.dry_run else tuple(found_events(tenant, self.duplicates.save(tenant, pairs)))

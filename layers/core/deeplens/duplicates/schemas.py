@@ -1,15 +1,14 @@
-"""What the APIs take and give about duplicates."""
+"""Bodies and query strings of the routes about duplicates."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from deeplens.duplicates.model import Decision, DuplicateVerdict, MergeState
 from deeplens.embedding.model import MatchLabel
-from deeplens.http.schemas import AT, ID, ApiModel, example
+from deeplens.http.schemas import AT, ID, ApiModel, Request, example
 from deeplens.images.schemas import SUMMARY, ImageSummary
 
-Verdict = Literal["exact", "re-encoded", "near"]
-Decision = Literal["duplicate", "not-duplicate"]
 ImageId = Annotated[str, StringConstraints(pattern=r"^img_[a-z0-9]{1,40}$")]
 MAX_DECIDED = 50
 OTHER_ID = "img_01kd1v8q4w2m6n9r5t7x3z0abd"
@@ -35,31 +34,31 @@ MERGE = {
 }
 
 
-class EvidenceView(ApiModel):
-    """What two images have in common; null where it is not known."""
+class PairEvidence(ApiModel):
+    """Evidence about a pair of images, and the decision about it; null where it is not known."""
 
     same_bytes: bool
     score: float | None = Field(default=None, description="cosine of their vectors; null below `similar`")
     hash_distance: int | None = Field(default=None, description="bits of 64 in which their pHashes differ")
     aspect_ratio: float | None = Field(default=None, description="the wider by the narrower; 1 for equal ones")
     pixel_ratio: float | None = Field(default=None, description="pixels of the smaller by those of the larger")
-
-
-class PairView(EvidenceView):
-    """``verdict`` is null for a pair that was decided but not found."""
-
-    model_config = example(PAIR)
-
     image_ids: list[str] = Field(description="the earlier one first")
-    verdict: Verdict | None = None
-    found_at: AwareDatetime
+    verdict: DuplicateVerdict | None = Field(default=None, description="null for a pair that is not found a duplicate")
     decision: Decision | None = None
     decided_at: AwareDatetime | None = None
     decided_by: str | None = None
 
 
+class PairView(PairEvidence):
+    """``verdict`` is null for a pair that was decided but not found."""
+
+    model_config = example(PAIR)
+
+    found_at: AwareDatetime
+
+
 class DuplicateGroup(ApiModel):
-    """Images that are duplicates of one another, directly or over others. Its id stays when images are added."""
+    """Images that are duplicates of one another, directly or through others. The id stays when images are added."""
 
     model_config = example(GROUP)
 
@@ -67,7 +66,7 @@ class DuplicateGroup(ApiModel):
     created_at: AwareDatetime
     size: int
     images: list[ImageSummary] = Field(description="the oldest first, 100 at most")
-    pairs: list[PairView] = Field(description="found or decided among these")
+    pairs: list[PairView] = Field(description="found or decided among these images")
 
 
 class DuplicatePage(ApiModel):
@@ -84,29 +83,25 @@ class PageQuery(BaseModel):
     cursor: str | None = Field(default=None, max_length=256, description="``nextCursor`` of the page before")
 
 
-class ImageComparison(EvidenceView):
-    """Two images as they are now, and what was decided of them."""
+class ImageComparison(PairEvidence):
+    """Two images as they are now, and the decision about them. ``verdict`` is null for images that are no duplicates,
+    however similar."""
 
     model_config = example({**EVIDENCE, "imageIds": [ID, OTHER_ID], "verdict": "re-encoded", "match": "exact"})
 
-    image_ids: list[str] = Field(description="the earlier one first")
-    verdict: Verdict | None = Field(default=None, description="null: no duplicates, however similar")
-    match: MatchLabel | None = Field(default=None, description="what the score means with this model")
-    decision: Decision | None = None
-    decided_at: AwareDatetime | None = None
-    decided_by: str | None = None
+    match: MatchLabel | None = Field(default=None, description="the meaning of the score with this model")
 
 
 def once_each(ids: list[str]) -> list[str]:
     if len(set(ids)) < len(ids):
-        raise ValueError("every image at most once")
+        raise ValueError("name each image at most once")
     return ids
 
 
-class DecisionRequest(ApiModel):
+class DecisionRequest(Request):
     """A decision on every pair among ``imageIds``, or among all images of the group."""
 
-    model_config = ConfigDict(extra="forbid", **example({"decision": "not-duplicate", "imageIds": [ID, OTHER_ID]}))
+    model_config = example({"decision": "not-duplicate", "imageIds": [ID, OTHER_ID]})
 
     decision: Decision
     image_ids: Annotated[list[ImageId], AfterValidator(once_each)] | None = Field(
@@ -121,17 +116,17 @@ class Decided(ApiModel):
     image_ids: list[str]
 
 
-class MergeRequest(ApiModel):
-    """The image to keep, and which of the group go into it: all others if absent."""
+class MergeRequest(Request):
+    """The image to keep, and the images of the group to merge into it: all others if absent."""
 
-    model_config = ConfigDict(extra="forbid", **example({"keep": ID}))
+    model_config = example({"keep": ID})
 
     keep: ImageId
     image_ids: list[ImageId] | None = Field(default=None, min_length=1, max_length=100)
 
 
 class MergeView(ApiModel):
-    """``settled``: the merged images are removed, and there is no way back; their ids go on leading to ``kept``."""
+    """``settled``: the merged images are removed for good; their ids still redirect to ``kept``."""
 
     model_config = example(MERGE)
 
@@ -142,7 +137,7 @@ class MergeView(ApiModel):
     merged_at: AwareDatetime
     undo_until: AwareDatetime
     by: str = Field(description="who merged; ``policy`` for the tenant's policy")
-    state: Literal["merged", "undone", "settled"]
+    state: MergeState
 
 
 class MergePage(ApiModel):
@@ -152,12 +147,12 @@ class MergePage(ApiModel):
     next_cursor: str | None = None
 
 
-class PolicyView(ApiModel):
-    """What a tenant wants done about duplicates."""
+class PolicyView(Request):
+    """A tenant's policy about duplicates."""
 
-    model_config = ConfigDict(extra="forbid", **example({"action": "auto-merge-exact", "undoSeconds": 604800}))
+    model_config = example({"action": "auto-merge-exact", "undoSeconds": 604800})
 
     action: Literal["report", "reject", "auto-merge-exact"] = Field(
-        description="list them, and beside that refuse uploads of the same bytes, or merge copies of the same bytes",
+        description="list duplicates; also reject uploads of the same bytes; or also merge copies of the same bytes",
     )
     undo_seconds: int = Field(default=7 * 86_400, ge=0, le=90 * 86_400, description="how long a merge can be undone")

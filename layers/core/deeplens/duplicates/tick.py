@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from deeplens.common.ports import Clock
-from deeplens.duplicates.merges import settlement_of
+from deeplens.duplicates.merge import settlement_of
 from deeplens.duplicates.model import MergeDeadlines
 from deeplens.events.maintenance import ImageMaintenance
 

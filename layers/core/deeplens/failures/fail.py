@@ -1,13 +1,13 @@
-"""deeplens.processing.failed → tried again later, or status and reason → deeplens.processing.deadletter"""
+"""deeplens.processing.failed → another attempt later, or a failed image and its deeplens.processing.deadletter"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 from typing import ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
-from deeplens.common.backoff import MAX_RETRIED_BYTES, GiveUp, RetryAfter, RetryPlan, plan_retry
+from deeplens.common.backoff import MAX_RETRIED_BYTES, GiveUp, plan_retry
 from deeplens.common.batch import followed_by
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
@@ -33,18 +33,23 @@ class Case:
 
     Attributes
     ----------
+    retry : the next attempt of its record; None if it is given up.
     row : its image as it is stored.
     outcome : None while the record is to be retried or given up.
     ends_image : the image fails with it, and frees its place in the tenant's window.
-    events : what follows from that end.
+    events : follow from the end of the image.
     """
 
     event: ProcessingFailed
-    plan: RetryPlan
+    retry: Retry | None
     row: ImageRecord | Tombstone | None = None
     outcome: Outcome | None = None
     ends_image: bool = False
     events: tuple[Event, ...] = ()
+
+    @property
+    def tenant_id(self) -> str:
+        return self.event.tenant_id or ""
 
     @property
     def image_id(self) -> str:
@@ -74,13 +79,13 @@ class Case:
 
     def vector_state(self, tenant: Tenant) -> VectorState | None:
         """The failure as the end of the rolled-out model's vector."""
-        if not tenant.target or not isinstance(self.plan, GiveUp) or not self.concerns_target(tenant):
+        if not tenant.target or self.retry or not self.concerns_target(tenant):
             return None
         return VectorState(self.image_id, tenant.target, self.generation, VectorStep.FAILED, self.event.error.code)
 
     def stage_result(self, tenant: Tenant) -> StageResult | None:
         """The failure as the image's end, or as a line of its timeline while its record waits."""
-        row, event, waits = self.row, self.event, isinstance(self.plan, RetryAfter)
+        row, event, waits = self.row, self.event, self.retry is not None
         if not isinstance(row, ImageRecord) or row.generation > self.generation or self.concerns_target(tenant):
             return None
         reached = row.step if row.generation == self.generation else Step.ACCEPTED
@@ -101,18 +106,17 @@ class Case:
     def events_of_end(self, tenant: Tenant) -> tuple[Event, ...]:
         """Usage and notifications; none for frames, nor for an image that is searchable, newer or deleted."""
         row, event = self.row, self.event
-        if (
-            not isinstance(row, ImageRecord)
-            or row.video_id
-            or (row.generation, row.step) > (self.generation, Step.FAILED)
-        ):
+        if not isinstance(row, ImageRecord) or row.video_id:
+            return ()
+        if (row.generation, row.step) > (self.generation, Step.FAILED):
             return ()
         upload = upload_event(tenant.id, row.id, row.size_bytes, row.uploaded_at)
         return (upload, *image_failed(tenant, row.id, self.generation, event.error, event.failed_at))
 
 
+@dataclass(frozen=True)
 class Fail:
-    """Plan what becomes of a failed record: it waits for its next attempt, or it is given up.
+    """Queue a failed record for its next attempt, or give it up.
 
     Consumes ``ProcessingFailed``. An image whose record waits stays in progress and pending; the attempt is noted in
     its timeline. One that is given up fails, with the last error: its record becomes a ``DeadLetter``, webhooks that
@@ -125,73 +129,74 @@ class Fail:
     name: ClassVar = "fail"
     consumes: ClassVar = ProcessingFailed
 
-    def __init__(
-        self,
-        tenants: TenantDirectory,
-        images: ImageRepository,
-        vector_states: VectorStates,
-        pending: PendingImages,
-        pending_due: PendingDue,
-        retries: RetryQueue,
-        retry_policies: RetryPolicies,
-        rng: Random,
-        videos: VideoRepository,
-        pending_videos: PendingVideos,
-        pending_videos_due: PendingVideosDue,
-        clock: Clock,
-    ) -> None:
-        self._tenants, self._images, self._states, self._pending = tenants, images, vector_states, pending
-        self._videos, self._pending_videos, self._videos_due = videos, pending_videos, pending_videos_due
-        self._retries, self._policies, self._rng = retries, retry_policies, rng
-        self._pending_due, self._clock = pending_due, clock
+    tenants: TenantDirectory
+    images: ImageRepository
+    vector_states: VectorStates
+    pending: PendingImages
+    pending_due: PendingDue
+    retries: RetryQueue
+    retry_policies: RetryPolicies
+    rng: Random
+    videos: VideoRepository
+    pending_videos: PendingVideos
+    pending_videos_due: PendingVideosDue
+    clock: Clock
 
     def __call__(self, batch: Sequence[ProcessingFailed]) -> list[Outcome]:
-        cases = [Case(event, self._plan(event)) for event in batch]
+        cases = [Case(event, self._retry(event)) for event in batch]
         by_tenant: dict[str, list[Case]] = {}
         for case in cases:
             if case.about_image:
-                by_tenant.setdefault(case.event.tenant_id or "", []).append(case)
-        for tenant_id, own in by_tenant.items():
-            self._note_images(tenant_id, own)
+                by_tenant.setdefault(case.tenant_id, []).append(case)
+        for tenant_id, group in by_tenant.items():
+            self._note_images(tenant_id, group)
         ends = [event for case in cases for event in self._note_video(case)]
         self._queue([case for case in cases if case.outcome is None])
         outcomes = [case.outcome or Done((dead_letter(case.event), *case.events)) for case in cases]
         ended = [case for case in cases if case.ends_image]
-        released = self._pending.finish(
-            [(case.event.tenant_id or "", case.image_id) for case in ended],
-            self._clock.now() + self._pending_due,
+        released = self.pending.finish(
+            [(case.tenant_id, case.image_id) for case in ended],
+            self.clock.now() + self.pending_due,
             [case.generation for case in ended],
         )
         return followed_by(outcomes, [*released, *ends])
 
-    def _plan(self, event: ProcessingFailed) -> RetryPlan:
+    def _retry(self, event: ProcessingFailed) -> Retry | None:
+        """The next attempt of the record; None if it is given up."""
         source = event.source
         if source is None or source.value is None or len(source.value) > MAX_RETRIED_BYTES:
-            return GiveUp("its record was not kept, or is too large to wait")
-        if not _sendable(event, source):
-            return GiveUp("its record is not readable")
-        policy = self._policies.get(source.topic)
-        return plan_retry(event.error.retryable, event.attempt_number, policy, self._rng)
+            return None
+        policy = self.retry_policies.get(source.topic)
+        plan = plan_retry(event.error.retryable, event.attempt_number, policy, self.rng)
+        if isinstance(plan, GiveUp):
+            return None
+        try:
+            return Retry(
+                record=source,
+                attempt_number=event.attempt_number + 1,
+                due=self.clock.now() + timedelta(seconds=plan.seconds),
+                tenant_id=event.tenant_id,
+                image_id=event.image_id,
+                stage=event.stage,
+            )
+        except ValueError:
+            # Anyone may write to a topic: a failure may name a record that cannot be sent again.
+            return None
 
     def _queue(self, cases: Sequence[Case]) -> None:
-        """Have records wait. Their images are sent again by the schedule only if the queue should lose them."""
-        now = self._clock.now()
-        waiting = [
-            (case, _retry(case.event, case.event.source, now + timedelta(seconds=case.plan.seconds)))
-            for case in cases
-            if isinstance(case.plan, RetryAfter) and case.event.source
-        ]
-        # Before the queue knows: a crash between them repeats this record, and nothing is sent twice meanwhile.
-        self._pending.postpone(
+        """Queue records to be retried. The schedule sends their images again only if the queue loses them."""
+        waiting = [(case, case.retry) for case in cases if case.retry]
+        # Before the queue: a crash between them repeats this record, and nothing is sent twice meanwhile.
+        self.pending.postpone(
             [
-                (case.event.tenant_id or "", case.image_id, retry.due + self._pending_due)
+                (case.tenant_id, case.image_id, retry.due + self.pending_due)
                 for case, retry in waiting
                 if case.about_image
             ]
         )
         refused = Waiting(QueueUnavailable("a retry was not queued"))
         try:
-            queued = self._retries.send([retry for _, retry in waiting], now) if waiting else []
+            queued = self.retries.send([retry for _, retry in waiting], self.clock.now()) if waiting else []
         except QueueUnavailable as error:
             refused, queued = Waiting(error), [False] * len(waiting)
         for (case, _), sent in zip(waiting, queued, strict=True):
@@ -203,19 +208,19 @@ class Fail:
         A failure of an unknown or deleted tenant has no row to mark; its dead letter remains.
         """
         try:
-            tenant = self._tenants.get(tenant_id)
-            found = self._images.find(tenant, [case.image_id for case in cases])
+            tenant = self.tenants.get(tenant_id)
+            found = self.images.find(tenant, [case.image_id for case in cases])
             for case in cases:
                 case.row = found.get(case.image_id)
             current = [case for case in cases if not case.superseded]
-            given_up = [case for case in current if isinstance(case.plan, GiveUp) and not case.concerns_target(tenant)]
-            self._states.record(tenant, [state for case in current if (state := case.vector_state(tenant))])
-            self._images.advance(tenant, [result for case in current if (result := case.stage_result(tenant))])
+            given_up = [case for case in current if case.retry is None and not case.concerns_target(tenant)]
+            self.vector_states.record(tenant, [state for case in current if (state := case.vector_state(tenant))])
+            self.images.advance(tenant, [result for case in current if (result := case.stage_result(tenant))])
             video_ids = [case.row.video_id for case in given_up if isinstance(case.row, ImageRecord)]
-            ends = events_of_ended_videos(self._videos, tenant, video_ids)
+            ends = events_of_ended_videos(self.videos, tenant, video_ids)
         except TenantNotFound:
             for case in cases:
-                case.ends_image = isinstance(case.plan, GiveUp)
+                case.ends_image = case.retry is None
             return
         except DependencyUnavailable as error:
             for case in cases:
@@ -235,14 +240,14 @@ class Fail:
         if event.subject != "video" or not event.tenant_id or not event.video_id:
             return ()
         try:
-            if isinstance(case.plan, RetryAfter):
-                due = self._clock.now() + timedelta(seconds=case.plan.seconds) + self._videos_due
-                self._pending_videos.postpone(event.tenant_id, event.video_id, due)
+            if case.retry:
+                due = case.retry.due + self.pending_videos_due
+                self.pending_videos.postpone(event.tenant_id, event.video_id, due)
                 return ()
-            error, tenant = event.error, self._tenants.get(event.tenant_id)
-            self._videos.fail(tenant, event.video_id, error.code, error.message, error.retryable)
-            self._pending_videos.finish(event.tenant_id, event.video_id)
-            return events_of_ended_videos(self._videos, tenant, [event.video_id])
+            error, tenant = event.error, self.tenants.get(event.tenant_id)
+            self.videos.fail(tenant, event.video_id, error.code, error.message, error.retryable)
+            self.pending_videos.finish(event.tenant_id, event.video_id)
+            return events_of_ended_videos(self.videos, tenant, [event.video_id])
         except TenantNotFound:
             return ()
         except DependencyUnavailable as unavailable:
@@ -250,42 +255,17 @@ class Fail:
             return ()
 
 
-def _retry(event: ProcessingFailed, source: SourceRecord, due: datetime) -> Retry:
-    return Retry(
-        record=source,
-        attempt_number=event.attempt_number + 1,
-        due=due,
-        tenant_id=event.tenant_id,
-        image_id=event.image_id,
-        stage=event.stage,
-    )
-
-
-def _sendable(event: ProcessingFailed, source: SourceRecord) -> bool:
-    """Anyone may write to a topic: what claims to be a record need not be one."""
-    try:
-        return bool(_retry(event, source, event.failed_at))
-    except ValueError:
-        return False
-
-
 def dead_letter(event: ProcessingFailed) -> DeadLetter:
-    """Return the dead letter of a failure. Its id follows from the failed event: a repeat gives the same one."""
+    """The dead letter of a failure. Its id is derived from the event that failed: a repeat gives the same one."""
+    same = ("tenant_id", "image_id", "video_id", "stage", "error", "attempt_number", "failed_at", "source")
     return DeadLetter(
-        dead_letter_id=f"dlq_{uuid5(NAMESPACE_URL, _identity(event, event.source)).hex}",
-        tenant_id=event.tenant_id,
-        image_id=event.image_id,
-        video_id=event.video_id,
+        dead_letter_id=f"dlq_{uuid5(NAMESPACE_URL, _source_of_id(event, event.source)).hex}",
         subject=event.subject or "image",
-        stage=event.stage,
-        error=event.error,
-        attempt_number=event.attempt_number,
-        failed_at=event.failed_at,
-        source=event.source,
+        **{name: getattr(event, name) for name in same},
     )
 
 
-def _identity(event: ProcessingFailed, source: SourceRecord | None) -> str:
+def _source_of_id(event: ProcessingFailed, source: SourceRecord | None) -> str:
     if source is None:
         return event.event_id
     # An event may fail in several stages, and once more after each replay.

@@ -1,4 +1,4 @@
-"""Events that were given up: kept with their state, found again, sent again or discarded."""
+"""Dead letters: records that were given up, kept with their state, found again, replayed or discarded."""
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,22 @@ from deeplens.events.retry import Retry
 RetryPolicies = NewType("RetryPolicies", Mapping[str, Backoff])
 """Retry policies by topic; a topic without one is never retried."""
 
-REPLAYS_ALLOWED = 3
-"""A record that failed again after so many replays is sent once more only by force."""
+MAX_REPLAYS = 3
+"""A record that failed again after so many replays is replayed once more only by force."""
 
-type DeadLetterState = Literal["open", "replayed", "discarded"]
+DeadLetterState = Literal["open", "replayed", "discarded"]
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterEntry:
-    """An event that was given up, with the record that holds it where that was kept."""
+    """A row of ``dead_letters``.
+
+    Attributes
+    ----------
+    source : the record that was given up, where it was kept.
+    replays : of this letter; its record may have been replayed before, see ``replays_in_all``.
+    settled_at, reason : when and why it left the state ``open``.
+    """
 
     id: str
     tenant_id: str | None
@@ -32,19 +39,6 @@ class DeadLetterEntry:
     attempt: int
     failed_at: datetime
     source: SourceRecord | None
-
-
-@dataclass(frozen=True, slots=True)
-class KeptDeadLetter:
-    """A row of ``dead_letters``.
-
-    Attributes
-    ----------
-    replays : of this letter; its record may have been replayed before, see ``replays_in_all``.
-    settled_at, reason : when and why it left the state ``open``.
-    """
-
-    entry: DeadLetterEntry
     state: DeadLetterState = "open"
     replays: int = 0
     settled_at: datetime | None = None
@@ -52,12 +46,12 @@ class KeptDeadLetter:
 
     @property
     def replays_in_all(self) -> int:
-        return self.replays + ((self.entry.source.replays or 0) if self.entry.source else 0)
+        return self.replays + ((self.source.replays or 0) if self.source else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which letters; what is None or empty does not narrow. ``failed_before`` is exclusive."""
+    """Selects letters; None and an empty ``ids`` select all. ``failed_before`` is exclusive."""
 
     ids: tuple[str, ...] = ()
     tenant_id: str | None = None
@@ -86,7 +80,7 @@ class DeadLetters(Protocol):
     def store(self, letters: Sequence[DeadLetterEntry]) -> None:
         """Keep dead letters; unique by id, a repeat changes nothing."""
 
-    def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptDeadLetter]:
+    def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[DeadLetterEntry]:
         """At most ``limit`` letters, newest failure first, behind (failed_at, id) of the last one seen."""
 
     def groups(self, where: DeadLetterFilter, limit: int) -> list[DeadLetterGroup]:
@@ -96,21 +90,21 @@ class DeadLetters(Protocol):
         """Count a replay of each."""
 
     def settle_image(self, tenant_id: str, image_id: str, reason: str, now: datetime) -> None:
-        """Settle the open letters about an image that goes its way from the start; none counts as a replay."""
+        """Settle the open letters about an image that is processed from the start; none counts as a replay."""
 
     def discard(self, letter_id: str, reason: str, now: datetime) -> bool:
         """Settle an open letter; False when there is none."""
 
 
-def replay_blocker(letter: KeptDeadLetter, topics: Container[str], *, force: bool = False) -> str | None:
-    """Why a letter is not sent again; None when it may be.
+def replay_blocker(letter: DeadLetterEntry, topics: Container[str], *, force: bool = False) -> str | None:
+    """The reason why a letter is not replayed; None if it may be.
 
     Parameters
     ----------
-    topics : names that a record may go to.
-    force : send it although it was settled, or failed again after ``REPLAYS_ALLOWED`` replays.
+    topics : names of topics that accept replayed records.
+    force : replay it although it was settled, or failed again after ``MAX_REPLAYS`` replays.
     """
-    source = letter.entry.source
+    source = letter.source
     if source is None or source.value is None:
         return "its record was not kept"
     if source.topic not in topics:
@@ -119,17 +113,17 @@ def replay_blocker(letter: KeptDeadLetter, topics: Container[str], *, force: boo
         return None
     if letter.state != "open":
         return f"it was {letter.state} already"
-    if letter.replays_in_all >= REPLAYS_ALLOWED:
+    if letter.replays_in_all >= MAX_REPLAYS:
         return f"it failed again after {letter.replays_in_all} replays"
     return None
 
 
 @effects("send")
 class RetryQueue(Protocol):
-    """Where failed records wait. Raises ``QueueUnavailable``."""
+    """Failed records that wait for their next attempt. Raises ``QueueUnavailable``."""
 
     def send(self, retries: Sequence[Retry], now: datetime) -> list[bool]:
         """Keep each until it is due, at most ``LONGEST_HOP_SECONDS``; one truth value per retry, in order.
 
-        What is received may be received again, and may not be due yet.
+        A retry may be received more than once, and before it is due.
         """

@@ -5,19 +5,19 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.events.failures import SourceRecord
-from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterGroup, KeptDeadLetter
+from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterGroup
 
-STORE = """
-INSERT INTO dead_letters
-    (id, tenant_id, image_id, stage, error_code, error_message, attempt, failed_at, source)
+COLUMNS = ("id", "tenant_id", "image_id", "stage", "error_code", "error_message", "attempt", "failed_at", "source")
+STORE = f"""
+INSERT INTO dead_letters ({", ".join(COLUMNS)})
 SELECT * FROM jsonb_to_recordset(%s) AS r(
     id text, tenant_id text, image_id text, stage text, error_code text, error_message text, attempt int,
     failed_at timestamptz, source jsonb)
 ON CONFLICT (id) DO NOTHING
-"""
+"""  # noqa: S608
 WHERE = """
     (%(ids)s::text[] = '{}' OR id = ANY(%(ids)s))
     AND (%(tenant_id)s::text IS NULL OR tenant_id = %(tenant_id)s)
@@ -28,9 +28,7 @@ WHERE = """
     AND (%(failed_before)s::timestamptz IS NULL OR failed_at < %(failed_before)s)
 """
 PAGE = f"""
-SELECT id, tenant_id, image_id, stage, error_code, error_message, attempt, failed_at, source,
-       state, replays, settled_at, reason
-FROM dead_letters
+SELECT {", ".join(COLUMNS)}, state, replays, settled_at, reason FROM dead_letters
 WHERE {WHERE} AND (%(after_at)s::timestamptz IS NULL OR (failed_at, id) < (%(after_at)s, %(after_id)s))
 ORDER BY failed_at DESC, id DESC LIMIT %(limit)s
 """  # noqa: S608
@@ -48,52 +46,41 @@ WHERE tenant_id = %s AND image_id = %s AND state = 'open'
 DISCARD = "UPDATE dead_letters SET state = 'discarded', settled_at = %s, reason = %s WHERE id = %s AND state = 'open'"
 
 
-class PostgresDeadLetters:
+class PostgresDeadLetters(PlatformAdapter):
     """``DeadLetters`` on psycopg."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
     def store(self, letters: Sequence[DeadLetterEntry]) -> None:
-        if not letters:
-            return
-        with self._connections.platform() as connection:
-            connection.execute(STORE, [as_jsonb([_row(letter) for letter in letters])])
+        if letters:
+            self._execute(STORE, [as_jsonb([_row(letter) for letter in letters])])
 
-    def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[KeptDeadLetter]:
+    def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[DeadLetterEntry]:
         after_at, after_id = after or (None, None)
         values = _values(where) | {"after_at": after_at, "after_id": after_id, "limit": limit}
-        with self._connections.platform() as connection:
-            return [_letter(row) for row in connection.execute(PAGE, values).fetchall()]
+        return [_letter(row) for row in self._rows(PAGE, values)]
 
     def groups(self, where: DeadLetterFilter, limit: int) -> list[DeadLetterGroup]:
-        with self._connections.platform() as connection:
-            rows = connection.execute(GROUPS, _values(where) | {"limit": limit}).fetchall()
-        return [DeadLetterGroup(**row) for row in rows]
+        return [DeadLetterGroup(**row) for row in self._rows(GROUPS, _values(where) | {"limit": limit})]
 
     def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
-        with self._connections.platform() as connection:
-            connection.execute(REPLAYED, [now, list(ids)])
+        self._execute(REPLAYED, [now, list(ids)])
 
     def settle_image(self, tenant_id: str, image_id: str, reason: str, now: datetime) -> None:
-        with self._connections.platform() as connection:
-            connection.execute(SETTLE_IMAGE, [now, as_text(reason), tenant_id, image_id])
+        self._execute(SETTLE_IMAGE, [now, as_text(reason), tenant_id, image_id])
 
     def discard(self, letter_id: str, reason: str, now: datetime) -> bool:
-        with self._connections.platform() as connection:
-            return connection.execute(DISCARD, [now, as_text(reason), letter_id]).rowcount > 0
+        return self._execute(DISCARD, [now, as_text(reason), letter_id]) > 0
 
 
 def _row(letter: DeadLetterEntry) -> dict[str, Any]:
     source = letter.source.model_dump(mode="json", by_alias=True, exclude_none=True) if letter.source else None
-    return {**asdict(letter), "failed_at": letter.failed_at.isoformat(), "source": source}
+    columns = {name: getattr(letter, name) for name in COLUMNS}
+    return columns | {"failed_at": letter.failed_at.isoformat(), "source": source}
 
 
 def _values(where: DeadLetterFilter) -> dict[str, Any]:
-    return {**asdict(where), "ids": list(where.ids)}
+    return asdict(where) | {"ids": list(where.ids)}
 
 
-def _letter(row: dict[str, Any]) -> KeptDeadLetter:
-    own = {name: row.pop(name) for name in ("state", "replays", "settled_at", "reason")}
-    source = row.pop("source")
-    return KeptDeadLetter(DeadLetterEntry(**row, source=SourceRecord.model_validate(source) if source else None), **own)
+def _letter(row: dict[str, Any]) -> DeadLetterEntry:
+    source = SourceRecord.model_validate(row["source"]) if row["source"] else None
+    return DeadLetterEntry(**row | {"source": source})

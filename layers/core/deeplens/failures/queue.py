@@ -1,7 +1,8 @@
 """The delay queue: messages that become visible after at most 15 minutes."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,25 +16,21 @@ MAX_MESSAGES, MAX_BYTES = 10, 250_000
 """Of one ``SendMessageBatch``."""
 
 
+@dataclass(frozen=True, slots=True)
 class SqsRetryQueue:
-    """``RetryQueue`` on SQS.
+    """``RetryQueue`` on SQS; its client is made when it is first needed."""
 
-    Parameters
-    ----------
-    client : of SQS, made when it is first needed.
-    """
-
-    def __init__(self, client: Callable[[], Any], url: str) -> None:
-        self._client, self._url = client, url
+    client: Callable[[], Any]
+    url: str
 
     def send(self, retries: Sequence[Retry], now: datetime) -> list[bool]:
-        if not self._url:
+        if not self.url:
             raise QueueUnavailable("RETRY_QUEUE_URL is not set")
         entries = [_entry(position, retry, now) for position, retry in enumerate(retries)]
         kept: set[int] = set()
         try:
             for group in _groups(entries):
-                answer = self._client().send_message_batch(QueueUrl=self._url, Entries=group)
+                answer = self.client().send_message_batch(QueueUrl=self.url, Entries=group)
                 kept |= {int(entry["Id"]) for entry in answer.get("Successful", [])}
         except (BotoCoreError, ClientError) as error:
             if not kept:
@@ -50,15 +47,15 @@ def hop_seconds(due: datetime, now: datetime) -> int:
     return min(LONGEST_HOP_SECONDS, max(0, math.ceil((due - now).total_seconds())))
 
 
-def _groups(entries: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def _groups(entries: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """As many messages per request as SQS takes, by count and by bytes."""
-    group: list[dict[str, Any]] = []
-    size = 0
+    groups: list[list[dict[str, Any]]] = []
+    free = 0
     for entry in entries:
-        grown = size + len(entry["MessageBody"].encode())
-        if group and (len(group) == MAX_MESSAGES or grown > MAX_BYTES):
-            yield group
-            group, grown = [], len(entry["MessageBody"].encode())
-        group, size = [*group, entry], grown
-    if group:
-        yield group
+        size = len(entry["MessageBody"].encode())
+        if not groups or len(groups[-1]) == MAX_MESSAGES or size > free:
+            groups.append([])
+            free = MAX_BYTES
+        groups[-1].append(entry)
+        free -= size
+    return groups

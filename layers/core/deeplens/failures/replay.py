@@ -1,138 +1,170 @@
-"""Replay dead letters: send their records to their topics again."""
+"""Put failed images back into progress, and replay dead letters: send their records to their topics again."""
 
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deeplens.common.outgoing import OutgoingRecord
 from deeplens.common.ports import Clock, EventPublisher
-from deeplens.errors import TenantNotFound
+from deeplens.errors import ApiError, TenantNotFound
 from deeplens.events.failures import SourceRecord
-from deeplens.events.images import ImageEvent
+from deeplens.events.ids import with_upload_id
+from deeplens.events.images import ImageEvent, ImageUploaded
 from deeplens.events.topics import PROCESSING_FAILED, RETRIES, TOPIC_OF
-from deeplens.failures.model import DeadLetters, KeptDeadLetter, replay_blocker
-from deeplens.failures.renew import Renew
-from deeplens.failures.send_again import again
-from deeplens.images.model import ImageRecord, Step, Tombstone
-from deeplens.images.ports import ImageRepository
+from deeplens.failures.model import DeadLetterEntry, DeadLetters, replay_blocker
+from deeplens.failures.send_again import outgoing_record
+from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
+from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
+from deeplens.images.requests import image_uploaded
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 
 REPLAYABLE = frozenset({*RETRIES, PROCESSING_FAILED.name})
-"""Topics that stages consume, but for the dead letters' own."""
-OF_IMAGES = frozenset(topic.name for contract, topic in TOPIC_OF.items() if issubclass(contract, ImageEvent))
+"""Topics that stages consume, except the topic of dead letters."""
+IMAGE_TOPICS = frozenset(topic.name for contract, topic in TOPIC_OF.items() if issubclass(contract, ImageEvent))
 UNDELIVERED = "the broker did not take it; repeat"
+
+
+@dataclass(frozen=True)
+class Renew:
+    """Raise a failed image's generation: accepted and pending again, its error gone, its late events dropped.
+
+    Pending comes first: if the rest is lost, the schedule sends the image again when it is due.
+    """
+
+    images: ImageRepository
+    pending: PendingImages
+    pending_due: PendingDue
+    clock: Clock
+
+    def __call__(self, tenant: Tenant, image: ImageRecord, stage: str) -> tuple[ImageUploaded, bool]:
+        """The event that processes it from the start, and whether the tenant's window has room to publish it now.
+
+        ``stage`` names the entry of its timeline.
+        """
+        now, generation = self.clock.now(), image.generation + 1
+        event = image_uploaded(tenant.id, replace(image, generation=generation))
+        admission = self.pending.admit(event, now + self.pending_due)
+        self.images.advance(tenant, [StageResult(image.id, generation, Step.ACCEPTED, stage, now)])
+        return event, admission.released
+
+
+@dataclass(frozen=True)
+class RetryImage:
+    """Process a failed image from the start and settle its dead letters. A repeat is refused: it has not failed."""
+
+    renew: Renew
+    dead_letters: DeadLetters
+    clock: Clock
+
+    def __call__(self, tenant: Tenant, image: ImageRecord) -> tuple[ImageUploaded, ...]:
+        """The events to publish: none while the tenant's window is full."""
+        if image.step is not Step.FAILED:
+            detail = f"It is {image.step.name.lower()}; only a failed image can be retried."
+            raise ApiError(409, "image-not-failed", "Image not failed", detail)
+        event, released = self.renew(tenant, image, "retry")
+        self.dead_letters.settle_image(tenant.id, image.id, "retried by its tenant", self.clock.now())
+        return (with_upload_id(event),) if released else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one letter; ``refused`` says why it was not sent again."""
+    """The result for one letter.
 
-    letter: KeptDeadLetter
-    refused: str | None = None
+    Attributes
+    ----------
+    refused : why it is not replayed.
+    tenant, image : the failed image to put back into progress before its record is sent.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """``image`` is to be put back into work first."""
-
-    letter: KeptDeadLetter
+    letter: DeadLetterEntry
     refused: str | None = None
     tenant: Tenant | None = None
     image: ImageRecord | None = None
 
 
+@dataclass(frozen=True)
 class Replay:
-    """Send letters again, each as the record it was.
+    """Replay letters: send each record as it was.
 
-    A failed image is put back into work, one generation further, so that it shows as such, is pending, and its record
-    is not dropped as late. A letter counts as replayed once its record is delivered: a crash before may send it twice,
-    which is harmless, but never loses it.
+    A failed image is put back into progress, one generation further, so that it shows as such, is pending, and its
+    record is not dropped as late. A letter counts as replayed once its record is delivered: a crash before may send it
+    twice, which is harmless, but never loses it.
     """
 
-    def __init__(
-        self,
-        tenants: TenantDirectory,
-        images: ImageRepository,
-        renew: Renew,
-        dead_letters: DeadLetters,
-        publisher: EventPublisher,
-        clock: Clock,
-    ) -> None:
-        self._tenants, self._images, self._renew = tenants, images, renew
-        self._dead_letters, self._publisher, self._clock = dead_letters, publisher, clock
+    tenants: TenantDirectory
+    images: ImageRepository
+    renew: Renew
+    dead_letters: DeadLetters
+    publisher: EventPublisher
+    clock: Clock
 
     def __call__(
-        self, letters: Sequence[KeptDeadLetter], *, force: bool = False, dry_run: bool = False
+        self, letters: Sequence[DeadLetterEntry], *, force: bool = False, dry_run: bool = False
     ) -> list[Verdict]:
-        """One verdict per letter, in order; of a dry run, what it would be."""
-        plans = self._planned(letters, force)
+        """One verdict per letter, in order; a dry run only predicts them."""
+        verdicts = self._verdicts(letters, force)
         if dry_run:
-            return [Verdict(plan.letter, plan.refused) for plan in plans]
-        sent = self._send([plan for plan in plans if plan.refused is None])
-        done = [letter_id for letter_id, arrived in sent.items() if arrived]
+            return verdicts
+        sent = self._send([verdict for verdict in verdicts if verdict.refused is None])
+        done = [letter_id for letter_id, delivered in sent.items() if delivered]
         if done:
-            self._dead_letters.mark_replayed(done, self._clock.now())
+            self.dead_letters.mark_replayed(done, self.clock.now())
         return [
-            Verdict(plan.letter, plan.refused or (None if sent[plan.letter.entry.id] else UNDELIVERED))
-            for plan in plans
+            verdict if verdict.refused or sent[verdict.letter.id] else replace(verdict, refused=UNDELIVERED)
+            for verdict in verdicts
         ]
 
-    def _planned(self, letters: Sequence[KeptDeadLetter], force: bool) -> list[_Plan]:
-        plans: dict[str, _Plan] = {}
-        by_tenant: dict[str, list[KeptDeadLetter]] = {}
+    def _verdicts(self, letters: Sequence[DeadLetterEntry], force: bool) -> list[Verdict]:
+        verdicts: dict[str, Verdict] = {}
+        by_tenant: dict[str, list[DeadLetterEntry]] = {}
         for letter in letters:
-            plans[letter.entry.id] = _Plan(letter, replay_blocker(letter, REPLAYABLE, force=force))
-            if plans[letter.entry.id].refused is None and _of_image(letter):
-                by_tenant.setdefault(letter.entry.tenant_id or "", []).append(letter)
-        for tenant_id, own in by_tenant.items():
-            plans.update((plan.letter.entry.id, plan) for plan in self._of_tenant(tenant_id, own))
-        return [plans[letter.entry.id] for letter in letters]
+            verdicts[letter.id] = Verdict(letter, replay_blocker(letter, REPLAYABLE, force=force))
+            if verdicts[letter.id].refused is None and _is_about_image(letter):
+                by_tenant.setdefault(letter.tenant_id or "", []).append(letter)
+        for tenant_id, group in by_tenant.items():
+            verdicts.update((verdict.letter.id, verdict) for verdict in self._tenant_verdicts(tenant_id, group))
+        return [verdicts[letter.id] for letter in letters]
 
-    def _of_tenant(self, tenant_id: str, letters: Sequence[KeptDeadLetter]) -> list[_Plan]:
+    def _tenant_verdicts(self, tenant_id: str, letters: Sequence[DeadLetterEntry]) -> list[Verdict]:
         try:
-            tenant = self._tenants.get(tenant_id, fresh=True)
+            tenant = self.tenants.get(tenant_id, fresh=True)
         except TenantNotFound:
-            return [_Plan(letter, "its tenant is gone") for letter in letters]
-        found = self._images.find(tenant, [letter.entry.image_id or "" for letter in letters])
-        return [_image_plan(letter, tenant, found.get(letter.entry.image_id or "")) for letter in letters]
+            return [Verdict(letter, "its tenant is gone") for letter in letters]
+        rows = self.images.find(tenant, [letter.image_id or "" for letter in letters])
+        return [_image_verdict(letter, tenant, rows.get(letter.image_id or "")) for letter in letters]
 
-    def _send(self, plans: Sequence[_Plan]) -> dict[str, bool]:
-        """Whether each letter is on its way: delivered, or pending behind the tenant's window."""
+    def _send(self, verdicts: Sequence[Verdict]) -> dict[str, bool]:
+        """Whether each letter's record is delivered, or pending until the tenant's window has room."""
         sent: dict[str, bool] = {}
         records: dict[str, OutgoingRecord] = {}
-        for plan in plans:
-            letter_id, generation = plan.letter.entry.id, None
-            if plan.tenant and plan.image:
-                event, released = self._renew(plan.tenant, plan.image, "replay")
+        for verdict in verdicts:
+            letter, generation = verdict.letter, None
+            if verdict.tenant and verdict.image:
+                event, released = self.renew(verdict.tenant, verdict.image, "replay")
                 generation = event.generation
                 if not released:
-                    sent[letter_id] = True
+                    sent[letter.id] = True
                     continue
-            records[letter_id] = _record(plan.letter, generation)
-        delivered = self._publisher.resend([*records.values()]) if records else []
+            records[letter.id] = _record(letter, generation)
+        delivered = self.publisher.resend([*records.values()]) if records else []
         return sent | dict(zip(records, delivered, strict=True))
 
 
-def _of_image(letter: KeptDeadLetter) -> bool:
-    entry = letter.entry
-    return bool(entry.tenant_id and entry.image_id and entry.source and entry.source.topic in OF_IMAGES)
+def _is_about_image(letter: DeadLetterEntry) -> bool:
+    return bool(letter.tenant_id and letter.image_id and letter.source and letter.source.topic in IMAGE_TOPICS)
 
 
-def _image_plan(letter: KeptDeadLetter, tenant: Tenant, row: ImageRecord | Tombstone | None) -> _Plan:
+def _image_verdict(letter: DeadLetterEntry, tenant: Tenant, row: ImageRecord | Tombstone | None) -> Verdict:
     """A letter about an image follows its row: nothing revives a deleted one or overtakes a newer generation."""
     if not isinstance(row, ImageRecord):
-        return _Plan(letter, "its image is gone")
-    if row.generation > generation_of(letter):
-        return _Plan(letter, "its image was sent again since")
-    return _Plan(letter, None, tenant, row if row.step is Step.FAILED else None)
-
-
-def generation_of(letter: KeptDeadLetter) -> int:
-    given = _value(letter.entry.source).get("generation")
-    return given if isinstance(given, int) else 1
+        return Verdict(letter, "its image is gone")
+    generation = _value(letter.source).get("generation")
+    if row.generation > (generation if isinstance(generation, int) else 1):
+        return Verdict(letter, "its image was sent again since")
+    return Verdict(letter, None, tenant, row if row.step is Step.FAILED else None)
 
 
 def _value(source: SourceRecord | None) -> dict[str, Any]:
@@ -144,12 +176,12 @@ def _value(source: SourceRecord | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _record(letter: KeptDeadLetter, generation: int | None) -> OutgoingRecord:
-    source = letter.entry.source
+def _record(letter: DeadLetterEntry, generation: int | None) -> OutgoingRecord:
+    source = letter.source
     if source is None:
         raise TypeError("a letter without its record was refused before")
     value = _value(source)
     if generation is not None and value:
         renewed = json.dumps(value | {"generation": generation}, separators=(",", ":")).encode()
         source = source.model_copy(update={"value": b64encode(renewed).decode()})
-    return again(source, 1, letter.replays_in_all + 1)
+    return outgoing_record(source, 1, letter.replays_in_all + 1)

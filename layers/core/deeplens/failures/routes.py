@@ -1,18 +1,17 @@
-"""/v1/admin/dead-letters: list, replay and discard dead letters."""
+"""/v1/admin/dead-letters: list, replay and discard. /v1/images/{id}/retry: process a failed image again."""
 
 import json
 from base64 import b64decode
 from binascii import Error as NotBase64
-from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path, Query, Response
 
-from deeplens.access.caller import Operator
+from deeplens.access.caller import Operator, Writer
 from deeplens.common.ports import Clock
 from deeplens.errors import ApiError, BrokerUnavailable
-from deeplens.failures.model import DeadLetterFilter, DeadLetters, KeptDeadLetter, replay_blocker
-from deeplens.failures.replay import REPLAYABLE, UNDELIVERED, Replay, Verdict
+from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetters, replay_blocker
+from deeplens.failures.replay import REPLAYABLE, UNDELIVERED, Replay, RetryImage, Verdict
 from deeplens.failures.schemas import (
     DiscardRequest,
     LetterDetail,
@@ -29,19 +28,25 @@ from deeplens.failures.schemas import (
 )
 from deeplens.http import cursor
 from deeplens.http.dependencies import Injected
+from deeplens.http.fields import ImageIdInPath
 from deeplens.http.problems import responses
+from deeplens.http.publish import Publishing
+from deeplens.http.schemas import view
+from deeplens.images import views
+from deeplens.images.lookup import MERGED_CHANGE, live_image
+from deeplens.images.ports import ImageRepository
+from deeplens.images.schemas import AcceptedImage
 
 router = APIRouter(prefix="/v1/admin/dead-letters", tags=["dead letters"])
-MAX_GROUPS, MAX_TEXT, MAX_NESTED = 200, 2000, 200
-
-
+retry_router = APIRouter(prefix="/v1/images", tags=["images"])
+MAX_GROUPS, MAX_TEXT_CHARACTERS, MAX_NESTED = 200, 2000, 200
 Letters = Injected[DeadLetters]
 
 
 def dead_letter_in_path(
     _: Operator, dead_letters: Letters, dead_letter_id: Annotated[str, Path(examples=["dlq_0f3a9b1c2d4e"])]
-) -> KeptDeadLetter:
-    # What cannot be stored as text cannot be an id.
+) -> DeadLetterEntry:
+    # PostgreSQL rejects NUL in text; such an id is unknown.
     known = "\x00" not in dead_letter_id and dead_letter_id.isprintable()
     found = dead_letters.page(DeadLetterFilter(ids=(dead_letter_id,)), None, 1) if known else []
     if not found:
@@ -49,42 +54,39 @@ def dead_letter_in_path(
     return found[0]
 
 
-InPath = Annotated[KeptDeadLetter, Depends(dead_letter_in_path)]
+InPath = Annotated[DeadLetterEntry, Depends(dead_letter_in_path)]
 
 
 @router.get("", summary="List dead letters", responses=responses())
 def list_letters(_: Operator, dead_letters: Letters, query: Annotated[LetterQuery, Query()]) -> LetterPage:
     """Newest failure first, over all tenants."""
     after = cursor.read(query.cursor, cursor.LETTER_ID) if query.cursor else None
-    found = dead_letters.page(where(query), after, query.limit + 1)
-    page, more = found[: query.limit], len(found) > query.limit
-    last = (page[-1].entry.failed_at, page[-1].entry.id) if more else None
-    return LetterPage(
-        dead_letters=[LetterView(**fields_of(letter)) for letter in page],
-        next_cursor=cursor.write(last) if last else None,
-    )
+    found = dead_letters.page(filter_of(query), after, query.limit + 1)
+    page, following = cursor.page_of(found, query.limit, lambda letter: (letter.failed_at, letter.id))
+    return LetterPage(dead_letters=[letter_view(LetterView, letter) for letter in page], next_cursor=following)
 
 
 @router.get("/groups", summary="Count dead letters by error code and stage", responses=responses())
 def group_letters(_: Operator, dead_letters: Letters, query: Annotated[LetterFilters, Query()]) -> LetterGroups:
-    groups = dead_letters.groups(where(query), MAX_GROUPS)
-    return LetterGroups(groups=[LetterGroupView(**asdict(group)) for group in groups])
+    groups = dead_letters.groups(filter_of(query), MAX_GROUPS)
+    return LetterGroups(groups=[view(LetterGroupView, group) for group in groups])
 
 
-@router.post("/replay", summary="Send dead letters again", responses=responses())
-def replay_letters(_: Operator, dead_letters: Letters, replay: Injected[Replay], wanted: ReplayRequest) -> ReplayReport:
-    """Each record goes back onto its topic; failed images are in work again. Repeating it is safe.
+@router.post("/replay", summary="Replay dead letters", responses=responses())
+def replay_letters(
+    _: Operator, dead_letters: Letters, replay: Injected[Replay], request: ReplayRequest
+) -> ReplayReport:
+    """Each record goes back onto its topic; failed images are in progress again. Repeating the request is safe.
 
-    One that has failed again after three replays is refused unless forced.
+    A letter that has failed again after three replays is refused unless forced.
     """
-    narrowed = wanted.model_dump(include={"tenant_id", "code", "stage", "failed_from", "failed_before"})
-    chosen = DeadLetterFilter(ids=tuple(wanted.ids), state=None if wanted.ids else "open", **narrowed)
-    limit = max(wanted.limit, len(wanted.ids))
-    found = dead_letters.page(chosen, None, limit + 1)
-    verdicts = replay(found[:limit], force=wanted.force, dry_run=wanted.dry_run)
-    known = {letter.entry.id for letter in found}
-    unknown = [RefusedReplay(dead_letter_id=one, reason="no such letter") for one in wanted.ids if one not in known]
-    return report(verdicts, unknown, dry_run=wanted.dry_run, more=len(found) > limit)
+    where = filter_of(request, ids=tuple(request.ids), state=None if request.ids else "open")
+    limit = max(request.limit, len(request.ids))
+    found = dead_letters.page(where, None, limit + 1)
+    verdicts = replay(found[:limit], force=request.force, dry_run=request.dry_run)
+    known = {letter.id for letter in found}
+    unknown = [RefusedReplay(dead_letter_id=id, reason="no such letter") for id in request.ids if id not in known]
+    return report(verdicts, unknown, dry_run=request.dry_run, more=len(found) > limit)
 
 
 @router.get("/{dead_letter_id}", summary="One dead letter with its event", responses=responses(404))
@@ -92,9 +94,9 @@ def letter_detail(letter: InPath) -> LetterDetail:
     return detail(letter)
 
 
-@router.post("/{dead_letter_id}/replay", summary="Send a dead letter again", responses=responses(404, 409))
-def replay_letter(letter: InPath, replay: Injected[Replay], wanted: ReplayOptions | None = None) -> ReplayReport:
-    options = wanted or ReplayOptions()
+@router.post("/{dead_letter_id}/replay", summary="Replay a dead letter", responses=responses(404, 409))
+def replay_letter(letter: InPath, replay: Injected[Replay], request: ReplayOptions | None = None) -> ReplayReport:
+    options = request or ReplayOptions()
     (verdict,) = replay([letter], force=options.force, dry_run=options.dry_run)
     if verdict.refused == UNDELIVERED:
         raise BrokerUnavailable("the record was not delivered", retry_after_seconds=2)
@@ -105,70 +107,88 @@ def replay_letter(letter: InPath, replay: Injected[Replay], wanted: ReplayOption
 
 @router.post("/{dead_letter_id}/discard", summary="Discard a dead letter", responses=responses(404, 409))
 def discard_letter(
-    letter: InPath, dead_letters: Letters, clock: Injected[Clock], wanted: DiscardRequest
+    letter: InPath, dead_letters: Letters, clock: Injected[Clock], request: DiscardRequest
 ) -> LetterDetail:
-    """It stays on record with its reason, and is not replayed unless forced."""
-    if not dead_letters.discard(letter.entry.id, wanted.reason, clock.now()):
+    """The letter is kept with its reason, and is not replayed unless forced."""
+    if not dead_letters.discard(letter.id, request.reason, clock.now()):
         raise ApiError(409, "dead-letter-settled", "Dead letter settled", f"It was {letter.state} already.")
-    return detail(latest(dead_letters, letter))
+    return detail(next(iter(dead_letters.page(DeadLetterFilter(ids=(letter.id,)), None, 1)), letter))
 
 
-def latest(dead_letters: DeadLetters, letter: KeptDeadLetter) -> KeptDeadLetter:
-    return next(iter(dead_letters.page(DeadLetterFilter(ids=(letter.entry.id,)), None, 1)), letter)
+@retry_router.post(
+    "/{image_id}/retry",
+    status_code=202,
+    summary="Process a failed image again",
+    responses={
+        202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the image"}}},
+        **MERGED_CHANGE,
+        **responses(404, 409),
+    },
+)
+def retry_image(
+    caller: Writer,
+    images: Injected[ImageRepository],
+    retry: Injected[RetryImage],
+    publish: Publishing,
+    response: Response,
+    image_id: ImageIdInPath,
+) -> AcceptedImage:
+    """Process the image from the start. 409 unless it has failed, so a repeat is safe."""
+    image = live_image(images, caller.tenant, image_id)
+    publish(retry(caller.tenant, image))
+    response.headers["Location"] = views.path_of(image.id)
+    return views.accepted(image)
 
 
-def where(query: LetterFilters) -> DeadLetterFilter:
-    return DeadLetterFilter(**query.model_dump(include=set(LetterFilters.model_fields)))
+def filter_of(selection: LetterFilters | ReplayRequest, **more: Any) -> DeadLetterFilter:
+    return DeadLetterFilter(**selection.model_dump(include=set(LetterFilters.model_fields)), **more)
 
 
 def report(verdicts: list[Verdict], unknown: list[RefusedReplay], *, dry_run: bool, more: bool) -> ReplayReport:
-    refused = [RefusedReplay(dead_letter_id=one.letter.entry.id, reason=one.refused) for one in verdicts if one.refused]
+    refused = [
+        RefusedReplay(dead_letter_id=verdict.letter.id, reason=verdict.refused)
+        for verdict in verdicts
+        if verdict.refused
+    ]
     replayed = len(verdicts) - len(refused)
     return ReplayReport(dry_run=dry_run, replayed=replayed, refused=[*refused, *unknown], more=more)
 
 
-def fields_of(letter: KeptDeadLetter) -> dict[str, Any]:
-    entry = letter.entry
-    return {
-        "dead_letter_id": entry.id,
-        "state": letter.state,
-        "tenant_id": entry.tenant_id,
-        "image_id": entry.image_id,
-        "stage": entry.stage,
-        "code": entry.error_code,
-        "message": entry.error_message,
-        "attempt": entry.attempt,
-        "replays": letter.replays_in_all,
-        "failed_at": entry.failed_at,
-        "settled_at": letter.settled_at,
-        "reason": letter.reason,
-        "topic": entry.source.topic if entry.source else None,
-        "replayable": replay_blocker(letter, REPLAYABLE, force=True) is None,
-    }
+def letter_view[V: LetterView](schema: type[V], letter: DeadLetterEntry, **content: Any) -> V:
+    return view(
+        schema,
+        letter,
+        dead_letter_id=letter.id,
+        code=letter.error_code,
+        message=letter.error_message,
+        replays=letter.replays_in_all,
+        topic=letter.source.topic if letter.source else None,
+        replayable=replay_blocker(letter, REPLAYABLE, force=True) is None,
+        **content,
+    )
 
 
-def detail(letter: KeptDeadLetter) -> LetterDetail:
-    source = letter.entry.source
-    if source is None:
-        return LetterDetail(**fields_of(letter))
-    place = {"partition": source.partition, "offset": source.offset, "event_id": source.event_id}
-    return LetterDetail(**fields_of(letter), **place, **content(source.value))
+def detail(letter: DeadLetterEntry) -> LetterDetail:
+    if letter.source is None:
+        return letter_view(LetterDetail, letter)
+    position = {name: getattr(letter.source, name) for name in ("partition", "offset", "event_id")}
+    return letter_view(LetterDetail, letter, **position, **content_of(letter.source.value))
 
 
-def content(value: str | None) -> dict[str, Any]:
-    """A record's value as JSON, or as the text that it is instead."""
+def content_of(value: str | None) -> dict[str, Any]:
+    """A record's value as JSON; as text if it is not valid JSON."""
     if value is None:
         return {}
     try:
         raw = b64decode(value)
     except NotBase64:
-        return {"text": value[:MAX_TEXT]}
-    text = {"text": raw[: 4 * MAX_TEXT].decode(errors="replace")[:MAX_TEXT]}
+        return {"text": value[:MAX_TEXT_CHARACTERS]}
+    text = {"text": raw[: 4 * MAX_TEXT_CHARACTERS].decode(errors="replace")[:MAX_TEXT_CHARACTERS]}
     if raw.count(b"[") + raw.count(b"{") > MAX_NESTED:
         return text
     try:
         event = json.loads(raw, parse_constant=str)
-        # Halves of surrogate pairs parse, but cannot be answered.
+        # Lone surrogates parse, but cannot be encoded in the answer.
         json.dumps(event, ensure_ascii=False).encode()
     except ValueError:
         return text

@@ -1,15 +1,15 @@
-"""What the Admin API takes and gives about dead letters."""
+"""Bodies and query strings of ``/v1/admin/dead-letters``."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from deeplens.failures.model import DeadLetterState
 from deeplens.http.schemas import AT, ID, PRINTABLE, ApiModel, example
 
 LetterId = Annotated[str, StringConstraints(pattern=r"^dlq_[A-Za-z0-9_-]{1,64}$")]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=PRINTABLE)]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=PRINTABLE)]
-State = Literal["open", "replayed", "discarded"]
 
 LETTER = {
     "deadLetterId": "dlq_0f3a9b1c2d4e",
@@ -34,14 +34,14 @@ REPORT = {
 
 
 class LetterFilters(BaseModel):
-    """Query parameters that narrow letters; unknown ones are refused, so that a typo is noticed."""
+    """Query parameters that select letters; unknown ones are rejected, so that a typo is noticed."""
 
     model_config = ConfigDict(extra="forbid")
 
     tenant_id: Word | None = None
     code: Word | None = Field(default=None, description="error code, e.g. STAGE_FAILED")
     stage: Word | None = None
-    state: State | None = None
+    state: DeadLetterState | None = None
     failed_from: AwareDatetime | None = Field(default=None, description=f"inclusive, e.g. {AT}")
     failed_before: AwareDatetime | None = Field(default=None, description="exclusive")
 
@@ -57,7 +57,7 @@ class LetterView(ApiModel):
     model_config = example(LETTER)
 
     dead_letter_id: str
-    state: State
+    state: DeadLetterState
     tenant_id: str | None = None
     image_id: str | None = None
     stage: str | None = None
@@ -115,7 +115,7 @@ class ReplayOptions(ApiModel):
 
 
 class ReplayRequest(ReplayOptions):
-    """Which letters: by their ids, or the newest open ones that match every given filter."""
+    """Replay letters by their ids, or the newest open ones that match every given filter."""
 
     model_config = ConfigDict(
         extra="forbid", **example({"code": "TENANT_STORE_DENIED", "tenantId": "tenant_acme", "dryRun": True})

@@ -2,7 +2,9 @@
 
 from base64 import b64decode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import ClassVar
 
 from deeplens.common.outgoing import OutgoingRecord
@@ -14,47 +16,43 @@ from deeplens.events.retry import Retry
 from deeplens.failures.model import RetryQueue
 
 
+@dataclass(frozen=True)
 class SendAgain:
-    """Send records to their topics again when they are due; the others wait for one more hop.
+    """Send records to their topics again when they are due; queue the others again.
 
-    Consumes ``Retry``. It sends by itself, since what it sends is no event of its own but a record as it was. Twice is
-    harmless: the record keeps its event's id, and every stage may run twice.
+    Consumes ``Retry``. The stage publishes by itself, since it sends a record as it was instead of an event. A record
+    that is sent twice does no harm: it keeps its event's id, and every stage may run twice.
     """
 
     name: ClassVar = "send_again"
     consumes: ClassVar = Retry
 
-    def __init__(self, publisher: EventPublisher, retries: RetryQueue, clock: Clock) -> None:
-        self._publisher, self._retries, self._clock = publisher, retries, clock
+    publisher: EventPublisher
+    retries: RetryQueue
+    clock: Clock
 
     def __call__(self, batch: Sequence[Retry]) -> list[Outcome]:
-        now = self._clock.now()
+        now = self.clock.now()
         due = [retry for retry in batch if retry.due <= now]
         early = [retry for retry in batch if retry.due > now]
-        sent = self._publisher.resend([_record(retry) for retry in due]) if due else []
-        kept = self._kept(early, now)
+        records = [outgoing_record(retry.record, retry.attempt_number, retry.record.replays or 0) for retry in due]
+        sent = self.publisher.resend(records) if due else []
+        handled = chain(zip(due, sent, strict=True), zip(early, self._queue_again(early, now), strict=True))
+        succeeded = {id(retry) for retry, done in handled if done}
         undelivered = Waiting(BrokerUnavailable("a record was not delivered again"))
-        unkept = Waiting(QueueUnavailable("a retry was not queued again"))
-        ended: dict[int, Outcome] = {
-            **{id(retry): Done() if arrived else undelivered for retry, arrived in zip(due, sent, strict=True)},
-            **{id(retry): Done() if arrived else unkept for retry, arrived in zip(early, kept, strict=True)},
-        }
-        return [ended[id(retry)] for retry in batch]
+        unqueued = Waiting(QueueUnavailable("a retry was not queued again"))
+        return [Done() if id(retry) in succeeded else undelivered if retry.due <= now else unqueued for retry in batch]
 
-    def _kept(self, early: Sequence[Retry], now: datetime) -> list[bool]:
-        """What cannot be queued again comes again by itself; it must not take along what was sent."""
+    def _queue_again(self, early: Sequence[Retry], now: datetime) -> list[bool]:
+        """A retry that cannot be queued is received again; it must not repeat the records that were sent."""
         try:
-            return self._retries.send(early, now) if early else []
+            return self.retries.send(early, now) if early else []
         except QueueUnavailable:
             return [False] * len(early)
 
 
-def _record(retry: Retry) -> OutgoingRecord:
-    return again(retry.record, retry.attempt_number, retry.record.replays or 0)
-
-
-def again(source: SourceRecord, attempt: int, replays: int) -> OutgoingRecord:
-    """The record as it was, with its event's id, so that what follows from it is the same as well."""
+def outgoing_record(source: SourceRecord, attempt: int, replays: int) -> OutgoingRecord:
+    """The record as it was, with its event's id, so that the events that follow from it have the same ids again."""
     return OutgoingRecord(
         source.topic,
         None if source.key is None else b64decode(source.key),

@@ -1,5 +1,6 @@
 """Maintenance of a tenant: runs, findings, reports, and the pure decisions of a sweep."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from deeplens.storage.ports import ObjectInfo
 from deeplens.vectors.ports import IndexedPoint
 
 SweepGrace = NewType("SweepGrace", timedelta)
-"""Sweeps leave alone what is younger."""
+"""Sweeps ignore what is younger."""
 SweepInterval = NewType("SweepInterval", timedelta)
 """Time between two sweeps of a tenant that changed."""
 ThumbnailRetention = NewType("ThumbnailRetention", timedelta)
@@ -29,6 +30,7 @@ type Kind = Literal[
     "derived-of-failed",
     "thumbnail-not-needed",
 ]
+type Row = ImageRecord | Tombstone
 MAX_EXAMPLES = 20
 """Findings that a report lists one by one."""
 
@@ -76,12 +78,13 @@ class Report:
         )
 
 
-def report_of(checked: str, count: int, findings: Collection[Finding], *, repaired: bool, freed: int = 0) -> Report:
+def report_of(checked: str, count: int, findings: Sequence[Finding], *, repaired: bool, freed: int = 0) -> Report:
     """The report of one page, of which ``count`` entries of the kind ``checked`` were checked."""
-    by_kind: dict[str, int] = {}
-    for finding in findings:
-        by_kind[finding.kind] = by_kind.get(finding.kind, 0) + 1
-    examples = tuple(_example(finding) for finding in list(findings)[:MAX_EXAMPLES])
+    by_kind = dict[str, int](Counter(finding.kind for finding in findings))
+    examples = tuple(
+        {name: value for name, value in asdict(finding).items() if value is not None}
+        for finding in findings[:MAX_EXAMPLES]
+    )
     return Report({checked: count}, by_kind, by_kind if repaired else {}, examples, freed)
 
 
@@ -153,7 +156,7 @@ class MaintenanceRuns(Protocol):
 
 
 def judge_row(
-    row: ImageRecord | Tombstone,
+    row: Row,
     before: datetime,
     expected: Sequence[str],
     existing: Collection[str],
@@ -185,14 +188,14 @@ def judge_row(
     return [Finding("row-without-vector", row.id, model) for model in lacking]
 
 
-def judge_object(entry: ObjectInfo, row: ImageRecord | Tombstone | None, before: datetime) -> Finding | None:
+def judge_object(entry: ObjectInfo, row: Row | None, before: datetime) -> Finding | None:
     """The finding about an object whose image never existed or whose row was deleted."""
     if entry.modified_at >= before or not is_gone(row, before):
         return None
     return Finding("object-without-row" if entry.key.startswith("images/") else "derived-without-row", entry.key)
 
 
-def judge_point(point: IndexedPoint, row: ImageRecord | Tombstone | None, before: datetime) -> Finding | None:
+def judge_point(point: IndexedPoint, row: Row | None, before: datetime) -> Finding | None:
     """The finding about a vector without an image; a vector is younger than its image's upload."""
     uploaded_at = datetime.fromisoformat(point.uploaded_at) if point.uploaded_at else None
     if (uploaded_at is not None and uploaded_at >= before) or not is_gone(row, before):
@@ -200,15 +203,11 @@ def judge_point(point: IndexedPoint, row: ImageRecord | Tombstone | None, before
     return Finding("vector-without-row", point.id, point.image_id)
 
 
-def is_gone(row: ImageRecord | Tombstone | None, before: datetime) -> bool:
+def is_gone(row: Row | None, before: datetime) -> bool:
     """Whether nothing of an image may be left. A tombstone without a receipt is a deletion in progress."""
     if isinstance(row, Tombstone):
         return row.receipt is not None and row.deleted_at < before
     return row is None
-
-
-def _example(finding: Finding) -> dict[str, Any]:
-    return {name: value for name, value in asdict(finding).items() if value is not None}
 
 
 def _sum(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:

@@ -1,13 +1,14 @@
 """Runs of maintenance over all tenants, in the platform database."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
 
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.maintenance.model import MaintenanceRun, Report
 
@@ -24,9 +25,7 @@ WITH started AS (
 )
 SELECT FROM started
 """
-FIND = f"SELECT {COLUMNS} FROM maintenance_runs WHERE id = %s"  # noqa: S608
-OF_TENANT = f"SELECT {COLUMNS} FROM maintenance_runs WHERE tenant_id = %s ORDER BY created_at DESC LIMIT %s"  # noqa: S608
-NEWEST = f"SELECT {COLUMNS} FROM maintenance_runs ORDER BY created_at DESC LIMIT %s"  # noqa: S608
+RUNS = f"SELECT {COLUMNS} FROM maintenance_runs"  # noqa: S608
 MOVE = """
 UPDATE maintenance_runs SET cursor = %(cursor)s, slices = %(slices)s, report = %(report)s, due = %(due)s,
        ended_at = %(ended_at)s, error = %(error)s
@@ -65,25 +64,21 @@ ON CONFLICT (tenant_id) DO UPDATE SET changed_at = greatest(known.changed_at, ex
 """
 
 
-class PostgresMaintenanceRuns:
+class PostgresMaintenanceRuns(PlatformAdapter):
     """``MaintenanceRuns`` on psycopg."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
     def start(self, run: MaintenanceRun, grace: timedelta) -> bool:
-        with self._connections.platform() as connection:
-            return connection.execute(START, {**_values(run), "grace": grace}).rowcount == 1
+        return self._execute(START, {**_values(run), "grace": grace}) == 1
 
     def find(self, run_id: str) -> MaintenanceRun | None:
-        return next(iter(self._runs(FIND, [as_text(run_id)])), None)
+        return next(iter(self._runs(f"{RUNS} WHERE id = %s", [as_text(run_id)])), None)
 
     def of_tenant(self, tenant_id: str | None, limit: int) -> list[MaintenanceRun]:
-        return self._runs(NEWEST, [limit]) if tenant_id is None else self._runs(OF_TENANT, [tenant_id, limit])
+        where, values = ("", [limit]) if tenant_id is None else ("WHERE tenant_id = %s", [tenant_id, limit])
+        return self._runs(f"{RUNS} {where} ORDER BY created_at DESC LIMIT %s", values)
 
     def move(self, run: MaintenanceRun, before: str) -> bool:
-        with self._connections.platform() as connection:
-            return connection.execute(MOVE, {**_values(run), "before": before}).rowcount == 1
+        return self._execute(MOVE, {**_values(run), "before": before}) == 1
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[MaintenanceRun]:
         return self._runs(OVERDUE, [due, now, limit])
@@ -92,24 +87,18 @@ class PostgresMaintenanceRuns:
         return self._runs(WAKE, [due, list(tenant_ids), rest, pending])
 
     def sweeps_due(self, now: datetime, every: timedelta, limit: int) -> list[str]:
-        with self._connections.platform() as connection:
-            return [row["tenant_id"] for row in connection.execute(SWEEPS_DUE, [now - every, limit])]
+        return [row["tenant_id"] for row in self._rows(SWEEPS_DUE, [now - every, limit])]
 
     def forget(self, before: datetime, limit: int) -> int:
-        with self._connections.platform() as connection:
-            return connection.execute(FORGET, [before, before, limit]).rowcount
+        return self._execute(FORGET, [before, before, limit])
 
     def changed(self, tenant_ids: Collection[str], now: datetime) -> None:
-        with self._connections.platform() as connection:
-            try:
-                connection.execute(CHANGED, {"tenants": sorted(set(tenant_ids)), "now": now})
-            except psycopg.errors.UndefinedTable:
-                # Before the migration nothing is swept, but images must be deleted.
-                return
+        # Before the migration nothing is swept, but images must be deleted.
+        with suppress(psycopg.errors.UndefinedTable):
+            self._execute(CHANGED, {"tenants": sorted(set(tenant_ids)), "now": now})
 
     def _runs(self, statement: str, values: list[Any]) -> list[MaintenanceRun]:
-        with self._connections.platform() as connection:
-            return [_run(row) for row in connection.execute(statement, values)]
+        return [_run(row) for row in self._rows(statement, values)]
 
 
 def _values(run: MaintenanceRun) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from deeplens.http.publish import Publishing
 from deeplens.http.schemas import TenantId
 from deeplens.maintenance.model import MaintenanceRuns
 from deeplens.maintenance.schemas import MaintenanceList, MaintenanceRequest, MaintenanceView, maintenance_view
-from deeplens.maintenance.start import StartMaintenance
+from deeplens.maintenance.slices import StartMaintenance
 from deeplens.tenants.ports import TenantDirectory
 
 router = APIRouter(prefix="/v1/admin/maintenance", tags=["maintenance"])

@@ -1,10 +1,11 @@
 """Bodies of ``/v1/admin/maintenance``."""
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
-from deeplens.http.schemas import ApiModel, TenantId, example
+from deeplens.http.schemas import ApiModel, TenantId, example, view
 from deeplens.maintenance.model import MaintenanceRun
 
 Type = Literal["sweep", "storage-optimisation", "duplicate-scan"]
@@ -30,8 +31,8 @@ RUN = {
 
 
 class MaintenanceRequest(ApiModel):
-    """``sweep`` finds and repairs what contradicts; ``storage-optimisation`` drops files that nobody needs,
-    ``duplicate-scan`` compares every image with all others."""
+    """``sweep`` finds and repairs contradictions between rows, objects and vectors; ``storage-optimisation`` deletes
+    derived files that are not needed; ``duplicate-scan`` compares every image with all others."""
 
     model_config = ConfigDict(extra="forbid", **example({"tenantId": "tenant_acme", "type": "sweep", "dryRun": True}))
 
@@ -41,14 +42,14 @@ class MaintenanceRequest(ApiModel):
 
 
 class MaintenanceView(ApiModel):
-    """A run and its report so far. ``repaired`` counts what was removed, marked, or asked for of another stage."""
+    """A run and its report so far. ``repaired`` counts what was deleted, marked, or requested from another stage."""
 
     model_config = example(RUN)
 
     run_id: str
     tenant_id: str
     type: KnownType
-    store_id: str | None = Field(default=None, description="that a store-scan is of")
+    store_id: str | None = Field(default=None, description="the scanned store of a store-scan")
     dry_run: bool
     state: Literal["running", "ended", "failed"]
     error: str | None = Field(default=None, description="why it failed; a sweep is tried again the next day")
@@ -59,7 +60,7 @@ class MaintenanceView(ApiModel):
     checked: dict[str, int] = Field(description="rows, objects, vectors, images")
     found: dict[str, int] = Field(description="by kind")
     repaired: dict[str, int]
-    bytes_freed: int = Field(description="in a dry run, what would be")
+    bytes_freed: int = Field(description="in a dry run, the bytes that would be freed")
     examples: list[dict[str, Any]] = Field(description="the first findings")
 
 
@@ -70,17 +71,15 @@ class MaintenanceList(ApiModel):
 
 
 def maintenance_view(run: MaintenanceRun) -> MaintenanceView:
-    same = ("type", "dry_run", "error", "created_at", "ended_at", "slices")
-    reported = ("found", "repaired", "bytes_freed", "examples")
-    return MaintenanceView(
+    checked = {name: count for name, count in run.report.checked.items() if name != "expected"}
+    return view(
+        MaintenanceView,
+        run,
         run_id=run.id,
-        tenant_id=run.tenant_id,
         store_id=run.cursor.partition(":")[0] if run.type == "store-scan" else None,
         state="running" if run.ended_at is None else "failed" if run.error else "ended",
-        checked={name: count for name, count in run.report.checked.items() if name != "expected"},
         progress=progress_of(run),
-        **{name: getattr(run, name) for name in same},
-        **{name: getattr(run.report, name) for name in reported},
+        **asdict(run.report) | {"checked": checked},
     )
 
 

@@ -1,4 +1,4 @@
-"""Maintenance in slices: pages of work until a slice's time is up, then the next slice."""
+"""Maintenance in slices: starts a run, then works pages until a slice's time is up, then requests the next slice."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,11 +8,13 @@ from functools import partial
 from typing import NewType, Protocol
 
 from deeplens.common.event import Event
+from deeplens.common.ids import new_id
 from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Failed, Outcome, attempt_each, unforeseen
-from deeplens.errors import DependencyUnavailable, PipelineError, StageFailed
+from deeplens.errors import ApiError, DependencyUnavailable, PipelineError, StageFailed
+from deeplens.events.ids import follow_up_id
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.maintenance.model import MaintenanceRun, MaintenanceRuns, Report, SweepGrace
+from deeplens.maintenance.model import MaintenanceRun, MaintenanceRuns, MaintenanceType, Report, SweepGrace
 from deeplens.rollouts.model import BackfillWindow
 from deeplens.tenants.model import Tenant
 
@@ -140,6 +142,27 @@ class RunSlices:
         if isinstance(error, StageFailed):
             return Failed(error)
         return Done((*page.events, *page.notices), dropped=error.code)
+
+
+@dataclass(frozen=True)
+class StartMaintenance:
+    """Start a run and return it with its first slice's event. If that is lost, the schedule sends it within minutes."""
+
+    maintenance_runs: MaintenanceRuns
+    grace: SweepGrace
+    clock: Clock
+
+    def __call__(
+        self, tenant: Tenant, type: MaintenanceType, *, dry_run: bool, cursor: str = ""
+    ) -> tuple[MaintenanceRun, list[ImageMaintenance]]:
+        """Raises ``ApiError`` 409 while another run of the tenant and type has not ended."""
+        now = self.clock.now()
+        run = MaintenanceRun(new_id("mnt", now), tenant.id, type, dry_run, now, now + LOST_AFTER, cursor)
+        if not self.maintenance_runs.start(run, self.grace):
+            detail = f"A {type} of {tenant.id} has not ended; GET /v1/admin/maintenance?tenant_id={tenant.id} shows it."
+            raise ApiError(409, "maintenance-running", "Maintenance running", detail)
+        first = slice_of(run, now).model_copy(update={"event_id": follow_up_id("maintenance", run.id, 0)})
+        return run, [first]
 
 
 def slice_of(run: MaintenanceRun, now: datetime) -> ImageMaintenance:

@@ -14,7 +14,7 @@ from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.notifications import image_failed
 from deeplens.images.ports import ImageRepository
 from deeplens.images.requests import extraction_request, image_deletion, image_uploaded
-from deeplens.maintenance.model import Finding, ThumbnailRetention, judge_row, report_of
+from deeplens.maintenance.model import Finding, Row, ThumbnailRetention, judge_row, report_of
 from deeplens.maintenance.slices import Page
 from deeplens.rollouts.model import VectorStates
 from deeplens.storage.keys import store_id_of
@@ -23,9 +23,12 @@ from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import VectorIndex
 
 ROWS_AT_ONCE = 500
-LOST = "The original is no longer in the tenant's store; upload it again."
+LOST = Failure(
+    code=ObjectNotFound.code,
+    message="The original is no longer in the tenant's store; upload it again.",
+    retryable=False,
+)
 
-type Row = ImageRecord | Tombstone
 type ExistingKeys = Callable[[ObjectStore, Sequence[Row]], set[str]]
 
 
@@ -83,8 +86,7 @@ class SweepRows:
             case Tombstone(), _:
                 yield image_deletion(tenant.id, row.id, now)
             case ImageRecord(), "row-without-object":
-                gone = Failure(code=ObjectNotFound.code, message=LOST, retryable=False)
-                yield from image_failed(tenant, row.id, row.generation + 1, gone, now)
+                yield from image_failed(tenant, row.id, row.generation + 1, LOST, now)
             case ImageRecord(), "row-without-derived":
                 yield image_uploaded(tenant.id, row)
             case ImageRecord(), "row-without-vector":
@@ -93,20 +95,9 @@ class SweepRows:
 
     def _fail(self, tenant: Tenant, rows: Sequence[ImageRecord]) -> None:
         """Mark images as failed, in a new generation, as the last one may have been completed."""
-        now, code = self.clock.now(), ObjectNotFound.code
-        results = [
-            StageResult(
-                row.id,
-                row.generation + 1,
-                Step.FAILED,
-                "sweep",
-                now,
-                error_code=code,
-                error_message=LOST,
-                error_retryable=False,
-            )
-            for row in rows
-        ]
+        error = {f"error_{name}": getattr(LOST, name) for name in ("code", "message", "retryable")}
+        now = self.clock.now()
+        results = [StageResult(row.id, row.generation + 1, Step.FAILED, "sweep", now, **error) for row in rows]
         self.images.advance(tenant, results)
         # Failed images are not searchable. The row came first: no event of its generation writes a vector from here on.
         for model in tenant.models if rows else ():

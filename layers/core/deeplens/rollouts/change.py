@@ -3,8 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from statistics import fmean
+from datetime import datetime
 
 from deeplens.common.ids import new_id
 from deeplens.common.ports import Clock
@@ -23,7 +22,7 @@ from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import SearchFilter, VectorIndex
 
-PROBED = 8
+PROBED_IMAGES = 8
 NEAREST = 10
 
 
@@ -61,10 +60,10 @@ class ChangeModel:
         return profile
 
     def seconds_per_image(self, tenant: Tenant, model: ModelRef) -> float | None:
-        """Measure it on the tenant's newest images, which also shows that the model can embed them."""
+        """The time to embed one of the tenant's newest images; None if it has none. Raises what embedding raises."""
         store = self.stores.for_tenant(tenant)
         bodies = []
-        for image in self.images.page(tenant, MediaQuery(limit=PROBED, statuses=("completed",))):
+        for image in self.images.page(tenant, MediaQuery(limit=PROBED_IMAGES, statuses=("completed",))):
             try:
                 bodies.append(store.get(processed_key(image.id)))
             except ObjectNotFound:
@@ -97,7 +96,7 @@ class ChangeModel:
         both = [tenant.using(model) for model in (rollout.source, rollout.target)]
         asked = self.vector_states.sample(tenant, rollout.target, queries)
         found = [(image_id, overlap(*(self._nearest(owner, image_id) for owner in both))) for image_id in asked]
-        return sorted(found, key=lambda one: one[1])
+        return sorted(found, key=lambda query: query[1])
 
     def _nearest(self, owner: Tenant, image_id: str) -> list[str]:
         vector = self.index.vector_of(owner, image_id)
@@ -120,7 +119,7 @@ class ChangeModel:
         missing = self.missing(tenant, rollout.target)
         if missing > allow_missing:
             return missing
-        self._swap(rollout, now)
+        _require_changed(self.rollouts.swap(rollout, now))
         return 0
 
     def missing(self, tenant: Tenant, model: ModelRef) -> int:
@@ -130,17 +129,12 @@ class ChangeModel:
     def roll_back(self, rollout: Rollout) -> None:
         """Search with the old model again; both are still written, so nothing is missing."""
         _require(rollout, "cut-over", "roll back")
-        self._swap(rollout, self.clock.now())
+        _require_changed(self.rollouts.swap(rollout, self.clock.now()))
 
     def end(self, rollout: Rollout, state: str) -> None:
         """Finish after a cut-over, or cancel before it; the other model's vectors are removed within two minutes."""
         _require(rollout, state, "end")
-        if not self.rollouts.end(rollout, self.clock.now()):
-            raise _changed()
-
-    def _swap(self, rollout: Rollout, now: datetime) -> None:
-        if not self.rollouts.swap(rollout, now):
-            raise _changed()
+        _require_changed(self.rollouts.end(rollout, self.clock.now()))
 
 
 def earliest_cut_over(rollout: Rollout) -> datetime:
@@ -153,14 +147,11 @@ def overlap(first: Sequence[str], second: Sequence[str]) -> float:
     return len(set(first) & set(second)) / longest if longest else 1.0
 
 
-def mean_overlap(found: Sequence[tuple[str, float]]) -> float | None:
-    return fmean(share for _, share in found) if found else None
-
-
 def seconds_left(rollout: Rollout, done: int, missing: int, now: datetime) -> int | None:
-    """At the pace so far; None before there is one."""
-    elapsed: timedelta = now - rollout.created_at
-    return round(elapsed.total_seconds() * missing / done) if done and missing else (0 if not missing else None)
+    """Extrapolates the pace so far; None before any image is done."""
+    if not missing:
+        return 0
+    return round((now - rollout.created_at).total_seconds() * missing / done) if done else None
 
 
 def _require(rollout: Rollout, state: str, action: str) -> None:
@@ -170,12 +161,11 @@ def _require(rollout: Rollout, state: str, action: str) -> None:
 
 
 def _running() -> ApiError:
-    return ApiError(
-        409, "rollout-running", "Rollout running", "A rollout of this tenant has not ended; finish or cancel it first."
-    )
+    detail = "A rollout of this tenant has not ended; finish or cancel it first."
+    return ApiError(409, "rollout-running", "Rollout running", detail)
 
 
-def _changed() -> ApiError:
-    return ApiError(
-        409, "rollout-state", "Rollout in another state", "Another request changed it at the same time; read it again."
-    )
+def _require_changed(changed: bool) -> None:
+    if not changed:
+        detail = "Another request changed it at the same time; read it again."
+        raise ApiError(409, "rollout-state", "Rollout in another state", detail)

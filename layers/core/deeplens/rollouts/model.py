@@ -51,7 +51,7 @@ class VectorCounts:
     failed: int
 
 
-type RolloutState = Literal["running", "cut-over", "finished", "cancelled"]
+RolloutState = Literal["running", "cut-over", "finished", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)

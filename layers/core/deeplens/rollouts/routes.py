@@ -2,19 +2,19 @@
 
 import math
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Response
 
 from deeplens.access.caller import Administrator
 from deeplens.common.ports import Clock
-from deeplens.embedding.model import ModelRef
 from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.publish import Publishing
-from deeplens.http.schemas import ModelVersion
-from deeplens.rollouts.change import ChangeModel, earliest_cut_over, mean_overlap, seconds_left
+from deeplens.http.schemas import ModelVersion, view
+from deeplens.rollouts.change import ChangeModel, earliest_cut_over, seconds_left
 from deeplens.rollouts.model import Rollout, Rollouts, VectorStates
 from deeplens.rollouts.schemas import (
     Comparison,
@@ -32,45 +32,33 @@ from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 
 router = APIRouter(prefix="/v1/admin/tenants/{tenant_id}/models", tags=["models"])
-LEAST_SHOWN = 5
+MAX_LEAST_OVERLAPS = 5
 
 
 @dataclass(frozen=True)
 class DescribeRollout:
-    """Find rollouts and show their state and progress."""
+    """Show the state and progress of a rollout."""
 
     rollouts: Rollouts
     tenants: TenantDirectory
     vector_states: VectorStates
     clock: Clock
 
-    def find(self, tenant: Tenant, rollout_id: str) -> Rollout:
-        found = self.rollouts.find(tenant.id, rollout_id)
-        if found is None:
-            detail = f"{tenant.id} has no rollout {rollout_id[:64]}."
-            raise ApiError(404, "rollout-not-found", "Rollout not found", detail)
-        return found
+    def __call__(self, tenant: Tenant, rollout: Rollout) -> RolloutDetail:
+        progress = self._progress(tenant, rollout) if rollout.ended_at is None else None
+        return rollout_view(RolloutDetail, rollout, progress=progress)
 
     def latest(self, rollout: Rollout) -> RolloutDetail:
         """The rollout after a change of it."""
         latest = self.rollouts.find(rollout.tenant_id, rollout.id) or rollout
-        return self.detail(self.tenants.get(rollout.tenant_id, fresh=True), latest)
-
-    def detail(self, tenant: Tenant, rollout: Rollout) -> RolloutDetail:
-        progress = self._progress(tenant, rollout) if rollout.ended_at is None else None
-        return RolloutDetail(**dict(summary(rollout)), progress=progress)
+        return self(self.tenants.get(rollout.tenant_id, fresh=True), latest)
 
     def _progress(self, tenant: Tenant, rollout: Rollout) -> RolloutProgress:
         counts = self.vector_states.counts(tenant, rollout.target)
         done = counts.images - counts.missing
-        return RolloutProgress(
-            images=counts.images,
-            done=done,
-            failed=counts.failed,
-            missing=counts.missing,
-            percent=round(100 * done / counts.images, 1) if counts.images else 100.0,
-            seconds_left=seconds_left(rollout, done, counts.missing, self.clock.now()),
-        )
+        percent = round(100 * done / counts.images, 1) if counts.images else 100.0
+        left = seconds_left(rollout, done, counts.missing, self.clock.now())
+        return view(RolloutProgress, counts, done=done, percent=percent, seconds_left=left)
 
 
 Change = Injected[ChangeModel]
@@ -79,10 +67,14 @@ Describe = Injected[DescribeRollout]
 
 def rollout_in_path(
     tenant: Administrator,
-    describe: Describe,
+    rollouts: Injected[Rollouts],
     rollout_id: Annotated[str, Path(examples=["rol_01kd1v8q4w2m6n9r5t7x3z0abc"])],
 ) -> Rollout:
-    return describe.find(tenant, rollout_id)
+    rollout = rollouts.find(tenant.id, rollout_id)
+    if rollout is None:
+        detail = f"{tenant.id} has no rollout {rollout_id[:64]}."
+        raise ApiError(404, "rollout-not-found", "Rollout not found", detail)
+    return rollout
 
 
 InPath = Annotated[Rollout, Depends(rollout_in_path)]
@@ -90,15 +82,16 @@ InPath = Annotated[Rollout, Depends(rollout_in_path)]
 
 @router.get("", summary="Active model and rollouts", responses=responses(404))
 def tenant_models(tenant: Administrator, rollouts: Injected[Rollouts]) -> TenantModels:
-    found = [summary(rollout) for rollout in rollouts.of_tenant(tenant.id)]
-    return TenantModels(active=model_version(tenant.model), rollouts=found)
+    shown = [rollout_view(RolloutSummary, rollout) for rollout in rollouts.of_tenant(tenant.id)]
+    return TenantModels(active=view(ModelVersion, tenant.model), rollouts=shown)
 
 
 @router.post("", status_code=202, summary="Start a rollout, or estimate one", responses=responses(404, 409))
 def start_rollout(
     tenant: Administrator, change: Change, publish: Publishing, request: RolloutRequest, response: Response
 ) -> StartedRollout:
-    """From now on every new image is embedded with both models; a back-fill embeds the others. Searches do not change.
+    """From now on every new image is embedded with both models; a back-fill embeds the others. Searches use the old
+    model until the cut-over.
 
     A dry run answers 200 with the estimate and changes nothing.
     """
@@ -115,12 +108,12 @@ def start_rollout(
         return StartedRollout(estimate=estimate)
     rollout, first = change.start(tenant, profile)
     publish.best_effort([first])
-    return StartedRollout(rollout=summary(rollout), estimate=estimate)
+    return StartedRollout(rollout=rollout_view(RolloutSummary, rollout), estimate=estimate)
 
 
 @router.get("/{rollout_id}", summary="State and progress", responses=responses(404))
 def rollout_detail(tenant: Administrator, rollout: InPath, describe: Describe) -> RolloutDetail:
-    return describe.detail(tenant, rollout)
+    return describe(tenant, rollout)
 
 
 @router.post("/{rollout_id}/compare", summary="Compare the models' results", responses=responses(404))
@@ -131,9 +124,9 @@ def compare_models(
     sample: Annotated[int, Query(ge=1, le=500, description="queries; each is an image of the tenant")] = 100,
 ) -> Comparison:
     found = change.compare(tenant, rollout, sample) if rollout.ended_at is None else []
-    least = [Disagreement(image_id=image_id, overlap=round(share, 3)) for image_id, share in found[:LEAST_SHOWN]]
-    mean = mean_overlap(found)
-    return Comparison(queries=len(found), overlap_at_10=None if mean is None else round(mean, 4), least=least)
+    least = [Disagreement(image_id=image_id, overlap=round(share, 3)) for image_id, share in found[:MAX_LEAST_OVERLAPS]]
+    mean = round(fmean(share for _, share in found), 4) if found else None
+    return Comparison(queries=len(found), overlap_at_10=mean, least=least)
 
 
 @router.post("/{rollout_id}/cut-over", summary="Search with the new model", responses=responses(404, 409))
@@ -145,7 +138,7 @@ def cut_over(
     publish: Publishing,
     request: CutOverRequest | None = None,
 ) -> RolloutDetail:
-    """One UPDATE, in effect everywhere within ten seconds. The old model stays up to date, so that it can go back."""
+    """In effect everywhere within ten seconds. The old model's vectors stay up to date, so that you can roll back."""
     allow_missing = request.allow_missing if request else 0
     if missing := change.cut_over(tenant, rollout, allow_missing):
         publish.best_effort([change.next_slice(rollout)])
@@ -162,7 +155,7 @@ def roll_back(rollout: InPath, change: Change, describe: Describe) -> RolloutDet
 
 @router.post("/{rollout_id}/finish", summary="Drop the old model", responses=responses(404, 409))
 def finish(rollout: InPath, change: Change, describe: Describe) -> RolloutDetail:
-    """There is no way back: the old model's vectors are removed."""
+    """Irreversible: the old model's vectors are removed."""
     change.end(rollout, "cut-over")
     return describe.latest(rollout)
 
@@ -173,19 +166,13 @@ def cancel(rollout: InPath, change: Change, describe: Describe) -> RolloutDetail
     return describe.latest(rollout)
 
 
-def summary(rollout: Rollout) -> RolloutSummary:
-    return RolloutSummary(
+def rollout_view[V: RolloutSummary](schema: type[V], rollout: Rollout, **progress: RolloutProgress | None) -> V:
+    return view(
+        schema,
+        rollout,
         rollout_id=rollout.id,
-        state=rollout.state,
-        source=model_version(rollout.source),
-        target=model_version(rollout.target),
-        created_at=rollout.created_at,
+        source=view(ModelVersion, rollout.source),
+        target=view(ModelVersion, rollout.target),
         cut_over_from=earliest_cut_over(rollout),
-        cut_over_at=rollout.cut_over_at,
-        ended_at=rollout.ended_at,
-        dropped_at=rollout.dropped_at,
+        **progress,
     )
-
-
-def model_version(model: ModelRef) -> ModelVersion:
-    return ModelVersion(name=model.name, version=model.version)

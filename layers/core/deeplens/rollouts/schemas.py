@@ -1,12 +1,9 @@
-"""What the Admin API takes and gives."""
+"""Bodies of ``/v1/admin/tenants/{id}/models``."""
 
-from typing import Literal
+from pydantic import AwareDatetime, Field
 
-from pydantic import AwareDatetime, ConfigDict, Field
-
-from deeplens.http.schemas import ApiModel, ModelName, ModelVersion, Version, example
-
-State = Literal["running", "cut-over", "finished", "cancelled"]
+from deeplens.http.schemas import ApiModel, ModelName, ModelVersion, Request, Version, example
+from deeplens.rollouts.model import RolloutState
 
 MODELS = {"from": {"name": "deeplens-visual", "version": "1"}, "to": {"name": "clip-vit-base", "version": "1"}}
 PROGRESS = {"images": 1200, "done": 900, "failed": 0, "missing": 300, "percent": 75.0, "secondsLeft": 60}
@@ -19,18 +16,18 @@ ROLLOUT = {
 }
 
 
-class RolloutRequest(ApiModel):
-    """The model that a tenant's images shall be searched with; it must be served by the inference endpoint."""
+class RolloutRequest(Request):
+    """The model to search a tenant's images with; the inference endpoint must serve it."""
 
-    model_config = ConfigDict(extra="forbid", **example({"model": "clip-vit-base", "version": "1"}))
+    model_config = example({"model": "clip-vit-base", "version": "1"})
 
     model: ModelName
     version: Version
-    dry_run: bool = Field(default=False, description="only estimate")
+    dry_run: bool = Field(default=False, description="estimate only; start nothing")
 
 
-class CutOverRequest(ApiModel):
-    model_config = ConfigDict(extra="forbid", **example({"allowMissing": 0}))
+class CutOverRequest(Request):
+    model_config = example({"allowMissing": 0})
 
     allow_missing: int = Field(
         default=0, ge=0, description="images that may lack a vector of the new model, e.g. those that it cannot embed"
@@ -38,7 +35,7 @@ class CutOverRequest(ApiModel):
 
 
 class Estimate(ApiModel):
-    """``minutes`` from a probe of the tenant's newest images; null where there are none to probe with."""
+    """``minutes`` is measured with the tenant's newest images; null where it has none."""
 
     model_config = example({"images": 1200, "minutes": 4.1, "millisecondsPerImage": 8.2})
 
@@ -51,7 +48,7 @@ class RolloutSummary(ApiModel):
     model_config = example(ROLLOUT)
 
     rollout_id: str
-    state: State
+    state: RolloutState
     source: ModelVersion = Field(alias="from")
     target: ModelVersion = Field(alias="to")
     created_at: AwareDatetime
@@ -104,7 +101,7 @@ class Disagreement(ApiModel):
 
 
 class Comparison(ApiModel):
-    """How alike the ten nearest images of both models are, over a sample of the tenant's images as queries."""
+    """How much the ten nearest images of both models overlap, over a sample of the tenant's images as queries."""
 
     model_config = example(
         {"queries": 100, "overlapAt10": 0.83, "least": [{"imageId": "img_01kd1v8q4w2m6n9r5t7x3z0abc", "overlap": 0.2}]}
@@ -112,4 +109,4 @@ class Comparison(ApiModel):
 
     queries: int
     overlap_at_10: float | None = Field(default=None, description="mean share of common results; null without queries")
-    least: list[Disagreement] = Field(description="the queries with the least in common, to look at")
+    least: list[Disagreement] = Field(description="the queries with the least overlap, for review")

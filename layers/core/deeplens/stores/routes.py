@@ -11,7 +11,7 @@ from deeplens.http.problems import responses
 from deeplens.http.publish import Publishing
 from deeplens.http.schemas import view
 from deeplens.maintenance.schemas import MaintenanceView, maintenance_view
-from deeplens.maintenance.start import StartMaintenance
+from deeplens.maintenance.slices import StartMaintenance
 from deeplens.stores.model import RegisteredStores, StoreObjects, StorePlatform, TenantStore
 from deeplens.stores.register import RegisterStores
 from deeplens.stores.retire import DecideRemovals
