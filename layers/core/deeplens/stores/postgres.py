@@ -5,25 +5,25 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter, TenantAdapter
+from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.stores.model import KnownObject, ObjectState, TenantStore
 from deeplens.tenants.model import Tenant
 
-NAMES = tuple(TenantStore.__slots__)
-STORE_COLUMNS = ", ".join(NAMES)
+STORE_COLUMNS = columns_of(TenantStore)
 CHANGING = ("credentials_version", "removal", "state", "checks", "former_uri", "event_secret_sha256")
 FIND_STORE = f"SELECT {STORE_COLUMNS} FROM tenant_stores WHERE tenant_id = %s AND id = %s"  # noqa: S608
 OF_TENANT = f"SELECT {STORE_COLUMNS} FROM tenant_stores WHERE tenant_id = %s ORDER BY id"  # noqa: S608
 OF_CONTAINER = f"""
-SELECT {", ".join("s." + name for name in NAMES)} FROM tenant_stores s
+SELECT {columns_of(TenantStore, "s.")} FROM tenant_stores s
 JOIN tenants t ON t.id = s.tenant_id AND t.status = 'active'
 WHERE s.container = %s AND s.state = 'ready' ORDER BY s.id
 """  # noqa: S608
 SAVE_STORE = f"""
-INSERT INTO tenant_stores ({STORE_COLUMNS}) VALUES ({", ".join(f"%({name})s" for name in NAMES)})
+{insert_into("tenant_stores", TenantStore)}
 ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in CHANGING)}
-"""  # noqa: S608
+"""
 OBJECT_COLUMNS = "key, etag, image_id, version, state"
 FIND_OBJECTS = f"SELECT {OBJECT_COLUMNS} FROM store_objects WHERE store_id = %s AND key = ANY(%s)"  # noqa: S608
 SAVE_OBJECTS = """
@@ -42,59 +42,41 @@ IN_STATE = f"SELECT {OBJECT_COLUMNS} FROM store_objects WHERE store_id = %s AND 
 COUNTS = "SELECT state, count(*) AS objects FROM store_objects WHERE store_id = %s GROUP BY state"
 
 
-class PostgresRegisteredStores:
+class PostgresRegisteredStores(PlatformAdapter):
     """``RegisteredStores`` on psycopg."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
     def find(self, tenant_id: str, store_id: str) -> TenantStore | None:
-        found = self._read(FIND_STORE, [as_text(tenant_id), as_text(store_id)])
-        return found[0] if found else None
+        row = self._row(FIND_STORE, [as_text(tenant_id), as_text(store_id)])
+        return record_of(TenantStore, row) if row else None
 
     def of_tenant(self, tenant_id: str) -> list[TenantStore]:
-        return self._read(OF_TENANT, [tenant_id])
+        return [record_of(TenantStore, row) for row in self._rows(OF_TENANT, [tenant_id])]
 
     def of_container(self, container: str) -> list[TenantStore]:
-        return self._read(OF_CONTAINER, [as_text(container)])
+        return [record_of(TenantStore, row) for row in self._rows(OF_CONTAINER, [as_text(container)])]
 
     def save(self, store: TenantStore) -> None:
-        self._write(SAVE_STORE, asdict(store) | {"checks": as_jsonb(list(store.checks))})
+        self._execute(SAVE_STORE, parameters_of(store) | {"checks": as_jsonb(list(store.checks))})
 
     def set_storage_uri(self, tenant_id: str, uri: str) -> None:
-        self._write("UPDATE tenants SET storage_uri = %s WHERE id = %s", [uri, tenant_id])
+        self._execute("UPDATE tenants SET storage_uri = %s WHERE id = %s", [uri, tenant_id])
 
     def remove(self, tenant_id: str, store_id: str) -> None:
-        self._write("DELETE FROM tenant_stores WHERE tenant_id = %s AND id = %s", [tenant_id, store_id])
+        self._execute("DELETE FROM tenant_stores WHERE tenant_id = %s AND id = %s", [tenant_id, store_id])
 
     def notified(self, store_id: str, now: datetime) -> None:
-        self._write("UPDATE tenant_stores SET notified_at = %s WHERE id = %s", [now, store_id])
-
-    def _write(self, statement: str, values: Any) -> None:
-        with self._connections.platform() as connection:
-            connection.execute(statement, values)
-
-    def _read(self, statement: str, values: list[Any]) -> list[TenantStore]:
-        with self._connections.platform() as connection:
-            rows = connection.execute(statement, values).fetchall()
-        return [TenantStore(**row | {"checks": tuple(row["checks"])}) for row in rows]
+        self._execute("UPDATE tenant_stores SET notified_at = %s WHERE id = %s", [now, store_id])
 
 
-class PostgresStoreObjects:
+class PostgresStoreObjects(TenantAdapter):
     """``StoreObjects`` on psycopg."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
 
     def find(self, tenant: Tenant, store_id: str, keys: Collection[str]) -> dict[str, KnownObject]:
         return {known.key: known for known in self._read(tenant, FIND_OBJECTS, [store_id, list(keys)])}
 
     def save(self, tenant: Tenant, store_id: str, objects: Sequence[KnownObject], run_id: str | None = None) -> None:
-        if not objects:
-            return
-        rows = [asdict(known) for known in objects]
-        with self._connections.tenant(tenant) as connection:
-            connection.execute(SAVE_OBJECTS, [store_id, run_id, as_jsonb(rows)])
+        if objects:
+            self._execute(tenant, SAVE_OBJECTS, [store_id, run_id, as_jsonb([asdict(known) for known in objects])])
 
     def unseen(self, tenant: Tenant, store_id: str, run_id: str, after: str, limit: int) -> list[KnownObject]:
         return self._read(tenant, UNSEEN, [store_id, after, run_id, limit])
@@ -103,13 +85,10 @@ class PostgresStoreObjects:
         return self._read(tenant, IN_STATE, [store_id, state, limit])
 
     def counts(self, tenant: Tenant, store_id: str) -> dict[str, int]:
-        with self._connections.tenant(tenant) as connection:
-            return {row["state"]: row["objects"] for row in connection.execute(COUNTS, [store_id])}
+        return {row["state"]: row["objects"] for row in self._rows(tenant, COUNTS, [store_id])}
 
     def forget(self, tenant: Tenant, store_id: str) -> None:
-        with self._connections.tenant(tenant) as connection:
-            connection.execute("DELETE FROM store_objects WHERE store_id = %s", [store_id])
+        self._execute(tenant, "DELETE FROM store_objects WHERE store_id = %s", [store_id])
 
     def _read(self, tenant: Tenant, statement: str, values: list[Any]) -> list[KnownObject]:
-        with self._connections.tenant(tenant) as connection:
-            return [KnownObject(**row) for row in connection.execute(statement, values)]
+        return [KnownObject(**row) for row in self._rows(tenant, statement, values)]

@@ -87,12 +87,12 @@ class PostgresWebhooks(PlatformAdapter):
         return record_of(Webhook, row) if row else None
 
     def save(self, webhook: Webhook) -> None:
-        with self._connections.platform() as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             connection.execute(SAVE, parameters_of(webhook))
             connection.execute(NOTIFIED, [webhook.tenant_id])
 
     def remove(self, tenant_id: str, webhook_id: str) -> bool:
-        with self._connections.platform() as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             removed = connection.execute(REMOVE, [tenant_id, as_text(webhook_id)]).rowcount == 1
             connection.execute(NOTIFIED, [tenant_id])
         return removed
@@ -136,7 +136,7 @@ class PostgresWebhooks(PlatformAdapter):
             "error": answer.error and as_text(answer.error)[:500],
             "delivered_at": now if verdict.state == "delivered" else None,
         }
-        with self._connections.platform() as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             # The webhook first, as its other senders do: two of them never wait for each other.
             if verdict.state == "delivered":
                 connection.execute(SUCCEEDED, [delivery.webhook_id])

@@ -91,7 +91,7 @@ class PostgresChats(PlatformAdapter):
         return {row["jid"]: record_of(Chat, row) for row in self._rows(LINKED, [list(jids)])}
 
     def link(self, chat: Chat) -> Chat:
-        with self._connections.platform() as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             connection.execute(LOCK, [chat.tenant_id])
             connection.execute(LINK, [chat.id, chat.jid, chat.tenant_id, as_text(chat.name), chat.linked_at])
             connection.execute(COUNT, [chat.tenant_id])
@@ -99,7 +99,7 @@ class PostgresChats(PlatformAdapter):
         return record_of(Chat, row)
 
     def unlink(self, tenant_id: str, chat_id: str) -> bool:
-        with self._connections.platform() as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             connection.execute(LOCK, [tenant_id])
             unlinked = connection.execute(UNLINK, [tenant_id, as_text(chat_id)]).fetchall()
             for row in unlinked:
@@ -120,7 +120,7 @@ class PostgresChats(PlatformAdapter):
         return {row["message_id"]: record_of(Handled, row) for row in self._rows(KNOWN, [list(message_ids)])}
 
     def record(self, handled: Handled, reply: Reply | None) -> bool:
-        with self._connections.platform() as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             new = connection.execute(RECORD, parameters_of(handled)).rowcount == 1
             if new and reply is not None:
                 connection.execute(RECORD_REPLY, parameters_of(reply))
@@ -146,7 +146,7 @@ class PostgresReplies(PlatformAdapter):
         if not by_image:
             return []
         columns = [list(column) for column in zip(*by_image, strict=True)]
-        with self._connections.platform() as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             for row in connection.execute(UNSENT_OF_IMAGES, columns).fetchall():
                 error = by_image[row["tenant_id"], row["image_id"]].error
                 text = as_text(media_ended(row["file_name"] or row["image_id"], error))
