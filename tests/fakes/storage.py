@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deeplens.errors import InvalidEvent, ObjectNotFound
-from deeplens.storage.keys import Bucket, check_mark, checked, checked_prefix, store_id_of
+from deeplens.storage.keys import Bucket, checked, checked_prefix, store_id_of
 from deeplens.storage.ports import ObjectInfo
 from deeplens.stores.model import TenantStore
 from deeplens.tenants.model import Tenant
@@ -21,7 +21,7 @@ class MemoryStore(Bucket):
     """
 
     def __init__(self, root: str) -> None:
-        super().__init__(root)
+        super().__init__(root, "ours")
         self._objects: dict[str, tuple[bytes, str, datetime]] = {}
         self._uploads = MemoryUploads(self)
         self.mark: str | None = "ours"
@@ -33,7 +33,7 @@ class MemoryStore(Bucket):
 
     def require_ours(self) -> None:
         self._reach()
-        check_mark(self._root, self.mark, "ours")
+        self._check_mark(self.mark)
 
     def adopt(self, replacing: str = "") -> None:
         if self.mark not in (None, replacing):

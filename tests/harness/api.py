@@ -27,7 +27,7 @@ from deeplens.images.payload import payload_of
 from deeplens.imaging import Limits
 from deeplens.settings import Settings
 from deeplens.stores.model import StorePlatform
-from deeplens.stores.opened import OpenStores
+from deeplens.stores.resolver import OpenStores
 from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import Point
 from deeplens.videos.model import NewVideo, Segment, VideoFacts

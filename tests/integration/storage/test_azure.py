@@ -14,8 +14,8 @@ from deeplens.settings import Settings
 from deeplens.storage.azure import AzureStore, container_client
 from deeplens.storage.ports import ObjectStore
 from deeplens.stores.model import Credentials, TenantStore
-from deeplens.stores.opened import OpenStores
 from deeplens.stores.probe import probe
+from deeplens.stores.resolver import OpenStores
 
 from tests.harness.azurite import ACCOUNT, KEY, azurite
 from tests.unit.storage.test_object_store import ObjectStoreSuite

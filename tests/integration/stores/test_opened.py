@@ -16,9 +16,8 @@ from deeplens.egress.rules import EgressRules
 from deeplens.errors import EndpointRefused, InvalidEvent, ObjectNotFound, TenantStoreDenied, TenantStoreUnavailable
 from deeplens.settings import Settings
 from deeplens.stores.model import Credentials, TenantStore
-from deeplens.stores.opened import OpenStores
 from deeplens.stores.probe import probe
-from deeplens.stores.resolver import Stores
+from deeplens.stores.resolver import OpenStores, Stores
 
 from local.services.localstack import LocalStackService
 from tests.fakes.db import FakeDirectory
@@ -92,7 +91,7 @@ def test_keys_that_no_image_may_have_are_not_read(endpoint: str, stores: OpenSto
 
 def test_every_call_names_the_owner_that_the_bucket_must_have(stores: OpenStores) -> None:
     store = replace(STORE, bucket_owner=STRANGER)
-    client, owners = stores.client(store, KEYS), []
+    (client, _), owners = stores.s3_client(store, KEYS), []
 
     def note(request: Any, **_: Any) -> None:
         owners.append(request.headers.get("x-amz-expected-bucket-owner", b"").decode())

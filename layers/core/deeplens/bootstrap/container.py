@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from deeplens.rollouts.model import BackfillWindow, Rollouts, VectorStates
     from deeplens.storage.ports import StoreResolver
     from deeplens.stores.model import MaxImageBytes, RegisteredStores, ScanWindow, StoreObjects, StorePlatform
-    from deeplens.stores.opened import OpenStores
+    from deeplens.stores.resolver import OpenStores
     from deeplens.tenants.limits import MaxUploadBytes, ResourceLimits
     from deeplens.tenants.ports import TenantDirectory, TenantRecords
     from deeplens.uploads.model import DirectUploads, ObjectQueue, StoreOwners
@@ -173,7 +173,7 @@ class Container(MaintenanceRegistry):
         lambda self: [self.egress, self.settings.whatsapp_graph_url, lambda: self.whatsapp_secrets.access_token],
     )
     open_stores: OpenStores = adapter(
-        "deeplens.stores.opened:OpenStores",
+        "deeplens.stores.resolver:OpenStores",
         lambda self: [self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress],
     )
     webhook_signer: WebhookSigner = adapter(

@@ -8,16 +8,11 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
-from botocore.awsrequest import (
-    AWSHTTPConnection,
-    AWSHTTPConnectionPool,
-    AWSHTTPSConnection,
-    AWSHTTPSConnectionPool,
-)
+from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
 from botocore.exceptions import HTTPClientError
 from botocore.httpsession import URLLib3Session
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import connection as sockets
 
@@ -30,7 +25,7 @@ MAX_TRIED_ADDRESSES = 4
 
 
 class CheckedConnection(HTTPConnection):
-    """A connection to a checked address; ``_pool`` makes a subclass for each set of rules."""
+    """A connection to a checked address; ``checked_pools`` makes a subclass for each set of rules."""
 
     rules = EgressRules()
     resolve: Resolve = staticmethod(resolved)
@@ -91,10 +86,8 @@ class EgressSession(URLLib3Session):
     def __init__(self, rules: EgressRules, resolve: Resolve = resolved, **options: Any) -> None:
         super().__init__(**{**options, "proxies": {}})
         self._rules = rules
-        self._pool_classes_by_scheme.update(  # type: ignore[attr-defined]
-            http=_pool(AWSHTTPConnectionPool, AWSHTTPConnection, rules, resolve),
-            https=_pool(AWSHTTPSConnectionPool, AWSHTTPSConnection, rules, resolve),
-        )
+        pools = checked_pools(rules, resolve, AWSHTTPConnectionPool, AWSHTTPSConnectionPool)
+        self._pool_classes_by_scheme.update(pools)  # type: ignore[attr-defined]
 
     def send(self, request: Any) -> Any:
         check_spelling(request.url, self._rules)
@@ -109,35 +102,20 @@ class EgressSession(URLLib3Session):
 
 
 def guard(client: Any, rules: EgressRules, resolve: Resolve = resolved) -> Any:
-    """Make a boto3 client use checked connections, before its first request, and return it.
-
-    Parameters
-    ----------
-    client : used for this endpoint only.
-    """
+    """Make a boto3 client of one endpoint use checked connections, before its first request, and return it."""
     config = client.meta.config
-    client._endpoint.http_session = EgressSession(
-        rules,
-        resolve,
-        timeout=(config.connect_timeout, config.read_timeout),
-        max_pool_connections=config.max_pool_connections,
-    )
+    timeout, connections = (config.connect_timeout, config.read_timeout), config.max_pool_connections
+    session = EgressSession(rules, resolve, timeout=timeout, max_pool_connections=connections)
+    client._endpoint.http_session = session
     return client
 
 
-def checked_pools(rules: EgressRules, resolve: Resolve = resolved) -> dict[str, type[Any]]:
-    """Return urllib3's pool classes by scheme, with checked connections."""
-    return {
-        "http": _pool(HTTPConnectionPool, HTTPConnection, rules, resolve),
-        "https": _pool(HTTPSConnectionPool, HTTPSConnection, rules, resolve),
-    }
-
-
-def _pool(pool: type[Any], connection: type[Any], rules: EgressRules, resolve: Resolve) -> type[Any]:
-    """Return a pool class with checked connections; urllib3 takes classes, so the rules become attributes of one."""
-    own = type(
-        f"Checked{connection.__name__}",
-        (CheckedConnection, connection),
-        {"rules": rules, "resolve": staticmethod(resolve)},
-    )
-    return type(f"Checked{pool.__name__}", (pool,), {"ConnectionCls": own})
+def checked_pools(rules: EgressRules, resolve: Resolve, *pools: type[Any]) -> dict[str, type[Any]]:
+    """Return the pool classes by scheme, with checked connections; urllib3 takes classes, so they carry the rules."""
+    attributes = {"rules": rules, "resolve": staticmethod(resolve)}
+    checked = {}
+    for pool in pools or (HTTPConnectionPool, HTTPSConnectionPool):
+        plain = pool.ConnectionCls
+        connection = type(f"Checked{plain.__name__}", (CheckedConnection, plain), attributes)
+        checked[pool.scheme] = type(f"Checked{pool.__name__}", (pool,), {"ConnectionCls": connection})
+    return checked

@@ -73,9 +73,7 @@ class AzureStore(Bucket):
         self.require_ours()
 
     def remove(self) -> None:
-        with _translated(self._root):
-            if self._client.exists():
-                self._client.delete_container()
+        self.require_ours()
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         settings = ContentSettings(content_type=content_type)
@@ -146,9 +144,7 @@ class AzureStore(Bucket):
         blob = self._blob(key)
         if self._account_key is None:
             # The client's own URL would carry the tenant's SAS.
-            raise NotServed(
-                "this file is too large to be served; read it from the container, which is registered with a SAS"
-            )
+            raise NotServed("this file is too large to be served; read it from the container, which has only a SAS")
         sas = generate_blob_sas(
             str(self._client.account_name),
             self._client.container_name,

@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 from uuid import uuid4
 
 from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
-from deeplens.storage.keys import Bucket, check_mark, checked, checked_prefix, required
+from deeplens.storage.keys import Bucket, checked, checked_prefix
 from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl, within
 from deeplens.storage.signing import PREFIX, signed, signed_url
 
@@ -46,7 +46,7 @@ class DirectoryStore(Bucket):
     folder : the bucket.
     root : ``nfs://bucket``.
     public_url, signing_key : for signed URLs, which the host of the API serves.
-    installation : this installation's id, which marks the bucket; empty for directories that it does not own.
+    installation : as in ``Bucket``.
     suffix : of every object's file; empty for directories with files of others.
     """
 
@@ -59,33 +59,33 @@ class DirectoryStore(Bucket):
         suffix: str = SUFFIX,
         installation: str = "",
     ) -> None:
-        super().__init__(root)
-        self._folder, self._public_url, self._signing_key = folder, public_url, signing_key
-        self._suffix, self._installation = suffix, installation
+        super().__init__(root, installation)
+        self._folder, self._suffix = folder, suffix
+        self._public_url, self._signing_key = public_url, signing_key
 
     def ensure(self) -> None:
         with self._translated(self._bucket):
             if not self._folder.exists():
                 self._create()
-            check_mark(self._bucket, self._mark(), self._installation)
+            self._check_mark(self._mark())
 
     def require_ours(self) -> None:
         with self._translated(self._bucket):
             self._require_bucket()
-            check_mark(self._bucket, self._mark(), self._installation)
+            self._check_mark(self._mark())
 
     def adopt(self, replacing: str = "") -> None:
         with self._translated(self._bucket):
             self._require_bucket()
             found = self._mark()
             if found not in (None, replacing):
-                check_mark(self._bucket, found, self._installation)
+                self._check_mark(found)
             self._write_mark(self._folder)
 
     def remove(self) -> None:
         with self._translated(self._bucket):
             if self._folder.exists():
-                check_mark(self._bucket, self._mark(), self._installation)
+                self._check_mark(self._mark())
                 shutil.rmtree(self._folder)
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
@@ -123,12 +123,16 @@ class DirectoryStore(Bucket):
                     self._path(key).unlink()
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        parent, slash, _ = checked_prefix(prefix).rpartition("/")
         with self._translated(prefix):
             self._require_bucket()
-            keys = self._sorted(checked_prefix(prefix), after)
-        for key in keys:
-            with suppress(FileNotFoundError):
-                yield _info(key, self._folder / (key + self._suffix))
+            if (self._folder / parent).resolve() != self._folder.resolve() / parent:
+                # A symbolic link, which no listing follows.
+                return
+            for key in self._keys(parent + slash, after):
+                if key.startswith(prefix) and key > after:
+                    with suppress(FileNotFoundError):
+                        yield _info(key, self._folder / (key + self._suffix))
 
     def copy(self, source: str, target: str, content_type: str = "") -> None:
         with self._translated(source), self._path(source).open("rb") as file:
@@ -167,17 +171,14 @@ class DirectoryStore(Bucket):
             return None
 
     def _write_mark(self, folder: Path) -> None:
-        _write(folder / MARK, required(self._installation).encode(), "text/plain")
+        _write(folder / MARK, self._own_mark().encode(), "text/plain")
 
     def _path(self, key: str) -> Path:
         """Return the object's file. Raises ``ValueError`` when a symbolic link leads out of the bucket."""
         path = self._folder / (checked(key) + self._suffix)
-        if path.is_symlink() or not self._contains(path.parent):
+        if path.is_symlink() or not path.parent.resolve().is_relative_to(self._folder.resolve()):
             raise ValueError(f"{key!r} leads out of its bucket")
         return path
-
-    def _contains(self, folder: Path) -> bool:
-        return folder.resolve().is_relative_to(self._folder.resolve())
 
     def _require_bucket(self) -> None:
         if not self._folder.is_dir():
@@ -192,25 +193,28 @@ class DirectoryStore(Bucket):
             return TenantStoreDenied(f"no bucket {self._bucket}")
         return StoreUnavailable(f"nothing in {root}: is the share mounted?")
 
-    def _sorted(self, prefix: str, after: str) -> Iterable[str]:
-        """Return keys in the order of their bytes; files of others, which may be many, are listed lazily."""
-        if not self._suffix:
-            return (key for key in _plain(self._folder, "", after) if key.startswith(prefix) and key > after)
-        return sorted(key for key in self._keys(prefix) if key.startswith(prefix) and key > after)
+    def _keys(self, base: str, after: str) -> Iterator[str]:
+        """Yield keys below a folder in the order of their bytes, without folders that lie before ``after``."""
+        names: list[str] = []
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._folder / base) as entries:
+            names = sorted(filter(None, map(self._name, entries)))
+        for key in (base + name for name in names):
+            if not key.endswith("/"):
+                yield key
+            elif key > after or after.startswith(key):
+                yield from self._keys(key, after)
 
-    def _keys(self, prefix: str) -> Iterator[str]:
-        """Yield keys below the deepest folder in ``prefix``."""
-        start = self._folder / prefix.rpartition("/")[0]
-        if not self._contains(start):
-            return
-        for folder, _, files in os.walk(start, onerror=_unless_missing):
-            for name in files:
-                path = Path(folder, name)
-                if name.endswith(SUFFIX):
-                    if not path.is_symlink():
-                        yield path.relative_to(self._folder).as_posix().removesuffix(SUFFIX)
-                elif name.startswith(WRITING):
-                    _remove_abandoned(path)
+    def _name(self, entry: os.DirEntry[str]) -> str:
+        """Return an object's name, a folder's with a slash, and nothing for symbolic links and other files."""
+        if entry.is_symlink() or (not self._suffix and entry.name.startswith(WRITING)):
+            return ""
+        if entry.is_dir(follow_symlinks=False):
+            return f"{entry.name}/"
+        if entry.name.endswith(self._suffix):
+            return entry.name.removesuffix(self._suffix)
+        if entry.name.startswith(WRITING):
+            _remove_abandoned(Path(entry))
+        return ""
 
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
@@ -226,12 +230,7 @@ class DirectoryStore(Bucket):
 
 
 class DirectoryUploads:
-    """``ClientUploads`` on a directory. Parts are objects below ``parts/``, without notifications.
-
-    Parameters
-    ----------
-    public_url, signing_key : of the host that accepts the uploads.
-    """
+    """``ClientUploads`` on a directory. Parts are objects below ``parts/``, without notifications."""
 
     def __init__(self, store: ObjectStore, bucket: str, public_url: str, signing_key: str) -> None:
         self._store, self._bucket, self._public_url, self._signing_key = store, bucket, public_url, signing_key
@@ -305,26 +304,6 @@ def _make_folders(folder: Path) -> None:
     for parent in reversed(missing):
         parent.mkdir(exist_ok=True)
         _sync_folder(parent.parent)
-
-
-def _plain(folder: Path, base: str, after: str) -> Iterator[str]:
-    """Yield keys below a folder in order, without folders that lie before ``after`` and without symbolic links."""
-    with suppress(FileNotFoundError), os.scandir(folder) as found:
-        entries = sorted((entry.name + "/" * entry.is_dir(follow_symlinks=False), entry) for entry in found)
-        for name, entry in entries:
-            key = base + name
-            if entry.is_symlink() or name.startswith(WRITING):
-                continue
-            if not name.endswith("/"):
-                yield key
-            elif key > after or after.startswith(key):
-                yield from _plain(folder / entry.name, key, after)
-
-
-def _unless_missing(error: OSError) -> None:
-    """Ignore a folder that was removed while it is listed; raise for one that cannot be read."""
-    if not isinstance(error, FileNotFoundError):
-        raise error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -49,27 +49,6 @@ def is_key(key: str) -> bool:
     return True
 
 
-def check_mark(bucket: str, found: str | None, installation: str) -> None:
-    """Check that a bucket carries this installation's mark.
-
-    Raises
-    ------
-    StoreNotOwned
-        It carries another mark, or none.
-    StoreUnavailable
-        ``INSTALLATION_ID`` is not set, so that ownership cannot be checked.
-    """
-    if found != required(installation):
-        raise StoreNotOwned(bucket, found)
-
-
-def required(installation: str) -> str:
-    """Return ``installation``. Raises ``StoreUnavailable`` when it is empty."""
-    if not installation:
-        raise StoreUnavailable("INSTALLATION_ID is not set")
-    return installation
-
-
 def store_id_of(uri: str) -> str | None:
     """Return the id of the registered store in a URI; None for any other bucket."""
     authority = uri.partition("://")[2].partition("/")[0]
@@ -77,15 +56,16 @@ def store_id_of(uri: str) -> str | None:
 
 
 class Bucket:
-    """What every store of one bucket has: its name, and the URIs of its keys.
+    """What every store of one bucket has: its name, the URIs of its keys, and the mark of an installation.
 
     Parameters
     ----------
     root : ``scheme://bucket``.
+    installation : this installation's id, which marks the bucket; empty for buckets that it does not own.
     """
 
-    def __init__(self, root: str) -> None:
-        self._root, self._bucket = root, root.partition("://")[2]
+    def __init__(self, root: str, installation: str = "") -> None:
+        self._root, self._bucket, self._installation = root, root.partition("://")[2], installation
 
     def uri(self, key: str) -> str:
         """Return ``s3://bucket/a%20b`` for ``a b``."""
@@ -99,6 +79,17 @@ class Bucket:
             return checked(unquote(uri.removeprefix(f"{self._root}/"), errors="strict"))
         except ValueError as error:
             raise InvalidEvent(f"the storage path is not usable: {error}") from error
+
+    def _check_mark(self, found: str | None) -> None:
+        """Check that the bucket carries this installation's mark. Raises ``StoreNotOwned`` for another mark or none."""
+        if found != self._own_mark():
+            raise StoreNotOwned(self._bucket, found)
+
+    def _own_mark(self) -> str:
+        """Return this installation's mark. Raises ``StoreUnavailable`` without one: ownership cannot be checked."""
+        if not self._installation:
+            raise StoreUnavailable("INSTALLATION_ID is not set")
+        return self._installation
 
 
 def _check_folders(key: str, folders: list[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from deeplens.errors import DeepLensError, ObjectNotFound, StoreNotOwned, StoreUnavailable, TenantStoreDenied
-from deeplens.storage.keys import Bucket, check_mark, checked, checked_prefix, required
+from deeplens.storage.keys import Bucket, checked, checked_prefix
 from deeplens.storage.ports import PREFIX, ClientUploads, FormPost, ObjectInfo, Part, PartUrl, within
 
 MARK = "deeplens:installation"
@@ -47,7 +47,7 @@ class S3Store(Bucket):
     root : ``s3://bucket`` or ``minio://bucket``.
     region : where ``ensure`` creates the bucket.
     seconds_left : until the client's credentials expire, which limits the lifetime of presigned URLs.
-    installation : this installation's id, which marks the bucket; empty for buckets that it does not own.
+    installation : as in ``Bucket``.
     queue_arn : queue for the bucket's notifications of uploads; None to leave notifications and lifecycle unchanged.
     """
 
@@ -60,9 +60,9 @@ class S3Store(Bucket):
         queue_arn: str | None = None,
         installation: str = "",
     ) -> None:
-        super().__init__(root)
-        self._client, self._region, self._seconds_left = client, region, seconds_left
-        self._queue_arn, self._installation = queue_arn, installation
+        super().__init__(root, installation)
+        self._client, self._region = client, region
+        self._seconds_left, self._queue_arn = seconds_left, queue_arn
 
     def ensure(self) -> None:
         with _translated(self._bucket):
@@ -72,24 +72,24 @@ class S3Store(Bucket):
                 if _code(error) != "NoSuchBucket":
                     raise
                 tags = self._create()
-            check_mark(self._bucket, tags.get(MARK), self._installation)
+            self._check_mark(tags.get(MARK))
             if self._queue_arn is not None:
                 _watch_uploads(self._client, self._bucket, self._queue_arn)
 
     def require_ours(self) -> None:
         with _translated(self._bucket):
-            check_mark(self._bucket, self._tags().get(MARK), self._installation)
+            self._check_mark(self._tags().get(MARK))
 
     def adopt(self, replacing: str = "") -> None:
         with _translated(self._bucket):
             tags = self._tags()
             if tags.get(MARK) not in (None, replacing):
-                check_mark(self._bucket, tags.get(MARK), self._installation)
+                self._check_mark(tags.get(MARK))
             self._write_mark(tags)
 
     def remove(self) -> None:
         with _translated(self._bucket), _ignored("NoSuchBucket"):
-            check_mark(self._bucket, self._tags().get(MARK), self._installation)
+            self._check_mark(self._tags().get(MARK))
             self._client.delete_bucket(Bucket=self._bucket)
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
@@ -163,7 +163,7 @@ class S3Store(Bucket):
 
     def _create(self) -> dict[str, str]:
         """Create and mark the bucket; return its tags, as another installation may have done the same meanwhile."""
-        required(self._installation)
+        self._own_mark()
         location = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
         extra = {} if self._region == "us-east-1" else location
         with _ignored("BucketAlreadyOwnedByYou"):
@@ -187,7 +187,7 @@ class S3Store(Bucket):
 
     def _write_mark(self, tags: dict[str, str]) -> None:
         """Add the mark to the bucket's tags; S3 replaces all tags at once."""
-        marked = {**tags, MARK: required(self._installation)}
+        marked = {**tags, MARK: self._own_mark()}
         tag_set = [{"Key": key, "Value": value} for key, value in marked.items()]
         self._client.put_bucket_tagging(Bucket=self._bucket, Tagging={"TagSet": tag_set})
 
@@ -252,12 +252,7 @@ class S3Uploads:
 
 
 def _watch_uploads(client: Any, bucket: str, queue_arn: str) -> None:
-    """Make a bucket notify the queue of uploads, and delete abandoned uploads; safe to repeat.
-
-    Parameters
-    ----------
-    queue_arn : empty for no notifications.
-    """
+    """Make a bucket notify the queue of uploads, if there is one, and delete abandoned uploads; safe to repeat."""
     abandoned = {
         "ID": "deeplens-uploads",
         "Status": "Enabled",

@@ -76,10 +76,9 @@ class AssumedRole(DeferredRefreshableCredentials):
     def _assume(self) -> dict[str, str]:
         try:
             answer = self._sts.assume_role(**self._request)["Credentials"]
-        except ClientError as error:
-            raise self.refused(error) from error
-        except BotoCoreError as error:
-            raise self.unreachable(error) from error
+        except (ClientError, BotoCoreError) as error:
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else None
+            raise self.failure(code, f"STS: {code or type(error).__name__}") from error
         self._expires_at = answer["Expiration"]
         return {
             "access_key": answer["AccessKeyId"],
@@ -88,12 +87,10 @@ class AssumedRole(DeferredRefreshableCredentials):
             "expiry_time": self._expires_at.isoformat(),
         }
 
-    def refused(self, error: ClientError) -> Exception:
+    def failure(self, code: str | None, message: str) -> Exception:  # noqa: ARG002 - for roles of tenants
+        """Return the error for STS's code; it is None where STS does not answer."""
         # Never ``TenantStoreDenied``: the role is the platform's, and no tenant's record may fail because of it.
-        return StoreUnavailable(f"STS refused: {error.response['Error']['Code']}")
-
-    def unreachable(self, error: BotoCoreError) -> Exception:
-        return StoreUnavailable(f"STS: {type(error).__name__}")
+        return StoreUnavailable(message)
 
 
 class BucketCredentials(AssumedRole):

@@ -1,16 +1,18 @@
 """Objects of a store that a tenant registered → images and videos accepted, replaced and deleted."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
 from deeplens.errors import ObjectNotFound, QuotaExceeded, StorageFull
+from deeplens.events.ids import follow_up_id
 from deeplens.formats.videos import type_by_name
-from deeplens.images.model import ImageRecord, NewImage, Step, Tombstone
+from deeplens.images.model import NewImage, Step, Tombstone
 from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
-from deeplens.images.requests import image_uploaded
+from deeplens.images.requests import image_deletion, image_uploaded
 from deeplens.storage.ports import ObjectInfo, ObjectStore
 from deeplens.stores.model import (
     KnownObject,
@@ -25,15 +27,16 @@ from deeplens.stores.model import (
     image_type,
     judge_present,
 )
-from deeplens.stores.retire import RetireMedia
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Tenant
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.decoding.limits import VideoLimits
 from deeplens.videos.model import NewVideo, VideoRepository, is_video
+from deeplens.videos.requests import video_deletion
 
 ADMITTED = {"file_name", "storage_path", "mime_type", "size_bytes", "uploaded_at"}
 """Fields of an image that another admission of the same id may have set first."""
+MAX_REMOVALS = 200
 STATE_OF: dict[str, ObjectState] = {"delete": "removed", "keep": "kept", "ask": "asked"}
 
 
@@ -77,32 +80,21 @@ class AcceptObjects:
         -------
         The events, how many changes were processed, and why not the rest.
         """
-        known = [change.known for change in changes if change.known and change.adds]
-        rows = self.images.find(tenant, [one.image_id for one in known if not is_video(one.image_id)])
+        ids = [change.known.image_id if change.known and change.adds else "" for change in changes]
+        rows = self.images.find(tenant, [media_id for media_id in ids if media_id and not is_video(media_id)])
         events = list[Event]()
-        for position, change in enumerate(changes):
-            if not change.known or not change.adds:
+        for position, (media_id, change) in enumerate(zip(ids, changes, strict=True)):
+            row = rows.get(media_id)
+            if not media_id or isinstance(row, Tombstone) or (row is not None and row.step is not Step.ACCEPTED):
                 continue
-            media_id = change.known.image_id
+            accept = self._video if is_video(media_id) else self._image
             try:
-                if is_video(media_id):
-                    events += self._video(tenant, source, change.entry, media_id)
-                else:
-                    events += self._image(tenant, source, change.entry, media_id, rows.get(media_id))
+                events += accept(tenant, source, change.entry, media_id)
             except QuotaExceeded as error:
                 return events, position, StorageFull(f"your tenant's quota has no room for more: {error}")
         return events, len(changes), None
 
-    def _image(
-        self,
-        tenant: Tenant,
-        source: ObjectStore,
-        entry: ObjectInfo,
-        image_id: str,
-        row: ImageRecord | Tombstone | None,
-    ) -> list[Event]:
-        if isinstance(row, Tombstone) or (row is not None and row.step is not Step.ACCEPTED):
-            return []
+    def _image(self, tenant: Tenant, source: ObjectStore, entry: ObjectInfo, image_id: str) -> list[Event]:
         now = self.clock.now()
         image = NewImage(
             id=image_id,
@@ -143,23 +135,39 @@ class AcceptObjects:
         return [event] if event else []
 
 
+@dataclass(frozen=True, slots=True)
+class RetireMedia:
+    """Mark images and videos as deleted, and return the events that have them removed.
+
+    A sweep makes up for a lost event of an image: it finds tombstones without a receipt.
+    """
+
+    images: ImageRepository
+    videos: VideoRepository
+    clock: Clock
+
+    def __call__(self, tenant: Tenant, media_ids: Iterable[str]) -> tuple[Event, ...]:
+        now, events = self.clock.now(), list[Event]()
+        for media_id in media_ids:
+            video = is_video(media_id)
+            if (self.videos if video else self.images).mark_deleted(tenant, media_id, now):
+                events.append((video_deletion if video else image_deletion)(tenant.id, media_id, now))
+        return tuple(events)
+
+
+@dataclass(frozen=True, slots=True)
 class ObserveObjects:
     """Make the tenant's images what its store holds. Any observation may be repeated, late, or made twice at once.
 
     The known objects are saved last, so that a repeat after a crash does what is missing.
     """
 
-    def __init__(
-        self,
-        stores: TenantStores,
-        store_objects: StoreObjects,
-        accept: AcceptObjects,
-        retire: RetireMedia,
-        max_image_bytes: MaxImageBytes,
-        video_limits: VideoLimits,
-    ) -> None:
-        self._stores, self._objects, self._accept, self._retire = stores, store_objects, accept, retire
-        self._max_bytes: dict[Media, int] = {"image": max_image_bytes, "video": video_limits.max_bytes}
+    stores: TenantStores
+    store_objects: StoreObjects
+    accept: AcceptObjects
+    retire: RetireMedia
+    max_image_bytes: MaxImageBytes
+    video_limits: VideoLimits
 
     def present(
         self,
@@ -175,14 +183,17 @@ class ObserveObjects:
         ----------
         room : the most images to accept; objects behind the first one beyond it are not processed.
         """
-        source = self._stores.registered(tenant, store)
-        known = self._objects.find(tenant, store.id, [entry.key for entry in entries])
-        changes = [judge_present(store, entry, known.get(entry.key), self._max_bytes) for entry in entries]
-        changes = _within(changes, room)
-        events, processed, full = self._accept(tenant, source, changes)
+        source = self.stores.registered(tenant, store)
+        known = self.store_objects.find(tenant, store.id, [entry.key for entry in entries])
+        limits: dict[Media, int] = {"image": self.max_image_bytes, "video": self.video_limits.max_bytes}
+        changes = [judge_present(store, entry, known.get(entry.key), limits) for entry in entries]
+        if room is not None:
+            totals = accumulate(change.adds for change in changes)
+            changes = [change for change, total in zip(changes, totals, strict=True) if total <= room]
+        events, processed, full = self.accept(tenant, source, changes)
         changes = changes[:processed]
-        events += self._retire(tenant, [change.retired for change in changes if change.retired])
-        self._objects.save(tenant, store.id, [change.known for change in changes if change.known], run_id)
+        events += self.retire(tenant, [change.retired for change in changes if change.retired])
+        self.store_objects.save(tenant, store.id, [change.known for change in changes if change.known], run_id)
         accepted = sum(change.adds for change in changes)
         counts = dict(Counter[str](change.kind for change in changes))
         return Observed(len(changes), counts, tuple(events), accepted, full)
@@ -194,30 +205,44 @@ class ObserveObjects:
         state, events = STATE_OF[store.removal], tuple[Event, ...]()
         if state == "removed":
             # First: an object that comes back before its image is deleted must not be taken for an unchanged one.
-            self._objects.save(tenant, store.id, [replace(one, state="removing") for one in known], run_id)
-            events = self._retire(tenant, [one.image_id for one in known])
-        self._objects.save(tenant, store.id, [replace(one, state=state) for one in known], run_id)
+            self.store_objects.save(tenant, store.id, [replace(entry, state="removing") for entry in known], run_id)
+            events = self.retire(tenant, [entry.image_id for entry in known])
+        self.store_objects.save(tenant, store.id, [replace(entry, state=state) for entry in known], run_id)
         return events
 
     def look(self, tenant: Tenant, store: TenantStore, keys: Collection[str]) -> tuple[Event, ...]:
         """Process keys by what the store holds now, whatever a message said: messages come late and out of order."""
-        existing, missing = look_up(self._stores.registered(tenant, store), sorted(set(keys)))
+        existing, missing = look_up(self.stores.registered(tenant, store), sorted(set(keys)))
         observed = self.present(tenant, store, existing)
         if observed.full is not None:
             raise observed.full
-        known = self._objects.find(tenant, store.id, missing)
-        lost = [one for one in known.values() if one.state in ("present", "removing")]
+        known = self.store_objects.find(tenant, store.id, missing)
+        lost = [entry for entry in known.values() if entry.state in ("present", "removing")]
         return (*observed.events, *self.gone(tenant, store, lost))
 
 
-def _within(changes: Sequence[ObjectChange], room: int | None) -> list[ObjectChange]:
-    """The first changes, up to the one that would be an image too many."""
-    accepted = 0
-    for position, change in enumerate(changes):
-        accepted += change.adds
-        if room is not None and accepted > max(0, room):
-            return list(changes[:position])
-    return list(changes)
+@dataclass(frozen=True, slots=True)
+class DecideRemovals:
+    """Delete or keep the images and videos of removed objects that wait for a decision."""
+
+    store_objects: StoreObjects
+    retire: RetireMedia
+
+    def waiting(self, tenant: Tenant, store: TenantStore) -> list[KnownObject]:
+        """The first ones by key."""
+        return self.store_objects.in_state(tenant, store.id, "asked", MAX_REMOVALS)
+
+    def delete(self, tenant: Tenant, store: TenantStore, objects: Sequence[KnownObject]) -> tuple[Event, ...]:
+        """The events to publish; once they are, the objects are to be marked as ``removed``."""
+        self.mark(tenant, store, objects, "removing")
+        return tuple(
+            event.model_copy(update={"event_id": follow_up_id("delete", known.image_id, 0)})
+            for known in objects
+            for event in self.retire(tenant, [known.image_id])
+        )
+
+    def mark(self, tenant: Tenant, store: TenantStore, objects: Sequence[KnownObject], state: ObjectState) -> None:
+        self.store_objects.save(tenant, store.id, [replace(known, state=state) for known in objects])
 
 
 def look_up(source: ObjectStore, keys: Sequence[str]) -> tuple[list[ObjectInfo], list[str]]:

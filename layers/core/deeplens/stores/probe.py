@@ -13,21 +13,16 @@ from deeplens.storage.keys import is_key
 from deeplens.storage.ports import ObjectStore
 from deeplens.stores.advice import Check, CheckName, Outcome, outcome_of
 from deeplens.stores.model import Credentials, TenantStore
-from deeplens.stores.opened import OpenStores
+from deeplens.stores.resolver import OpenStores
 
 
 def probe(open_stores: OpenStores, store: TenantStore, credentials: Credentials, queue_arn: str) -> list[Check]:
-    """Probe a store with its credentials; no object is left behind.
-
-    Parameters
-    ----------
-    queue_arn : queue that S3's notifications should go to.
-    """
+    """Probe a store with its credentials; no object is left behind. S3's notifications should go to ``queue_arn``."""
 
     def opened() -> ObjectStore:
         return open_stores.open_with(store, credentials)
 
-    attempts: dict[CheckName, Callable[[], Outcome]] = {
+    attempts: dict[CheckName, Callable[[], Outcome | None]] = {
         "list": lambda: _list(opened()),
         "read": lambda: _read(opened()),
         "write": lambda: _write(opened()) if store.mode == "managed" else "skipped",
@@ -45,7 +40,7 @@ def _find_notification(
         return "passed"
     if store.kind != "s3" or store.endpoint or not queue_arn:
         return "waiting"
-    client = open_stores.client(store, credentials)
+    client, _ = open_stores.s3_client(store, credentials)
     try:
         found = client.get_bucket_notification_configuration(Bucket=store.container)
     except ClientError as error:
@@ -55,10 +50,10 @@ def _find_notification(
     return "passed" if _notifies(found, queue_arn) else "not-configured"
 
 
-def _outcome(attempt: Callable[[], Outcome]) -> Outcome:
+def _outcome(attempt: Callable[[], Outcome | None]) -> Outcome:
     """The outcome of an attempt; errors of the store are outcomes as well."""
     try:
-        return attempt()
+        return attempt() or "passed"
     except TenantStoreDenied as error:
         return outcome_of(error.reason)
     except EndpointRefused:
@@ -69,12 +64,11 @@ def _outcome(attempt: Callable[[], Outcome]) -> Outcome:
         return "unreachable"
 
 
-def _list(store: ObjectStore) -> Outcome:
+def _list(store: ObjectStore) -> None:
     next(iter(store.list()), None)
-    return "passed"
 
 
-def _read(store: ObjectStore) -> Outcome:
+def _read(store: ObjectStore) -> None:
     """Read the first object; in an empty store, check that a key is missing and not forbidden."""
     try:
         first = islice(store.list(), 100)
@@ -83,14 +77,12 @@ def _read(store: ObjectStore) -> Outcome:
         key = None
     with suppress(ObjectNotFound):
         store.head(_unused_key()) if key is None else next(iter(store.stream(key, 64)), b"")
-    return "passed"
 
 
-def _write(store: ObjectStore) -> Outcome:
+def _write(store: ObjectStore) -> None:
     key = _unused_key()
     store.put(key, b"DeepLens was here", "text/plain")
     store.delete([key])
-    return "passed"
 
 
 def _unused_key() -> str:

@@ -20,7 +20,7 @@ from deeplens.stores.model import (
     TenantStore,
     secret_name,
 )
-from deeplens.stores.opened import OpenStores
+from deeplens.stores.resolver import OpenStores
 from deeplens.stores.schemas import CredentialsRequest, StoreRequest
 from deeplens.tenants.limits import Storage
 from deeplens.tenants.model import Tenant

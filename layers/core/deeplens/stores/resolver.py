@@ -1,29 +1,126 @@
-"""A tenant's store by the scheme of its row."""
+"""Opening the stores of a tenant: DeepLens' own by the scheme of its row, registered ones with their credentials."""
 
+import json
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import Any
 
-from deeplens.errors import InvalidEvent, StoreUnavailable, TenantStoreDenied
+from deeplens.common.ports import SecretStore
+from deeplens.egress.rules import EgressRules
+from deeplens.errors import InvalidEvent, SecretNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.settings import Settings
-from deeplens.storage.keys import BUCKET_NAME, store_id_of
+from deeplens.storage.keys import BUCKET_NAME, checked, store_id_of
 from deeplens.storage.ports import ObjectStore
-from deeplens.stores.model import TenantStore
+from deeplens.stores.model import Credentials, RegisteredStores, TenantStore
+from deeplens.stores.owned import OwnedStore
 from deeplens.tenants.model import Tenant
 
-if TYPE_CHECKING:
-    from deeplens.stores.opened import OpenStores
-
+CACHE_SECONDS = 10.0
 SCHEMES = ("s3", "minio", "nfs")
 MAX_OPEN_STORES = 64
 """Each S3 store has connections of its own, and Lambda allows 1,024 open files."""
+
+
+class OpenStores:
+    """Opens registered stores. Rows are cached for ten seconds, clients until the credentials change.
+
+    Parameters
+    ----------
+    registered, secrets : built when the first registered store is needed; most functions need none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registered: Callable[[], RegisteredStores],
+        secrets: Callable[[], SecretStore],
+        egress: EgressRules,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._registered, self._secrets = settings, registered, secrets
+        self._egress, self._monotonic = egress, monotonic
+        self._known: dict[tuple[str, str], tuple[float, TenantStore | None]] = {}
+        self._open: dict[tuple[str, int], ObjectStore] = {}
+        self._opening = Lock()
+
+    def find(self, tenant_id: str, store_id: str) -> TenantStore | None:
+        """The registration, at most ten seconds old; None when this tenant has none of the id."""
+        until, store = self._known.get((tenant_id, store_id), (0.0, None))
+        if until < self._monotonic():
+            store = self._registered().find(tenant_id, store_id)
+            self._known[tenant_id, store_id] = (self._monotonic() + CACHE_SECONDS, store)
+        return store
+
+    def open(self, store: TenantStore) -> ObjectStore:
+        """The store. Raises ``TenantStoreDenied`` without credentials, ``SecretStoreUnavailable``."""
+        key = (store.id, store.credentials_version)
+        with self._opening:
+            if key not in self._open:
+                if len(self._open) >= MAX_OPEN_STORES:
+                    self._open.clear()
+                self._open[key] = self.open_with(store, self.credentials(store))
+            return self._open[key]
+
+    def open_with(self, store: TenantStore, credentials: Credentials) -> ObjectStore:
+        """The store with credentials that are not saved yet."""
+        inner = self._inner(store, credentials)
+        return OwnedStore(inner, store.root, store.prefix, read_only=store.mode == "reference")
+
+    def s3_client(self, store: TenantStore, credentials: Credentials) -> tuple[Any, Callable[[], float]]:
+        """The S3 client of a store, and how long what it signs is good for, in seconds."""
+        from deeplens.stores.s3_client import tenant_s3_client
+
+        return tenant_s3_client(self._settings, store, credentials.values, self._egress)
+
+    def credentials(self, store: TenantStore) -> Credentials:
+        """The saved credentials. Raises ``TenantStoreDenied`` when they are gone."""
+        if not store.credentials_version:
+            return Credentials({})
+        try:
+            return Credentials(json.loads(self._secrets().get(store.secret_name)))
+        except SecretNotFound:
+            raise TenantStoreDenied("the store's credentials are gone; rotate them", "NoCredentials") from None
+
+    def _inner(self, store: TenantStore, credentials: Credentials) -> ObjectStore:
+        match store.kind:
+            case "s3" | "minio":
+                from deeplens.storage.s3 import S3Store
+
+                client, seconds_left = self.s3_client(store, credentials)
+                return S3Store(client, f"s3://{store.container}", store.region or "us-east-1", seconds_left)
+            case "azure":
+                from deeplens.storage.azure import AzureStore, container_client
+
+                given = credentials.values
+                key = given.get("accountKey")
+                credential = {"account_name": given["accountName"], "account_key": key} if key else given["sas"]
+                client = container_client(store.endpoint or "", store.container, credential, self._egress)
+                return AzureStore(client, f"azure://{store.container}", key)
+            case "nfs":
+                return self._directory(store)
+
+    def _directory(self, store: TenantStore) -> ObjectStore:
+        """A directory below the tenant's share; no symbolic link may lead out of it."""
+        from deeplens.storage.directory import SUFFIX, DirectoryStore
+
+        own = self._settings
+        home = own.tenant_nfs_root / store.tenant_id
+        folder = home / checked(store.container)
+        if not folder.resolve().is_relative_to(home.resolve()):
+            raise TenantStoreDenied("the directory leads out of the tenant's share", "Outside")
+        if not folder.is_dir():
+            raise TenantStoreDenied("there is no such directory in the tenant's share", "NoSuchBucket")
+        suffix = SUFFIX if store.mode == "managed" else ""
+        return DirectoryStore(folder, store.root, own.public_url, own.url_signing_key, suffix)
 
 
 class Stores:
     """``StoreResolver``: ``s3://`` with credentials for that bucket alone, ``minio://`` with the function's own,
     ``nfs://`` as a directory."""
 
-    def __init__(self, settings: Settings, registered: "OpenStores | None" = None) -> None:
+    def __init__(self, settings: Settings, registered: OpenStores | None = None) -> None:
         self._settings, self._opening, self._registered = settings, Lock(), registered
         self._store = lru_cache(maxsize=MAX_OPEN_STORES)(self._open)
 
@@ -72,34 +169,25 @@ class Stores:
         # One name, never a path: a store inside another one, or none at all, would show a tenant what is not its own.
         if not BUCKET_NAME.fullmatch(bucket):
             raise TenantStoreDenied(f"{bucket!r} is not the name of a bucket")
-        own = self._settings
-        match scheme:
-            case "s3":
-                return self._open_scoped(tenant_id, root, bucket)
-            case "minio":
-                from deeplens.aws.clients import client
-                from deeplens.storage.s3 import S3Store
+        if scheme in ("s3", "minio"):
+            return self._open_s3(scheme, tenant_id, root, bucket)
+        if scheme == "nfs":
+            from deeplens.storage.directory import DirectoryStore
 
-                s3 = client("s3", own, own.s3_endpoint_url)
-                return S3Store(s3, root, own.aws_region, installation=own.installation_id)
-            case "nfs":
-                from deeplens.storage.directory import DirectoryStore
-
-                return DirectoryStore(
-                    own.nfs_root / bucket,
-                    root,
-                    own.public_url,
-                    own.url_signing_key,
-                    installation=own.installation_id,
-                )
+            own = self._settings
+            folder, installation = own.nfs_root / bucket, own.installation_id
+            return DirectoryStore(folder, root, own.public_url, own.url_signing_key, installation=installation)
         raise TenantStoreDenied(f"no provider for {scheme}:// stores; known are s3, minio and nfs")
 
-    def _open_scoped(self, tenant_id: str, root: str, bucket: str) -> ObjectStore:
+    def _open_s3(self, scheme: str, tenant_id: str, root: str, bucket: str) -> ObjectStore:
         from deeplens.aws.clients import client, scoped_client
         from deeplens.storage.s3 import S3Store
         from deeplens.storage.scope import BucketCredentials
 
         own = self._settings
+        if scheme == "minio":
+            s3 = client("s3", own, own.s3_endpoint_url)
+            return S3Store(s3, root, own.aws_region, installation=own.installation_id)
         if not own.tenant_storage_role_arn:
             raise StoreUnavailable("TENANT_STORAGE_ROLE_ARN is not set")
         credentials = BucketCredentials(client("sts", own), own.tenant_storage_role_arn, tenant_id, bucket)

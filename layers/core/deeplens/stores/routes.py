@@ -13,8 +13,8 @@ from deeplens.http.schemas import view
 from deeplens.maintenance.schemas import MaintenanceView, maintenance_view
 from deeplens.maintenance.slices import StartMaintenance
 from deeplens.stores.model import RegisteredStores, StoreObjects, StorePlatform, TenantStore
+from deeplens.stores.observe import DecideRemovals
 from deeplens.stores.register import RegisterStores
-from deeplens.stores.retire import DecideRemovals
 from deeplens.stores.schemas import (
     NewStoreView,
     RemovalsRequest,
@@ -38,6 +38,7 @@ def store_in_path(tenant: Administrator, registered: Injected[RegisteredStores],
 
 
 InPath = Annotated[TenantStore, Depends(store_in_path)]
+Removals = Injected[DecideRemovals]
 Register = Injected[RegisterStores]
 Platform = Injected[StorePlatform]
 
@@ -94,18 +95,14 @@ def scan_store(
 
 
 @router.get("/{store_id}/removals", summary="Removed objects that wait for a decision", responses=responses(404))
-def list_removals(tenant: Administrator, store: InPath, removals: Injected[DecideRemovals]) -> RemovalsView:
+def list_removals(tenant: Administrator, store: InPath, removals: Removals) -> RemovalsView:
     """The first 200 by key."""
     return _waiting(removals, tenant, store)
 
 
 @router.post("/{store_id}/removals", summary="Decide about removed objects", responses=responses(404))
 def decide_removals(
-    tenant: Administrator,
-    store: InPath,
-    removals: Injected[DecideRemovals],
-    publish: Publishing,
-    wanted: RemovalsRequest,
+    tenant: Administrator, store: InPath, removals: Removals, publish: Publishing, wanted: RemovalsRequest
 ) -> RemovalsView:
     """Of those that are listed; the answer lists what waits behind them."""
     objects = removals.waiting(tenant, store)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.credentials import Credentials
-from botocore.exceptions import BotoCoreError, ClientError
 
 from deeplens.egress.http import guard
 from deeplens.egress.rules import EgressRules
@@ -14,47 +13,33 @@ from deeplens.settings import Settings
 from deeplens.storage.scope import AssumedRole
 from deeplens.stores.model import TenantStore
 
-PASSING = {"Throttling", "ServiceUnavailable", "InternalFailure"}
+TRANSIENT_CODES = {"Throttling", "ServiceUnavailable", "InternalFailure"}
 
 
 class TenantRole(AssumedRole):
     """Credentials of a role in the tenant's account; a refusal is the tenant's own fault."""
 
-    def refused(self, error: ClientError) -> Exception:
-        code = error.response["Error"]["Code"]
-        if code in PASSING:
-            return TenantStoreUnavailable(f"STS: {code}")
+    def failure(self, code: str | None, message: str) -> Exception:
+        if code is None or code in TRANSIENT_CODES:
+            return TenantStoreUnavailable(message)
         return TenantStoreDenied("the role could not be assumed", "AssumeRole")
-
-    def unreachable(self, error: BotoCoreError) -> Exception:
-        return TenantStoreUnavailable(f"STS: {type(error).__name__}")
 
 
 def tenant_s3_client(
     own: Settings, store: TenantStore, given: Mapping[str, str], rules: EgressRules
 ) -> tuple[Any, Callable[[], float]]:
     """A client of its own for a registered store, and how long what it signs is good for, in seconds."""
-    from deeplens.aws.clients import client
+    from deeplens.aws.clients import client, scoped_client
 
-    if store.role_arn:
-        role = TenantRole(
-            client("sts", own),
-            {"RoleArn": store.role_arn, "RoleSessionName": store.tenant_id, "ExternalId": store.external_id},
-        )
-        return _client(own, store, role, rules), role.seconds_left
-    keys = Credentials(given["accessKeyId"], given["secretAccessKey"], given.get("sessionToken"))
-    return _client(own, store, keys, rules), lambda: math.inf
-
-
-def _client(own: Settings, store: TenantStore, credentials: Credentials, rules: EgressRules) -> Any:
-    from deeplens.aws.clients import scoped_client
-
+    request = {"RoleArn": store.role_arn, "RoleSessionName": store.tenant_id, "ExternalId": store.external_id}
+    role = TenantRole(client("sts", own), request) if store.role_arn else None
+    credentials = role or Credentials(given["accessKeyId"], given["secretAccessKey"], given.get("sessionToken"))
     s3 = scoped_client("s3", own, credentials, store.endpoint or "", store.region or "")
     if store.endpoint:
         guard(s3, rules)
     if store.bucket_owner:
         s3.meta.events.register("provide-client-params.s3", _expecting(store.bucket_owner))
-    return s3
+    return s3, role.seconds_left if role else lambda: math.inf
 
 
 def _expecting(owner: str) -> Callable[..., dict[str, Any] | None]:

@@ -1,6 +1,6 @@
 """Maintenance ``store-scan``: lists a registered store and compares it with the known objects."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,6 @@ from deeplens.stores.observe import Observed, ObserveObjects, look_up
 from deeplens.tenants.model import Tenant
 
 OBJECTS_AT_ONCE = 200
-KIND_OF = {"new": "object-new", "changed": "object-changed", "ignored": "object-ignored"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +42,13 @@ class ScanStore:
         store_id, phase, position = run.cursor.split(":", 2)
         store = ready_store(self.registered, tenant, store_id)
         if phase == "list":
-            listed = False
-            for page in self._listed(tenant, store, run.id, position):
-                listed = page.rest
-                yield page
-            if listed:
+            if (yield from self._listed(tenant, store, run.id, position)):
                 return
             position = ""
         yield from self._gone(tenant, store, run.id, position)
 
-    def _listed(self, tenant: Tenant, store: TenantStore, run_id: str, after: str) -> Iterator[Page]:
+    def _listed(self, tenant: Tenant, store: TenantStore, run_id: str, after: str) -> Generator[Page, None, bool]:
+        """Yield pages of existing objects; return whether the rest has to wait for room."""
         source = self.stores.registered(tenant, store)
         room = self.window - self.pending.count(tenant.id)
         for group in batched(source.list("", after), OBJECTS_AT_ONCE, strict=False):
@@ -64,15 +60,16 @@ class ScanStore:
             if done.full is not None:
                 raise done.full
             if full:
-                return
+                return True
+        return False
 
     def _gone(self, tenant: Tenant, store: TenantStore, run_id: str, after: str) -> Iterator[Page]:
         """Look up each unseen object: it may have been created after the listing passed its key."""
         source = self.stores.registered(tenant, store)
         while known := self.store_objects.unseen(tenant, store.id, run_id, after, OBJECTS_AT_ONCE):
-            existing, missing = look_up(source, [one.key for one in known])
+            existing, missing = look_up(source, [entry.key for entry in known])
             there = self.observe.present(tenant, store, existing, run_id)
-            lost = [one for one in known if one.key in set(missing)]
+            lost = [entry for entry in known if entry.key in set(missing)]
             events = self.observe.gone(tenant, store, lost, run_id)
             after = known[-1].key
             counts = {"object-removed": len(lost)} if lost else {}
@@ -112,6 +109,6 @@ def ready_store(registered: RegisteredStores, tenant: Tenant, store_id: str) -> 
 
 
 def report_of_objects(done: Observed, checked: str = "objects", extra: dict[str, int] | None = None) -> Report:
-    found = {KIND_OF[kind]: count for kind, count in done.counts.items() if kind in KIND_OF} | (extra or {})
+    found = {f"object-{kind}": count for kind, count in done.counts.items() if kind != "same"} | (extra or {})
     followed = {kind: count for kind, count in found.items() if kind != "object-ignored"}
     return Report({checked: done.seen}, found, followed)
