@@ -52,9 +52,12 @@ def notify(
     return {"accepted": sum(len(event.keys or []) for event in events)}
 
 
-@router.options("/{tenant_id}/{store_id}", summary="CloudEvents' handshake", responses=responses(404))
-def handshake(
-    store: Store,  # noqa: ARG001 - for its secret
+def allowed_origin(
     origin: Annotated[str | None, Header(alias="WebHook-Request-Origin", max_length=300)] = None,
-) -> Response:
-    return Response(headers={"WebHook-Allowed-Origin": origin or "*", "WebHook-Allowed-Rate": "*"})
+) -> str:
+    return origin or "*"
+
+
+@router.options("/{tenant_id}/{store_id}", summary="CloudEvents' handshake", responses=responses(404))
+def handshake(store: Store, origin: Annotated[str, Depends(allowed_origin)]) -> Response:  # noqa: ARG001 - for its secret
+    return Response(headers={"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"})

@@ -11,15 +11,7 @@ from deeplens.egress.rules import EgressRules, check_endpoint
 from deeplens.errors import ApiError, EndpointRefused, TenantStoreDenied
 from deeplens.images.ports import ImageRepository
 from deeplens.stores.advice import Check, described, is_ready
-from deeplens.stores.model import (
-    Credentials,
-    RegisteredStores,
-    StoreObjects,
-    StorePlatform,
-    StoreState,
-    TenantStore,
-    secret_name,
-)
+from deeplens.stores.model import Credentials, RegisteredStores, StoreObjects, StorePlatform, TenantStore, secret_name
 from deeplens.stores.resolver import OpenStores
 from deeplens.stores.schemas import CredentialsRequest, StoreRequest
 from deeplens.tenants.limits import Storage
@@ -124,8 +116,8 @@ class RegisterStores:
         return self._with_checks(store, probe(self.open_stores, store, credentials, self.platform.queue_arn))
 
     def _with_checks(self, store: TenantStore, checks: list[Check]) -> TenantStore:
-        state: StoreState = "ready" if is_ready(store, checks) else "incomplete"
-        return replace(store, state=state, checks=described(store, checks, self.platform))
+        ready = is_ready(store, checks)
+        return replace(store, state="ready" if ready else "incomplete", checks=described(store, checks, self.platform))
 
     def _check_allowed(self, tenant: Tenant, store: TenantStore) -> None:
         """Refuse what no credentials could make possible."""
