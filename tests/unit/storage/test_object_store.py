@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
+from unittest.mock import MagicMock
 
 import pytest
 from deeplens.embedding.model import ModelRef
 from deeplens.errors import InvalidEvent, ObjectNotFound, StoreNotOwned, StoreUnavailable
-from deeplens.maintenance.sweep import SweepObjects
+from deeplens.maintenance.sweep import Sweep
 from deeplens.storage.directory import MARK, DirectoryStore
 from deeplens.storage.ports import ObjectStore
 from deeplens.tenants.model import Tenant
@@ -351,14 +352,14 @@ class BucketOwnerSuite:
 
     def test_a_sweep_of_another_installation_deletes_nothing(self, first: ObjectStore, opened: Opened) -> None:
         second, later = opened("second"), datetime.now(UTC) + timedelta(days=1)
-        dry = list(sweep_of(second)(ACME, "", later, True))
+        dry = list(sweep_of(second).objects(ACME, "", later, True))
         assert [page.report.found for page in dry] == [{"object-without-row": 1}]
         with pytest.raises(StoreNotOwned):
-            list(sweep_of(second)(ACME, "", later, False))
+            list(sweep_of(second).objects(ACME, "", later, False))
         assert first.get("images/img_first.jpg") == b"original"
 
     def test_a_sweep_of_the_owner_deletes_what_no_row_names(self, first: ObjectStore) -> None:
-        list(sweep_of(first)(ACME, "", datetime.now(UTC) + timedelta(days=1), False))
+        list(sweep_of(first).objects(ACME, "", datetime.now(UTC) + timedelta(days=1), False))
         assert list(first.list()) == []
 
     def test_an_unmarked_bucket_is_nobodys_until_an_operator_adopts_it(
@@ -400,14 +401,14 @@ class BucketOwnerSuite:
         opened("second").require_ours()
 
 
-def sweep_of(store: ObjectStore) -> SweepObjects:
+def sweep_of(store: ObjectStore) -> Sweep:
     """An installation that has the tenant, and no image of it."""
 
     class Stores:
         def for_tenant(self, _: Tenant) -> ObjectStore:
             return store
 
-    return SweepObjects(Stores(), FakeImages())  # type: ignore[arg-type]
+    return Sweep(Stores(), FakeImages(), MagicMock(), MagicMock(), MagicMock())  # type: ignore[arg-type]
 
 
 class TestMemoryStore(ObjectStoreSuite):

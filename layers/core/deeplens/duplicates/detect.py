@@ -49,8 +49,8 @@ class FindPairs:
         }
         links |= scores.keys()
         ids = sorted(set(chain.from_iterable(links)))
-        found = self.images.find(tenant, ids)
-        compared = {image_id: row for image_id, row in found.items() if is_compared(row, tenant)}
+        rows_of_ids = self.images.find(tenant, ids)
+        compared = {image_id: row for image_id, row in rows_of_ids.items() if is_compared(row, tenant)}
         hashes = self.duplicates.hashes(tenant, ids)
         couples = [[compared[image_id] for image_id in sorted(link)] for link in links if link <= compared.keys()]
         pairs = [self._pair(tenant, one, other, scores, hashes) for one, other in couples]
@@ -67,7 +67,11 @@ class FindPairs:
             for row in rows
         }
         near = self.index.neighbours(tenant, filters, limit=MAX_NEIGHBOURS, threshold=tenant.thresholds.similar)
-        return {frozenset((one, match.image_id)): match.score for one, found in near.items() for match in found}
+        return {
+            frozenset((image_id, match.image_id)): match.score
+            for image_id, matches in near.items()
+            for match in matches
+        }
 
     def _pair(
         self, tenant: Tenant, one: ImageRecord, other: ImageRecord, scores: Scores, hashes: dict[str, int]

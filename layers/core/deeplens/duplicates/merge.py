@@ -152,10 +152,10 @@ def indexed_again(
     images: ImageRepository, tenant: Tenant, image_ids: Collection[str], now: datetime
 ) -> list[FeatureExtractionRequested]:
     """The events that write the points of live images again, with the tags and metadata of their rows."""
-    found = images.find(tenant, sorted(image_ids)).values() if image_ids else ()
+    rows = images.find(tenant, sorted(image_ids)).values() if image_ids else ()
     return [
         extraction_request(tenant, row.id, row.generation, model, now)
-        for row in found
+        for row in rows
         if isinstance(row, ImageRecord)
         for model in tenant.models
     ]

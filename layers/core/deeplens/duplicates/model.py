@@ -183,8 +183,8 @@ def united(kept: ImageRecord, others: Iterable[ImageRecord]) -> tuple[tuple[str,
     metadata: dict[str, Any] = {}
     for image in ordered:
         metadata |= image.metadata | metadata
-    most = max(MAX_METADATA_KEYS, len(kept.metadata))
-    return tags[: max(MAX_TAGS, len(kept.tags))], dict(list(metadata.items())[:most])
+    max_keys = max(MAX_METADATA_KEYS, len(kept.metadata))
+    return tags[: max(MAX_TAGS, len(kept.tags))], dict(list(metadata.items())[:max_keys])
 
 
 @effects("keep_hashes", "reserve", "save", "record", "decide", "merge", "undo", "settle")

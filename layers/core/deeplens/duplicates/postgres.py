@@ -135,11 +135,11 @@ class PostgresDuplicates(TenantAdapter):
     def save(self, tenant: Tenant, pairs: Sequence[Pair]) -> list[Pair]:
         if not pairs:
             return []
-        rows = [asdict(pair) | {"found_at": pair.found_at.isoformat()} for pair in pairs]
         names = ("id", "first_id", "second_id", "verdict", "evidence", "model", "found_at")
-        given = as_jsonb([{name: row[name] for name in names} for row in rows])
+        columns = [asdict(pair) | {"found_at": pair.found_at.isoformat()} for pair in pairs]
+        rows = as_jsonb([{name: row[name] for name in names} for row in columns])
         with self._opened(tenant) as connection:
-            saved = [_pair(row) for row in connection.execute(SAVE, [given])]
+            saved = [_pair(row) for row in connection.execute(SAVE, [rows])]
             known = [pair.id for pair in saved if pair.recorded_at or pair.decision == "duplicate"]
             if known and grouping.loose(connection, pair_ids=known):
                 with connection.transaction():

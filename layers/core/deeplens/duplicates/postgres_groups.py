@@ -75,10 +75,10 @@ def link(connection: Connection, links: Sequence[tuple[str, str]], now: datetime
     known = connection.execute(GROUPS_OF, [sorted(set(chain.from_iterable(links)))]).fetchall()
     born = {row["group_id"]: row["created_at"] for row in known}
     joined = join(links, {row["image_id"]: row["group_id"] for row in known}, born)
-    targets = [(one.group_id or new_group_id(), one) for one in joined]
-    made = [target for target, one in targets if one.group_id is None]
-    moved = [(old, target) for target, one in targets for old in one.absorbed]
-    placed = [(image, target) for target, one in targets for image in sorted(one.members)]
+    targets = [(component.group_id or new_group_id(), component) for component in joined]
+    made = [target for target, component in targets if component.group_id is None]
+    moved = [(old, target) for target, component in targets for old in component.absorbed]
+    placed = [(image, target) for target, component in targets for image in sorted(component.members)]
     connection.execute(NEW_GROUPS, [made, now])
     connection.execute(MOVE, _columns(moved))
     connection.execute(ABSORB, _columns(moved))
@@ -90,8 +90,8 @@ def loose(
     connection: Connection, *, pair_ids: Collection[str] = (), image_ids: Collection[str] = ()
 ) -> list[tuple[str, str]]:
     """Recorded pairs, among these and those of these images, whose images are live but share no group."""
-    found = connection.execute(LOOSE, {"pairs": list(pair_ids), "images": list(image_ids)})
-    return [(row["first_id"], row["second_id"]) for row in found]
+    rows = connection.execute(LOOSE, {"pairs": list(pair_ids), "images": list(image_ids)})
+    return [(row["first_id"], row["second_id"]) for row in rows]
 
 
 def decide(connection: Connection, images: Sequence[ImageRecord], decision: Decision, by: str, now: datetime) -> None:

@@ -105,8 +105,8 @@ def merge_exact(connection: Connection, tenant: Tenant, pairs: Sequence[Pair], n
     if tenant.duplicates.action != "auto-merge-exact":
         return []
     tried = {row["pair_id"] for row in connection.execute(OF_PAIRS, [[pair.id for pair in pairs]])}
-    wanted = [pair for pair in pairs if pair.verdict == "exact" and pair.decision is None and pair.id not in tried]
-    made = [_merge_pair(connection, tenant, pair, now) for pair in wanted]
+    exact = [pair for pair in pairs if pair.verdict == "exact" and pair.decision is None and pair.id not in tried]
+    made = [_merge_pair(connection, tenant, pair, now) for pair in exact]
     return [merge for merge in made if merge is not None]
 
 
@@ -120,8 +120,8 @@ def _merge_pair(connection: Connection, tenant: Tenant, pair: Pair, now: datetim
     if first.sha256 != second.sha256:
         return None
     until = undo_until(tenant.duplicates, now)
-    wanted = Merge(merge_id_of(pair.id), None, first.id, (second.id,), now, until, "policy", pair_id=pair.id)
-    return merge(connection, wanted)
+    planned = Merge(merge_id_of(pair.id), None, first.id, (second.id,), now, until, "policy", pair_id=pair.id)
+    return merge(connection, planned)
 
 
 def _root(connection: Connection, image_id: str) -> str:
@@ -139,7 +139,7 @@ def undo(connection: Connection, merge_id: str, now: datetime) -> Merge | None:
     if done.state != "merged" or now >= done.undo_until:
         return None
     connection.execute(UNDONE, [done.id])
-    revived = [one["image_id"] for one in connection.execute(REVIVE, [list(done.merged_ids), done.kept_id])]
+    revived = [row["image_id"] for row in connection.execute(REVIVE, [list(done.merged_ids), done.kept_id])]
     if done.before:
         before = done.before
         old = [before["tags"], as_jsonb(before["metadata"]), done.kept_id, before["revision"]]

@@ -58,8 +58,8 @@ def list_duplicates(
 ) -> DuplicatePage:
     """Newest first; only groups with at least two images."""
     after = cursor.read(query.cursor, cursor.GROUP_ID) if query.cursor else None
-    found = duplicates.page(caller.tenant, query.limit + 1, after)
-    groups, following = cursor.page_of(found, query.limit, lambda group: (group.created_at, group.id))
+    candidates = duplicates.page(caller.tenant, query.limit + 1, after)
+    groups, following = cursor.page_of(candidates, query.limit, lambda group: (group.created_at, group.id))
     return DuplicatePage(groups=[group_view(group, caller.tenant) for group in groups], next_cursor=following)
 
 
@@ -146,8 +146,8 @@ def merge_duplicates(
 def list_merges(caller: Reader, duplicates: Injected[Duplicates], query: Annotated[PageQuery, Query()]) -> MergePage:
     """Merges by hand and by policy, newest first."""
     after = cursor.read(query.cursor, cursor.MERGE_ID) if query.cursor else None
-    found = duplicates.merges(caller.tenant, query.limit + 1, after)
-    merges, following = cursor.page_of(found, query.limit, lambda merge: (merge.merged_at, merge.id))
+    candidates = duplicates.merges(caller.tenant, query.limit + 1, after)
+    merges, following = cursor.page_of(candidates, query.limit, lambda merge: (merge.merged_at, merge.id))
     return MergePage(merges=[merge_view(merge) for merge in merges], next_cursor=following)
 
 

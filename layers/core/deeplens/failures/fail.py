@@ -209,9 +209,9 @@ class Fail:
         """
         try:
             tenant = self.tenants.get(tenant_id)
-            found = self.images.find(tenant, [case.image_id for case in cases])
+            rows = self.images.find(tenant, [case.image_id for case in cases])
             for case in cases:
-                case.row = found.get(case.image_id)
+                case.row = rows.get(case.image_id)
             current = [case for case in cases if not case.superseded]
             given_up = [case for case in current if case.retry is None and not case.concerns_target(tenant)]
             self.vector_states.record(tenant, [state for case in current if (state := case.vector_state(tenant))])

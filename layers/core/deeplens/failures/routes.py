@@ -47,11 +47,11 @@ def dead_letter_in_path(
     _: Operator, dead_letters: Letters, dead_letter_id: Annotated[str, Path(examples=["dlq_0f3a9b1c2d4e"])]
 ) -> DeadLetterEntry:
     # PostgreSQL rejects NUL in text; such an id is unknown.
-    known = "\x00" not in dead_letter_id and dead_letter_id.isprintable()
-    found = dead_letters.page(DeadLetterFilter(ids=(dead_letter_id,)), None, 1) if known else []
-    if not found:
+    storable = "\x00" not in dead_letter_id and dead_letter_id.isprintable()
+    letters = dead_letters.page(DeadLetterFilter(ids=(dead_letter_id,)), None, 1) if storable else []
+    if not letters:
         raise ApiError(404, "dead-letter-not-found", "Dead letter not found", f"There is no {dead_letter_id[:80]!r}.")
-    return found[0]
+    return letters[0]
 
 
 InPath = Annotated[DeadLetterEntry, Depends(dead_letter_in_path)]
@@ -61,8 +61,8 @@ InPath = Annotated[DeadLetterEntry, Depends(dead_letter_in_path)]
 def list_letters(_: Operator, dead_letters: Letters, query: Annotated[LetterQuery, Query()]) -> LetterPage:
     """Newest failure first, over all tenants."""
     after = cursor.read(query.cursor, cursor.LETTER_ID) if query.cursor else None
-    found = dead_letters.page(filter_of(query), after, query.limit + 1)
-    page, following = cursor.page_of(found, query.limit, lambda letter: (letter.failed_at, letter.id))
+    letters = dead_letters.page(filter_of(query), after, query.limit + 1)
+    page, following = cursor.page_of(letters, query.limit, lambda letter: (letter.failed_at, letter.id))
     return LetterPage(dead_letters=[letter_view(LetterView, letter) for letter in page], next_cursor=following)
 
 
@@ -82,11 +82,11 @@ def replay_letters(
     """
     where = filter_of(request, ids=tuple(request.ids), state=None if request.ids else "open")
     limit = max(request.limit, len(request.ids))
-    found = dead_letters.page(where, None, limit + 1)
-    verdicts = replay(found[:limit], force=request.force, dry_run=request.dry_run)
-    known = {letter.id for letter in found}
+    letters = dead_letters.page(where, None, limit + 1)
+    verdicts = replay(letters[:limit], force=request.force, dry_run=request.dry_run)
+    known = {letter.id for letter in letters}
     unknown = [RefusedReplay(dead_letter_id=id, reason="no such letter") for id in request.ids if id not in known]
-    return report(verdicts, unknown, dry_run=request.dry_run, more=len(found) > limit)
+    return report(verdicts, unknown, dry_run=request.dry_run, more=len(letters) > limit)
 
 
 @router.get("/{dead_letter_id}", summary="One dead letter with its event", responses=responses(404))

@@ -88,10 +88,10 @@ def _given_up(record: Record) -> DeadLetter | None:
     """A record that an event source gave up: an event of one of our topics, as it was."""
     source_topic = record.headers.get(SOURCE_TOPIC, b"").decode(errors="replace")
     topics = [topic for topic in TOPICS if topic is not PROCESSING_DEADLETTER and source_topic in ("", topic.name)]
-    found = [(topic, event) for topic in topics if (event := _parsed(record, topic.contract)) is not None]
-    if len(found) != 1:
+    matches = [(topic, event) for topic in topics if (event := _parsed(record, topic.contract)) is not None]
+    if len(matches) != 1:
         return None
-    ((topic, event),) = found
+    ((topic, event),) = matches
     function = record.headers.get(FUNCTION, b"its function").decode(errors="replace")[:200]
     error = Failure(code="INVOCATION_FAILED", message=f"Lambda gave it up in {function}", retryable=True)
     source = record.source().model_copy(update={"topic": topic.name, **_position(record)})
@@ -108,8 +108,8 @@ def _parsed(record: Record, contract: type[Event]) -> Event | None:
 
 def _position(record: Record) -> dict[str, int]:
     """Its partition and offset on the topic that it came from, as far as headers name them."""
-    given = {name: record.headers.get(f"source-{name}", b"") for name in ("partition", "offset")}
-    return {name: int(value) for name, value in given.items() if value.isdigit() and len(value) < 19}
+    headers = {name: record.headers.get(f"source-{name}", b"") for name in ("partition", "offset")}
+    return {name: int(value) for name, value in headers.items() if value.isdigit() and len(value) < 19}
 
 
 def _undeliverable(record: Record) -> DeadLetter:

@@ -28,13 +28,13 @@ REST = timedelta(seconds=50)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A piece of a run that was done, the events that follow from it, and where the next piece begins.
+    """A finished piece of a run, the events that follow from it, and the cursor of the next piece.
 
     Attributes
     ----------
     events : ask other stages for work on images; their number is limited by the tenant's window.
     notices : only say what was found, and are not limited.
-    rest : whether there was no room for more; the run rests until something or the schedule wakes it.
+    rest : whether there was no room for more; the run rests until an event or the schedule wakes it.
     """
 
     cursor: str
@@ -44,7 +44,6 @@ class Page:
     rest: bool = False
 
     def followed_by(self, page: "Page") -> "Page":
-        """Both pages as one."""
         events, notices = (*self.events, *page.events), (*self.notices, *page.notices)
         return Page(page.cursor, self.report + page.report, events, notices, page.rest)
 
@@ -72,11 +71,8 @@ class RunSlices:
     """Continue runs of maintenance, one slice per event.
 
     A slice whose cursor differs from its run's was done already and is dropped, so that one run never becomes two; the
-    schedule sends a lost slice again. A run ends when its pages do.
-
-    Parameters
-    ----------
-    window : events of a slice that ask other stages for work; with that many the run rests.
+    schedule sends a lost slice again. A run rests after a slice with ``window`` events that ask other stages for work,
+    and ends when its pages do.
     """
 
     maintenance_runs: MaintenanceRuns

@@ -1,6 +1,7 @@
 """Maintenance ``sweep``: compares the rows, objects and vectors of a tenant."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,74 +16,12 @@ from deeplens.maintenance.slices import Page
 from deeplens.maintenance.sweep_rows import SweepRows
 from deeplens.storage.ports import ObjectInfo, ObjectStore, StoreResolver
 from deeplens.tenants.model import Tenant
-from deeplens.vectors.ports import IndexedPoint, VectorIndex
+from deeplens.vectors.ports import VectorIndex
 
 OBJECTS_AT_ONCE = 1000
 POINTS_AT_ONCE = 1000
 
 type Phase = Callable[[Tenant, str, datetime, bool], Iterator[Page]]
-
-
-@dataclass(frozen=True)
-class SweepObjects:
-    """Delete objects without a row, by key. Objects whose keys are not DeepLens' are left alone.
-
-    Raises ``StoreNotOwned`` before it would delete in a bucket that is not proved to belong to this installation; a dry
-    run shows what such a bucket holds.
-    """
-
-    stores: StoreResolver
-    images: ImageRepository
-
-    def __call__(self, tenant: Tenant, after: str, before: datetime, dry_run: bool) -> Iterator[Page]:
-        store = self.stores.for_tenant(tenant)
-        orphans_among = partial(
-            find_orphans, self.images, tenant, before, judge_object, lambda entry: image_of(entry.key)
-        )
-        for group in batched(store.list("", after), OBJECTS_AT_ONCE, strict=False):
-            suspects = [entry for entry, _ in orphans_among(group)]
-            orphans = orphans_among(latest(store, suspects))
-            if orphans and not dry_run:
-                # No row names these objects: they may belong to another installation that uses the bucket.
-                store.require_ours()
-                store.delete(entry.key for entry, _ in orphans)
-            freed = sum(entry.size_bytes for entry, _ in orphans)
-            found = [finding for _, finding in orphans]
-            yield Page(group[-1].key, report_of("objects", len(group), found, repaired=not dry_run, freed=freed))
-
-
-@dataclass(frozen=True)
-class SweepPoints:
-    """Delete vectors without a row, by point id, in each model's collection."""
-
-    images: ImageRepository
-    index: VectorIndex
-
-    def __call__(self, tenant: Tenant, position: str, before: datetime, dry_run: bool) -> Iterator[Page]:
-        began, _, start = (position or "0/").partition("/")
-        for number, model in enumerate(tenant.models):
-            if number >= int(began):
-                first = (start if number == int(began) else "") or None
-                yield from self._pages(tenant.using(model), number, first, before, dry_run)
-
-    def _pages(
-        self, owner: Tenant, number: int, following: str | None, before: datetime, dry_run: bool
-    ) -> Iterator[Page]:
-        orphans_among = partial(
-            find_orphans, self.images, owner, before, judge_point, lambda point: point.image_id or ""
-        )
-        while True:
-            page = self.index.scroll(owner, following, POINTS_AT_ONCE)
-            suspects = [point for point, _ in orphans_among(page.points)]
-            orphans = orphans_among(suspects)
-            if not dry_run:
-                self.index.delete_points(owner, [point.id for point, _ in orphans])
-            found = [finding for _, finding in orphans]
-            following = page.following
-            report = report_of("vectors", len(page.points), found, repaired=not dry_run)
-            yield Page(f"{number}/{following}" if following else f"{number + 1}/", report)
-            if following is None:
-                return
 
 
 @dataclass(frozen=True)
@@ -93,11 +32,10 @@ class Sweep:
     is looked up in the others, so that database, store and index need no common order. Cursors are ``phase:position``.
     """
 
+    stores: StoreResolver
     images: ImageRepository
     index: VectorIndex
     rows: SweepRows
-    objects: SweepObjects
-    points: SweepPoints
     clock: Clock
 
     def pages(self, tenant: Tenant, run: MaintenanceRun, before: datetime) -> Iterator[Page]:
@@ -115,35 +53,63 @@ class Sweep:
         for model in tenant.models:
             self.index.create_collection(tenant.using(model))
 
+    def objects(self, tenant: Tenant, after: str, before: datetime, dry_run: bool) -> Iterator[Page]:
+        """Delete objects without a row, by key. Objects whose keys are not DeepLens' are left alone.
 
-def find_orphans[E](
-    images: ImageRepository,
-    tenant: Tenant,
-    before: datetime,
-    judge: Callable[[E, Row | None, datetime], Finding | None],
-    image_id_of: Callable[[E], str | None],
-    entries: Sequence[E],
-) -> list[tuple[E, Finding]]:
-    """The entries that ``judge`` finds to have no image. Those whose image id is None are not DeepLens'."""
-    named = [(entry, image_id) for entry in entries if (image_id := image_id_of(entry)) is not None]
-    rows = images.find(tenant, [image_id for _, image_id in named if image_id])
-    return [(entry, finding) for entry, image_id in named if (finding := judge(entry, rows.get(image_id), before))]
+        Raises ``StoreNotOwned`` before it would delete in a bucket that is not proved to belong to this installation; a
+        dry run shows what such a bucket holds.
+        """
+        store = self.stores.for_tenant(tenant)
+        orphans_among = partial(self._orphans, tenant, before, judge_object, lambda entry: image_of(entry.key))
+        for group in batched(store.list("", after), OBJECTS_AT_ONCE, strict=False):
+            suspects = [entry for entry, _ in orphans_among(group)]
+            orphans = orphans_among(latest(store, suspects))
+            if orphans and not dry_run:
+                # No row names these objects: they may belong to another installation that uses the bucket.
+                store.require_ours()
+                store.delete(entry.key for entry, _ in orphans)
+            freed = sum(entry.size_bytes for entry, _ in orphans)
+            findings = [finding for _, finding in orphans]
+            yield Page(group[-1].key, report_of("objects", len(group), findings, repaired=not dry_run, freed=freed))
 
+    def points(self, tenant: Tenant, position: str, before: datetime, dry_run: bool) -> Iterator[Page]:
+        """Delete vectors without a row, by point id, in each model's collection."""
+        first, _, start = (position or "0/").partition("/")
+        for number, model in list(enumerate(tenant.models))[int(first) :]:
+            following = (start if number == int(first) else "") or None
+            owner = tenant.using(model)
+            orphans_among = partial(self._orphans, owner, before, judge_point, lambda point: point.image_id or "")
+            while True:
+                page = self.index.scroll(owner, following, POINTS_AT_ONCE)
+                suspects = [point for point, _ in orphans_among(page.points)]
+                orphans = orphans_among(suspects)
+                if not dry_run:
+                    self.index.delete_points(owner, [point.id for point, _ in orphans])
+                findings = [finding for _, finding in orphans]
+                following = page.following
+                report = report_of("vectors", len(page.points), findings, repaired=not dry_run)
+                yield Page(f"{number}/{following}" if following else f"{number + 1}/", report)
+                if following is None:
+                    break
 
-def _image_of_object(entry: ObjectInfo) -> str | None:
-    return image_of(entry.key)
-
-
-def _image_of_point(point: IndexedPoint) -> str:
-    return point.image_id or ""
+    def _orphans[E](
+        self,
+        tenant: Tenant,
+        before: datetime,
+        judge: Callable[[E, Row | None, datetime], Finding | None],
+        image_id_of: Callable[[E], str | None],
+        entries: Sequence[E],
+    ) -> list[tuple[E, Finding]]:
+        """The entries that ``judge`` finds to have no image. Those whose image id is None are not DeepLens'."""
+        named = [(entry, image_id) for entry in entries if (image_id := image_id_of(entry)) is not None]
+        rows = self.images.find(tenant, [image_id for _, image_id in named if image_id])
+        return [(entry, finding) for entry, image_id in named if (finding := judge(entry, rows.get(image_id), before))]
 
 
 def latest(store: ObjectStore, entries: Sequence[ObjectInfo]) -> list[ObjectInfo]:
     """The same objects as they are now, without those that disappeared."""
-    found = []
+    existing = []
     for entry in entries:
-        try:
-            found.append(store.head(entry.key))
-        except ObjectNotFound:
-            continue
-    return found
+        with suppress(ObjectNotFound):
+            existing.append(store.head(entry.key))
+    return existing

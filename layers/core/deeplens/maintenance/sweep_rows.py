@@ -90,7 +90,7 @@ class SweepRows:
             case ImageRecord(), "row-without-derived":
                 yield image_uploaded(tenant.id, row)
             case ImageRecord(), "row-without-vector":
-                model = next(one for one in tenant.models if f"{one.name} {one.version}" == finding.detail)
+                model = next(model for model in tenant.models if f"{model.name} {model.version}" == finding.detail)
                 yield extraction_request(tenant, row.id, row.generation, model, now)
 
     def _fail(self, tenant: Tenant, rows: Sequence[ImageRecord]) -> None:

@@ -51,10 +51,10 @@ class ContinueRollout:
         more = self._plan(tenant, rollout, event)
         now = self.clock.now()
         released = self.vector_states.release(tenant, rollout.target, self.backfill_window, now - REQUEST_TIMEOUT)
-        asked: list[Event] = [
+        requests: list[Event] = [
             extraction_request(tenant, id_, generation, rollout.target, now) for id_, generation in released
         ]
-        return Done((*asked, *more))
+        return Done((*requests, *more))
 
     def _plan(self, tenant: Tenant, rollout: Rollout, event: ImageMaintenance) -> list[Event]:
         """Note what lacks the target, until all is noted or the slice's time is up; returns the next slice."""

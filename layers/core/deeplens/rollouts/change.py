@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -45,7 +46,7 @@ class ChangeModel:
     def profile(self, tenant: Tenant, name: str, version: str) -> ModelProfile:
         """The model as its endpoint describes it. Raises ``ApiError`` when it cannot be rolled out."""
         rollouts = self.rollouts.of_tenant(tenant.id)
-        if any(one.ended_at is None for one in rollouts):
+        if any(rollout.ended_at is None for rollout in rollouts):
             raise _running()
         try:
             profile = self.embedder.describe(name, version)
@@ -54,7 +55,7 @@ class ChangeModel:
             raise ApiError(409, "model-not-served", "Model not served", detail) from None
         if profile.ref in tenant.models:
             raise ApiError(409, "model-in-use", "Model in use", f"{tenant.id} already uses {name} {version}.")
-        if any(one.retired_model == profile.ref and one.dropped_at is None for one in rollouts):
+        if any(rollout.retired_model == profile.ref and rollout.dropped_at is None for rollout in rollouts):
             detail = "Its vectors of an earlier rollout are still being removed; try again in two minutes."
             raise ApiError(409, "model-being-removed", "Model being removed", detail, {"Retry-After": "120"})
         return profile
@@ -64,10 +65,9 @@ class ChangeModel:
         store = self.stores.for_tenant(tenant)
         bodies = []
         for image in self.images.page(tenant, MediaQuery(limit=PROBED_IMAGES, statuses=("completed",))):
-            try:
+            # The image may have been deleted meanwhile.
+            with suppress(ObjectNotFound):
                 bodies.append(store.get(processed_key(image.id)))
-            except ObjectNotFound:
-                continue  # deleted meanwhile
         if not bodies:
             return None
         self.embedder.embed(bodies[:1], model)
@@ -94,9 +94,9 @@ class ChangeModel:
     def compare(self, tenant: Tenant, rollout: Rollout, queries: int) -> list[tuple[str, float]]:
         """(image_id, overlap@10) of a sample of queries, least overlap first."""
         both = [tenant.using(model) for model in (rollout.source, rollout.target)]
-        asked = self.vector_states.sample(tenant, rollout.target, queries)
-        found = [(image_id, overlap(*(self._nearest(owner, image_id) for owner in both))) for image_id in asked]
-        return sorted(found, key=lambda query: query[1])
+        sample = self.vector_states.sample(tenant, rollout.target, queries)
+        overlaps = [(image_id, overlap(*(self._nearest(owner, image_id) for owner in both))) for image_id in sample]
+        return sorted(overlaps, key=lambda query: query[1])
 
     def _nearest(self, owner: Tenant, image_id: str) -> list[str]:
         vector = self.index.vector_of(owner, image_id)

@@ -25,7 +25,7 @@ class VectorStep(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class VectorState:
-    """What is known of one image and one model."""
+    """The state of one image with one model."""
 
     image_id: str
     model: ModelRef
@@ -111,7 +111,7 @@ class VectorStates(Protocol):
         """Random images that have a vector of ``model``, the same at every call while nothing changes."""
 
     def forget(self, tenant: Tenant, model: ModelRef) -> None:
-        """Drop everything known of a model that is no longer used."""
+        """Delete the states of a model that is no longer used."""
 
 
 @effects("register", "start", "swap", "end", "dropped")
@@ -123,7 +123,7 @@ class Rollouts(Protocol):
     """
 
     def register(self, profile: ModelProfile) -> None:
-        """Keep what is known of a model; a repeat replaces it."""
+        """Store a model's profile; a repeat replaces it."""
 
     def start(self, tenant: Tenant, target: ModelRef, rollout_id: str, now: datetime) -> Rollout | None:
         """Begin to embed every image with both models. None while another rollout of the tenant has not ended."""

@@ -123,10 +123,12 @@ def compare_models(
     change: Change,
     sample: Annotated[int, Query(ge=1, le=500, description="queries; each is an image of the tenant")] = 100,
 ) -> Comparison:
-    found = change.compare(tenant, rollout, sample) if rollout.ended_at is None else []
-    least = [Disagreement(image_id=image_id, overlap=round(share, 3)) for image_id, share in found[:MAX_LEAST_OVERLAPS]]
-    mean = round(fmean(share for _, share in found), 4) if found else None
-    return Comparison(queries=len(found), overlap_at_10=mean, least=least)
+    overlaps = change.compare(tenant, rollout, sample) if rollout.ended_at is None else []
+    least = [
+        Disagreement(image_id=image_id, overlap=round(share, 3)) for image_id, share in overlaps[:MAX_LEAST_OVERLAPS]
+    ]
+    mean = round(fmean(share for _, share in overlaps), 4) if overlaps else None
+    return Comparison(queries=len(overlaps), overlap_at_10=mean, least=least)
 
 
 @router.post("/{rollout_id}/cut-over", summary="Search with the new model", responses=responses(404, 409))
