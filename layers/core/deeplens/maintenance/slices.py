@@ -1,7 +1,7 @@
 """Maintenance in slices: starts a run, then works pages until a slice's time is up, then requests the next slice."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -80,7 +80,6 @@ class RunSlices:
     window: BackfillWindow
     grace: SweepGrace
     clock: Clock
-    monotonic: Callable[[], float] = time.monotonic
 
     def __call__(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
         return attempt_each(partial(self._slice, tenant), batch)
@@ -99,12 +98,12 @@ class RunSlices:
 
     def _work(self, tenant: Tenant, run: MaintenanceRun) -> Slice:
         """Work pages until the time or the window is used up, or the pages end."""
-        deadline, before = self.monotonic() + SLICE_SECONDS, self.clock.now() - self.grace
+        deadline, before = time.monotonic() + SLICE_SECONDS, self.clock.now() - self.grace
         done = Page(run.cursor, Report())
         try:
             for page in self.works[run.type].pages(tenant, run, before):
                 done = done.followed_by(page)
-                if page.rest or self.monotonic() > deadline or len(done.events) >= self.window:
+                if page.rest or time.monotonic() > deadline or len(done.events) >= self.window:
                     return Slice(done)
         except DependencyUnavailable:
             raise

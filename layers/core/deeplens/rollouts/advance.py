@@ -1,7 +1,7 @@
 """Maintenance ``rollout``: one slice of a change of model, or of removing the retired model."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -35,7 +35,6 @@ class ContinueRollout:
     index: VectorIndex
     backfill_window: BackfillWindow
     clock: Clock
-    monotonic: Callable[[], float] = time.monotonic
 
     def __call__(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
         return attempt_each(partial(self._slice, tenant), batch)
@@ -61,10 +60,10 @@ class ContinueRollout:
         counts = self.vector_states.counts(tenant, rollout.target)
         if counts.missing == counts.waiting + counts.requested + counts.failed:
             return []
-        last, deadline = event.cursor or "", self.monotonic() + SLICE_SECONDS
+        last, deadline = event.cursor or "", time.monotonic() + SLICE_SECONDS
         while (seen := self.vector_states.plan(tenant, rollout.target, last, PLANNED_AT_ONCE)) is not None:
             last = seen
-            if self.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 return [event.model_copy(update={"cursor": last, "requested_at": self.clock.now(), "event_id": ""})]
         return []
 
