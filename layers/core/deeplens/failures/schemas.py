@@ -63,8 +63,8 @@ class LetterView(ApiModel):
     stage: str | None = None
     code: str
     message: str
-    attempt: int = Field(description="how often it was tried")
-    replays: int = Field(description="how often its record was sent again by hand")
+    attempt: int = Field(description="number of attempts")
+    replays: int = Field(description="number of replays by operators")
     failed_at: AwareDatetime
     settled_at: AwareDatetime | None = Field(default=None, description="when it was replayed or discarded")
     reason: str | None = Field(default=None, description="why it was discarded")
@@ -110,8 +110,10 @@ class LetterGroups(ApiModel):
 class ReplayOptions(ApiModel):
     model_config = ConfigDict(extra="forbid", **example({"dryRun": True}))
 
-    dry_run: bool = Field(default=False, description="only say what would happen")
-    force: bool = Field(default=False, description="also what was settled, or has failed again after three replays")
+    dry_run: bool = Field(default=False, description="only report what would happen")
+    force: bool = Field(
+        default=False, description="also settled letters, and those that failed again after three replays"
+    )
 
 
 class ReplayRequest(ReplayOptions):
@@ -127,10 +129,10 @@ class ReplayRequest(ReplayOptions):
     stage: Word | None = None
     failed_from: AwareDatetime | None = None
     failed_before: AwareDatetime | None = None
-    limit: int = Field(default=100, ge=1, le=500, description="letters of one request; repeat it while ``more``")
+    limit: int = Field(default=100, ge=1, le=500, description="maximum per request; repeat it while ``more`` is true")
 
     @model_validator(mode="after")
-    def _names_some(self) -> Self:
+    def _selects_letters(self) -> Self:
         if not (self.ids or self.tenant_id or self.code or self.stage or self.failed_from or self.failed_before):
             raise ValueError("give ids or a filter")
         return self
@@ -145,7 +147,7 @@ class ReplayReport(ApiModel):
     model_config = example(REPORT)
 
     dry_run: bool
-    replayed: int = Field(description="letters whose records were sent again, or would be")
+    replayed: int = Field(description="letters whose records were sent again; in a dry run, would be sent")
     refused: list[RefusedReplay]
     more: bool = Field(description="whether further letters match")
 
