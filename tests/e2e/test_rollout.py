@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -14,13 +15,14 @@ from deeplens.embedding.model import ModelRef
 
 from local.runner.schedule_source import schedule_event
 from local.stack.stack import Stack
-from tests.e2e.conftest import TenantClient, eventually, new_client, picture
+from tests.e2e.conftest import DEADLINE_SECONDS, TenantClient, eventually, new_client, picture
 
 # A second running stack shares the end-to-end tests: most of their time is waiting.
 pytestmark = pytest.mark.xdist_group("second stack")
 
 OLD, NEW = ModelRef("deeplens-visual", "1", 512), ModelRef("deeplens-visual", "2", 512)
 BEFORE = 12
+IN_FLIGHT = 6
 CRASHING = ("on_image_maintenance", "on_extraction_requested", "on_indexing_requested")
 
 
@@ -50,21 +52,22 @@ class Load:
     faults: list[str] = field(default_factory=list)
 
     def __enter__(self) -> "Load":
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._upload, self._search)]
-        for thread in self._threads:
-            thread.start()
+        self._stopping, pool = threading.Event(), ThreadPoolExecutor(2)
+        self._work = [pool.submit(work) for work in (self._upload, self._search)]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        for thread in self._threads:
-            thread.join(30)
+        for work in self._work:
+            work.result(DEADLINE_SECONDS)
 
     def _upload(self) -> None:
+        """A client that waits for its images: on a busy machine it uploads more slowly, and no backlog grows."""
         for seed in count(5000):
             if self._stopping.wait(0.4):
                 return
+            if len(self.uploaded) >= IN_FLIGHT:
+                self.tenant.until_ended(self.uploaded[-IN_FLIGHT])
             answer = self.tenant.http.post("/images", files={"file": ("a.jpg", picture(seed))})
             if answer.status_code == 202:
                 self.uploaded.append(answer.json()["imageId"])
