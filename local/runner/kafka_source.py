@@ -24,7 +24,7 @@ MAX_EVENT_BYTES = 5 * 1024 * 1024
 POLL_RECORDS = 256
 MAX_BUFFERED_RECORDS = 512
 """Limit of records polled ahead per partition, or two batches if those have more records."""
-BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 0.01, 0.05
+BUSY_POLL_SECONDS, IDLE_POLL_SECONDS = 0.01, 0.25
 COMMIT_RETRY_SECONDS = 2.0
 
 
@@ -110,7 +110,7 @@ class KafkaSource:
             "enable.auto.commit": False,
             "on_commit": self._committed,
             "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 500,
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 1000,
             "topic.metadata.refresh.interval.ms": 10_000,

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Literal, Protocol
 
+import standardwebhooks
+
 from deeplens.common.effects import effects
 from deeplens.errors import SecretStoreUnavailable
 from deeplens.events.notifications import TenantNotification
@@ -136,16 +138,14 @@ class WebhookSigner:
 
     def headers(self, webhook: Webhook, delivery: Delivery, now: datetime) -> dict[str, str]:
         """Id, time and signatures: by the newest secret, and during ``ROTATION_OVERLAP`` also by the previous one."""
-        stamp = str(int(now.timestamp()))
-        signed = f"{delivery.id}.{stamp}.{delivery.body}".encode()
         versions = [webhook.secret_version]
         if webhook.previous_until is not None and now < webhook.previous_until:
             versions.append(webhook.secret_version - 1)
-        signatures = [hmac.digest(self._secret(webhook.id, version), signed, "sha256") for version in versions]
+        signers = [standardwebhooks.Webhook(self._secret(webhook.id, version)) for version in versions]
         return {
             "webhook-id": delivery.id,
-            "webhook-timestamp": stamp,
-            "webhook-signature": " ".join(f"v1,{base64.b64encode(signature).decode()}" for signature in signatures),
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": " ".join(signer.sign(delivery.id, now, delivery.body) for signer in signers),
         }
 
     def _secret(self, webhook_id: str, version: int) -> bytes:
