@@ -1,4 +1,4 @@
-"""What both adapters share: batches within the limits, one request each."""
+"""The base of both adapters: images in requests within the limits of the endpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,12 +38,11 @@ class BatchedEmbedder:
         return np.concatenate(parts) if parts else np.empty((0, model.dimensions), np.float32)
 
     def embed_text(self, text: str, model: ModelRef) -> Vectors:
-        body, length = encode_request([text.encode()], "text")
         try:
-            answer, answer_length = self.transport.infer(body, length, model)
+            answer = self.transport.infer(*encode_request([text.encode()], "text"), model)
         except InvalidImage as error:
             raise TextUnsupported(str(error)) from error
-        return decode_response(answer, answer_length, 1, model).reshape(-1)
+        return decode_response(*answer, 1, model).reshape(-1)
 
     def describe(self, name: str, version: str) -> ModelProfile:
         return decode_metadata(self.transport.describe(name, version), name, version)
@@ -51,7 +50,6 @@ class BatchedEmbedder:
     def _embed_part(self, images: Sequence[bytes], model: ModelRef) -> Vectors:
         body, length = encode_request(images)
         if len(body) > self.max_bytes:
-            # The endpoint would refuse it every time, and the record would wait for ever.
+            # The endpoint would reject it each time, and the record would wait for ever.
             raise FileTooLarge(f"{len(body)} bytes; one inference request takes {self.max_bytes}")
-        answer, answer_length = self.transport.infer(body, length, model)
-        return decode_response(answer, answer_length, len(images), model)
+        return decode_response(*self.transport.infer(body, length, model), len(images), model)

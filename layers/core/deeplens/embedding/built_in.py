@@ -7,4 +7,4 @@ BUILT_IN_MODELS = (
     ModelProfile(ModelRef("deeplens-visual", "1", 512), Thresholds(0.97, 0.62, 0.5)),
     ModelProfile(BUILT_IN_MODEL, Thresholds(0.97, 0.72, 0.55)),
 )
-"""What the endpoint's own manifests say, so that labels work before anything was asked of it."""
+"""As in the manifests of the endpoint, so that labels work before the first request to it."""

@@ -17,7 +17,7 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Least cosines of a model's match labels; what they mean differs from model to model."""
+    """Minimum cosine similarity of each match label of a model."""
 
     exact: float
     near_duplicate: float
@@ -33,7 +33,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """What the inference endpoint says of a model.
+    """A model as the inference endpoint describes it.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Any Open Inference Protocol server over HTTP: DeepLens's own container, or Triton."""
+"""``Embedder`` on a server of the Open Inference Protocol over HTTP: the container of DeepLens, or Triton."""
 
 import json
 from contextlib import suppress
@@ -13,10 +13,11 @@ from deeplens.errors import FileTooLarge, InferenceBusy, InferenceUnavailable, I
 from deeplens.settings import Settings
 
 CONNECT_SECONDS = 2.0
+ERRORS: dict[int, type[Exception]] = {400: InvalidImage, 404: ModelNotFound, 413: FileTooLarge}
 
 
 class HttpTransport:
-    """One connection pool; retries are the pipeline's business."""
+    """One connection pool, without retries: the pipeline repeats records."""
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
         self._url = url.rstrip("/")
@@ -43,26 +44,19 @@ class HttpTransport:
 
 
 def length_of(given: str) -> int:
-    """Bytes of JSON before the tensors; 0, which no decoder accepts, where a server does not say."""
+    """Bytes of JSON before the tensors; 0, which no decoder accepts, for a missing or invalid header."""
     return int(given) if given.isascii() and given.isdecimal() else 0
 
 
 def error_of(status: int, body: bytes, retry_after: str | None = None) -> Exception:
-    """What an answer other than 200 means."""
+    """The error of a response other than 200."""
     message = f"answered {status}"
     with suppress(ValueError, KeyError, TypeError):
         message = str(json.loads(body)["error"])[:300]
-    match status:
-        case 400:
-            return InvalidImage(message)
-        case 404:
-            return ModelNotFound(message)
-        case 413:
-            return FileTooLarge(message)
-        case 429 | 503:
-            seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
-            return InferenceBusy(message, retry_after_seconds=seconds)
-    return InferenceUnavailable(message)
+    if status in (429, 503):
+        seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
+        return InferenceBusy(message, retry_after_seconds=seconds)
+    return ERRORS.get(status, InferenceUnavailable)(message)
 
 
 class OpenInferenceEmbedder(BatchedEmbedder):

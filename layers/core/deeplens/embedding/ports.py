@@ -38,7 +38,7 @@ class Embedder(Protocol):
         """
 
     def embed_text(self, text: str, model: ModelRef) -> Vectors:
-        """A text in the space of the model's images, float32, shape (model.dimensions,), L2-normalised.
+        """Embed a text in the space of the model's images, float32, shape (model.dimensions,), L2-normalised.
 
         Raises
         ------
@@ -48,4 +48,4 @@ class Embedder(Protocol):
         """
 
     def describe(self, name: str, version: str) -> ModelProfile:
-        """What the endpoint says of a model. Raises ``ModelNotFound``, ``InferenceBusy``, ``InferenceUnavailable``."""
+        """Describe a model. Raises ``ModelNotFound``, ``InferenceBusy``, ``InferenceUnavailable``."""

@@ -1,5 +1,6 @@
 """Rows of embedding models."""
 
+from dataclasses import asdict
 from typing import Any
 
 from deeplens.database.values import as_jsonb
@@ -15,11 +16,5 @@ ON CONFLICT (name, version) DO UPDATE SET
 
 def model_row(profile: ModelProfile) -> dict[str, Any]:
     """A model as the values of ``REGISTER``."""
-    limits = profile.thresholds
-    return {
-        "name": profile.ref.name,
-        "version": profile.ref.version,
-        "dimensions": profile.ref.dimensions,
-        "thresholds": as_jsonb({name: getattr(limits, name) for name in limits.__slots__}) if limits else None,
-        "text": profile.text,
-    }
+    thresholds = as_jsonb(asdict(profile.thresholds)) if profile.thresholds else None
+    return {**asdict(profile.ref), "thresholds": thresholds, "text": profile.text}

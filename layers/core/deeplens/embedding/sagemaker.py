@@ -1,4 +1,4 @@
-"""The same endpoint behind SageMaker."""
+"""``Embedder`` on SageMaker."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +61,6 @@ class SageMakerEmbedder(BatchedEmbedder):
     """
 
     def __init__(self, settings: Settings, endpoint_url: str = "") -> None:
-        transport = SageMakerTransport(
-            client("sagemaker-runtime", settings, endpoint_url), settings.inference_endpoint_name
-        )
+        runtime = client("sagemaker-runtime", settings, endpoint_url)
+        transport = SageMakerTransport(runtime, settings.inference_endpoint_name)
         super().__init__(transport, settings.inference_max_batch, settings.inference_max_request_bytes)

@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2, binary tensors, from the client's side: pure functions on bytes."""
+"""Open Inference Protocol v2 with binary tensors, for clients: pure functions on bytes."""
 
 import json
 import struct
@@ -15,7 +15,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 SAGEMAKER_TYPE = "application/vnd.sagemaker-triton.binary+json;json-header-size="
 NORM_TOLERANCE = 1e-3
 MAX_HEADER_BYTES = 256
-"""Room for a request's JSON, which hardly varies."""
+"""Upper bound of a request's JSON part."""
 
 
 def encode_request(items: Sequence[bytes], name: Literal["image", "text"] = "image") -> tuple[bytes, int]:
@@ -34,11 +34,11 @@ def decode_response(body: bytes, header_length: int, count: int, model: ModelRef
     Raises
     ------
     InferenceUnavailable
-        What answered does not speak the protocol; no image is to blame.
+        The answer breaks the protocol.
     ModelMismatch
-        The answer is of another model or shape than asked for.
+        The answer has another model or shape than requested.
     InvalidImage
-        A row is not finite or not of length 1: the model makes nothing of that image.
+        A row is not finite or not of length 1: the model has no usable embedding of that image.
     """
     try:
         document = json.loads(body[:header_length])
@@ -57,12 +57,12 @@ def decode_response(body: bytes, header_length: int, count: int, model: ModelRef
 
 
 def decode_metadata(body: bytes, name: str, version: str) -> ModelProfile:
-    """What a server says of a model: dimensions from the shape of its embedding, the rest from its parameters.
+    """Read a model's metadata: dimensions from the shape of its embedding, the rest from its parameters.
 
     Raises
     ------
     InferenceUnavailable
-        What answered does not speak the protocol, or has no embedding of a fixed length.
+        The answer breaks the protocol, or names no embedding of a fixed length.
     """
     try:
         document = json.loads(body)
@@ -87,7 +87,7 @@ def _checked(values: Vectors) -> Vectors:
 
 
 def split_batch(images: Sequence[bytes], max_images: int, max_bytes: int) -> Iterator[Sequence[bytes]]:
-    """Runs of ``images`` whose requests keep both limits; one that is too large by itself goes alone."""
+    """Split images so that each request keeps both limits; an image above the limit gets a request of its own."""
     start, size = 0, MAX_HEADER_BYTES
     for position, image in enumerate(images):
         cost = len(image) + 4

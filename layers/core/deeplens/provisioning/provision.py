@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from deeplens.database import migrate, roles
-from deeplens.database.connections import Connections, connect, translated
+from deeplens.database.connections import Connections, PlatformAdapter, connect, translated
 from deeplens.database.credentials import database_url
 from deeplens.database.values import as_text
 from deeplens.embedding.built_in import BUILT_IN_MODEL, BUILT_IN_MODELS
@@ -32,6 +32,11 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 RECORD_STEP = """
 UPDATE tenants SET progress = progress || jsonb_build_object(%s::text, now()) WHERE id = %s AND status = 'provisioning'
 """
+ACTIVATE = """
+UPDATE tenants SET schema_version = %s, status = CASE status WHEN 'provisioning' THEN 'active' ELSE status END
+WHERE id = %s
+"""
+RECORD_VERSION = "UPDATE tenants SET schema_version = %s WHERE id = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +62,12 @@ class TenantDatabase:
         return database_url(self.server_url, self.name)
 
 
-class Provisioning:
+class Provisioning(PlatformAdapter):
     """Creates tenants: row, database and role, bucket, collection, in this order; last the row becomes ``active``."""
 
     def __init__(self, connections: Connections, stores: StoreResolver, index: VectorIndex, qdrant_url: str) -> None:
-        self._connections, self._stores, self._index, self._qdrant_url = connections, stores, index, qdrant_url
+        super().__init__(connections)
+        self._stores, self._index, self._qdrant_url = stores, index, qdrant_url
 
     def provision(
         self,
@@ -98,17 +104,17 @@ class Provisioning:
 
     def resume(self, tenant_id: str) -> Tenant:
         """Finish the creation of a tenant that has a row. Raises as ``provision`` does."""
-        tenant, database = self.tenant(tenant_id), database_of(self._row(tenant_id), self._connections)
+        tenant, database = self.tenant(tenant_id), database_of(self._tenant_row(tenant_id), self._connections)
         if tenant.status in ("deleting", "deleted"):
             raise TenantNotFound(f"{tenant_id} is {tenant.status}")
         create_database(database.server_url, database.name)
         version = upgrade(database, self._connections.tenant_key)
-        self._record_step(tenant_id, "database")
+        self._execute(RECORD_STEP, ["database", tenant_id])
         self._stores.for_tenant(tenant).ensure()
-        self._record_step(tenant_id, "store")
+        self._execute(RECORD_STEP, ["store", tenant_id])
         self._index.create_collection(tenant)
-        self._record_step(tenant_id, "collection")
-        self._activate(tenant_id, version)
+        self._execute(RECORD_STEP, ["collection", tenant_id])
+        self._execute(ACTIVATE, [version, tenant_id])
         return self.tenant(tenant_id)
 
     def adopt_store(self, tenant_id: str, replacing: str = "") -> Tenant:
@@ -129,11 +135,11 @@ class Provisioning:
 
     def tenant(self, tenant_id: str) -> Tenant:
         """The tenant, whatever its status. Raises ``TenantNotFound``."""
-        return tenant_of(self._row(tenant_id), self._connections, self._qdrant_url)
+        return tenant_of(self._tenant_row(tenant_id), self._connections, self._qdrant_url)
 
     def drop_database(self, tenant_id: str) -> None:
         """Drop the tenant's database and its role if they exist, and end their connections."""
-        database = database_of(self._row(tenant_id), self._connections)
+        database = database_of(self._tenant_row(tenant_id), self._connections)
         with translated(), connect(database.server_url) as connection:
             name = sql.Identifier(database.name)
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
@@ -145,28 +151,13 @@ class Provisioning:
             *(tenant_id, as_text(name), f"deeplens_{tenant_id}", storage_uri, model.name, model.version),
             *(model.dimensions, placement.database_server, placement.qdrant_url),
         ]
-        with self._connections.platform() as connection:
-            connection.execute(INSERT, values)
+        self._execute(INSERT, values)
 
-    def _record_step(self, tenant_id: str, step: str) -> None:
-        """Record a step of the creation; an active tenant records none."""
-        with self._connections.platform() as connection:
-            connection.execute(RECORD_STEP, [step, tenant_id])
-
-    def _row(self, tenant_id: str) -> dict[str, Any]:
-        with self._connections.platform() as connection:
-            row = connection.execute(f"{TENANTS} WHERE t.id = %s", [tenant_id]).fetchone()
+    def _tenant_row(self, tenant_id: str) -> dict[str, Any]:
+        row = self._row(f"{TENANTS} WHERE t.id = %s", [tenant_id])
         if row is None:
             raise TenantNotFound(f"no tenant {tenant_id}")
         return row
-
-    def _activate(self, tenant_id: str, version: str) -> None:
-        with self._connections.platform() as connection:
-            connection.execute(
-                "UPDATE tenants SET schema_version = %s, "
-                "status = CASE status WHEN 'provisioning' THEN 'active' ELSE status END WHERE id = %s",
-                [version, tenant_id],
-            )
 
 
 def create_database(server_url: str, name: str) -> None:
@@ -213,7 +204,8 @@ def migrate_tenants(
     def migrate_one(database: TenantDatabase) -> Migrated:
         try:
             result = Migrated(database.id, upgrade(database, connections.tenant_key))
-            _record_version(connections, result)
+            with connections.platform() as connection:
+                connection.execute(RECORD_VERSION, [result.version, result.tenant_id])
         except Exception as error:
             reason = error.__cause__ or error
             result = Migrated(database.id, "", f"{type(reason).__name__}: {reason}"[:300])
@@ -248,8 +240,3 @@ def _marks(server_url: str) -> dict[str, str]:
         return roles.marks(server_url)
     except DatabaseUnavailable:
         return {}
-
-
-def _record_version(connections: Connections, result: Migrated) -> None:
-    with connections.platform() as connection:
-        connection.execute("UPDATE tenants SET schema_version = %s WHERE id = %s", [result.version, result.tenant_id])

@@ -4,17 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, SecretStr, StrictInt, StringConstraints
 
-from deeplens.http.schemas import (
-    AT,
-    ApiModel,
-    ModelName,
-    ModelVersion,
-    Name,
-    Request,
-    TenantId,
-    Version,
-    example,
-)
+from deeplens.http.schemas import AT, ApiModel, ModelName, ModelVersion, Name, Request, TenantId, Version, example
 
 
 class VideoSettingsView(ApiModel):

@@ -1,7 +1,7 @@
 """A tenant's limits, and pure decisions whether a request fits into them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, NewType
 
@@ -34,8 +34,7 @@ class ResourceLimits:
 
     def given(self) -> dict[str, int]:
         """The limits that are set, by name, as a tenant's row stores them."""
-        named = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return {name: limit for name, limit in named if limit is not None}
+        return {name: limit for name, limit in asdict(self).items() if limit is not None}
 
     def check(self) -> None:
         """Raise ``ValueError`` for an invalid limit."""
@@ -49,8 +48,7 @@ UNLIMITED = ResourceLimits()
 
 def limits_of(row: Mapping[str, Any]) -> ResourceLimits:
     """The ``limits`` of a tenant's row. Invalid values are left out: a bad row must not stop its tenant."""
-    known = {field.name for field in fields(ResourceLimits)}
-    return ResourceLimits(**{name: limit for name, limit in row.items() if name in known and _is_limit(limit)})
+    return ResourceLimits(**{name: row[name] for name in asdict(UNLIMITED) if _is_limit(row.get(name))})
 
 
 def _is_limit(value: Any) -> bool:
@@ -81,26 +79,21 @@ class Allowance:
 
 
 def allowance(limits: ResourceLimits, used: Storage, requested: Storage) -> Allowance:
-    """Decide whether ``requested`` fits beside ``used``. Nothing always fits, even when too much is used."""
-    exceeded: list[Quota] = []
-    if _exceeds(limits.max_images, used.images, requested.images):
-        exceeded.append("max_images")
-    if _exceeds(limits.max_bytes, used.bytes, requested.bytes):
-        exceeded.append("max_bytes")
-    granted = Storage() if exceeded else requested
-    return Allowance(
-        tuple(exceeded),
-        _left(limits.max_images, used.images + granted.images),
-        _left(limits.max_bytes, used.bytes + granted.bytes),
+    """Decide whether ``requested`` fits beside ``used``. A request for nothing always fits."""
+    quotas: dict[Quota, tuple[int | None, int, int]] = {
+        "max_images": (limits.max_images, used.images, requested.images),
+        "max_bytes": (limits.max_bytes, used.bytes, requested.bytes),
+    }
+    exceeded = tuple(
+        name
+        for name, (limit, present, wanted) in quotas.items()
+        if limit is not None and wanted > 0 and present + wanted > limit
     )
-
-
-def _exceeds(limit: int | None, used: int, requested: int) -> bool:
-    return limit is not None and requested > 0 and used + requested > limit
-
-
-def _left(limit: int | None, used: int) -> int | None:
-    return None if limit is None else max(0, limit - used)
+    images_left, bytes_left = (
+        None if limit is None else max(0, limit - present - (0 if exceeded else wanted))
+        for limit, present, wanted in quotas.values()
+    )
+    return Allowance(exceeded, images_left, bytes_left)
 
 
 @dataclass(frozen=True, slots=True)

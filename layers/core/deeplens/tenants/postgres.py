@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
 
@@ -27,8 +27,7 @@ CHANGE = "UPDATE tenants SET name = coalesce(%s, name), settings = coalesce(%s, 
 CHANGE_STATUS = """
 UPDATE tenants SET status = %s, status_since = %s, progress = '{}' WHERE id = %s AND status = ANY(%s)
 """
-LIMITS = "UPDATE tenants SET limits = %s WHERE id = %s AND status NOT IN ('deleting', 'deleted')"
-DUPLICATES = "UPDATE tenants SET duplicates = %s WHERE id = %s AND status NOT IN ('deleting', 'deleted')"
+SET = "UPDATE tenants SET {column} = %s WHERE id = %s AND status NOT IN ('deleting', 'deleted')"
 VIDEO = "UPDATE tenants SET video = video || %s WHERE id = %s"
 RECORD_STEP = "UPDATE tenants SET progress = progress || %s WHERE id = %s"
 FINISH_DELETION = """
@@ -77,8 +76,7 @@ class PostgresTenantRecords(PlatformAdapter):
         return _record(row) if row else None
 
     def page(self, after: str, status: str | None, limit: int) -> list[TenantRecord]:
-        rows = self._rows(PAGE, [as_text(after), status, status, limit])
-        return [_record(row) for row in rows]
+        return [_record(row) for row in self._rows(PAGE, [as_text(after), status, status, limit])]
 
     def change(self, tenant_id: str, name: str | None, settings: dict[str, Any] | None) -> None:
         self._execute(CHANGE, [name and as_text(name), None if settings is None else as_jsonb(settings), tenant_id])
@@ -88,10 +86,10 @@ class PostgresTenantRecords(PlatformAdapter):
 
     def set_limits(self, tenant_id: str, limits: ResourceLimits) -> None:
         limits.check()
-        self._set(LIMITS, tenant_id, limits.given())
+        self._set("limits", tenant_id, limits.given())
 
     def set_duplicates(self, tenant_id: str, policy: DuplicatePolicy) -> None:
-        self._set(DUPLICATES, tenant_id, asdict(policy))
+        self._set("duplicates", tenant_id, asdict(policy))
 
     def change_status(self, tenant_id: str, status: TenantStatus, now: datetime, *before: TenantStatus) -> bool:
         return self._execute(CHANGE_STATUS, [status, now, tenant_id, list(before)]) == 1
@@ -114,10 +112,9 @@ class PostgresTenantRecords(PlatformAdapter):
     def unsettled(self, since: datetime, limit: int) -> list[str]:
         return [row["id"] for row in self._rows(UNSETTLED, [since, limit])]
 
-    def _set(self, statement: str, tenant_id: str, value: dict[str, Any]) -> None:
-        with self._connections.platform() as connection:
-            if not connection.execute(statement.encode(), [Jsonb(value), tenant_id]).rowcount:
-                raise TenantNotFound(f"no tenant {tenant_id}")
+    def _set(self, column: Literal["limits", "duplicates"], tenant_id: str, value: dict[str, Any]) -> None:
+        if not self._execute(SET.format(column=column), [Jsonb(value), tenant_id]):
+            raise TenantNotFound(f"no tenant {tenant_id}")
 
 
 def _record(row: dict[str, Any]) -> TenantRecord:

@@ -12,16 +12,7 @@ from deeplens.database.connections import Connection, PlatformAdapter, Values
 from deeplens.database.values import as_text
 from deeplens.errors import DatabaseUnavailable
 from deeplens.tenants.limits import minute_of
-from deeplens.usage.model import (
-    EGRESS,
-    GAUGES,
-    REQUESTS,
-    SEARCHES,
-    Unmetered,
-    UsagePosition,
-    UsageRow,
-    start_of,
-)
+from deeplens.usage.model import EGRESS, GAUGES, REQUESTS, SEARCHES, Unmetered, UsagePosition, UsageRow, start_of
 
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 NAMES = {"requests": REQUESTS, "searches": SEARCHES, "egress": EGRESS}

@@ -29,7 +29,7 @@ class Point:
     Attributes
     ----------
     vector : float32 values, length = the collection's dimensions.
-    payload : see ``deeplens.vectors.payload``.
+    payload : see ``deeplens.images.payload``.
     """
 
     image_id: str
@@ -100,9 +100,7 @@ class VectorIndex(Protocol):
     ) -> dict[str, list[Match]]:
         """Nearest other points of several images, each within its filter, best first, by image id.
 
-        One without a point is absent.
-
-        Two requests, however many images.
+        Images without a point are absent. It sends two requests per hundred images.
         """
 
     def vector_of(self, tenant: Tenant, image_id: str) -> list[float] | None: ...

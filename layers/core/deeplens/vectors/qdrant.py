@@ -32,7 +32,7 @@ class QdrantIndex:
 
     Provisioning creates collections, events never do. Where a tenant's collection is missing, ``upsert``, ``search``,
     ``vector_of``, ``replace_payload`` and ``count`` raise ``TransientError``: it concerns one tenant, so it must not
-    hold up a partition, and "no matches" would be a wrong answer. ``delete`` and ``existing`` find nothing to do.
+    delay a partition, and "no matches" would be a wrong answer. ``delete`` and ``existing`` find nothing to do.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ class QdrantIndex:
 
     @contextmanager
     def _sized(self, tenant: Tenant) -> Iterator[None]:
-        """Tells a collection of another size, which Qdrant answers with 400, from anything else it refuses."""
+        """Raise ``ModelMismatch`` for a collection of another size, which Qdrant answers with 400 as other errors."""
         try:
             with _translated(tenant):
                 yield
@@ -219,9 +219,9 @@ def _connect(url: str, api_key: str, timeout_seconds: int) -> QdrantClient:
 
 
 def _send_again(request: httpx.Request, send: Any) -> Any:
-    """Repeat a request whose kept connection turned out to be gone: after a thaw, or a restarted server.
+    """Repeat a request whose kept-alive connection was closed: after a frozen environment, or a restarted server.
 
-    Every request of this adapter may be repeated, and an unanswered one has a time-out, which is not repeated.
+    Every request of this adapter may be repeated. A time-out is not repeated.
     """
     try:
         return send(request)
@@ -237,7 +237,7 @@ def _create(client: QdrantClient, name: str, dimensions: int) -> None:
     try:
         client.create_collection(name, vectors_config=vectors, hnsw_config=hnsw)
     except UnexpectedResponse as error:
-        # 409: another caller was faster, which is as good.
+        # 409: another caller created it.
         if error.status_code != 409:
             raise
 
