@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from deeplens.access.api_keys import digest
-from deeplens.common.resolve import Lazy
 from deeplens.errors import ApiError
 from deeplens.identity.development import CLIENT, EMAIL, SECRET, DevelopmentCredentials, Guard
 from deeplens.identity.model import Environment
@@ -28,7 +27,7 @@ class Database:
 
 
 def credentials(environment: str, database: Any) -> DevelopmentCredentials:
-    return DevelopmentCredentials(Environment(environment), Lazy(lambda: database), Lazy(lambda: database))
+    return DevelopmentCredentials(Environment(environment), lambda: database, lambda: database)
 
 
 @pytest.mark.parametrize("database", [Database(SECRET, set()), Database(None, {EMAIL})], ids=["the client", "the user"])

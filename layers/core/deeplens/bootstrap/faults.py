@@ -1,6 +1,6 @@
-"""Fault points: a function's process dies just before or after a side effect, so that tests see what is left half-done.
+"""Fault points: a function's process dies just before or after a side effect, so that tests see what is half-done.
 
-The ports are wrapped where they are built; stages know nothing of it. Only the local platform can turn this on, see
+The container wraps the ports; stages know nothing of it. Only the local platform can turn this on, see
 ``Settings.fault_plan``.
 """
 
@@ -20,9 +20,7 @@ from deeplens.common.effects import effects_of
 from deeplens.common.resolve import providers_of
 from deeplens.settings import Settings
 from deeplens.storage.ports import ObjectStore
-from deeplens.stores.model import TenantStore
 from deeplens.telemetry import logger
-from deeplens.tenants.model import Tenant
 
 PROVIDED = frozenset(providers_of(Container).values())
 
@@ -31,7 +29,7 @@ type Fault = Callable[[str], bool]
 
 
 def at_random(seed: str, probability: float) -> Fault:
-    """Die at any point with this probability; which ones is a function of the seed and of the points' order alone."""
+    """Die at each point with this probability; the seed and the order of the points decide at which."""
     rng = Random(seed)  # noqa: S311 - for its seed
     return lambda _point: rng.random() < probability
 
@@ -85,22 +83,15 @@ class Watched:
 
 
 class WatchedStores:
-    """A ``StoreResolver`` whose stores are watched."""
+    """A ``StoreResolver`` whose stores are watched: each of its methods returns one."""
 
     def __init__(self, stores: Any, fault: Fault, die: Callable[[str], None] = die) -> None:
         self._stores, self._fault, self._die = stores, fault, die
 
-    def for_tenant(self, tenant: Tenant) -> Any:
-        return self._watched(self._stores.for_tenant(tenant))
-
-    def holding(self, tenant: Tenant, uri: str) -> Any:
-        return self._watched(self._stores.holding(tenant, uri))
-
-    def registered(self, tenant: Tenant, store: TenantStore) -> Any:
-        return self._watched(self._stores.registered(tenant, store))
-
-    def _watched(self, store: Any) -> Watched:
-        return Watched("store", store, effects_of(ObjectStore), self._fault, self._die)
+    def __getattr__(self, attribute: str) -> Any:
+        open_store = getattr(self._stores, attribute)
+        effects = effects_of(ObjectStore)
+        return lambda *args: Watched("store", open_store(*args), effects, self._fault, self._die)
 
 
 def watched(name: str, part: Any, fault: Fault, die: Callable[[str], None] = die) -> Any:

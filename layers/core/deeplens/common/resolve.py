@@ -3,19 +3,12 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from types import NoneType, UnionType
 from typing import Any, ClassVar, ForwardRef, NamedTuple, Union, cast, get_args, get_origin
 
-
-class Lazy[T]:
-    """A port that is built when it is called: for adapters that are slow to import and seldom needed."""
-
-    def __init__(self, build: Callable[[], T]) -> None:
-        self._build = build
-
-    def __call__(self) -> T:
-        return self._build()
+type Lazy[T] = Callable[[], T]
+"""Builds a port when it is called: for adapters that are slow to import and seldom needed."""
 
 
 class Parameter(NamedTuple):
@@ -44,17 +37,16 @@ class Resolver:
         return cast("T", getattr(self, attribute)) if attribute else self.build(kind)
 
     def build[T](self, cls: Callable[..., T]) -> T:
-        """An instance of ``cls``, each parameter resolved by its type; one with a default that nothing provides is
-        left out."""
-        return cls(**{wanted.name: self._argument(wanted) for wanted in parameters_of(cls) if self._provides(wanted)})
-
-    def _provides(self, wanted: Parameter) -> bool:
-        return wanted.type_name in self.providers or not wanted.has_default
+        """An instance of ``cls``, each parameter resolved by its type; its default is used if nothing provides that."""
+        needed = [
+            parameter
+            for parameter in parameters_of(cls)
+            if parameter.type_name in self.providers or not parameter.has_default
+        ]
+        return cls(**{parameter.name: self._argument(parameter) for parameter in needed})
 
     def _argument(self, wanted: Parameter) -> Any:
-        if wanted.lazy:
-            return Lazy(lambda: self._resolve_named(wanted))
-        return self._resolve_named(wanted)
+        return partial(self._resolve_named, wanted) if wanted.lazy else self._resolve_named(wanted)
 
     def _resolve_named(self, wanted: Parameter) -> Any:
         attribute = self.providers.get(wanted.type_name)

@@ -176,20 +176,7 @@ WHATSAPP_READY_MESSAGES = Topic(
 )
 """The one topic whose name an installation may choose, as ``KAFKA_TOPIC``."""
 
-TOPICS = (
-    IMAGES_UPLOADED,
-    VIDEOS_UPLOADED,
-    FEATURES_EXTRACTION,
-    VECTORS_INDEXING,
-    PROCESSING_COMPLETED,
-    PROCESSING_FAILED,
-    PROCESSING_DEADLETTER,
-    IMAGES_MAINTENANCE,
-    DUPLICATES_FOUND,
-    TENANT_USAGE,
-    TENANT_NOTIFICATIONS,
-    WHATSAPP_READY_MESSAGES,
-)
+TOPICS = tuple(topic for topic in list(globals().values()) if isinstance(topic, Topic))
 RETRIES = {topic.name: topic.retry for topic in TOPICS if topic.retry}
 TOPIC_OF = {topic.contract: topic for topic in TOPICS}
 

@@ -85,10 +85,8 @@ class KafkaPublisher:
 
 
 def _record(message: OutgoingMessage) -> OutgoingRecord:
-    event = message.event
-    return OutgoingRecord(
-        topic_of(event).name, event.key.encode(), event.to_wire(), message.event_id, message.traceparent
-    )
+    event, topic = message.event, topic_of(message.event).name
+    return OutgoingRecord(topic, event.key.encode(), event.to_wire(), message.event_id, message.traceparent)
 
 
 def _headers(record: OutgoingRecord) -> list[tuple[str, str | bytes | None]]:

@@ -62,12 +62,10 @@ class Complete:
 
     def _woken_scans(self, tenant_ids: set[str]) -> list[ImageMaintenance]:
         """Slices of store scans that rested while the window was full, and may continue now."""
+        if not tenant_ids:
+            return []
         now = self.clock.now()
-        woken = (
-            self.maintenance_runs.wake(tenant_ids, self.scan_window // 2, now + REST, now + LOST_AFTER)
-            if tenant_ids
-            else []
-        )
+        woken = self.maintenance_runs.wake(tenant_ids, self.scan_window // 2, now + REST, now + LOST_AFTER)
         return [slice_of(run, now) for run in woken]
 
     def _complete_tenant(self, tenant: Tenant, batch: Sequence[ProcessingCompleted]) -> list[Outcome]:

@@ -1,6 +1,7 @@
 """deeplens.features.extraction → embeddings of a whole batch → deeplens.vectors.indexing"""
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -158,18 +159,17 @@ class Extract:
 def _usage(job: _Job, at: datetime) -> TenantUsage:
     """Meter each embedding once, however often its event comes."""
     event, model = job.event, job.model
-    event_id = usage_id(
-        "embedding", event.tenant_id, event.image_id, event.effective_generation, model.name, model.version
-    )
+    image = event.tenant_id, event.image_id, event.effective_generation
+    event_id = usage_id("embedding", *image, model.name, model.version)
     quantities = {"embeddings": 1, "inference.ms": job.inference_ms}
     return usage_event(event.tenant_id, quantities, at, event_id, event.image_id)
 
 
 def _by_model(jobs: Sequence[_Job]) -> dict[ModelRef, list[_Job]]:
-    groups: dict[ModelRef, list[_Job]] = {}
+    groups: dict[ModelRef, list[_Job]] = defaultdict(list)
     for job in jobs:
         if job.ended is None:
-            groups.setdefault(job.model, []).append(job)
+            groups[job.model].append(job)
     return groups
 
 

@@ -97,9 +97,8 @@ class Index:
 
     def _record(self, tenant: Tenant, jobs: Sequence[_Job], seconds: float) -> set[str]:
         """Record the vectors; returns the images that can be searched from now on."""
-        states = [
-            VectorState(job.row.id, job.model, job.event.effective_generation, VectorStep.INDEXED) for job in jobs
-        ]
+        indexed = VectorStep.INDEXED
+        states = [VectorState(job.row.id, job.model, job.event.effective_generation, indexed) for job in jobs]
         self.vector_states.record(tenant, states)
         searchable = {job.row.id for job in jobs if job.model == tenant.model}
         # After a cut-over in mid-flight, the vector that is searched now was written before, as the target's.
@@ -149,11 +148,7 @@ class Index:
             tenant_id=event.tenant_id,
             generation=event.generation,
             processing_time=max(0.0, round(elapsed.total_seconds(), 6)),
-            metrics=ProcessingMetrics(
-                preprocessing_time=times.preprocessing_time,
-                extraction_time=times.extraction_time,
-                indexing_time=seconds,
-            ),
+            metrics=ProcessingMetrics.model_validate({**dict(times), "indexing_time": seconds}),
             completed_at=now,
             model=tenant.model.name,
             model_version=tenant.model.version,

@@ -11,7 +11,7 @@ from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.provisioning.create import CreateTenant
-from deeplens.provisioning.schemas import LimitsView, Status, TenantChange, TenantPage, TenantRequest, TenantView
+from deeplens.provisioning.schemas import LimitsView, TenantChange, TenantPage, TenantRequest, TenantView
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import TenantRecord, TenantStatus
 from deeplens.tenants.ports import TenantRecords
@@ -56,7 +56,7 @@ def list_tenants(
     _: Operator,
     tenant_records: Injected[TenantRecords],
     after: Annotated[str, Query(max_length=64)] = "",
-    status: Status | None = None,
+    status: TenantStatus | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> TenantPage:
     """By id."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field, SecretStr, StrictInt, StringConstraints
 
 from deeplens.http.schemas import AT, ApiModel, ModelName, ModelVersion, Name, Request, TenantId, Version, example
+from deeplens.tenants.model import TenantStatus
 
 
 class VideoSettingsView(ApiModel):
@@ -19,7 +20,6 @@ class VideoSettingsView(ApiModel):
     in_duplicate_review: bool | None = Field(default=None, description="whether frames show up in duplicate review")
 
 
-Status = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
 TENANT = {
     "tenantId": "tenant_acme",
     "name": "Acme",
@@ -98,7 +98,7 @@ class TenantView(ApiModel):
 
     tenant_id: str
     name: str
-    status: Status
+    status: TenantStatus
     status_since: AwareDatetime
     created_at: AwareDatetime
     model: ModelVersion

@@ -1,4 +1,4 @@
-"""Batches grouped by tenant."""
+"""Run a batch tenant by tenant."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -23,7 +23,7 @@ def by_tenant[E: OfTenant](
 ) -> list[Outcome]:
     """Run ``work`` once per tenant; a tenant that fails or waits leaves the others alone.
 
-    ``fresh`` reads the tenants' rows instead of remembering them. Returns outcomes in the order of ``batch``.
+    ``fresh`` reads the tenants' rows instead of using cached ones. Returns outcomes in the order of ``batch``.
     """
     positions: dict[str, list[int]] = {}
     for position, event in enumerate(batch):
@@ -31,20 +31,12 @@ def by_tenant[E: OfTenant](
     outcomes: dict[int, Outcome] = {}
     for tenant_id, members in positions.items():
         events = [batch[position] for position in members]
-        outcomes.update(zip(members, _tenant_outcomes(tenant_id, events, tenants, work, fresh), strict=True))
+        found: list[Outcome]
+        try:
+            found = work(tenants.get(tenant_id, fresh=fresh), events)
+        except DependencyUnavailable as error:
+            found = [Waiting(error)] * len(events)
+        except PipelineError as error:
+            found = [Failed(error)] * len(events)
+        outcomes.update(zip(members, found, strict=True))
     return [outcomes[position] for position in range(len(batch))]
-
-
-def _tenant_outcomes[E: OfTenant](
-    tenant_id: str,
-    events: Sequence[E],
-    tenants: TenantDirectory,
-    work: Callable[[Tenant, Sequence[E]], list[Outcome]],
-    fresh: bool,
-) -> list[Outcome]:
-    try:
-        return work(tenants.get(tenant_id, fresh=fresh), events)
-    except DependencyUnavailable as error:
-        return [Waiting(error)] * len(events)
-    except PipelineError as error:
-        return [Failed(error)] * len(events)

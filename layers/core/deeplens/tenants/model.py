@@ -8,7 +8,7 @@ from deeplens.embedding.model import ModelRef, Thresholds, collection_name
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
 from deeplens.tenants.policies import DEFAULT_SETTINGS, REPORT, DuplicatePolicy, IngestionPause, VideoSettings
 
-type TenantStatus = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
+TenantStatus = Literal["provisioning", "active", "suspended", "deleting", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
