@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -154,7 +155,8 @@ def test_what_is_searchable_did_not_fail(machine: Machine) -> None:
     machine.tick()
     machine.flow.stores.for_tenant(machine.owner(image_id))._objects.clear()
     machine.flow.retry_policies = {}
-    machine.flow.handlers[PROCESSING_FAILED.name][0]._stage._policies = {}
+    handler = machine.flow.handlers[PROCESSING_FAILED.name][0]
+    handler._stage = replace(handler._stage, retry_policies={})
     machine.deliver(IMAGES_UPLOADED.name)
     machine.deliver(PROCESSING_FAILED.name)
     assert step(machine, image_id) is Step.FAILED
