@@ -1,4 +1,4 @@
-"""What a probe of a tenant's store found, and exactly what is missing: words to read and a snippet to paste."""
+"""Findings of a probe of a tenant's store: what is missing, what to do, and a snippet to paste."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -61,7 +61,7 @@ EVENTS = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """``missing`` names the permission or setting; ``snippet`` is to be pasted after a look."""
+    """What to do; ``missing`` names the permission or setting, and ``snippet`` is to be reviewed and pasted."""
 
     missing: str
     advice: str
@@ -71,7 +71,7 @@ class Advice:
 ADVICE: dict[Outcome, Advice] = {
     "missing": Advice(
         "{word} {store.container}",
-        "There is no such {word} here. Check its name, endpoint and region, or create it.",
+        "There is no such {word}. Check its name, endpoint and region, or create it.",
     ),
     "credentials": Advice(
         "valid {keys}", "The store does not know these credentials. POST …/stores/{store.id}/rotate."
@@ -100,7 +100,7 @@ class Check:
 
 
 def outcome_of(reason: str) -> Outcome:
-    """What a refusal's code says."""
+    """Return the outcome for the code of a refusal."""
     return OUTCOMES.get(reason, "denied")
 
 

@@ -25,12 +25,12 @@ def authenticated_store(
     secret: Annotated[str | None, Query(description="the store's eventSecret", max_length=200)] = None,
     authorization: Annotated[str | None, Header(description="or `Bearer` and the eventSecret", max_length=300)] = None,
 ) -> TenantStore:
-    """The store that the secret belongs to. Raises 404 for an unknown store and for a wrong secret."""
+    """Return the store that the secret belongs to. Raises 404 for an unknown store and for a wrong secret."""
     store = registered.find(tenant_id, store_id)
     given = secret or (authorization or "").removeprefix("Bearer ")
     digest = hashlib.sha256(given.encode()).hexdigest()
     if store is None or not hmac.compare_digest(digest, store.event_secret_sha256):
-        raise ApiError(404, "store-not-found", "Store not found", "There is no such store, or its secret is another.")
+        raise ApiError(404, "store-not-found", "Store not found", "There is no such store, or the secret is wrong.")
     return store
 
 
@@ -41,7 +41,7 @@ Store = Annotated[TenantStore, Depends(authenticated_store)]
 def notify(
     store: Store, notifications: Injected[StoreNotifications], publish: Publishing, payload: Annotated[Any, Body()]
 ) -> dict[str, Any]:
-    """Event Grid's schema, CloudEvents, or S3's records as MinIO sends them. Each object is looked up as it is now."""
+    """Accepts Event Grid's schema, CloudEvents, and S3's records as MinIO sends them. Each object is then looked up."""
     code = validation_code(payload)
     if code is not None:
         return {"validationResponse": code}

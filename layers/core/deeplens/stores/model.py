@@ -39,7 +39,7 @@ class TenantStore:
 
     Attributes
     ----------
-    container : bucket, Azure container, or directory below the tenant's own.
+    container : bucket, Azure container, or directory below the tenant's share.
     endpoint : base URL; None is AWS itself.
     prefix : of everything DeepLens may touch; empty, or ends with a slash.
     role_arn : assumed for S3 with ``external_id``; without it, keys are used.
@@ -93,7 +93,7 @@ def secret_name(store: TenantStore, version: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StorePlatform:
-    """What registrations and their owners have to know of DeepLens' own storage.
+    """What registrations and their advice depend on in this installation.
 
     Attributes
     ----------
@@ -116,9 +116,9 @@ class StorePlatform:
         """Whether DeepLens keeps its own buckets at an endpoint; None is AWS."""
         if endpoint is None:
             return True
-        address, own = urlsplit(endpoint), [urlsplit(one) for one in self.endpoints]
+        address, own = urlsplit(endpoint), [urlsplit(url) for url in self.endpoints]
         aws = (address.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
-        return aws or any((address.hostname, address.port) == (one.hostname, one.port) for one in own)
+        return aws or any((address.hostname, address.port) == (url.hostname, url.port) for url in own)
 
 
 @dataclass(frozen=True, slots=True)

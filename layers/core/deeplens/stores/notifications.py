@@ -32,7 +32,7 @@ class StoreNotifications:
 
         Registrations are found by the bucket's name, not by the sender, and each is read with its own credentials.
         """
-        named = [[(one.bucket, one.key) for one in message.changed if one.source == SOURCE] for message in batch]
+        named = [[(at.bucket, at.key) for at in message.changed if at.source == SOURCE] for message in batch]
         stores = {bucket: self._followed(bucket) for bucket in {bucket for objects in named for bucket, _ in objects}}
         return [self._lookups(objects, stores) for objects in named]
 
@@ -53,8 +53,8 @@ class StoreNotifications:
         ]
 
     def _followed(self, bucket: str) -> list[TenantStore]:
-        found = self.registered.of_container(bucket)
-        return [store for store in found if (store.kind, store.endpoint, store.mode) == ("s3", None, "reference")]
+        stores = self.registered.of_container(bucket)
+        return [store for store in stores if (store.kind, store.endpoint, store.mode) == ("s3", None, "reference")]
 
     def _lookups(self, objects: Sequence[Named], stores: dict[str, list[TenantStore]]) -> tuple[ImageMaintenance, ...]:
         buckets = dict.fromkeys(bucket for bucket, _ in objects)
@@ -81,9 +81,9 @@ def _keys_of(store: TenantStore, objects: Sequence[Named]) -> list[str]:
 
 
 def _items(payload: Any) -> Iterator[dict[str, Any]]:
-    found = payload.get("Records", [payload]) if isinstance(payload, dict) else payload
-    if isinstance(found, list):
-        yield from (item for item in found[:MAX_EVENTS] if isinstance(item, dict))
+    items = payload.get("Records", [payload]) if isinstance(payload, dict) else payload
+    if isinstance(items, list):
+        yield from (item for item in items[:MAX_EVENTS] if isinstance(item, dict))
 
 
 def _azure(item: dict[str, Any]) -> Named | None:

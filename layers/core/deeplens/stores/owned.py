@@ -14,8 +14,8 @@ from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectSt
 class OwnedStore(Bucket):
     """``ObjectStore`` below a prefix of another one.
 
-    A tenant's store that does not answer is one tenant's trouble: it raises ``TenantStoreUnavailable``, never
-    ``StoreUnavailable``, for which a whole partition would wait. It is not ours to create or remove.
+    A tenant's store that does not answer raises ``TenantStoreUnavailable``, never ``StoreUnavailable``, for which a
+    whole partition would wait. DeepLens neither creates nor removes it.
 
     Parameters
     ----------
@@ -42,56 +42,56 @@ class OwnedStore(Bucket):
 
     def put(self, key: str, body: bytes | BinaryIO, content_type: str) -> None:
         self._check_writable()
-        with owned():
+        with _tenant_errors():
             self._inner.put(self._full(key), body, content_type)
 
     def get(self, key: str) -> bytes:
-        with owned():
+        with _tenant_errors():
             return self._inner.get(self._full(key))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        with owned():
+        with _tenant_errors():
             return self._inner.get_range(self._full(key), start, length)
 
     def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        with owned():
+        with _tenant_errors():
             chunks = self._inner.stream(self._full(key), chunk_bytes)
-        return within(owned(), chunks)
+        return within(_tenant_errors(), chunks)
 
     def head(self, key: str) -> ObjectInfo:
-        with owned():
+        with _tenant_errors():
             return replace(self._inner.head(self._full(key)), key=key)
 
     def delete(self, keys: Iterable[str]) -> None:
         self._check_writable()
-        with owned():
+        with _tenant_errors():
             self._inner.delete(self._full(key) for key in keys)
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         start = self._prefix + after if after else ""
-        for entry in within(owned(), self._inner.list(self._prefix + checked_prefix(prefix), start)):
+        for entry in within(_tenant_errors(), self._inner.list(self._prefix + checked_prefix(prefix), start)):
             yield replace(entry, key=entry.key.removeprefix(self._prefix))
 
     def copy(self, source: str, target: str, content_type: str = "") -> None:
         self._check_writable()
-        with owned():
+        with _tenant_errors():
             self._inner.copy(self._full(source), self._full(target), content_type)
 
     def presign_get(self, key: str, expires: timedelta) -> str:
         if self._root.startswith("nfs://"):
-            raise NotServed("files of this size in a directory of your own are read there")
-        with owned():
+            raise NotServed("this file is too large to be served; read it in your own directory")
+        with _tenant_errors():
             return self._inner.presign_get(self._full(key), expires)
 
     def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
         self._check_writable()
-        with owned():
+        with _tenant_errors():
             return self._inner.presign_put(self._full(key), expires, content_type)
 
     def uploads(self) -> ClientUploads:
         self._check_writable()
         if not self._root.startswith(("s3://", "minio://")):
-            raise NotServed("files are sent to POST /v1/images: this tenant's own store takes none by itself")
+            raise NotServed("this tenant's own store accepts no direct uploads; use POST /v1/images")
         return OwnedUploads(self._inner.uploads(), self._full)
 
     def _check_writable(self) -> None:
@@ -111,33 +111,33 @@ class OwnedUploads:
     full: Callable[[str], str]
 
     def form(self, key: str, max_bytes: int, expires: timedelta) -> FormPost:
-        with owned():
+        with _tenant_errors():
             return self.inner.form(self.full(key), max_bytes, expires)
 
     def begin(self, key: str) -> str:
-        with owned():
+        with _tenant_errors():
             return self.inner.begin(self.full(key))
 
     def part_url(self, key: str, multipart_id: str, number: int, size_bytes: int, expires: timedelta) -> PartUrl:
-        with owned():
+        with _tenant_errors():
             return self.inner.part_url(self.full(key), multipart_id, number, size_bytes, expires)
 
     def parts(self, key: str, multipart_id: str) -> list[Part]:
-        with owned():
+        with _tenant_errors():
             return self.inner.parts(self.full(key), multipart_id)
 
     def join(self, key: str, multipart_id: str, parts: Sequence[Part]) -> None:
-        with owned():
+        with _tenant_errors():
             self.inner.join(self.full(key), multipart_id, parts)
 
     def abort(self, key: str, multipart_id: str) -> None:
-        with owned():
+        with _tenant_errors():
             self.inner.abort(self.full(key), multipart_id)
 
 
 @contextmanager
-def owned() -> Iterator[None]:
-    """Raise the error of a tenant's own store in place of that of a shared store."""
+def _tenant_errors() -> Iterator[None]:
+    """Raise the errors of a tenant's own store instead of those of a shared store."""
     try:
         yield
     except StoreUnavailable as error:

@@ -42,12 +42,12 @@ def _find_notification(
         return "waiting"
     client, _ = open_stores.s3_client(store, credentials)
     try:
-        found = client.get_bucket_notification_configuration(Bucket=store.container)
+        configuration = client.get_bucket_notification_configuration(Bucket=store.container)
     except ClientError as error:
         return outcome_of(str(error.response["Error"]["Code"]))
     except BotoCoreError:
         return "unreachable"
-    return "passed" if _notifies(found, queue_arn) else "not-configured"
+    return "passed" if _notifies(configuration, queue_arn) else "not-configured"
 
 
 def _outcome(attempt: Callable[[], Outcome | None]) -> Outcome:

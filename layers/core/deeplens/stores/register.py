@@ -36,30 +36,30 @@ class RegisterStores:
     egress: EgressRules
     clock: Clock
 
-    def register(self, tenant: Tenant, wanted: StoreRequest) -> tuple[TenantStore, str]:
-        """The new store and the secret of its notifications.
+    def register(self, tenant: Tenant, request: StoreRequest) -> tuple[TenantStore, str]:
+        """Register a store; return it and the secret of its notifications.
 
         Raises
         ------
         ApiError
-            422 for a place that is not allowed, 409 when another store covers it or the tenant has images already.
+            422 for a location that is not allowed, 409 when another store covers it or the tenant has images already.
         """
         now = self.clock.now()
         secret = token_urlsafe(32)
-        prefix = wanted.prefix or (MANAGED_PREFIX if wanted.mode == "managed" else "")
+        prefix = request.prefix or (MANAGED_PREFIX if request.mode == "managed" else "")
         store = TenantStore(
-            **wanted.model_dump(exclude={"credentials", "endpoint", "prefix"}),
+            **request.model_dump(exclude={"credentials", "endpoint", "prefix"}),
             id=new_id("sto", now),
             tenant_id=tenant.id,
             created_at=now,
-            endpoint=wanted.endpoint.rstrip("/") if wanted.endpoint else None,
+            endpoint=request.endpoint.rstrip("/") if request.endpoint else None,
             prefix=prefix.rstrip("/") + "/" if prefix else "",
-            credentials_version=1 if wanted.credentials else 0,
-            former_uri=tenant.storage_uri if wanted.mode == "managed" else None,
+            credentials_version=1 if request.credentials else 0,
+            former_uri=tenant.storage_uri if request.mode == "managed" else None,
             event_secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
         )
         self._check_allowed(tenant, store)
-        credentials = Credentials(wanted.credentials.values() if wanted.credentials else {})
+        credentials = Credentials(request.credentials.values() if request.credentials else {})
         checked = self._probed(store, credentials)
         self._check_overlap(checked)
         if credentials.values:
@@ -69,7 +69,7 @@ class RegisterStores:
         return checked, secret
 
     def probe(self, tenant: Tenant, store: TenantStore) -> TenantStore:
-        """The store with what a probe finds now."""
+        """Probe a store again; return it with the findings."""
         try:
             credentials = self.open_stores.credentials(store)
         except TenantStoreDenied:
@@ -81,12 +81,12 @@ class RegisterStores:
         self._settle(tenant, checked)
         return checked
 
-    def rotate(self, tenant: Tenant, store: TenantStore, given: CredentialsRequest) -> TenantStore:
+    def rotate(self, tenant: Tenant, store: TenantStore, request: CredentialsRequest) -> TenantStore:
         """Replace the credentials by others that work as well. Raises 409 when they do not, 422 of another kind."""
-        if not store.credentials_version or not given.fits(store.kind):
+        if not store.credentials_version or not request.fits(store.kind):
             detail = "Give the credentials that a store of this kind has; a role's trust is changed in its own account."
             raise ApiError(422, "credentials-refused", "Credentials refused", detail)
-        credentials = Credentials(given.values())
+        credentials = Credentials(request.values())
         checked = self._probed(replace(store, credentials_version=store.credentials_version + 1), credentials)
         if checked.state != "ready" and store.state == "ready":
             failed = [check for check in checked.checks if check.get("missing")]
@@ -120,7 +120,7 @@ class RegisterStores:
         return replace(store, state="ready" if ready else "incomplete", checks=described(store, checks, self.platform))
 
     def _check_allowed(self, tenant: Tenant, store: TenantStore) -> None:
-        """Refuse what no credentials could make possible."""
+        """Refuse stores that no credentials could make acceptable."""
         if len(self.registered_stores.of_tenant(tenant.id)) >= MAX_STORES:
             raise ApiError(409, "too-many-stores", "Too many stores", f"A tenant has at most {MAX_STORES}; remove one.")
         if store.endpoint:
@@ -138,11 +138,11 @@ class RegisterStores:
 
     def _require_empty(self, tenant: Tenant) -> None:
         if self.images.totals(tenant) != Storage():
-            detail = "The place of a tenant's objects can only be changed while it has no images."
+            detail = "A tenant's storage can only be changed while it has no images."
             raise ApiError(409, "tenant-has-images", "Tenant has images", detail)
 
     def _check_overlap(self, store: TenantStore) -> None:
-        """Refuse a place that another registration covers, where DeepLens writes for one of the two.
+        """Refuse a location that another registration covers, if DeepLens writes for one of the two.
 
         Checked after the probe: only a caller with access learns that another registration exists.
         """
@@ -157,6 +157,7 @@ class RegisterStores:
                 raise ApiError(409, "store-taken", "Store taken", detail)
 
     def _settle(self, tenant: Tenant, store: TenantStore) -> None:
+        """Make a managed store that is ready the one that DeepLens writes to."""
         if store.mode == "managed" and store.state == "ready" and tenant.storage_uri != store.root:
             self._require_empty(tenant)
             self.registered_stores.set_storage_uri(tenant.id, store.root)

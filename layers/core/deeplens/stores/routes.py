@@ -49,9 +49,9 @@ def list_stores(tenant: Administrator, registered: Injected[RegisteredStores], p
 
 
 @router.post("", status_code=201, summary="Register a store", responses=responses(404, 409))
-def register_store(tenant: Administrator, stores: Register, platform: Platform, wanted: StoreRequest) -> NewStoreView:
-    """It is probed; the answer says what is missing, with a snippet to paste, and what to probe again for."""
-    store, secret = stores.register(tenant, wanted)
+def register_store(tenant: Administrator, stores: Register, platform: Platform, request: StoreRequest) -> NewStoreView:
+    """The store is probed. The answer names missing permissions, with a snippet to paste before you probe again."""
+    store, secret = stores.register(tenant, request)
     return _view(NewStoreView, store, platform, event_secret=secret)
 
 
@@ -62,9 +62,9 @@ def store_detail(
     return _view(StoreView, store, platform, objects=objects.counts(tenant, store.id))
 
 
-@router.delete("/{store_id}", status_code=204, summary="Forget a store", responses=responses(404, 409))
+@router.delete("/{store_id}", status_code=204, summary="Remove a store", responses=responses(404, 409))
 def remove_store(tenant: Administrator, store: InPath, stores: Register) -> None:
-    """With its credentials. Nothing is removed from the store, and its images stay, without their originals."""
+    """Removes its credentials as well. No object is deleted, and its images stay, without their originals."""
     stores.remove(tenant, store)
 
 
@@ -75,17 +75,17 @@ def probe_store(tenant: Administrator, store: InPath, stores: Register, platform
 
 @router.post("/{store_id}/rotate", summary="Replace the credentials", responses=responses(404, 409))
 def rotate_store(
-    tenant: Administrator, store: InPath, stores: Register, platform: Platform, wanted: RotateRequest
+    tenant: Administrator, store: InPath, stores: Register, platform: Platform, request: RotateRequest
 ) -> StoreView:
-    """They are tried first. In use everywhere within ten seconds."""
-    return _view(StoreView, stores.rotate(tenant, store, wanted.credentials), platform)
+    """The new credentials are tested first. They are in use everywhere within ten seconds."""
+    return _view(StoreView, stores.rotate(tenant, store, request.credentials), platform)
 
 
 @router.post("/{store_id}/scan", status_code=202, summary="Scan a store", responses=responses(404, 409))
 def scan_store(
     tenant: Administrator, store: InPath, start: Injected[StartMaintenance], publish: Publishing
 ) -> MaintenanceView:
-    """List it, accept what is new or changed, and follow what is gone. One at a time per tenant."""
+    """Lists the store, accepts new and changed objects, and handles removed ones. One scan per tenant at a time."""
     if store.state != "ready" or store.mode != "reference":
         detail = "Only a ready store in reference mode is scanned; its checks say what is missing."
         raise ApiError(409, "store-not-ready", "Store not ready", detail)
@@ -96,17 +96,17 @@ def scan_store(
 
 @router.get("/{store_id}/removals", summary="Removed objects that wait for a decision", responses=responses(404))
 def list_removals(tenant: Administrator, store: InPath, removals: Removals) -> RemovalsView:
-    """The first 200 by key."""
+    """Lists the first 200 by key."""
     return _waiting(removals, tenant, store)
 
 
 @router.post("/{store_id}/removals", summary="Decide about removed objects", responses=responses(404))
 def decide_removals(
-    tenant: Administrator, store: InPath, removals: Removals, publish: Publishing, wanted: RemovalsRequest
+    tenant: Administrator, store: InPath, removals: Removals, publish: Publishing, request: RemovalsRequest
 ) -> RemovalsView:
-    """Of those that are listed; the answer lists what waits behind them."""
+    """Applies to the listed objects; the answer lists the next ones that wait."""
     objects = removals.waiting(tenant, store)
-    if wanted.decision == "keep":
+    if request.decision == "keep":
         removals.mark(tenant, store, objects, "kept")
     else:
         publish(removals.delete(tenant, store, objects))

@@ -43,7 +43,7 @@ STORE = {
 
 
 class CredentialsRequest(Request):
-    """Kept in the secret store and never shown: S3's keys, or Azure's account key or SAS."""
+    """S3's keys, or Azure's account key or SAS; kept in the secret store and never shown."""
 
     model_config = example({"accessKeyId": "AKIA…", "secretAccessKey": "…"})
 
@@ -56,8 +56,8 @@ class CredentialsRequest(Request):
 
     def values(self) -> dict[str, str]:
         """What was given, by its name on the wire."""
-        given = self.model_dump(by_alias=True, exclude_none=True)
-        return {name: one.get_secret_value() if isinstance(one, SecretStr) else str(one) for name, one in given.items()}
+        fields = self.model_dump(by_alias=True, exclude_none=True)
+        return {name: text.get_secret_value() if isinstance(text, SecretStr) else text for name, text in fields.items()}
 
     def fits(self, kind: str) -> bool:
         """Whether these are what a store of this kind is opened with."""
@@ -68,7 +68,7 @@ class CredentialsRequest(Request):
 
 
 class StoreRequest(Request):
-    """``reference`` reads originals where they are; ``managed`` keeps all that DeepLens has of the tenant there."""
+    """``reference`` reads originals where they are; ``managed`` keeps all objects of the tenant in this store."""
 
     model_config = example({"kind": "s3", "container": "acme-photos", "region": "eu-central-1", "roleArn": ROLE})
 
@@ -80,17 +80,17 @@ class StoreRequest(Request):
     endpoint: Endpoint | None = Field(default=None, description="of MinIO, Azure's account, or what else speaks S3")
     region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
     prefix: Annotated[str, StringConstraints(max_length=500)] = Field(
-        default="", description="nothing outside is touched; managed: `deeplens/` if empty"
+        default="", description="DeepLens touches only objects below it; managed: `deeplens/` if empty"
     )
     role_arn: (
         Annotated[str, StringConstraints(max_length=200, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+$")]
         | None
-    ) = Field(default=None, description="assumed with the external id that the answer tells")
+    ) = Field(default=None, description="assumed with the external id that the answer shows")
     bucket_owner: Annotated[str, StringConstraints(pattern=r"^\d{12}$")] | None = Field(
         default=None, description="account that the bucket has to belong to"
     )
     credentials: CredentialsRequest | None = None
-    removal: Removal = Field(default="delete", description="what becomes of an image whose object is removed")
+    removal: Removal = Field(default="delete", description="what happens to an image whose object is removed")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -127,13 +127,13 @@ class RotateRequest(Request):
 class CheckView(ApiModel):
     check: CheckName
     outcome: str = Field(description="passed, skipped, or what is wrong")
-    missing: str | None = Field(default=None, description="exactly what")
+    missing: str | None = Field(default=None, description="permission or setting")
     advice: str | None = None
-    snippet: str | None = Field(default=None, description="to paste, after a look")
+    snippet: str | None = Field(default=None, description="to review and paste")
 
 
 class StoreView(ApiModel):
-    """A store is followed once it is ``ready``: what its mode needs was found to work."""
+    """A store is used once it is ``ready``: a probe found that all that its mode needs works."""
 
     model_config = example(STORE)
 
@@ -154,7 +154,7 @@ class StoreView(ApiModel):
     notified_at: AwareDatetime | None = Field(default=None, description="when its last notification came")
     event_url: str | None = Field(default=None, description="where Event Grid or MinIO send notifications")
     checks: list[CheckView]
-    objects: dict[str, int] = Field(default={}, description="known ones by state")
+    objects: dict[str, int] = Field(default={}, description="known objects by state")
 
 
 class NewStoreView(StoreView):
