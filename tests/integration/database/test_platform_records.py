@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import pytest
 from deeplens.access.model import Principal
-from deeplens.access.postgres_keys import PostgresApiKeys
+from deeplens.access.postgres import PostgresApiKeys
 from deeplens.access.scopes import ADMIN, READ, WRITE
 from deeplens.database.connections import Connections
 from deeplens.database.credentials import password_of

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from deeplens.access.api_keys import digest
 from deeplens.errors import ApiError
-from deeplens.identity.development import CLIENT, EMAIL, SECRET, DevelopmentCredentials, Guard
+from deeplens.identity.development import CLIENT, EMAIL, SECRET, DevelopmentCredentials
 from deeplens.identity.model import Environment
 
 
@@ -32,23 +32,23 @@ def credentials(environment: str, database: Any) -> DevelopmentCredentials:
 
 @pytest.mark.parametrize("database", [Database(SECRET, set()), Database(None, {EMAIL})], ids=["the client", "the user"])
 def test_a_deployment_refuses_every_request(database: Database) -> None:
-    guard = Guard()
+    guard = credentials("production", database)
     for _ in range(2):
         with pytest.raises(ApiError) as refused:
-            guard(credentials("production", database))
+            guard.check()
         assert (refused.value.status, refused.value.code) == (503, "development-credentials")
         assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize("database", [Database("another secret", set()), Database(None, {"ada@example.com"})])
 def test_a_clean_deployment_is_asked_once(database: Database) -> None:
-    guard = Guard()
+    guard = credentials("production", database)
     for _ in range(3):
-        guard(credentials("production", database))
+        guard.check()
     assert database.asked == 1
 
 
 def test_the_local_stack_has_them_on_purpose() -> None:
     database = Database(SECRET, {EMAIL})
-    Guard()(credentials("local", database))
+    credentials("local", database).check()
     assert database.asked == 0

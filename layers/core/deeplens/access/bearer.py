@@ -60,7 +60,15 @@ class BearerTokens:
 
     def authenticate(self, presented: str) -> Principal | None:
         claims = self.claims_of(presented)
-        return principal_of(claims) if claims else None
+        if claims is None:
+            return None
+        return Principal(
+            tenant_id=claims.get("tenant_id"),
+            subject=claims["sub"],
+            scopes=frozenset(str(claims["scope"]).split()),
+            roles=frozenset(claims.get("roles", ())),
+            client_id=claims["client_id"],
+        )
 
     def claims_of(self, presented: str) -> dict[str, Any] | None:
         """The claims of a valid token, else None."""
@@ -88,17 +96,6 @@ class BearerTokens:
             options={"require": REQUIRED, "strict_aud": False},
         )
         return dict(claims)
-
-
-def principal_of(claims: Mapping[str, Any]) -> Principal:
-    """The principal of a verified token."""
-    return Principal(
-        tenant_id=claims.get("tenant_id"),
-        subject=claims["sub"],
-        scopes=frozenset(str(claims["scope"]).split()),
-        roles=frozenset(claims.get("roles", ())),
-        client_id=claims["client_id"],
-    )
 
 
 IdentityTokens = NewType("IdentityTokens", BearerTokens)

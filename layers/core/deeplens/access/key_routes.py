@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from deeplens.access.caller import Administrator, AuthenticatedAdministrator, check_grantable
 from deeplens.access.ports import ApiKeys
-from deeplens.access.schemas import KeyRequest, Keys, KeyView, NewKeyView, RotationRequest
+from deeplens.access.schemas import KeyRequest, Keys, NewKeyView, RotationRequest
 from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/admin/tenants/{tenant_id}/keys", tags=["keys"])
 
 @router.get("", summary="Live keys", responses=responses(404))
 def list_keys(tenant: Administrator, keys: Injected[ApiKeys]) -> Keys:
-    return Keys(keys=[view(KeyView, record) for record in keys.of_tenant(tenant.id)])
+    return Keys(keys=keys.of_tenant(tenant.id))
 
 
 @router.post("", status_code=201, summary="Create a key", responses=responses(404))

@@ -1,7 +1,6 @@
-"""Principals, API keys without their secrets, and the entries of the audit log."""
+"""Principals, and what the audit log records of them."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 
@@ -26,18 +25,6 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """A live API key without its secret."""
-
-    prefix: str
-    name: str
-    scopes: list[str]
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """A write that a principal requested.
 
@@ -53,21 +40,5 @@ class AuditEntry:
     tenant_id: str | None
     action: str
     target: str
-    detail: Any
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
-    """A row of the audit log."""
-
-    id: int
-    at: datetime
-    actor: str
-    client_id: str | None
-    tenant_id: str | None
-    action: str
-    target: str
-    outcome: str
     detail: Any
     request_id: str

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
-from deeplens.access.model import AuditEntry, AuditRecord, KeyRecord, Principal
+from deeplens.access.model import AuditEntry, Principal
+from deeplens.access.schemas import AuditView, KeyView
 from deeplens.access.scopes import READ, WRITE
 
 
@@ -35,11 +36,11 @@ class ApiKeys(Protocol):
         TenantNotFound
         """
 
-    def of_tenant(self, tenant_id: str) -> list[KeyRecord]:
+    def of_tenant(self, tenant_id: str) -> list[KeyView]:
         """Live keys, the oldest first."""
 
-    def find(self, tenant_id: str, presented: str) -> KeyRecord:
-        """The record of a key that was just made. Raises ``KeyError`` when the tenant has no such key."""
+    def find(self, tenant_id: str, presented: str) -> KeyView:
+        """A key that was just made. Raises ``KeyError`` when the tenant has no such key."""
 
     def rotate(self, tenant_id: str, prefix: str, ends: datetime) -> str | None:
         """Create a copy of a key, which expires at ``ends``; None when the tenant has no such live key."""
@@ -67,5 +68,5 @@ class AuditLog(Protocol):
     def append(self, entry: AuditEntry, outcome: str) -> None:
         """Record ``begun`` before a write, and its outcome afterwards."""
 
-    def page(self, tenant_id: str | None, before: int, limit: int) -> list[AuditRecord]:
-        """At most ``limit`` records with a lower id than ``before``, newest first; of one tenant, or of all."""
+    def page(self, tenant_id: str | None, before: int, limit: int) -> list[AuditView]:
+        """At most ``limit`` entries with a lower id than ``before``, newest first; of one tenant, or of all."""

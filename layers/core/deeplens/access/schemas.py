@@ -1,4 +1,4 @@
-"""HTTP bodies of keys and the audit log."""
+"""API keys and entries of the audit log, as adapters read them and HTTP bodies show them."""
 
 from typing import Any, Literal
 
@@ -44,6 +44,8 @@ class RotationRequest(Request):
 
 
 class KeyView(ApiModel):
+    """An API key without its secret."""
+
     model_config = example(KEY)
 
     prefix: str

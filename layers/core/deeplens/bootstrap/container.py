@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from deeplens.egress.rules import EgressRules
     from deeplens.embedding.ports import Embedder
     from deeplens.failures.model import DeadLetters, RetryPolicies, RetryQueue
+    from deeplens.identity.development import DevelopmentCredentials
     from deeplens.identity.model import Environment, Issuer
     from deeplens.identity.ports import Clients, Grants, StoredKeys, Users
     from deeplens.identity.signing_keys import SigningKeys
@@ -123,12 +124,12 @@ class Container(MaintenanceRegistry):
     usage: UsageMeter = adapter("deeplens.usage.postgres:PostgresUsage")
     budgets: Budgets = adapter("deeplens.usage.postgres_budgets:PostgresBudgets")
     request_counters: RequestMinutes = adapter("deeplens.usage.postgres:PostgresRequestCounters")
-    api_keys: ApiKeys = adapter("deeplens.access.postgres_keys:PostgresApiKeys")
+    api_keys: ApiKeys = adapter("deeplens.access.postgres:PostgresApiKeys")
     clients: Clients = adapter("deeplens.identity.postgres_clients:PostgresClients")
     users: Users = adapter("deeplens.identity.postgres_users:PostgresUsers")
     grants: Grants = adapter("deeplens.identity.postgres_grants:PostgresGrants")
     stored_keys: StoredKeys = adapter("deeplens.identity.postgres_keys:PostgresSigningKeys")
-    audit: AuditLog = adapter("deeplens.access.postgres_audit:PostgresAudit")
+    audit: AuditLog = adapter("deeplens.access.postgres:PostgresAudit")
     tenant_records: TenantRecords = adapter("deeplens.tenants.postgres:PostgresTenantRecords")
     tenants: TenantDirectory = adapter(
         "deeplens.tenants.directory:PostgresDirectory", lambda self: [self.connections, self.settings.qdrant_url]
@@ -143,6 +144,7 @@ class Container(MaintenanceRegistry):
         ],
     )
     publisher: EventPublisher = adapter("deeplens.kafka.publisher:KafkaPublisher")
+    development_credentials: DevelopmentCredentials = adapter("deeplens.identity.development:DevelopmentCredentials")
     signing_keys: SigningKeys = adapter("deeplens.identity.signing_keys:SigningKeys")
     chat_collection: ChatCollection = adapter("deeplens.whatsapp.collection:ChatCollection")
     stores: StoreResolver = adapter("deeplens.stores.resolver:Stores")

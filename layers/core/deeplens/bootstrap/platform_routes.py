@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 
 from deeplens.access.caller import AdministeredRecord, Operator
 from deeplens.access.ports import AuditLog
-from deeplens.access.schemas import AuditPage, AuditView
+from deeplens.access.schemas import AuditPage
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.schemas import PartHealth, PlatformHealth
@@ -57,6 +57,5 @@ def _check(name: str, check: Callable[[], object]) -> PartHealth:
 
 
 def _page(log: AuditLog, tenant_id: str | None, before: int, limit: int) -> AuditPage:
-    records = log.page(tenant_id, before, limit)
-    entries = [AuditView.model_validate(record, from_attributes=True) for record in records]
-    return AuditPage(entries=entries, next=records[-1].id if len(records) == limit else None)
+    entries = log.page(tenant_id, before, limit)
+    return AuditPage(entries=entries, next=entries[-1].id if len(entries) == limit else None)

@@ -83,39 +83,24 @@ def sign_in(
     return response
 
 
-class SignOut:
-    """Signs out at once when the client proves that it signed the user in; else asks, as anybody can link here."""
-
-    def __init__(self, browser: Browser, users: Users, server: IdentityServer) -> None:
-        self._browser, self._users, self._server = browser, users, server
-
-    def __call__(self, request: Request, asked: ProtocolRequest, *, confirmed: bool) -> Response:
-        try:
-            check_parameters(asked)
-            sign_out = self._server.validate_endpoint_request("end_session", asked)
-        except OAuth2Error as error:
-            return self._browser.refusal(request, error.description or error.error)
-        session, target = self._browser.session(request), sign_out.redirect_uri
-        hint = sign_out.id_token_claims
-        if session is not None and not confirmed and (hint is None or hint.get("sub") != session.user.id):
-            fields = [(name, values[0]) for name, values in asked.payload.datalist.items() if name != FIELD]
-            action = origin_of(target or "")
-            return self._browser.page(request, "sign_out", form_action=action, user=session.user, kept=fields)
-        if secret := self._browser.cookies.read(request, "session"):
-            self._users.close_session(secret)
-        response = RedirectResponse(target, 303) if target else self._browser.page(request, "signed_out")
-        self._browser.cookies.remove(response, "session")
-        return response
-
-
-@router.get("/connect/endsession", response_model=None)
-def end_session(request: Request, sign_out: Injected[SignOut]) -> Response:
-    return sign_out(request, protocol_request(request), confirmed=False)
-
-
-@router.post("/connect/endsession", response_model=None)
-def end_session_by_form(
-    request: Request, browser: Injected[Browser], sign_out: Injected[SignOut], form: Form
+@router.api_route("/connect/endsession", methods=["GET", "POST"], response_model=None)
+def end_session(
+    request: Request, browser: Injected[Browser], users: Injected[Users], server: Injected[IdentityServer], form: Form
 ) -> Response:
-    """Sign out as our own page, or a client's form, requests."""
-    return sign_out(request, protocol_request(request, form), confirmed=browser.sent_form(request, form))
+    """Sign out when the client proves that it signed the user in, or our page confirms it; else ask, as anybody can
+    link here."""
+    asked = protocol_request(request, form)
+    try:
+        check_parameters(asked)
+        sign_out = server.validate_endpoint_request("end_session", asked)
+    except OAuth2Error as error:
+        return browser.refusal(request, error.description or error.error)
+    session, target, hint = browser.session(request), sign_out.redirect_uri, sign_out.id_token_claims or {}
+    if session is not None and not browser.sent_form(request, form) and hint.get("sub") != session.user.id:
+        fields = [(name, values[0]) for name, values in asked.payload.datalist.items() if name != FIELD]
+        return browser.page(request, "sign_out", form_action=origin_of(target or ""), user=session.user, kept=fields)
+    if secret := browser.cookies.read(request, "session"):
+        users.close_session(secret)
+    response = RedirectResponse(target, 303) if target else browser.page(request, "signed_out")
+    browser.cookies.remove(response, "session")
+    return response

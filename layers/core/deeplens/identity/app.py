@@ -7,7 +7,7 @@ from deeplens.http import problems
 from deeplens.http.middleware import BodyLimit, RequestContext
 from deeplens.http.schemas import Health
 from deeplens.identity import account, authorize, discovery, protocol, swagger
-from deeplens.identity.development import Guard
+from deeplens.identity.development import refuse_development_credentials
 
 DESCRIPTION = """OAuth 2.0 and OpenID Connect: client credentials, authorization code with PKCE, refresh tokens.
 
@@ -31,7 +31,7 @@ def create_identity_app(container: Resolver) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(Guard())],
+        dependencies=[Depends(refuse_development_credentials)],
         form_limits={"max_files": 0, "max_fields": 50, "max_part_size": 16 * 1024},
     )
     app.state.container = container

@@ -96,7 +96,10 @@ class Authorization:
             check_parameters(protocol)
             grant = self._server.get_consent_grant(protocol, end_user=session)
         except OAuth2Error as error:
-            return self._invalid(request, protocol, error)
+            reason = error.description or error.error
+            if not error.redirect_uri:
+                return self._browser.refusal(request, reason)
+            return self._redirect(error.redirect_uri, protocol, error.error, reason)
         asked = AuthorizationRequest(grant, protocol, session)
         unsupported = [name for name in ("request", "request_uri") if name in protocol.payload.data]
         return self._error(asked, f"{unsupported[0]}_not_supported") if unsupported else asked
@@ -159,11 +162,6 @@ class Authorization:
     def _error(self, asked: AuthorizationRequest, error: str) -> Response:
         """Redirect to the client with an error."""
         return self._redirect(asked.request.payload.data["redirect_uri"], asked.request, error)
-
-    def _invalid(self, request: Request, protocol: ProtocolRequest, error: OAuth2Error) -> Response:
-        if not error.redirect_uri:
-            return self._browser.refusal(request, error.description or error.error)
-        return self._redirect(error.redirect_uri, protocol, error.error, error.description or error.error)
 
     def _redirect(self, uri: str, protocol: ProtocolRequest, error: str, description: str = "") -> Response:
         params = [("error", error), *([("error_description", description)] if description else [])]

@@ -13,29 +13,25 @@ EMAIL, PASSWORD = "admin@deeplens.local", "deeplens-admin"
 
 
 class DevelopmentCredentials:
-    """Looks for the documented credentials in the database of a deployment."""
+    """Looks for the documented credentials in the database of a deployment, until there are none."""
 
     def __init__(self, environment: Environment, clients: Lazy[Clients], users: Lazy[Users]) -> None:
-        self._environment, self._clients, self._users = environment, clients, users
+        self._clients, self._users = clients, users
+        self._checked = environment == "local"
 
-    def found(self) -> list[str]:
-        if self._environment == "local":
-            return []
-        client = self._clients().find(CLIENT)
-        names = [f"client {CLIENT}"] if client is not None and client.check_client_secret(SECRET) else []
-        return [*names, f"user {EMAIL}"] if self._users().exist([EMAIL]) else names
-
-
-class Guard:
-    """Refuses every request until it has checked, once per execution environment, that there are none."""
-
-    def __init__(self) -> None:
-        self._passed = False
-
-    def __call__(self, credentials: Injected[DevelopmentCredentials]) -> None:
-        if self._passed:
+    def check(self) -> None:
+        """Raise ``ApiError`` 503 while the database has them."""
+        if self._checked:
             return
-        if found := credentials.found():
+        client = self._clients().find(CLIENT)
+        found = [f"client {CLIENT}"] if client is not None and client.check_client_secret(SECRET) else []
+        found += [f"user {EMAIL}"] if self._users().exist([EMAIL]) else []
+        if found:
             logger().critical("development credentials in a deployment; delete them", found=found)
             raise ApiError(503, "development-credentials", "Not served", "The operator finds the reason in the logs.")
-        self._passed = True
+        self._checked = True
+
+
+def refuse_development_credentials(credentials: Injected[DevelopmentCredentials]) -> None:
+    """Refuse requests until a check, once per execution environment, has found no such credentials."""
+    credentials.check()

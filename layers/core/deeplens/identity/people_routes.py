@@ -146,17 +146,9 @@ def _require[T](value: T | None, kind: str, name: str) -> T:
 
 
 def _client(client_id: str, owner: str | None, body: ClientRequest, secret: str | None) -> Client:
-    return Client(
-        id=client_id,
-        tenant_id=owner,
-        name=body.name,
-        secret_sha256=digest(secret) if secret else None,
-        redirect_uris=tuple(body.redirect_uris),
-        post_logout_redirect_uris=tuple(body.post_logout_redirect_uris),
-        grants=tuple(body.grants),
-        scopes=tuple(body.scopes),
-        needs_consent=body.needs_consent,
-    )
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body}
+    del values["confidential"]
+    return Client(id=client_id, tenant_id=owner, secret_sha256=digest(secret) if secret else None, **values)
 
 
 def _user(account: Account) -> UserView:

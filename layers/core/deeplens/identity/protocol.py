@@ -14,6 +14,7 @@ from deeplens.identity.server import IdentityServer
 from deeplens.identity.tokens import user_claims
 
 router = APIRouter(prefix="/connect", tags=["protocol"])
+type Endpoint = Callable[..., Response]
 bearer = HTTPBearer(auto_error=False, scheme_name="accessToken", description="An access token with scope openid.")
 TEXT = {"type": "string"}
 OAUTH_ERROR = {
@@ -29,13 +30,6 @@ DESCRIPTIONS = {
 }
 
 
-def _form(required: str, *optional: str) -> dict[str, Any]:
-    """The form of a request for the OpenAPI document: Authlib reads it, so that FastAPI cannot see it."""
-    names = [required, *optional, "client_id", "client_secret"]
-    schema = {"type": "object", "required": [required], "properties": dict.fromkeys(names, TEXT)}
-    return {"requestBody": {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}}
-
-
 def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Responses for a route's documentation, beside the problems of every route."""
     return {
@@ -47,50 +41,34 @@ def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def _form_route(path: str, summary: str, required: str, *optional: str) -> Callable[[Endpoint], Endpoint]:
+    """A route for programs. Authlib reads the form, which FastAPI therefore cannot document."""
+    names = [required, *optional, "client_id", "client_secret"]
+    schema = {"type": "object", "required": [required], "properties": dict.fromkeys(names, TEXT)}
+    form = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}
+    documented: dict[str, Any] = {"openapi_extra": {"requestBody": form}, "responses": _answers(200, 400, 401)}
+    return router.post(path, summary=summary, response_model=None, **documented)
+
+
+@_form_route("/token", "Get tokens", "grant_type", "scope", "code", "code_verifier", "redirect_uri", "refresh_token")
+def token(request: Request, form: Form, server: Injected[IdentityServer]) -> Response:
+    """Grants: ``client_credentials``, ``authorization_code`` with ``code_verifier``, ``refresh_token``."""
+    return server.answer("token", protocol_request(request, form))
+
+
+@_form_route("/revocation", "Revoke a token", "token", "token_type_hint")
+def revocation(request: Request, form: Form, server: Injected[IdentityServer]) -> Response:
+    """Ends the token's whole family; an unknown token is fine (RFC 7009)."""
+    return server.answer("revocation", protocol_request(request, form))
+
+
+@_form_route("/introspect", "Ask about a token", "token", "token_type_hint")
+def introspect(request: Request, form: Form, server: Injected[IdentityServer]) -> Response:
+    """``active`` and the claims, for clients with a secret (RFC 7662)."""
+    return server.answer("introspection", protocol_request(request, form))
+
+
 USERINFO_ANSWERS = _answers(200, 401, 403)
-
-
-def _endpoint(name: str) -> Callable[..., Response]:
-    def answer(request: Request, form: Form, server: Injected[IdentityServer]) -> Response:
-        return server.answer(name, protocol_request(request, form))
-
-    return answer
-
-
-for path, endpoint, summary, description, form_fields in (
-    (
-        "token",
-        "token",
-        "Get tokens",
-        "Grants: ``client_credentials``, ``authorization_code`` with ``code_verifier``, ``refresh_token``.",
-        ("grant_type", "scope", "code", "code_verifier", "redirect_uri", "refresh_token"),
-    ),
-    (
-        "revocation",
-        "revocation",
-        "Revoke a token",
-        "Ends the token's whole family; an unknown token is fine (RFC 7009).",
-        ("token", "token_type_hint"),
-    ),
-    (
-        "introspect",
-        "introspection",
-        "Ask about a token",
-        "``active`` and the claims, for clients with a secret (RFC 7662).",
-        ("token", "token_type_hint"),
-    ),
-):
-    router.add_api_route(
-        f"/{path}",
-        _endpoint(endpoint),
-        methods=["POST"],
-        name=path,
-        summary=summary,
-        description=description,
-        response_model=None,
-        openapi_extra=_form(*form_fields),
-        responses=_answers(200, 400, 401),
-    )
 
 
 @router.post("/userinfo", name="post_userinfo", summary="The same", response_model=None, responses=USERINFO_ANSWERS)

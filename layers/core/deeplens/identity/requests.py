@@ -82,7 +82,7 @@ def _check_basic(header: str) -> None:
 
 
 async def form_of(request: Request) -> FormData:
-    return await request.form()
+    return await request.form() if request.method == "POST" else FormData()
 
 
 Form = Annotated[FormData, Depends(form_of)]

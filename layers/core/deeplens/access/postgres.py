@@ -1,4 +1,4 @@
-"""API keys on the platform database."""
+"""API keys and the audit log on the platform database."""
 
 import hmac
 import time
@@ -8,10 +8,11 @@ from datetime import datetime
 import psycopg
 
 from deeplens.access.api_keys import digest, new_key, split_key
-from deeplens.access.model import KeyRecord, Principal
+from deeplens.access.model import AuditEntry, Principal
+from deeplens.access.schemas import AuditView, KeyView
 from deeplens.access.scopes import READ, WRITE, checked_scopes
 from deeplens.database.connections import Connections, PlatformAdapter
-from deeplens.database.values import as_text
+from deeplens.database.values import as_jsonb, as_text
 from deeplens.errors import TenantNotFound
 
 CACHE_SECONDS = 10.0
@@ -43,6 +44,14 @@ SELECT %s, tenant_id, name, %s, scopes, (SELECT expires_at FROM before) FROM old
 REVOKE = """
 UPDATE tenant_api_keys SET revoked_at = now()
 WHERE prefix = %s AND revoked_at IS NULL AND (%s::text IS NULL OR tenant_id = %s)
+"""
+APPEND_ENTRY = """
+INSERT INTO audit_log (actor, client_id, actor_tenant_id, tenant_id, action, target, outcome, detail, request_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+PAGE_OF_ENTRIES = """
+SELECT id, at, actor, client_id, tenant_id, action, target, outcome, detail, request_id FROM audit_log
+WHERE (%s::text IS NULL OR tenant_id = %s) AND id < %s ORDER BY id DESC LIMIT %s
 """
 
 
@@ -80,15 +89,15 @@ class PostgresApiKeys(PlatformAdapter):
             raise TenantNotFound(f"no tenant {tenant_id}") from error
         return key.presented
 
-    def of_tenant(self, tenant_id: str) -> list[KeyRecord]:
-        return [KeyRecord(**row) for row in self._rows(OF_TENANT, [tenant_id])]
+    def of_tenant(self, tenant_id: str) -> list[KeyView]:
+        return [KeyView(**row) for row in self._rows(OF_TENANT, [tenant_id])]
 
-    def find(self, tenant_id: str, presented: str) -> KeyRecord:
+    def find(self, tenant_id: str, presented: str) -> KeyView:
         prefix, _ = split_key(presented) or ("", "")
         row = self._row(FIND, [prefix, tenant_id])
         if row is None:
             raise KeyError(prefix)
-        return KeyRecord(**row)
+        return KeyView(**row)
 
     def rotate(self, tenant_id: str, prefix: str, ends: datetime) -> str | None:
         key = new_key()
@@ -113,3 +122,19 @@ class PostgresApiKeys(PlatformAdapter):
         if len(self._cached) > MAX_CACHED_KEYS:
             self._cached.clear()
         self._cached[fingerprint] = (self._monotonic() + CACHE_SECONDS, principal)
+
+
+class PostgresAudit(PlatformAdapter):
+    """``AuditLog`` on a table where a trigger rejects updates and deletions."""
+
+    def append(self, entry: AuditEntry, outcome: str) -> None:
+        actor = entry.principal
+        detail = None if entry.detail is None or outcome != "begun" else as_jsonb(entry.detail)
+        values = [
+            *(actor.subject, actor.client_id, actor.tenant_id, entry.tenant_id),
+            *(entry.action, as_text(entry.target), outcome, detail, entry.request_id),
+        ]
+        self._execute(APPEND_ENTRY, values)
+
+    def page(self, tenant_id: str | None, before: int, limit: int) -> list[AuditView]:
+        return [AuditView(**row) for row in self._rows(PAGE_OF_ENTRIES, [tenant_id, tenant_id, before, limit])]
