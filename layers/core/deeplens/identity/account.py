@@ -26,42 +26,38 @@ EXPIRED = "This page was open for too long. Try again."
 Return = Annotated[str, Query(alias="return", max_length=8192)]
 
 
-class SignInPage:
+def sign_in_page(
+    request: Request, browser: Browser, clients: Clients, goal: str, status: int = 200, **values: str
+) -> Response:
     """The form to sign in with. ``goal`` is the path to continue at; other sites are ignored."""
+    goal = goal if OWN_PATH.fullmatch(goal) else ""
+    shown = {"goal": goal, "email": "", "fault": "", "signed_in": "", **values}
+    return browser.page(request, "sign_in", status, _client_origin(clients, goal), **shown)
 
-    def __init__(self, browser: Browser, clients: Clients) -> None:
-        self._browser, self._clients = browser, clients
 
-    def __call__(
-        self, request: Request, goal: str, email: str = "", fault: str = "", status: int = 200, signed_in: str = ""
-    ) -> Response:
-        goal = goal if OWN_PATH.fullmatch(goal) else ""
-        values = {"goal": goal, "email": email, "fault": fault, "signed_in": signed_in}
-        return self._browser.page(request, "sign_in", status, self._client_origin(goal), **values)
-
-    def _client_origin(self, goal: str) -> str:
-        """The origin that signing in may redirect to: browsers apply the policy to a form's redirects too."""
-        asked = ProtocolRequest("GET", "https://localhost/", {}, parse_qsl(goal.partition("?")[2]))
-        with suppress(OAuth2Error):
-            check_parameters(asked)
-            client, uri = self._clients.find(asked.payload.client_id or ""), asked.payload.redirect_uri
-            return origin_of(uri) if client and uri and client.check_redirect_uri(uri) else ""
-        return ""
+def _client_origin(clients: Clients, goal: str) -> str:
+    """The origin that signing in may redirect to: browsers apply the policy to a form's redirects too."""
+    asked = ProtocolRequest("GET", "https://localhost/", {}, parse_qsl(goal.partition("?")[2]))
+    with suppress(OAuth2Error):
+        check_parameters(asked)
+        client, uri = clients.find(asked.payload.client_id or ""), asked.payload.redirect_uri
+        return origin_of(uri) if client and uri and client.check_redirect_uri(uri) else ""
+    return ""
 
 
 @router.get("/account/sign-in", response_model=None)
 def show_sign_in(
-    request: Request, browser: Injected[Browser], page: Injected[SignInPage], goal: Return = ""
+    request: Request, browser: Injected[Browser], clients: Injected[Clients], goal: Return = ""
 ) -> Response:
     session = browser.session(request)
-    return page(request, goal, signed_in=session.user.email if session else "")
+    return sign_in_page(request, browser, clients, goal, signed_in=session.user.email if session else "")
 
 
 @router.post("/account/sign-in", response_model=None)
 def sign_in(
     request: Request,
     browser: Injected[Browser],
-    page: Injected[SignInPage],
+    clients: Injected[Clients],
     users: Injected[Users],
     clock: Injected[Clock],
     form: Form,
@@ -70,10 +66,10 @@ def sign_in(
     """Open a new session for this browser and close the one that it had, so that a planted cookie gains nothing."""
     email, password = str(form.get("email", "")), str(form.get("password", ""))
     if not browser.sent_form(request, form):
-        return page(request, goal, email, EXPIRED, status=400)
+        return sign_in_page(request, browser, clients, goal, 400, email=email, fault=EXPIRED)
     user = users.sign_in(email[:320], password[:1024], clock.now())
     if user is None:
-        return page(request, goal, email[:320], WRONG, status=401)
+        return sign_in_page(request, browser, clients, goal, 401, email=email[:320], fault=WRONG)
     if before := browser.cookies.read(request, "session"):
         users.close_session(before)
     response = RedirectResponse(goal if OWN_PATH.fullmatch(goal) else HOME, 303)

@@ -4,8 +4,8 @@ from fastapi import Depends, FastAPI
 
 from deeplens.common.resolve import Resolver
 from deeplens.http import problems
+from deeplens.http.application import health
 from deeplens.http.middleware import BodyLimit, RequestContext
-from deeplens.http.schemas import Health
 from deeplens.identity import account, authorize, discovery, protocol, swagger
 from deeplens.identity.development import refuse_development_credentials
 
@@ -42,8 +42,3 @@ def create_identity_app(container: Resolver) -> FastAPI:
         app.include_router(router)
     app.add_api_route("/connect/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
     return app
-
-
-def health() -> Health:
-    """Answer without using any port."""
-    return Health()

@@ -4,9 +4,10 @@ Clients, codes and families have the methods that Authlib calls on them, and not
 """
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, NewType
+from typing import Any, Literal, NamedTuple, NewType
 
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import API_SCOPES
@@ -38,6 +39,15 @@ class Account(User):
 
     status: Literal["active", "disabled"]
     created_at: datetime
+
+
+class AccountChange(NamedTuple):
+    """What an administrator changes; None stays as it is."""
+
+    name: str | None
+    roles: Sequence[str] | None
+    password: str | None
+    status: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
 from deeplens.identity import schemas
-from deeplens.identity.model import Account, Client, User
+from deeplens.identity.model import Account, AccountChange, Client, User
 from deeplens.identity.ports import Clients, Users
 from deeplens.identity.schemas import ClientRequest, ClientView, NewClientView, UserChange, UserRequest, UserView
 
@@ -63,8 +63,8 @@ def users_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> 
         """A new password, and disabling, end the user's sessions and refresh tokens."""
         _check_roles(owner, change.roles or [])
         password = change.password.get_secret_value() if change.password else None
-        account = users.change(owner.id, user_id, change.name, change.roles, password, change.status, clock.now())
-        return _user(_require(account, "user", user_id))
+        changed = AccountChange(change.name, change.roles, password, change.status)
+        return _user(_require(users.change(owner.id, user_id, changed, clock.now()), "user", user_id))
 
     @router.delete("/{user_id}", status_code=204, summary="Delete a user", responses=responses(404, *missing))
     def delete_user(owner: InPath, users: Injected[Users], user_id: str) -> None:

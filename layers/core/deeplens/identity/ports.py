@@ -1,4 +1,7 @@
-"""The ports of the Identity API. Every method raises ``DatabaseUnavailable``."""
+"""The ports of the Identity API. Every method raises ``DatabaseUnavailable``.
+
+``owner`` is a tenant's id, or None for the platform. A method with an owner never reaches another owner's rows.
+"""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -6,12 +9,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from deeplens.identity.key_plan import SigningKey
-from deeplens.identity.model import Account, Client, Code, Family, Session, User
+from deeplens.identity.model import Account, AccountChange, Client, Code, Family, Session, User
 
 
 class Clients(Protocol):
-    """OAuth clients, and the scopes that users granted them. ``owner`` is a tenant's id, or None for the platform; no
-    method reaches another owner's."""
+    """OAuth clients, and the scopes that users granted them."""
 
     def find(self, client_id: str) -> Client | None:
         """An active client of any owner."""
@@ -37,8 +39,7 @@ class Clients(Protocol):
 
 
 class Users(Protocol):
-    """Users, their passwords and their browsers' sessions. ``owner`` is a tenant's id, or None for the platform; no
-    method reaches another owner's."""
+    """Users, their passwords and their browsers' sessions."""
 
     def find(self, user_id: str) -> User | None:
         """An active user of any owner."""
@@ -51,17 +52,8 @@ class Users(Protocol):
     def create(self, user: User, password: str) -> Account | None:
         """Returns None when the address is taken. Raises ``ValueError`` (role, password) and ``TenantNotFound``."""
 
-    def change(
-        self,
-        owner: str | None,
-        user_id: str,
-        name: str | None,
-        roles: Iterable[str] | None,
-        password: str | None,
-        status: str | None,
-        now: datetime,
-    ) -> Account | None:
-        """Change what is not None; a new password, and disabling, end all sessions. Returns None for no such user."""
+    def change(self, owner: str | None, user_id: str, change: AccountChange, now: datetime) -> Account | None:
+        """Change what is not None. A new password, and disabling, end all sessions. Returns None for no such user."""
 
     def delete(self, owner: str | None, user_id: str) -> bool: ...
 

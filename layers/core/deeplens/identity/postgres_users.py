@@ -13,7 +13,7 @@ from deeplens.database.rows import record_of
 from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
-from deeplens.identity.model import SESSION_LIFE, Account, Session, User
+from deeplens.identity.model import SESSION_LIFE, Account, AccountChange, Session, User
 
 COLUMNS = "id, tenant_id, email, name, roles"
 ACCOUNT = f"{COLUMNS}, status, created_at"
@@ -82,28 +82,19 @@ class PostgresUsers(PlatformAdapter):
             raise TenantNotFound(f"no tenant {user.tenant_id}") from error
         return record_of(Account, row) if row else None
 
-    def change(
-        self,
-        owner: str | None,
-        user_id: str,
-        name: str | None,
-        roles: Iterable[str] | None,
-        password: str | None,
-        status: str | None,
-        now: datetime,
-    ) -> Account | None:
+    def change(self, owner: str | None, user_id: str, change: AccountChange, now: datetime) -> Account | None:
         values = {
             "id": as_text(user_id),
             "owner": owner,
-            "name": name,
-            "roles": None if roles is None else checked_roles(roles),
-            "hash": None if password is None else passwords.hashed(password),
-            "status": status,
+            "name": change.name,
+            "roles": None if change.roles is None else checked_roles(change.roles),
+            "hash": None if change.password is None else passwords.hashed(change.password),
+            "status": change.status,
             "now": now,
         }
         with self._connections.platform() as connection, connection.transaction():
             row = connection.execute(CHANGE, values).fetchone()
-            if row is not None and (password is not None or status == "disabled"):
+            if row is not None and (change.password is not None or change.status == "disabled"):
                 for statement in SIGN_OUT:
                     connection.execute(statement, values)
         return record_of(Account, row) if row else None

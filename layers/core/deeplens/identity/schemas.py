@@ -13,15 +13,10 @@ Email = Annotated[
         strip_whitespace=True, to_lower=True, max_length=320, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
     ),
 ]
-
 Password = Annotated[SecretStr, Field(min_length=8, max_length=256)]
-
 Role = Literal["platform_admin", "tenant_admin", "editor", "viewer"]
-
 ClientScope = Literal["openid", "profile", "offline_access"] | ApiScope
-
 Grant = Literal["authorization_code", "client_credentials", "refresh_token"]
-
 RedirectUri = Annotated[
     str,
     StringConstraints(

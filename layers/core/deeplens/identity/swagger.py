@@ -35,17 +35,14 @@ def page(issuer: Injected[Issuer], api: str = "search") -> Response:
         raise HTTPException(404)
     nonce = secrets.token_urlsafe(16)
     title, address = DOCUMENTS[api]
-    body = (
-        templates()
-        .get_template("swagger.html")
-        .render(
-            title=title,
-            chosen=api,
-            documents={name: title for name, (title, _) in DOCUMENTS.items()},
-            nonce=nonce,
-            options={"url": address, "redirect": f"{issuer}/swagger/oauth2-redirect"},
-            client=SWAGGER,
-        )
+    template = templates().get_template("swagger.html")
+    body = template.render(
+        title=title,
+        chosen=api,
+        documents={name: title for name, (title, _) in DOCUMENTS.items()},
+        nonce=nonce,
+        options={"url": address, "redirect": f"{issuer}/swagger/oauth2-redirect"},
+        client=SWAGGER,
     )
     return HTMLResponse(body, headers={"Content-Security-Policy": POLICY.format(nonce=nonce)})
 
