@@ -13,9 +13,8 @@ from deeplens.access.scopes import READ
 from deeplens.database.connections import Connections
 from deeplens.errors import TenantNotFound
 from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Client, Code, User
-from deeplens.identity.postgres_clients import PostgresClients
 from deeplens.identity.postgres_grants import PostgresGrants
-from deeplens.identity.postgres_users import PostgresUsers
+from deeplens.identity.postgres_people import PostgresClients, PostgresUsers
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -11,7 +11,7 @@ from deeplens.database.connections import Connections
 from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
 from deeplens.identity.model import SESSION_LIFE, User
-from deeplens.identity.postgres_users import PostgresUsers
+from deeplens.identity.postgres_people import PostgresUsers
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

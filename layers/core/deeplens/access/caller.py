@@ -114,7 +114,7 @@ def requires(scope: str) -> Callable[..., Caller]:
 
 
 def check_scope(principal: Principal, scope: str) -> None:
-    if not principal.may(scope):
+    if scope not in principal.scopes:
         raise ApiError(403, "insufficient-scope", "Insufficient scope", f"This needs the scope {scope}.")
 
 

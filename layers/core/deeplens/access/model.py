@@ -20,9 +20,6 @@ class Principal:
     roles: frozenset[str] = frozenset()
     client_id: str | None = None
 
-    def may(self, scope: str) -> bool:
-        return scope in self.scopes
-
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:

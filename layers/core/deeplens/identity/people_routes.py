@@ -80,9 +80,8 @@ def clients_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -
 
     @router.get("", summary="OAuth clients", responses=responses(*missing))
     def list_clients(owner: InPath, clients: Injected[Clients]) -> schemas.Clients:
-        return schemas.Clients(
-            clients=[view(ClientView, client, client_id=client.id) for client in clients.of_owner(owner.id)]
-        )
+        found = [view(ClientView, client, client_id=client.id) for client in clients.of_owner(owner.id)]
+        return schemas.Clients(clients=found)
 
     @router.post("", status_code=201, summary="Register a client", responses=responses(*missing))
     def create_client(

@@ -8,11 +8,15 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from deeplens.database.connections import Connection, PlatformAdapter
+from deeplens.database.rows import record_of
 from deeplens.identity.key_plan import SigningKey
 from deeplens.identity.ports import KeyRows
 
 ROTATION_LOCK = 7_301_995
-READ = "SELECT kid, public_jwk, created_at, signs_from, lost_at FROM nextgen_identity.signing_keys ORDER BY signs_from"
+READ = """
+SELECT kid, public_jwk, created_at, signs_from, lost_at IS NOT NULL AS lost FROM nextgen_identity.signing_keys
+ORDER BY signs_from
+"""
 ADD = "INSERT INTO nextgen_identity.signing_keys (kid, public_jwk, created_at, signs_from) VALUES (%s, %s, %s, %s)"
 
 
@@ -23,7 +27,7 @@ class PostgresKeyRows:
         self._connection = connection
 
     def all(self) -> list[SigningKey]:
-        return [_key(row) for row in self._connection.execute(READ).fetchall()]
+        return [record_of(SigningKey, row) for row in self._connection.execute(READ).fetchall()]
 
     def add(self, key: SigningKey) -> None:
         self._connection.execute(ADD, [key.kid, Jsonb(key.public_jwk), key.created_at, key.signs_from])
@@ -50,7 +54,3 @@ class PostgresSigningKeys(PlatformAdapter):
 
     def mark_lost(self, kid: str, at: datetime) -> None:
         self._execute("UPDATE nextgen_identity.signing_keys SET lost_at = %s WHERE kid = %s", [at, kid])
-
-
-def _key(row: dict[str, Any]) -> SigningKey:
-    return SigningKey(row["kid"], row["public_jwk"], row["created_at"], row["signs_from"], row["lost_at"] is not None)

@@ -81,11 +81,11 @@ def _check_basic(header: str) -> None:
         raise InvalidRequestError("The Authorization header holds control characters.")
 
 
-async def form_of(request: Request) -> FormData:
+async def read_form(request: Request) -> FormData:
     return await request.form() if request.method == "POST" else FormData()
 
 
-Form = Annotated[FormData, Depends(form_of)]
+Form = Annotated[FormData, Depends(read_form)]
 
 
 def texts(form: FormData) -> list[tuple[str, str]]:

@@ -1,4 +1,7 @@
-"""Users, their passwords and their browsers' sessions. An administrator's statements reach one owner's users only."""
+"""Users with their sessions, and OAuth clients with the scopes that users granted them.
+
+A statement with an owner, a tenant or None for the platform, reaches no other owner's rows.
+"""
 
 import secrets
 from collections.abc import Iterable
@@ -7,23 +10,23 @@ from datetime import datetime
 import psycopg
 
 from deeplens.access.api_keys import digest
-from deeplens.access.scopes import checked_roles
+from deeplens.access.scopes import SCOPES, checked_roles, checked_scopes
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import record_of
 from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
-from deeplens.identity.model import SESSION_LIFE, Account, AccountChange, Session, User
+from deeplens.identity.model import SESSION_LIFE, Account, AccountChange, Client, Session, User
 
-COLUMNS = "id, tenant_id, email, name, roles"
-ACCOUNT = f"{COLUMNS}, status, created_at"
-FIND = f"SELECT {COLUMNS} FROM nextgen_identity.users WHERE id = %s AND status = 'active'"  # noqa: S608
-OF_OWNER = f"SELECT {ACCOUNT} FROM nextgen_identity.users WHERE tenant_id IS NOT DISTINCT FROM %s ORDER BY email"  # noqa: S608
-CREATE = f"""
-INSERT INTO nextgen_identity.users ({COLUMNS}, password_hash) VALUES (%s, %s, %s, %s, %s, %s)
+USER = "id, tenant_id, email, name, roles"
+ACCOUNT = f"{USER}, status, created_at"
+FIND_USER = f"SELECT {USER} FROM nextgen_identity.users WHERE id = %s AND status = 'active'"  # noqa: S608
+USERS = f"SELECT {ACCOUNT} FROM nextgen_identity.users WHERE tenant_id IS NOT DISTINCT FROM %s ORDER BY email"  # noqa: S608
+CREATE_USER = f"""
+INSERT INTO nextgen_identity.users ({USER}, password_hash) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (email) DO NOTHING RETURNING {ACCOUNT}
 """  # noqa: S608
-CHANGE = f"""
+CHANGE_USER = f"""
 UPDATE nextgen_identity.users SET name = coalesce(%(name)s, name), roles = coalesce(%(roles)s, roles),
     password_hash = coalesce(%(hash)s, password_hash), status = coalesce(%(status)s, status),
     failed_sign_ins = CASE WHEN %(hash)s::text IS NULL THEN failed_sign_ins ELSE 0 END,
@@ -34,14 +37,14 @@ SIGN_OUT = (
     "DELETE FROM nextgen_identity.sessions WHERE user_id = %(id)s",
     "UPDATE nextgen_identity.token_families SET revoked_at = %(now)s WHERE user_id = %(id)s AND revoked_at IS NULL",
 )
-DELETE = "DELETE FROM nextgen_identity.users WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s"
+DELETE_USER = "DELETE FROM nextgen_identity.users WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s"
 # The attempt is counted, and the account locked, before the password is verified: simultaneous guesses get no more
 # tries than guesses made one after the other.
 ATTEMPT = f"""
 UPDATE nextgen_identity.users SET failed_sign_ins = failed_sign_ins + 1,
     locked_until = %s + (%s::interval[])[least(failed_sign_ins + 1, %s)]
 WHERE email = %s AND status = 'active' AND (locked_until IS NULL OR locked_until <= %s)
-RETURNING {COLUMNS}, password_hash
+RETURNING {USER}, password_hash
 """  # noqa: S608
 LOCKS = [passwords.lock_after(failures) or None for failures in range(1, 21)]
 """Waiting times after the first, second … wrong password; None means no wait."""
@@ -53,31 +56,52 @@ OPEN_SESSION = """
 INSERT INTO nextgen_identity.sessions (secret_sha256, id, user_id, authenticated_at, expires_at)
 VALUES (%s, %s, %s, %s, %s)
 """
-SESSION = """
+FIND_SESSION = """
 SELECT s.id AS session_id, s.authenticated_at, u.id, u.tenant_id, u.email, u.name, u.roles
 FROM nextgen_identity.sessions s JOIN nextgen_identity.users u ON u.id = s.user_id
 WHERE s.secret_sha256 = %s AND s.expires_at > %s AND u.status = 'active'
 """
 EXIST = "SELECT 1 FROM nextgen_identity.users WHERE email = ANY(%s) LIMIT 1"
+CLIENT = "id, tenant_id, name, secret_sha256, redirect_uris, post_logout_redirect_uris, grants, scopes, needs_consent"
+FIND_CLIENT = f"SELECT {CLIENT} FROM nextgen_identity.clients WHERE id = %s AND status = 'active'"  # noqa: S608
+CLIENTS = f"SELECT {CLIENT} FROM nextgen_identity.clients WHERE tenant_id IS NOT DISTINCT FROM %s ORDER BY id"  # noqa: S608
+SAVE_CLIENT = f"""
+INSERT INTO nextgen_identity.clients AS c ({CLIENT}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (id) DO UPDATE SET name = excluded.name, secret_sha256 = excluded.secret_sha256,
+    redirect_uris = excluded.redirect_uris, post_logout_redirect_uris = excluded.post_logout_redirect_uris,
+    grants = excluded.grants, scopes = excluded.scopes, needs_consent = excluded.needs_consent
+WHERE c.tenant_id IS NOT DISTINCT FROM excluded.tenant_id
+"""  # noqa: S608
+REPLACE_SECRET = f"""
+UPDATE nextgen_identity.clients SET secret_sha256 = %s
+WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s AND secret_sha256 IS NOT NULL RETURNING {CLIENT}
+"""  # noqa: S608
+DELETE_CLIENT = "DELETE FROM nextgen_identity.clients WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s"
+GRANTED_SCOPES = "SELECT scopes FROM nextgen_identity.consents WHERE user_id = %s AND client_id = %s"
+GRANT_SCOPES = """
+INSERT INTO nextgen_identity.consents AS c (user_id, client_id, scopes) VALUES (%s, %s, %s)
+ON CONFLICT (user_id, client_id) DO UPDATE SET granted_at = now(),
+    scopes = ARRAY(SELECT DISTINCT unnest(c.scopes || excluded.scopes) ORDER BY 1)
+"""
 
 
 class PostgresUsers(PlatformAdapter):
     """``Users`` on the tables ``users`` and ``sessions``."""
 
     def find(self, user_id: str) -> User | None:
-        row = self._row(FIND, [user_id])
+        row = self._row(FIND_USER, [user_id])
         return record_of(User, row) if row else None
 
     def exist(self, emails: Iterable[str]) -> bool:
         return self._row(EXIST, [list(emails)]) is not None
 
     def of_owner(self, owner: str | None) -> list[Account]:
-        return [record_of(Account, row) for row in self._rows(OF_OWNER, [owner])]
+        return [record_of(Account, row) for row in self._rows(USERS, [owner])]
 
     def create(self, user: User, password: str) -> Account | None:
         values = [user.id, user.tenant_id, user.email.lower(), as_text(user.name), checked_roles(user.roles)]
         try:
-            row = self._row(CREATE, [*values, passwords.hashed(password)])
+            row = self._row(CREATE_USER, [*values, passwords.hashed(password)])
         except psycopg.errors.ForeignKeyViolation as error:
             raise TenantNotFound(f"no tenant {user.tenant_id}") from error
         return record_of(Account, row) if row else None
@@ -93,14 +117,14 @@ class PostgresUsers(PlatformAdapter):
             "now": now,
         }
         with self._connections.platform() as connection, connection.transaction():
-            row = connection.execute(CHANGE, values).fetchone()
+            row = connection.execute(CHANGE_USER, values).fetchone()
             if row is not None and (change.password is not None or change.status == "disabled"):
                 for statement in SIGN_OUT:
                     connection.execute(statement, values)
         return record_of(Account, row) if row else None
 
     def delete(self, owner: str | None, user_id: str) -> bool:
-        return self._execute(DELETE, [as_text(user_id), owner]) == 1
+        return self._execute(DELETE_USER, [as_text(user_id), owner]) == 1
 
     def sign_in(self, email: str, password: str, now: datetime) -> User | None:
         values = [now, LOCKS, len(LOCKS), as_text(email.strip().lower()), now]
@@ -117,8 +141,54 @@ class PostgresUsers(PlatformAdapter):
         return secret
 
     def session(self, secret: str, now: datetime) -> Session | None:
-        row = self._row(SESSION, [digest(secret), now])
+        row = self._row(FIND_SESSION, [digest(secret), now])
         return Session(row["session_id"], record_of(User, row), row["authenticated_at"]) if row else None
 
     def close_session(self, secret: str) -> None:
         self._execute("DELETE FROM nextgen_identity.sessions WHERE secret_sha256 = %s", [digest(secret)])
+
+
+class PostgresClients(PlatformAdapter):
+    """``Clients`` on the tables ``clients`` and ``consents``."""
+
+    def find(self, client_id: str) -> Client | None:
+        row = self._row(FIND_CLIENT, [client_id])
+        return record_of(Client, row) if row else None
+
+    def of_owner(self, owner: str | None) -> list[Client]:
+        return [record_of(Client, row) for row in self._rows(CLIENTS, [owner])]
+
+    def save(self, client: Client) -> None:
+        checked_scopes(client.scopes, SCOPES)
+        values = [
+            client.id,
+            client.tenant_id,
+            as_text(client.name),
+            client.secret_sha256,
+            *map(list, (client.redirect_uris, client.post_logout_redirect_uris, client.grants, client.scopes)),
+            client.needs_consent,
+        ]
+        try:
+            saved = self._execute(SAVE_CLIENT, values) == 1
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise TenantNotFound(f"no tenant {client.tenant_id}") from error
+        if not saved:
+            raise ValueError(f"the client {client.id} has another owner")
+
+    def replace_secret(self, owner: str | None, client_id: str, secret_sha256: bytes) -> Client | None:
+        row = self._row(REPLACE_SECRET, [secret_sha256, as_text(client_id), owner])
+        return record_of(Client, row) if row else None
+
+    def delete(self, owner: str | None, client_id: str) -> bool:
+        return self._execute(DELETE_CLIENT, [as_text(client_id), owner]) == 1
+
+    def organisation(self, client: Client) -> str | None:
+        row = self._row("SELECT name FROM tenants WHERE id = %s", [client.tenant_id])
+        return row["name"] if row else None
+
+    def granted_scopes(self, user_id: str, client_id: str) -> frozenset[str]:
+        row = self._row(GRANTED_SCOPES, [user_id, client_id])
+        return frozenset(row["scopes"]) if row else frozenset()
+
+    def grant_scopes(self, user_id: str, client_id: str, scopes: Iterable[str]) -> None:
+        self._execute(GRANT_SCOPES, [user_id, client_id, sorted(set(scopes))])
