@@ -12,14 +12,13 @@ import psycopg
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import SCOPES, checked_roles, checked_scopes
 from deeplens.database.connections import PlatformAdapter
-from deeplens.database.rows import record_of
+from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
 from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
 from deeplens.identity.model import SESSION_LIFE, Account, AccountChange, Client, Session, User
 
-USER = "id, tenant_id, email, name, roles"
-ACCOUNT = f"{USER}, status, created_at"
+USER, ACCOUNT, CLIENT = columns_of(User), columns_of(Account), columns_of(Client)
 FIND_USER = f"SELECT {USER} FROM nextgen_identity.users WHERE id = %s AND status = 'active'"  # noqa: S608
 USERS = f"SELECT {ACCOUNT} FROM nextgen_identity.users WHERE tenant_id IS NOT DISTINCT FROM %s ORDER BY email"  # noqa: S608
 CREATE_USER = f"""
@@ -62,16 +61,15 @@ FROM nextgen_identity.sessions s JOIN nextgen_identity.users u ON u.id = s.user_
 WHERE s.secret_sha256 = %s AND s.expires_at > %s AND u.status = 'active'
 """
 EXIST = "SELECT 1 FROM nextgen_identity.users WHERE email = ANY(%s) LIMIT 1"
-CLIENT = "id, tenant_id, name, secret_sha256, redirect_uris, post_logout_redirect_uris, grants, scopes, needs_consent"
 FIND_CLIENT = f"SELECT {CLIENT} FROM nextgen_identity.clients WHERE id = %s AND status = 'active'"  # noqa: S608
 CLIENTS = f"SELECT {CLIENT} FROM nextgen_identity.clients WHERE tenant_id IS NOT DISTINCT FROM %s ORDER BY id"  # noqa: S608
 SAVE_CLIENT = f"""
-INSERT INTO nextgen_identity.clients AS c ({CLIENT}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+{insert_into("nextgen_identity.clients AS c", Client)}
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, secret_sha256 = excluded.secret_sha256,
     redirect_uris = excluded.redirect_uris, post_logout_redirect_uris = excluded.post_logout_redirect_uris,
     grants = excluded.grants, scopes = excluded.scopes, needs_consent = excluded.needs_consent
 WHERE c.tenant_id IS NOT DISTINCT FROM excluded.tenant_id
-"""  # noqa: S608
+"""
 REPLACE_SECRET = f"""
 UPDATE nextgen_identity.clients SET secret_sha256 = %s
 WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s AND secret_sha256 IS NOT NULL RETURNING {CLIENT}
@@ -160,16 +158,8 @@ class PostgresClients(PlatformAdapter):
 
     def save(self, client: Client) -> None:
         checked_scopes(client.scopes, SCOPES)
-        values = [
-            client.id,
-            client.tenant_id,
-            as_text(client.name),
-            client.secret_sha256,
-            *map(list, (client.redirect_uris, client.post_logout_redirect_uris, client.grants, client.scopes)),
-            client.needs_consent,
-        ]
         try:
-            saved = self._execute(SAVE_CLIENT, values) == 1
+            saved = self._execute(SAVE_CLIENT, parameters_of(client)) == 1
         except psycopg.errors.ForeignKeyViolation as error:
             raise TenantNotFound(f"no tenant {client.tenant_id}") from error
         if not saved:

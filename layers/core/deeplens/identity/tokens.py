@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from authlib.oauth2.rfc6749 import OAuth2Request
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
@@ -22,7 +22,7 @@ CLIENT_TOKEN_SECONDS = int(LONGEST_TOKEN.total_seconds())
 ID_TOKEN_SECONDS = 15 * 60
 
 
-class Subject:
+class Subject(NamedTuple):
     """A user in the form that Authlib reads.
 
     Parameters
@@ -30,8 +30,9 @@ class Subject:
     family : the token family; access tokens name it so that its revocation can be looked up.
     """
 
-    def __init__(self, user: User, family: str, session_id: str) -> None:
-        self.user, self.family, self.session_id = user, family, session_id
+    user: User
+    family: str
+    session_id: str
 
     def get_user_id(self) -> str:
         return self.user.id
