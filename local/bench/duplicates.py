@@ -18,7 +18,9 @@ import numpy as np
 from deeplens.duplicates.model import MAX_NEAR_BITS, Evidence, evidence_of, verdict_of
 from deeplens.embedding.model import Thresholds
 from deeplens.images.model import ImageRecord, Step
-from deeplens.imaging import Limits, perceptual_hash, standardise
+from deeplens.imaging.limits import Limits
+from deeplens.imaging.perceptual_hash import perceptual_hash
+from deeplens.imaging.standardise import standardise
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from rich.progress import track
 from rich.table import Table

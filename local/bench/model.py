@@ -14,7 +14,8 @@ from typing import Any
 import imagehash
 import numpy as np
 import numpy.typing as npt
-from deeplens.imaging import Limits, standard_jpeg
+from deeplens.imaging.limits import Limits
+from deeplens.imaging.standardise import standard_jpeg
 from PIL import Image
 from rich.progress import track
 from rich.table import Table

@@ -120,7 +120,7 @@ def _upload(photo: Photo, number: int) -> Upload:
     body = photo.body + number.to_bytes(4, "big")  # trailing bytes make a different file of the same picture
     digest = hashlib.sha256(body).hexdigest()
     image_id = new_id("img", datetime.now(UTC))
-    return Upload(image_id, False, body, digest, f"{number}.jpg", JPEG, 0, 0)
+    return Upload(image_id, False, body, digest, f"{number}.jpg", JPEG, {"width": 0, "height": 0, "format": "JPEG"})
 
 
 def _pending(bench: Bench, tenant: Tenant) -> int:

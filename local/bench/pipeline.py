@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import psutil
 import qdrant_edge as edge
-from deeplens.imaging import Limits, standardise
+from deeplens.imaging.limits import Limits
+from deeplens.imaging.standardise import standardise
 from rich.progress import Progress, track
 
 from functions.inference_endpoint.model import EmbeddingModel

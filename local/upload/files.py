@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deeplens.formats.kinds import HEAD_BYTES, Kind, kind_of
+from deeplens.formats.videos import HEAD_BYTES, Kind, kind_of
 
 CHUNK_BYTES = 1 << 20
 

@@ -24,7 +24,7 @@ from deeplens.embedding.model import ModelRef
 from deeplens.images.keys import processed_key
 from deeplens.images.model import NewImage, StageResult, Step
 from deeplens.images.payload import payload_of
-from deeplens.imaging import Limits
+from deeplens.imaging.limits import Limits
 from deeplens.settings import Settings
 from deeplens.stores.model import StorePlatform
 from deeplens.stores.resolver import OpenStores

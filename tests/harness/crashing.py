@@ -66,7 +66,7 @@ class CrashingFlow(Flow):
             send_upload(WatchedFlow(self), self.acme, upload)
         finally:
             self.forward()
-        return upload.image_id
+        return upload.id
 
     def accepted(self, number: int = 0, body: bytes | None = None) -> str:
         """The same of a client that asks again."""

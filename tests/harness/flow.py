@@ -25,7 +25,7 @@ from deeplens.failures.fail import Fail
 from deeplens.failures.send_again import SendAgain
 from deeplens.failures.store import StoreDeadLetters, read_dead_letter
 from deeplens.images.model import NewImage
-from deeplens.imaging import Limits
+from deeplens.imaging.limits import Limits
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, STAGE
 from deeplens.maintenance.maintain import Maintain

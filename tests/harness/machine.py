@@ -15,7 +15,7 @@ from deeplens.events.ids import follow_up_id
 from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter
 from deeplens.failures.replay import Replay, RetryImage
 from deeplens.http.publish import Publish
-from deeplens.images.delete import Delete
+from deeplens.images.delete import delete
 from deeplens.images.keys import derived_keys, image_of
 from deeplens.images.model import ImageRecord, Tombstone
 from deeplens.maintenance.tick import TickMaintenance
@@ -68,7 +68,6 @@ class Machine:
         self.gone: set[str] = set()
         self.asked_to_go: set[str] = set()
         self._minutes = 0
-        self._delete = flow.build(Delete)
         self._retry, self._publish = flow.build(RetryImage), Publish(flow.publisher)
         self._replay = flow.build(Replay)
 
@@ -101,8 +100,9 @@ class Machine:
         if self.row(image_id) is None:
             return
         self.asked_to_go.add(image_id)
-        publish = Publish(self.flow.publisher)
-        if self._request(lambda: publish([self._delete(self.owner(image_id), image_id)])):
+        flow = self.flow
+        publish = Publish(flow.publisher)
+        if self._request(lambda: publish([delete(flow.images, self.owner(image_id), image_id, flow.clock.now())])):
             self.gone.add(image_id)
 
     def retry(self, image_id: str) -> None:

@@ -182,7 +182,7 @@ def test_every_image_is_released_exactly_once_while_others_are_admitted(
         for running in [workers.submit(upload), workers.submit(work)]:
             running.result()
     if isinstance(second, PostgresPending):
-        second.connections.close()
+        second._connections.close()
     assert sorted(started) == sorted((image.tenant_id, image.image_id) for image in images)
 
 

@@ -5,7 +5,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 from deeplens.embedding.ports import Embedder
-from deeplens.imaging import Limits, standardise
+from deeplens.imaging.limits import Limits
+from deeplens.imaging.standardise import standardise
 from PIL import Image
 
 from local.demo.photos import scikit_image_photos

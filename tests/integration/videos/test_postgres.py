@@ -18,8 +18,7 @@ from deeplens.tenants.limits import ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
 from deeplens.videos.accept import video_uploaded
 from deeplens.videos.model import NewVideo, Segment, VideoFacts, VideoRecord
-from deeplens.videos.postgres import PostgresVideos
-from deeplens.videos.postgres_pending import PostgresPendingVideos
+from deeplens.videos.postgres import PostgresPendingVideos, PostgresVideos
 
 from tests.fakes.db import FakeImages, FakePending
 from tests.fakes.videos import FakePendingVideos, FakeVideos

@@ -17,9 +17,10 @@ from deeplens.errors import (
     TooManyPixels,
     UnsupportedFormat,
 )
-from deeplens.imaging import Limits, inspect, standardise, thumbnail
 from deeplens.imaging.frames import gif_frames, jpeg_scans, tiff_pages
+from deeplens.imaging.limits import Limits
 from deeplens.imaging.memory import MemoryBudget
+from deeplens.imaging.standardise import inspect, standardise, thumbnail
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

@@ -5,7 +5,9 @@ from io import BytesIO
 import imagehash
 import numpy as np
 import pytest
-from deeplens.imaging import Limits, perceptual_hash, perceptual_hash_of, standardise
+from deeplens.imaging.limits import Limits
+from deeplens.imaging.perceptual_hash import perceptual_hash, perceptual_hash_of
+from deeplens.imaging.standardise import standardise
 from PIL import Image, ImageOps
 
 from local.demo.photos import scikit_image_photos

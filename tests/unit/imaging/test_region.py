@@ -4,8 +4,9 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from deeplens.imaging import Limits, box_of, standard_jpeg, standardise
-from deeplens.imaging.region import WHOLE, Box
+from deeplens.imaging.limits import Limits
+from deeplens.imaging.region import WHOLE, Box, box_of
+from deeplens.imaging.standardise import standard_jpeg, standardise
 from PIL import Image
 from PIL.Image import Transpose
 

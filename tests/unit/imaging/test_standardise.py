@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pytest
-from deeplens.imaging import Limits, inspect, standardise, thumbnail
+from deeplens.imaging.limits import Limits
+from deeplens.imaging.standardise import inspect, standardise, thumbnail
 from PIL import Image, ImageCms
 
 from tests.harness.pictures import TURN_AWAY, difference, file_of, opened, oriented, scene

@@ -11,7 +11,7 @@ from deeplens.events.images import VectorIndexingRequested
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.events.topics import TOPICS
 from deeplens.images.model import Step, Tombstone
-from deeplens.imaging import standardise
+from deeplens.imaging.standardise import standardise
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.tenants.model import Tenant
 

@@ -9,8 +9,8 @@ import pytest
 from deeplens.errors import StoreUnavailable
 from deeplens.events.videos import VideoUploaded
 from deeplens.images.model import StageResult, Step, Tombstone
+from deeplens.images.requests import deletion_request
 from deeplens.videos import extract as extract_frames
-from deeplens.videos.requests import video_deletion
 from deeplens.videos.resume import ResumeVideos
 from deeplens.webhooks.model import Webhook
 
@@ -225,7 +225,7 @@ def test_a_decoder_that_takes_its_process_along_is_not_started_for_ever(monkeypa
 
 def delete(flow: Flow) -> None:
     assert flow.videos.mark_deleted(flow.acme, "vid_1", flow.clock.now())
-    flow.send(video_deletion(flow.acme.id, "vid_1", flow.clock.now()))
+    flow.send(deletion_request(flow.acme.id, "vid_1", flow.clock.now()))
 
 
 def assert_gone(flow: Flow) -> None:

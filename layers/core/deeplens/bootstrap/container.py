@@ -118,7 +118,7 @@ class Container(MaintenanceRegistry):
     chats: Chats = adapter("deeplens.whatsapp.postgres:PostgresChats")
     replies: Replies = adapter("deeplens.whatsapp.postgres:PostgresReplies")
     videos: VideoRepository = adapter("deeplens.videos.postgres:PostgresVideos")
-    pending_videos: PendingVideos = adapter("deeplens.videos.postgres_pending:PostgresPendingVideos")
+    pending_videos: PendingVideos = adapter("deeplens.videos.postgres:PostgresPendingVideos")
     dead_letters: DeadLetters = adapter("deeplens.failures.postgres:PostgresDeadLetters")
     alerts: Alerts = adapter("deeplens.alerts.postgres:PostgresAlerts")
     usage: UsageMeter = adapter("deeplens.usage.postgres:PostgresUsage")

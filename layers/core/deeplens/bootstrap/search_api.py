@@ -6,7 +6,6 @@ from deeplens.duplicates import routes as duplicates
 from deeplens.failures import routes as failures
 from deeplens.http.application import AppContainer, application
 from deeplens.http.rate import RATE_LIMITED
-from deeplens.images import content_routes as content
 from deeplens.images import event_routes as events
 from deeplens.images import routes as images
 from deeplens.search import routes as search
@@ -35,7 +34,7 @@ TAGS = [
 
 def create_app(container: AppContainer) -> FastAPI:
     app = application(container, "DeepLens", DESCRIPTION, TAGS, "/v1")
-    modules = (forms, images, content, videos, events, search, duplicates, usage)
+    modules = (forms, images, videos, events, search, duplicates, usage)
     for router in (
         *(module.router for module in modules),
         failures.retry_router,

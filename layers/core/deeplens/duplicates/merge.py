@@ -21,7 +21,7 @@ from deeplens.events.images import FeatureExtractionRequested
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
-from deeplens.images.requests import extraction_request, image_deletion
+from deeplens.images.requests import deletion_request, extraction_request
 from deeplens.tenants.model import Tenant
 
 
@@ -132,7 +132,7 @@ class SettleMerges:
             settled = self.duplicates.settle(tenant, merge_id, now)
             known = settled or self.duplicates.merge_of(tenant, merge_id)
             if settled is not None:
-                events += [image_deletion(tenant.id, image_id, now) for image_id in settled.merged_ids]
+                events += [deletion_request(tenant.id, image_id, now) for image_id in settled.merged_ids]
             if known is None or known.state != "merged":
                 ended.add(merge_id)
         # If the deletions cannot be published, the record comes again; the deadline is not needed for that.

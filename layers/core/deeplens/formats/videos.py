@@ -1,13 +1,15 @@
-"""Detect video containers by the first bytes; names and declared types are only hints."""
+"""Detect by the first bytes whether a file is a video, and its container; names and declared types are only hints."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from deeplens.errors import EmptyFile
+from deeplens.errors import EmptyFile, InvalidImage
 from deeplens.formats.errors import VideoFormatUnsupported
-from deeplens.formats.images import BRANDS
+from deeplens.formats.images import BRANDS, sniff
 
-HEAD_BYTES = 1024
-"""Bytes of a file that the detection needs."""
+type Kind = Literal["image", "video", "other"]
+HEAD_BYTES = 4096
+"""Bytes of a file that the detection of images and videos reads at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,13 @@ BY_EXTENSION = {
 QUICKTIME_ATOMS = {b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"}
 """First atoms of QuickTime files without a brand."""
 EBML, TS_PACKET = b"\x1aE\xdf\xa3", 188
+AUDIO_BRANDS = (b"ftypM4A ", b"ftypM4B ", b"ftypM4P ")
+UNSUPPORTED_VIDEO_MAGIC = (
+    b"\x00\x00\x01\xba",  # MPEG program stream
+    b"\x00\x00\x01\xb3",  # MPEG elementary stream
+    b"FLV\x01",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",  # ASF, WMV
+)
 ACCEPTED = "MP4, QuickTime, WebM, Matroska, AVI and MPEG-TS"
 
 
@@ -67,3 +76,23 @@ def sniff_video(head: bytes) -> VideoType:
     if len(head) > 2 * TS_PACKET and {head[0], head[TS_PACKET], head[2 * TS_PACKET]} == {0x47}:
         return MPEG_TS
     raise VideoFormatUnsupported(f"this is not a video in an accepted format; accepted are {ACCEPTED}")
+
+
+def kind_of(head: bytes) -> Kind:
+    """Return the kind of a file that begins with ``head``, ignoring its name and declared type."""
+    try:
+        sniff(head)
+    except InvalidImage:
+        return "video" if _is_video(head) else "other"
+    return "image"
+
+
+def _is_video(head: bytes) -> bool:
+    """Return whether the file is a video, also in a format that is not accepted."""
+    if head.startswith(AUDIO_BRANDS, 4):
+        return False
+    try:
+        sniff_video(head)
+    except (EmptyFile, VideoFormatUnsupported):
+        return head.startswith(UNSUPPORTED_VIDEO_MAGIC)
+    return True

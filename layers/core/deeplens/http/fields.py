@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
-from fastapi import Depends, Path
+from fastapi import Depends, Header, Path
 from fastapi.exceptions import RequestValidationError
 
 from deeplens.errors import ApiError
@@ -34,6 +34,12 @@ upload_id_in_path = id_in_path("upload", UPLOAD_ID, schemas.UPLOAD_ID)
 ImageIdInPath = Annotated[str, Depends(image_id_in_path)]
 VideoIdInPath = Annotated[str, Depends(video_id_in_path)]
 UploadIdInPath = Annotated[str, Depends(upload_id_in_path)]
+
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", description="a repeat with the same key and file continues the same upload"),
+]
 
 
 def idempotency_key(key: str | None) -> str | None:

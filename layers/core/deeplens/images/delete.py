@@ -1,23 +1,28 @@
-"""Deleting an image: a tombstone now, the rest through ``deeplens.images.maintenance``."""
+"""Deleting an image or a video: a tombstone now, the rest through ``deeplens.images.maintenance``."""
 
-from deeplens.common.ports import Clock
+from datetime import datetime
+from typing import Protocol
+
 from deeplens.events.ids import follow_up_id
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.http.problems import image_not_found
-from deeplens.images.ports import ImageRepository
-from deeplens.images.requests import image_deletion
+from deeplens.http.problems import image_not_found, video_not_found
+from deeplens.images.model import is_video
+from deeplens.images.requests import deletion_request
 from deeplens.tenants.model import Tenant
 
 
-class Delete:
-    """Mark an image as deleted and request its removal. A repeat requests it again, in case the event was lost."""
+class Deletable(Protocol):
+    """The images or the videos of tenants."""
 
-    def __init__(self, images: ImageRepository, clock: Clock) -> None:
-        self._images, self._clock = images, clock
+    def mark_deleted(self, tenant: Tenant, media_id: str, at: datetime, /) -> bool: ...
 
-    def __call__(self, tenant: Tenant, image_id: str) -> ImageMaintenance:
-        now = self._clock.now()
-        if not self._images.mark_deleted(tenant, image_id, now):
-            raise image_not_found(image_id)
-        event = image_deletion(tenant.id, image_id, now)
-        return event.model_copy(update={"event_id": follow_up_id("delete", image_id, 0)})
+
+def delete(media: Deletable, tenant: Tenant, media_id: str, now: datetime) -> ImageMaintenance:
+    """Mark an image or a video as deleted, and return the event that requests its removal. Raises 404.
+
+    A repeat requests it again, in case the event was lost.
+    """
+    if not media.mark_deleted(tenant, media_id, now):
+        raise (video_not_found if is_video(media_id) else image_not_found)(media_id)
+    event = deletion_request(tenant.id, media_id, now)
+    return event.model_copy(update={"event_id": follow_up_id("delete", media_id, 0)})

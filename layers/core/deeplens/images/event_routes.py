@@ -38,10 +38,10 @@ def list_events(caller: Reader, log: Injected[EventLog], query: Annotated[LogQue
         after=_read(query.after) if query.after else None,
     )
     found = log.page(caller.tenant, log_query)
-    events, more = found[: query.limit], len(found) > query.limit
+    events, following = cursor.page_of(found, query.limit, lambda event: (event.recorded_at, str(event.id)))
     return EventPage(
         events=[views.logged(event) for event in events],
-        next_cursor=_write(events[-1].position) if more and not query.after else None,
+        next_cursor=None if query.after else following,
         tail_cursor=_write(settled) if settled else _write(events[-1].position) if events else query.after or "",
     )
 

@@ -1,5 +1,6 @@
-"""Tags and metadata in forms and queries."""
+"""Tags, metadata and the parameters of lists in forms and queries."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -7,8 +8,10 @@ from typing import Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
 
+from deeplens.http import cursor
 from deeplens.http.fields import validation_error
-from deeplens.images.schemas import Metadata, Tags
+from deeplens.images.model import MediaQuery
+from deeplens.images.schemas import MediaListQuery, Metadata, Tags
 
 MAX_METADATA_BYTES = 16 * 1024
 
@@ -33,6 +36,18 @@ def metadata_of(text: str | None, place: Literal["body", "query"]) -> dict[str, 
         raise validation_error(place, ("metadata",), f"at most {MAX_METADATA_BYTES} bytes")
     with _faults_in(place, "metadata"):
         return METADATA.validate_json(text)
+
+
+def media_query(query: MediaListQuery, ids: re.Pattern[str]) -> MediaQuery:
+    """The query of a list's parameters, for one more than its limit, which tells whether there is a next page."""
+    return MediaQuery(
+        limit=query.limit + 1,
+        statuses=tuple(query.status),
+        tags=tuple(query.tag),
+        uploaded_from=query.uploaded_from,
+        uploaded_before=query.uploaded_before,
+        after=cursor.read(query.cursor, ids) if query.cursor else None,
+    )
 
 
 def unique(tags: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
-"""The object keys of an image in its tenant's store."""
+"""The object keys of an image or a video in its tenant's store."""
 
 import re
+
+from deeplens.images.model import is_video
 
 THUMBNAILS = ("small", "medium")
 PROCESSED = "processed/"
@@ -10,14 +12,18 @@ PREFIXES = ("images/", PROCESSED, *THUMBNAIL_PREFIXES)
 OF_IMAGE = re.compile(rf"(?:{'|'.join(PREFIXES)})(img_[a-z0-9]{{1,40}})\.[^/.]+")
 
 
-def original_key(image_id: str, extension: str) -> str:
-    """``extension`` with its dot, e.g. ``".jpg"``."""
-    return f"images/{image_id}{extension}"
+def original_key(media_id: str, extension: str) -> str:
+    """The key of the original of an image or a video; ``extension`` with its dot, e.g. ``".jpg"``."""
+    return f"{'videos' if is_video(media_id) else 'images'}/{media_id}{extension}"
 
 
-def original_prefix(image_id: str) -> str:
+def original_prefix(media_id: str) -> str:
     """The prefix of the original's key, whatever its extension."""
-    return f"images/{image_id}."
+    return original_key(media_id, ".")
+
+
+def poster_key(video_id: str) -> str:
+    return f"posters/{video_id}.jpg"
 
 
 def processed_key(image_id: str) -> str:

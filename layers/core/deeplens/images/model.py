@@ -1,4 +1,4 @@
-"""Images and their state."""
+"""Images and their state, and what they have in common with videos."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,6 +19,18 @@ class Step(IntEnum):
 
 LAST_GENERATION = 2**31 - 1
 """Upper bound that matches every generation."""
+
+
+def is_video(media_id: str) -> bool:
+    """Whether an id is that of a video and not of an image."""
+    return media_id.startswith("vid_")
+
+
+def about_media(media_id: str | None) -> dict[str, str]:
+    """The id of an image or a video, under the name of its field in an event."""
+    if media_id is None:
+        return {}
+    return {"video_id" if is_video(media_id) else "image_id": media_id}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 from psycopg.errors import UndefinedColumn
 
-from deeplens.database.connections import Connection, Connections
+from deeplens.database.connections import Connection, TenantAdapter
+from deeplens.database.rows import columns_of, parameters_of
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.errors import QuotaExceeded
 from deeplens.images.model import (
@@ -62,14 +63,14 @@ TOTALS = "SELECT images, bytes FROM storage_totals"
 MERGED = "to_jsonb(d) ->> 'merged_into' AS merged_into"
 """Read through JSON: the schema of the previous release has no such column."""
 FIND = f"""
-SELECT wanted.image_id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
-FROM unnest(%s::text[]) AS wanted(image_id)
-LEFT JOIN images i ON i.id = wanted.image_id
-LEFT JOIN deleted_images d ON d.image_id = wanted.image_id
+SELECT requested.image_id AS requested_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
+FROM unnest(%s::text[]) AS requested(image_id)
+LEFT JOIN images i ON i.id = requested.image_id
+LEFT JOIN deleted_images d ON d.image_id = requested.image_id
 """  # noqa: S608
 
 AFTER = f"""
-SELECT i.id AS wanted_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
+SELECT i.id AS requested_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
 FROM images i LEFT JOIN deleted_images d ON d.image_id = i.id WHERE i.id > %s ORDER BY i.id LIMIT %s
 """  # noqa: S608
 
@@ -116,15 +117,12 @@ CHANGES = frozenset(
 )
 
 
-class PostgresImages:
+class PostgresImages(TenantAdapter):
     """``ImageRepository`` on psycopg."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
 
     def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
         values, find = values_of(image), (FIND, [[image.id]])
-        with self._connections.tenant(tenant) as connection:
+        with self._opened(tenant) as connection:
             if limits.max_images is not None or limits.max_bytes is not None:
                 return insert_within(connection, limits, INSERT_WITHIN, values, find, record_of)
             with connection.pipeline():
@@ -134,39 +132,30 @@ class PostgresImages:
             return next(found for row in cursor if (found := found_in(row, record_of)) is not None)
 
     def totals(self, tenant: Tenant) -> Storage:
-        with self._connections.tenant(tenant) as connection:
-            return Storage(**connection.execute(TOTALS).fetchall()[0])
+        return Storage(**self._rows(tenant, TOTALS)[0])
 
     def find(self, tenant: Tenant, image_ids: Sequence[str]) -> dict[str, ImageRecord | Tombstone]:
-        if not image_ids:
-            return {}
-        with self._connections.tenant(tenant) as connection:
-            rows = connection.execute(FIND, [list(set(image_ids))]).fetchall()
-        return {row["wanted_id"]: found for row in rows if (found := found_in(row, record_of)) is not None}
+        rows = self._rows(tenant, FIND, [list(set(image_ids))]) if image_ids else []
+        return {row["requested_id"]: found for row in rows if (found := found_in(row, record_of)) is not None}
 
     def advance(self, tenant: Tenant, results: Sequence[StageResult]) -> None:
-        if not results:
-            return
-        with self._connections.tenant(tenant) as connection:
-            connection.execute(ADVANCE, [as_jsonb([_result_row(result) for result in results])])
+        if results:
+            self._execute(tenant, ADVANCE, [as_jsonb([_result_row(result) for result in results])])
 
     def page(self, tenant: Tenant, query: MediaQuery) -> list[ImageRecord]:
-        with self._connections.tenant(tenant) as connection:
-            try:
-                rows = connection.execute(*self.page_statement(query))
-            except UndefinedColumn:
-                # The schema of the previous release has no frames.
-                rows = connection.execute(*self.page_statement(query, BEFORE_FRAMES))
-            return [record_of(row) for row in rows]
+        try:
+            rows = self._rows(tenant, *self.page_statement(query))
+        except UndefinedColumn:
+            # The schema of the previous release has no frames.
+            rows = self._rows(tenant, *self.page_statement(query, BEFORE_FRAMES))
+        return [record_of(row) for row in rows]
 
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
-        with self._connections.tenant(tenant) as connection:
-            rows = connection.execute(AFTER, [image_id, limit]).fetchall()
+        rows = self._rows(tenant, AFTER, [image_id, limit])
         return [found for row in rows if (found := found_in(row, record_of)) is not None]
 
     def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
-        with self._connections.tenant(tenant) as connection:
-            rows = connection.execute(WITH_DIGESTS, [list(sha256s)]).fetchall()
+        rows = self._rows(tenant, WITH_DIGESTS, [list(sha256s)])
         return {row["sha256"]: record_of(row) for row in rows}
 
     @staticmethod
@@ -179,12 +168,11 @@ class PostgresImages:
 
     def timeline(self, tenant: Tenant, image_id: str) -> list[TimelineEntry]:
         statement = (
-            "SELECT stage, step, generation, occurred_at, duration_seconds, error_code, error_message "
-            "FROM image_events WHERE image_id = %s ORDER BY generation, occurred_at, id"
+            f"SELECT {columns_of(TimelineEntry)} FROM image_events WHERE image_id = %s "  # noqa: S608
+            "ORDER BY generation, occurred_at, id"
         )
-        with self._connections.tenant(tenant) as connection:
-            rows = connection.execute(statement, [image_id]).fetchall()
-        return [TimelineEntry(**{**row, "step": Step(row["step"])}) for row in rows]
+        rows = self._rows(tenant, statement, [image_id])
+        return [TimelineEntry(**row | {"step": Step(row["step"])}) for row in rows]
 
     def amend(
         self, tenant: Tenant, image_id: str, *, tags: Sequence[str] | None, metadata: dict[str, Any] | None
@@ -198,8 +186,7 @@ class PostgresImages:
             None if metadata is None else as_jsonb(metadata),
             image_id,
         ]
-        with self._connections.tenant(tenant) as connection:
-            row = connection.execute(statement, values).fetchone()
+        row = self._row(tenant, statement, values)
         return record_of(row) if row else None
 
     def mark_deleted(self, tenant: Tenant, image_id: str, at: datetime) -> bool:
@@ -209,8 +196,7 @@ class PostgresImages:
                 ON CONFLICT DO NOTHING
             )
             SELECT 1 FROM images WHERE id = %(id)s UNION ALL SELECT 1 FROM deleted_images WHERE image_id = %(id)s"""
-        with self._connections.tenant(tenant) as connection:
-            return connection.execute(statement, {"id": image_id, "at": at}).fetchone() is not None
+        return self._row(tenant, statement, {"id": image_id, "at": at}) is not None
 
     def delete_rows(self, tenant: Tenant, receipts: dict[str, dict[str, Any]]) -> None:
         if not receipts:
@@ -222,25 +208,19 @@ class PostgresImages:
                 RETURNING d.image_id
             )
             DELETE FROM images USING kept WHERE images.id = kept.image_id"""
-        with self._connections.tenant(tenant) as connection:
-            connection.execute(statement, [as_jsonb(receipts)])
+        self._execute(tenant, statement, [as_jsonb(receipts)])
 
     def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
-        with self._connections.tenant(tenant) as connection:
-            statement = (
-                "DELETE FROM deleted_images d WHERE deleted_at < %s AND receipt IS NOT NULL "
-                "AND to_jsonb(d) ->> 'merged_into' IS NULL"
-            )
-            return connection.execute(statement, [now - keep]).rowcount
+        statement = (
+            "DELETE FROM deleted_images d WHERE deleted_at < %s AND receipt IS NOT NULL "
+            "AND to_jsonb(d) ->> 'merged_into' IS NULL"
+        )
+        return self._execute(tenant, statement, [now - keep])
 
 
 def values_of(media: NewMedia) -> dict[str, Any]:
     """The values of a new row by the names of their columns."""
-    return asdict(media) | {
-        "file_name": as_text(media.file_name),
-        "tags": [as_text(tag) for tag in media.tags],
-        "metadata": as_jsonb(media.metadata),
-    }
+    return parameters_of(media) | {"metadata": as_jsonb(media.metadata)}
 
 
 def insert_within[R](
@@ -273,7 +253,7 @@ def insert_within[R](
 def found_in[R](row: dict[str, Any], read: Callable[[dict[str, Any]], R]) -> R | Tombstone | None:
     """The tombstone or the record in a row that was joined with the tombstones."""
     if row["deleted_at"] is not None:
-        return Tombstone(row["wanted_id"], row["deleted_at"], row["receipt"], row.get("merged_into"))
+        return Tombstone(row["requested_id"], row["deleted_at"], row["receipt"], row.get("merged_into"))
     return read(row) if row["id"] is not None else None
 
 

@@ -1,12 +1,12 @@
 """The timelines of all images of a tenant as one log."""
 
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 import psycopg
 
-from deeplens.database.connections import Connection, Connections
+from deeplens.database.connections import Connection, TenantAdapter
+from deeplens.database.rows import columns_of
 from deeplens.database.values import as_text
 from deeplens.errors import DatabaseUnavailable
 from deeplens.images.model import LoggedEvent, LogPosition, LogQuery, Step
@@ -23,22 +23,19 @@ FROM (SELECT clock_timestamp() AS now) AS clock
 Read before the entries: a transaction that begins in between is later. All sessions of a tenant's database have one
 role, which may see when they began; administrators write no entries.
 """
-COLUMNS = ", ".join(field.name for field in fields(LoggedEvent))
+COLUMNS = columns_of(LoggedEvent)
 LIVE = "NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = image_events.image_id)"
 
 
-class PostgresEventLog:
+class PostgresEventLog(TenantAdapter):
     """``EventLog`` on psycopg."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
     def settled(self, tenant: Tenant) -> LogPosition:
-        with self._connections.tenant(tenant) as connection:
+        with self._opened(tenant) as connection:
             return _settled(connection), 0
 
     def page(self, tenant: Tenant, query: LogQuery) -> list[LoggedEvent]:
-        with self._connections.tenant(tenant) as connection:
+        with self._opened(tenant) as connection:
             until = _settled(connection) if query.after else None
             statement, values = self.statement(query, until)
             try:

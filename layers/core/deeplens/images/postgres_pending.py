@@ -5,7 +5,7 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from deeplens.database.connections import Connections
+from deeplens.database.connections import Connections, PlatformAdapter
 from deeplens.database.values import as_jsonb
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import LAST_GENERATION
@@ -35,9 +35,9 @@ WITH in_flight AS (
     FROM pending_images WHERE tenant_id = %(tenant)s AND released
 )
 INSERT INTO pending_images (tenant_id, image_id, event, due, released)
-SELECT %(tenant)s, wanted.event ->> 'imageId', wanted.event, %(due)s,
-       wanted.number <= least({WINDOW.format(tenant="%(tenant)s")} - in_flight.images, %(frames)s - in_flight.frames)
-FROM in_flight, jsonb_array_elements(%(events)s) WITH ORDINALITY AS wanted(event, number)
+SELECT %(tenant)s, frame.event ->> 'imageId', frame.event, %(due)s,
+       frame.number <= least({WINDOW.format(tenant="%(tenant)s")} - in_flight.images, %(frames)s - in_flight.frames)
+FROM in_flight, jsonb_array_elements(%(events)s) WITH ORDINALITY AS frame(event, number)
 ON CONFLICT (tenant_id, image_id) DO UPDATE SET due = excluded.due
 RETURNING released, event
 """  # noqa: S608
@@ -88,7 +88,7 @@ A pipeline is one transaction and one round trip, and each of its statements see
 """
 
 
-class PostgresPending:
+class PostgresPending(PlatformAdapter):
     """``PendingImages`` on psycopg.
 
     Parameters
@@ -101,7 +101,7 @@ class PostgresPending:
     def __init__(
         self, connections: Connections, window: int, shared: int | None = None, frames: int | None = None
     ) -> None:
-        self.connections = connections
+        super().__init__(connections)
         self._windows = {"window": window, "shared": min(window, shared or window), "frames": frames or window}
 
     def admit(self, event: ImageUploaded, due: datetime) -> Admission:
@@ -112,7 +112,7 @@ class PostgresPending:
             "due": due,
             **self._windows,
         }
-        with self.connections.platform() as connection:
+        with self._connections.platform() as connection:
             with connection.pipeline():
                 connection.execute(LOCK, [[event.tenant_id]])
                 cursor = connection.execute(ADMIT, values)
@@ -128,7 +128,7 @@ class PostgresPending:
             "due": due,
             "events": as_jsonb([_json(event) for event in events]),
         }
-        with self.connections.platform() as connection:
+        with self._connections.platform() as connection:
             with connection.pipeline():
                 connection.execute(LOCK, [[tenant_id]])
                 cursor = connection.execute(ADMIT_FRAMES, values)
@@ -149,7 +149,7 @@ class PostgresPending:
         owners, ids = [t for t, _ in images], [i for _, i in images]
         ended = {"owners": owners, "images": ids, "until": until, "still_due": still_due}
         values = {**self._windows, "tenants": tenants, "due": due}
-        with self.connections.platform() as connection:
+        with self._connections.platform() as connection:
             with connection.pipeline():
                 connection.execute(LOCK, [tenants])
                 connection.execute(FORGET, ended)
@@ -164,19 +164,16 @@ class PostgresPending:
         for tenant_id, image_id, due in images:
             latest[tenant_id, image_id] = max(due, latest.get((tenant_id, image_id), due))
         columns = [[t for t, _ in latest], [i for _, i in latest], list(latest.values())]
-        with self.connections.platform() as connection, connection.pipeline():
+        with self._connections.platform() as connection, connection.pipeline():
             connection.execute(LOCK, [sorted({tenant_id for tenant_id, _ in latest})])
             connection.execute(POSTPONE, columns)
 
     def count(self, tenant_id: str) -> int:
-        with self.connections.platform() as connection:
-            row = connection.execute("SELECT count(*) AS n FROM pending_images WHERE tenant_id = %s", [tenant_id])
-            return int(row.fetchall()[0]["n"])
+        (row,) = self._rows("SELECT count(*) AS n FROM pending_images WHERE tenant_id = %s", [tenant_id])
+        return int(row["n"])
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[ImageUploaded]:
-        with self.connections.platform() as connection:
-            cursor = connection.execute(OVERDUE, {"now": now, "due": due, "limit": limit})
-            return _events(cursor.fetchall())
+        return _events(self._rows(OVERDUE, {"now": now, "due": due, "limit": limit}))
 
 
 def _json(event: ImageUploaded) -> dict[str, Any]:

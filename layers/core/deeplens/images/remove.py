@@ -27,12 +27,13 @@ class DeleteImages:
     def __call__(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
         outcomes = [check(event) for event in batch]
         good = [event for event, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, Done)]
-        known = self._mark_deleted(tenant, good)
-        actions = {image_id: _actions(good, image_id) for image_id in known}
-        receipts = {image_id: self._receipt(known[image_id]) for image_id in known}
-        self._delete_objects(tenant, [i for i in known if "delete_minio_files" in actions[i]], receipts)
-        self._delete_vectors(tenant, [i for i in known if "delete_qdrant_vectors" in actions[i]], receipts)
-        self._images.delete_rows(tenant, {i: receipts[i] for i in known if "cleanup_database" in actions[i]})
+        tombstones = self._mark_deleted(tenant, good)
+        now = self._clock.now().isoformat()
+        receipts = {i: t.receipt or {"deletedAt": now, "objects": [], "vectors": 0} for i, t in tombstones.items()}
+        ids = {action: [i for i in tombstones if action in _actions(good, i)] for action in ACTIONS}
+        self._delete_objects(tenant, ids["delete_minio_files"], receipts)
+        self._delete_vectors(tenant, ids["delete_qdrant_vectors"], receipts)
+        self._images.delete_rows(tenant, {i: receipts[i] for i in ids["cleanup_database"]})
         return outcomes
 
     def _mark_deleted(self, tenant: Tenant, events: Sequence[ImageMaintenance]) -> dict[str, Tombstone]:
@@ -43,9 +44,6 @@ class DeleteImages:
             self._images.mark_deleted(tenant, image_id, self._clock.now())
         found = self._images.find(tenant, ids)
         return {image_id: row for image_id, row in found.items() if isinstance(row, Tombstone)}
-
-    def _receipt(self, tombstone: Tombstone) -> Receipt:
-        return tombstone.receipt or {"deletedAt": self._clock.now().isoformat(), "objects": [], "vectors": 0}
 
     def _delete_objects(self, tenant: Tenant, ids: Sequence[str], receipts: dict[str, Receipt]) -> None:
         store = self._stores.for_tenant(tenant)
@@ -61,9 +59,9 @@ class DeleteImages:
             present = self._index.existing(owner, ids)
             self._index.delete(owner, ids)
             for image_id in present:
-                so_far = receipts[image_id]
-                models = sorted({*so_far.get("models", ()), f"{owner.model.name} {owner.model.version}"})
-                receipts[image_id] = {**so_far, "vectors": so_far["vectors"] + 1, "models": models}
+                receipt = receipts[image_id]
+                models = sorted({*receipt.get("models", ()), f"{owner.model.name} {owner.model.version}"})
+                receipts[image_id] = {**receipt, "vectors": receipt["vectors"] + 1, "models": models}
 
 
 def check(event: ImageMaintenance) -> Outcome:

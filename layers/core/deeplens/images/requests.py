@@ -1,4 +1,4 @@
-"""Events that request work on a known image."""
+"""Events that request work on a known image, or the deletion of an image or a video."""
 
 from datetime import datetime
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 from deeplens.embedding.model import ModelRef
 from deeplens.events.images import ExtractionParams, FeatureExtractionRequested, ImageUploaded, StageTimes
 from deeplens.events.maintenance import ImageMaintenance
+from deeplens.http.schemas import view
 from deeplens.images.keys import processed_key
-from deeplens.images.model import ImageRecord, NewImage
+from deeplens.images.model import ImageRecord, NewImage, about_media, is_video
 from deeplens.tenants.model import Tenant
 
 ACTIONS = ("delete_minio_files", "delete_qdrant_vectors", "cleanup_database")
@@ -33,10 +34,11 @@ def extraction_request(
     )
 
 
-def image_deletion(tenant_id: str, image_id: str, now: datetime) -> ImageMaintenance:
-    """The event that requests the removal of a deleted image."""
+def deletion_request(tenant_id: str, media_id: str, at: datetime) -> ImageMaintenance:
+    """The event that requests the removal of everything of a deleted image or video."""
+    what: dict[str, Any] = {"subject": "video"} if is_video(media_id) else {"actions": list(ACTIONS)}
     return ImageMaintenance(
-        maintenance_type="delete", image_id=image_id, tenant_id=tenant_id, actions=list(ACTIONS), requested_at=now
+        maintenance_type="delete", tenant_id=tenant_id, requested_at=at, **about_media(media_id), **what
     )
 
 
@@ -51,16 +53,12 @@ def image_uploaded(
     ``metadata`` is the image's SHA-256 unless given, and ``uploaded_at`` the image's own.
     """
     generation = image.generation if isinstance(image, ImageRecord) and image.generation > 1 else None
-    return ImageUploaded(
+    return view(
+        ImageUploaded,
+        image,
         image_id=image.id,
         tenant_id=tenant_id,
         generation=generation,
-        file_name=image.file_name,
-        storage_path=image.storage_path,
-        mime_type=image.mime_type,
-        size_bytes=image.size_bytes,
         uploaded_at=uploaded_at or image.uploaded_at,
         metadata={"sha256": image.sha256} if metadata is None else metadata,
-        video_id=image.video_id,
-        frame_offset_seconds=image.frame_offset_seconds,
     )

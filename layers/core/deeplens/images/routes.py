@@ -1,40 +1,50 @@
-"""/v1/images: upload, look, list, amend, delete."""
+"""/v1/images: list, read, change and delete images; their originals and thumbnails."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
+from starlette.responses import RedirectResponse, Response
 
 from deeplens.access.caller import Reader, Writer
-from deeplens.errors import ApiError
+from deeplens.access.request_counter import RequestCounter
+from deeplens.common.ports import Clock
+from deeplens.errors import ApiError, ObjectNotFound
 from deeplens.http import cursor
+from deeplens.http.content import (
+    AN_HOUR,
+    BINARY,
+    PRESIGNED_FOR,
+    REVALIDATE,
+    SAFE,
+    content_not_found,
+    disposition,
+    matches,
+)
 from deeplens.http.dependencies import Injected
 from deeplens.http.fields import ImageIdInPath
 from deeplens.http.problems import image_not_found, responses
 from deeplens.http.publish import Publishing
 from deeplens.images import views
 from deeplens.images.amend import Amend
-from deeplens.images.delete import Delete
-from deeplens.images.lookup import MERGED, MERGED_CHANGE, live_image
-from deeplens.images.model import MediaQuery, Tombstone
+from deeplens.images.delete import delete
+from deeplens.images.fields import media_query
+from deeplens.images.lookup import MERGED, MERGED_CHANGE, live_image, locate
+from deeplens.images.model import Tombstone
 from deeplens.images.ports import ImageRepository
 from deeplens.images.schemas import DeletedImage, DeletionReceipt, ImageDetail, ImagePage, ImagePatch, ListQuery
+from deeplens.images.thumbnails import Thumbnails
+from deeplens.storage.ports import StoreResolver
+from deeplens.tenants.limits import MaxUploadBytes
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
+IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The copy the client has is still right"}}
 
 
 @router.get("", summary="List images", responses=responses())
 def list_images(caller: Reader, images: Injected[ImageRepository], query: Annotated[ListQuery, Query()]) -> ImagePage:
     """Images newest first; deleted ones never."""
-    image_query = MediaQuery(
-        # One more than the limit tells whether there is a next page.
-        limit=query.limit + 1,
-        statuses=tuple(query.status),
-        tags=tuple(query.tag),
-        uploaded_from=query.uploaded_from,
-        uploaded_before=query.uploaded_before,
-        after=cursor.read(query.cursor) if query.cursor else None,
-    )
-    found = images.page(caller.tenant, image_query)
+    found = images.page(caller.tenant, media_query(query, cursor.IMAGE_ID))
     page, following = cursor.page_of(found, query.limit, lambda image: (image.uploaded_at, image.id))
     return ImagePage(images=[views.summary(image, caller.tenant) for image in page], next_cursor=following)
 
@@ -60,10 +70,14 @@ def amend_image(
 
 @router.delete("/{image_id}", status_code=202, summary="Delete an image", responses=responses(404))
 def delete_image(
-    caller: Writer, delete: Injected[Delete], publish: Publishing, image_id: ImageIdInPath
+    caller: Writer,
+    images: Injected[ImageRepository],
+    clock: Injected[Clock],
+    publish: Publishing,
+    image_id: ImageIdInPath,
 ) -> DeletedImage:
     """The image is gone from every answer at once; what was stored of it follows. Safe to repeat."""
-    publish([delete(caller.tenant, image_id)])
+    publish([delete(images, caller.tenant, image_id, clock.now())])
     return DeletedImage(image_id=image_id)
 
 
@@ -75,16 +89,83 @@ def deletion_receipt(caller: Reader, images: Injected[ImageRepository], image_id
         raise image_not_found(image_id)
     if not isinstance(found, Tombstone):
         raise ApiError(409, "image-not-deleted", "Image not deleted", f"{image_id} was not deleted; it has no receipt.")
-    if found.receipt is None:
-        return DeletionReceipt(image_id=image_id, status="deleting", requested_at=found.deleted_at)
-    receipt = found.receipt
+    deleted, receipt = found.receipt is not None, found.receipt or {}
     return DeletionReceipt(
         image_id=image_id,
-        status="deleted",
+        status="deleted" if deleted else "deleting",
         requested_at=found.deleted_at,
         completed_at=receipt.get("deletedAt"),
         objects=receipt.get("objects", []),
         vectors=receipt.get("vectors", 0),
         models=receipt.get("models", []),
-        row_removed=True,
+        row_removed=deleted,
     )
+
+
+@router.get(
+    "/{image_id}/content",
+    summary="The original file",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/*": BINARY}, "description": "The bytes as they were uploaded"},
+        307: {"description": "Too large for one answer; follow Location, valid for five minutes"},
+        **MERGED,
+        **NOT_MODIFIED,
+        **responses(404, 409),
+    },
+)
+def get_content(
+    caller: Reader,
+    images: Injected[ImageRepository],
+    stores: Injected[StoreResolver],
+    counter: Injected[RequestCounter],
+    max_upload_bytes: Injected[MaxUploadBytes],
+    image_id: ImageIdInPath,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    image = live_image(images, caller.tenant, image_id)
+    headers = {"ETag": f'"{image.sha256}"', "Cache-Control": REVALIDATE, **SAFE}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    store, key = locate(stores, caller.tenant, image)
+    if image.size_bytes > max_upload_bytes:
+        counter.count_egress(caller.tenant.id, image.size_bytes)
+        return RedirectResponse(store.presign_get(key, PRESIGNED_FOR), 307, {"Cache-Control": "no-store"})
+    try:
+        body = store.get(key)
+    except ObjectNotFound:
+        raise content_not_found(image_id) from None
+    counter.count_egress(caller.tenant.id, len(body))
+    return Response(
+        body, headers=headers | {"Content-Disposition": disposition(image.file_name)}, media_type=image.mime_type
+    )
+
+
+@router.get(
+    "/{image_id}/thumbnails/{size}",
+    summary="A thumbnail",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": BINARY}, "description": "JPEG that fits 128 × 128 or 512 × 512"},
+        **MERGED,
+        **NOT_MODIFIED,
+        **responses(404),
+    },
+)
+def get_thumbnail(
+    caller: Reader,
+    images: Injected[ImageRepository],
+    thumbnails: Injected[Thumbnails],
+    counter: Injected[RequestCounter],
+    image_id: ImageIdInPath,
+    size: Literal["small", "medium"],
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Created on the fly while the pipeline has not created it yet."""
+    image = live_image(images, caller.tenant, image_id)
+    headers = {"ETag": f'"{image.sha256[:32]}-{size}"', "Cache-Control": AN_HOUR, **SAFE}
+    if matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    body = thumbnails(caller.tenant, image, size)
+    counter.count_egress(caller.tenant.id, len(body))
+    return Response(body, headers=headers, media_type="image/jpeg")

@@ -1,5 +1,6 @@
 """HTTP bodies of images and their events."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -197,10 +198,16 @@ class Filters(BaseModel):
     uploaded_before: AwareDatetime | None = Field(default=None, description="exclusive")
 
 
-class ListQuery(Filters):
-    status: list[Status] = Field(default=[], max_length=6, description="repeatable; any of them")
+class MediaListQuery(Filters):
+    """The page of a list of images or videos."""
+
+    status: Sequence[str]
     limit: int = Field(default=50, ge=1, le=200)
     cursor: str | None = Field(default=None, max_length=256, description="``nextCursor`` of the page before")
+
+
+class ListQuery(MediaListQuery):
+    status: list[Status] = Field(default=[], max_length=6, description="repeatable; any of them")
 
 
 EVENT = {**STAGE, "eventId": "4711", "imageId": ID, "recordedAt": "2026-11-20T10:30:02Z"}

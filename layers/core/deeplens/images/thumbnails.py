@@ -1,23 +1,19 @@
 """Thumbnails, created on the fly where they are missing."""
 
-from typing import TYPE_CHECKING
-
 from deeplens.errors import ApiError, InvalidEvent, InvalidImage, ObjectNotFound
 from deeplens.http.problems import image_not_found
 from deeplens.images.keys import processed_key, thumbnail_key
 from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
+from deeplens.imaging.limits import Limits
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.model import Tenant
-
-if TYPE_CHECKING:
-    from deeplens.imaging import Limits
 
 
 class Thumbnails:
     """Read a thumbnail, or create it from the standard JPEG or the original, and store it."""
 
-    def __init__(self, stores: StoreResolver, images: ImageRepository, limits: "Limits") -> None:
+    def __init__(self, stores: StoreResolver, images: ImageRepository, limits: Limits) -> None:
         self._stores, self._images, self._limits = stores, images, limits
 
     def __call__(self, tenant: Tenant, image: ImageRecord, size: str) -> bytes:
@@ -29,7 +25,7 @@ class Thumbnails:
             return self._make(tenant, store, image, size)
 
     def _make(self, tenant: Tenant, store: ObjectStore, image: ImageRecord, size: str) -> bytes:
-        from deeplens.imaging import thumbnail
+        from deeplens.imaging.standardise import thumbnail
 
         try:
             made = thumbnail(self._source(tenant, store, image), size, self._limits)

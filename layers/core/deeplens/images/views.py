@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from deeplens.http.schemas import ModelVersion, view
-from deeplens.images.model import ImageRecord, LoggedEvent, Step, TimelineEntry
+from deeplens.images.model import ImageRecord, LoggedEvent, MediaRecord, Step, TimelineEntry
 from deeplens.images.schemas import (
     AcceptedImage,
     ImageDetail,
@@ -59,19 +59,20 @@ def _summary[M: ImageSummary](schema: type[M], image: ImageRecord, tenant: Tenan
         status=STATUS[image.step],
         tags=list(image.tags),
         model=ModelVersion(name=tenant.model.name, version=tenant.model.version) if image.model else None,
-        error=_error(image) if image.step is Step.FAILED else None,
+        error=error_of(image) if image.step is Step.FAILED else None,
         offset_seconds=image.frame_offset_seconds,
         links=links(image.id),
         **fields,
     )
 
 
-def _error(image: ImageRecord) -> ImageError:
+def error_of(media: MediaRecord) -> ImageError:
+    """Why an image or a video failed."""
     return ImageError(
-        code=image.error_code or "PROCESSING_FAILED",
-        message=image.error_message or "processing failed",
-        retryable=bool(image.error_retryable),
-        attempt=image.attempt,
+        code=media.error_code or "PROCESSING_FAILED",
+        message=media.error_message or "processing failed",
+        retryable=bool(media.error_retryable),
+        attempt=media.attempt if isinstance(media, ImageRecord) else 1,
     )
 
 

@@ -9,7 +9,7 @@ RESIZABLE_MODES = ("RGB", "RGBA", "L", "LA", "CMYK", "YCbCr")
 """Modes that Pillow resizes correctly, including alpha."""
 
 
-def resizable(image: Image.Image) -> Image.Image:
+def to_resizable(image: Image.Image) -> Image.Image:
     """Convert to a mode that resizes correctly: no palette, no 16 bits, transparency as a channel."""
     if image.mode.startswith("I") or image.mode == "F":
         return _eight_bits(image)
@@ -21,7 +21,7 @@ def resizable(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert a resizable image to RGB, with transparency on white and the colour profile applied."""
+    """Convert a to_resizable image to RGB, with transparency on white and the colour profile applied."""
     if image.mode in ("LA", "RGBA"):
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

@@ -14,7 +14,7 @@ from PIL import Image
 
 from deeplens.errors import FileTooLarge, ImageCorrupt, InvalidImage, TooManyFrames, TooManyPixels
 from deeplens.formats.images import FileType, sniff
-from deeplens.imaging.colour import resizable, to_srgb
+from deeplens.imaging.colour import to_resizable, to_srgb
 from deeplens.imaging.frames import gif_frames, jpeg_scans, tiff_pages
 from deeplens.imaging.limits import Limits
 from deeplens.imaging.memory import DECODING
@@ -85,7 +85,7 @@ def inspect(body: bytes, limits: Limits) -> Header:
     InvalidImage
         ``EmptyFile``, ``FileTooLarge``, ``UnsupportedFormat``, ``ImageCorrupt``, ``TooManyPixels``, ``TooManyFrames``.
     """
-    with _opened(body, limits) as (_, header):
+    with _open(body, limits) as (_, header):
         return header
 
 
@@ -99,7 +99,7 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
     InvalidImage
         As ``inspect``, and ``ImageCorrupt`` when decoding fails.
     """
-    with _opened(body, limits) as (image, header):
+    with _open(body, limits) as (image, header):
         standard = _standard_raster(image)
     medium = _within(standard, "medium")
     small = _within(medium, "small")
@@ -117,13 +117,13 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
 
 def standard_jpeg(body: bytes, limits: Limits, part: Box = WHOLE) -> bytes:
     """Return only the standard JPEG, of the whole image or of ``part``. Raises as ``standardise`` does."""
-    with _opened(body, limits) as (image, _):
+    with _open(body, limits) as (image, _):
         return _jpeg(_standard_raster(image, part), STANDARD_QUALITY)
 
 
 def thumbnail(body: bytes, size: str, limits: Limits) -> bytes:
     """Return one thumbnail, ``small`` or ``medium``, of an original or a standard JPEG. Raises as ``standardise``."""
-    with _opened(body, limits) as (image, _):
+    with _open(body, limits) as (image, _):
         standard = _standard_raster(image)
     return _jpeg(_within(standard, size), THUMBNAIL_QUALITY)
 
@@ -143,7 +143,7 @@ def upright_jpeg(image: Image.Image, degrees: int, side: int) -> bytes:
 
 
 @contextmanager
-def _opened(body: bytes, limits: Limits) -> Iterator[tuple[Image.Image, Header]]:
+def _open(body: bytes, limits: Limits) -> Iterator[tuple[Image.Image, Header]]:
     """Open an image and check its header; errors of Pillow become ``ImageCorrupt``."""
     kind = sniff(body)
     if len(body) > limits.max_bytes:
@@ -213,7 +213,7 @@ def _standard_raster(image: Image.Image, part: Box = WHOLE) -> Image.Image:
         # Decode at a fraction that covers the size. Not HEIC, which would return an embedded thumbnail that may differ.
         image.draft(None, _covering(size, box))
     with DECODING.holding(_peak_bytes(image, full)):
-        smaller = _resized(resizable(image), size, box)
+        smaller = _resize(to_resizable(image), size, box)
     raster = to_srgb(smaller, image.info.get("icc_profile"))
     if orientation in TURNS:
         raster = raster.transpose(TURNS[orientation])
@@ -222,7 +222,7 @@ def _standard_raster(image: Image.Image, part: Box = WHOLE) -> Image.Image:
     return raster
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
+def _resize(image: Image.Image, size: tuple[int, int], box: Box) -> Image.Image:
     width, height = image.size
     inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
     return image.resize(size, Image.Resampling.BICUBIC, box=inside, reducing_gap=2.0)

@@ -13,7 +13,7 @@ from deeplens.images.keys import PREFIXES, derived_keys, image_of, processed_key
 from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.notifications import image_failed
 from deeplens.images.ports import ImageRepository
-from deeplens.images.requests import extraction_request, image_deletion, image_uploaded
+from deeplens.images.requests import deletion_request, extraction_request, image_uploaded
 from deeplens.maintenance.model import Finding, Row, ThumbnailRetention, judge_row, report_of
 from deeplens.maintenance.slices import Page
 from deeplens.rollouts.model import VectorStates
@@ -84,7 +84,7 @@ class SweepRows:
         now = self.clock.now()
         match row, finding.kind:
             case Tombstone(), _:
-                yield image_deletion(tenant.id, row.id, now)
+                yield deletion_request(tenant.id, row.id, now)
             case ImageRecord(), "row-without-object":
                 yield from image_failed(tenant, row.id, row.generation + 1, LOST, now)
             case ImageRecord(), "row-without-derived":

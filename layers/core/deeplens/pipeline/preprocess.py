@@ -18,7 +18,8 @@ from deeplens.images.keys import derived_keys, processed_key, thumbnail_key
 from deeplens.images.model import LAST_GENERATION, ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.images.requests import extraction_request
-from deeplens.imaging import Limits, Standardised, standardise
+from deeplens.imaging.limits import Limits
+from deeplens.imaging.standardise import Standardised, standardise
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant

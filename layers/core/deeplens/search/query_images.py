@@ -16,7 +16,8 @@ from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import VectorIndex
 
 if TYPE_CHECKING:
-    from deeplens.imaging import Box, Limits
+    from deeplens.imaging.limits import Limits
+    from deeplens.imaging.region import Box
 
 MIN_MEAN_LENGTH = 1e-3
 """A shorter mean of unit vectors has no direction: the embeddings cancel out."""
@@ -45,7 +46,8 @@ class QueryImages:
             A region is outside an image, or there are more crops than a search may compare with.
         InvalidImage
         """
-        from deeplens.imaging import WHOLE, standard_jpeg
+        from deeplens.imaging.region import WHOLE
+        from deeplens.imaging.standardise import standard_jpeg
 
         if len(bodies) * max(1, len(regions)) > MAX_QUERY_IMAGES:
             raise validation_error("query", ("region",), f"files × regions may be at most {MAX_QUERY_IMAGES}")
@@ -94,7 +96,8 @@ def mean_direction(vectors: Sequence[Vector]) -> list[float] | None:
 
 
 def _boxes(body: bytes, regions: Sequence[str], limits: "Limits", stored: ImageRecord | None) -> "list[Box]":
-    from deeplens.imaging import box_of, inspect
+    from deeplens.imaging.region import box_of
+    from deeplens.imaging.standardise import inspect
 
     header = inspect(body, limits)
     width, height = (stored and stored.width) or header.width, (stored and stored.height) or header.height

@@ -10,9 +10,9 @@ from deeplens.common.ports import Clock
 from deeplens.errors import ObjectNotFound, QuotaExceeded, StorageFull
 from deeplens.events.ids import follow_up_id
 from deeplens.formats.videos import type_by_name
-from deeplens.images.model import NewImage, Step, Tombstone
+from deeplens.images.model import NewImage, Step, Tombstone, is_video
 from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
-from deeplens.images.requests import image_deletion, image_uploaded
+from deeplens.images.requests import deletion_request, image_uploaded
 from deeplens.storage.ports import ObjectInfo, ObjectStore
 from deeplens.stores.model import (
     KnownObject,
@@ -31,8 +31,7 @@ from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Tenant
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.model import NewVideo, VideoRepository, is_video
-from deeplens.videos.requests import video_deletion
+from deeplens.videos.model import NewVideo, VideoRepository
 
 ADMITTED = {"file_name", "storage_path", "mime_type", "size_bytes", "uploaded_at"}
 """Fields of an image that another admission of the same id may have set first."""
@@ -151,7 +150,7 @@ class RetireMedia:
         for media_id in media_ids:
             video = is_video(media_id)
             if (self.videos if video else self.images).mark_deleted(tenant, media_id, now):
-                events.append((video_deletion if video else image_deletion)(tenant.id, media_id, now))
+                events.append(deletion_request(tenant.id, media_id, now))
         return tuple(events)
 
 

@@ -10,6 +10,7 @@ from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.publish import Publishing
 from deeplens.http.schemas import view
+from deeplens.images.model import is_video
 from deeplens.maintenance.schemas import MaintenanceView, maintenance_view
 from deeplens.maintenance.slices import StartMaintenance
 from deeplens.stores.model import RegisteredStores, StoreObjects, StorePlatform, TenantStore
@@ -25,7 +26,6 @@ from deeplens.stores.schemas import (
     StoreView,
 )
 from deeplens.tenants.model import Tenant
-from deeplens.videos.model import is_video
 
 router = APIRouter(prefix="/v1/admin/tenants/{tenant_id}/stores", tags=["stores"])
 

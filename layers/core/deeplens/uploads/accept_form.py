@@ -1,93 +1,117 @@
-"""Accepting an image that comes in a request, step by step, so that a repeat continues where it stopped."""
+"""Accepting an image or a video that comes in a request, step by step, so that a repeat continues where it stopped."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
 
 from deeplens.common.file_names import file_name_of
 from deeplens.common.ports import Clock
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import ApiError, QuotaExceeded
-from deeplens.events.ids import with_upload_id
+from deeplens.events.ids import follow_up_id
 from deeplens.events.images import ImageUploaded
+from deeplens.events.videos import VideoUploaded
 from deeplens.formats.images import FileType
+from deeplens.formats.videos import HEAD_BYTES, VideoType, sniff_video
+from deeplens.images.admit import AdmitImages, publishable
 from deeplens.images.keys import original_key
-from deeplens.images.model import ImageRecord, NewImage, Step, Tombstone
-from deeplens.images.ports import Admission, ImageRepository, PendingDue, PendingImages
+from deeplens.images.model import ImageRecord, MediaRecord, NewImage, NewMedia, Tombstone, is_video
+from deeplens.images.ports import Admission, ImageRepository
 from deeplens.images.requests import image_uploaded
-from deeplens.storage.ports import StoreResolver
+from deeplens.imaging.limits import Limits
+from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.limits import Allowance, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
-from deeplens.uploads.quotas import check_ingestion, granted
+from deeplens.uploads.quotas import check_ingestion, check_quota
+from deeplens.videos.accept import AcceptVideo
+from deeplens.videos.model import NewVideo, VideoRecord, VideoRepository
 
-if TYPE_CHECKING:
-    from deeplens.imaging import Limits
+UNLIMITED_ALLOWANCE = Allowance(exceeded=(), images_left=None, bytes_left=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An image file whose header was checked.
+    """A file that was recognised as an image or as a video.
 
     Attributes
     ----------
-    image_id : new, or derived from the client's idempotency key.
+    id : new, or derived from the client's idempotency key.
     keyed : whether it was derived, so that an earlier attempt may have left something.
-    width, height : pixels, by the header.
+    header : width, height and format of an image.
     """
 
-    image_id: str
+    id: str
     keyed: bool
-    body: bytes
+    body: bytes = field(repr=False)
     sha256: str
     file_name: str
-    type: FileType
-    width: int
-    height: int
+    type: FileType | VideoType
+    header: dict[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] | None = None
-
-    @property
-    def size(self) -> Storage:
-        return Storage(1, len(self.body))
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        return original_key(self.image_id, self.type.extension)
+        return original_key(self.id, self.type.extension)
+
+
+def row_of[M: NewMedia](row_type: type[M], upload: Upload, store: ObjectStore, uploaded_at: datetime) -> M:
+    return row_type(
+        id=upload.id,
+        file_name=upload.file_name,
+        storage_path=store.uri(upload.key),
+        mime_type=upload.type.mime_type,
+        size_bytes=len(upload.body),
+        sha256=upload.sha256,
+        uploaded_at=uploaded_at,
+        tags=upload.tags,
+        metadata=upload.metadata,
+    )
 
 
 def checked_upload(
-    image_id: str,
+    media_id: str,
     body: bytes,
     file_name: str | None,
-    limits: "Limits",
+    limits: Limits,
     *,
     keyed: bool,
     tags: tuple[str, ...],
     metadata: dict[str, Any],
 ) -> Upload:
     """Check the header of an image file. Raises ``InvalidImage``."""
-    from deeplens.imaging import inspect
+    from deeplens.imaging.standardise import inspect
 
     header = inspect(body, limits)
     digest, name = hashlib.sha256(body).hexdigest(), file_name_of(file_name, header.type.extension)
-    return Upload(image_id, keyed, body, digest, name, header.type, header.width, header.height, tags, metadata)
+    known = {"width": header.width, "height": header.height, "format": header.type.format}
+    return Upload(media_id, keyed, body, digest, name, header.type, known, tags, metadata)
+
+
+def checked_video_upload(
+    media_id: str, body: bytes, file_name: str | None, *, keyed: bool, tags: tuple[str, ...], metadata: dict[str, Any]
+) -> Upload:
+    """Recognise the container of a video file. Raises ``VideoFormatUnsupported``."""
+    kind = sniff_video(body[:HEAD_BYTES])
+    digest, name = hashlib.sha256(body).hexdigest(), file_name_of(file_name, kind.extension, "video")
+    return Upload(media_id, keyed, body, digest, name, kind, tags=tags, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted[R: MediaRecord]:
     """The upload is accepted once ``events`` are published.
 
     Attributes
     ----------
     replayed : whether an earlier request had made the row.
-    left : what the tenant may still store.
+    left : what the tenant may still store; answers to uploads of videos do not say it.
     """
 
-    image: ImageRecord
+    media: R
     replayed: bool
-    left: Allowance
-    events: tuple[ImageUploaded, ...]
+    events: tuple[ImageUploaded | VideoUploaded, ...]
+    left: Allowance = UNLIMITED_ALLOWANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +128,15 @@ class AcceptUpload:
 
     A step that cannot be done raises ``DependencyUnavailable``. A repeat with the same idempotency key does what is
     missing: the id, and with it every row, object and event, is the same.
-
-    Parameters
-    ----------
-    pending_due : age after which an unfinished image is sent again.
     """
 
     stores: StoreResolver
     images: ImageRepository
     duplicates: Duplicates
-    pending: PendingImages
+    admit_images: AdmitImages
     clock: Clock
-    pending_due: PendingDue
 
-    def __call__(self, tenant: Tenant, upload: Upload, limits: ResourceLimits) -> Accepted | Rejected:
+    def __call__(self, tenant: Tenant, upload: Upload, limits: ResourceLimits) -> Accepted[ImageRecord] | Rejected:
         """Accept an upload.
 
         Raises
@@ -128,35 +147,33 @@ class AcceptUpload:
         DependencyUnavailable
             Nothing is lost; the same key resumes.
         """
-        known = self._known(tenant, upload)
+        known = self._find(tenant, upload)
         if known is not None:
-            return Accepted(
-                known, True, self._allowance(tenant, Storage(), limits), self._events_of_accepted(tenant, known)
-            )
+            left = self._allowance(tenant, Storage(), limits)
+            return Accepted(known, True, self.admit_images.again(tenant, known), left)
         check_ingestion(tenant, self.clock.now())
         # Quotas and duplicates are checked before anything is stored; the row's insertion decides.
-        if tenant.duplicates.action == "reject":
-            for same in self.duplicates.images_with_same_bytes(tenant, [upload.sha256], 1).values():
-                raise duplicate_image(same[0])
-        return self._accept_new(tenant, upload, limits, self._allowance(tenant, upload.size, limits))
+        check_duplicates(self.duplicates, tenant, upload.sha256)
+        left = self._allowance(tenant, Storage(1, len(upload.body)), limits)
+        return self._accept_new(tenant, upload, limits, left)
 
     def resume(self, tenant: Tenant, image_id: str) -> tuple[ImageUploaded, ...]:
         """Return the event of an accepted image once more, unless the image was processed since or is deleted."""
         found = self.images.find(tenant, [image_id]).get(image_id)
-        return self._events_of_accepted(tenant, found) if isinstance(found, ImageRecord) else ()
+        return self.admit_images.again(tenant, found) if isinstance(found, ImageRecord) else ()
 
-    def _allowance(self, tenant: Tenant, wanted: Storage, limits: ResourceLimits) -> Allowance:
-        """What remains after ``wanted``. Raises 413 where that does not fit."""
+    def _allowance(self, tenant: Tenant, requested: Storage, limits: ResourceLimits) -> Allowance:
+        """What remains after ``requested``. Raises 413 where that does not fit."""
         limited = limits.max_images is not None or limits.max_bytes is not None
-        return granted(limits, self.images.totals(tenant) if limited else Storage(), wanted)
+        return check_quota(limits, self.images.totals(tenant) if limited else Storage(), requested)
 
-    def _known(self, tenant: Tenant, upload: Upload) -> ImageRecord | None:
-        found = self.images.find(tenant, [upload.image_id]).get(upload.image_id) if upload.keyed else None
+    def _find(self, tenant: Tenant, upload: Upload) -> ImageRecord | None:
+        found = self.images.find(tenant, [upload.id]).get(upload.id) if upload.keyed else None
         return None if found is None else same_upload(found, upload)
 
     def _accept_new(
         self, tenant: Tenant, upload: Upload, limits: ResourceLimits, left: Allowance
-    ) -> Accepted | Rejected:
+    ) -> Accepted[ImageRecord] | Rejected:
         released: tuple[ImageUploaded, ...] = ()
         while True:
             try:
@@ -171,30 +188,20 @@ class AcceptUpload:
         image = same_upload(inserted, upload)
         if tenant.duplicates.action == "reject" and (same := self.duplicates.reserve(tenant, image.id)):
             return Rejected(duplicate_image(same), released + self._withdraw(tenant, upload))
-        return Accepted(image, False, left, released + _publishable(admission))
+        return Accepted(image, False, released + publishable(admission), left)
 
     def _write(
         self, tenant: Tenant, upload: Upload, limits: ResourceLimits
     ) -> tuple[ImageRecord | Tombstone, Admission]:
         """Write the pending row, the object and the image's row, in this order. Raises ``QuotaExceeded``."""
-        store, now = self.stores.for_tenant(tenant), self.clock.now()
-        image = NewImage(
-            id=upload.image_id,
-            file_name=upload.file_name,
-            storage_path=store.uri(upload.key),
-            mime_type=upload.type.mime_type,
-            size_bytes=len(upload.body),
-            sha256=upload.sha256,
-            uploaded_at=now,
-            tags=upload.tags,
-            metadata=upload.metadata or {},
-        )
-        header = {"width": upload.width, "height": upload.height, "format": upload.type.format}
-        event = image_uploaded(tenant.id, image, header | {"sha256": upload.sha256})
-        admission = self.pending.admit(event, now + self.pending_due)
+        store = self.stores.for_tenant(tenant)
+        image = row_of(NewImage, upload, store, self.clock.now())
+        event = image_uploaded(tenant.id, image, upload.header | {"sha256": upload.sha256})
+        admission = self.admit_images.admit(event)
         first = admission.event
         # Checked before the put: other bytes under this key must not replace an object that was accepted.
-        check_same_bytes(first.metadata.get("sha256"), upload)
+        if first.metadata.get("sha256") != upload.sha256:
+            raise reused_key()
         store.put(upload.key, upload.body, upload.type.mime_type)
         row = replace(image, storage_path=first.storage_path, uploaded_at=first.uploaded_at)
         return self.images.insert(tenant, row, limits), admission
@@ -204,8 +211,8 @@ class AcceptUpload:
     ) -> ApiError | None:
         """The answer to an upload that does not fit; None where it may be written again."""
         try:
-            if self._known(tenant, upload) is None:
-                granted(limits, Storage(error.images, error.bytes), upload.size)
+            if self._find(tenant, upload) is None:
+                check_quota(limits, Storage(error.images, error.bytes), Storage(1, len(upload.body)))
         except ApiError as refusal:
             return refusal
         return None
@@ -213,38 +220,63 @@ class AcceptUpload:
     def _withdraw(self, tenant: Tenant, upload: Upload) -> tuple[ImageUploaded, ...]:
         """Remove what was written, and return the events of the images that take its place among the pending ones."""
         self.stores.for_tenant(tenant).delete([upload.key])
-        due = self.clock.now() + self.pending_due
-        return _with_ids(self.pending.finish([(tenant.id, upload.image_id)], due))
-
-    def _events_of_accepted(self, tenant: Tenant, image: ImageRecord) -> tuple[ImageUploaded, ...]:
-        """The event of an image that the first stage has not processed yet: it may never have been published."""
-        if image.step is not Step.ACCEPTED:
-            return ()
-        due = self.clock.now() + self.pending_due
-        return _publishable(self.pending.admit(image_uploaded(tenant.id, image), due))
+        return self.admit_images.withdraw(tenant, upload.id)
 
 
-def _publishable(admission: Admission) -> tuple[ImageUploaded, ...]:
-    return _with_ids([admission.event] if admission.released else [])
+@dataclass(frozen=True, slots=True)
+class AcceptVideoUpload:
+    """Accept the upload of a video and return its event. A repeat does what is missing."""
+
+    accept: AcceptVideo
+    stores: StoreResolver
+    videos: VideoRepository
+    images: ImageRepository
+    clock: Clock
+
+    def __call__(self, tenant: Tenant, upload: Upload, limits: ResourceLimits) -> Accepted[VideoRecord]:
+        """Accept an upload. Raises as ``AcceptUpload`` does; duplicates of videos are not looked for."""
+        store = self.stores.for_tenant(tenant)
+        known = self.videos.find(tenant, upload.id) if upload.keyed else None
+        if known is None:
+            check_ingestion(tenant, self.clock.now())
+            self._check_quota(tenant, limits, upload)
+        else:
+            same_upload(known, upload)
+        video = row_of(NewVideo, upload, store, self.clock.now())
+        try:
+            found, event = self.accept(
+                tenant, video, limits, store=lambda: store.put(upload.key, upload.body, upload.type.mime_type)
+            )
+        except QuotaExceeded:
+            store.delete([upload.key])
+            self._check_quota(tenant, limits, upload)
+            raise ApiError(413, "quota-exceeded", "Quota exceeded", "Another upload was faster.") from None
+        event_id = follow_up_id("upload", video.id, 0)
+        events = (event.model_copy(update={"event_id": event_id}),) if event else ()
+        return Accepted(same_upload(found, upload), known is not None, events)
+
+    def _check_quota(self, tenant: Tenant, limits: ResourceLimits, upload: Upload) -> None:
+        """Check the quota before anything is stored; the row's insertion decides."""
+        if limits.max_bytes is not None:
+            check_quota(limits, self.images.totals(tenant), Storage(0, len(upload.body)))
 
 
-def _with_ids(events: Iterable[ImageUploaded]) -> tuple[ImageUploaded, ...]:
-    return tuple(map(with_upload_id, events))
-
-
-def same_upload(found: ImageRecord | Tombstone, upload: Upload) -> ImageRecord:
+def same_upload[R: MediaRecord](found: R | Tombstone | None, upload: Upload) -> R:
     """The row of an idempotency key, if it has these bytes and was not deleted."""
     if isinstance(found, Tombstone):
-        detail = "The image of this Idempotency-Key was deleted; upload it again under a new key."
-        raise ApiError(410, "image-deleted", "Image deleted", detail)
-    check_same_bytes(found.sha256, upload)
+        kind = "video" if is_video(upload.id) else "image"
+        detail = f"The {kind} of this Idempotency-Key was deleted; upload it again under a new key."
+        raise ApiError(410, f"{kind}-deleted", f"{kind.capitalize()} deleted", detail)
+    if found is None or found.sha256 != upload.sha256:
+        raise reused_key()
     return found
 
 
-def check_same_bytes(sha256: str | None, upload: Upload) -> None:
-    """Refuse an idempotency key that came with another file before."""
-    if sha256 != upload.sha256:
-        raise reused_key()
+def check_duplicates(duplicates: Duplicates, tenant: Tenant, sha256: str | None) -> None:
+    """Raise 409 where the tenant rejects duplicate files and has one of this digest."""
+    if sha256 and tenant.duplicates.action == "reject":
+        for same in duplicates.images_with_same_bytes(tenant, [sha256], 1).values():
+            raise duplicate_image(same[0])
 
 
 def reused_key() -> ApiError:

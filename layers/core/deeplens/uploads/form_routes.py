@@ -2,69 +2,71 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, Header, Response, UploadFile
+from fastapi import APIRouter, File, Form, Response, UploadFile
 
 from deeplens.access.caller import Caller, Writer
 from deeplens.common.ids import keyed_id, new_id
 from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
-from deeplens.http.fields import idempotency_key
+from deeplens.http.fields import IdempotencyKey, idempotency_key
 from deeplens.http.files import body_of
 from deeplens.http.problems import responses
 from deeplens.http.publish import Publishing
 from deeplens.images import views as image_views
 from deeplens.images.fields import metadata_of, tags_of
 from deeplens.images.schemas import AcceptedImage
+from deeplens.imaging.limits import Limits
 from deeplens.tenants.limits import MaxUploadBytes, largest_file
-from deeplens.uploads.accept_form import AcceptUpload, Rejected, Upload, checked_upload
-from deeplens.uploads.accept_video_form import AcceptVideoUpload, VideoUpload, checked_video_upload
-from deeplens.uploads.quotas import QUOTA_HEADERS, quota_headers
+from deeplens.uploads.accept_form import (
+    AcceptUpload,
+    AcceptVideoUpload,
+    Rejected,
+    Upload,
+    checked_upload,
+    checked_video_upload,
+)
+from deeplens.uploads.quotas import QUOTA_HEADERS, documented_headers, upload_headers
 from deeplens.videos import views as video_views
 from deeplens.videos.schemas import AcceptedVideo
 
-if TYPE_CHECKING:
-    from deeplens.imaging import Limits
-
 router = APIRouter()
-REPLAYED = {"Idempotency-Replayed": {"schema": {"type": "string"}, "description": "true for a repeat"}}
 FormTags = Annotated[list[str], Form(description="repeated, or one JSON list", max_length=100)]
+FormMetadata = Annotated[
+    str | None, Form(description='JSON object of scalars, e.g. {"iso": 200}; frames of a video have them as well')
+]
 
 
 @dataclass(frozen=True, slots=True)
 class FormFiles:
     """Reads the file, tags and metadata of a form; the id follows from the idempotency key where there is one."""
 
-    limits: "Limits"
+    limits: Limits
     max_upload_bytes: MaxUploadBytes
     clock: Clock
 
-    def image(
-        self, caller: Caller, file: UploadFile, tags: Sequence[str], metadata: str | None, key: str | None
+    def __call__(
+        self,
+        prefix: Literal["img", "vid"],
+        caller: Caller,
+        file: UploadFile,
+        tags: Sequence[str],
+        metadata: str | None,
+        key: str | None,
     ) -> Upload:
+        """The image, or video, of the form. Raises 400 for an invalid key, and as ``checked_upload`` does."""
         key = idempotency_key(key)
-        labels, facts = tags_of(tags), metadata_of(metadata, "body")
-        body = self._body(caller, file)
-        image_id = self._id("img", caller, key)
-        return checked_upload(
-            image_id, body, file.filename, self.limits, keyed=key is not None, tags=labels, metadata=facts
-        )
-
-    def video(
-        self, caller: Caller, file: UploadFile, tags: Sequence[str], metadata: str | None, key: str | None
-    ) -> VideoUpload:
-        key = idempotency_key(key)
-        labels, facts = tags_of(tags), metadata_of(metadata, "body")
-        body = self._body(caller, file)
-        video_id = self._id("vid", caller, key)
-        return checked_video_upload(video_id, body, file.filename, keyed=key is not None, tags=labels, metadata=facts)
-
-    def _body(self, caller: Caller, file: UploadFile) -> bytes:
-        return body_of(file, largest_file(caller.limits, self.max_upload_bytes))
-
-    def _id(self, prefix: str, caller: Caller, key: str | None) -> str:
-        return keyed_id(prefix, caller.tenant.id, key) if key else new_id(prefix, self.clock.now())
+        fields: dict[str, Any] = {
+            "tags": tags_of(tags),
+            "metadata": metadata_of(metadata, "body"),
+            "keyed": key is not None,
+        }
+        body = body_of(file, largest_file(caller.limits, self.max_upload_bytes))
+        media_id = keyed_id(prefix, caller.tenant.id, key) if key else new_id(prefix, self.clock.now())
+        if prefix == "vid":
+            return checked_video_upload(media_id, body, file.filename, **fields)
+        return checked_upload(media_id, body, file.filename, self.limits, **fields)
 
 
 @router.post(
@@ -72,16 +74,7 @@ class FormFiles:
     tags=["images"],
     status_code=202,
     summary="Upload an image",
-    responses={
-        202: {
-            "headers": {
-                "Location": {"schema": {"type": "string"}, "description": "the image"},
-                **REPLAYED,
-                **QUOTA_HEADERS,
-            }
-        },
-        **responses(400, 409, 410, 413, 415),
-    },
+    responses={202: documented_headers("the image", QUOTA_HEADERS), **responses(400, 409, 410, 413, 415)},
 )
 def upload_image(
     caller: Writer,
@@ -91,22 +84,16 @@ def upload_image(
     response: Response,
     file: Annotated[UploadFile, File(description="JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF")],
     tags: FormTags = [],  # noqa: B006
-    metadata: Annotated[str | None, Form(description='JSON object of scalars, e.g. {"iso": 200}')] = None,
-    key: Annotated[
-        str | None,
-        Header(alias="Idempotency-Key", description="a repeat with the same key and file makes no second image"),
-    ] = None,
+    metadata: FormMetadata = None,
+    key: IdempotencyKey = None,
 ) -> AcceptedImage:
     """Store the file and start processing it. Follow ``Location`` until its status is ``completed`` or ``failed``."""
-    done = accept(caller.tenant, files.image(caller, file, tags, metadata, key), caller.limits)
+    done = accept(caller.tenant, files("img", caller, file, tags, metadata, key), caller.limits)
     publish(done.events)
     if isinstance(done, Rejected):
         raise done.error
-    response.headers.update(quota_headers(done.left))
-    response.headers["Location"] = image_views.path_of(done.image.id)
-    if done.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return image_views.accepted(done.image)
+    response.headers.update(upload_headers(image_views.path_of(done.media.id), done.replayed, done.left))
+    return image_views.accepted(done.media)
 
 
 @router.post(
@@ -114,10 +101,7 @@ def upload_image(
     tags=["videos"],
     status_code=202,
     summary="Upload a video",
-    responses={
-        202: {"headers": {"Location": {"schema": {"type": "string"}, "description": "the video"}, **REPLAYED}},
-        **responses(400, 410, 413, 415),
-    },
+    responses={202: documented_headers("the video", {}), **responses(400, 410, 413, 415)},
 )
 def upload_video(
     caller: Writer,
@@ -127,16 +111,11 @@ def upload_video(
     response: Response,
     file: Annotated[UploadFile, File(description="MP4, QuickTime, WebM, Matroska, AVI or MPEG-TS")],
     tags: FormTags = [],  # noqa: B006
-    metadata: Annotated[str | None, Form(description="JSON object of scalars; frames have them as well")] = None,
-    key: Annotated[
-        str | None,
-        Header(alias="Idempotency-Key", description="a repeat with the same key and file makes no second video"),
-    ] = None,
+    metadata: FormMetadata = None,
+    key: IdempotencyKey = None,
 ) -> AcceptedVideo:
     """For files that fit into one request. Follow ``Location`` until its status is ``completed`` or ``failed``."""
-    done = accept(caller.tenant, files.video(caller, file, tags, metadata, key), caller.limits)
+    done = accept(caller.tenant, files("vid", caller, file, tags, metadata, key), caller.limits)
     publish(done.events)
-    response.headers["Location"] = video_views.path_of(done.video.id)
-    if done.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
-    return video_views.accepted(done.video)
+    response.headers.update(upload_headers(video_views.path_of(done.media.id), done.replayed, done.left))
+    return video_views.accepted(done.media)

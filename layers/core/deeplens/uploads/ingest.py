@@ -13,7 +13,8 @@ from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Failed, Outcome, Waiting, attempt, unforeseen
 from deeplens.errors import DependencyUnavailable, ObjectNotFound, PipelineError, TenantNotFound
 from deeplens.events.bucket import BucketNotification, ObjectLocation
-from deeplens.formats.kinds import kind_of
+from deeplens.formats.videos import kind_of
+from deeplens.images.admit import AdmitImages
 from deeplens.images.keys import original_prefix
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.images.ports import ImageRepository
@@ -21,9 +22,7 @@ from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.stores.notifications import StoreNotifications
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
-from deeplens.uploads.check import head_of
-from deeplens.uploads.ingest_image import IngestImage
-from deeplens.uploads.ingest_video import IngestVideo
+from deeplens.uploads.ingest_media import IngestImage, IngestVideo, head_of
 from deeplens.uploads.model import (
     ATTEMPTS,
     CLAIM_RETRY_DELAY,
@@ -32,11 +31,11 @@ from deeplens.uploads.model import (
     DirectUploads,
     Refusal,
     StoreOwners,
+    media_of,
     roots_of,
-    upload_key,
     upload_of,
 )
-from deeplens.videos.keys import video_prefix
+from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.model import VideoRecord, VideoRepository
 
 UNKNOWN = "not an upload of ours"
@@ -58,6 +57,8 @@ class IngestUpload:
     videos: VideoRepository
     ingest_image: IngestImage
     ingest_video: IngestVideo
+    admit_images: AdmitImages
+    accept_video: AcceptVideo
     rng: Random
     clock: Clock
 
@@ -66,7 +67,7 @@ class IngestUpload:
         if upload is None:
             return Done(dropped=UNKNOWN)
         if upload.status != "open":
-            return self._ended(tenant, upload)
+            return self._clean_up(tenant, upload)
         now = self.clock.now()
         if not self.uploads.claim(tenant.id, upload.id, now, now + CLAIMED_FOR):
             return Done(dropped="another worker has claimed it")
@@ -82,10 +83,10 @@ class IngestUpload:
 
     def _ingest(self, tenant: Tenant, upload: DirectUpload) -> Outcome:
         store = self.stores.for_tenant(tenant)
-        media = self._known(tenant, upload)
+        media = media_of(self.images, self.videos, tenant, upload)
         if media is None:
             try:
-                media = self._accepted(tenant, upload, store)
+                media = self._accept(tenant, upload, store)
             except ObjectNotFound:
                 # A late message, or the client removed the file; the schedule expires the upload when it is due.
                 self.uploads.put_off(tenant.id, upload.id, upload.due)
@@ -93,31 +94,26 @@ class IngestUpload:
         self.uploads.end(tenant.id, upload.id, "ingested", self.clock.now())
         # Last: until here, a repeat needs the row or the object.
         store.delete([upload.key])
-        return self._published(tenant, media)
+        return self._events_of(tenant, media)
 
-    def _known(self, tenant: Tenant, upload: DirectUpload) -> Media | None:
-        """The image or video that the upload has become."""
-        image = self.images.find(tenant, [upload.image_id]).get(upload.image_id)
-        return image or self.videos.find(tenant, upload.video_id)
-
-    def _accepted(self, tenant: Tenant, upload: DirectUpload, store: ObjectStore) -> Media | None:
+    def _accept(self, tenant: Tenant, upload: DirectUpload, store: ObjectStore) -> Media | None:
         """The image or video that the file's first bytes say it is."""
         is_video = kind_of(head_of(store, upload.key)) == "video"
         return (self.ingest_video if is_video else self.ingest_image)(tenant, upload, store)
 
-    def _ended(self, tenant: Tenant, upload: DirectUpload) -> Outcome:
+    def _clean_up(self, tenant: Tenant, upload: DirectUpload) -> Outcome:
         """Remove a file whose upload has ended: a repeated notification, or one that was sent too late."""
         self.stores.for_tenant(tenant).delete([upload.key])
-        media = self._known(tenant, upload)
-        return self._published(tenant, media) if upload.status == "ingested" else Done(dropped=upload.status)
+        media = media_of(self.images, self.videos, tenant, upload)
+        return self._events_of(tenant, media) if upload.status == "ingested" else Done(dropped=upload.status)
 
-    def _published(self, tenant: Tenant, media: Media | None) -> Done:
+    def _events_of(self, tenant: Tenant, media: Media | None) -> Done:
         """The event of an accepted image or video, at every repeat until the first stage has run."""
         match media:
             case ImageRecord(step=Step.ACCEPTED):
-                return Done(self.ingest_image.events(tenant, media))
+                return Done(self.admit_images.again(tenant, media))
             case VideoRecord(status="accepted"):
-                return Done(self.ingest_video.events(tenant, media))
+                return Done(self.accept_video.again(tenant, media))
         return Done(dropped="ingested before")
 
     def _fail(self, tenant: Tenant, upload: DirectUpload, error: PipelineError) -> Outcome:
@@ -128,11 +124,11 @@ class IngestUpload:
             self.uploads.put_off(tenant.id, upload.id, now + timedelta(seconds=plan.seconds), refusal)
             return Done(dropped=f"waits: {error.code}")
         store = self.stores.for_tenant(tenant)
-        if self._known(tenant, upload) is None:
-            prefixes = (original_prefix(upload.image_id), video_prefix(upload.video_id))
+        if media_of(self.images, self.videos, tenant, upload) is None:
+            prefixes = (original_prefix(upload.image_id), original_prefix(upload.video_id))
             copies = [entry.key for prefix in prefixes for entry in store.list(prefix)]
-            store.delete([*copies, upload_key(upload.id)])
-        released = self.ingest_image.withdraw(tenant, upload.image_id)
+            store.delete([*copies, upload.key])
+        released = self.admit_images.withdraw(tenant, upload.image_id)
         self.uploads.end(tenant.id, upload.id, "failed", now, refusal)
         return Done(released, dropped=None if released else error.code)
 
@@ -159,12 +155,16 @@ class Ingest:
         created = [location for notification in batch for location in notification.created]
         roots = [root for location in created for root in roots_of(location)]
         owners = self.store_owners.owners(roots) if roots else {}
-        ended = iter(in_parallel(self.workers, lambda one: attempt(lambda: self._object(one, owners)), created))
-        outcomes = [together([next(ended) for _ in notification.created]) for notification in batch]
+
+        def ingest(location: ObjectLocation) -> Outcome:
+            return attempt(lambda: self._ingest_object(location, owners))
+
+        ended = iter(in_parallel(self.workers, ingest, created))
+        outcomes = [combine([next(ended) for _ in notification.created]) for notification in batch]
         lookups = self.store_notifications(batch)
         return [followed_by([outcome], events)[0] for outcome, events in zip(outcomes, lookups, strict=True)]
 
-    def _object(self, location: ObjectLocation, owners: dict[str, str]) -> Outcome:
+    def _ingest_object(self, location: ObjectLocation, owners: dict[str, str]) -> Outcome:
         """Ingest one new object. Its bucket tells whose it is; a client never does."""
         upload_id = upload_of(location.key)
         tenant_id = next((owners[root] for root in roots_of(location) if root in owners), None)
@@ -177,7 +177,7 @@ class Ingest:
         return self.ingest_upload(tenant, upload_id)
 
 
-def together(outcomes: Sequence[Outcome]) -> Outcome:
+def combine(outcomes: Sequence[Outcome]) -> Outcome:
     """The outcome of a message about several objects: it comes again if one of them has to."""
     for kind in (Waiting, Failed):
         if chosen := next((outcome for outcome in outcomes if isinstance(outcome, kind)), None):

@@ -9,9 +9,12 @@ from typing import Any, Literal, Protocol
 from deeplens.common.backoff import Backoff
 from deeplens.common.effects import effects
 from deeplens.events.bucket import ObjectLocation
+from deeplens.images.model import ImageRecord, NewMedia, Tombstone
+from deeplens.images.ports import ImageRepository
 from deeplens.storage.ports import PREFIX, Part
 from deeplens.tenants.limits import Storage
 from deeplens.tenants.model import Tenant
+from deeplens.videos.model import VideoRecord, VideoRepository
 
 KEY = re.compile(rf"{PREFIX}(upl_[a-z0-9]{{1,40}})")
 MEBIBYTE = 1 << 20
@@ -76,7 +79,7 @@ class DirectUpload:
 
     @property
     def key(self) -> str:
-        return upload_key(self.id)
+        return f"{PREFIX}{self.id}"
 
     @property
     def image_id(self) -> str:
@@ -88,13 +91,23 @@ class DirectUpload:
         """The video that it becomes: the file says which of the two it is when it has arrived."""
         return f"vid_{self.id.removeprefix('upl_')}"
 
+    def as_row[M: NewMedia](
+        self,
+        row_type: type[M],
+        media_id: str,
+        storage_path: str,
+        mime_type: str,
+        size_bytes: int,
+        sha256: str | None,
+        at: datetime,
+    ) -> M:
+        """The row of the image or video that it becomes, of what was found in the store."""
+        given = (media_id, self.file_name, storage_path, mime_type, size_bytes, sha256, at)
+        return row_type(*given, tags=self.tags, metadata=self.metadata)
+
 
 SCHEMES = {"aws:s3": ("s3", "minio"), "deeplens:nfs": ("nfs",)}
 """Schemes of the stores that a source notifies of: a directory and a bucket may have the same name."""
-
-
-def upload_key(upload_id: str) -> str:
-    return f"{PREFIX}{upload_id}"
 
 
 def upload_of(key: str) -> str | None:
@@ -134,6 +147,13 @@ def wrong_parts(size_bytes: int, part_bytes: int, present: Sequence[Part]) -> li
     declared = dict(enumerate(part_sizes(size_bytes, part_bytes), start=1))
     arrived = {part.number: part.size_bytes for part in present}
     return sorted(number for number in declared.keys() | arrived.keys() if declared.get(number) != arrived.get(number))
+
+
+def media_of(
+    images: ImageRepository, videos: VideoRepository, tenant: Tenant, upload: DirectUpload
+) -> ImageRecord | VideoRecord | Tombstone | None:
+    """The image or video that an upload has become."""
+    return images.find(tenant, [upload.image_id]).get(upload.image_id) or videos.find(tenant, upload.video_id)
 
 
 @effects("add", "keep_multipart", "claim", "put_off", "end", "expect", "overdue", "forget")

@@ -1,22 +1,20 @@
-"""Uploads that clients write to their stores by themselves: one platform table for all tenants."""
+"""Direct uploads of all tenants, in one table of the platform database."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter
+from deeplens.database.rows import parameters_of
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.tenants.limits import Storage
 from deeplens.uploads.model import DirectUpload, Refusal, UploadStatus
 
-GIVEN = (
-    "tenant_id, id, file_name, size_bytes, created_at, expires_at, due, sha256, tags, metadata, part_bytes, "
-    "multipart_id, status, attempts"
-)
-COLUMNS = f"{GIVEN}, error_code, error_message, error_retryable, ended_at"
+GIVEN = [field.name for field in fields(DirectUpload) if field.name not in ("refusal", "ended_at")]
+COLUMNS = ", ".join([*GIVEN, "error_code", "error_message", "error_retryable", "ended_at"])
 ADD = f"""
-INSERT INTO direct_uploads ({GIVEN}) VALUES ({", ".join(f"%({name})s" for name in GIVEN.split(", "))})
+INSERT INTO direct_uploads ({", ".join(GIVEN)}) VALUES ({", ".join(f"%({name})s" for name in GIVEN)})
 ON CONFLICT (tenant_id, id) DO NOTHING
 """  # noqa: S608
 FIND = f"SELECT {COLUMNS} FROM direct_uploads WHERE tenant_id = %s AND id = %s"  # noqa: S608
@@ -63,71 +61,52 @@ WHERE u.tenant_id = old.tenant_id AND u.id = old.id
 OWNERS = "SELECT storage_uri, id FROM tenants WHERE storage_uri = ANY(%s) AND status <> 'deleted'"
 
 
-class PostgresDirectUploads:
+class PostgresDirectUploads(PlatformAdapter):
     """``DirectUploads`` and ``StoreOwners`` on psycopg."""
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
     def add(self, upload: DirectUpload) -> DirectUpload:
-        values = asdict(upload) | {
-            "file_name": as_text(upload.file_name),
-            "tags": [as_text(tag) for tag in upload.tags],
-            "metadata": as_jsonb(upload.metadata),
-        }
         with self._connections.platform() as connection:
             with connection.pipeline():
-                connection.execute(ADD, values)
+                connection.execute(ADD, parameters_of(upload) | {"metadata": as_jsonb(upload.metadata)})
                 # A statement of its own: it sees what another connection wrote while the first one waited for it.
                 cursor = connection.execute(FIND, [upload.tenant_id, upload.id])
             return _upload(cursor.fetchall()[0])
 
     def find(self, tenant_id: str, upload_id: str) -> DirectUpload | None:
-        with self._connections.platform() as connection:
-            row = connection.execute(FIND, [tenant_id, upload_id]).fetchone()
+        row = self._row(FIND, [tenant_id, upload_id])
         return _upload(row) if row else None
 
     def keep_multipart(self, tenant_id: str, upload_id: str, multipart_id: str) -> str:
-        with self._connections.platform() as connection:
-            rows = connection.execute(KEEP_MULTIPART, [multipart_id, tenant_id, upload_id]).fetchall()
-        return str(rows[0]["multipart_id"]) if rows else ""
+        row = self._row(KEEP_MULTIPART, [multipart_id, tenant_id, upload_id])
+        return str(row["multipart_id"]) if row else ""
 
     def claim(self, tenant_id: str, upload_id: str, now: datetime, until: datetime) -> bool:
-        return self._changed(CLAIM, {"tenant": tenant_id, "id": upload_id, "now": now, "until": until})
+        return self._execute(CLAIM, {"tenant": tenant_id, "id": upload_id, "now": now, "until": until}) == 1
 
     def put_off(self, tenant_id: str, upload_id: str, due: datetime, refusal: Refusal | None = None) -> None:
         counted = int(refusal is not None)
-        self._changed(PUT_OFF, {"tenant": tenant_id, "id": upload_id, "due": due, "counted": counted} | _error(refusal))
+        self._execute(PUT_OFF, {"tenant": tenant_id, "id": upload_id, "due": due, "counted": counted} | _error(refusal))
 
     def end(
         self, tenant_id: str, upload_id: str, status: UploadStatus, now: datetime, refusal: Refusal | None = None
     ) -> None:
-        self._changed(END, {"tenant": tenant_id, "id": upload_id, "status": status, "now": now} | _error(refusal))
+        self._execute(END, {"tenant": tenant_id, "id": upload_id, "status": status, "now": now} | _error(refusal))
 
     def expect(self, tenant_id: str, upload_id: str, due: datetime) -> None:
-        self._changed(EXPECT, [due, tenant_id, upload_id])
+        self._execute(EXPECT, [due, tenant_id, upload_id])
 
     def overdue(self, now: datetime, due: datetime, limit: int) -> list[DirectUpload]:
-        with self._connections.platform() as connection:
-            rows = connection.execute(OVERDUE, {"now": now, "due": due, "limit": limit}).fetchall()
+        rows = self._rows(OVERDUE, {"now": now, "due": due, "limit": limit})
         return [_upload(row) for row in sorted(rows, key=lambda row: row["created_at"])]
 
     def reserved(self, tenant_id: str) -> Storage:
-        with self._connections.platform() as connection:
-            return Storage(**connection.execute(RESERVED, [tenant_id]).fetchall()[0])
+        return Storage(**self._rows(RESERVED, [tenant_id])[0])
 
     def forget(self, ended_before: datetime, limit: int) -> int:
-        with self._connections.platform() as connection:
-            return connection.execute(FORGET, [ended_before, limit]).rowcount
+        return self._execute(FORGET, [ended_before, limit])
 
     def owners(self, roots: Sequence[str]) -> dict[str, str]:
-        with self._connections.platform() as connection:
-            rows = connection.execute(OWNERS, [list(roots)]).fetchall()
-        return {row["storage_uri"]: row["id"] for row in rows}
-
-    def _changed(self, statement: str, values: Any) -> bool:
-        with self._connections.platform() as connection:
-            return connection.execute(statement, values).rowcount == 1
+        return {row["storage_uri"]: row["id"] for row in self._rows(OWNERS, [list(roots)])}
 
 
 def _error(refusal: Refusal | None) -> dict[str, Any]:

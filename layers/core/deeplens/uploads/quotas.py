@@ -1,4 +1,4 @@
-"""Quotas in answers: what a tenant may still store, and errors that say what to do."""
+"""The answers to uploads: their headers, what a tenant may still store, and errors that say what to do."""
 
 import math
 from datetime import datetime
@@ -15,11 +15,24 @@ QUOTA_HEADERS: dict[str, Any] = {
 }
 
 
-def granted(limits: ResourceLimits, used: Storage, wanted: Storage) -> Allowance:
-    """What remains after ``wanted``. Raises 413 where that does not fit."""
-    allowed = allowance(limits, used, wanted)
+def documented_headers(location: str, more: dict[str, Any]) -> dict[str, Any]:
+    """The headers of the answer to an accepted upload, for the documentation of its route."""
+    text = {"schema": {"type": "string"}}
+    replayed = {**text, "description": "true for a repeat"}
+    return {"headers": {"Location": {**text, "description": location}, "Idempotency-Replayed": replayed, **more}}
+
+
+def upload_headers(location: str, replayed: bool, left: Allowance) -> dict[str, str]:
+    """The headers of the answer to an accepted upload."""
+    repeat = {"Idempotency-Replayed": "true"} if replayed else {}
+    return {"Location": location, **repeat, **quota_headers(left)}
+
+
+def check_quota(limits: ResourceLimits, used: Storage, requested: Storage) -> Allowance:
+    """What remains after ``requested``. Raises 413 where that does not fit."""
+    allowed = allowance(limits, used, requested)
     if allowed.exceeded:
-        raise _quota_exceeded(limits, used, wanted, allowed)
+        raise _quota_exceeded(limits, used, requested, allowed)
     return allowed
 
 
@@ -44,10 +57,11 @@ def quota_headers(allowed: Allowance) -> dict[str, str]:
     return {name: str(amount) for name, amount in left.items() if amount is not None}
 
 
-def _quota_exceeded(limits: ResourceLimits, used: Storage, wanted: Storage, allowed: Allowance) -> ApiError:
+def _quota_exceeded(limits: ResourceLimits, used: Storage, requested: Storage, allowed: Allowance) -> ApiError:
     reasons = {
         "max_images": f"Your tenant may keep {limits.max_images} images and has {used.images}.",
-        "max_bytes": f"Your tenant may store {limits.max_bytes} bytes and has {used.bytes}; this file: {wanted.bytes}.",
+        "max_bytes": f"Your tenant may store {limits.max_bytes} bytes and has {used.bytes}; "
+        f"this file: {requested.bytes}.",
     }
     advice = "Delete images, which makes room within seconds, or ask your operator for more."
     detail = " ".join([*(reasons[quota] for quota in allowed.exceeded), advice])

@@ -1,23 +1,23 @@
 """/v1/uploads: files that clients write to the store directly. /v1/images/check: which files are known already."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 
 from deeplens.access.caller import Reader, Writer
 from deeplens.common.file_names import file_name_of
 from deeplens.common.ids import keyed_upload_id, new_id
 from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
-from deeplens.http.fields import UploadIdInPath, idempotency_key
+from deeplens.http.fields import IdempotencyKey, UploadIdInPath, idempotency_key
 from deeplens.http.problems import responses
+from deeplens.http.schemas import view
 from deeplens.images import views
 from deeplens.images.fields import unique
 from deeplens.images.ports import ImageRepository
-from deeplens.uploads.begin import BeginUpload, DeclaredFile
+from deeplens.uploads.direct import AbortUpload, BeginUpload, CompleteUpload, DeclaredFile, UploadParts, find_upload
 from deeplens.uploads.model import DirectUploads
-from deeplens.uploads.parts import AbortUpload, CompleteUpload, UploadParts, find_upload
-from deeplens.uploads.quotas import QUOTA_HEADERS, quota_headers
+from deeplens.uploads.quotas import QUOTA_HEADERS, documented_headers, upload_headers
 from deeplens.uploads.schemas import (
     CheckedDigests,
     Digests,
@@ -34,15 +34,7 @@ from deeplens.uploads.views import UploadViews, path_of
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 checks = APIRouter(prefix="/v1/images", tags=["images"])
-CREATED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "headers": {
-            "Location": {"schema": {"type": "string"}, "description": "the upload"},
-            "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "true for a repeat"},
-            **QUOTA_HEADERS,
-        }
-    }
-}
+CREATED: dict[int | str, dict[str, Any]] = {201: documented_headers("the upload", QUOTA_HEADERS)}
 
 
 @router.post("", status_code=201, summary="Begin an upload", responses={**CREATED, **responses(400, 409, 413)})
@@ -52,22 +44,16 @@ def begin_upload(
     show: Injected[UploadViews],
     clock: Injected[Clock],
     response: Response,
-    wanted: NewUpload,
-    key: Annotated[
-        str | None,
-        Header(alias="Idempotency-Key", description="a repeat with the same key and file resumes the same upload"),
-    ] = None,
+    body: NewUpload,
+    key: IdempotencyKey = None,
 ) -> UploadDetail:
     """Where the file is to be sent. Its processing starts when it is there; follow ``Location``."""
     key = idempotency_key(key)
     upload_id = keyed_upload_id(caller.tenant.id, key) if key else new_id("upl", clock.now())
-    name, tags = file_name_of(wanted.file_name, ""), unique(wanted.tags)
-    file = DeclaredFile(name, wanted.size_bytes, wanted.sha256, tags, wanted.metadata)
+    name, tags = file_name_of(body.file_name, ""), unique(body.tags)
+    file = DeclaredFile(name, body.size_bytes, body.sha256, tags, body.metadata)
     begun = begin(caller.tenant, file, upload_id, caller.limits)
-    response.headers.update(quota_headers(begun.left))
-    response.headers["Location"] = path_of(upload_id)
-    if begun.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
+    response.headers.update(upload_headers(path_of(upload_id), begun.replayed, begun.left))
     return show(caller.tenant, begun.upload, begun.form)
 
 
@@ -85,9 +71,7 @@ def list_parts(
 ) -> SentParts:
     upload = find_upload(uploads, caller.tenant, upload_id)
     sent, missing = parts.sent(caller.tenant, upload)
-    return SentParts(
-        parts=[SentPart(part_number=part.number, size_bytes=part.size_bytes) for part in sent], missing=missing
-    )
+    return SentParts(parts=[view(SentPart, part, part_number=part.number) for part in sent], missing=missing)
 
 
 @router.post("/{upload_id}/parts", summary="Where parts are sent", responses=responses(404, 409))
@@ -96,17 +80,12 @@ def address_parts(
     uploads: Injected[DirectUploads],
     parts: Injected[UploadParts],
     upload_id: UploadIdInPath,
-    wanted: WantedParts,
+    body: WantedParts,
 ) -> PartAddresses:
     """As many at a time as you are about to send: URLs end with the credentials that sign them."""
     upload = find_upload(uploads, caller.tenant, upload_id)
-    addresses = parts.addresses(caller.tenant, upload, wanted.part_numbers)
-    return PartAddresses(
-        parts=[
-            PartAddress(part_number=part.number, url=part.url, size_bytes=part.size_bytes, expires_at=part.expires_at)
-            for part in addresses
-        ]
-    )
+    addresses = parts.addresses(caller.tenant, upload, body.part_numbers)
+    return PartAddresses(parts=[view(PartAddress, part, part_number=part.number) for part in addresses])
 
 
 @router.post("/{upload_id}/complete", status_code=202, summary="Complete an upload", responses=responses(404, 409))
@@ -137,9 +116,9 @@ def abort_upload(
 
 
 @checks.post("/check", summary="Which files are known", responses=responses())
-def check_images(caller: Reader, images: Injected[ImageRepository], wanted: Digests) -> CheckedDigests:
+def check_images(caller: Reader, images: Injected[ImageRepository], body: Digests) -> CheckedDigests:
     """For importers: send only what is new. Deleted images are not known."""
-    digests = unique(wanted.sha256)
+    digests = unique(body.sha256)
     found = images.with_digests(caller.tenant, digests)
     known = [
         KnownFile(sha256=digest, image_id=image.id, status=views.STATUS[image.step], uploaded_at=image.uploaded_at)

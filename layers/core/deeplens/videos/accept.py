@@ -7,6 +7,7 @@ from typing import Any
 from deeplens.common.ports import Clock
 from deeplens.errors import QuotaExceeded
 from deeplens.events.videos import VideoUploaded
+from deeplens.http.schemas import view
 from deeplens.images.model import Tombstone
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
 from deeplens.tenants.model import Tenant
@@ -76,14 +77,4 @@ class AcceptVideo:
 def video_uploaded(tenant: Tenant, video: NewVideo | VideoRecord, etag: str | None = None) -> VideoUploaded:
     known = {"sha256": video.sha256, "etag": etag}
     metadata: dict[str, Any] = {name: value for name, value in known.items() if value is not None}
-    return VideoUploaded(
-        video_id=video.id,
-        tenant_id=tenant.id,
-        file_name=video.file_name,
-        storage_path=video.storage_path,
-        mime_type=video.mime_type,
-        size_bytes=video.size_bytes,
-        duration=0,
-        uploaded_at=video.uploaded_at,
-        metadata=metadata,
-    )
+    return view(VideoUploaded, video, video_id=video.id, tenant_id=tenant.id, duration=0, metadata=metadata)

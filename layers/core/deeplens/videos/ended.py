@@ -1,12 +1,14 @@
 """The events that follow once a video has ended."""
 
 from collections.abc import Collection
+from typing import Any
 
 from deeplens.common.event import Event
+from deeplens.events.notifications import VIDEO_COMPLETED, VIDEO_FAILED, TenantNotification
+from deeplens.images.notifications import notification
 from deeplens.tenants.model import Tenant
 from deeplens.usage.model import video_upload_event
-from deeplens.videos.model import VideoRepository
-from deeplens.videos.notifications import video_ended
+from deeplens.videos.model import VideoRecord, VideoRepository
 
 
 def events_of_ended_videos(
@@ -17,13 +19,24 @@ def events_of_ended_videos(
     Call it after each change that may end a video: after the last one it finds the video ended. The event ids are
     stable, so calling it too often is harmless.
     """
-    wanted = sorted({video_id for video_id in video_ids if video_id})
-    ended = videos.ended(tenant, wanted) if wanted else []
+    ids = sorted({video_id for video_id in video_ids if video_id})
+    ended = videos.ended(tenant, ids) if ids else []
     return tuple(
         event
         for video in ended
         for event in (
             video_upload_event(tenant.id, video.id, video.size_bytes, video.uploaded_at),
-            *video_ended(tenant, video),
+            *_notification(tenant, video),
         )
     )
+
+
+def _notification(tenant: Tenant, video: VideoRecord) -> tuple[TenantNotification, ...]:
+    kind = VIDEO_COMPLETED if video.status == "completed" else VIDEO_FAILED
+    details: dict[str, dict[str, Any]] = {
+        VIDEO_COMPLETED: {"durationSeconds": video.duration_seconds, "frames": video.frames},
+        VIDEO_FAILED: {
+            "error": {"code": video.error_code, "message": video.error_message, "retryable": video.error_retryable}
+        },
+    }
+    return notification(tenant, kind, (video.id,), video.completed_at or video.updated_at, video.id, details[kind])

@@ -1,11 +1,13 @@
 """deeplens.videos.uploaded → segments → frames → deeplens.images.uploaded"""
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import batched
 from typing import ClassVar
+from uuid import UUID, uuid5
 
 from deeplens.common.batch import in_parallel
 from deeplens.common.event import Event
@@ -15,10 +17,10 @@ from deeplens.errors import ObjectChanged, VideoNotFound
 from deeplens.events.images import ImageUploaded
 from deeplens.events.videos import VideoUploaded
 from deeplens.formats.errors import VideoTooSlow
-from deeplens.images.keys import original_key
+from deeplens.images.keys import original_key, poster_key
 from deeplens.images.model import NewImage, Step, Tombstone
 from deeplens.images.ports import PendingDue, PendingImages
-from deeplens.images.requests import image_uploaded
+from deeplens.images.requests import deletion_request, image_uploaded
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
@@ -30,11 +32,9 @@ from deeplens.videos.decoding.plan import plan_segments
 from deeplens.videos.decoding.probe import poster, probe
 from deeplens.videos.decoding.ranged import RangedFile
 from deeplens.videos.ended import events_of_ended_videos
-from deeplens.videos.frames import new_frame
-from deeplens.videos.keys import poster_key
 from deeplens.videos.model import PendingVideos, PendingVideosDue, Segment, VideoRecord, VideoRepository
-from deeplens.videos.requests import video_deletion
 
+NAMESPACE = UUID("c2f0a4d1-5d0b-5a2e-8f59-0d6f4bb0a7e3")
 PARALLEL_SEGMENTS = 3
 """Segments of one video in flight: a long film leaves room for other videos."""
 FRAMES_IN_MEMORY = 8
@@ -110,7 +110,7 @@ class ExtractFrames:
         """Plan the segments, and return the events of the first that are not done."""
         segments = self.videos.segments(work.tenant, work.video.id) or self._plan(work)
         left = [segment for segment in segments if not segment.done]
-        self._note(work, ended=not left)
+        self._settle_pending(work, ended=not left)
         return tuple(part_of(work.event, segment, segments) for segment in left[:PARALLEL_SEGMENTS])
 
     def _plan(self, work: _Work) -> tuple[Segment, ...]:
@@ -122,13 +122,13 @@ class ExtractFrames:
 
     def _extract_segment(self, work: _Work, number: int) -> tuple[Event, ...]:
         segments = self.videos.segments(work.tenant, work.video.id)
-        segment = next((one for one in segments if one.number == number), None)
+        segment = next((segment for segment in segments if segment.number == number), None)
         if segment is None:
             # The kept plan has no such segment, so the video does not wait for it.
             return ()
         if not segment.done:
             self._write_frames(work, segment)
-        return (*self._released(work, segment), *self._next(work, segment, segments))
+        return (*self._release(work, segment), *self._continue(work, segment, segments))
 
     def _write_frames(self, work: _Work, segment: Segment) -> None:
         found = frames_of(self._file(work), segment, DecodeDeadline())
@@ -151,7 +151,7 @@ class ExtractFrames:
         work.store.put(work.store.key_of(row.storage_path), frame.jpeg, row.mime_type)
         return row
 
-    def _released(self, work: _Work, segment: Segment) -> list[ImageUploaded]:
+    def _release(self, work: _Work, segment: Segment) -> list[ImageUploaded]:
         """Events of the segment's frames that no stage has processed, within the window."""
         tenant, now = work.tenant, self.clock.now()
         end = None if segment.last else segment.end_seconds
@@ -165,16 +165,16 @@ class ExtractFrames:
         ended = [(tenant.id, row.id) for row in rows if row.step >= Step.FAILED and row.id in waiting]
         return [*released, *(self.pending.finish(ended, due) if ended else ())]
 
-    def _next(self, work: _Work, segment: Segment, segments: Sequence[Segment]) -> tuple[Event, ...]:
+    def _continue(self, work: _Work, segment: Segment, segments: Sequence[Segment]) -> tuple[Event, ...]:
         """The event of the segment that takes the place of a finished one, or those of an ended video."""
         all_done = self.videos.finish_segment(work.tenant, work.video.id, segment.number)
-        self._note(work, ended=all_done)
+        self._settle_pending(work, ended=all_done)
         number = segment.number + PARALLEL_SEGMENTS
-        following = [one for one in segments if one.number == number and not one.done]
+        following = [later for later in segments if later.number == number and not later.done]
         ends = events_of_ended_videos(self.videos, work.tenant, [work.video.id]) if all_done else ()
-        return (*(part_of(work.event, one, segments) for one in following), *ends)
+        return (*(part_of(work.event, later, segments) for later in following), *ends)
 
-    def _note(self, work: _Work, *, ended: bool) -> None:
+    def _settle_pending(self, work: _Work, *, ended: bool) -> None:
         if ended:
             self.pending_videos.finish(work.tenant.id, work.video.id)
         else:
@@ -187,10 +187,32 @@ class ExtractFrames:
         store.delete(original_key(image_id, ".jpg") for image_id in written)
         self.videos.mark_deleted(tenant, video_id, now)
         self.pending_videos.finish(tenant.id, video_id)
-        return Done((video_deletion(tenant.id, video_id, now),), dropped="deleted")
+        return Done((deletion_request(tenant.id, video_id, now),), dropped="deleted")
 
 
 def part_of(event: VideoUploaded, segment: Segment, segments: Sequence[Segment]) -> VideoUploaded:
     """The event of a segment."""
     changes = {"segment": segment.number, "duration": segments[-1].end_seconds, "event_id": ""}
     return event.model_copy(update=changes)
+
+
+def frame_id(video_id: str, offset_seconds: float) -> str:
+    """A frame's image id: the same video and offset is the same frame."""
+    return f"img_{uuid5(NAMESPACE, f'{video_id}/{round(offset_seconds * 1e6)}').hex}"
+
+
+def new_frame(video: VideoRecord, frame: Frame, store: ObjectStore) -> NewImage:
+    image_id = frame_id(video.id, frame.offset_seconds)
+    return NewImage(
+        id=image_id,
+        file_name=video.file_name,
+        storage_path=store.uri(original_key(image_id, ".jpg")),
+        mime_type="image/jpeg",
+        size_bytes=len(frame.jpeg),
+        sha256=hashlib.sha256(frame.jpeg).hexdigest(),
+        uploaded_at=video.uploaded_at,
+        tags=video.tags,
+        metadata=video.metadata,
+        video_id=video.id,
+        frame_offset_seconds=frame.offset_seconds,
+    )

@@ -20,11 +20,6 @@ FRAMES_FAILED = "VIDEO_FRAMES_FAILED"
 """Code of a video that failed because more than a fifth of its frames did; the database's trigger writes it."""
 
 
-def is_video(media_id: str) -> bool:
-    """Whether an id is that of a video and not of an image."""
-    return media_id.startswith("vid_")
-
-
 @dataclass(frozen=True, slots=True)
 class NewVideo(NewMedia):
     """A video to insert."""

@@ -1,12 +1,15 @@
-"""Videos of a tenant's database, in plain SQL. What frames add up to is kept by triggers."""
+"""Videos in a tenant's database, where triggers keep what their frames add up to; pending videos of all tenants."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
-from deeplens.database.connections import Connections
+from deeplens.database.connections import PlatformAdapter, TenantAdapter
+from deeplens.database.rows import record_of as read_record
 from deeplens.database.values import as_jsonb, as_text
+from deeplens.events.videos import VideoUploaded
 from deeplens.images.model import ImageRecord, MediaQuery, NewImage, Tombstone
 from deeplens.images.postgres import COLUMNS as IMAGE_COLUMNS
 from deeplens.images.postgres import LIVE as LIVE_IMAGE
@@ -27,7 +30,7 @@ WHERE NOT EXISTS (SELECT FROM deleted_videos WHERE video_id = %(id)s) AND {WITHI
 ON CONFLICT (id) DO NOTHING
 """  # noqa: S608
 FIND = f"""
-SELECT w.id AS wanted_id, d.deleted_at, d.receipt, v.* FROM (SELECT %s::text AS id) w
+SELECT w.id AS requested_id, d.deleted_at, d.receipt, v.* FROM (SELECT %s::text AS id) w
 LEFT JOIN (SELECT {COLUMNS}, {DONE} FROM videos) v ON v.id = w.id LEFT JOIN deleted_videos d ON d.video_id = w.id
 """  # noqa: S608
 ENDED = f"""
@@ -92,56 +95,61 @@ WITH kept AS (UPDATE deleted_videos SET receipt = %s WHERE video_id = %s RETURNI
 DELETE FROM videos USING kept WHERE videos.id = kept.video_id
 """
 PURGE = "DELETE FROM deleted_videos WHERE deleted_at < now() - interval '37 days' AND receipt IS NOT NULL"
+ADMIT_PENDING = """
+INSERT INTO pending_videos (tenant_id, video_id, event, due) VALUES (%s, %s, %s, %s)
+ON CONFLICT (tenant_id, video_id) DO UPDATE SET due = greatest(pending_videos.due, excluded.due)
+RETURNING event
+"""
+OVERDUE_PENDING = """
+UPDATE pending_videos p SET due = %(due)s FROM (
+    SELECT tenant_id, video_id, due FROM pending_videos WHERE due < %(now)s
+    ORDER BY due LIMIT %(limit)s FOR UPDATE SKIP LOCKED) AS late
+WHERE p.tenant_id = late.tenant_id AND p.video_id = late.video_id
+RETURNING p.event, late.due AS since
+"""
+DELETE_PENDING = "DELETE FROM pending_videos WHERE tenant_id = %s AND video_id = %s"
+POSTPONE_PENDING = "UPDATE pending_videos SET due = greatest(due, %s) WHERE tenant_id = %s AND video_id = %s"
 
 
-class PostgresVideos:
+class PostgresVideos(TenantAdapter):
     """``VideoRepository`` on psycopg."""
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
 
     def insert(self, tenant: Tenant, video: NewVideo, limits: ResourceLimits = UNLIMITED) -> VideoRecord | Tombstone:
         # A video is no image; its frames will be.
         bytes_only = ResourceLimits(max_bytes=limits.max_bytes)
-        with self._connections.tenant(tenant) as connection:
+        with self._opened(tenant) as connection:
             return insert_within(connection, bytes_only, INSERT, values_of(video), (FIND, [video.id]), _record)
 
     def find(self, tenant: Tenant, video_id: str) -> VideoRecord | Tombstone | None:
-        with self._connections.tenant(tenant) as connection:
-            return found_in(connection.execute(FIND, [video_id]).fetchall()[0], _record)
+        return found_in(self._rows(tenant, FIND, [video_id])[0], _record)
 
     def ended(self, tenant: Tenant, video_ids: Sequence[str]) -> list[VideoRecord]:
-        if not video_ids:
-            return []
-        with self._connections.tenant(tenant) as connection:
-            return [_record(row) for row in connection.execute(ENDED, [list(video_ids)])]
+        rows = self._rows(tenant, ENDED, [list(video_ids)]) if video_ids else []
+        return [_record(row) for row in rows]
 
     def page(self, tenant: Tenant, query: MediaQuery) -> list[VideoRecord]:
         where, values = conditions_of(query)
         conditions = " AND ".join([LIVE, *where])
         order = "ORDER BY uploaded_at DESC, id DESC LIMIT %s"
         statement = f"SELECT {COLUMNS}, {DONE} FROM videos WHERE {conditions} {order}"  # noqa: S608
-        with self._connections.tenant(tenant) as connection:
-            return [_record(row) for row in connection.execute(statement, [*values, query.limit])]
+        return [_record(row) for row in self._rows(tenant, statement, [*values, query.limit])]
 
     def names(self, tenant: Tenant, video_ids: Sequence[str]) -> dict[str, str]:
         statement = f"SELECT id, file_name FROM videos WHERE id = ANY(%s) AND {LIVE}"  # noqa: S608
-        with self._connections.tenant(tenant) as connection:
-            return {row["id"]: row["file_name"] for row in connection.execute(statement, [list(video_ids)])}
+        return {row["id"]: row["file_name"] for row in self._rows(tenant, statement, [list(video_ids)])}
 
     def plan(
         self, tenant: Tenant, video_id: str, facts: VideoFacts, segments: Sequence[Segment]
     ) -> tuple[Segment, ...]:
         values = asdict(facts) | {"id": video_id, "segments": len(segments)}
-        with self._connections.tenant(tenant) as connection, connection.transaction():
+        with self._opened(tenant) as connection, connection.transaction():
             # Who comes second waits here for the first, and then finds its plan.
             if connection.execute(KEEP_FACTS, values).fetchone():
-                connection.execute(KEEP_SEGMENTS, [video_id, as_jsonb([asdict(one) for one in segments])])
+                connection.execute(KEEP_SEGMENTS, [video_id, as_jsonb([asdict(segment) for segment in segments])])
             return _segments(connection.execute(SEGMENTS, [video_id]).fetchall())
 
     def segments(self, tenant: Tenant, video_id: str) -> tuple[Segment, ...]:
-        with self._connections.tenant(tenant) as connection:
-            return _segments(connection.execute(SEGMENTS, [video_id]).fetchall())
+        return _segments(self._rows(tenant, SEGMENTS, [video_id]))
 
     def start(self, tenant: Tenant, video_id: str, segment: int | None) -> int:
         return self._starts(tenant, video_id, segment, "starts + 1")
@@ -150,40 +158,33 @@ class PostgresVideos:
         self._starts(tenant, video_id, segment, "0")
 
     def _starts(self, tenant: Tenant, video_id: str, segment: int | None, value: str) -> int:
-        statement = STARTS[segment is None].format(value)
-        with self._connections.tenant(tenant) as connection:
-            row = connection.execute(statement, {"id": video_id, "number": segment}).fetchone()
+        row = self._row(tenant, STARTS[segment is None].format(value), {"id": video_id, "number": segment})
         return int(row["starts"]) if row else 0
 
     def add_frames(self, tenant: Tenant, video_id: str, frames: Sequence[NewImage]) -> None:
-        wanted = ("id", "storage_path", "mime_type", "size_bytes", "sha256", "frame_offset_seconds")
-        rows = [{name: getattr(frame, name) for name in wanted} for frame in frames]
-        with self._connections.tenant(tenant) as connection:
-            connection.execute(ADD_FRAMES, [as_jsonb(rows), video_id])
+        columns = ("id", "storage_path", "mime_type", "size_bytes", "sha256", "frame_offset_seconds")
+        rows = [{name: getattr(frame, name) for name in columns} for frame in frames]
+        self._execute(tenant, ADD_FRAMES, [as_jsonb(rows), video_id])
 
     def frames(
         self, tenant: Tenant, video_id: str, begin: float = 0, end: float | None = None, limit: int | None = None
     ) -> list[ImageRecord]:
-        with self._connections.tenant(tenant) as connection:
-            return [record_of(row) for row in connection.execute(FRAMES, [video_id, begin, end, limit])]
+        return [record_of(row) for row in self._rows(tenant, FRAMES, [video_id, begin, end, limit])]
 
     def frame_ids(self, tenant: Tenant, video_id: str) -> list[str]:
-        with self._connections.tenant(tenant) as connection:
-            rows = connection.execute("SELECT id FROM images WHERE video_id = %s", [video_id]).fetchall()
+        rows = self._rows(tenant, "SELECT id FROM images WHERE video_id = %s", [video_id])
         return [row["id"] for row in rows]
 
     def finish_segment(self, tenant: Tenant, video_id: str, segment: int) -> bool:
-        with self._connections.tenant(tenant) as connection:
-            row = connection.execute(FINISH, {"id": video_id, "number": segment}).fetchone()
+        row = self._row(tenant, FINISH, {"id": video_id, "number": segment})
         return bool(row and row["all_done"])
 
     def fail(self, tenant: Tenant, video_id: str, code: str, message: str, retryable: bool) -> None:
-        with self._connections.tenant(tenant) as connection:
-            connection.execute(FAIL, [code, as_text(message), retryable, video_id])
+        self._execute(tenant, FAIL, [code, as_text(message), retryable, video_id])
 
     def mark_deleted(self, tenant: Tenant, video_id: str, at: datetime) -> bool:
         values = {"id": video_id, "at": at}
-        with self._connections.tenant(tenant) as connection:
+        with self._opened(tenant) as connection:
             with connection.pipeline():
                 connection.execute(MARK_DELETED, values)
                 connection.execute(MARK_DELETED_FRAMES, values)
@@ -191,14 +192,33 @@ class PostgresVideos:
             return cursor.fetchone() is not None
 
     def delete_rows(self, tenant: Tenant, video_id: str, receipt: dict[str, Any]) -> None:
-        with self._connections.tenant(tenant) as connection:
+        with self._opened(tenant) as connection:
             connection.execute(DELETE_ROW, [as_jsonb(receipt), video_id])
             connection.execute(PURGE)
 
 
 def _record(row: dict[str, Any]) -> VideoRecord:
-    return VideoRecord(**{field.name: row[field.name] for field in fields(VideoRecord)} | {"tags": tuple(row["tags"])})
+    return read_record(VideoRecord, row)
 
 
 def _segments(rows: Sequence[dict[str, Any]]) -> tuple[Segment, ...]:
     return tuple(Segment(**row) for row in rows)
+
+
+class PostgresPendingVideos(PlatformAdapter):
+    """``PendingVideos`` on psycopg."""
+
+    def admit(self, event: VideoUploaded, due: datetime) -> VideoUploaded:
+        body = as_jsonb(event.model_dump(mode="json", by_alias=True, exclude_none=True))
+        (row,) = self._rows(ADMIT_PENDING, [event.tenant_id, event.video_id, body, due])
+        return VideoUploaded.model_validate(row["event"])
+
+    def postpone(self, tenant_id: str, video_id: str, due: datetime) -> None:
+        self._execute(POSTPONE_PENDING, [due, tenant_id, video_id])
+
+    def finish(self, tenant_id: str, video_id: str) -> None:
+        self._execute(DELETE_PENDING, [tenant_id, video_id])
+
+    def overdue(self, now: datetime, due: datetime, limit: int) -> list[VideoUploaded]:
+        rows = self._rows(OVERDUE_PENDING, {"now": now, "due": due, "limit": limit})
+        return [VideoUploaded.model_validate(row["event"]) for row in sorted(rows, key=itemgetter("since"))]

@@ -8,11 +8,11 @@ from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Failed, Outcome, attempt_each
 from deeplens.errors import InvalidEvent
 from deeplens.events.maintenance import ImageMaintenance
+from deeplens.images.keys import original_prefix, poster_key
 from deeplens.images.model import Tombstone
-from deeplens.images.requests import image_deletion
+from deeplens.images.requests import deletion_request
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.model import Tenant
-from deeplens.videos.keys import poster_key, video_prefix
 from deeplens.videos.model import PendingVideos, VideoRepository
 
 
@@ -43,11 +43,11 @@ class DeleteVideos:
         found = self.videos.find(tenant, event.video_id)
         if isinstance(found, Tombstone):
             self._remove(tenant, found, len(frames))
-        return Done(tuple(image_deletion(tenant.id, image_id, now) for image_id in frames))
+        return Done(tuple(deletion_request(tenant.id, image_id, now) for image_id in frames))
 
     def _remove(self, tenant: Tenant, tombstone: Tombstone, frames: int) -> None:
         store, earlier = self.stores.for_tenant(tenant), tombstone.receipt or {}
-        prefixes = (video_prefix(tombstone.id), poster_key(tombstone.id))
+        prefixes = (original_prefix(tombstone.id), poster_key(tombstone.id))
         keys = [entry.key for prefix in prefixes for entry in store.list(prefix)]
         store.delete(keys)
         receipt = {

@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse
 
 from deeplens.access.caller import Reader, Writer
 from deeplens.access.request_counter import RequestCounter
+from deeplens.common.ports import Clock
 from deeplens.errors import ApiError, ObjectNotFound
 from deeplens.http import cursor
 from deeplens.http.content import AN_HOUR, BINARY, PRESIGNED_FOR, SAFE
@@ -14,13 +15,13 @@ from deeplens.http.dependencies import Injected
 from deeplens.http.fields import VideoIdInPath
 from deeplens.http.problems import responses, video_not_found
 from deeplens.http.publish import Publishing
-from deeplens.images.content import locate
-from deeplens.images.model import MediaQuery
+from deeplens.images.delete import delete
+from deeplens.images.fields import media_query
+from deeplens.images.keys import poster_key
+from deeplens.images.lookup import locate
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.model import Tenant
 from deeplens.videos import views as video_views
-from deeplens.videos.delete import DeleteVideo
-from deeplens.videos.keys import poster_key
 from deeplens.videos.model import VideoRecord, VideoRepository
 from deeplens.videos.schemas import DeletedVideo, FrameList, VideoListQuery, VideoPage, VideoView
 
@@ -31,16 +32,7 @@ Videos = Injected[VideoRepository]
 @router.get("", summary="List videos", responses=responses())
 def list_videos(caller: Reader, videos: Videos, query: Annotated[VideoListQuery, Query()]) -> VideoPage:
     """Videos newest first; deleted ones never."""
-    wanted = MediaQuery(
-        # One more than the page holds tells whether there is a next page.
-        limit=query.limit + 1,
-        statuses=tuple(query.status),
-        tags=tuple(query.tag),
-        uploaded_from=query.uploaded_from,
-        uploaded_before=query.uploaded_before,
-        after=cursor.read(query.cursor, cursor.VIDEO_ID) if query.cursor else None,
-    )
-    found = videos.page(caller.tenant, wanted)
+    found = videos.page(caller.tenant, media_query(query, cursor.VIDEO_ID))
     page, following = cursor.page_of(found, query.limit, lambda video: (video.uploaded_at, video.id))
     return VideoPage(videos=[video_views.detail(video) for video in page], next_cursor=following)
 
@@ -111,10 +103,10 @@ def get_video_content(
 
 @router.delete("/{video_id}", status_code=202, summary="Delete a video", responses=responses(404))
 def delete_video(
-    caller: Writer, delete: Injected[DeleteVideo], publish: Publishing, video_id: VideoIdInPath
+    caller: Writer, videos: Videos, clock: Injected[Clock], publish: Publishing, video_id: VideoIdInPath
 ) -> DeletedVideo:
     """The video and its frames are gone from every answer at once; what was stored follows. Safe to repeat."""
-    publish([delete(caller.tenant, video_id)])
+    publish([delete(videos, caller.tenant, video_id, clock.now())])
     return DeletedVideo(video_id=video_id)
 
 

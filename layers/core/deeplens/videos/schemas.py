@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, Field
 
 from deeplens.http.schemas import AT, VIDEO_ID, ApiModel, example
-from deeplens.images.schemas import Filters, ImageError, Status
+from deeplens.images.schemas import ImageError, MediaListQuery, Status
 
 VideoState = Literal["accepted", "processing", "completed", "failed"]
 FRAME_ID = "img_5f1d3c0e9a7b5d2f8c4e6a1b3d5f7091"
@@ -110,10 +110,8 @@ class VideoPage(ApiModel):
     next_cursor: str | None = Field(default=None, description="pass as ``cursor`` with the same filters")
 
 
-class VideoListQuery(Filters):
+class VideoListQuery(MediaListQuery):
     status: list[VideoState] = Field(default=[], max_length=4, description="repeatable; any of them")
-    limit: int = Field(default=50, ge=1, le=200)
-    cursor: str | None = Field(default=None, max_length=256, description="``nextCursor`` of the page before")
 
 
 class FrameView(ApiModel):

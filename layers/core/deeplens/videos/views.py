@@ -1,11 +1,8 @@
 """Videos and their frames as the API shows them."""
 
-from typing import Any
-
-from deeplens.http.schemas import ApiModel
+from deeplens.http.schemas import view
 from deeplens.images.model import ImageRecord
-from deeplens.images.schemas import ImageError
-from deeplens.images.views import STATUS, thumbnail_path
+from deeplens.images.views import STATUS, error_of, thumbnail_path
 from deeplens.videos.model import VideoRecord
 from deeplens.videos.schemas import AcceptedVideo, FrameView, VideoLinks, VideoProgress, VideoView
 
@@ -24,22 +21,19 @@ def links(video_id: str) -> VideoLinks:
 
 
 def accepted(video: VideoRecord) -> AcceptedVideo:
-    return AcceptedVideo(**_shared(video, AcceptedVideo) | {"status": "accepted"}, links=links(video.id))
+    return view(AcceptedVideo, video, video_id=video.id, status="accepted", links=links(video.id))
 
 
 def detail(video: VideoRecord) -> VideoView:
-    return VideoView(
-        **_shared(video, VideoView),
-        progress=VideoProgress.model_validate(video, from_attributes=True),
-        error=_error(video),
+    return view(
+        VideoView,
+        video,
+        video_id=video.id,
+        tags=list(video.tags),
+        progress=view(VideoProgress, video),
+        error=error_of(video) if video.status == "failed" else None,
         links=links(video.id),
     )
-
-
-def _shared(video: VideoRecord, schema: type[ApiModel]) -> dict[str, Any]:
-    """The fields that a schema has under the same name as the row."""
-    values = {name: getattr(video, name) for name in schema.model_fields if hasattr(video, name)}
-    return values | {"video_id": video.id}
 
 
 def frame(row: ImageRecord) -> FrameView:
@@ -48,15 +42,4 @@ def frame(row: ImageRecord) -> FrameView:
         offset_seconds=row.frame_offset_seconds or 0.0,
         status=STATUS[row.step],
         thumbnail_url=thumbnail_path(row.id, "small"),
-    )
-
-
-def _error(video: VideoRecord) -> ImageError | None:
-    if video.status != "failed":
-        return None
-    return ImageError(
-        code=video.error_code or "PROCESSING_FAILED",
-        message=video.error_message or "processing failed",
-        retryable=bool(video.error_retryable),
-        attempt=1,
     )

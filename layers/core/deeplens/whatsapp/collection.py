@@ -7,16 +7,21 @@ from deeplens.common.ids import keyed_id
 from deeplens.common.resolve import Lazy
 from deeplens.embedding.ports import Embedder
 from deeplens.events.whatsapp import WhatsAppMessage
-from deeplens.images.model import ImageRecord
+from deeplens.images.model import MediaRecord, is_video
 from deeplens.images.ports import ImageRepository
 from deeplens.search.matching import FindMatches
 from deeplens.tenants.limits import ResourceLimits, Storage, allowance, largest_file
 from deeplens.tenants.model import Tenant
-from deeplens.uploads.accept_form import AcceptUpload, Rejected, checked_upload
-from deeplens.uploads.accept_video_form import AcceptVideoUpload, checked_video_upload
+from deeplens.uploads.accept_form import (
+    AcceptUpload,
+    AcceptVideoUpload,
+    Rejected,
+    checked_upload,
+    checked_video_upload,
+)
 from deeplens.vectors.ports import SearchFilter
 from deeplens.videos.accept import AcceptVideo
-from deeplens.videos.model import VideoRecord, VideoRepository, is_video
+from deeplens.videos.model import VideoRecord, VideoRepository
 from deeplens.whatsapp.answers import Found
 from deeplens.whatsapp.chats import Effect, Uploaded
 from deeplens.whatsapp.incoming import Media, file_name_of, kind_of, metadata_of
@@ -77,12 +82,12 @@ class ChatCollection:
         if kind_of(message, media) == "video":
             video = checked_video_upload(keyed_id("vid", tenant.id, key), **upload)
             accepted = self.accept_video_upload(tenant, video, limits)
-            return _ingested(accepted.video, accepted.events)
+            return _ingested(accepted.media, accepted.events)
         image = checked_upload(keyed_id("img", tenant.id, key), limits=self.limits(), **upload)
         done = self.accept(tenant, image, limits)
         if isinstance(done, Rejected):
             raise done.error
-        return _ingested(done.image, done.events)
+        return _ingested(done.media, done.events)
 
     def resume(self, tenant: Tenant, image_id: str) -> tuple[Uploaded, ...]:
         """The events of an accepted image, or video, that may not have been published."""
@@ -93,9 +98,9 @@ class ChatCollection:
 
     def similar(self, tenant: Tenant, body: bytes, limit: int) -> list[Found]:
         """Best matches of a picture that is not kept. Raises ``InvalidImage``, ``DependencyUnavailable``."""
-        from deeplens.imaging import WHOLE, standard_jpeg
+        from deeplens.imaging.standardise import standard_jpeg
 
-        vectors = self.embedder().embed([standard_jpeg(body, self.limits(), WHOLE)], tenant.model).tolist()
+        vectors = self.embedder().embed([standard_jpeg(body, self.limits())], tenant.model).tolist()
         found = self.find_matches()(tenant, vectors, limit, None, SearchFilter())
         label = tenant.thresholds.label if tenant.thresholds else lambda _: ""
         return [Found(row.id, row.file_name, match.score, label(match.score)) for (match, row), *_ in found]
@@ -109,5 +114,5 @@ class ChatCollection:
         return tenant.effective_limits(self.default_limits)
 
 
-def _ingested(row: ImageRecord | VideoRecord, events: tuple[Uploaded, ...]) -> Effect:
+def _ingested(row: MediaRecord, events: tuple[Uploaded, ...]) -> Effect:
     return Effect("ingested", image_id=row.id, file_name=row.file_name, events=events)

@@ -13,9 +13,9 @@ from deeplens.common.stage import Done, Outcome, attempt
 from deeplens.errors import TenantNotFound
 from deeplens.events.notifications import MESSAGE_RECEIVED, TenantNotification
 from deeplens.events.whatsapp import WhatsAppMessage
+from deeplens.images.model import about_media
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
-from deeplens.videos.notifications import about_media
 from deeplens.whatsapp.answer_message import AnswerMessage
 from deeplens.whatsapp.chats import MIN_CHECK_DELAY, Chat, Chats, Effect, Handled, Reply, reply_id, send_request
 from deeplens.whatsapp.collection import ChatCollection

@@ -10,11 +10,11 @@ from itertools import groupby
 from deeplens.common.batch import in_parallel
 from deeplens.common.ports import Clock
 from deeplens.errors import TenantNotFound
-from deeplens.images.model import ImageRecord, Step
+from deeplens.images.model import ImageRecord, Step, is_video
 from deeplens.images.ports import ImageRepository
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
-from deeplens.videos.model import VideoRecord, VideoRepository, is_video
+from deeplens.videos.model import VideoRecord, VideoRepository
 from deeplens.whatsapp.answers import DELETED
 from deeplens.whatsapp.chats import ImageEnd, Replies, Reply, Verdict, WhatsApp, judge, next_check
 

@@ -98,15 +98,15 @@ def test_a_store_that_goes_away_in_the_middle_is_not_a_broken_film() -> None:
     file._store.failure = None  # type: ignore[attr-defined]
     file.peek(0, 16)
     reads = 0
-    fetched = file._fetched
+    fetch = file._fetch
 
     def failing(start: int, length: int) -> bytes:
         nonlocal reads
         reads += 1
         if reads > 6:
             file._store.failure = StoreUnavailable("gone")  # type: ignore[attr-defined]
-        return fetched(start, length)
+        return fetch(start, length)
 
-    file._fetched = failing  # type: ignore[method-assign]
+    file._fetch = failing  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
         probe(file, LIMITS)

@@ -9,11 +9,10 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 
 from deeplens.formats.errors import VideoTruncated
-from deeplens.videos.decoding.media import DecodeDeadline, frames_from, opened
+from deeplens.videos.decoding.media import DecodeDeadline, frames_from, jpeg_of, open_video
 from deeplens.videos.decoding.plan import FramePicker
 from deeplens.videos.decoding.probe import type_of
 from deeplens.videos.decoding.ranged import RangedFile
-from deeplens.videos.decoding.shown import jpeg_of
 from deeplens.videos.model import Segment
 
 CUT = 0.2
@@ -52,7 +51,7 @@ class SceneCuts:
         shape = frame.width, frame.height, frame.format.name
         if self._graph is None or shape != self._format:
             # Pictures of two shapes cannot be compared; a stream that changes it begins anew.
-            self._graph, self._format = self._compared(frame), shape
+            self._graph, self._format = self._scene_filter(frame), shape
         self._graph.push(frame)
         try:
             self._graph.pull()
@@ -60,7 +59,7 @@ class SceneCuts:
             return False
         return True
 
-    def _compared(self, frame: av.VideoFrame) -> Graph:
+    def _scene_filter(self, frame: av.VideoFrame) -> Graph:
         graph = Graph()
         nodes = [
             graph.add_buffer(
@@ -82,7 +81,7 @@ def frames_of(file: RangedFile, segment: Segment, deadline: DecodeDeadline) -> I
     InvalidVideo
         ``VideoTruncated`` where the segment has no pictures, ``VideoCorrupt``, ``VideoTooSlow``.
     """
-    with opened(file, type_of(file)) as (container, stream):
+    with open_video(file, type_of(file)) as (container, stream):
         picker, cuts, first = FramePicker(segment), SceneCuts(stream), math.inf
         for offset, frame in frames_from(container, stream, segment.begin_seconds, deadline):
             if offset >= segment.end_seconds and not segment.last:

@@ -1,4 +1,7 @@
-"""Opening and decoding with FFmpeg: one demuxer, no other files, errors as ``InvalidVideo``."""
+"""Opening and decoding with FFmpeg: one demuxer, no other files, errors as ``InvalidVideo``.
+
+Frames are given as they are shown: square pixels, upright.
+"""
 
 import math
 import time
@@ -14,10 +17,13 @@ from av.video.stream import VideoStream
 from deeplens.errors import DeepLensError
 from deeplens.formats.errors import NoPictures, VideoCorrupt, VideoTooSlow
 from deeplens.formats.videos import VideoType
+from deeplens.imaging.standardise import upright_jpeg
 from deeplens.videos.decoding.ranged import RangedFile
 
 av.logging.set_level(None)
 BUFFER_BYTES = 256 * 1024
+FRAME_SIDE = 1920
+"""Pixels of a frame's longer side; more would only be stored, as models see 512."""
 SEEK_BACK_SECONDS = (0.0, 15.0, 60.0, math.inf)
 """How far before the wanted offset to seek, tried one after the other."""
 
@@ -45,7 +51,7 @@ class DecodeDeadline:
 
 
 @contextmanager
-def opened(file: RangedFile, kind: VideoType) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_video(file: RangedFile, kind: VideoType) -> Iterator[tuple[InputContainer, VideoStream]]:
     """A container and its video stream. Raises ``VideoCorrupt`` for a file that FFmpeg cannot read."""
     try:
         file.seek(0)
@@ -61,7 +67,7 @@ def opened(file: RangedFile, kind: VideoType) -> Iterator[tuple[InputContainer, 
 
 
 def _no_other_file(*_: Any) -> Any:
-    raise VideoCorrupt("the file refers to other files, which are never opened")
+    raise VideoCorrupt("the file refers to other files, which are never open_video")
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
@@ -105,13 +111,13 @@ def _frames_at(
         container.seek(int((start + origin) / time_base), stream=stream, backward=True, any_frame=False)
     else:
         container.seek(0)
-    for frame in _decoded(container, stream, deadline):
+    for frame in _decode(container, stream, deadline):
         at = frame.pts if frame.pts is not None else frame.dts
         if at is not None:
             yield max(0.0, round(float(at * time_base) - origin, 6)), frame
 
 
-def _decoded(container: InputContainer, stream: VideoStream, deadline: DecodeDeadline) -> Iterator[av.VideoFrame]:
+def _decode(container: InputContainer, stream: VideoStream, deadline: DecodeDeadline) -> Iterator[av.VideoFrame]:
     packets = container.demux(stream)
     while True:
         if deadline.hurried:
@@ -146,3 +152,26 @@ def duration_of(container: InputContainer, stream: VideoStream, max_seconds: flo
         if last - first > max_seconds:
             break
     return last - (first or 0.0) if count else 0.0
+
+
+def shown_size(stream: VideoStream, frame: av.VideoFrame) -> tuple[int, int]:
+    """Width and height as shown."""
+    width, height = _square(stream, frame)
+    return (height, width) if frame.rotation % 180 else (width, height)
+
+
+def jpeg_of(stream: VideoStream, frame: av.VideoFrame, side: int = FRAME_SIDE) -> bytes:
+    """A JPEG file whose longer side has ``side`` pixels at most."""
+    width, height = _square(stream, frame)
+    scale = min(1.0, side / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = frame.to_image(width=size[0], height=size[1])  # type: ignore[no-untyped-call]
+    return upright_jpeg(image, frame.rotation, side)
+
+
+def _square(stream: VideoStream, frame: av.VideoFrame) -> tuple[int, int]:
+    """Sides with square pixels; broadcast and DVD material has others. Implausible ratios are not believed."""
+    ratio = float(stream.sample_aspect_ratio or 1) or 1.0
+    if not 0.2 < ratio < 5:
+        ratio = 1.0
+    return max(1, round(frame.width * ratio)), frame.height

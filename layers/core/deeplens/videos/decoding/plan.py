@@ -20,10 +20,10 @@ def plan_segments(facts: VideoFacts, settings: VideoSettings, limits: VideoLimit
     pixels_per_second = max(1.0, facts.width * facts.height * (facts.fps or ASSUMED_FPS))
     length = max(1.0, min(limits.segment_seconds, PIXELS_PER_SEGMENT / pixels_per_second))
     count = max(1, math.ceil(facts.duration_seconds / length))
-    most = max(1, settings.max_frames)
+    max_frames = max(1, settings.max_frames)
     bounds = [round(facts.duration_seconds * number / count, 3) for number in range(count + 1)]
     # Of few frames for many parts, every part in so many gives one.
-    frames = [(number + 1) * most // count - number * most // count for number in range(count)]
+    frames = [(number + 1) * max_frames // count - number * max_frames // count for number in range(count)]
     parts = [(bounds[number], bounds[number + 1], frames[number]) for number in range(count) if frames[number]]
     return tuple(
         Segment(

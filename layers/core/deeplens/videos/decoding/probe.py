@@ -13,9 +13,8 @@ from deeplens.formats.errors import (
 from deeplens.formats.videos import HEAD_BYTES, VideoType, sniff_video
 from deeplens.videos.decoding.containers import check_container
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.decoding.media import DecodeDeadline, duration_of, frames_from, opened
+from deeplens.videos.decoding.media import DecodeDeadline, duration_of, frames_from, jpeg_of, open_video, shown_size
 from deeplens.videos.decoding.ranged import RangedFile
-from deeplens.videos.decoding.shown import jpeg_of, shown
 from deeplens.videos.model import VideoFacts
 
 POSTER_AT = (0.1, 0.35, 0.6)
@@ -39,16 +38,16 @@ def probe(file: RangedFile, limits: VideoLimits) -> VideoFacts:
     if file.size_bytes > limits.max_bytes:
         raise VideoTooLarge(f"{file.size_bytes} bytes; at most {limits.max_bytes} are accepted")
     check_container(file, kind)
-    with opened(file, kind) as (container, stream):
+    with open_video(file, kind) as (container, stream):
         codec = _checked_codec(stream, limits)
         duration = duration_of(container, stream, limits.max_seconds, DecodeDeadline(600, 600))
     if duration > limits.max_seconds:
         raise VideoTooLong(f"{duration:.0f} s; at most {limits.max_seconds:.0f} s are accepted")
-    with opened(file, kind) as (container, stream):
+    with open_video(file, kind) as (container, stream):
         first = next(frames_from(container, stream, 0, DecodeDeadline(60, 120)), None)
         if first is None:
             raise (VideoCorrupt if duration else NoPictures)("the file has no frame that can be decoded")
-        width, height = shown(stream, first[1])
+        width, height = shown_size(stream, first[1])
         fps = float(stream.average_rate or 0)
     return VideoFacts(max(duration, 0.001), width, height, fps, codec, kind.container)
 
@@ -83,6 +82,6 @@ def poster(file: RangedFile, facts: VideoFacts) -> bytes:
 
 
 def _jpeg_at(file: RangedFile, seconds: float) -> bytes | None:
-    with opened(file, type_of(file)) as (container, stream):
+    with open_video(file, type_of(file)) as (container, stream):
         first = next(frames_from(container, stream, seconds, DecodeDeadline(60, 120)), None)
         return jpeg_of(stream, first[1], POSTER_SIDE) if first else None

@@ -46,33 +46,33 @@ class RangedFile(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         left = max(0, self.size_bytes - self._position)
-        wanted = left if size < 0 else min(size, left)
+        remaining = left if size < 0 else min(size, left)
         parts = []
-        while wanted:
+        while remaining:
             number, start = divmod(self._position, self._chunk_bytes)
-            part = self._chunk(number)[start : start + wanted]
+            part = self._chunk(number)[start : start + remaining]
             if not part:  # shorter than its size was at the beginning
                 break
             parts.append(part)
             self._position += len(part)
-            wanted -= len(part)
+            remaining -= len(part)
         return b"".join(parts)
 
     def peek(self, position: int, length: int) -> bytes:
         """A few bytes from anywhere, without what surrounds them."""
         length = min(length, self.size_bytes - position)
-        return self._fetched(position, length) if length > 0 else b""
+        return self._fetch(position, length) if length > 0 else b""
 
     def _chunk(self, number: int) -> bytes:
         if number not in self._chunks:
             start = number * self._chunk_bytes
-            self._chunks[number] = self._fetched(start, min(self._chunk_bytes, self.size_bytes - start))
+            self._chunks[number] = self._fetch(start, min(self._chunk_bytes, self.size_bytes - start))
             if len(self._chunks) > CHUNKS_KEPT:
                 self._chunks.popitem(last=False)
         self._chunks.move_to_end(number)
         return self._chunks[number]
 
-    def _fetched(self, start: int, length: int) -> bytes:
+    def _fetch(self, start: int, length: int) -> bytes:
         try:
             found = self._store.get_range(self._key, start, length)
         except Exception as error:
