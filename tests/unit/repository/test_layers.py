@@ -1,75 +1,80 @@
-"""A function's layers hold every package that it imports, and fit into what Lambda allows."""
+"""A function's layers contain what it imports and fit into Lambda's limits; a cold start imports only what it uses."""
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from local.runner.template import FunctionSpec, load
+from tests.harness import handler_import_server
 
 ROOT = Path(__file__).resolve().parents[3]
 FUNCTIONS = load(ROOT / "template.yaml", {}, {}).functions
 MAX_BYTES = 250 * 1024 * 1024
-LAMBDA_HAS = {"boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"}
-UNDEPLOYED = {"localstack_client"}
-"""Imported only where AWS_ENDPOINT_URL is set: on one machine."""
+LAMBDA_PACKAGES = {"boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"}
+UNDEPLOYED = ["localstack_client"]
+"""Imported only if AWS_ENDPOINT_URL is set, as on a development machine."""
 PACKAGES = packages_distributions()
-DEPLOYED = {
+ENVIRONMENT = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/deeplens_platform",
     "KAFKA_BROKERS": "127.0.0.1:9",
     "KAFKA_SECURITY": "IAM",
     "QDRANT_URL": "http://127.0.0.1:9",
     "INFERENCE_ENDPOINT_NAME": "deeplens",
+    "PYTHONPATH": str(ROOT / "layers" / "core"),
 }
-IMPORT_ALL = """
-import ast, importlib, sys
-absent, undeployed = (set(argument.split()) for argument in sys.argv[1:])
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in absent:
-            raise ModuleNotFoundError(f"no layer of this function holds {name}")
-
-sys.meta_path.insert(0, Absent())
-import handler
-
-def later(module):
-    for function in ast.walk(ast.parse(open(module.__file__).read())):
-        if isinstance(function, ast.FunctionDef):
-            for node in ast.walk(function):
-                if isinstance(node, ast.Import):
-                    yield from (alias.name for alias in node.names)
-                elif isinstance(node, ast.ImportFrom):
-                    yield node.module
-
-EVERYTHING = {"deeplens.bootstrap.container"}
-ours = [m for n, m in sys.modules.items() if n.startswith("deeplens.") and n not in EVERYTHING]
-for name in [name for module in ours for name in later(module)]:
-    if name.partition(".")[0] not in undeployed:
-        importlib.import_module(name)
-"""
+HEAVY = {
+    "azure",
+    "requests",
+    "qdrant_client",
+    "sqlalchemy",
+    "alembic",
+    "authlib",
+    "cryptography",
+    "fastapi",
+    "PIL",
+    "av",
+    "onnxruntime",
+    "skimage",
+}
+ALLOWED_HEAVY = {
+    "search_api": {"fastapi"},
+    "admin_api": {"fastapi"},
+    "whatsapp_webhook": {"fastapi"},
+    "identity_api": {"authlib", "cryptography", "fastapi"},
+    "on_image_uploaded": {"PIL"},
+    "on_object_created": {"PIL"},
+    "on_video_uploaded": {"PIL", "av"},
+    "on_schedule": {"cryptography"},
+    "on_indexing_requested": {"qdrant_client"},
+    "on_image_indexed": {"qdrant_client"},
+    "on_image_maintenance": {"qdrant_client"},
+}
 
 
 def installed(requirements: list[str], present: set[str]) -> set[str]:
-    """Distributions that the requirements bring, without those that are there already."""
-    found: set[tuple[str, str]] = set()
+    """Return the distributions that the requirements need, without those that are present already."""
+    needed: set[tuple[str, str]] = set()
     waiting = [Requirement(line) for line in requirements]
     while waiting:
-        wanted = waiting.pop()
-        name = canonicalize_name(wanted.name)
-        for extra in {"", *wanted.extras} if name not in present else ():
-            if (name, extra) in found:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        for extra in {"", *requirement.extras} if name not in present else ():
+            if (name, extra) in needed:
                 continue
-            found.add((name, extra))
-            parts = [Requirement(line) for line in distribution(name).requires or []]
-            waiting += [part for part in parts if part.marker is None or part.marker.evaluate({"extra": extra})]
-    return {name for name, _ in found}
+            needed.add((name, extra))
+            lines = [Requirement(line) for line in distribution(name).requires or []]
+            waiting += [line for line in lines if line.marker is None or line.marker.evaluate({"extra": extra})]
+    return {name for name, _ in needed}
 
 
 @cache
@@ -87,22 +92,57 @@ def size(name: str) -> int:
     return sum(file.stat().st_size for file in files if file.exists() and file.suffix != ".pyc")
 
 
-@pytest.mark.parametrize("spec", FUNCTIONS, ids=lambda spec: spec.name)
-def test_a_functions_layers_hold_what_it_imports(spec: FunctionSpec) -> None:
-    held = LAMBDA_HAS.union(*map(contents, spec.layers))
-    absent = [
+type ImportHandler = Callable[[FunctionSpec], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def import_handler() -> Iterator[ImportHandler]:
+    """Import each handler once, in a fork of one process."""
+    server = subprocess.Popen(
+        [sys.executable, "-P", handler_import_server.__file__],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    assert server.stdin is not None
+    assert server.stdout is not None
+    requests, answers = server.stdin, server.stdout
+    results: dict[str, dict[str, Any]] = {}
+
+    def ask(spec: FunctionSpec) -> dict[str, Any]:
+        if spec.name not in results:
+            request = {"code": str(spec.code), "absent": absent_packages(spec), "undeployed": UNDEPLOYED}
+            requests.write(json.dumps(request) + "\n")
+            requests.flush()
+            results[spec.name] = json.loads(answers.readline())
+        return results[spec.name]
+
+    yield ask
+    server.communicate()
+
+
+def absent_packages(spec: FunctionSpec) -> list[str]:
+    """Return the installed packages that the function's layers do not contain."""
+    present = LAMBDA_PACKAGES.union(*map(contents, spec.layers))
+    return [
         package
         for package, names in PACKAGES.items()
-        if not held & {canonicalize_name(name) for name in names} and package not in ("deeplens", "local")
+        if not present & {canonicalize_name(name) for name in names} and package not in ("deeplens", "local")
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL, " ".join(absent), " ".join(UNDEPLOYED)],
-        env={**DEPLOYED, "PYTHONPATH": f"{spec.code}:{ROOT / 'layers' / 'core'}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("spec", FUNCTIONS, ids=lambda spec: spec.name)
+def test_a_functions_layers_contain_what_it_imports(spec: FunctionSpec, import_handler: ImportHandler) -> None:
+    assert import_handler(spec)["error"] == ""
+
+
+@pytest.mark.parametrize("spec", FUNCTIONS, ids=lambda spec: spec.name)
+def test_a_cold_start_imports_only_what_the_function_uses(spec: FunctionSpec, import_handler: ImportHandler) -> None:
+    loaded = set(import_handler(spec)["modules"])
+    assert "deeplens" in loaded
+    assert loaded & HEAVY <= ALLOWED_HEAVY.get(spec.name, set())
 
 
 @pytest.mark.parametrize("spec", FUNCTIONS, ids=lambda spec: spec.name)
