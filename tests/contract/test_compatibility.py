@@ -1,4 +1,4 @@
-"""APIs and events stay what clients, tenants and older releases know."""
+"""APIs and events remain compatible with clients, tenants and older releases."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The published payloads are the contract: each parses, and is written back unchanged."""
+"""Each published payload parses, and serialises back unchanged."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One running stack for all end-to-end tests, and clients of two tenants."""
+"""Start one stack for all end-to-end tests, and create clients of two tenants."""
 
 import fcntl
 import shutil
@@ -31,7 +31,7 @@ IN_EVERY_STORE = pytest.mark.parametrize("client", ["nfs", "s3"], indirect=True)
 
 
 def eventually[T](look: Callable[[], T], accept: Callable[[T], bool] = bool, seconds: float = DEADLINE_SECONDS) -> T:
-    """Look until the result is accepted; the last result otherwise fails the test."""
+    """Poll until the result is accepted and return it; fail the test with the last result after the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         found = look()
@@ -42,7 +42,7 @@ def eventually[T](look: Callable[[], T], accept: Callable[[T], bool] = bool, sec
 
 
 def picture(seed: int, side: int = 320, image_format: str = "JPEG") -> bytes:
-    """A picture that no other seed gives: smooth noise in three colours."""
+    """Return a picture that is unique to its seed: smooth noise in three colours."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
     out = BytesIO()
@@ -52,7 +52,7 @@ def picture(seed: int, side: int = 320, image_format: str = "JPEG") -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class TenantClient:
-    """The API with one tenant's key, and the parts behind it to look at."""
+    """A client of the API with one tenant's key, and the stack's container for assertions."""
 
     http: httpx.Client
     tenant: Tenant
@@ -85,11 +85,11 @@ class TenantClient:
         return [entry.key for entry in self.parts.stores.for_tenant(self.tenant).list()]
 
     def pending(self) -> int:
-        """Accepted images of this tenant that have not ended."""
+        """Return the accepted images of this tenant that have not ended."""
         return self.rows("SELECT * FROM pending_images WHERE tenant_id = %s", [self.tenant.id])
 
     def rows(self, statement: str, values: list[Any]) -> int:
-        """Rows of a query on the platform database."""
+        """Return the rows of a query on the platform database."""
         with self.parts.connections.platform() as connection:
             return len(connection.execute(statement, values).fetchall())  # type: ignore[arg-type]
 
@@ -101,7 +101,7 @@ def _broker() -> None:
 
 @contextmanager
 def one_start_at_a_time() -> Iterator[None]:
-    """A start keeps every core busy: of two at once, functions would miss the time that they have to start."""
+    """Lock the start of stacks: two at once would exceed the time that functions have to start."""
     with (Path(tempfile.gettempdir()) / "deeplens-e2e-start.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -109,7 +109,7 @@ def one_start_at_a_time() -> Iterator[None]:
 
 @contextmanager
 def running_stack(graph: GraphDouble | None = None) -> Iterator[Stack]:
-    """A stack on free ports, with nothing in it. ``graph`` is what it takes for WhatsApp."""
+    """Start an empty stack on free ports; ``graph`` is the URL that stands in for WhatsApp's Graph API."""
     # Not pytest's own folder: a second run closes that one to the user that PostgreSQL runs as.
     state_dir = Path(tempfile.mkdtemp(prefix="deeplens-e2e-"))
     config = LocalConfig(
@@ -173,7 +173,7 @@ def parts(stack: Stack) -> Iterator[Container]:
 
 
 def disconnect(parts: Container) -> None:
-    """Leave the broker before it stops: librdkafka would report connections that fail until this process ends."""
+    """Close the producers before the broker stops, or librdkafka logs failed connections until this process ends."""
     vars(parts).pop("publisher", None)
 
 

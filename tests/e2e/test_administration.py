@@ -1,4 +1,4 @@
-"""A tenant's whole life over the Admin API: created, resumed after a crash, changed, deleted with a receipt."""
+"""The Admin API creates a tenant, resumes after a crash, changes it, and deletes it with a receipt."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -54,7 +54,7 @@ def databases(parts: Container) -> set[str]:
 
 def collections(tenant: Tenant) -> set[str]:
     found = httpx.get(f"{tenant.qdrant_url}/collections").json()["result"]["collections"]
-    return {one["name"] for one in found}
+    return {collection["name"] for collection in found}
 
 
 def test_a_created_tenant_works_at_once(stack: Stack, parts: Container, admin: httpx.Client) -> None:
@@ -67,14 +67,14 @@ def test_a_created_tenant_works_at_once(stack: Stack, parts: Container, admin: h
     assert client.search(picture(1))[0]["imageId"] == image_id
     assert admin.post("/tenants", json={"tenantId": "tenant_new", "name": "Again"}).status_code == 409
     assert "tenant_new" in [
-        one["tenantId"] for one in admin.get("/tenants", params={"status": "active"}).json()["tenants"]
+        entry["tenantId"] for entry in admin.get("/tenants", params={"status": "active"}).json()["tenants"]
     ]
     renamed = admin.patch("/tenants/tenant_new", json={"name": "Renamed"}).json()
     assert (renamed["name"], renamed["settings"]) == ("Renamed", {"colour": "green"})
 
 
 def half_made(parts: Container, tenant_id: str) -> None:
-    """What a crash right after the first step leaves."""
+    """Create the state that a crash after the first step leaves."""
     with parts.connections.platform() as connection:
         connection.execute(
             "INSERT INTO tenants (id, name, database_name, storage_uri, model_name, model_version, model_dimensions) "
@@ -122,7 +122,7 @@ def test_a_deleted_tenant_is_gone_everywhere_and_leaves_a_receipt(
     make_older(parts, "tenant_gone")
     assert stack.runner is not None
     stack.runner.invoke("on_schedule", EVERY_MINUTE)
-    gone = eventually(lambda: admin.get("/tenants/tenant_gone").json(), lambda one: one["status"] == "deleted")
+    gone = eventually(lambda: admin.get("/tenants/tenant_gone").json(), lambda image: image["status"] == "deleted")
 
     receipt = gone["progress"]
     assert receipt["objects"] == {"objects": stored}
@@ -199,7 +199,7 @@ def test_a_key_is_rotated_without_downtime(stack: Stack, parts: Container, admin
 
     assert (new["name"], new["scopes"], new["expiresAt"]) == ("importer", ["deeplens.api.read"], None)
     assert (status(old["key"]), status(new["key"])) == (200, 200)
-    live = {one["prefix"]: one["expiresAt"] for one in admin.get("/tenants/tenant_keys/keys").json()["keys"]}
+    live = {key["prefix"]: key["expiresAt"] for key in admin.get("/tenants/tenant_keys/keys").json()["keys"]}
     assert live[old["prefix"]] is not None
     assert admin.delete(f"/tenants/tenant_keys/keys/{old['prefix']}").status_code == 204
     eventually(lambda: status(old["key"]), lambda found: found == 401, seconds=15)
@@ -242,7 +242,7 @@ def test_only_an_operator_waives_consent(stack: Stack, parts: Container, admin: 
     assert refused.headers["content-type"] == "application/problem+json"
     assert [(one.status_code, one.json()["needsConsent"]) for one in (asking, waived)] == [(201, True), (201, False)]
     clients = admin.get("/tenants/tenant_waiver/clients").json()["clients"]
-    assert {one["clientId"] for one in clients} == {asking.json()["clientId"], waived.json()["clientId"]}
+    assert {client["clientId"] for client in clients} == {asking.json()["clientId"], waived.json()["clientId"]}
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_every_write_is_in_the_audit_log_and_stays_there(parts: Container, admin
     admin.delete("/tenants/tenant_watched/users/usr_nobody")
     entries = admin.get("/tenants/tenant_watched/audit").json()["entries"]
 
-    told = [(one["action"].removesuffix("}").split(" ")[0], one["outcome"]) for one in reversed(entries)]
+    told = [(entry["action"].removesuffix("}").split(" ")[0], entry["outcome"]) for entry in reversed(entries)]
     assert told == [
         ("POST", "begun"), ("POST", "done"),
         ("POST", "begun"), ("POST", "done"),
@@ -280,7 +280,7 @@ def test_every_write_is_in_the_audit_log_and_stays_there(parts: Container, admin
     ]  # fmt: skip
     assert "a secret word" not in str(entries)
     assert entries[-3]["detail"]["password"] == "…"
-    assert {one["actor"] for one in entries} == {entries[0]["actor"]}
+    assert {entry["actor"] for entry in entries} == {entries[0]["actor"]}
     for statement in ("UPDATE audit_log SET actor = ''", "DELETE FROM audit_log", "TRUNCATE audit_log"):
         with parts.connections.platform() as connection, pytest.raises(psycopg.errors.RaiseException):
             connection.execute(statement)
@@ -289,7 +289,7 @@ def test_every_write_is_in_the_audit_log_and_stays_there(parts: Container, admin
 def test_the_parts_are_asked_for_their_health(admin: httpx.Client) -> None:
     found = admin.get("/parts").json()
     assert found["healthy"]
-    assert {one["part"] for one in found["parts"]} == {"database", "index", "broker", "inference"}
+    assert {part["part"] for part in found["parts"]} == {"database", "index", "broker", "inference"}
 
 
 NUL = "a\u0000b"

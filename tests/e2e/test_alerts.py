@@ -1,4 +1,4 @@
-"""What is given up reaches the operators, through the function on the schedule and SNS."""
+"""Dead letters reach the operators through the scheduled function and SNS."""
 
 import json
 

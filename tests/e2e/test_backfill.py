@@ -1,4 +1,4 @@
-"""A back-fill of a directory while functions are killed: every object becomes one image."""
+"""A back-fill of a directory creates one image per object although functions are killed."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Every route of every OpenAPI document against every kind of wrong caller: new routes enter by themselves."""
+"""Every route of every OpenAPI document refuses every kind of wrong caller; new routes are included by themselves."""
 
 import re
 from collections.abc import Iterator
@@ -57,7 +57,9 @@ class Route:
         return {}
 
     def _example(self, schema: dict[str, Any]) -> Any:
-        found = schema.get("$ref") or next((one["$ref"] for one in schema.get("anyOf", []) if "$ref" in one), "")
+        found = schema.get("$ref") or next(
+            (option["$ref"] for option in schema.get("anyOf", []) if "$ref" in option), ""
+        )
         return (self.schemas[found.rpartition("/")[2]].get("examples") or [{}])[0]
 
 
@@ -79,7 +81,9 @@ def victim(stack: Stack, parts: Container) -> Victim:
     upload = client.http.post("/uploads", json={"fileName": f"{MARK}.jpg", "sizeBytes": 20 << 20}).json()
     groups = eventually(lambda: client.http.get("/duplicates").json()["groups"])
     film_id = client.http.post("/videos", files={"file": (f"{MARK}.mp4", film())}).json()["videoId"]
-    shown = eventually(lambda: client.http.get(f"/videos/{film_id}").json(), lambda one: one["completedAt"] is not None)
+    shown = eventually(
+        lambda: client.http.get(f"/videos/{film_id}").json(), lambda image: image["completedAt"] is not None
+    )
     assert shown["status"] == "completed"
     with operator(stack, parts) as http:
         base = f"/v1/admin/tenants/{VICTIM}"

@@ -1,4 +1,4 @@
-"""What the broker may do to us: poison records, a restart in the middle of a run, crashed functions."""
+"""The pipeline survives poison records, a restart of the broker and crashed functions."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Reliability on real parts: a short run of chaos, and uploads that stop at each of their side effects."""
+"""A short chaos run loses no photo, and neither do uploads that crash at each of their side effects."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Files sent to the store directly, on a directory and on S3, through notification, queue and functions."""
+"""Files that clients send directly to a directory or to S3 are ingested through notification, queue and functions."""
 
 import hashlib
 from io import BytesIO
@@ -109,7 +109,7 @@ def test_a_file_that_is_no_good_image_fails_with_its_reason(client: TenantClient
     send(upload, body)
     path = upload["links"]["self"].removeprefix("/v1")
 
-    found = eventually(lambda: client.http.get(path).json(), lambda one: one["status"] == "failed")
+    found = eventually(lambda: client.http.get(path).json(), lambda image: image["status"] == "failed")
 
     assert found["error"]["code"] == code
     assert found["error"]["message"]
@@ -123,9 +123,9 @@ def test_a_video_is_searchable_by_its_frames(client: TenantClient, spare_bytes: 
     path = upload["links"]["self"].removeprefix("/v1")
     if upload["multipart"]:
         assert len(body) > 16 << 20
-        for one in client.http.post(f"{path}/parts", json={"partNumbers": [1, 2, 3]}).json()["parts"]:
-            start = (one["partNumber"] - 1) * upload["multipart"]["partBytes"]
-            httpx.put(one["url"], content=body[start : start + one["sizeBytes"]], trust_env=False, timeout=60)
+        for part in client.http.post(f"{path}/parts", json={"partNumbers": [1, 2, 3]}).json()["parts"]:
+            start = (part["partNumber"] - 1) * upload["multipart"]["partBytes"]
+            httpx.put(part["url"], content=body[start : start + part["sizeBytes"]], trust_env=False, timeout=60)
         assert client.http.post(f"{path}/complete").status_code == 202
     else:
         assert send(upload, body).status_code in (200, 204)
@@ -133,7 +133,7 @@ def test_a_video_is_searchable_by_its_frames(client: TenantClient, spare_bytes: 
     found = ended(client, upload)
     assert (found["status"], found["imageId"]) == ("ingested", None)
     video = eventually(
-        lambda: client.http.get(found["links"]["video"].removeprefix("/v1")).json(), lambda one: one["completedAt"]
+        lambda: client.http.get(found["links"]["video"].removeprefix("/v1")).json(), lambda image: image["completedAt"]
     )
     assert (video["status"], video["tags"], video["sizeBytes"]) == ("completed", ["sea"], len(body))
     assert video["videoId"] == found["videoId"]
@@ -250,5 +250,5 @@ def test_known_files_are_told(client: TenantClient) -> None:
     image_id = client.completed(body)
     digest = hashlib.sha256(body).hexdigest()
     answer = client.http.post("/images/check", json={"sha256": [digest, 64 * "0"]}).json()
-    assert [one["imageId"] for one in answer["known"]] == [image_id]
+    assert [image["imageId"] for image in answer["known"]] == [image_id]
     assert answer["new"] == [64 * "0"]

@@ -1,4 +1,4 @@
-"""Duplicates over HTTP, through the runner: found, decided, merged, undone, refused."""
+"""Duplicates are found, decided, merged, undone and refused over HTTP."""
 
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -60,7 +60,7 @@ def group_with(client: TenantClient, *image_ids: str) -> dict[str, Any]:
     """The group of exactly these images, when it is there."""
 
     def look() -> dict[str, Any] | None:
-        found = [one for one in groups(client) if {image["imageId"] for image in one["images"]} == set(image_ids)]
+        found = [group for group in groups(client) if {image["imageId"] for image in group["images"]} == set(image_ids)]
         return found[0] if found else None
 
     return eventually(look) or {}
@@ -186,7 +186,9 @@ def test_of_exact_copies_exactly_one_stays(make: Callable[..., TenantClient]) ->
     ids = [client.upload(body, name=f"{number}.jpg") for number in range(6)]
 
     def alive() -> list[str]:
-        return [one["imageId"] for one in client.http.get("/images", params={"status": "completed"}).json()["images"]]
+        return [
+            image["imageId"] for image in client.http.get("/images", params={"status": "completed"}).json()["images"]
+        ]
 
     eventually(lambda: len(client.http.get("/merges").json()["merges"]) == 5)
     assert eventually(alive, lambda found: len(found) == 1) == [ids[0]]
@@ -216,7 +218,7 @@ def test_no_tenant_sees_or_touches_anothers_duplicates(
     ]
     assert [answer.status_code for answer in attempts] == [404] * 4
     assert group_with(reviewed, *ours)["duplicateId"] == group["duplicateId"]
-    own = {image["imageId"] for one in groups(thief) for image in one["images"]}
+    own = {image["imageId"] for group in groups(thief) for image in group["images"]}
     assert own == set(theirs)
 
 

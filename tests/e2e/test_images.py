@@ -1,4 +1,4 @@
-"""From upload to searchable and gone again, over HTTP, through the broker and every function."""
+"""An image is uploaded, searched and deleted over HTTP, through the broker and every function."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Limits of a running system: a quota fills, refuses and has room again; a rate is its tenant's own."""
+"""A quota refuses uploads when it is full and accepts them after a deletion; each tenant has its own rate limit."""
 
 import httpx
 import pytest

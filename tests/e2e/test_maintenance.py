@@ -1,4 +1,4 @@
-"""A damaged tenant on real parts: a sweep finds all of it, repairs it, and the next one finds nothing."""
+"""A sweep finds and repairs all damage of a tenant on the running stack, and the next one finds nothing."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A model of the operator's: from a bucket to the endpoint, to a tenant, to a search by words."""
+"""An operator's model goes from a bucket to the endpoint, to a tenant, and to a search by text."""
 
 from pathlib import Path
 
@@ -63,6 +63,6 @@ def test_a_model_from_a_bucket_is_added_rolled_out_and_searched_by_words(
     found = eventually(
         lambda: tenant.http.post("/search/text", json={"text": "a harbour"}), lambda answer: answer.status_code == 200
     ).json()
-    assert [one["imageId"] for one in found["results"]] == [image_id]
+    assert [result["imageId"] for result in found["results"]] == [image_id]
     assert (found["model"]["name"], found["results"][0]["match"]) == ("clip-vit-base", None)
     assert tenant.search(picture(9000))[0]["score"] > 0.999

@@ -1,4 +1,4 @@
-"""Container that are away for a while as people upload: what is accepted completes, and nothing is given up."""
+"""Accepted uploads complete although dependencies are unavailable for a while, and none becomes a dead letter."""
 
 import signal
 import threading
@@ -42,9 +42,9 @@ def away(service: ChildService, how: str) -> Iterator[None]:
 def _signal(service: ChildService, number: signal.Signals) -> None:
     assert service.pid is not None
     process = psutil.Process(service.pid)
-    for one in (process, *process.children(recursive=True)):
+    for member in (process, *process.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):
-            one.send_signal(number)
+            member.send_signal(number)
 
 
 class Uploading(threading.Thread):

@@ -1,4 +1,4 @@
-"""Bad input gets a reason: at once where the request shows it, as a failed image where only decoding does."""
+"""Invalid input gets a reason: in the response, or in the failed image if only decoding detects it."""
 
 import struct
 import zlib

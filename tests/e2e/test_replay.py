@@ -1,4 +1,4 @@
-"""The consumer groups of every topic go back to offset 0: no notification, row, total, point or file is another."""
+"""Replaying every topic from offset 0 changes no notification, row, total, point or file."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from deeplens.events.topics import TOPICS
 from deeplens.webhooks.model import Webhook
 
 from local.runner.template import KafkaEvent
-from local.stack.stack import Stack, quiet, settings_for
+from local.stack.stack import Stack, ignore_progress, settings_for
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture, running_stack
 from tests.harness.webhook_endpoint import Endpoint, serving
 
@@ -117,7 +117,7 @@ def start_over(stack: Stack, admin: AdminClient) -> None:
         zero = ConsumerGroupTopicPartitions(name, [TopicPartition(topic, number, 0) for number in range(partitions)])
         for answer in admin.alter_consumer_group_offsets([zero]).values():
             answer.result()
-    stack._start_runner(quiet)
+    stack._start_runner(ignore_progress)
 
 
 def snapshot(client: TenantClient) -> dict[str, Any]:

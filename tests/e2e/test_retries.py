@@ -1,4 +1,4 @@
-"""Failures that pass, the delay queue, and dead letters, through the runner and over HTTP."""
+"""Transient failures go through the delay queue, and others become dead letters."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -52,7 +52,7 @@ def failures(owner: TenantClient, image_id: str) -> list[dict[str, Any]]:
 
 def letter_of(admin: httpx.Client, image_id: str) -> dict[str, Any] | None:
     found = admin.get("/dead-letters", params={"tenant_id": "tenant_other", "limit": 200}).json()["deadLetters"]
-    return next((one for one in found if one.get("imageId") == image_id), None)
+    return next((letter for letter in found if letter.get("imageId") == image_id), None)
 
 
 def test_what_fails_for_a_while_waits_and_completes(other: TenantClient) -> None:
@@ -115,5 +115,5 @@ def test_a_failed_image_is_replayed_by_an_operator_and_retried_by_its_tenant(
     assert other.until_ended(image_id)["status"] == "failed"
     eventually(other.pending, lambda left: left == 0)
     groups = admin.get("/dead-letters/groups", params={"tenant_id": "tenant_other"}).json()["groups"]
-    assert any(one["stage"] == "preprocess" for one in groups)
+    assert any(group["stage"] == "preprocess" for group in groups)
     assert other.http.post(f"/images/{other.completed(picture(905))}/retry").status_code == 409

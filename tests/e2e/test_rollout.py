@@ -1,4 +1,4 @@
-"""A tenant's model is changed while images are uploaded and searched, and while functions crash."""
+"""A rollout changes a tenant's model while clients upload and search, and while functions crash."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Tenants' own stores through the runner: a bucket on LocalStack, a directory, a container on Azurite."""
+"""Customer-owned storage works on LocalStack's S3, in a directory and on Azurite."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ class Owned:
         """The only video, once it completed."""
         (video,) = eventually(
             lambda: self.client.http.get("/videos").json()["videos"],
-            lambda found: [one["status"] for one in found] == ["completed"],
+            lambda found: [video["status"] for video in found] == ["completed"],
         )
         return dict(video)
 
@@ -67,7 +67,7 @@ class Owned:
         """The images once they are these, and all completed."""
         return eventually(
             self.images,
-            lambda found: set(found) == set(names) and all(one["status"] == "completed" for one in found.values()),
+            lambda found: set(found) == set(names) and all(image["status"] == "completed" for image in found.values()),
         )
 
 
@@ -148,7 +148,7 @@ def test_a_store_of_a_tenants_own_is_read_where_it_is_and_followed(owned: Owned)
     content = owned.client.http.get(f"/images/{images['3.jpg']['imageId']}/content")
     assert content.content == bodies["3.jpg"]
     frames_of_it = {
-        one["imageId"] for one in owned.client.http.get(f"/videos/{video['videoId']}/frames").json()["frames"]
+        frame["imageId"] for frame in owned.client.http.get(f"/videos/{video['videoId']}/frames").json()["frames"]
     }
     own = [key for key in owned.client.objects() if key.startswith(("images/", "videos/"))]
     assert {key.removeprefix("images/").removesuffix(".jpg") for key in own} == frames_of_it

@@ -1,4 +1,4 @@
-"""``deeplens upload`` as its users run it: a process, a key, Ctrl-C, and the same command again."""
+"""``deeplens upload`` sends files to the running stack, and resumes after Ctrl-C."""
 
 import os
 import signal

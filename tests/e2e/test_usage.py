@@ -1,4 +1,4 @@
-"""Usage of a running system: what was done is metered once, a replay changes nothing, a budget pauses uploads."""
+"""Usage is metered once, a replay changes nothing, and an exhausted budget pauses uploads."""
 
 import csv
 import io
@@ -158,7 +158,7 @@ def test_an_exhausted_budget_pauses_uploads_and_tells_of_it(
 
     assert answer.status_code == 200, answer.text
     assert answer.json()["uploadsPausedUntil"]
-    refused = eventually(upload, lambda one: one.status_code == 429, 30)
+    refused = eventually(upload, lambda answer: answer.status_code == 429, 30)
     assert refused.json()["type"] == "/problems/budget-exhausted"
     assert 0 < int(refused.headers["retry-after"]) <= 31 * 86_400
     assert thrifty.search(picture(8840))
@@ -166,13 +166,15 @@ def test_an_exhausted_budget_pauses_uploads_and_tells_of_it(
     tick(stack)
 
     def told() -> list[dict[str, Any]]:
-        return sorted((one["data"] for one in endpoint.messages(hook["secret"])), key=lambda one: one["percent"])
+        return sorted(
+            (message["data"] for message in endpoint.messages(hook["secret"])), key=lambda warning: warning["percent"]
+        )
 
-    eventually(lambda: [one["percent"] for one in told()], lambda found: found == [50, 100])
-    assert [one.get("uploadsPausedUntil") is None for one in told()] == [True, False]
+    eventually(lambda: [warning["percent"] for warning in told()], lambda found: found == [50, 100])
+    assert [warning.get("uploadsPausedUntil") is None for warning in told()] == [True, False]
     assert admin.delete(f"{path}/budgets").status_code == 204
     parts.tenant_records.set_limits("tenant_thrifty", ResourceLimits())
-    eventually(upload, lambda one: one.status_code == 202, 30)
+    eventually(upload, lambda answer: answer.status_code == 202, 30)
 
 
 def test_the_tail_of_all_events_misses_none(metered: TenantClient) -> None:

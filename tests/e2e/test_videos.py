@@ -1,4 +1,4 @@
-"""Videos over HTTP, through the broker and every function: frames searchable, the video found, and gone again."""
+"""A video is uploaded, searched by its frames and deleted over HTTP, through the broker and every function."""
 
 from io import BytesIO
 from typing import Any
@@ -43,7 +43,7 @@ def video(client: TenantClient, video_id: str) -> dict[str, Any]:
 
 
 def ended(client: TenantClient, video_id: str) -> dict[str, Any]:
-    return eventually(lambda: video(client, video_id), lambda one: one["status"] in ("completed", "failed"))
+    return eventually(lambda: video(client, video_id), lambda image: image["status"] in ("completed", "failed"))
 
 
 def frames(client: TenantClient, video_id: str) -> list[dict[str, Any]]:
@@ -68,10 +68,10 @@ def test_a_video_is_found_by_any_of_its_scenes_at_the_right_time(client: TenantC
         assert client.http.get(best["video"]["posterUrl"].removeprefix("/v1")).headers["content-type"] == "image/jpeg"
         assert client.http.get(best["thumbnailUrl"].removeprefix("/v1")).status_code == 200
     results = client.search(views(1)[0], limit=100)
-    assert [one["video"]["videoId"] for one in results if one["video"]].count(video_id) == 1
-    assert photo in {one["imageId"] for one in results}
+    assert [result["video"]["videoId"] for result in results if result["video"]].count(video_id) == 1
+    assert photo in {result["imageId"] for result in results}
     listed = client.http.get("/images", params={"limit": 200}).json()["images"]
-    assert {one["imageId"] for one in frames(client, video_id)}.isdisjoint(one["imageId"] for one in listed)
+    assert {frame["imageId"] for frame in frames(client, video_id)}.isdisjoint(image["imageId"] for image in listed)
 
 
 @pytest.mark.parametrize(("codec", "container"), [("libvpx-vp9", "webm"), ("mpeg4", "avi"), ("libx264", "mpegts")])
@@ -100,14 +100,14 @@ def test_a_file_that_cannot_be_worked_fails_with_its_reason(client: TenantClient
 def test_a_deleted_video_takes_frames_vectors_and_objects_with_it(client: TenantClient) -> None:
     video_id = upload(client, movie(4))
     assert ended(client, video_id)["status"] == "completed"
-    ids = [one["imageId"] for one in frames(client, video_id)]
+    ids = [frame["imageId"] for frame in frames(client, video_id)]
     assert [key for key in client.objects() if video_id in key]
 
     assert client.http.delete(f"/videos/{video_id}").status_code == 202
 
     assert client.http.get(f"/videos/{video_id}").status_code == 404
-    assert video_id not in {(one["video"] or {}).get("videoId") for one in client.search(views(4)[0], limit=50)}
-    belongs = lambda key: any(one in key for one in (video_id, *ids))  # noqa: E731
+    assert video_id not in {(match["video"] or {}).get("videoId") for match in client.search(views(4)[0], limit=50)}
+    belongs = lambda key: any(file_id in key for file_id in (video_id, *ids))  # noqa: E731
     eventually(lambda: [key for key in client.objects() if belongs(key)], lambda keys: not keys)
     eventually(lambda: client.parts.index.existing(client.tenant, ids), lambda found: not found)
     eventually(lambda: client.parts.videos.frame_ids(client.tenant, video_id), lambda found: not found)
@@ -151,14 +151,14 @@ def test_a_tenant_decides_how_densely_its_videos_are_taken(stack: Stack, parts: 
 def test_tenants_never_see_each_others_videos(client: TenantClient, other: TenantClient) -> None:
     video_id = upload(client, movie(9))
     assert ended(client, video_id)["status"] == "completed"
-    ids = [one["imageId"] for one in frames(client, video_id)]
+    ids = [frame["imageId"] for frame in frames(client, video_id)]
 
     for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/frames"), ("GET", "/poster"), ("GET", "/content")):
         assert other.http.request(method, f"/videos/{video_id}{path}").status_code == 404
     for image_id in ids:
         assert other.http.get(f"/images/{image_id}/thumbnails/small").status_code == 404
     assert other.http.get("/videos").json()["videos"] == []
-    seen = {one["imageId"] for one in other.search(views(9)[0], limit=100)}
+    seen = {match["imageId"] for match in other.search(views(9)[0], limit=100)}
     assert seen.isdisjoint(ids)
     assert video(client, video_id)["status"] == "completed"
 

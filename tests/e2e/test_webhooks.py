@@ -1,4 +1,4 @@
-"""An endpoint on this machine is told by the running system, and verifies what it is told as any library would."""
+"""A webhook endpoint receives notifications of the running stack, and verifies them with a standard library."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,10 +35,10 @@ def test_an_endpoint_is_told_of_completed_and_failed_images(
     assert made.status_code == 201, made.text
     hook, secret = f"{WEBHOOKS}/{made.json()['webhookId']}", made.json()["secret"]
     assert admin.post(f"{hook}/ping").status_code == 202
-    eventually(lambda: [one["type"] for one in endpoint.messages(secret)] == ["webhook.ping"])
+    eventually(lambda: [message["type"] for message in endpoint.messages(secret)] == ["webhook.ping"])
 
     def told() -> set[str]:
-        return {one["data"].get("imageId", "") for one in endpoint.messages(secret)}
+        return {message["data"].get("imageId", "") for message in endpoint.messages(secret)}
 
     # Stages know of the webhook ten seconds later at the most: images until one is told of.
     seeds = iter(range(3000, 3200))
@@ -52,7 +52,7 @@ def test_an_endpoint_is_told_of_completed_and_failed_images(
     eventually(lambda: image_id in told())
 
     def states() -> list[str]:
-        return [one["state"] for one in admin.get(f"{hook}/deliveries").json()["deliveries"]]
+        return [delivery["state"] for delivery in admin.get(f"{hook}/deliveries").json()["deliveries"]]
 
     eventually(lambda: set(states()) == {"delivered"})
     assert len(endpoint.messages(secret)) == len(endpoint.heard) == len(states())

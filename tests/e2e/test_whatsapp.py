@@ -1,4 +1,4 @@
-"""Chats over the running system: Meta's webhook in, a Graph API on this machine out."""
+"""Chats work on the running stack, with Meta's webhook and a fake Graph API."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def admin(stack: Stack, parts: Container) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def chatting(stack: Stack, parts: Container, admin: httpx.Client) -> TenantClient:
-    """Two tenants, each with a person who writes to it."""
+    """Create two tenants, each with a person who writes to it."""
     made = [new_client(stack, parts, tenant_id, "nfs") for tenant_id in (TENANT, NEIGHBOUR)]
     for tenant_id, person in ((TENANT, PERSON), (NEIGHBOUR, OTHER)):
         answer = admin.post(f"/tenants/{tenant_id}/whatsapp/chats", json={"chatJid": jid(person)})
@@ -41,7 +41,7 @@ def chatting(stack: Stack, parts: Container, admin: httpx.Client) -> TenantClien
 
 
 class Meta:
-    """Posts what people write, as often as it likes."""
+    """Send messages to the webhook, any number of times, as Meta does."""
 
     def __init__(self, stack: Stack) -> None:
         self._http = httpx.Client(base_url=stack.api_url, timeout=60, trust_env=False)
@@ -85,11 +85,11 @@ def meta(stack: Stack, chatting: TenantClient) -> Meta:
 
 
 def entry(admin: httpx.Client, message_id: str, tenant_id: str = TENANT) -> dict[str, Any]:
-    """What became of a message, once it is known."""
+    """Wait for the outcome of a message and return it."""
 
     def look() -> list[dict[str, Any]]:
         answer = admin.get(f"/tenants/{tenant_id}/whatsapp/messages", params={"limit": 200})
-        return [one for one in answer.json()["messages"] if one["messageId"] == message_id]
+        return [message for message in answer.json()["messages"] if message["messageId"] == message_id]
 
     (found,) = eventually(look)
     return dict(found)
@@ -99,7 +99,7 @@ def replied(graph: GraphDouble, message_id: str) -> str:
     """The answer that quotes a message; a second one fails the test."""
 
     def look() -> list[str]:
-        return [one["text"]["body"] for one in graph.sent if one["context"]["message_id"] == message_id]
+        return [message["text"]["body"] for message in graph.sent if message["context"]["message_id"] == message_id]
 
     (text,) = eventually(look, seconds=150)
     return str(text)
@@ -119,7 +119,7 @@ def test_a_body_that_meta_did_not_sign_has_no_effect(meta: Meta, graph: GraphDou
     after = meta.text(PERSON, "help")
     assert "photo" in replied(graph, after)
     messages = admin.get(f"/tenants/{TENANT}/whatsapp/messages").json()["messages"]
-    assert forged["id"] not in {one["messageId"] for one in messages}
+    assert forged["id"] not in {message["messageId"] for message in messages}
 
 
 def test_a_photo_posted_three_times_is_one_image_and_one_answer(
@@ -136,7 +136,7 @@ def test_a_photo_posted_three_times_is_one_image_and_one_answer(
     meta.post(*[meta.message(PERSON, "text", body="help")], times=2)
     # What came again was handled before the messages behind it.
     assert "searchable" in replied(graph, meta.text(PERSON, "status"))
-    assert len([one for one in graph.sent if one["context"]["message_id"] == message_id]) == 1
+    assert len([message for message in graph.sent if message["context"]["message_id"] == message_id]) == 1
     assert graph.looked_up.count("media-harbour") == 1
     assert chatting.http.get("/images").json()["images"][0]["imageId"] == known["imageId"]
 
@@ -205,8 +205,8 @@ def test_rules_tag_and_ignore(meta: Meta, graph: GraphDouble, admin: httpx.Clien
     assert chatting.image(entry(admin, tagged)["imageId"])["tags"] == ["bills"]
     known = entry(admin, ignored)
     assert (known["outcome"], known["ruleId"]) == ("ignored", made[1]["ruleId"])
-    for one in made:
-        assert admin.delete(f"{rules}/{one['ruleId']}").status_code == 204
+    for rule in made:
+        assert admin.delete(f"{rules}/{rule['ruleId']}").status_code == 204
 
 
 def test_a_burst_is_answered_once_each_although_whatsapp_is_busy(
@@ -219,12 +219,12 @@ def test_a_burst_is_answered_once_each_although_whatsapp_is_busy(
         graph.files[f"burst-{number}"] = picture(9500 + number)
         names.append(meta.photo(OTHER, f"burst-{number}", times=1 + number % 2))
     known = [entry(admin, name, NEIGHBOUR) for name in names]
-    assert len({one["imageId"] for one in known}) == 20
+    assert len({message["imageId"] for message in known}) == 20
 
     def answered() -> int:
-        return len({one["context"]["message_id"] for one in graph.sent} & set(names))
+        return len({message["context"]["message_id"] for message in graph.sent} & set(names))
 
     # The first refusals put replies off for minutes; those of images that ended later are sent meanwhile.
     eventually(lambda: answered() >= 10, seconds=150)
-    quoted = [one["context"]["message_id"] for one in graph.sent]
+    quoted = [message["context"]["message_id"] for message in graph.sent]
     assert max(quoted.count(name) for name in names) == 1

@@ -31,23 +31,27 @@ class FakeAlerts:
         self._settled: set[str] = set()
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Alert]:
-        open_ = [one for one in self._raised() if one.id not in self._settled and self._due.get(one.id, now) <= now]
-        claimed = sorted(open_, key=lambda one: (self._due.get(one.id, one.raised_at), one.raised_at, one.id))[:limit]
-        self._due |= {one.id: until for one in claimed}
-        return sorted(claimed, key=lambda one: (one.raised_at, one.id))
+        open_ = [
+            alert for alert in self._raised() if alert.id not in self._settled and self._due.get(alert.id, now) <= now
+        ]
+        claimed = sorted(
+            open_, key=lambda alert: (self._due.get(alert.id, alert.raised_at), alert.raised_at, alert.id)
+        )[:limit]
+        self._due |= {alert.id: until for alert in claimed}
+        return sorted(claimed, key=lambda alert: (alert.raised_at, alert.id))
 
     def mark_notified(self, ids: Sequence[str], now: datetime) -> None:
         self._settled.update(ids)
 
     def forget(self, before: datetime, limit: int) -> int:
-        old = {one.id for one in self._raised() if one.raised_at < before} - self._settled
+        old = {alert.id for alert in self._raised() if alert.raised_at < before} - self._settled
         self._settled |= set(sorted(old)[:limit])
         return len(old)
 
     def _raised(self) -> list[Alert]:
         letters = [
-            Alert(one.id, "dead-letter", one.error_code, one.stage, one.tenant_id, one.failed_at)
-            for one in self._letters.letters.values()
+            Alert(letter.id, "dead-letter", letter.error_code, letter.stage, letter.tenant_id, letter.failed_at)
+            for letter in self._letters.letters.values()
         ]
         return letters + [
             Alert(run.id, "maintenance", run.error.partition(":")[0], run.type, run.tenant_id, run.ended_at)

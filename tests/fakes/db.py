@@ -136,7 +136,7 @@ class FakeImages:
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
         with self._lock:
             ids = sorted(known for known in self._rows[tenant.id] if known > image_id)[:limit]
-            return [self.find(tenant, [one])[one] for one in ids]
+            return [self.find(tenant, [known_id])[known_id] for known_id in ids]
 
     def with_digests(self, tenant: Tenant, sha256s: Sequence[str]) -> dict[str, ImageRecord]:
         with self._lock:

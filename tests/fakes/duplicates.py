@@ -103,7 +103,7 @@ class FakeDuplicates:
             merges += self._merge_exact(tenant, pairs, now)
             groups |= {m.pair_id: m.group_id for m in merges if m.pair_id and m.group_id}
             lately = {
-                id_ for id_, one in kept.pairs.items() if one.recorded_at and one.recorded_at > now - REPEATED_WITHIN
+                id_ for id_, pair in kept.pairs.items() if pair.recorded_at and pair.recorded_at > now - REPEATED_WITHIN
             }
         return Recorded({id_: group for id_, group in groups.items() if id_ in lately}, merges)
 

@@ -32,7 +32,7 @@ class FakeDeadLetters:
             if _matches(letter, where):
                 times.setdefault((letter.error_code, letter.stage), []).append(letter.failed_at)
         groups = [DeadLetterGroup(code, stage, len(at), min(at), max(at)) for (code, stage), at in times.items()]
-        return sorted(groups, key=lambda one: (-one.count, one.code, one.stage or "\uffff"))[:limit]
+        return sorted(groups, key=lambda group: (-group.count, group.code, group.stage or "\uffff"))[:limit]
 
     def mark_replayed(self, ids: Sequence[str], now: datetime) -> None:
         for letter_id in ids:

@@ -34,7 +34,7 @@ class GraphDouble:
         self.looked_up: list[str] = []
 
     def told(self, recipient: str) -> list[str]:
-        return [one["text"]["body"] for one in self.sent if one["to"] == recipient]
+        return [message["text"]["body"] for message in self.sent if message["to"] == recipient]
 
     def get(self, path: str) -> tuple[int, bytes]:
         kind, _, media_id = path.strip("/").partition("/")

@@ -100,7 +100,7 @@ class FakeRollouts:
         self.profiles[profile.ref] = profile
 
     def start(self, tenant: Tenant, target: ModelRef, rollout_id: str, now: datetime) -> Rollout | None:
-        if any(one.ended_at is None for one in self.of_tenant(tenant.id)):
+        if any(rollout.ended_at is None for rollout in self.of_tenant(tenant.id)):
             return None
         rollout = Rollout(rollout_id, tenant.id, tenant.model, target, "running", now, now)
         self._rollouts[rollout_id] = rollout
@@ -136,9 +136,11 @@ class FakeRollouts:
         return found if found and found.tenant_id == tenant_id else None
 
     def of_tenant(self, tenant_id: str) -> list[Rollout]:
-        mine = [one for one in self._rollouts.values() if one.tenant_id == tenant_id]
-        return sorted(mine, key=lambda one: one.created_at, reverse=True)
+        mine = [rollout for rollout in self._rollouts.values() if rollout.tenant_id == tenant_id]
+        return sorted(mine, key=lambda created: created.created_at, reverse=True)
 
     def unfinished(self, limit: int) -> list[Rollout]:
-        found = [one for one in self._rollouts.values() if one.dropped_at is None and one.state != "cut-over"]
-        return sorted(found, key=lambda one: one.created_at)[:limit]
+        found = [
+            rollout for rollout in self._rollouts.values() if rollout.dropped_at is None and rollout.state != "cut-over"
+        ]
+        return sorted(found, key=lambda created: created.created_at)[:limit]

@@ -23,11 +23,13 @@ class FakeRegisteredStores:
         return found if found is not None and found.tenant_id == tenant_id else None
 
     def of_tenant(self, tenant_id: str) -> list[TenantStore]:
-        return sorted((s for s in self.stores.values() if s.tenant_id == tenant_id), key=lambda one: one.id)
+        return sorted(
+            (s for s in self.stores.values() if s.tenant_id == tenant_id), key=lambda owned_store: owned_store.id
+        )
 
     def of_container(self, container: str) -> list[TenantStore]:
         found = (s for s in self.stores.values() if s.container == container and s.state == "ready")
-        return sorted(found, key=lambda one: one.id)
+        return sorted(found, key=lambda owned_store: owned_store.id)
 
     def save(self, store: TenantStore) -> None:
         known = self.stores.get(store.id)
@@ -56,23 +58,23 @@ class FakeStoreObjects:
 
     def save(self, tenant: Tenant, store_id: str, objects: Sequence[KnownObject], run_id: str | None = None) -> None:
         rows = self._of(tenant, store_id)
-        for one in objects:
-            rows[one.key] = (one, run_id or rows.get(one.key, (one, None))[1])
+        for obj in objects:
+            rows[obj.key] = (obj, run_id or rows.get(obj.key, (obj, None))[1])
 
     def unseen(self, tenant: Tenant, store_id: str, run_id: str, after: str, limit: int) -> list[KnownObject]:
         found = [
-            one
-            for one, seen in self._of(tenant, store_id).values()
-            if one.key.encode() > after.encode() and one.state in ("present", "removing") and seen != run_id
+            known
+            for known, seen in self._of(tenant, store_id).values()
+            if known.key.encode() > after.encode() and known.state in ("present", "removing") and seen != run_id
         ]
-        return sorted(found, key=lambda one: one.key.encode())[:limit]
+        return sorted(found, key=lambda known: known.key.encode())[:limit]
 
     def in_state(self, tenant: Tenant, store_id: str, state: ObjectState, limit: int) -> list[KnownObject]:
-        found = [one for one, _ in self._of(tenant, store_id).values() if one.state == state]
-        return sorted(found, key=lambda one: one.key.encode())[:limit]
+        found = [known for known, _ in self._of(tenant, store_id).values() if known.state == state]
+        return sorted(found, key=lambda known: known.key.encode())[:limit]
 
     def counts(self, tenant: Tenant, store_id: str) -> dict[str, int]:
-        states = [one.state for one, _ in self._of(tenant, store_id).values()]
+        states = [known.state for known, _ in self._of(tenant, store_id).values()]
         return {state: states.count(state) for state in states}
 
     def forget(self, tenant: Tenant, store_id: str) -> None:

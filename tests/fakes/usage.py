@@ -167,7 +167,9 @@ class FakeRequestCounters:
 
     def _send(self, tenant_id: str, at: datetime, counted: list[dict[str, float]]) -> None:
         sums: dict[str, float] = defaultdict(float)
-        for metric, quantity in itertools.chain.from_iterable(one.items() for one in counted):
+        for metric, quantity in itertools.chain.from_iterable(
+            quantities_of_minute.items() for quantities_of_minute in counted
+        ):
             sums[metric] += quantity
         quantities = {metric: quantity for metric, quantity in sums.items() if quantity}
         if quantities:
@@ -176,14 +178,17 @@ class FakeRequestCounters:
 
     def unmetered(self, now: datetime, again: datetime, limit: int) -> list[Unmetered]:
         with self._lock:
-            due = [one for one, at in self.on_their_way.values() if at <= now][:limit]
-            self.on_their_way |= {one.event_id: (one, again) for one in due}
-            return sorted(due, key=lambda one: (one.occurred_at, one.event_id))
+            due = [unmetered for unmetered, at in self.on_their_way.values() if at <= now][:limit]
+            self.on_their_way |= {unmetered.event_id: (unmetered, again) for unmetered in due}
+            return sorted(due, key=lambda unmetered: (unmetered.occurred_at, unmetered.event_id))
 
     def days(self) -> Totals:
         found: Totals = defaultdict(float)
-        counted = [(tenant_id, minute, one) for (tenant_id, minute), one in self.minutes.items()]
-        sent = [(one.tenant_id, one.occurred_at, one.quantities) for one, _ in self.on_their_way.values()]
+        counted = [(tenant_id, minute, count) for (tenant_id, minute), count in self.minutes.items()]
+        sent = [
+            (unmetered.tenant_id, unmetered.occurred_at, unmetered.quantities)
+            for unmetered, _ in self.on_their_way.values()
+        ]
         for tenant_id, at, quantities in [*counted, *sent]:
             for metric, quantity in quantities.items():
                 if quantity:
@@ -200,8 +205,8 @@ class FakeBudgets:
         self._warned: dict[tuple[str, str, date, int], tuple[BudgetWarning, bool]] = {}
 
     def of_tenant(self, tenant_id: str, month: date) -> list[BudgetState]:
-        given = sorted(self._budgets[tenant_id].values(), key=lambda one: one.metric)
-        return [BudgetState(one, month, self._used(tenant_id, one.metric, month)) for one in given]
+        given = sorted(self._budgets[tenant_id].values(), key=lambda budget: budget.metric)
+        return [BudgetState(budget, month, self._used(tenant_id, budget.metric, month)) for budget in given]
 
     def _used(self, tenant_id: str, metric: str, month: date) -> float:
         last = month_after(month) - timedelta(days=1)
@@ -211,12 +216,12 @@ class FakeBudgets:
         return sum(row.quantity for row in rows)
 
     def save(self, tenant_id: str, budgets: Sequence[Budget], month: date) -> None:
-        given = {one.metric: one for one in budgets}
+        given = {budget.metric: budget for budget in budgets}
         self._budgets[tenant_id] = given
-        for key, (one, _) in list(self._warned.items()):
-            now = given.get(one.metric)
-            changed = now is None or (now.limit, now.action) != (one.limit, one.action)
-            if one.tenant_id == tenant_id and one.month >= month and changed:
+        for key, (warning, _) in list(self._warned.items()):
+            now = given.get(warning.metric)
+            changed = now is None or (now.limit, now.action) != (warning.limit, warning.action)
+            if warning.tenant_id == tenant_id and warning.month >= month and changed:
                 del self._warned[key]
 
     def evaluate(self, now: datetime, month: date, tenant_id: str | None = None) -> None:
@@ -241,11 +246,13 @@ class FakeBudgets:
                 self._warned.setdefault((owner, budget.metric, state.month, percent), (one, False))
 
     def unnotified(self, month: date, limit: int) -> list[BudgetWarning]:
-        found = [one for one, told in self._warned.values() if not told and one.month == month]
-        wanted = [one for one in found if USAGE_BUDGET in self._tenants.get(one.tenant_id).notified]
-        return sorted(wanted, key=lambda one: (one.reached_at, one.tenant_id, one.metric, one.percent))[:limit]
+        found = [warning for warning, told in self._warned.values() if not told and warning.month == month]
+        wanted = [warning for warning in found if USAGE_BUDGET in self._tenants.get(warning.tenant_id).notified]
+        return sorted(
+            wanted, key=lambda warning: (warning.reached_at, warning.tenant_id, warning.metric, warning.percent)
+        )[:limit]
 
     def mark_notified(self, warned: Sequence[BudgetWarning], now: datetime) -> None:
-        for one in warned:
-            key = (one.tenant_id, one.metric, one.month, one.percent)
+        for warning in warned:
+            key = (warning.tenant_id, warning.metric, warning.month, warning.percent)
             self._warned[key] = (self._warned[key][0], True)

@@ -69,7 +69,7 @@ class FakeVideos:
                 known = asdict(facts) | {"segments": len(segments)}
                 status = "processing" if row.status == "accepted" else row.status
                 self._rows[tenant.id][video_id] = replace(row, status=status, **known)
-                self._segments[tenant.id, video_id] = {one.number: one for one in segments}
+                self._segments[tenant.id, video_id] = {segment.number: segment for segment in segments}
             return self.segments(tenant, video_id)
 
     def segments(self, tenant: Tenant, video_id: str) -> tuple[Segment, ...]:
@@ -112,7 +112,7 @@ class FakeVideos:
             parts = self._segments[tenant.id, video_id]
             if segment in parts:
                 parts[segment] = replace(parts[segment], done=True)
-            return all(one.done for one in parts.values() if one.number != segment)
+            return all(segment_row.done for segment_row in parts.values() if segment_row.number != segment)
 
     def fail(self, tenant: Tenant, video_id: str, code: str, message: str, retryable: bool) -> None:
         row = self.find(tenant, video_id)

@@ -32,7 +32,7 @@ class FakeWebhooks:
         self.kept: dict[str, Delivery] = {}
 
     def of_tenant(self, tenant_id: str) -> list[Webhook]:
-        return sorted((one for one in self.hooks.values() if one.tenant_id == tenant_id), key=lambda one: one.id)
+        return sorted((hook for hook in self.hooks.values() if hook.tenant_id == tenant_id), key=lambda hook: hook.id)
 
     def find(self, tenant_id: str, webhook_id: str) -> Webhook | None:
         found = self.hooks.get(webhook_id)
@@ -46,17 +46,28 @@ class FakeWebhooks:
         if self.find(tenant_id, webhook_id) is None:
             return False
         del self.hooks[webhook_id]
-        self.kept = {id_: one for id_, one in self.kept.items() if one.webhook_id != webhook_id}
+        self.kept = {id_: delivery for id_, delivery in self.kept.items() if delivery.webhook_id != webhook_id}
         self._note(tenant_id)
         return True
 
     def record(self, notifications: Sequence[TenantNotification], now: datetime) -> list[str]:
         made = []
-        for one in notifications:
-            for hook in self.of_tenant(one.tenant_id):
-                if hook.enabled and one.type in hook.events:
-                    id_, due = delivery_id(hook.id, one.event_id), max(now, hook.paused_until or now)
-                    self.add(Delivery(id_, hook.id, one.tenant_id, one.event_id, one.type, body_of(one), now, due))
+        for notification in notifications:
+            for hook in self.of_tenant(notification.tenant_id):
+                if hook.enabled and notification.type in hook.events:
+                    id_, due = delivery_id(hook.id, notification.event_id), max(now, hook.paused_until or now)
+                    self.add(
+                        Delivery(
+                            id_,
+                            hook.id,
+                            notification.tenant_id,
+                            notification.event_id,
+                            notification.type,
+                            body_of(notification),
+                            now,
+                            due,
+                        )
+                    )
                     made.append(id_)
         return made
 
@@ -66,10 +77,10 @@ class FakeWebhooks:
     def claim(self, delivery_ids: Sequence[str], now: datetime, until: datetime) -> list[tuple[Webhook, Delivery]]:
         with self._lock:
             found = [self.kept[id_] for id_ in dict.fromkeys(delivery_ids) if id_ in self.kept]
-            due = [one for one in found if one.state == "waiting" and one.next_at <= now]
-            due = [replace(one, next_at=until) for one in due if self.hooks[one.webhook_id].enabled]
-            self.kept.update((one.id, one) for one in due)
-            return [(self.hooks[one.webhook_id], one) for one in due]
+            due = [delivery for delivery in found if delivery.state == "waiting" and delivery.next_at <= now]
+            due = [replace(delivery, next_at=until) for delivery in due if self.hooks[delivery.webhook_id].enabled]
+            self.kept.update((delivery.id, delivery) for delivery in due)
+            return [(self.hooks[delivery.webhook_id], delivery) for delivery in due]
 
     def settle(self, delivery: Delivery, verdict: Verdict, answer: Answer, now: datetime) -> None:
         with self._lock:
@@ -91,12 +102,16 @@ class FakeWebhooks:
             )
 
     def _failed(self, hook: Webhook, verdict: Verdict, now: datetime) -> Webhook:
-        waiting = [one for one in self.kept.values() if one.webhook_id == hook.id and one.state == "waiting"]
-        for one in waiting:
+        waiting = [
+            delivery
+            for delivery in self.kept.values()
+            if delivery.webhook_id == hook.id and delivery.state == "waiting"
+        ]
+        for delivery in waiting:
             if verdict.disable:
-                self.kept[one.id] = replace(one, state="failed")
+                self.kept[delivery.id] = replace(delivery, state="failed")
             elif verdict.paused_until:
-                self.kept[one.id] = replace(one, next_at=max(one.next_at, verdict.paused_until))
+                self.kept[delivery.id] = replace(delivery, next_at=max(delivery.next_at, verdict.paused_until))
         return replace(
             hook,
             failures=hook.failures + 1,
@@ -113,12 +128,16 @@ class FakeWebhooks:
                     self.kept[id_] = replace(self.kept[id_], next_at=next_at)
 
     def overdue(self, now: datetime, limit: int) -> list[Delivery]:
-        due = [one for one in self.kept.values() if one.state == "waiting" and one.next_at <= now]
-        return sorted(due, key=lambda one: one.next_at)[:limit]
+        due = [delivery for delivery in self.kept.values() if delivery.state == "waiting" and delivery.next_at <= now]
+        return sorted(due, key=lambda delivery: delivery.next_at)[:limit]
 
     def deliveries(self, tenant_id: str, webhook_id: str, limit: int) -> list[Delivery]:
-        mine = [one for one in self.kept.values() if (one.tenant_id, one.webhook_id) == (tenant_id, webhook_id)]
-        return sorted(mine, key=lambda one: one.created_at, reverse=True)[:limit]
+        mine = [
+            delivery
+            for delivery in self.kept.values()
+            if (delivery.tenant_id, delivery.webhook_id) == (tenant_id, webhook_id)
+        ]
+        return sorted(mine, key=lambda created: created.created_at, reverse=True)[:limit]
 
     def redeliver(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
         found = self.kept.get(delivery_id)
@@ -128,12 +147,16 @@ class FakeWebhooks:
         return self.kept[delivery_id]
 
     def forget(self, before: datetime, limit: int) -> int:
-        old = [one.id for one in self.kept.values() if one.state != "waiting" and one.created_at < before][:limit]
+        old = [
+            delivery.id
+            for delivery in self.kept.values()
+            if delivery.state != "waiting" and delivery.created_at < before
+        ][:limit]
         for id_ in old:
             del self.kept[id_]
         return len(old)
 
     def _note(self, tenant_id: str) -> None:
         if self._tenants is not None:
-            types = {type for one in self.of_tenant(tenant_id) if one.enabled for type in one.events}
+            types = {type for hook in self.of_tenant(tenant_id) if hook.enabled for type in hook.events}
             self._tenants.add(replace(self._tenants.get(tenant_id), notified=frozenset(types)))

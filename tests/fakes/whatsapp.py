@@ -52,7 +52,7 @@ class FakeChats:
         self.replies = FakeReplies(self)
 
     def of_tenant(self, tenant_id: str) -> list[Chat]:
-        return sorted((one for one in self.known.values() if one.tenant_id == tenant_id), key=lambda one: one.jid)
+        return sorted((chat for chat in self.known.values() if chat.tenant_id == tenant_id), key=lambda chat: chat.jid)
 
     def linked(self, jids: Sequence[str]) -> dict[str, Chat]:
         return {jid: self.known[jid] for jid in jids if jid in self.known}
@@ -86,7 +86,7 @@ class FakeChats:
         return rule is not None and rule.tenant_id == tenant_id and bool(self.kept_rules.pop(rule_id))
 
     def handled(self, message_ids: Sequence[str]) -> dict[str, Handled]:
-        return {one: self.done[one] for one in message_ids if one in self.done}
+        return {message_id: self.done[message_id] for message_id in message_ids if message_id in self.done}
 
     def record(self, handled: Handled, reply: Reply | None) -> bool:
         with self._lock:
@@ -98,10 +98,10 @@ class FakeChats:
             return True
 
     def messages(self, tenant_id: str, limit: int) -> list[tuple[Handled, Reply | None]]:
-        mine = [one for one in self.done.values() if one.tenant_id == tenant_id]
-        newest = sorted(mine, key=lambda one: one.received_at, reverse=True)[:limit]
+        mine = [handled for handled in self.done.values() if handled.tenant_id == tenant_id]
+        newest = sorted(mine, key=lambda handled: handled.received_at, reverse=True)[:limit]
         by_message = {reply.message_id: reply for reply in self.replies.kept.values()}
-        return [(one, by_message.get(one.message_id)) for one in newest]
+        return [(handled, by_message.get(handled.message_id)) for handled in newest]
 
     def tally(self, tenant_id: str, chat_jid: str) -> ChatTally:
         own = [
@@ -114,10 +114,13 @@ class FakeChats:
         return ChatTally(in_work, len(own) - in_work - failed, failed)
 
     def forget(self, before: datetime, limit: int) -> int:
-        old = sorted((one for one in self.done.values() if one.received_at < before), key=lambda one: one.received_at)
-        for one in old[:limit]:
-            del self.done[one.message_id]
-            self.replies.kept = {k: v for k, v in self.replies.kept.items() if v.message_id != one.message_id}
+        old = sorted(
+            (handled for handled in self.done.values() if handled.received_at < before),
+            key=lambda handled: handled.received_at,
+        )
+        for handled in old[:limit]:
+            del self.done[handled.message_id]
+            self.replies.kept = {k: v for k, v in self.replies.kept.items() if v.message_id != handled.message_id}
         return len(old[:limit])
 
 
@@ -130,7 +133,7 @@ class FakeReplies(Replies):
         self.failed: set[str] = set()
 
     def end(self, ended: Sequence[ImageEnd], now: datetime) -> list[Reply]:
-        by_image = {(one.tenant_id, one.image_id): one for one in ended}
+        by_image = {(end.tenant_id, end.image_id): end for end in ended}
         with self._lock:
             for reply in self._concerned(by_image):
                 error = by_image[reply.tenant_id, reply.image_id or ""].error
@@ -147,14 +150,20 @@ class FakeReplies(Replies):
         )
 
     def awaiting(self, reply_ids: Sequence[str]) -> list[Reply]:
-        return [self.kept[one] for one in reply_ids if one in self.kept and self.kept[one].state == "awaiting"]
+        return [
+            self.kept[reply_id]
+            for reply_id in reply_ids
+            if reply_id in self.kept and self.kept[reply_id].state == "awaiting"
+        ]
 
     def claim(self, reply_ids: Sequence[str], now: datetime, until: datetime) -> list[Reply]:
         with self._lock:
-            found = [self.kept[one] for one in dict.fromkeys(reply_ids) if one in self.kept]
-            due = [one for one in found if one.state == "waiting" and one.next_at <= now and self._is_linked(one)]
-            self.kept.update((one.id, replace(one, next_at=until)) for one in due)
-            return [self.kept[one.id] for one in due]
+            found = [self.kept[reply_id] for reply_id in dict.fromkeys(reply_ids) if reply_id in self.kept]
+            due = [
+                reply for reply in found if reply.state == "waiting" and reply.next_at <= now and self._is_linked(reply)
+            ]
+            self.kept.update((reply.id, replace(reply, next_at=until)) for reply in due)
+            return [self.kept[reply.id] for reply in due]
 
     def _is_linked(self, reply: Reply) -> bool:
         chat = self._chats.known.get(reply.chat_jid)
@@ -174,17 +183,17 @@ class FakeReplies(Replies):
 
     def put_off(self, reply_ids: Sequence[str], next_at: datetime) -> None:
         with self._lock:
-            for one in reply_ids:
-                if one in self.kept and self.kept[one].state in UNSENT:
-                    self.kept[one] = replace(self.kept[one], next_at=next_at)
+            for reply_id in reply_ids:
+                if reply_id in self.kept and self.kept[reply_id].state in UNSENT:
+                    self.kept[reply_id] = replace(self.kept[reply_id], next_at=next_at)
 
     def overdue(self, now: datetime, limit: int) -> list[Reply]:
-        due = [one for one in self.kept.values() if one.state in UNSENT and one.next_at <= now]
-        return sorted(due, key=lambda one: one.next_at)[:limit]
+        due = [reply for reply in self.kept.values() if reply.state in UNSENT and reply.next_at <= now]
+        return sorted(due, key=lambda reply: reply.next_at)[:limit]
 
     def drop(self, tenant_id: str, chat_jid: str) -> None:
         self.kept = {
-            id_: one
-            for id_, one in self.kept.items()
-            if (one.tenant_id, one.chat_jid) != (tenant_id, chat_jid) or one.state not in UNSENT
+            id_: reply
+            for id_, reply in self.kept.items()
+            if (reply.tenant_id, reply.chat_jid) != (tenant_id, chat_jid) or reply.state not in UNSENT
         }

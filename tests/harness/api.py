@@ -1,4 +1,4 @@
-"""The API over fakes: two tenants, their keys, and a pipeline that tests run by hand."""
+"""The API on fakes, with two tenants, their keys, and a pipeline that tests run step by step."""
 
 import copy
 import hashlib

@@ -241,7 +241,7 @@ class Flow(MaintenanceRegistry):
         for handler in self.handlers[topic]:
             answer = handler(event, no_report)
             self.handled.append((topic, answer))
-            failures += [one for one in answer["batchItemFailures"] if one not in failures]
+            failures += [failure for failure in answer["batchItemFailures"] if failure not in failures]
         return {"batchItemFailures": failures}
 
     def forward(self) -> None:

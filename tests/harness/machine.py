@@ -177,7 +177,7 @@ class Machine:
         raise AssertionError(f"still there: {self.flow.retries.messages} {self.flow.pending._rows} {self.due()}")
 
     def due(self) -> list[str]:
-        return [one.id for one in self.flow.webhooks.kept.values() if one.state == "waiting"]
+        return [delivery.id for delivery in self.flow.webhooks.kept.values() if delivery.state == "waiting"]
 
     def sweep(self) -> None:
         """The days go by that leave nothing young enough to be left alone."""
@@ -234,7 +234,7 @@ class Machine:
 
     def told(self) -> Counter[tuple[str, str]]:
         """Deliveries by type and image."""
-        bodies = [json.loads(one.body) for one in self.flow.webhooks.kept.values()]
+        bodies = [json.loads(delivery.body) for delivery in self.flow.webhooks.kept.values()]
         return Counter((body["type"], body["data"]["imageId"]) for body in bodies)
 
 

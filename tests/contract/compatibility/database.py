@@ -1,4 +1,4 @@
-"""The schema of one database, as PostgreSQL itself describes it."""
+"""Describe the schema of a database from PostgreSQL's catalogue."""
 
 from typing import Any
 

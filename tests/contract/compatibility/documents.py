@@ -1,4 +1,4 @@
-"""The OpenAPI documents and event schemas of today's code, without the prose that people may improve."""
+"""Return the OpenAPI documents and event schemas of the current code, without descriptions."""
 
 from typing import Any, cast
 

@@ -1,4 +1,4 @@
-"""The stored documents that today's code is compared with."""
+"""Compare documents of the current code with the stored ones."""
 
 import json
 import os

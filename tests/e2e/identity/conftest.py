@@ -1,4 +1,4 @@
-"""Users and clients of the identity API, and a client that may be wrong on purpose."""
+"""Create users and clients of the identity API, and a client that can send invalid requests."""
 
 import base64
 import hashlib
@@ -31,7 +31,7 @@ def challenge_of(verifier: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A relying party by hand: every parameter can be left out (None) or changed."""
+    """A relying party whose every parameter can be omitted (None) or changed."""
 
     issuer: str
     client: Client
@@ -72,7 +72,7 @@ class App:
 
 
 class World:
-    """The identity API of the running stack, with ways to fill it."""
+    """The identity API of the running stack, with methods that create users and clients."""
 
     def __init__(self, stack: Stack, parts: Container, tenant_id: str) -> None:
         self.issuer, self.api_url, self.parts, self.tenant_id = stack.identity_url, stack.api_url, parts, tenant_id

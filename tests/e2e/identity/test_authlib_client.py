@@ -1,4 +1,4 @@
-"""Every flow by Authlib's own client, and the documented example by curl."""
+"""Authlib's client completes every flow, and curl the documented example."""
 
 import json
 import shlex

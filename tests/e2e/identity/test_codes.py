@@ -1,4 +1,4 @@
-"""Codes and refresh tokens: each is good once, for its client, its verifier and its address."""
+"""A code or refresh token is valid once, for its client, its verifier and its redirect address."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,9 +25,9 @@ def test_of_redemptions_at_the_same_time_one_wins_and_none_keeps_a_refresh_token
     code = world.code(app, world.user())
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: app.redeem(code), range(6)))
-    won = [one.json() for one in answers if one.status_code == 200]
+    won = [answer.json() for answer in answers if answer.status_code == 200]
     assert len(won) <= 1
-    assert all(refused(one, "invalid_grant") for one in answers if one.status_code != 200)
+    assert all(refused(answer, "invalid_grant") for answer in answers if answer.status_code != 200)
     assert not [one for one in won if app.refresh(one["refresh_token"]).status_code == 200]
 
 
@@ -108,8 +108,8 @@ def test_of_refreshes_at_the_same_time_at_most_one_wins(world: World) -> None:
     token = world.tokens(app, world.user())["refresh_token"]
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: app.refresh(token), range(6)))
-    assert sum(one.status_code == 200 for one in answers) <= 1
-    assert {one.status_code for one in answers} <= {200, 400}
+    assert sum(answer.status_code == 200 for answer in answers) <= 1
+    assert {answer.status_code for answer in answers} <= {200, 400}
 
 
 def test_another_client_cannot_refresh_and_does_not_end_the_family(world: World) -> None:

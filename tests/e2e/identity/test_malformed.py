@@ -1,4 +1,4 @@
-"""What is no request at all is refused, and breaks nothing."""
+"""Malformed requests are refused and break nothing."""
 
 from urllib.parse import urlencode, urlsplit
 

@@ -1,4 +1,4 @@
-"""Every flow by openid-client, a certified relying party of another make and language."""
+"""openid-client, a certified relying party in JavaScript, completes every flow."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The pages in a real browser: without script, light and dark, small and large, and Swagger UI signed in."""
+"""The pages work in a real browser without script, in light and dark, small and large; Swagger UI signs in."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def profile(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Makes browser profiles; whatever a page complains about fails the test."""
+    """Return a function that creates browser profiles; errors in a page's console fail the test."""
     complaints: list[str] = []
     opened: list[BrowserContext] = []
 
@@ -49,7 +49,7 @@ def profile(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
     for context in opened:
         context.close()
     # A wrong password is answered with 401 and a bad request with 400: no faults of the page.
-    assert [one for one in complaints if "responded with a status of 4" not in one] == []
+    assert [complaint for complaint in complaints if "responded with a status of 4" not in complaint] == []
 
 
 def arrived(route: Route) -> None:

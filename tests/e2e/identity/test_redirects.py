@@ -1,4 +1,4 @@
-"""Nobody is sent to an address that is not registered, whatever the request says."""
+"""No request makes the server redirect to an address that is not registered."""
 
 from urllib.parse import urlencode
 

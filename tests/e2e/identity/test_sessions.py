@@ -1,4 +1,4 @@
-"""Forms, sessions, cookies, and what a client may ask of the sign-in."""
+"""Forms, sessions, cookies and the parameters of the sign-in behave as OpenID Connect defines."""
 
 import time
 
@@ -79,15 +79,15 @@ def test_cookies_are_out_of_reach_of_scripts_and_other_sites(world: World, reade
         for cookie in answer.headers.get_list("set-cookie"):
             attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
             assert {"httponly", "samesite=lax", "path=/"} <= attributes
-            assert not any(one.startswith("domain") for one in attributes)
+            assert not any(attribute.startswith("domain") for attribute in attributes)
 
 
 def test_wrong_passwords_lock_an_account_and_tell_no_more_than_unknown_ones(world: World) -> None:
     known, browser = world.user(), world.browser()
     page = browser.open("/account/sign-in")
     answers = [browser.sign_in(page, email, "wrong password") for email in (known, "nobody@example.test")]
-    texts = [one.text.replace(known, "").replace("nobody@example.test", "") for one in answers]
-    assert [one.status_code for one in answers] == [401, 401]
+    texts = [answer.text.replace(known, "").replace("nobody@example.test", "") for answer in answers]
+    assert [answer.status_code for answer in answers] == [401, 401]
     assert texts[0] == texts[1]
     for _ in range(4):
         browser.sign_in(page, known, "wrong password")

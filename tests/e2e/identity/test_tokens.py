@@ -1,4 +1,4 @@
-"""Tokens open what their scopes name, and nothing else."""
+"""A token gives access to its scopes, and to nothing else."""
 
 import time
 
@@ -48,9 +48,9 @@ def test_forged_tokens_are_worth_nothing_anywhere(world: World) -> None:
 def test_a_client_learns_nothing_of_other_tenants_tokens(world: World) -> None:
     token = world.tokens(world.app(), world.user())
     stranger = world.app(tenant_id=None, scopes=(READ,))
-    for one in (token["access_token"], token["refresh_token"]):
-        assert stranger.post("introspect", token=one).json() == {"active": False}
-        assert refused(stranger.post("revocation", token=one), "invalid_grant")
+    for value in (token["access_token"], token["refresh_token"]):
+        assert stranger.post("introspect", token=value).json() == {"active": False}
+        assert refused(stranger.post("revocation", token=value), "invalid_grant")
     assert refused(world.app(None).post("introspect", token=token["access_token"]), "invalid_client")
 
 

@@ -45,7 +45,7 @@ def letter(code: str = "IMAGE_CORRUPT", stage: str | None = "preprocess") -> Dea
 
 
 def claimed(parts: Parts, limit: int = 100) -> list[str]:
-    return [one.id for one in parts.alerts.claim(soon(), soon() + timedelta(minutes=5), limit)]
+    return [alert.id for alert in parts.alerts.claim(soon(), soon() + timedelta(minutes=5), limit)]
 
 
 def test_every_letter_is_an_alert_once_however_often_it_is_stored(parts: Parts) -> None:
@@ -54,7 +54,7 @@ def test_every_letter_is_an_alert_once_however_often_it_is_stored(parts: Parts) 
         parts.letters.store(batch)
     alerts = parts.alerts.claim(soon(), soon(), 100)
 
-    found = sorted((one.id, one.kind, one.code, one.stage, one.tenant_id) for one in alerts)
+    found = sorted((alert.id, alert.kind, alert.code, alert.stage, alert.tenant_id) for alert in alerts)
     expected = [(one.id, "dead-letter", one.error_code, one.stage, "tenant_a") for one in (first, second)]
     assert found == sorted(expected)
     parts.alerts.mark_notified([first.id, second.id], soon())

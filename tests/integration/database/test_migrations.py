@@ -116,7 +116,9 @@ def test_more_tenants_than_the_server_has_connections_are_migrated_and_served(fl
     connections = Connections(fleet, tenant_key=TENANT_KEY)
     migrated: list[Migrated] = []
     tenants.migrate_tenants(connections, migrated.append)
-    assert {(one.tenant_id, one.error) for one in migrated} == {(tenant_id, None) for tenant_id in ids}
+    assert {(migration.tenant_id, migration.error) for migration in migrated} == {
+        (tenant_id, None) for tenant_id in ids
+    }
     assert recorded_versions(fleet) == dict.fromkeys(ids, migrate.head("tenant"))
 
     directory, images = PostgresDirectory(connections, ""), PostgresImages(connections)

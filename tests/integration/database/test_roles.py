@@ -182,8 +182,10 @@ def test_a_run_at_the_same_time_as_another_ones_role_is_there(platform_url: str,
 
 def test_a_run_over_all_applies_every_role_again(connections: Connections, platform_url: str, tenant: Tenant) -> None:
     run(platform_url, f"ALTER ROLE {role_of(tenant)} NOLOGIN")
-    assert tenant.id not in {one.tenant_id for one in tenants.migrate_tenants(connections, lambda _: None)}
-    assert tenant.id in {one.tenant_id for one in tenants.migrate_tenants(connections, lambda _: None, every=True)}
+    assert tenant.id not in {migration.tenant_id for migration in tenants.migrate_tenants(connections, lambda _: None)}
+    assert tenant.id in {
+        migration.tenant_id for migration in tenants.migrate_tenants(connections, lambda _: None, every=True)
+    }
     assert run(tenant.database_url, "SELECT count(*) FROM images") == [(0,)]
 
 
@@ -196,7 +198,7 @@ class TestChangedKey:
             PostgresImages(rotated).find(changed, ["img_a"])
         assert PostgresImages(connections).find(tenant, ["img_a"]) == {}
 
-        assert tenant.id in {one.id for one in tenants.databases_to_migrate(rotated)}
+        assert tenant.id in {database.id for database in tenants.databases_to_migrate(rotated)}
         done = tenants.migrate_tenants(rotated, lambda _: None)
         assert (tenant.id, None) in {(one.tenant_id, one.error) for one in done}
         assert tenants.migrate_tenants(rotated, lambda _: None) == []
@@ -265,7 +267,7 @@ def test_a_server_that_is_away_leaves_the_others_to_be_migrated(
             "UPDATE tenants SET database_server = 'postgresql://u:p@127.0.0.1:9/postgres' WHERE id = %s", [away.id]
         )
         connection.execute("UPDATE tenants SET schema_version = '0001' WHERE id = %s", [here.id])
-    done = {one.tenant_id: one.error for one in tenants.migrate_tenants(connections, lambda _: None)}
+    done = {migration.tenant_id: migration.error for migration in tenants.migrate_tenants(connections, lambda _: None)}
     with connections.platform() as connection:
         connection.execute("UPDATE tenants SET database_server = NULL WHERE id = %s", [away.id])
     assert done[here.id] is None

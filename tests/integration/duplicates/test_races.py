@@ -49,11 +49,11 @@ class Consumer:
         barrier.wait()
         (detected,) = self.detect([event])
         assert isinstance(detected, Done)
-        found = [one for one in detected.events if isinstance(one, DuplicatesFound)]
+        found = [event for event in detected.events if isinstance(event, DuplicatesFound)]
         barrier.wait()
         recorded = self.record(found)
         assert all(isinstance(outcome, Done) for outcome in recorded)
-        return {one.event_id for one in found}
+        return {event.event_id for event in found}
 
 
 def test_twins_on_two_partitions_are_never_both_lost(platform_url: str, tenant: Tenant) -> None:
@@ -100,7 +100,7 @@ def test_merges_in_opposite_directions_leave_one_image(platform_url: str, tenant
             wanted = [(pool, *order) for pool, order in zip(pools, permutations(ids), strict=True)]
             done = list(workers.map(lambda one: merge(*one), wanted))
             live = [id_ for id_, row in images.find(tenant, ids).items() if isinstance(row, ImageRecord)]
-            assert live == [one.kept_id for one in done if one]
+            assert live == [merge_result.kept_id for merge_result in done if merge_result]
             assert len(live) == 1
     for pool in pools:
         pool.close()

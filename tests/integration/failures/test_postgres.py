@@ -42,7 +42,7 @@ def letter(letter_id: str, minutes: int = 0, **changes: Any) -> DeadLetterEntry:
 
 
 def ids(letters: DeadLetters, where: DeadLetterFilter = ALL, limit: int = 100) -> list[str]:
-    return [one.id for one in letters.page(where, None, limit)]
+    return [letter.id for letter in letters.page(where, None, limit)]
 
 
 def test_a_letter_is_found_as_it_was_stored(letters: DeadLetters) -> None:
@@ -121,7 +121,7 @@ def test_a_retried_images_open_letters_are_settled_and_no_others(letters: DeadLe
     letters.store([letter("dlq_4", tenant_id="tenant_b"), letter("dlq_5", image_id=None)])
     letters.discard("dlq_2", "why", NOON)
     letters.settle_image("tenant_a", "img_a", "retried", NOON)
-    found = {one.id: (one.state, one.replays, one.reason) for one in letters.page(ALL, None, 10)}
+    found = {letter.id: (letter.state, letter.replays, letter.reason) for letter in letters.page(ALL, None, 10)}
     assert found.pop("dlq_1") == ("replayed", 0, "retried")
     assert found.pop("dlq_2") == ("discarded", 0, "why")
     assert set(found.values()) == {("open", 0, None)}
@@ -130,10 +130,10 @@ def test_a_retried_images_open_letters_are_settled_and_no_others(letters: DeadLe
 def test_only_an_open_letter_is_discarded(letters: DeadLetters) -> None:
     letters.store([letter("dlq_1"), letter("dlq_2")])
     letters.mark_replayed(["dlq_2"], NOON)
-    assert [letters.discard(one, "why", NOON) for one in ("dlq_1", "dlq_1", "dlq_2", "dlq_none")] == [
+    assert [letters.discard(letter_id, "why", NOON) for letter_id in ("dlq_1", "dlq_1", "dlq_2", "dlq_none")] == [
         True,
         False,
         False,
         False,
     ]
-    assert [one.reason for one in letters.page(ALL, None, 10)] == [None, "why"]
+    assert [letter.reason for letter in letters.page(ALL, None, 10)] == [None, "why"]

@@ -74,7 +74,7 @@ def test_of_twenty_redemptions_at_once_one_wins_and_the_family_ends(grants: Post
         presented, code = new_code()
         with ThreadPoolExecutor(20) as pool:
             found = list(pool.map(lambda _: grants.redeem_code(presented, code.client_id, NOW), range(20)))  # noqa: B023
-        assert [one for one in found if one] == [code]
+        assert [result for result in found if result] == [code]
         assert not alive(grants, code.family)
         assert not grants.begin("too late", code.family)
 
@@ -95,7 +95,7 @@ def test_of_twenty_rotations_at_once_one_wins(grants: PostgresGrants, begun: tup
         won = list(pool.map(lambda i: grants.rotate(token, f"{family}-{i}", NOW), range(20)))
     assert won.count(True) == 1
     found = [grants.family_of_token(f"{family}-{i}", NOW) for i in range(20)]
-    assert [one is not None for one in found] == won
+    assert [result is not None for result in found] == won
     spent = grants.family_of_token(token, NOW)
     assert spent is not None
     assert spent[1]

@@ -133,7 +133,7 @@ def test_many_writers_and_a_follower(platform_url: str, tenant: Tenant) -> None:
     environments = [Connections(platform_url, tenant_key=TENANT_KEY) for _ in range(6)]
     ids, written = [f"img_{n:03}" for n in range(60)], Event()
     reader = PostgresEventLog(environments[0])
-    writers = [PostgresImages(one) for one in environments[1:]]
+    writers = [PostgresImages(environment) for environment in environments[1:]]
     start = reader.settled(tenant)
 
     def write(number: int) -> None:
@@ -159,8 +159,8 @@ def test_many_writers_and_a_follower(platform_url: str, tenant: Tenant) -> None:
         seen = following.result(60)
 
     assert len(seen) == len(set(seen)) == 3 * len(ids)
-    for one in environments:
-        one.close()
+    for environment in environments:
+        environment.close()
 
 
 @pytest.fixture(scope="module")
@@ -211,11 +211,11 @@ def test_every_filter_is_served_by_an_index(crowded: str, name: str, tail: bool)
         statement, values = PostgresEventLog.statement(query, until)
         (found,) = connection.execute(b"EXPLAIN (ANALYZE, FORMAT JSON) " + statement.encode(), values).fetchall()
     plan = found["QUERY PLAN"][0]["Plan"]
-    scans = {one["Relation Name"]: one for one in nodes(plan) if "Relation Name" in one}
+    scans = {node["Relation Name"]: node for node in nodes(plan) if "Relation Name" in node}
     assert scans["image_events"]["Node Type"] in ("Index Scan", "Index Only Scan", "Bitmap Heap Scan"), plan
     read = scans["image_events"]["Actual Rows"] + scans["image_events"].get("Rows Removed by Filter", 0)
     assert read <= 2000, plan
-    assert all(one["Actual Rows"] <= 2000 for one in nodes(plan) if one["Node Type"] == "Sort"), plan
+    assert all(node["Actual Rows"] <= 2000 for node in nodes(plan) if node["Node Type"] == "Sort"), plan
 
 
 def nodes(plan: dict) -> list[dict]:  # type: ignore[type-arg]

@@ -126,9 +126,9 @@ def two(platform_url: str, connections: Connections) -> Iterator[list[PostgresPe
     with connections.platform() as connection:
         connection.execute("TRUNCATE pending_images")
     opened = [Connections(platform_url), Connections(platform_url)]
-    yield [PostgresPending(one, 1) for one in opened]
-    for one in opened:
-        one.close()
+    yield [PostgresPending(opened_connections, 1) for opened_connections in opened]
+    for opened_connections in opened:
+        opened_connections.close()
 
 
 @pytest.mark.usefixtures("slow_admission")

@@ -1,4 +1,4 @@
-"""The real server as its own process, alone and behind SageMaker's REST path."""
+"""Run the real server in a separate process, alone and behind SageMaker's REST path."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ type NewEmbedder = Callable[..., Embedder]
 
 
 class Server(InferenceService):
-    """The server with options of its own, from any place that holds its package."""
+    """The server with given options, in a folder that contains its package."""
 
     def __init__(self, log_dir: Path, *options: str, package: str = "functions.inference_endpoint") -> None:
         super().__init__(0, log_dir, log_dir / "models")
@@ -51,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def start_server(tmp_path: Path) -> Iterator[StartServer]:
-    """Servers that a test may crowd, stop or kill."""
+    """Return a function that starts servers which a test may overload, stop or kill."""
     started: list[Server] = []
 
     def start(*options: str) -> Server:
@@ -66,7 +66,7 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
 
 @pytest.fixture
 def new_sagemaker(monkeypatch: pytest.MonkeyPatch) -> Iterator[NewEmbedder]:
-    """Makes an adapter over a double of SageMaker that forwards to a container's URL."""
+    """Return a function that creates an adapter for a fake SageMaker, which forwards to a container's URL."""
     doubles: list[SageMakerDouble] = []
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
@@ -87,13 +87,13 @@ def new_http(url: str, **options: object) -> Embedder:
 
 @pytest.fixture(params=["http", "sagemaker"])
 def adapter(request: pytest.FixtureRequest) -> NewEmbedder:
-    """Makes the adapter under test for a container's URL and settings."""
+    """Return a function that creates the adapter under test for a container's URL and settings."""
     return new_http if request.param == "http" else request.getfixturevalue("new_sagemaker")
 
 
 @pytest.fixture(params=["fake", "http", "sagemaker"])
 def embedder(request: pytest.FixtureRequest) -> Embedder:
-    """Each ``Embedder`` there is, over the real server."""
+    """Yield each ``Embedder`` adapter with the real server."""
     if request.param == "fake":
         return FakeEmbedder()
     new = new_http if request.param == "http" else request.getfixturevalue("new_sagemaker")
@@ -101,7 +101,7 @@ def embedder(request: pytest.FixtureRequest) -> Embedder:
 
 
 def picture(seed: int, size: tuple[int, int] = (160, 120), kind: str = "JPEG") -> bytes:
-    """A seeded picture of coloured patches, as a file."""
+    """Return a seeded picture of coloured patches as a file."""
     patches = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     out = BytesIO()
     Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC).save(out, kind)

@@ -1,4 +1,4 @@
-"""What the adapters make of an endpoint that is busy, away, slow or wrong, and how they keep within its limits."""
+"""The adapters translate errors of a busy, unreachable, slow or wrong endpoint, and respect its limits."""
 
 import json
 import time
@@ -43,7 +43,7 @@ TINY = ModelRef("tiny", "1", 2)
 UNIT = np.array([[0.6, 0.8]])
 
 
-def test_a_right_answer_is_read(adapter: NewEmbedder, stub: StubEndpoint) -> None:
+def test_a_valid_answer_is_parsed(adapter: NewEmbedder, stub: StubEndpoint) -> None:
     speak(stub, UNIT)
     assert adapter(stub.url).embed([b"x"], TINY) == pytest.approx(UNIT)
 
@@ -61,7 +61,7 @@ def test_a_right_answer_is_read(adapter: NewEmbedder, stub: StubEndpoint) -> Non
         (502, InferenceUnavailable),
     ],
 )
-def test_a_refusal_says_what_happens_next(
+def test_each_error_status_becomes_its_error(
     adapter: NewEmbedder, stub: StubEndpoint, status: int, expected: type[Exception]
 ) -> None:
     stub.answer(status, b'{"error": "told why"}')
@@ -70,7 +70,7 @@ def test_a_refusal_says_what_happens_next(
     assert type(caught.value) is expected
 
 
-def test_a_busy_endpoint_says_when_to_come_back(stub: StubEndpoint) -> None:
+def test_a_busy_endpoint_says_when_to_retry(stub: StubEndpoint) -> None:
     stub.answer(429, b"", Retry_After="7")
     with pytest.raises(InferenceBusy) as caught:
         new_http(stub.url).embed([b"x"], TINY)
@@ -78,7 +78,7 @@ def test_a_busy_endpoint_says_when_to_come_back(stub: StubEndpoint) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>welcome</html>", b"{}", b"[1]"])
-def test_an_answer_in_another_language_blames_no_image(adapter: NewEmbedder, stub: StubEndpoint, body: bytes) -> None:
+def test_an_invalid_answer_does_not_blame_an_image(adapter: NewEmbedder, stub: StubEndpoint, body: bytes) -> None:
     stub.answer(200, body, Content_Type="text/html")
     with pytest.raises(InferenceUnavailable):
         adapter(stub.url).embed([b"x"], TINY)
@@ -102,7 +102,7 @@ def test_vectors_of_another_model_are_refused(
 
 
 @pytest.mark.parametrize("row", [[np.nan, 1.0], [np.inf, 0.0], [0.0, 0.0], [3.0, 4.0]])
-def test_a_row_without_length_one_is_that_images_fault(
+def test_a_row_without_length_one_fails_only_its_image(
     adapter: NewEmbedder, stub: StubEndpoint, row: list[float]
 ) -> None:
     speak(stub, np.array([UNIT[0], row]))
@@ -110,12 +110,12 @@ def test_a_row_without_length_one_is_that_images_fault(
         adapter(stub.url).embed([b"x", b"y"], TINY)
 
 
-def test_an_endpoint_that_is_away_is_unavailable(adapter: NewEmbedder) -> None:
+def test_an_unreachable_endpoint_is_unavailable(adapter: NewEmbedder) -> None:
     with pytest.raises(InferenceUnavailable):
         adapter(f"http://127.0.0.1:{free_port()}").embed([b"x"], TINY)
 
 
-def test_an_endpoint_that_never_answers_is_given_up(stub: StubEndpoint) -> None:
+def test_an_endpoint_that_never_answers_times_out(stub: StubEndpoint) -> None:
     stub.silent = True
     started = time.monotonic()
     with pytest.raises(InferenceUnavailable):

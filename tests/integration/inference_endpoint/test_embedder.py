@@ -1,4 +1,4 @@
-"""What the pipeline and the API rely on in ``Embedder``: of the fake, and of both adapters over the real server."""
+"""The fake and both adapters with the real server keep the promises of ``Embedder``."""
 
 from io import BytesIO
 

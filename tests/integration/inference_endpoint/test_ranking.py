@@ -1,4 +1,4 @@
-"""What everybody gets on the first day: copies of a photo find it above every other photo."""
+"""With the built-in model, copies of a photo rank it above every other photo."""
 
 from io import BytesIO
 

@@ -1,4 +1,4 @@
-"""The inference server as a container runs it: its protocols, its limits, its start and its end."""
+"""The inference server keeps its protocols and limits, and starts and stops cleanly."""
 
 import json
 import shutil
@@ -64,7 +64,7 @@ def test_a_model_tells_its_tensors_and_threshold(http: urllib3.PoolManager, serv
     "path",
     ["/v2/models/clip", "/v2/models/deeplens-visual/versions/9", f"{MODEL}/labels", "/v2/models/clip/ready", "/"],
 )
-def test_what_is_not_there_is_404_with_a_reason(http: urllib3.PoolManager, server: Server, path: str) -> None:
+def test_an_unknown_model_or_route_is_404_with_a_reason(http: urllib3.PoolManager, server: Server, path: str) -> None:
     status, found = get(http, server.url + path)
     assert status == 404
     assert found["error"]
@@ -109,7 +109,7 @@ def test_sagemakers_route_knows_no_other_model(http: urllib3.PoolManager, server
     assert (answer.status, answer.json()["error"]) == (404, "no model clip")
 
 
-def test_a_broken_image_is_400_and_named_by_its_place(http: urllib3.PoolManager, server: Server) -> None:
+def test_a_broken_image_is_400_with_its_index(http: urllib3.PoolManager, server: Server) -> None:
     answer = infer(http, server, [picture(1), picture(2), b"not an image"])
     assert answer.status == 400
     assert answer.json() == {"error": "image 2 cannot be decoded", "index": 2}
@@ -147,7 +147,7 @@ def test_too_many_images_or_bytes_are_413(http: urllib3.PoolManager, server: Ser
     assert get(http, f"{server.url}/ping")[0] == 200
 
 
-def test_a_full_queue_answers_429_and_when_to_come_back(http: urllib3.PoolManager, start_server: StartServer) -> None:
+def test_a_full_queue_answers_429_with_retry_after(http: urllib3.PoolManager, start_server: StartServer) -> None:
     server = start_server("--queue-images", "200")
     images = [picture(1)] * 200
     with ThreadPoolExecutor(16) as clients:
@@ -160,7 +160,7 @@ def test_a_full_queue_answers_429_and_when_to_come_back(http: urllib3.PoolManage
 
 
 def metric(http: urllib3.PoolManager, server: Server, line: str) -> float:
-    """The value of a line of ``/metrics``; 0 where it is not there yet."""
+    """Return the value of a line of ``/metrics``; 0 if it is missing."""
     page = http.request("GET", f"{server.url}/metrics").data.decode()
     return next((float(one.rpartition(" ")[2]) for one in page.splitlines() if one.startswith(f"{line} ")), 0.0)
 
@@ -201,7 +201,9 @@ def test_requests_of_one_image_share_calls_under_load(http: urllib3.PoolManager,
     assert more < len(images)
 
 
-def test_everything_under_way_is_answered_after_sigterm(http: urllib3.PoolManager, start_server: StartServer) -> None:
+def test_all_requests_in_flight_are_answered_after_sigterm(
+    http: urllib3.PoolManager, start_server: StartServer
+) -> None:
     server = start_server()
     images = [picture(1)] * 120
     with ThreadPoolExecutor(4) as clients:
@@ -210,7 +212,7 @@ def test_everything_under_way_is_answered_after_sigterm(http: urllib3.PoolManage
         while metric(http, server, "deeplens_inference_images_under_way") < 4 * len(images):
             assert time.monotonic() < deadline
         server.process.send_signal(signal.SIGTERM)
-        assert [one.result().status for one in under_way] == [200] * 4
+        assert [future.result().status for future in under_way] == [200] * 4
     assert server.process.wait(20) == 0
 
 
@@ -241,7 +243,7 @@ def test_a_text_is_refused_by_a_model_for_images(http: urllib3.PoolManager, serv
     assert (answer.status, "images only" in answer.json()["error"]) == (400, True)
 
 
-def test_a_request_under_way_is_answered_after_sigterm(start_server: StartServer) -> None:
+def test_a_request_in_flight_is_answered_after_sigterm(start_server: StartServer) -> None:
     server = start_server()
     body, length = encode_request([picture(1)] * 8)
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
@@ -271,8 +273,10 @@ def stops_listening(server: Server) -> bool:
     return False
 
 
-def test_it_runs_from_the_containers_layout_without_the_repository(http: urllib3.PoolManager, tmp_path: Path) -> None:
-    """As the Dockerfile copies it: the package beside nothing else."""
+def test_the_server_runs_in_the_containers_layout_without_the_repository(
+    http: urllib3.PoolManager, tmp_path: Path
+) -> None:
+    """Copy the package as the Dockerfile does, without the rest of the repository."""
     package = tmp_path / "inference_endpoint"
     package.mkdir()
     for source in (REPOSITORY / "functions" / "inference_endpoint").glob("*.py"):

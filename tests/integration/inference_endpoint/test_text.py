@@ -1,4 +1,4 @@
-"""A model with a text tower on the real server, through both adapters."""
+"""Both adapters embed texts with a model that has a text tower on the real server."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The parts of the local platform: they work, keep what they promise to keep, and leave nothing behind."""
+"""The services of the local platform work, keep their durable data, and leave no process behind."""
 
 import itertools
 import os
@@ -213,7 +213,7 @@ def service(part: Part, folder: Path) -> Iterator[ChildService]:
 
 
 def family(service: ChildService) -> list[int]:
-    """Processes of a part, its own first."""
+    """Return the processes of a service, its main process first."""
     assert service.pid is not None
     return [service.pid, *(child.pid for child in psutil.Process(service.pid).children(recursive=True))]
 
@@ -225,7 +225,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_a_part_works_where_it_says_it_is(part: Part, service: ChildService) -> None:
+def test_a_service_works_at_its_address(part: Part, service: ChildService) -> None:
     assert service.alive()
     assert set(service.environment) >= {part.variable}
     part.write(service.environment[part.variable], "first")
@@ -233,7 +233,7 @@ def test_a_part_works_where_it_says_it_is(part: Part, service: ChildService) -> 
         assert part.read(service.environment[part.variable]) == ["first"]
 
 
-def test_a_killed_part_starts_again_with_what_it_promised_to_keep(part: Part, service: ChildService) -> None:
+def test_a_killed_service_starts_again_with_its_durable_data(part: Part, service: ChildService) -> None:
     at = service.environment[part.variable]
     part.write(at, "acknowledged")
     before = family(service)
@@ -284,7 +284,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("name", ["postgres", "vectors"])
-def test_a_part_ends_with_a_parent_that_was_killed(name: str) -> None:
+def test_a_service_ends_when_its_parent_is_killed(name: str) -> None:
     with TemporaryDirectory(prefix="deeplens-orphans-") as own:
         command = [sys.executable, "-c", DYING_PARENT, name, own]
         with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as parent:
@@ -295,7 +295,7 @@ def test_a_part_ends_with_a_parent_that_was_killed(name: str) -> None:
         eventually(lambda: all(map(gone, children)))
 
 
-def test_a_part_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_service_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     service = Script("seq 100; echo no such luck; exit 3", tmp_path)
     with pytest.raises(ServiceFailed) as caught:
         service.start()
@@ -305,7 +305,7 @@ def test_a_part_that_cannot_start_says_so_with_the_end_of_its_log(tmp_path: Path
     assert len(message.splitlines()) < 20
 
 
-def test_a_part_that_never_answers_and_never_ends_is_given_up_and_killed(tmp_path: Path) -> None:
+def test_a_service_that_never_answers_is_killed_after_the_timeout(tmp_path: Path) -> None:
     service = Script("trap '' TERM; echo still thinking; while :; do sleep 1; done", tmp_path)
     service.launch()
     eventually(lambda: "still thinking" in service.log_path.read_text())
@@ -318,7 +318,7 @@ def test_a_part_that_never_answers_and_never_ends_is_given_up_and_killed(tmp_pat
 
 
 class Script(ChildService):
-    """A part that never answers."""
+    """A service that never answers."""
 
     name = "script"
     start_seconds = 0.4
@@ -398,12 +398,12 @@ def test_a_broker_without_its_class_cache_starts_as_well(tmp_path: Path) -> None
 
 
 def stack_ports() -> dict[str, Any]:
-    """Any free ports."""
+    """Return a configuration with free ports."""
     names = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
     return dict.fromkeys(names, 0)
 
 
-def test_parts_that_run_elsewhere_are_not_started_here(tmp_path: Path) -> None:
+def test_services_that_run_elsewhere_are_not_started(tmp_path: Path) -> None:
     config = LocalConfig(state_dir=tmp_path, **stack_ports())
     elsewhere = {"KAFKA_BROKERS": "broker.example:9092", "QDRANT_URL": "http://index.example", "DATABASE_URL": ""}
     stack = Stack(config, elsewhere)
@@ -416,7 +416,7 @@ def test_parts_that_run_elsewhere_are_not_started_here(tmp_path: Path) -> None:
     assert rows["postgres"] == (False, stack.environment["DATABASE_URL"])
 
 
-def test_ports_of_zero_are_free_ports_of_their_own(tmp_path: Path) -> None:
+def test_port_zero_gives_each_service_its_own_free_port(tmp_path: Path) -> None:
     services = [part.make(0, tmp_path) for part in PARTS.values()]
     ports = [service.port for service in services]  # type: ignore[attr-defined]
     assert len(set(ports)) == len(ports)
@@ -455,6 +455,6 @@ def test_a_fetch_that_fails_leaves_nothing_and_can_be_repeated(tmp_path: Path) -
     assert (target / "whole").exists()
 
 
-def test_a_free_port_can_be_had() -> None:
+def test_free_port_returns_a_free_port() -> None:
     with socket.create_server(("127.0.0.1", free_port())) as server:
         assert server.getsockname()[1] > 0

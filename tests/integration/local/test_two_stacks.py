@@ -1,4 +1,4 @@
-"""Stacks of one process share nothing: each is reached at its own addresses, whichever was used before."""
+"""Two stacks in one process are independent: each is reached at its own addresses."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from tests.integration.local.test_services import stack_ports
 
 @contextmanager
 def started() -> Iterator[Stack]:
-    """A stack with its databases, index and LocalStack, and no functions, which no store needs."""
+    """Start a stack with its databases, index and LocalStack, but without functions."""
     # Not pytest's own folder: a second run closes that one to the user that PostgreSQL runs as.
     folder = Path(tempfile.mkdtemp(prefix="deeplens-stacks-"))
     elsewhere = {"KAFKA_BROKERS": "127.0.0.1:9", "INFERENCE_URL": "http://127.0.0.1:9"}

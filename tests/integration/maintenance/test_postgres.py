@@ -77,7 +77,7 @@ def test_a_run_that_waits_is_handed_out_once_until_it_is_due_again(runs: Mainten
     runs.start(run, DAY)
 
     def mine(at: datetime) -> list[str]:
-        return [one.id for one in runs.overdue(at, at + 5 * MINUTE, 1000) if one.tenant_id == tenant.id]
+        return [run.id for run in runs.overdue(at, at + 5 * MINUTE, 1000) if run.tenant_id == tenant.id]
 
     assert mine(NOON - MINUTE) == []
     assert mine(NOON) == [run.id]

@@ -37,7 +37,7 @@ class World:
     def complete(self, tenant: Tenant, *image_ids: str, generation: int = 1) -> None:
         for image_id in image_ids:
             self.images.insert(tenant, new_image(image_id))
-        self.images.advance(tenant, [reached(Step.COMPLETED, one, generation) for one in image_ids])
+        self.images.advance(tenant, [reached(Step.COMPLETED, image_id, generation) for image_id in image_ids])
 
     def start(self, tenant: Tenant, target: ModelRef = NEW, rollout_id: str = "") -> Rollout:
         self.rollouts.register(ModelProfile(target, LIMITS, text=False))
@@ -234,7 +234,7 @@ def test_unfinished_are_those_with_work_left(world: World, new_tenant: Any) -> N
         world.rollouts.end(replace(begun[owner.id], state="cut-over"), NOON)
     world.rollouts.dropped(begun[done.id], NOON)
 
-    found = {one.tenant_id for one in world.rollouts.unfinished(1000)} & {owner.id for owner in owners}
+    found = {rollout.tenant_id for rollout in world.rollouts.unfinished(1000)} & {owner.id for owner in owners}
 
     assert found == {running.id, finished.id}
 
@@ -243,7 +243,7 @@ def test_a_rollout_of_another_tenant_is_not_found(world: World, tenant: Tenant, 
     rollout = world.start(tenant)
 
     assert world.rollouts.find(new_tenant().id, rollout.id) is None
-    assert [one.id for one in world.rollouts.of_tenant(tenant.id)] == [rollout.id]
+    assert [rollout.id for rollout in world.rollouts.of_tenant(tenant.id)] == [rollout.id]
 
 
 def test_of_many_simultaneous_cut_overs_one_counts(connections: Connections, tenant: Tenant) -> None:

@@ -47,7 +47,7 @@ def test_a_store_reads_back_as_it_was_saved(stores: RegisteredStores, tenant: Te
     assert stores.find(tenant.id, store.id) == store
     changed = replace(store, state="ready", credentials_version=2, checks=(), removal="ask")
     stores.save(changed)
-    assert store.id in {one.id for one in stores.of_tenant(tenant.id)}
+    assert store.id in {owned_store.id for owned_store in stores.of_tenant(tenant.id)}
     assert stores.find(tenant.id, store.id) == changed
     stores.notified(store.id, NOON)
     stores.save(changed)
@@ -71,7 +71,7 @@ def test_only_ready_stores_are_found_by_their_bucket(stores: RegisteredStores, t
     stores.save(store)
     assert stores.of_container(store.container) == []
     stores.save(replace(store, state="ready"))
-    assert [one.id for one in stores.of_container(store.container)] == [store.id]
+    assert [owned_store.id for owned_store in stores.of_container(store.container)] == [store.id]
     assert stores.of_container("elsewhere\x00") == []
 
 
@@ -99,8 +99,8 @@ def test_what_a_scan_has_not_seen_comes_in_the_order_of_bytes(
     assert objects.unseen(tenant, "sto_a", "run_1", "", 100) == []
     objects.save(tenant, "sto_a", [KnownObject("a", "e", "img_1")], "run_2")
     expected = sorted((key for key in keys if key != "a"), key=str.encode)
-    assert [one.key for one in objects.unseen(tenant, "sto_a", "run_2", "", 100)] == expected
-    assert [one.key for one in objects.unseen(tenant, "sto_a", "run_2", expected[1], 2)] == expected[2:4]
+    assert [known.key for known in objects.unseen(tenant, "sto_a", "run_2", "", 100)] == expected
+    assert [known.key for known in objects.unseen(tenant, "sto_a", "run_2", expected[1], 2)] == expected[2:4]
 
 
 def test_a_scan_that_rests_is_woken_once_when_there_is_room(connections: Connections, tenant: Tenant) -> None:
@@ -129,6 +129,6 @@ def test_a_scan_that_rests_is_woken_once_when_there_is_room(connections: Connect
     assert runs.wake([tenant.id], before + 1, NOON + minute, late) == []
     assert runs.wake(["tenant_nobody"], before + 2, NOON + minute, late) == []
     assert runs.wake([tenant.id], before + 2, NOON, late) == []
-    assert [one.id for one in runs.wake([tenant.id], before + 2, NOON + minute, late)] == [run.id]
+    assert [run.id for run in runs.wake([tenant.id], before + 2, NOON + minute, late)] == [run.id]
     assert runs.wake([tenant.id], before + 2, NOON + minute, late) == []
     pending.finish([(tenant.id, "img_wake")], NOON)

@@ -135,7 +135,7 @@ def test_fifty_uploads_at_once_never_exceed_a_quota(
     """Ten execution environments, each with connections of its own; two tenants side by side."""
     environments = [Connections(platform_url) for _ in range(10)]
     repositories: list[ImageRepository] = (
-        [FakeImages()] * 10 if kind == "fake" else [PostgresImages(one) for one in environments]
+        [FakeImages()] * 10 if kind == "fake" else [PostgresImages(environment) for environment in environments]
     )
     limited, other = new_tenant(), new_tenant()
 
@@ -150,13 +150,13 @@ def test_fifty_uploads_at_once_never_exceed_a_quota(
     assert all(theirs for _, theirs in answers)
     assert counted(repositories[0], limited) == Storage(20, 2_000)
     assert counted(repositories[0], other) == Storage(50, 5_000)
-    for one in environments:
-        one.close()
+    for environment in environments:
+        environment.close()
 
 
 def test_uploads_deletions_and_stages_at_once_neither_deadlock_nor_miscount(platform_url: str, tenant: Tenant) -> None:
     environments = [Connections(platform_url) for _ in range(10)]
-    repositories = [PostgresImages(one) for one in environments]
+    repositories = [PostgresImages(environment) for environment in environments]
 
     def work(n: int) -> None:
         images, ids = repositories[n % 10], [f"img_{(n + k) % 12}" for k in range(6)]
@@ -171,8 +171,8 @@ def test_uploads_deletions_and_stages_at_once_neither_deadlock_nor_miscount(plat
         list(workers.map(work, range(150)))
 
     counted(repositories[0], tenant)
-    for one in environments:
-        one.close()
+    for environment in environments:
+        environment.close()
 
 
 def test_set_limits_reach_every_process_within_ten_seconds(connections: Connections, tenant: Tenant) -> None:

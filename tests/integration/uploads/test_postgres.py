@@ -37,7 +37,7 @@ def test_images_are_found_by_their_digest(connections: Connections, tenant: Tena
     images.advance(tenant, [StageResult("img_a", 1, Step.FAILED, "preprocess", NOW, **failed)])
     images.mark_deleted(tenant, "img_c", NOW)
 
-    found = images.with_digests(tenant, [64 * one for one in "1234"])
+    found = images.with_digests(tenant, [64 * digit for digit in "1234"])
 
     assert {digest[0]: image.id for digest, image in found.items()} == {"1": "img_b", "3": "img_d"}
     assert images.with_digests(new_tenant(), [64 * "1"]) == {}

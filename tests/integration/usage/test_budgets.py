@@ -45,7 +45,7 @@ class Kept:
         self.webhooks.save(Webhook(f"whk_{tenant.id}", tenant.id, "https://example.com", ("usage.budget",), NOON))
 
     def unnotified(self, tenant: Tenant, month: date = MONTH) -> list[int]:
-        return [one.percent for one in self.budgets.unnotified(month, 99_999) if one.tenant_id == tenant.id]
+        return [warning.percent for warning in self.budgets.unnotified(month, 99_999) if warning.tenant_id == tenant.id]
 
     def paused(self, tenant: Tenant) -> IngestionPause | None:
         return self.tenants.get(tenant.id, fresh=True).paused
@@ -75,13 +75,13 @@ def budget(limit: float = 10, action: Action = "pause", metric: str = "searches"
 def test_budgets_are_replaced_as_a_whole(kept: Kept, tenant: Tenant, other: Tenant) -> None:
     kept.budgets.save(tenant.id, [budget(0.5), budget(1e15, metric="egress.bytes")], MONTH)
     kept.budgets.save(other.id, [budget(7)], MONTH)
-    assert [one.budget for one in kept.budgets.of_tenant(tenant.id, MONTH)] == [
+    assert [warning.budget for warning in kept.budgets.of_tenant(tenant.id, MONTH)] == [
         budget(1e15, metric="egress.bytes"),
         budget(0.5),
     ]
     kept.budgets.save(tenant.id, [], MONTH)
     assert kept.budgets.of_tenant(tenant.id, MONTH) == []
-    assert [one.budget for one in kept.budgets.of_tenant(other.id, MONTH)] == [budget(7)]
+    assert [warning.budget for warning in kept.budgets.of_tenant(other.id, MONTH)] == [budget(7)]
 
 
 def test_only_its_own_month_and_tenant_use_a_budget(kept: Kept, tenant: Tenant, other: Tenant) -> None:
@@ -107,8 +107,8 @@ def test_a_threshold_is_noted_and_told_once_per_month(kept: Kept, tenant: Tenant
     for minutes in range(3):
         kept.budgets.evaluate(NOON + timedelta(minutes=minutes), MONTH)
     assert kept.unnotified(tenant) == [50, 80]
-    told = [one for one in kept.budgets.unnotified(MONTH, 99_999) if one.tenant_id == tenant.id]
-    assert [(one.used, one.limit, one.reached_at) for one in told] == [(8, 10, NOON)] * 2
+    told = [warning for warning in kept.budgets.unnotified(MONTH, 99_999) if warning.tenant_id == tenant.id]
+    assert [(warning.used, warning.limit, warning.reached_at) for warning in told] == [(8, 10, NOON)] * 2
     kept.budgets.mark_notified(told, NOON)
     kept.budgets.mark_notified([], NOON)
     kept.use(tenant, 5)
@@ -133,15 +133,15 @@ def test_nobody_is_told_who_does_not_listen(kept: Kept, tenant: Tenant) -> None:
 def test_uploads_pause_at_the_limit_and_go_on_in_the_next_month(kept: Kept, tenant: Tenant, other: Tenant) -> None:
     kept.budgets.save(tenant.id, [budget(), budget(action="warn", metric="egress.bytes")], MONTH)
     kept.budgets.save(other.id, [budget(action="warn")], MONTH)
-    for one in (tenant, other):
-        kept.use(one, 9.99)
+    for owner in (tenant, other):
+        kept.use(owner, 9.99)
     kept.use(tenant, 50, metric="egress.bytes")
     kept.budgets.evaluate(NOON, MONTH)
-    assert [kept.paused(one) for one in (tenant, other)] == [None, None]
+    assert [kept.paused(owner) for owner in (tenant, other)] == [None, None]
     for one in (tenant, other):
         kept.use(one, 0.02)
     kept.budgets.evaluate(NOON, MONTH)
-    assert [kept.paused(one) for one in (tenant, other)] == [IngestionPause("searches", DECEMBER), None]
+    assert [kept.paused(owner) for owner in (tenant, other)] == [IngestionPause("searches", DECEMBER), None]
     kept.budgets.evaluate(DECEMBER, NEXT)
     assert kept.paused(tenant) is None
 
@@ -162,16 +162,16 @@ def test_a_raised_budget_is_told_of_anew_and_under_another_id(kept: Kept, tenant
     kept.budgets.save(tenant.id, [budget()], MONTH)
     kept.use(tenant, 8)
     kept.budgets.evaluate(NOON, MONTH)
-    before = [one for one in kept.budgets.unnotified(MONTH, 99_999) if one.tenant_id == tenant.id]
+    before = [warning for warning in kept.budgets.unnotified(MONTH, 99_999) if warning.tenant_id == tenant.id]
     kept.budgets.mark_notified(before, NOON)
     kept.budgets.save(tenant.id, [budget()], MONTH)  # nothing changed
     kept.budgets.evaluate(NOON, MONTH)
     assert kept.unnotified(tenant) == []
     kept.budgets.save(tenant.id, [budget(16)], MONTH)
     kept.budgets.evaluate(NOON + timedelta(minutes=1), MONTH)
-    after = [one for one in kept.budgets.unnotified(MONTH, 99_999) if one.tenant_id == tenant.id]
-    assert [one.percent for one in after] == [50]
-    assert {one.event_id for one in after}.isdisjoint({one.event_id for one in before})
+    after = [warning for warning in kept.budgets.unnotified(MONTH, 99_999) if warning.tenant_id == tenant.id]
+    assert [warning.percent for warning in after] == [50]
+    assert {warning.event_id for warning in after}.isdisjoint({warning.event_id for warning in before})
 
 
 def test_of_a_gauge_what_stands_now_is_used(kept: Kept, tenant: Tenant) -> None:
@@ -186,9 +186,9 @@ def test_of_a_gauge_what_stands_now_is_used(kept: Kept, tenant: Tenant) -> None:
 def test_many_schedules_at_once_note_once(connections: Connections, platform_url: str, new_tenant: NewTenant) -> None:
     owners = [new_tenant() for _ in range(3)]
     usage, budgets = PostgresUsage(connections), PostgresBudgets(connections)
-    for one in owners:
-        budgets.save(one.id, [budget()], MONTH)
-        usage.record([(f"many/{one.id}", one.id, "searches", 12.0, NOON)])
+    for owner in owners:
+        budgets.save(owner.id, [budget()], MONTH)
+        usage.record([(f"many/{owner.id}", owner.id, "searches", 12.0, NOON)])
     environments = [Connections(platform_url) for _ in range(8)]
     with ThreadPoolExecutor(8) as workers:
         list(workers.map(lambda one: PostgresBudgets(one).evaluate(NOON, MONTH), environments * 3))
@@ -197,8 +197,8 @@ def test_many_schedules_at_once_note_once(connections: Connections, platform_url
             "SELECT tenant_id, percent FROM usage_budget_warnings WHERE tenant_id = ANY(%s)", [[o.id for o in owners]]
         ).fetchall()
     assert len(found) == 9
-    for one in environments:
-        one.close()
+    for environment in environments:
+        environment.close()
 
 
 def test_a_deleted_tenants_budgets_are_erased(connections: Connections, tenant: Tenant) -> None:

@@ -45,7 +45,9 @@ def counted(request: pytest.FixtureRequest) -> Iterator[Counted]:
 
 
 def total(counted: Counted, tenant: Tenant, metric: str = "api.requests", day: date = DAY) -> float:
-    return sum(one.quantity for one in counted.usage.days(tenant.id, day, day) if one.metric == metric)
+    return sum(
+        day_usage.quantity for day_usage in counted.usage.days(tenant.id, day, day) if day_usage.metric == metric
+    )
 
 
 def test_requests_are_counted_per_tenant_and_minute(counted: Counted) -> None:
@@ -55,23 +57,23 @@ def test_requests_are_counted_per_tenant_and_minute(counted: Counted) -> None:
     assert [count("tenant_a", border), count("tenant_b", NOON), count("tenant_a", NOON)] == [1, 1, 3]
     counted.counters.add("tenant_a", NOON, searches=1, egress_bytes=1 << 40)
     counted.counters.add("tenant_c", NOON, egress_bytes=1)
-    assert [counted.counters.so_far(one, NOON) for one in ("tenant_a", "tenant_c", "tenant_d")] == [3, 0, 0]
+    assert [counted.counters.so_far(tenant_id, NOON) for tenant_id in ("tenant_a", "tenant_c", "tenant_d")] == [3, 0, 0]
 
 
 def test_fifty_callers_at_once_are_each_counted_once(counted: Counted, platform_url: str) -> None:
     environments = [Connections(platform_url) for _ in range(10)]
     postgres = isinstance(counted.counters, PostgresRequestCounters)
-    counters = [PostgresRequestCounters(one) if postgres else counted.counters for one in environments]
+    counters = [PostgresRequestCounters(environment) if postgres else counted.counters for environment in environments]
 
     with ThreadPoolExecutor(50) as workers:
         seen = list(workers.map(lambda n: counters[n % 10].count(f"tenant_{n % 2}", NOON), range(500)))
         list(workers.map(lambda n: counters[n % 10].add("tenant_0", NOON, searches=1, egress_bytes=n), range(500)))
 
     assert sorted(seen[::2]) == sorted(seen[1::2]) == list(range(1, 251))
-    found = {one.metric: one.quantity for one in counted.usage.days("tenant_0", DAY, DAY)}
+    found = {day_usage.metric: day_usage.quantity for day_usage in counted.usage.days("tenant_0", DAY, DAY)}
     assert found == {"api.requests": 250, "searches": 500, "egress.bytes": sum(range(500))}
-    for one in environments:
-        one.close()
+    for environment in environments:
+        environment.close()
 
 
 def test_totals_are_the_same_at_every_step_of_the_way_to_the_meter(
@@ -163,15 +165,15 @@ def test_a_replay_in_any_order_and_from_many_sides_changes_no_total(
     batches = [[entry for event in replayed[n : n + 37] for entry in event] for n in range(0, len(replayed), 37)]
     environments = [Connections(platform_url) for _ in range(4)]
     postgres = isinstance(counted.usage, PostgresUsage)
-    meters = [PostgresUsage(one) if postgres else counted.usage for one in environments]
+    meters = [PostgresUsage(environment) if postgres else counted.usage for environment in environments]
 
     with ThreadPoolExecutor(4) as workers:
         list(workers.map(lambda n: meters[n % 4].record(batches[n]), range(len(batches))))
 
     assert counted.usage.rows(DAY - 100 * DAYS, DAY, tenant.id, None, 9999) == before
     assert sum(row.quantity for row in before if row.metric == "embeddings") == 300
-    for one in environments:
-        one.close()
+    for environment in environments:
+        environment.close()
 
 
 def test_of_a_gauge_the_newest_value_of_a_day_counts_in_whatever_order_it_came(
@@ -216,8 +218,8 @@ def test_two_schedules_at_once_carry_once(connections: Connections, tenant: Tena
     with ThreadPoolExecutor(4) as workers:
         done = list(workers.map(lambda one: PostgresUsage(one).carry_gauges(date(2030, 1, 1)), environments))
     assert sorted(done) == [False] * 3 + [True]
-    for one in environments:
-        one.close()
+    for environment in environments:
+        environment.close()
 
 
 def test_overview_and_rows_are_paged_in_order(counted: Counted, new_tenant: NewTenant) -> None:
@@ -228,7 +230,7 @@ def test_overview_and_rows_are_paged_in_order(counted: Counted, new_tenant: NewT
         for d in range(3)
     ]
     counted.usage.record(entries)
-    first, ids = DAY - DAYS, [one.id for one in owners]
+    first, ids = DAY - DAYS, [owner.id for owner in owners]
     page = [row for row in counted.usage.overview(first, DAY, None, "", 10_000) if row.tenant_id in ids]
     assert page == [UsageRow(owner, DAY, "searches", 2.0 * (n + 1)) for n, owner in enumerate(ids)]
     one = counted.usage.overview(first, DAY, ids[1], "", 1)
@@ -251,7 +253,11 @@ def test_storage_is_measured_again_while_a_tenant_changes(
     usage, every, quiet = PostgresUsage(connections), 15 * MINUTE, new_tenant()
 
     def due(now: datetime) -> list[str]:
-        return [one for one in usage.due_for_measurement(now, every, 99_999) if one in (tenant.id, quiet.id)]
+        return [
+            tenant_id
+            for tenant_id in usage.due_for_measurement(now, every, 99_999)
+            if tenant_id in (tenant.id, quiet.id)
+        ]
 
     with connections.platform() as connection:
         connection.execute(

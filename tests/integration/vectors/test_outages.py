@@ -138,5 +138,5 @@ def test_a_taken_port_is_reported_with_the_way_out(service: VectorService, tmp_p
 
 
 def test_a_second_server_on_the_same_directory_is_refused(own_service: VectorService, tmp_path: Path) -> None:
-    with pytest.raises(ServiceFailed, match="belongs to a vector server that is running"):
+    with pytest.raises(ServiceFailed, match="is used by a running vector server"):
         VectorService(0, tmp_path, tmp_path).start()

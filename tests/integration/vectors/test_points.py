@@ -58,7 +58,7 @@ def test_a_batch_larger_than_a_request_arrives_whole(index: VectorIndex, tenant:
     index.upsert(tenant, points)
     index.upsert(tenant, [])
     assert index.count(tenant) == 600
-    assert len(index.existing(tenant, [one.image_id for one in points])) == 600
+    assert len(index.existing(tenant, [indexed.image_id for indexed in points])) == 600
 
 
 def test_threads_share_one_index(index: VectorIndex, tenant: Tenant) -> None:
@@ -136,16 +136,16 @@ def test_every_point_is_listed_once_page_by_page(index: VectorIndex, tenant: Ten
         start = page.following
         if start is None:
             break
-    listed = [one for page in pages for one in page]
-    assert sorted(one.image_id or "" for one in listed) == sorted(named)
-    assert [one.id for one in listed] == sorted(one.id for one in listed)
+    listed = [indexed for page in pages for indexed in page]
+    assert sorted(indexed.image_id or "" for indexed in listed) == sorted(named)
+    assert [indexed.id for indexed in listed] == sorted(indexed.id for indexed in listed)
     assert max(map(len, pages)) <= 5
-    assert {one.uploaded_at for one in listed} == {"2026-11-20T12:00:00Z"}
+    assert {indexed.uploaded_at for indexed in listed} == {"2026-11-20T12:00:00Z"}
 
 
 def test_points_are_removed_by_their_own_ids(index: VectorIndex, tenant: Tenant) -> None:
     index.upsert(tenant, [point(tenant, "img_a", 1), point(tenant, "img_b", 1)])
-    doomed = [one.id for one in index.scroll(tenant, None, 10).points if one.image_id == "img_a"]
+    doomed = [indexed.id for indexed in index.scroll(tenant, None, 10).points if indexed.image_id == "img_a"]
     for _ in range(2):
         index.delete_points(tenant, doomed)
     index.delete_points(tenant, [])

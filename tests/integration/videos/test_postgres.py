@@ -49,7 +49,7 @@ class Rows:
         return [frame.id for frame in frames]
 
     def reach(self, step: Step, *image_ids: str, generation: int = 1) -> None:
-        results = [StageResult(one, generation, step, step.name.lower(), NOON) for one in image_ids]
+        results = [StageResult(image_id, generation, step, step.name.lower(), NOON) for image_id in image_ids]
         self.images.advance(self.tenant, results)
 
     def finish(self) -> list[bool]:
@@ -166,7 +166,7 @@ def test_those_that_have_ended_are_told_from_others(rows: Rows) -> None:
     rows.videos.fail(rows.tenant, "vid_c", "VIDEO_CORRUPT", "broken", False)
     assert rows.videos.ended(rows.tenant, asked) == [rows.video, rows.videos.find(rows.tenant, "vid_c")]
     rows.videos.mark_deleted(rows.tenant, "vid_a", NOON)
-    assert [one.id for one in rows.videos.ended(rows.tenant, asked)] == ["vid_c"]
+    assert [video.id for video in rows.videos.ended(rows.tenant, asked)] == ["vid_c"]
     assert rows.videos.ended(rows.tenant, []) == []
 
 
@@ -206,7 +206,7 @@ def test_frames_that_end_at_once_in_many_connections_end_the_video_once(
     ids = rows.planned(*range(40))
     rows.finish()
     several = [Connections(connections.platform_url, tenant_key=connections.tenant_key) for _ in range(4)]
-    done = [PostgresImages(one) for one in several]
+    done = [PostgresImages(opened) for opened in several]
 
     def end(number: int) -> None:
         result = StageResult(ids[number], 1, Step.COMPLETED, "complete", NOON)
@@ -214,8 +214,8 @@ def test_frames_that_end_at_once_in_many_connections_end_the_video_once(
 
     with ThreadPoolExecutor(4) as workers:
         list(workers.map(end, range(40)))
-    for one in several:
-        one.close()
+    for opened in several:
+        opened.close()
     assert (rows.video.status, rows.video.frames_completed) == ("completed", 40)
 
 
@@ -226,7 +226,7 @@ def test_a_buried_video_is_gone_with_its_frames_and_leaves_a_receipt(rows: Rows)
     assert rows.videos.mark_deleted(rows.tenant, "vid_a", NOON + timedelta(hours=1))
     assert rows.videos.find(rows.tenant, "vid_a") == Tombstone("vid_a", NOON)
     assert rows.videos.insert(rows.tenant, new_video()) == Tombstone("vid_a", NOON)
-    assert all(isinstance(one, Tombstone) for one in rows.images.find(rows.tenant, ids).values())
+    assert all(isinstance(image, Tombstone) for image in rows.images.find(rows.tenant, ids).values())
     assert rows.videos.frames(rows.tenant, "vid_a") == []
     assert rows.videos.page(rows.tenant, MediaQuery()) == []
     rows.videos.add_frames(rows.tenant, "vid_a", [new_frame(9)])
@@ -361,4 +361,4 @@ def test_frames_have_a_smaller_window_and_wait_behind_photos(pending: Any) -> No
 
 
 def ids(events: list[ImageUploaded]) -> list[str]:
-    return [one.image_id for one in events]
+    return [event.image_id for event in events]

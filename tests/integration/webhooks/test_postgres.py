@@ -112,20 +112,20 @@ def test_a_delivered_message_is_done(webhooks: Webhooks, tenant: Tenant) -> None
 def test_a_failure_puts_off_everything_of_its_webhook(webhooks: Webhooks, tenant: Tenant) -> None:
     failing, sound = hook(webhooks, tenant), hook(webhooks, tenant)
     ids = webhooks.record([told(tenant), told(tenant)], NOON)
-    mine = [one.id for one in webhooks.deliveries(tenant.id, failing.id, 10)]
+    mine = [delivery.id for delivery in webhooks.deliveries(tenant.id, failing.id, 10)]
     pairs = webhooks.claim(ids, NOON, NOON)
     tried = next(delivery for of, delivery in pairs if of.id == failing.id)
     verdict = Verdict("waiting", NOON + 10 * MINUTE, NOON + 2 * MINUTE)
     webhooks.settle(tried, verdict, Answer(error="timeout\x00"), NOON)
-    by_id = {one.id: one for one in webhooks.deliveries(tenant.id, failing.id, 10)}
+    by_id = {delivery.id: delivery for delivery in webhooks.deliveries(tenant.id, failing.id, 10)}
     assert by_id[tried.id].next_at == NOON + 10 * MINUTE
     assert {one.next_at for one in by_id.values() if one.id != tried.id} == {NOON + 2 * MINUTE}
     later = webhooks.record([told(tenant)], NOON + MINUTE)
-    waiting = {one.id: one.next_at for one in webhooks.deliveries(tenant.id, failing.id, 10)}
+    waiting = {delivery.id: delivery.next_at for delivery in webhooks.deliveries(tenant.id, failing.id, 10)}
     assert [waiting[id_] for id_ in later if id_ in waiting] == [NOON + 2 * MINUTE]
-    due = {one.id for one in webhooks.overdue(NOON + MINUTE, 1000)}
+    due = {webhook.id for webhook in webhooks.overdue(NOON + MINUTE, 1000)}
     assert not due & set(mine)
-    assert due >= {one.id for one in webhooks.deliveries(tenant.id, sound.id, 10)}
+    assert due >= {delivery.id for delivery in webhooks.deliveries(tenant.id, sound.id, 10)}
     known = webhooks.find(tenant.id, failing.id)
     assert known is not None
     assert (known.failures, known.failing_since, known.paused_until) == (1, NOON, NOON + 2 * MINUTE)
@@ -139,7 +139,7 @@ def test_a_disabled_webhook_ends_what_waited_for_it(webhooks: Webhooks, tenant: 
     known = webhooks.find(tenant.id, made.id)
     assert known is not None
     assert (known.enabled, known.disabled_reason) == (False, "gone")
-    assert {one.state for one in webhooks.deliveries(tenant.id, made.id, 10)} == {"failed"}
+    assert {delivery.state for delivery in webhooks.deliveries(tenant.id, made.id, 10)} == {"failed"}
     assert webhooks.record([told(tenant)], NOON) == []
 
 
@@ -162,7 +162,7 @@ def test_what_ended_long_ago_is_forgotten(webhooks: Webhooks, tenant: Tenant) ->
     ((_, delivery),) = webhooks.claim([ended], NOON, NOON)
     webhooks.settle(delivery, Verdict("delivered"), Answer(200), NOON)
     assert webhooks.forget(NOON - timedelta(days=399), 1000) >= 1
-    assert [one.id for one in webhooks.deliveries(tenant.id, made.id, 10)] == [waiting]
+    assert [delivery.id for delivery in webhooks.deliveries(tenant.id, made.id, 10)] == [waiting]
 
 
 def test_the_tenants_row_says_what_anybody_wants(connections: Connections, tenant: Tenant) -> None:

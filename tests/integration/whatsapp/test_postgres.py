@@ -76,7 +76,7 @@ def awaiting(both: Both, chat: Chat, image_id: str) -> Reply:
 
 
 def claimed(both: Both, *replies: Reply, at: datetime = NOON) -> list[str]:
-    return sorted(one.id for one in both.replies.claim([one.id for one in replies], at, at + 5 * MINUTE))
+    return sorted(reply.id for reply in both.replies.claim([reply.id for reply in replies], at, at + 5 * MINUTE))
 
 
 def test_a_chat_belongs_to_whoever_had_it_linked_first(both: Both, tenant: Tenant, new_tenant: NewTenant) -> None:
@@ -152,7 +152,7 @@ def test_what_became_of_a_try_is_kept(both: Both, tenant: Tenant) -> None:
     assert (kept.state, kept.attempts, kept.next_at, kept.last_error) == ("waiting", 1, NOON + 10 * MINUTE, "HTTP 429")
     assert (by_id[sent.id].state, by_id[sent.id].sent_at) == ("sent", NOON + MINUTE)
     both.replies.put_off([later.id, sent.id], NOON)
-    due = {one.id for one in both.replies.overdue(NOON, 1000)}
+    due = {reply.id for reply in both.replies.overdue(NOON, 1000)}
     assert later.id in due
     assert sent.id not in due
     assert claimed(both, sent) == []
@@ -162,14 +162,14 @@ def test_replies_get_their_text_when_the_image_ends(both: Both, tenant: Tenant, 
     chat, others = linked(both, tenant), linked(both, new_tenant())
     good, bad, foreign = awaiting(both, chat, "img_1"), awaiting(both, chat, "img_2"), awaiting(both, others, "img_1")
     assert claimed(both, good, at=NOON + 10 * MINUTE) == []
-    assert [one.id for one in both.replies.awaiting([good.id, "war_none"])] == [good.id]
+    assert [reply.id for reply in both.replies.awaiting([good.id, "war_none"])] == [good.id]
     ends = [ImageEnd(tenant.id, "img_1"), ImageEnd(tenant.id, "img_2", "too odd"), ImageEnd(tenant.id, "img_3")]
-    ended = {one.id: one for one in both.replies.end(ends, NOON + 2 * MINUTE)}
+    ended = {reply.id: reply for reply in both.replies.end(ends, NOON + 2 * MINUTE)}
     assert ended.keys() == {good.id, bad.id}
     assert ended[good.id].text == "a.jpg is searchable now."
     assert "too odd" in (ended[bad.id].text or "")
     # An event that comes again finds what is unsent and changes nothing; one of another end neither.
-    assert {one.id: one for one in both.replies.end(ends, NOON + 9 * MINUTE)} == ended
+    assert {reply.id: reply for reply in both.replies.end(ends, NOON + 9 * MINUTE)} == ended
     assert both.replies.end([ImageEnd(tenant.id, "img_1", "failed later")], NOON)[0].text == ended[good.id].text
     assert both.replies.awaiting([good.id, foreign.id]) == [foreign]
     assert both.chats.tally(tenant.id, chat.jid) == ChatTally(0, 1, 1)
@@ -188,7 +188,7 @@ def test_a_chat_that_was_unlinked_is_not_written_to(both: Both, tenant: Tenant, 
     both.chats.link(replace(chat, tenant_id=new_tenant().id))
     assert claimed(both, reply) == []
     assert both.replies.end([ImageEnd(tenant.id, "img_1")], NOON) == []
-    assert not {reply.id, waiting.id} & {one.id for one in both.replies.overdue(NOON + 10 * MINUTE, 1000)}
+    assert not {reply.id, waiting.id} & {reply.id for reply in both.replies.overdue(NOON + 10 * MINUTE, 1000)}
 
 
 def test_what_was_long_ago_is_forgotten(both: Both, tenant: Tenant) -> None:

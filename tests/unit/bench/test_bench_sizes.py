@@ -1,4 +1,4 @@
-"""Every bench has a full size and a smoke size, and which of them runs when is told by its name."""
+"""Every bench has a full size and a smoke size; ``all`` selects those that run without their name."""
 
 import inspect
 import json
@@ -25,7 +25,7 @@ def test_a_smoke_size_is_smaller_than_the_full_one(name: str) -> None:
 
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """What benches were called with, instead of measuring."""
+    """Record the arguments of benches instead of measuring."""
     found: dict[str, dict[str, Any]] = {}
     monkeypatch.chdir(tmp_path)
 
@@ -44,13 +44,13 @@ def test_smoke_runs_every_bench_and_writes_apart(measured: dict[str, dict[str, A
     assert list((tmp_path / ".bench").glob("*.json")) == []
 
 
-def test_without_a_name_those_run_that_take_no_long_time(measured: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_without_a_name_only_the_default_benches_run(measured: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     assert deeplens("bench", "--images", "7").exit_code == 0
     assert measured == {"pipeline": {"count": 7}, "search": {}, "cold_start": {}}
     assert json.loads((tmp_path / ".bench" / "search.json").read_text()) == {"nothing": 1}
 
 
-def test_a_size_that_is_given_wins(measured: dict[str, dict[str, Any]]) -> None:
+def test_an_explicit_size_replaces_the_default(measured: dict[str, dict[str, Any]]) -> None:
     assert deeplens("bench", "upload", "--smoke", "--files", "50").exit_code == 0
     assert measured == {"upload": {**BENCHES["upload"].smoke, "count": 50}}
 

@@ -160,8 +160,10 @@ def test_the_template_deploys_no_faults() -> None:
         else loader.construct_mapping(node))  # fmt: skip
     template = yaml.load((ROOT / "template.yaml").read_text(), Loader)
     shared = template["Globals"]["Function"]["Environment"]["Variables"]
-    functions = [one for one in template["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
-    own = [one["Properties"].get("Environment", {}).get("Variables", {}) for one in functions]
+    functions = [
+        resource for resource in template["Resources"].values() if resource["Type"] == "AWS::Serverless::Function"
+    ]
+    own = [function["Properties"].get("Environment", {}).get("Variables", {}) for function in functions]
 
     assert shared["DEEPLENS_ENVIRONMENT"] == "production"
     assert len(functions) > 10

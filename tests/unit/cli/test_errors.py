@@ -1,4 +1,4 @@
-"""No command ends in a traceback: a fault is a line or two that say what happened and what to do next."""
+"""No command prints a traceback: an error is one or two lines with what happened and what to do next."""
 
 import errno
 import json
@@ -61,7 +61,7 @@ def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No stack, no addresses, a folder of its own; a stack that is started finds its ports taken."""
+    """Run commands without a stack and addresses, in an empty folder; a stack that starts finds its ports in use."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEEPLENS_STATE_DIR", str(tmp_path / "state"))
     for name in ("DATABASE_URL", "DEEPLENS_KEY", "DEEPLENS_URL"):
@@ -79,7 +79,7 @@ def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def called(command: str, folder: Path) -> list[str]:
     paths = {name: str(folder / name) for name in ("file", "folder", "missing")}
-    return [*command.split(), *(one.format(**paths) for one in ARGUMENTS.get(command, []))]
+    return [*command.split(), *(argument.format(**paths) for argument in ARGUMENTS.get(command, []))]
 
 
 @pytest.mark.parametrize("command", [*commands()])
@@ -151,7 +151,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("error", "said"), FAULTS, ids=[type(error).__name__ for error, _ in FAULTS])
-def test_an_operational_fault_is_a_line_or_two(
+def test_an_operational_fault_is_printed_in_one_or_two_lines(
     error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert said in (explain(error) or "")
@@ -165,7 +165,7 @@ def test_an_operational_fault_is_a_line_or_two(
     assert not (tmp_path / "state" / "logs" / "cli.log").exists()
 
 
-def test_what_nobody_foresaw_is_a_line_and_a_traceback_in_a_log(
+def test_an_unexpected_error_is_a_line_and_a_traceback_in_a_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("local.cli.topics.current_container", refused(KeyError("[/]")))
@@ -189,7 +189,7 @@ def test_where_the_state_cannot_be_written_the_log_is_elsewhere(
     assert "Traceback" in Path(path).read_text()
 
 
-def test_a_database_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_database_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:password@127.0.0.1:9/platform")
     for command in ("keys revoke dl_abc", "dlq list", "maintenance list"):
         ended = deeplens(*command.split())
@@ -198,7 +198,7 @@ def test_a_database_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert container.current_container().settings.database_url
 
 
-def test_a_file_that_is_no_event_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_file_without_json_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local.cli.invoke.running_stack", lambda _: {"environment": {}})
     (tmp_path / "file").write_bytes(b"\xff\xfe{")
     ended = deeplens("invoke", "on_schedule", "--event", str(tmp_path / "file"))

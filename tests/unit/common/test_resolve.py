@@ -140,7 +140,7 @@ def annotation_of(annotation: Any, module: ModuleType) -> Any:
         annotation = eval(annotation, {}, Names(module))
     if typing.get_origin(annotation) in (Lazy, Annotated):
         return annotation_of(typing.get_args(annotation)[0], module)
-    options = [one for one in typing.get_args(annotation) if one is not type(None)]
+    options = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
     if type(None) in typing.get_args(annotation) and len(options) == 1:
         return annotation_of(options[0], module)
     return annotation
@@ -255,7 +255,10 @@ def test_an_adapter_has_the_methods_of_its_port(name: str) -> None:
 
 def signature_of(function: Any, module: Any) -> list[tuple[str, Any, Any]]:
     signature = inspect.signature(inspect.unwrap(function))
-    named = [(one.name, one.kind, annotation_of(one.annotation, module)) for one in signature.parameters.values()]
+    named = [
+        (parameter.name, parameter.kind, annotation_of(parameter.annotation, module))
+        for parameter in signature.parameters.values()
+    ]
     if hasattr(function, "__wrapped__"):
         # A context manager's function returns an iterator.
         return named

@@ -41,7 +41,7 @@ def test_a_status_says_what_happens_next(status: int, expected: type[DeepLensErr
 @pytest.mark.parametrize(
     ("retry_after", "seconds"), [("7", 7.0), (None, 1.0), ("soon", 1.0), ("Fri, 20 Nov 2026 12:00:00 GMT", 1.0)]
 )
-def test_a_busy_endpoint_says_when_to_come_back(retry_after: str | None, seconds: float) -> None:
+def test_a_busy_endpoint_says_when_to_retry(retry_after: str | None, seconds: float) -> None:
     error = error_of(429, b"", retry_after)
     assert isinstance(error, InferenceBusy)
     assert error.retry_after_seconds == seconds

@@ -403,7 +403,7 @@ def test_what_the_queue_gives_up_is_kept_with_its_record(flow: Flow) -> None:
     flow.accept("img_1")
     flow.run()
     arn = "arn:aws:sqs:us-east-1:000000000000:UndeliverableRetries"
-    redriven = [one | {"eventSourceARN": arn} for one in flow.retries.receive()]
+    redriven = [message | {"eventSourceARN": arn} for message in flow.retries.receive()]
     (handler,) = flow.handlers["deeplens.processing.deadletter"]
     for _ in range(2):
         event = {"Records": [*redriven, message("no json", "poison", arn)]}

@@ -28,8 +28,8 @@ class Client:
             raise self._error
         self.calls.append(call)
         ids = [entry["Id"] for entry in call["Entries"]]
-        failed = [{"Id": one, "Code": "InternalError"} for one in ids if one in self._refused]
-        return {"Successful": [{"Id": one} for one in ids if one not in self._refused], "Failed": failed}
+        failed = [{"Id": entry_id, "Code": "InternalError"} for entry_id in ids if entry_id in self._refused]
+        return {"Successful": [{"Id": entry_id} for entry_id in ids if entry_id not in self._refused], "Failed": failed}
 
 
 def retry(seconds: float = 60, value: str = "e30=") -> Retry:

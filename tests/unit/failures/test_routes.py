@@ -115,7 +115,7 @@ def test_letters_are_found_by_tenant_code_stage_state_and_time(
     answer = world.operator().get(URL, params=query)
 
     assert answer.status_code == 200
-    assert [one["deadLetterId"] for one in answer.json()["deadLetters"]] == expected
+    assert [letter["deadLetterId"] for letter in answer.json()["deadLetters"]] == expected
 
 
 def test_pages_follow_each_other_without_gap_or_repeat(world: World) -> None:
@@ -123,7 +123,7 @@ def test_pages_follow_each_other_without_gap_or_repeat(world: World) -> None:
     operator, seen, cursor = world.operator(), list[str](), ""
     while cursor is not None:
         page = operator.get(URL, params={"limit": 4} | ({"cursor": cursor} if cursor else {})).json()
-        seen += [one["deadLetterId"] for one in page["deadLetters"]]
+        seen += [letter["deadLetterId"] for letter in page["deadLetters"]]
         cursor = page.get("nextCursor")
 
     assert len(seen) == len(set(seen)) == 10
@@ -186,7 +186,7 @@ def test_a_replayed_record_is_as_it_was_and_counted(world: World) -> None:
     assert again.status_code == 409
     forced = world.operator().post(f"{URL}/dlq_1/replay", json={"force": True})
     assert forced.json()["replayed"] == 1
-    assert [one.replays for one in world.publisher.resent] == [1, 2]
+    assert [record.replays for record in world.publisher.resent] == [1, 2]
 
 
 def test_what_fails_again_and_again_is_refused_until_forced(world: World) -> None:
@@ -228,7 +228,7 @@ def test_letters_named_by_id_are_all_answered(world: World) -> None:
     answer = world.operator().post(f"{URL}/replay", json={"ids": ["dlq_1", "dlq_2", "dlq_3"]}).json()
 
     assert answer["replayed"] == 1
-    assert {one["deadLetterId"]: one["reason"] for one in answer["refused"]} == {
+    assert {refusal["deadLetterId"]: refusal["reason"] for refusal in answer["refused"]} == {
         "dlq_2": "it was replayed already",
         "dlq_3": "no such letter",
     }
@@ -260,7 +260,7 @@ def test_a_replay_never_revives_or_overtakes_an_image(world: World) -> None:
     world.dead_letters.store([gone])
 
     answer = world.operator().post(f"{URL}/replay", json={"ids": [first.id, second.id, gone.id], "force": True}).json()
-    assert {one["deadLetterId"]: one["reason"] for one in answer["refused"]} == {
+    assert {refusal["deadLetterId"]: refusal["reason"] for refusal in answer["refused"]} == {
         first.id: "its image is gone",
         second.id: "its image was sent again since",
         gone.id: "its tenant is gone",
@@ -283,7 +283,7 @@ def test_a_replay_that_the_broker_does_not_take_leaves_the_letter_open(world: Wo
     assert world.operator().post(f"{URL}/dlq_1/replay").status_code == 503
     many = world.operator().post(f"{URL}/replay", json={"ids": ["dlq_1", "dlq_2"]}).json()
 
-    assert {one["reason"] for one in many["refused"]} == {"the broker did not take it; repeat"}
+    assert {refusal["reason"] for refusal in many["refused"]} == {"the broker did not take it; repeat"}
     assert {letter.state for letter in world.dead_letters.kept.values()} == {"open"}
     assert world.operator().post(f"{URL}/replay", json={"ids": ["dlq_1", "dlq_2"]}).json()["replayed"] == 2
 

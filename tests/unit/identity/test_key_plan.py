@@ -78,7 +78,7 @@ class Simulated:
 
     def rotate(self) -> None:
         plan = plan_rotation(self.keys, self.now)
-        self.keys = [one for one in self.keys if one.kid not in plan.forget]
+        self.keys = [key for key in self.keys if key.kid not in plan.forget]
         if plan.create is not None:
             self.made += 1
             self.keys.append(SigningKey(f"k{self.made}", {}, self.now, plan.create))
@@ -95,8 +95,8 @@ class Simulated:
         """The secret of the key that signs is gone."""
         chosen = signer(self.keys, self.now)
         self.keys = [
-            SigningKey(one.kid, one.public_jwk, one.created_at, one.signs_from, one.lost or one is chosen)
-            for one in self.keys
+            SigningKey(key.kid, key.public_jwk, key.created_at, key.signs_from, key.lost or key is chosen)
+            for key in self.keys
         ]
 
     def living(self) -> set[str]:
@@ -112,7 +112,7 @@ def test_whatever_happens_every_living_token_finds_its_key(steps: list[tuple[tim
     for pause, step in steps:
         world.now += pause
         getattr(world, step)()
-        assert world.living() <= {one.kid for one in world.keys}
+        assert world.living() <= {key.kid for key in world.keys}
         assert len(world.keys) <= len(steps) + 1
 
 
@@ -126,7 +126,7 @@ def test_planned_in_time_a_key_is_in_every_cache_before_it_signs(pauses: list[ti
         world.rotate()
         world.issue()
         kid = world.tokens[-1][0]
-        signing = next(one for one in world.keys if one.kid == kid)
+        signing = next(key for key in world.keys if key.kid == kid)
         assert kid == "k1" or signing.signs_from - signing.created_at >= LEAD > CACHED
 
 

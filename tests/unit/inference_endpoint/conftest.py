@@ -1,4 +1,4 @@
-"""Model folders made on the spot: a tiny model that answers an image's mean colour."""
+"""Create model folders with a tiny model whose embedding is an image's mean colour."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ type NewModel = Callable[..., Path]
 
 @pytest.fixture
 def new_model(tmp_path: Path) -> NewModel:
-    """Writes ``NAME/VERSION`` below ``tmp_path``; ``changes`` go into its manifest."""
+    """Return a function that writes ``NAME/VERSION`` below ``tmp_path``; ``changes`` are merged into its manifest."""
 
     def new(name: str = "tiny", version: str = "1", body: bytes | None = None, **changes: Any) -> Path:
         folder = tmp_path / name / version

@@ -1,4 +1,4 @@
-"""Batches across requests: fuller under load, at once when idle, and every request gets its own rows."""
+"""Requests share calls under load, an idle model starts at once, and each request gets its own rows."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ PATIENCE = 10
 
 
 class Model:
-    """Answers each image with its own number; can be held up, and fails where it is told to."""
+    """A model that returns each image's number; tests may block it and make it fail."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -59,7 +59,7 @@ def rows(ticket: Ticket) -> list[float]:
 
 
 def occupied(batcher: Batcher, model: Model) -> Ticket:
-    """A call that stays under way until ``model.free`` is set."""
+    """Start a call that runs until ``model.free`` is set."""
     model.free.clear()
     first = send(batcher, 0)
     until(lambda: model.sizes == [1])
@@ -91,7 +91,7 @@ def test_images_of_several_requests_share_a_call_and_keep_their_order(batcher: B
     assert model.sizes == [1, 4, 2]
 
 
-def test_beside_a_running_call_another_waits_for_images_on_their_way_but_not_for_ever(model: Model) -> None:
+def test_a_call_beside_a_running_one_waits_for_expected_images_up_to_a_limit(model: Model) -> None:
     batcher = Batcher(model, max_images=4, calls=2, max_delay_seconds=0.05)
     first = occupied(batcher, model)
     ticket = batcher.expect(3)
@@ -106,7 +106,7 @@ def test_beside_a_running_call_another_waits_for_images_on_their_way_but_not_for
     batcher.close()
 
 
-def test_an_idle_model_does_not_wait_for_images_on_their_way(model: Model) -> None:
+def test_an_idle_model_does_not_wait_for_expected_images(model: Model) -> None:
     batcher = Batcher(model, max_images=4, calls=1, max_delay_seconds=PATIENCE)
     ticket = batcher.expect(2)
     batcher.put(ticket, 0, images(1))
@@ -118,7 +118,7 @@ def test_an_idle_model_does_not_wait_for_images_on_their_way(model: Model) -> No
     batcher.close()
 
 
-def test_images_that_would_fit_into_one_call_are_shared_out_among_idle_calls(model: Model) -> None:
+def test_images_that_would_fit_into_one_call_are_divided_among_idle_calls(model: Model) -> None:
     batcher = Batcher(model, max_images=4, calls=2, max_delay_seconds=PATIENCE)
     model.free.clear()
     ticket = send(batcher, 1, 2, 3, 4)
@@ -130,7 +130,7 @@ def test_images_that_would_fit_into_one_call_are_shared_out_among_idle_calls(mod
     batcher.close()
 
 
-def test_a_large_request_is_cut_into_calls_and_put_together_again(batcher: Batcher, model: Model) -> None:
+def test_a_large_request_is_split_into_calls_and_reassembled(batcher: Batcher, model: Model) -> None:
     first = occupied(batcher, model)
     large, small = send(batcher, *range(1, 12)), send(batcher, 20, 21)
     model.free.set()
@@ -156,7 +156,7 @@ def test_a_request_that_fills_a_call_alone_is_not_copied() -> None:
     batcher.close()
 
 
-def test_a_full_call_does_not_wait_for_what_is_on_its_way(model: Model) -> None:
+def test_a_full_call_does_not_wait_for_expected_images(model: Model) -> None:
     batcher = Batcher(model, max_images=2, calls=2, max_delay_seconds=PATIENCE)
     occupied(batcher, model)
     batcher.expect(1)
@@ -191,7 +191,7 @@ def test_a_call_that_fails_is_repeated_for_each_request_alone(batcher: Batcher, 
     assert rows(send(batcher, 3)) == [3]
 
 
-def test_what_nobody_waits_for_any_more_is_not_computed(batcher: Batcher, model: Model) -> None:
+def test_images_of_ended_requests_are_not_embedded(batcher: Batcher, model: Model) -> None:
     occupied(batcher, model)
     gone, stays = send(batcher, 1, 2, 3), send(batcher, 4)
     assert gone.future.cancel()
@@ -201,7 +201,7 @@ def test_what_nobody_waits_for_any_more_is_not_computed(batcher: Batcher, model:
     assert sum(model.sizes) == 2
 
 
-def test_closing_finishes_what_waits(model: Model) -> None:
+def test_closing_embeds_waiting_images_first(model: Model) -> None:
     batcher = Batcher(model, max_images=4, calls=2, max_delay_seconds=0)
     tickets = [send(batcher, number) for number in range(20)]
     batcher.close()
@@ -209,7 +209,7 @@ def test_closing_finishes_what_waits(model: Model) -> None:
     assert [rows(ticket) for ticket in tickets] == [[number] for number in range(20)]
 
 
-def test_many_clients_at_once_each_get_their_own(model: Model) -> None:
+def test_concurrent_clients_each_get_their_own_rows(model: Model) -> None:
     batcher = Batcher(model, max_images=8, calls=3, max_delay_seconds=0.001)
     wanted = [[float(n), float(n) + 0.5] for n in range(300)]
     with ThreadPoolExecutor(16) as clients:

@@ -1,4 +1,4 @@
-"""``deeplens-visual``: what its embeddings promise, and that it is made as its scripts say."""
+"""``deeplens-visual`` finds copies, and its committed graph is the one that its scripts build."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ IMAGES = [procedural.image(90_000_000 + seed) for seed in range(13)]
 
 def test_embeddings_are_the_same_alone_and_in_any_batch(model: EmbeddingModel) -> None:
     pixels = np.stack([pixels_of(png(image), model.manifest) for image in IMAGES])
-    alone = np.concatenate([model.embed_pixels(one[None]) for one in pixels])
+    alone = np.concatenate([model.embed_pixels(image_pixels[None]) for image_pixels in pixels])
 
     for size in (2, 3, 5, 8, 13):
         assert np.abs(model.embed_pixels(pixels[:size]) - alone[:size]).max() < 1e-5
@@ -48,7 +48,7 @@ def test_embeddings_are_the_same_under_concurrent_requests(model: EmbeddingModel
     expected = model.embed_pixels(pixels)
     with ThreadPoolExecutor(4) as clients:
         found = list(clients.map(lambda _: model.embed_pixels(pixels), range(8)))
-    assert all(np.abs(one - expected).max() < 1e-5 for one in found)
+    assert all(np.abs(rows - expected).max() < 1e-5 for rows in found)
 
 
 def test_a_mirror_image_changes_nothing_for_the_bank_and_little_for_the_network(model: EmbeddingModel) -> None:
@@ -84,11 +84,11 @@ def test_a_copy_is_nearest_to_its_original(model: EmbeddingModel, change: object
 
 
 def constants_of(graph: onnx.GraphProto) -> list[np.ndarray]:
-    return [numpy_helper.to_array(one) for one in graph.initializer]
+    return [numpy_helper.to_array(weight) for weight in graph.initializer]
 
 
 def test_the_committed_graph_holds_the_bank_that_the_script_builds() -> None:
-    """Node by node and constant by constant; what is learnt takes two hours to make."""
+    """Compare node by node and constant by constant, without the trained branch, which takes two hours to build."""
     committed, fresh = onnx.load(NEWEST_MODEL / "model.onnx").graph, Graph()
     bank = fresh.model("pixels", filter_bank.features(fresh, "pixels"), filter_bank.SIDE, "d").graph
     kinds, wanted = [node.op_type for node in committed.node], [node.op_type for node in bank.node][:-1]
@@ -149,7 +149,7 @@ def test_views_repeat_from_their_seed() -> None:
 
 
 def test_discriminants_keep_what_copies_share_and_drop_what_differs() -> None:
-    """Of the features, one half says which image it is, the other changes with every view."""
+    """Half of the features identify the image, and the other half changes with every view."""
     rng = np.random.default_rng(1)
     identity = rng.normal(size=(700, 1, 600)).repeat(3, axis=1)
     noise = rng.normal(size=(700, 3, 600))

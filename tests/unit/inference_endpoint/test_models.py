@@ -1,4 +1,4 @@
-"""Model folders: what is refused before it serves, and what an image becomes."""
+"""Invalid model folders are refused, and images become the model's input."""
 
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -24,7 +24,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def halves(size: tuple[int, int] = (40, 20)) -> Image.Image:
-    """Red on the left, green on the right."""
+    """Return an image that is red on the left and green on the right."""
     image = Image.new("RGB", size, (255, 0, 0))
     image.paste((0, 255, 0), (size[0] // 2, 0, size[0], size[1]))
     return image
@@ -35,7 +35,7 @@ def serving(folder: Path) -> Repository:
 
 
 def ones_of_shape(shape: list[int]) -> bytes:
-    """A model whose output has always this shape, whatever the batch."""
+    """Write a model whose output always has this shape."""
     graph = Graph()
     total = graph.node("ReduceSum", "pixels", keepdims=0)
     return graph.model(
@@ -62,7 +62,7 @@ def ones_of_shape(shape: list[int]) -> bytes:
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )
-def test_a_folder_that_does_not_hold_what_it_says_is_refused(
+def test_a_folder_that_contradicts_its_manifest_is_refused(
     new_model: NewModel, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     folder = new_model(**{key: value for key, value in change.items() if key not in ("name", "version")})
@@ -120,7 +120,7 @@ def test_mean_and_std_are_applied(new_model: NewModel, workers: ThreadPoolExecut
 
 
 def test_a_photo_is_read_upright(workers: ThreadPoolExecutor, new_model: NewModel) -> None:
-    """A camera that was turned says so in EXIF: the middle of the upright image is what counts."""
+    """EXIF says that the camera was rotated; the crop is that of the upright image."""
     turned = Image.new("RGB", (16, 64), (255, 0, 0))
     turned.paste((0, 0, 255), (0, 0, 16, 8))
     exif = Image.Exif()
@@ -137,7 +137,7 @@ def test_a_photo_is_read_upright(workers: ThreadPoolExecutor, new_model: NewMode
 @pytest.mark.parametrize(
     "broken", [b"", b"GIF89a", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", encoded(halves())[:60]]
 )
-def test_a_broken_image_is_named_by_its_place(new_model: NewModel, workers: ThreadPoolExecutor, broken: bytes) -> None:
+def test_a_broken_image_is_named_by_its_index(new_model: NewModel, workers: ThreadPoolExecutor, broken: bytes) -> None:
     images = [encoded(halves())] * 37
     images[34] = broken
     with pytest.raises(BadImage, match="image 34 ") as caught:
@@ -154,7 +154,7 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(
         EmbeddingModel(new_model(), workers).embed_images([bytes(header)])
 
 
-def test_pixels_that_are_not_finite_are_named_by_their_place(new_model: NewModel, workers: ThreadPoolExecutor) -> None:
+def test_pixels_that_are_not_finite_are_named_by_their_index(new_model: NewModel, workers: ThreadPoolExecutor) -> None:
     model = EmbeddingModel(new_model(), workers)
     for value in (np.nan, np.inf, -np.inf):
         pixels = np.ones((3, 3, SIDE, SIDE), np.float32)

@@ -1,4 +1,4 @@
-"""What a model is shown of an image: as the networks' own training scaled and cut."""
+"""Images are scaled and cropped as in the training of the published networks."""
 
 from io import BytesIO
 from typing import Any
@@ -29,7 +29,7 @@ def photo(size: tuple[int, int]) -> Image.Image:
 
 
 def as_in_training(image: Image.Image, shortest: int, filter: Image.Resampling) -> Any:
-    """Scale the whole image, then cut out the middle: what torchvision and CLIP's processor do."""
+    """Scale the whole image, then crop its middle, as torchvision and CLIP's processor do."""
     width, height = (side * shortest // min(image.size) for side in image.size)
     left, top = (width - 224) // 2, (height - 224) // 2
     return np.asarray(image.resize((width, height), filter).crop((left, top, left + 224, top + 224)), np.float32)
@@ -41,7 +41,7 @@ def as_in_training(image: Image.Image, shortest: int, filter: Image.Resampling) 
     [(CLIP, 224, Image.Resampling.BICUBIC), (RESNET, 232, Image.Resampling.BILINEAR)],
     ids=["CLIP", "ResNet-50 V2"],
 )
-def test_the_middle_is_what_the_network_was_trained_on(
+def test_the_central_crop_is_that_of_the_networks_training(
     rule: dict[str, Any], shortest: int, filter: Image.Resampling, size: tuple[int, int]
 ) -> None:
     found, expected = shown(photo(size), rule), as_in_training(photo(size), shortest, filter)
@@ -51,7 +51,7 @@ def test_the_middle_is_what_the_network_was_trained_on(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 1), (1, 3000), (233, 232), (7, 5)])
-def test_any_shape_has_a_middle(size: tuple[int, int]) -> None:
+def test_any_shape_has_a_central_crop(size: tuple[int, int]) -> None:
     red = Image.new("RGB", size, (255, 0, 0))
     assert np.abs(shown(red, RESNET) - (255, 0, 0)).max() < 1e-3
 
@@ -64,6 +64,6 @@ def test_any_shape_has_a_middle(size: tuple[int, int]) -> None:
         {"size": 224, "resize": "crop", "filter": "nearest"},
     ],
 )
-def test_a_rule_that_cannot_be_followed_is_refused(rule: dict[str, Any]) -> None:
+def test_a_contradictory_input_rule_is_refused(rule: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         InputRule.model_validate(rule)

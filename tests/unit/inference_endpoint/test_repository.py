@@ -1,4 +1,4 @@
-"""Which models a server holds: found by name and version, loaded once, and unloaded when others need the room."""
+"""Models are found by name and version, loaded once, and unloaded above the limit."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ type Loads = list[str]
 
 
 class Loaded:
-    """Stands for a model in memory."""
+    """A fake of a loaded model."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.closed, self.depth = folder, False, 0
@@ -78,7 +78,7 @@ def test_the_built_in_model_is_the_default_beside_others(new_model: NewModel, tm
     assert serving(tmp_path, loads).default == "deeplens-visual"
 
 
-def test_the_default_is_loaded_first_and_others_while_there_is_room(
+def test_the_default_is_loaded_first_and_others_up_to_the_limit(
     new_model: NewModel, tmp_path: Path, loads: Loads
 ) -> None:
     for name in ("a", "b", "deeplens-visual"):
@@ -88,7 +88,7 @@ def test_the_default_is_loaded_first_and_others_while_there_is_room(
     assert loads == ["deeplens-visual/1", "a/1"]
 
 
-def test_the_least_recently_used_model_makes_room_but_never_the_default(
+def test_the_least_recently_used_model_is_unloaded_but_never_the_default(
     new_model: NewModel, tmp_path: Path, loads: Loads
 ) -> None:
     for name in ("a", "b", "c", "deeplens-visual"):
@@ -121,7 +121,7 @@ def test_a_model_in_use_is_never_unloaded(new_model: NewModel, tmp_path: Path, l
     assert len(models.loaded) == 2
 
 
-def test_the_model_used_last_stays_even_beside_a_default_that_fills_the_room(
+def test_the_model_in_use_is_not_unloaded_if_the_default_fills_the_limit(
     new_model: NewModel, tmp_path: Path, loads: Loads
 ) -> None:
     for name in ("a", "deeplens-visual"):

@@ -1,4 +1,4 @@
-"""What a text tower is given: tokens cut and padded as its tokenizer says."""
+"""Tokens are truncated and padded as the tokenizer defines."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def test_a_long_text_keeps_its_end(tmp_path: Path, tokenizer: Tokenizer) -> None
     assert list(found[1:3]) == list(tokens_seen(tmp_path, tokenizer, ["ab"])[0][1:3])
 
 
-def test_a_tokenizer_that_says_how_to_pad_is_followed(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_the_padding_of_a_tokenizer_is_used(tmp_path: Path, tokenizer: Tokenizer) -> None:
     tokenizer.enable_padding(pad_id=7, pad_token="!")
     found = tokens_seen(tmp_path, tokenizer, ["ab"])[0]
 

@@ -1,4 +1,4 @@
-"""Requests and answers of the Open Inference Protocol, as the server reads and writes them."""
+"""The server parses requests and formats responses of the Open Inference Protocol."""
 
 import json
 import struct
@@ -33,14 +33,14 @@ def binary(tensor: dict[str, object], raw: bytes, **more: object) -> tuple[bytes
     return head + raw, len(head)
 
 
-def test_it_reads_what_the_client_writes() -> None:
+def test_the_server_parses_the_clients_request() -> None:
     asked = parse_request(*client.encode_request([b"abc", b"", b"de"]))
 
     assert asked.images == [b"abc", b"", b"de"]
     assert asked.binary_output
 
 
-def test_the_client_reads_what_it_writes() -> None:
+def test_the_client_parses_the_servers_response() -> None:
     rows = np.array([[0.6, 0.8]], np.float32)
     body, length = format_response("tiny", "1", rows, InferRequest(images=[b""], binary_output=True))
     assert client.decode_response(body, length or 0, 1, ModelRef("tiny", "1", 2)) == pytest.approx(rows)
@@ -58,7 +58,7 @@ def test_pixels_come_as_json_numbers(values: object) -> None:
 
 def test_texts_come_as_bytes_or_json() -> None:
     texts = ["a cat", "süß 🐱"]
-    raw = b"".join(struct.pack("<I", len(one.encode())) + one.encode() for one in texts)
+    raw = b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in texts)
 
     assert parse_request(*binary(TEXT, raw)).texts == texts
     assert parse_request(*whole({"inputs": [TEXT | {"data": texts}]})).texts == texts
@@ -146,7 +146,7 @@ def test_a_json_answer_carries_numbers_and_the_requests_id() -> None:
         pytest.param((binary(IMAGE, b"1234")[0][:-1], binary(IMAGE, b"1234")[1]), "3 bytes follow", id="cut"),
     ],
 )
-def test_a_broken_request_is_told_where(request_parts: tuple[bytes, int | None], message: str) -> None:
+def test_the_error_of_an_invalid_request_names_the_place(request_parts: tuple[bytes, int | None], message: str) -> None:
     with pytest.raises(BadRequest, match=message):
         parse_request(*request_parts)
 

@@ -63,7 +63,7 @@ class Poller:
         if not self.busy or now < self._next:
             return
         batch = self._batches.pop(0) if self._batches else self._new_batch(now)
-        event = {"records": {f"{self._topic}-0": [one.record for one in batch.records]}}
+        event = {"records": {f"{self._topic}-0": [record.record for record in batch.records]}}
         answer = self._machine.flow.invoke(self._topic, event)
         self._machine.flow.forward()
         decision = decide(batch, False, answer, self._policy, _ms(now))
@@ -109,7 +109,7 @@ class Deployment:
     def _receive(self) -> None:
         """What is due of the delay queue; SQS delays a message, and is as far away as its part."""
         queue, now = self.machine.flow.retries, self.machine.flow.clock.now()
-        if "queue" not in self.machine.faults.away and any(one.due <= now for one in queue.messages.values()):
+        if "queue" not in self.machine.faults.away and any(message.due <= now for message in queue.messages.values()):
             self.machine.receive()
 
     def rows(self) -> list[Any]:

@@ -236,10 +236,10 @@ def test_poison_among_good_records_stops_none_of_them_and_is_all_kept(topic: str
     assert flow.handled[-1][1] == {"batchItemFailures": []}
     flow.run_with_retries()
     assert [image_id for image_id in IDS if not WORKED[topic](flow, image_id)] == []
-    kept = [one.source for one in flow.dead_letters.letters.values() if one.error_code != "IMAGE_CORRUPT"]
+    kept = [letter.source for letter in flow.dead_letters.letters.values() if letter.error_code != "IMAGE_CORRUPT"]
     # What was given up stands among the dead letters under the topic that it came from.
-    own = [one for one in kept if one and (one.topic == topic or topic == "deeplens.processing.deadletter")]
-    assert {one.offset for one in own} == offsets
+    own = [source for source in kept if source and (source.topic == topic or topic == "deeplens.processing.deadletter")]
+    assert {source.offset for source in own} == offsets
     assert flow.retries.messages == {}
 
 

@@ -1,4 +1,4 @@
-"""Every Markdown file wraps at 100 characters, and its links lead somewhere."""
+"""Every Markdown file wraps at 100 characters, and its links resolve."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*:")
 
 
 def documents() -> Iterator[Path]:
-    """Markdown files of the repository; hidden folders hold tools, builds and the environment."""
+    """Yield the Markdown files of the repository, without hidden folders, which contain tools and builds."""
     for folder, folders, names in ROOT.walk():
         folders[:] = [name for name in folders if not name.startswith(".") and name != "node_modules"]
         yield from (folder / name for name in names if name.endswith(".md"))
@@ -28,7 +28,7 @@ DOCUMENTS = sorted(documents())
 
 
 def prose(text: str) -> Iterator[tuple[int, str]]:
-    """The lines outside code blocks, with their numbers."""
+    """Yield the lines outside code blocks, with their numbers."""
     fence = None
     for number, line in enumerate(text.splitlines(), 1):
         mark = re.match(r" *(`{3,}|~{3,})", line)
@@ -41,13 +41,13 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
 
 
 def without_code(text: str) -> str:
-    """Inline code may hold brackets that are no links; it does not reach beyond its paragraph."""
+    """Remove inline code, which may contain brackets that are not links; it ends with its paragraph."""
     return re.sub(r"(`+)(?:(?!\n\n).)+?\1", "``", text, flags=re.S)
 
 
 @cache
 def anchors(path: Path) -> frozenset[str]:
-    """The ids that GitHub gives to the headings of a document."""
+    """Return the ids that GitHub gives to the headings of a document."""
     counts: dict[str, int] = {}
     found: set[str] = set()
     for _, line in prose(path.read_text()):
@@ -61,7 +61,7 @@ def anchors(path: Path) -> frozenset[str]:
 
 
 def is_too_long(line: str) -> bool:
-    """Tables may be longer, and so may a single word such as a link: neither can be wrapped."""
+    """Return whether a line must be wrapped; tables and single words such as links cannot be."""
     if line.lstrip().startswith("|"):
         return False
     return len(line) > MAX_LINE_LENGTH and len(MARKER.sub("", line).split()) > 1
@@ -104,7 +104,7 @@ def test_the_documents_are_found() -> None:
         (f"[name](https://example.com/{'a' * 90})", False),
     ],
 )
-def test_what_counts_as_too_long(line: str, expected: bool) -> None:
+def test_lines_that_cannot_be_wrapped_may_be_longer(line: str, expected: bool) -> None:
     assert is_too_long(line.rstrip()) is expected
 
 
@@ -113,7 +113,7 @@ FILES = re.compile(r"^\| (`[^|]+`) \|", re.M)
 
 
 def modules(package: Path) -> set[str]:
-    """Python files of a package, but for the migrations, which are many and listed nowhere."""
+    """Return the Python files of a package, without its migrations, which no README lists."""
     return {
         str(path.relative_to(package))
         for path in package.rglob("*.py")

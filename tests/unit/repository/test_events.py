@@ -1,4 +1,4 @@
-"""events/: what `deeplens invoke` and `sam local invoke` send is what Lambda sends, and poison blocks nothing."""
+"""The files in events/ are events as Lambda sends them, and poison events block nothing."""
 
 import json
 from base64 import b64decode
@@ -40,7 +40,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 class Listening:
-    """A stage that only notes what reaches it."""
+    """A stage that records its batches."""
 
     name = "listen"
 
@@ -62,7 +62,7 @@ class Publishing:
 
 
 def run(topic: Topic, event: dict[str, Any]) -> tuple[Listening, list[Event], Any]:
-    """What the stage hears, what is published, and the answer to Lambda."""
+    """Return the batches of the stage, the published records, and the response to Lambda."""
     stage, publisher = Listening(topic.contract), Publishing()
     clock = SimpleNamespace(now=lambda: datetime(2026, 1, 14, tzinfo=UTC))
     reader = read_dead_letter if topic.contract is DeadLetter else None

@@ -1,4 +1,4 @@
-"""topics.py, template.yaml, functions/README.md and the handlers tell one story."""
+"""topics.py, template.yaml, functions/README.md and the handlers agree."""
 
 import ast
 import importlib
@@ -53,7 +53,7 @@ def named(value: object) -> str:
 
 
 class RecordingContainer(MaintenanceRegistry):
-    """Builds stages from ports that do nothing, and notes their names."""
+    """A container that builds stages from ports that do nothing, and records their names."""
 
     providers = Container.providers
 
@@ -66,7 +66,7 @@ class RecordingContainer(MaintenanceRegistry):
 
 
 def parts_of(function: str) -> set[str]:
-    """The container's attributes that the function's stages, with their use cases and jobs, are built from."""
+    """Return the attributes of the container that the function's stages, use cases and jobs depend on."""
     recording = RecordingContainer()
     for stage in STAGES[function].values():
         recording.build(stage)
@@ -79,7 +79,7 @@ def test_what_is_produced_is_consumed(topic: Topic) -> None:
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=named)
-def test_the_template_wakes_exactly_the_registered_consumers(topic: Topic) -> None:
+def test_the_template_invokes_exactly_the_registered_consumers(topic: Topic) -> None:
     assert sorted(spec.name for spec, event in KAFKA if event.topic == topic.name) == sorted(topic.consumers)
 
 
@@ -103,7 +103,7 @@ def test_the_registry_knows_who_reports_failures() -> None:
     assert set(topics.PROCESSING_FAILED.producers) == {spec.name for spec, _ in [*KAFKA, *QUEUES]} - ends
 
 
-def test_what_fails_for_the_time_being_is_tried_again_wherever_a_stage_consumes() -> None:
+def test_every_consumed_topic_has_a_retry_policy() -> None:
     last = {topics.PROCESSING_FAILED, topics.PROCESSING_DEADLETTER}
     assert set(topics.RETRIES) == {topic.name for topic in TOPICS if topic.consumers and topic not in last}
 
@@ -192,14 +192,14 @@ def test_every_queue_has_a_redrive_queue_that_keeps_its_messages_as_dead_letters
 
 
 @pytest.mark.parametrize(("spec", "event"), QUEUES, ids=named)
-def test_a_message_comes_again_only_when_its_function_has_ended(spec: FunctionSpec, event: SqsEvent) -> None:
+def test_the_visibility_timeout_exceeds_the_functions_timeout(spec: FunctionSpec, event: SqsEvent) -> None:
     queue = TEMPLATE.queues[event.queue.removeprefix("local:").removesuffix(".Arn")]
     assert event.partial
     # AWS asks for six times the timeout: https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
     assert int(queue["VisibilityTimeout"]) >= 6 * spec.timeout_seconds
 
 
-def test_a_message_outlives_half_an_hour_of_a_shared_part_away() -> None:
+def test_a_message_survives_half_an_hour_without_a_shared_dependency() -> None:
     for queue in TEMPLATE.queues.values():
         received = queue.get("RedrivePolicy", {}).get("maxReceiveCount", 1000)
         assert int(queue["VisibilityTimeout"]) * int(received) > 4 * 3600
@@ -254,7 +254,7 @@ def test_a_kafka_function_fits_lambdas_limits() -> None:
 def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
     role = RESOURCES["TenantStorageRole"]["Properties"]
     (buckets,) = role["Policies"]
-    allowed = {action for one in buckets["PolicyDocument"]["Statement"] for action in one["Action"]}
+    allowed = {action for statement in buckets["PolicyDocument"]["Statement"] for action in statement["Action"]}
     assert allowed == {*ON_BUCKET, *ON_OBJECTS}
     assert role["MaxSessionDuration"] == SESSION_SECONDS
     storage = RESOURCES["StoragePolicy"]["Properties"]["PolicyDocument"]["Statement"]
@@ -268,7 +268,7 @@ def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
     assert secrets["Action"] == "secretsmanager:GetSecretValue"
     assert secrets["Resource"]["Fn::Sub"].endswith(":secret:deeplens/stores/*")
     # What nobody could deliver goes to a bucket of the platform, so OnDeadLetter may write to that.
-    elsewhere = {name: str(one) for name, one in RESOURCES.items() if name != "TenantStorageRole"}
-    assert {name for name, one in elsewhere.items() if "'s3:" in one} == {"OnDeadLetter"}
+    elsewhere = {name: str(resource) for name, resource in RESOURCES.items() if name != "TenantStorageRole"}
+    assert {name for name, statement in elsewhere.items() if "'s3:" in statement} == {"OnDeadLetter"}
     # Buckets speak to the queue, and to them nobody.
-    assert [name for name, one in elsewhere.items() if "TenantBucketPrefix" in one] == ["BucketsMayNotify"]
+    assert [name for name, statement in elsewhere.items() if "TenantBucketPrefix" in statement] == ["BucketsMayNotify"]

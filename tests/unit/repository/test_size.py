@@ -1,4 +1,4 @@
-"""Small functions, small files: what grows past the budget is split."""
+"""Functions and files do not exceed their maximum lengths."""
 
 import ast
 from collections.abc import Iterator

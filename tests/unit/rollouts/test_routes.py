@@ -93,7 +93,7 @@ def test_a_rollout_from_start_to_finish(world: World, operator: TestClient) -> N
     over = operator.post(f"{path}/cut-over")
     assert (over.status_code, over.json()["state"]) == (200, "cut-over")
     found = world.client.get(f"/v1/images/{first}/similar").json()
-    assert (found["model"]["version"], [one["imageId"] for one in found["results"]]) == ("2", [second])
+    assert (found["model"]["version"], [result["imageId"] for result in found["results"]]) == ("2", [second])
     assert world.client.get(f"/v1/images/{first}").json()["model"]["version"] == "2"
 
     back = operator.post(f"{path}/roll-back")
@@ -290,4 +290,4 @@ def test_searches_go_on_while_a_start_probes(world: World, operator: TestClient)
 
     answer = world.client.post("/v1/search/image", files={"file": picture(0)})
 
-    assert [one["imageId"] for one in answer.json()["results"]] == [image_id]
+    assert [result["imageId"] for result in answer.json()["results"]] == [image_id]

@@ -37,7 +37,7 @@ def scores(answer: httpx.Response) -> dict[str, float]:
 @pytest.mark.parametrize(("left", "seed"), [("0", 1), ("64", 2), ("128", 3)])
 @pytest.mark.parametrize("unit", ["pixels", "percent"])
 def test_a_region_searches_with_that_part_only(world: World, left: str, seed: int, unit: str) -> None:
-    wanted = {one: world.searchable(one) for one in (1, 2, 3)}[seed]
+    wanted = {number: world.searchable(number) for number in (1, 2, 3)}[seed]
     region = f"{left},0,64,48" if unit == "pixels" else f"pct:{int(left) / 1.92:.4f},0,33.3333,100"
 
     found = scores(search(world, side_by_side(1, 2, 3), region=region))
@@ -47,7 +47,7 @@ def test_a_region_searches_with_that_part_only(world: World, left: str, seed: in
 
 
 def test_several_regions_are_several_query_images(world: World) -> None:
-    first, second, third = (world.searchable(one) for one in (1, 2, 3))
+    first, second, third = (world.searchable(number) for number in (1, 2, 3))
 
     found = scores(search(world, side_by_side(1, 2, 3), region=["0,0,64,48", "64,0,64,48"]))
 

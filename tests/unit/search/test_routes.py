@@ -39,10 +39,10 @@ def test_results_are_ranked_and_limited(world: World) -> None:
 
     found = search(world, 0, limit=4).json()["results"]
 
-    scores = [one["score"] for one in found]
+    scores = [result["score"] for result in found]
     assert len(found) == 4
     assert scores == sorted(scores, reverse=True)
-    assert [one["rank"] for one in found] == [1, 2, 3, 4]
+    assert [result["rank"] for result in found] == [1, 2, 3, 4]
 
 
 def test_a_threshold_keeps_only_what_is_near(world: World) -> None:

@@ -389,4 +389,4 @@ def test_the_document_tells_of_limits(world: World) -> None:
                 assert {"Retry-After", "RateLimit", "RateLimit-Policy"} <= set(operation["responses"]["429"]["headers"])
     accepted = paths["/v1/images"]["post"]["responses"]["202"]["headers"]
     assert {"X-Quota-Images-Remaining", "X-Quota-Bytes-Remaining"} <= set(accepted)
-    assert [one["name"] for one in paths["/v1/usage"]["get"]["parameters"]] == ["from", "to"]
+    assert [parameter["name"] for parameter in paths["/v1/usage"]["get"]["parameters"]] == ["from", "to"]

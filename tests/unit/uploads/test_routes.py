@@ -99,7 +99,7 @@ def test_a_message_that_cannot_be_sent_is_left_to_the_schedule(world: World) -> 
     assert world.client.post(f"/v1/uploads/{upload_id}/complete").status_code == 503
 
     in_two_minutes = world.clock.now() + timedelta(minutes=2)
-    assert [one.id for one in world.uploads.overdue(in_two_minutes, in_two_minutes, 9)] == [upload_id]
+    assert [upload.id for upload in world.uploads.overdue(in_two_minutes, in_two_minutes, 9)] == [upload_id]
 
 
 def test_a_repeated_key_resumes_the_upload(world: World) -> None:
@@ -251,7 +251,7 @@ def test_known_files_are_told_from_new_ones(world: World) -> None:
 
     answer = world.client.post("/v1/images/check", json={"sha256": asked}).json()
 
-    assert [(one["imageId"], one["status"]) for one in answer["known"]] == [
+    assert [(image["imageId"], image["status"]) for image in answer["known"]] == [
         (known["imageId"], "accepted"),
         (failed["imageId"], "failed"),
     ]

@@ -103,9 +103,9 @@ class DirectUploadsSuite:
         uploads.expect(owner, "upl_3", NOW)
 
         late = uploads.overdue(long_ago + 30 * MINUTE, NOW, 3)
-        assert [one.id for one in late] == ["upl_1", "upl_2", "upl_0"]
-        assert {one.due for one in late} == {NOW}
-        assert [one.id for one in uploads.overdue(long_ago + 30 * MINUTE, NOW, 3)] == ["upl_3"]
+        assert [upload.id for upload in late] == ["upl_1", "upl_2", "upl_0"]
+        assert {upload.due for upload in late} == {NOW}
+        assert [upload.id for upload in uploads.overdue(long_ago + 30 * MINUTE, NOW, 3)] == ["upl_3"]
         assert uploads.overdue(long_ago + 30 * MINUTE, NOW, 3) == []
 
     def test_open_uploads_are_reserved_per_tenant(

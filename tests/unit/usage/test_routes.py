@@ -148,7 +148,7 @@ def test_a_tenants_administrator_sees_itself_only(world: World, clock: StandingC
     used(world, "tenant_other", searches=77)
     administrator = world.administrator("tenant_acme")
 
-    assert [one["tenantId"] for one in administrator.get("/v1/admin/usage").json()["tenants"]] == ["tenant_acme"]
+    assert [entry["tenantId"] for entry in administrator.get("/v1/admin/usage").json()["tenants"]] == ["tenant_acme"]
     table = administrator.get("/v1/admin/usage/export").text
     assert "tenant_acme" in table
     assert "tenant_other" not in table

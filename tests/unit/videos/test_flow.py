@@ -306,7 +306,7 @@ def test_another_tenants_event_about_this_video_finds_none() -> None:
     flow.send(event.model_copy(update={"tenant_id": flow.other.id, "storage_path": foreign}))
     flow.run()
     assert flow.video().status == "accepted"
-    assert [one.error_code for one in flow.dead_letters.letters.values()] == ["VIDEO_NOT_FOUND"]
+    assert [letter.error_code for letter in flow.dead_letters.letters.values()] == ["VIDEO_NOT_FOUND"]
 
 
 def test_a_failed_video_is_told_with_its_own_id() -> None:

@@ -100,7 +100,7 @@ def test_videos_are_listed_newest_first_in_pages(world: World) -> None:
     ids = [upload(world).json()["videoId"] for _ in range(3)]
     first = world.client.get("/v1/videos", params={"limit": 2}).json()
     second = world.client.get("/v1/videos", params={"limit": 2, "cursor": first["nextCursor"]}).json()
-    assert [one["videoId"] for page in (first, second) for one in page["videos"]] == ids[::-1]
+    assert [video["videoId"] for page in (first, second) for video in page["videos"]] == ids[::-1]
     assert second["nextCursor"] is None
     assert world.client.get("/v1/videos", params={"status": "completed"}).json()["videos"] == []
     assert world.client.get("/v1/videos", params={"tag": "desert"}).json()["videos"] == []
@@ -122,7 +122,7 @@ def test_a_video_shows_poster_content_and_frames(world: World) -> None:
 def test_frames_are_in_no_list_of_images_but_can_be_looked_at(world: World) -> None:
     image_id = world.searchable(9)
     world.video("vid_a", frames=[(7.5, 2)])
-    assert [one["imageId"] for one in world.client.get("/v1/images").json()["images"]] == [image_id]
+    assert [image["imageId"] for image in world.client.get("/v1/images").json()["images"]] == [image_id]
     frame = world.client.get("/v1/images/img_a7500").json()
     assert (frame["videoId"], frame["offsetSeconds"]) == ("vid_a", 7.5)
 
@@ -134,17 +134,17 @@ def test_a_search_gives_each_video_once_by_its_best_frame(world: World) -> None:
 
     results = search(world, 2)
 
-    assert [one["video"]["videoId"] if one["video"] else one["imageId"] for one in results[:1]] == ["vid_a"]
+    assert [result["video"]["videoId"] if result["video"] else result["imageId"] for result in results[:1]] == ["vid_a"]
     assert (results[0]["imageId"], results[0]["video"]["offsetSeconds"]) == ("img_a5000", 5)
     assert results[0]["fileName"] == "vid_a.mp4"
-    shown = [one["imageId"] for one in results[0]["video"]["frames"]]
+    shown = [frame["imageId"] for frame in results[0]["video"]["frames"]]
     assert shown[0] == "img_a5000"
     assert set(shown) == {"img_a0", "img_a5000", "img_a10000"}
-    videos = [one["video"]["videoId"] for one in results if one["video"]]
+    videos = [result["video"]["videoId"] for result in results if result["video"]]
     assert sorted(videos) == ["vid_a", "vid_b"]
-    assert photo in {one["imageId"] for one in results}
-    assert [one["rank"] for one in results] == [1, 2, 3]
-    scores = [one["score"] for one in results]
+    assert photo in {result["imageId"] for result in results}
+    assert [result["rank"] for result in results] == [1, 2, 3]
+    scores = [result["score"] for result in results]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -155,7 +155,7 @@ def test_a_long_film_of_one_view_hides_nothing_else(world: World) -> None:
     results = search(world, 1, limit=6)
 
     assert len(results) == 6
-    assert {one["imageId"] for one in results[1:]} == photos
+    assert {result["imageId"] for result in results[1:]} == photos
     assert len(results[0]["video"]["frames"]) == 10
 
 
@@ -166,7 +166,7 @@ def test_a_frame_is_not_compared_with_others_of_its_video(world: World) -> None:
         world.client.get("/v1/images/img_a0/similar"),
         world.client.post("/v1/search/similar", json={"imageIds": ["img_a0"]}),
     ):
-        assert [one["video"]["videoId"] for one in answer.json()["results"]] == ["vid_b"]
+        assert [result["video"]["videoId"] for result in answer.json()["results"]] == ["vid_b"]
 
 
 def test_a_deleted_video_is_gone_from_every_answer_at_once(world: World) -> None:
@@ -179,7 +179,7 @@ def test_a_deleted_video_is_gone_from_every_answer_at_once(world: World) -> None
     assert search(world, 1) == []
     assert world.client.get("/v1/videos").json()["videos"] == []
     events = [message.event for message in world.publisher.sent]
-    assert [(one.subject, one.video_id) for one in events if isinstance(one, ImageMaintenance)] == [
+    assert [(event.subject, event.video_id) for event in events if isinstance(event, ImageMaintenance)] == [
         ("video", "vid_a")
     ] * 2
 

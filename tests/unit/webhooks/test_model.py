@@ -59,14 +59,14 @@ def test_every_webhook_version_and_platform_has_a_secret_of_its_own() -> None:
         other.secret(HOOK),
     }
     assert len(secrets) == 4
-    assert all(24 <= len(base64.b64decode(one.removeprefix("whsec_"))) <= 64 for one in secrets)
+    assert all(24 <= len(base64.b64decode(secret.removeprefix("whsec_"))) <= 64 for secret in secrets)
 
 
 def test_after_a_rotation_both_secrets_verify_for_a_day() -> None:
     rotated = replace(HOOK, secret_version=2, previous_until=NOW + ROTATION_OVERLAP)
     during, after = (SIGNER.headers(rotated, DELIVERY, at) for at in (NOW, NOW + ROTATION_OVERLAP))
-    assert [verified(SIGNER.secret(one), during, DELIVERY.body) for one in (HOOK, rotated)] == [1, 1]
-    assert [verified(SIGNER.secret(one), after, DELIVERY.body) for one in (HOOK, rotated)] == [0, 1]
+    assert [verified(SIGNER.secret(webhook), during, DELIVERY.body) for webhook in (HOOK, rotated)] == [1, 1]
+    assert [verified(SIGNER.secret(webhook), after, DELIVERY.body) for webhook in (HOOK, rotated)] == [0, 1]
 
 
 @pytest.mark.parametrize("key", ["", 31 * "k"])

@@ -55,7 +55,7 @@ def test_completed_and_failed_images_are_told_to_those_who_want_to_know(flow: Fl
     assert told(flow, OTHER_URL) == [("image.failed", "img_2")]
     (body,) = [json.loads(body) for to, _, body in flow.webhook_sender.sent if to == OTHER_URL]
     assert body["data"]["error"]["code"] in {"FORMAT_UNSUPPORTED", "INVALID_IMAGE", "IMAGE_CORRUPT"}
-    assert {one.state for one in flow.webhooks.kept.values()} == {"delivered"}
+    assert {delivery.state for delivery in flow.webhooks.kept.values()} == {"delivered"}
 
 
 def test_without_a_webhook_nothing_is_published(flow: Flow) -> None:
@@ -79,7 +79,7 @@ def test_a_record_that_comes_again_tells_nothing_twice(flow: Flow, topic: str) -
         flow.records[topic].extend(copies)  # type: ignore[arg-type]
         flow.run()
     assert told(flow) == [("image.completed", "img_1")]
-    assert [one.attempts for one in flow.webhooks.kept.values()] == [1]
+    assert [delivery.attempts for delivery in flow.webhooks.kept.values()] == [1]
 
 
 def test_a_failed_record_that_comes_again_in_another_batch_tells_nothing_twice(flow: Flow) -> None:
@@ -131,7 +131,7 @@ def test_a_failing_endpoint_is_asked_once_a_batch_and_again_later(flow: Flow) ->
     tick(flow)
     assert sorted(set(told(flow))) == [("image.completed", f"img_{n}") for n in range(5)]
     assert len(told(flow)) == 6
-    assert {one.state for one in flow.webhooks.kept.values()} == {"delivered"}
+    assert {delivery.state for delivery in flow.webhooks.kept.values()} == {"delivered"}
     assert flow.webhooks.hooks["whk_1"].failures == 0
     assert flow.row("img_0").step is Step.COMPLETED
 
@@ -160,7 +160,7 @@ def test_an_endpoint_that_stays_away_is_given_up_and_told_nothing_more(flow: Flo
     hook = flow.webhooks.hooks["whk_1"]
     assert not hook.enabled
     assert "failures in a row" in str(hook.disabled_reason)
-    assert {one.state for one in flow.webhooks.kept.values()} == {"failed"}
+    assert {delivery.state for delivery in flow.webhooks.kept.values()} == {"failed"}
     sent = len(flow.webhook_sender.sent)
     flow.accept("img_9")
     flow.run()

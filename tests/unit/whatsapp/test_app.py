@@ -60,11 +60,11 @@ def test_who_does_not_know_the_token_gets_no_challenge(world: World, wrong: dict
 def test_messages_are_queued_under_ids_that_follow_from_theirs(world: World) -> None:
     body = payload(text(), photo(id="wamid.2"))
     answers = [post(world, body) for _ in range(2)]
-    assert [(one.status_code, one.json()) for one in answers] == [(200, {"queued": 2, "skipped": 0})] * 2
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"queued": 2, "skipped": 0})] * 2
     first, second = world.publisher.sent[:2], world.publisher.sent[2:]
-    assert [one.event_id for one in first] == [one.event_id for one in second]
-    assert len({one.event_id for one in first}) == 2
-    assert [one.event.key for one in first] == ["491511234567@s.whatsapp.net"] * 2
+    assert [message.event_id for message in first] == [message.event_id for message in second]
+    assert len({message.event_id for message in first}) == 2
+    assert [message.event.key for message in first] == ["491511234567@s.whatsapp.net"] * 2
 
 
 def test_a_body_that_meta_did_not_sign_is_refused(world: World) -> None:

@@ -55,8 +55,8 @@ def message(content: str | None = None, id: str = "wamid.1", chat: str = CHAT, *
 
 
 def post(flow: Flow, *messages: WhatsAppMessage) -> None:
-    for one in messages:
-        flow.send(one, f"event-{one.message_id}")
+    for message in messages:
+        flow.send(message, f"event-{message.message_id}")
     flow.run_with_retries()
 
 
@@ -193,7 +193,7 @@ def test_each_chat_reaches_its_own_tenant_only(flow: Flow) -> None:
     post(flow, message(**PHOTO), message(id="wamid.2", chat=OTHERS_CHAT, **PHOTO))
     assert flow.images.totals(flow.acme).images == flow.images.totals(flow.other).images == 1
     post(flow, message("find", "wamid.3", **PHOTO), message("find", "wamid.4", OTHERS_CHAT, **PHOTO))
-    mine, others = (flow.chats.done[one].image_id or "" for one in ("wamid.1", "wamid.2"))
+    mine, others = (flow.chats.done[message_id].image_id or "" for message_id in ("wamid.1", "wamid.2"))
     assert mine in told(flow)[-1]
     assert others not in told(flow)[-1]
     assert others in told(flow, OTHERS_CHAT)[-1]
@@ -261,7 +261,7 @@ def test_documents_are_refused_with_a_text_and_stickers_without(flow: Flow) -> N
     post(flow, message(id="wamid.1", media={"id": "media-1", "mimeType": "application/pdf"}, message_type="document"))
     post(flow, message(id="wamid.2", media={"id": "media-1"}, message_type="sticker"))
     assert told(flow) == [UNSUPPORTED["document"]]
-    assert {flow.chats.done[one].outcome for one in ("wamid.1", "wamid.2")} == {"refused"}
+    assert {flow.chats.done[message_id].outcome for message_id in ("wamid.1", "wamid.2")} == {"refused"}
     assert flow.whatsapp.fetched == []
 
 
@@ -311,7 +311,7 @@ def test_the_first_rule_that_fits_decides(flow: Flow) -> None:
     post(flow, message("the INVOICE", **PHOTO), message("invoice", "wamid.2"))
     assert image_of(flow).tags == ("bills", "paper")
     assert flow.chats.done["wamid.2"].outcome == "ignored"
-    assert [flow.chats.done[one].rule_id for one in ("wamid.1", "wamid.2")] == ["rul_1", "rul_2"]
+    assert [flow.chats.done[message_id].rule_id for message_id in ("wamid.1", "wamid.2")] == ["rul_1", "rul_2"]
     post(flow, message("find invoice", "wamid.3", sender="4900000", **PHOTO))
     assert flow.chats.done["wamid.3"].rule_id == "rul_0"
     assert len(told(flow)) == 1
@@ -347,7 +347,7 @@ def test_a_reply_that_failed_for_now_is_sent_later_and_once(flow: Flow) -> None:
 def test_a_reply_that_whatsapp_refuses_is_given_up(flow: Flow) -> None:
     flow.whatsapp.answers[CHAT] = Sent("HTTP 400: re-engagement message")
     post(flow, message("help"), message("status", "wamid.2"))
-    assert {(one.state, one.last_error) for one in flow.replies.kept.values()} == {
+    assert {(reply.state, reply.last_error) for reply in flow.replies.kept.values()} == {
         ("failed", "HTTP 400: re-engagement message")
     }
     assert len(told(flow)) == 2

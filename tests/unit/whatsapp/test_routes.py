@@ -65,7 +65,7 @@ def test_rules_are_kept_in_their_order(world: World) -> None:
     operator = world.operator()
 
     def order() -> list[str]:
-        return [one["ruleId"] for one in operator.get(f"{PATH}/rules").json()["rules"]]
+        return [rule["ruleId"] for rule in operator.get(f"{PATH}/rules").json()["rules"]]
 
     assert order() == [urgent["ruleId"], first["ruleId"], second["ruleId"]]
     path = f"{PATH}/rules/{first['ruleId']}"

@@ -1,4 +1,4 @@
-"""Toy functions, a real broker, and a way to wait for what they do."""
+"""Provide toy functions, a real broker, and a way to wait for their effects."""
 
 import json
 import time
@@ -29,7 +29,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 15) -> Any:
 
 
 class Journal:
-    """What toy functions wrote down."""
+    """Return the entries that toy functions wrote to their journal."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Functions run as Lambda runs them: own process, own environment, limits that hold, faults that are reported."""
+"""Functions run as on Lambda: in their own process and environment, with limits, and errors are reported."""
 
 import os
 import signal
@@ -94,7 +94,7 @@ def test_a_crash_in_mid_invocation_is_an_error_and_the_next_call_works(start_poo
     assert pool.invoke({"do": "echo"}).payload == {"do": "echo"}
 
 
-def test_a_process_killed_while_idle_is_replaced_unnoticed(start_pool: StartPool) -> None:
+def test_a_process_killed_while_idle_is_replaced_without_an_error(start_pool: StartPool) -> None:
     pool = start_pool()
     pool.warm()
     pid = pool.kill_one()
@@ -159,7 +159,7 @@ def test_a_process_outlives_the_thread_that_needed_it_first(start_pool: StartPoo
         assert pool.invoke({"do": "pid"}).payload == pid
 
 
-def test_what_functions_print_is_in_their_log(start_pool: StartPool, tmp_path: Path) -> None:
+def test_output_of_functions_is_in_their_log(start_pool: StartPool, tmp_path: Path) -> None:
     start_pool().invoke({"do": "say", "text": "hello log"})
     log = tmp_path / "logs" / "functions" / "toy.log"
     eventually(lambda: "hello log" in log.read_text())

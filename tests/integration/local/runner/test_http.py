@@ -1,4 +1,4 @@
-"""The HTTP API as clients see it."""
+"""The HTTP gateway serves functions to clients as API Gateway does."""
 
 import base64
 import socket
@@ -109,7 +109,7 @@ def test_requests_run_side_by_side(url: str, pools: dict[str, Pool]) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_half_an_upload_is_not_an_upload(url: str, pools: dict[str, Pool]) -> None:
+def test_an_incomplete_upload_does_not_reach_the_function(url: str, pools: dict[str, Pool]) -> None:
     eventually(lambda: pools["web"].in_flight == 0)
     before = pools["web"].invocations
     host, port = url.removeprefix("http://").split(":")

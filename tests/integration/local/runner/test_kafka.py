@@ -1,4 +1,4 @@
-"""The Kafka event source on a real broker: nothing is lost, nothing blocks a partition."""
+"""The Kafka event source loses no record of a real broker, and no record blocks its partition."""
 
 import itertools
 import json
@@ -137,7 +137,7 @@ def test_records_arrive_once_in_order_and_are_committed(
     eventually(lambda: source.lag == 0)
 
 
-def test_what_was_done_does_not_come_again_after_a_clean_stop(
+def test_finished_records_are_not_delivered_again_after_a_clean_stop(
     topic: Topic, start_source: StartSource, journal: Journal
 ) -> None:
     topic.send(*numbers(100))
@@ -151,7 +151,7 @@ def test_what_was_done_does_not_come_again_after_a_clean_stop(
     assert journal.numbers() == list(range(110))
 
 
-def test_a_new_record_is_taken_within_a_moment(topic: Topic, start_source: StartSource, journal: Journal) -> None:
+def test_a_new_record_is_processed_at_once(topic: Topic, start_source: StartSource, journal: Journal) -> None:
     start_source()
     topic.send({"n": 0})
     eventually(lambda: journal.numbers() == [0])
@@ -160,7 +160,7 @@ def test_a_new_record_is_taken_within_a_moment(topic: Topic, start_source: Start
         eventually(lambda n=n: journal.numbers()[-1] == n, seconds=3)
 
 
-def test_only_reported_records_and_those_behind_them_come_again(
+def test_only_failed_records_and_later_ones_are_delivered_again(
     topic: Topic, start_source: StartSource, journal: Journal, tmp_path: Path
 ) -> None:
     topic.send({"n": 0}, {"n": 1}, {"n": 2, "do": "report"}, {"n": 3}, partition=0)
@@ -215,7 +215,7 @@ def test_records_wait_while_their_failure_destination_is_away(
     eventually(lambda: topic.committed() == {0: 1}, 30)
 
 
-def test_a_partition_that_fails_for_ever_holds_up_no_other(
+def test_a_partition_that_always_fails_does_not_block_others(
     topic: Topic, start_source: StartSource, journal: Journal
 ) -> None:
     topic.send({"n": 0, "do": "report"}, {"n": 1}, partition=0)
@@ -226,7 +226,7 @@ def test_a_partition_that_fails_for_ever_holds_up_no_other(
     eventually(lambda: topic.committed() == {1: 5, 2: 5})
 
 
-def test_a_batch_in_flight_comes_again_after_a_hard_stop(
+def test_a_batch_in_flight_is_delivered_again_after_a_hard_stop(
     topic: Topic, start_source: StartSource, journal: Journal, tmp_path: Path
 ) -> None:
     topic.send({"n": 0}, {"n": 1, "do": "wait"})
@@ -282,7 +282,9 @@ def test_a_broker_that_is_killed_and_comes_back_loses_nothing(
     assert set(journal.numbers()) == set(range(200))
 
 
-def test_lag_counts_what_waits_here_and_on_the_broker(topic: Topic, start_source: StartSource, tmp_path: Path) -> None:
+def test_lag_counts_unfinished_records_here_and_on_the_broker(
+    topic: Topic, start_source: StartSource, tmp_path: Path
+) -> None:
     source = start_source(limit=1, batch_size=1)
     topic.send({"n": 0, "do": "wait"}, *numbers(9, 1))
     eventually(lambda: source.lag == 10)

@@ -1,4 +1,4 @@
-"""The runner as a whole, with SQS and schedules: what the template declares runs, and stops in time."""
+"""The runner starts everything that the template declares, with SQS and schedules, and stops in time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ def send(brokers: str, *values: str) -> None:
     assert producer.flush(15) == 0
 
 
-def test_everything_that_the_template_declares_runs(
+def test_every_function_of_the_template_runs(
     runner: Runner, kafka: KafkaService, sqs: Any, queue_arn: str, journal: Journal
 ) -> None:
     url = f"http://{runner._gateway._host}"
@@ -107,7 +107,7 @@ def test_everything_that_the_template_declares_runs(
 BINARY_ATTRIBUTE = {"raw": {"DataType": "Binary", "BinaryValue": b"\x00\xff"}}
 
 
-def test_messages_that_succeed_are_deleted_and_one_that_fails_comes_again(
+def test_messages_that_succeed_are_deleted_and_a_failed_one_is_received_again(
     runner: Runner, sqs: Any, queue_arn: str, journal: Journal
 ) -> None:
     queue_url = sqs.get_queue_url(QueueName=queue_arn.rpartition(":")[2])["QueueUrl"]
@@ -150,7 +150,7 @@ def test_stop_is_bounded_while_the_broker_is_away(runner: Runner, kafka: KafkaSe
 @pytest.mark.parametrize(
     ("payload", "expected"), [('{"do": "say", "text": "tick"}', "tick"), ('{"do": "fail"}', "ValueError")]
 )
-def test_a_schedule_wakes_its_function(start_pool: StartPool, tmp_path: Path, payload: str, expected: str) -> None:
+def test_a_schedule_invokes_its_function(start_pool: StartPool, tmp_path: Path, payload: str, expected: str) -> None:
     pool, logged = start_pool(), list[str]()
     source = ScheduleSource(ScheduleEvent("rate(1 second)", payload), pool, logged.append)
     source.start()
@@ -161,7 +161,7 @@ def test_a_schedule_wakes_its_function(start_pool: StartPool, tmp_path: Path, pa
     eventually(lambda: expected in log.read_text() + "".join(logged))
 
 
-def test_queues_are_made_at_the_start_and_again_when_localstack_has_forgotten_them(
+def test_queues_are_created_at_the_start_and_after_localstack_lost_them(
     kafka: KafkaService, localstack: LocalStackService, sqs: Any, journal: Journal, tmp_path: Path
 ) -> None:
     create_topics(kafka.environment["KAFKA_BROKERS"], "numbers", "dead")

@@ -12,7 +12,7 @@ ORIGINAL = np.array([0, 1])
 
 
 def scores(first: list[float], second: list[float]) -> model.Floats:
-    """Of two copies with twelve references each; whatever is not given is -1."""
+    """Return scores of two copies with twelve references each; the default is -1."""
     filled = [row + [-1.0] * (12 - len(row)) for row in (first, second)]
     return np.array(filled, np.float32)
 
@@ -27,7 +27,7 @@ def scores(first: list[float], second: list[float]) -> model.Floats:
     ],
     ids=["all right", "one score for all", "a wrong one first", "both wrong"],
 )
-def test_one_ranking_of_all_queries_decides(found: model.Floats, precision: float, recall: float) -> None:
+def test_one_ranking_of_all_queries_gives_the_precision(found: model.Floats, precision: float, recall: float) -> None:
     assert model.micro_ap(found, ORIGINAL) == pytest.approx(precision)
     assert model.recall_at_precision(found, ORIGINAL, 0.99)[0] == recall
 

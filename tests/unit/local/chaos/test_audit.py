@@ -1,4 +1,4 @@
-"""The check at the end of chaos sees each way in which the promise can be broken."""
+"""The audit after a chaos run reports each kind of lost, duplicated or leftover data."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from tests.unit.pipeline.test_crashes import BROKEN
 
 
 class Settled(CrashingFlow):
-    """Three photos that were processed, the last of them broken."""
+    """Process three photos, the last of which is broken."""
 
     def __init__(self) -> None:
         super().__init__(DieAt())
@@ -72,7 +72,7 @@ def metered_twice(flow: Settled) -> None:
     flow.usage.record([("again", flow.acme.id, "images.completed", 1, flow.clock.now())])
 
 
-def test_what_went_well_is_counted() -> None:
+def test_the_audit_counts_completed_and_failed_photos() -> None:
     found = Settled().audit()
     assert found.violations == []
     assert dict(found.counts) == {"completed": 2, "failed_with_reason": 1}
@@ -93,7 +93,7 @@ def test_what_went_well_is_counted() -> None:
         (metered_twice, "wrong_ends"),
     ],
 )
-def test_damage_is_seen(damage: Callable[[Settled], None], count: str) -> None:
+def test_the_audit_reports_each_kind_of_damage(damage: Callable[[Settled], None], count: str) -> None:
     flow = Settled()
     damage(flow)
     found = flow.audit()
@@ -101,7 +101,7 @@ def test_damage_is_seen(damage: Callable[[Settled], None], count: str) -> None:
     assert found.violations
 
 
-def test_what_is_pending_is_stuck() -> None:
+def test_the_audit_reports_pending_images_as_stuck() -> None:
     assert Settled().audit("img_0").counts["stuck"] == 1
 
 

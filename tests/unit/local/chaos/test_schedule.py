@@ -1,4 +1,4 @@
-"""What chaos strikes and when: a pure function of the seed."""
+"""The schedule of strikes depends only on the seed and the options."""
 
 import json
 from itertools import product
@@ -15,12 +15,12 @@ SERVICES = services_to_strike("nfs")
 FUNCTIONS = ("search_api", "on_image_uploaded", "on_schedule")
 
 
-def test_the_same_seed_strikes_the_same() -> None:
+def test_the_same_seed_gives_the_same_schedule() -> None:
     assert plan(7, 60, SERVICES, FUNCTIONS) == plan(7, 60, SERVICES, FUNCTIONS)
     assert plan(7, 60, SERVICES, FUNCTIONS) != plan(8, 60, SERVICES, FUNCTIONS)
 
 
-def test_a_schedule_is_what_it_was() -> None:
+def test_the_schedule_of_a_seed_does_not_change_between_versions() -> None:
     assert plan(1, 10, ("kafka", "postgres"), ("search_api",))[:2] == (
         Strike(2.12, "search_api", "kill", 0.0, 0.945),
         Strike(2.63, "postgres", "freeze", 3.35, 0.21),
@@ -28,28 +28,28 @@ def test_a_schedule_is_what_it_was() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_part_is_hit_twice_before_every_one_was_hit(seed: int) -> None:
+def test_no_service_is_struck_twice_before_every_service_was_struck(seed: int) -> None:
     struck = [strike for strike in plan(seed, 60, SERVICES, ()) if strike.target in SERVICES]
     first, second = struck[:5], struck[5:10]
-    assert {one.target for one in first} == {one.target for one in second} == set(SERVICES)
-    assert not {(one.target, one.kind) for one in first} & {(one.target, one.kind) for one in second}
+    assert {strike.target for strike in first} == {strike.target for strike in second} == set(SERVICES)
+    assert not {(strike.target, strike.kind) for strike in first} & {(strike.target, strike.kind) for strike in second}
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_each_part_is_killed_and_frozen(seed: int) -> None:
+def test_each_service_is_killed_and_frozen(seed: int) -> None:
     struck = {(strike.target, strike.kind) for strike in plan(seed, 120, SERVICES, FUNCTIONS)}
     assert struck == set(product((*SERVICES, *FUNCTIONS), KINDS))
 
 
 @pytest.mark.parametrize(("seconds", "parts", "functions"), [(5, 1, 2), (20, 4, 9), (120, 22, 54)])
-def test_longer_runs_are_struck_more_often(seconds: float, parts: int, functions: int) -> None:
+def test_longer_runs_have_more_strikes(seconds: float, parts: int, functions: int) -> None:
     strikes = plan(3, seconds, SERVICES, FUNCTIONS)
     assert sum(strike.target in SERVICES for strike in strikes) == parts
     assert sum(strike.target in FUNCTIONS for strike in strikes) == functions
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_strikes_come_in_order_between_the_quiet_ends(seed: int) -> None:
+def test_strikes_are_in_order_and_avoid_the_begin_and_the_end(seed: int) -> None:
     strikes = plan(seed, 100, SERVICES, FUNCTIONS)
     times = [strike.at_seconds for strike in strikes]
     assert times == sorted(times)
@@ -59,7 +59,7 @@ def test_strikes_come_in_order_between_the_quiet_ends(seed: int) -> None:
         assert 0 <= strike.pick <= 1
 
 
-def test_a_store_that_forgets_is_not_struck() -> None:
+def test_localstack_is_not_struck_if_it_stores_the_photos() -> None:
     assert set(SERVICES) - set(services_to_strike("s3")) == {"localstack"}
 
 
@@ -71,7 +71,7 @@ def test_photos_are_functions_of_seed_and_number() -> None:
     assert BROKEN_EVERY == 25
 
 
-def test_a_run_says_how_it_is_run_again() -> None:
+def test_a_run_prints_the_command_that_repeats_it() -> None:
     command = Options(photos=80, clients=4, seconds=20, seed=12345678, faults=0.01).command
     expected = "deeplens chaos --photos 80 --clients 4 --seconds 20 --seed 12345678 --faults 0.01 --storage nfs"
     assert command == expected

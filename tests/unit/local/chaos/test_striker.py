@@ -1,4 +1,4 @@
-"""Strikes reach processes, and what was frozen goes on."""
+"""Strikes reach processes, and frozen processes continue."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +35,7 @@ def states(part: Sleeper) -> set[str]:
     return {process.status() for process in process_tree(part.pid or 0)}
 
 
-def test_a_frozen_part_stands_still_with_all_its_processes_and_goes_on(stack: Any, part: Sleeper) -> None:
+def test_a_freeze_stops_all_processes_of_a_service_and_continues_them(stack: Any, part: Sleeper) -> None:
     told: list[str] = []
     striker = Striker(stack, [Strike(0.0, "sleeper", "freeze", 0.6)], told.append)
     striker.start()
@@ -55,7 +55,7 @@ def test_a_striker_that_is_stopped_leaves_nothing_frozen(stack: Any, part: Sleep
     eventually(lambda: states(part) == {psutil.STATUS_SLEEPING})
 
 
-def test_kills_reach_parts_and_functions_and_missing_ones_are_told(stack: Any, part: Sleeper) -> None:
+def test_kills_reach_services_and_functions_and_missing_targets_are_logged(stack: Any, part: Sleeper) -> None:
     told: list[str] = []
     strikes = [Strike(0.0, "on_schedule", "kill"), Strike(0.1, "on_image_uploaded", "kill", pick=0.9)]
     strikes.append(Strike(0.5, "sleeper", "kill"))

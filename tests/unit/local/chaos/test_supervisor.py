@@ -39,7 +39,7 @@ def strike(part: Sleeper) -> int:
     return part.pid
 
 
-def test_a_part_that_died_is_started_again(part: Sleeper, supervisor: Supervisor, lines: list[str]) -> None:
+def test_the_supervisor_restarts_a_service_that_died(part: Sleeper, supervisor: Supervisor, lines: list[str]) -> None:
     first = strike(part)
     eventually(lambda: supervisor.restarts == 1)
     assert part.alive()
@@ -47,7 +47,7 @@ def test_a_part_that_died_is_started_again(part: Sleeper, supervisor: Supervisor
     assert lines == ["sleeper died and will be restarted", "sleeper was restarted"]
 
 
-def test_a_start_that_fails_is_tried_again(part: Sleeper, supervisor: Supervisor, lines: list[str]) -> None:
+def test_the_supervisor_retries_a_start_that_fails(part: Sleeper, supervisor: Supervisor, lines: list[str]) -> None:
     part.refusals = 2
     strike(part)
     eventually(lambda: supervisor.restarts == 1)
@@ -56,7 +56,7 @@ def test_a_start_that_fails_is_tried_again(part: Sleeper, supervisor: Supervisor
 
 
 @pytest.mark.parametrize("end", [Sleeper.stop, Sleeper.kill])
-def test_a_part_that_was_ended_on_purpose_stays_so(part: Sleeper, supervisor: Supervisor, end: object) -> None:
+def test_a_service_that_was_stopped_is_not_restarted(part: Sleeper, supervisor: Supervisor, end: object) -> None:
     end(part)  # type: ignore[operator]
     assert not part.died()
     time.sleep(3 * CHECK_SECONDS)
@@ -66,7 +66,7 @@ def test_a_part_that_was_ended_on_purpose_stays_so(part: Sleeper, supervisor: Su
     assert part.alive()
 
 
-def test_after_its_stop_nothing_is_started(part: Sleeper, supervisor: Supervisor) -> None:
+def test_a_stopped_supervisor_restarts_nothing(part: Sleeper, supervisor: Supervisor) -> None:
     supervisor.stop()
     assert part.alive()
     strike(part)
@@ -75,7 +75,7 @@ def test_after_its_stop_nothing_is_started(part: Sleeper, supervisor: Supervisor
     assert part.launches == 1
 
 
-def test_a_part_outlives_the_supervisor_that_started_it(part: Sleeper, supervisor: Supervisor) -> None:
+def test_a_service_outlives_the_supervisor_that_restarted_it(part: Sleeper, supervisor: Supervisor) -> None:
     strike(part)
     eventually(lambda: supervisor.restarts == 1)
     supervisor.stop()

@@ -1,4 +1,4 @@
-"""``deeplens dlq``: what operators see and what their commands do."""
+"""``deeplens dlq`` lists, shows, replays and discards dead letters."""
 
 import json
 from typing import Any
@@ -53,7 +53,7 @@ def test_letters_are_replayed_by_id_or_filter_after_a_dry_run(world: World) -> N
     assert len(world.publisher.resent) == 2
 
 
-def test_what_is_refused_is_said_and_fails_the_command(world: World) -> None:
+def test_a_refused_replay_is_printed_and_fails_the_command(world: World) -> None:
     world.dead_letters.store([entry(source=source(USAGE, replays=3))])
     refused = dlq("replay", "dlq_1")
     assert (refused.exit_code, "after 3 replays" in refused.output) == (1, True)

@@ -1,4 +1,4 @@
-"""``deeplens maintenance``: what an operator types and reads."""
+"""``deeplens maintenance`` starts runs and prints their reports."""
 
 import pytest
 from deeplens.maintenance.model import Finding, report_of
@@ -40,7 +40,7 @@ def test_a_run_is_started_shown_and_listed(world: World) -> None:
     "arguments",
     [("start", "tenant_nobody"), ("start", "tenant_acme", "--type", "defragment"), ("show", "mnt_none")],
 )
-def test_what_cannot_be_done_is_said(world: World, arguments: tuple[str, ...]) -> None:
+def test_an_invalid_command_is_explained(world: World, arguments: tuple[str, ...]) -> None:
     code, printed = called(*arguments)
     assert (code, "error:" in printed) == (1, True)
     assert world.maintenance_runs.runs == {}

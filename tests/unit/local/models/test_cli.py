@@ -1,4 +1,4 @@
-"""``deeplens models``: what is added is what its manifest says, whole, and never in place of something else."""
+"""``deeplens models`` adds only complete models that match their manifest, and never replaces one."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ type SmallClip = Callable[..., Path]
 
 @pytest.fixture
 def small_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallClip:
-    """CLIP in small, exported with random weights."""
+    """Export a small CLIP with random weights."""
     recipe = export.RECIPES[export.CLIP]
     files = {
         "model.onnx": architectures.clip_vision(VISION),
@@ -92,25 +92,29 @@ def test_different_texts_differ_and_order_matters(small_clip: SmallClip) -> None
 def test_resnet50_has_its_real_shape_and_no_text() -> None:
     graph = onnx.load_from_string(architectures.resnet50(side=64, width=8))
     assert [dim.dim_value for dim in graph.graph.output[0].type.tensor_type.shape.dim] == [0, 256]
-    weights = sum(int(np.prod(one.dims)) for one in onnx.load_from_string(architectures.resnet50()).graph.initializer)
+    weights = sum(
+        int(np.prod(weight.dims)) for weight in onnx.load_from_string(architectures.resnet50()).graph.initializer
+    )
     assert 23.4e6 < weights < 23.6e6  # 25.6 million with the classifier
 
 
 def test_clip_has_its_real_size() -> None:
     vision, text = (
-        sum(int(np.prod(one.dims)) for one in onnx.load_from_string(body).graph.initializer)
+        sum(int(np.prod(weight.dims)) for weight in onnx.load_from_string(body).graph.initializer)
         for body in (architectures.clip_vision(), architectures.clip_text())
     )
     assert 87e6 < vision < 88.5e6
     assert 63e6 < text < 64e6
 
 
-def test_what_is_added_serves_and_is_listed(small_clip: SmallClip, tmp_path: Path) -> None:
+def test_an_added_model_is_served_and_listed(small_clip: SmallClip, tmp_path: Path) -> None:
     found = store.add(str(small_clip()), tmp_path / "models")
 
     assert found.folder == tmp_path / "models" / "clip-vit-base" / "1"
     assert loaded(found.folder).embed_images([picture(1)]).shape == (1, 16)
-    listed = {(one.manifest.name, one.manifest.version): one for one in store.served_models(tmp_path / "models")}
+    listed = {
+        (model.manifest.name, model.manifest.version): model for model in store.served_models(tmp_path / "models")
+    }
     assert listed["clip-vit-base", "1"].manifest.text is not None
     assert listed["clip-vit-base", "1"].precision == "fp32"
     assert listed["deeplens-visual", "2"].built_in
@@ -141,7 +145,7 @@ def test_adding_again_is_fine_and_other_files_need_another_version(small_clip: S
         ("manifest.json", None, "no manifest"),
     ],
 )
-def test_a_folder_that_is_not_what_it_says_is_not_added(
+def test_a_folder_that_contradicts_its_manifest_is_not_added(
     small_clip: SmallClip, tmp_path: Path, file: str, change: bytes | None, message: str
 ) -> None:
     source = small_clip()
@@ -163,7 +167,7 @@ def test_a_folder_that_is_not_what_it_says_is_not_added(
         ({"input": {"name": "image", "size": 8, "resize": "squash"}}, "no input image"),
     ],
 )
-def test_a_graph_that_is_not_what_the_manifest_says_is_not_added(
+def test_a_graph_that_contradicts_the_manifest_is_not_added(
     new_model: NewModel,  # noqa: F811
     tmp_path: Path,
     changes: dict[str, Any],

@@ -1,4 +1,4 @@
-"""Precisions of exported models: smaller, close to the original, and the same for an image whoever is beside it."""
+"""Exports of lower precision are smaller, close to the original, and independent of an image's batch."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ GRAPHS = {"clip": lambda: architectures.clip_vision(WIDE), "resnet50": lambda: a
 
 
 def images(count: int = 6) -> Any:
-    """Inputs of which one has far larger values than the others."""
+    """Return inputs, one of which has far larger values than the others."""
     values = np.random.default_rng(0).standard_normal((count, 3, 64, 64)).astype(np.float32)
     values[2] *= 8
     return values
@@ -40,7 +40,7 @@ def original(request: pytest.FixtureRequest) -> bytes:
 
 
 @pytest.mark.parametrize(("precision", "share"), [("fp16", 0.55), ("int8", 0.4)])
-def test_a_smaller_precision_is_smaller_and_says_nearly_the_same(
+def test_a_smaller_precision_gives_a_smaller_file_and_similar_embeddings(
     original: bytes, precision: Any, share: float, tmp_path: Path
 ) -> None:
     made = in_precision(original, precision, images)
@@ -54,7 +54,7 @@ def test_a_smaller_precision_is_smaller_and_says_nearly_the_same(
 def test_an_image_in_8_bits_has_the_same_embedding_beside_any_other(original: bytes) -> None:
     made = in_precision(original, "int8", images)
 
-    alone = np.concatenate([embedded(made, one[None]) for one in images()])
+    alone = np.concatenate([embedded(made, image[None]) for image in images()])
 
     assert np.abs(alone - embedded(made, images())).max() < 1e-6
 
@@ -76,7 +76,7 @@ def test_a_model_whose_vectors_depend_on_their_neighbours_is_not_added(
     new_model: NewModel,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    """The usual dynamic quantisation: its scale comes from the whole batch, which tenants share."""
+    """Quantise dynamically, which takes its scale from the whole batch, which tenants share."""
     before, after = tmp_path / "before.onnx", tmp_path / "after.onnx"
     before.write_bytes(GRAPHS["clip"]())
     logging.disable(logging.WARNING)

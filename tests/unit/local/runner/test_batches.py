@@ -1,4 +1,4 @@
-"""What happens to a Kafka batch after an invocation."""
+"""Records of a Kafka batch are committed, retried or given up after an invocation."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ class Record:
 
 
 def records(*names: str) -> tuple[Record, ...]:
-    """``a3`` is offset 3 of partition t-a."""
+    """Return records by short names; ``a3`` is offset 3 of partition t-a."""
     return tuple(Record(f"t-{name[0]}", int(name[1:])) for name in names)
 
 
@@ -47,7 +47,7 @@ def again(*batches: tuple[tuple[Record, ...], int]) -> Decision[Record]:
 
 
 @pytest.mark.parametrize("answer", [None, {}, "", {"batchItemFailures": []}, {"batchItemFailures": None}])
-def test_an_answer_that_names_nothing_is_success(answer: Any) -> None:
+def test_a_response_without_failures_is_a_success(answer: Any) -> None:
     assert decide(Batch(A5), False, answer, FOR_EVER, NOW) == DONE
 
 
@@ -61,7 +61,7 @@ def test_an_answer_that_names_nothing_is_success(answer: Any) -> None:
         (MIXED, failures("a2", "c1"), again((records("a2", "c1"), 1))),
     ],
 )
-def test_from_the_first_failed_offset_of_each_partition_records_come_again(
+def test_records_are_retried_from_the_first_failed_offset_of_each_partition(
     batch: tuple[Record, ...], answer: Any, expected: Decision[Record]
 ) -> None:
     assert decide(Batch(batch), False, answer, FOR_EVER, NOW) == expected
@@ -84,12 +84,12 @@ def test_from_the_first_failed_offset_of_each_partition_records_come_again(
         [1],
     ],
 )
-def test_an_unreadable_answer_fails_the_whole_batch(answer: Any) -> None:
+def test_an_invalid_response_fails_the_whole_batch(answer: Any) -> None:
     assert first_failures(A5, answer) is None
     assert decide(Batch(A5), False, answer, FOR_EVER, NOW) == again((A5, 1))
 
 
-def test_answers_mean_nothing_where_failures_are_not_reported() -> None:
+def test_responses_are_ignored_without_partial_batch_responses() -> None:
     assert decide(Batch(A5), False, failures("a1"), PLAIN, NOW) == DONE
     assert decide(Batch(A5), True, None, PLAIN, NOW) == again((A5, 1))
 
@@ -104,7 +104,7 @@ def test_answers_mean_nothing_where_failures_are_not_reported() -> None:
         (Batch(A5[:1], 2), Decision(given_up=A5[:1])),
     ],
 )
-def test_a_failing_batch_is_halved_until_the_poison_record_is_alone(
+def test_a_failing_batch_is_bisected_until_the_poison_record_is_alone(
     batch: Batch[Record], expected: Decision[Record]
 ) -> None:
     assert decide(batch, True, None, SPLIT, NOW) == expected
@@ -113,15 +113,15 @@ def test_a_failing_batch_is_halved_until_the_poison_record_is_alone(
 @pytest.mark.parametrize(
     ("attempts", "expected"), [(0, again((A5, 1))), (1, again((A5, 2))), (2, Decision(given_up=A5))]
 )
-def test_without_halving_the_batch_is_tried_twice_more_then_given_up(attempts: int, expected: Decision[Record]) -> None:
+def test_without_bisecting_a_batch_is_retried_twice_then_given_up(attempts: int, expected: Decision[Record]) -> None:
     assert decide(Batch(A5, attempts), True, None, TWICE, NOW) == expected
 
 
-def test_progress_gives_the_rest_all_of_its_attempts() -> None:
+def test_progress_resets_the_attempts_of_the_rest() -> None:
     assert decide(Batch(A5, 2), False, failures("a3"), TWICE, NOW) == again((A5[2:], 1))
 
 
-def test_records_past_their_age_are_given_up_and_the_others_come_again() -> None:
+def test_records_above_the_maximum_age_are_given_up_and_the_others_are_retried() -> None:
     old, young = Record("t-a", 1, NOW - 61_000), Record("t-a", 2, NOW - 59_000)
     policy = Policy(partial=True, bisect=True, max_retry_attempts=-1, max_record_age_seconds=60)
     assert decide(Batch((old, young)), True, None, policy, NOW) == Decision((Batch((young,), 1),), (old,))
@@ -139,10 +139,10 @@ def test_records_past_their_age_are_given_up_and_the_others_come_again() -> None
         (MIXED, [records("b8")], {"t-a": 3, "t-b": 8, "t-c": 2}),
     ],
 )
-def test_only_what_is_done_without_a_gap_is_committed(
+def test_a_commit_never_skips_an_unfinished_record(
     batch: tuple[Record, ...], still_open: list[tuple[Record, ...]], expected: dict[str, int]
 ) -> None:
-    assert committable(batch, [Batch(one) for one in still_open]) == expected
+    assert committable(batch, [Batch(batch) for batch in still_open]) == expected
 
 
 def test_pauses_grow_and_stay_below_five_seconds() -> None:
@@ -158,7 +158,7 @@ def test_pauses_grow_and_stay_below_five_seconds() -> None:
     attempts=st.integers(0, 3),
     reports=st.booleans(),
 )
-def test_every_record_is_done_or_given_up_and_only_poison_is_given_up(
+def test_every_record_succeeds_or_is_given_up_and_only_poison_is_given_up(
     poison: set[int], size: int, attempts: int, reports: bool
 ) -> None:
     policy = Policy(partial=True, bisect=True, max_retry_attempts=attempts, max_record_age_seconds=-1)
@@ -173,7 +173,7 @@ def test_every_record_is_done_or_given_up_and_only_poison_is_given_up(
         decision = decide(batch, raised, answer, policy, NOW)
         batches = [*decision.retries, *batches]
         given_up |= {record.offset for record in decision.given_up}
-        still = {record.offset for one in decision.retries for record in one.records}
+        still = {record.offset for batch in decision.retries for record in batch.records}
         done |= {record.offset for record in batch.records} - still - given_up
     assert not batches
     assert done | given_up == set(range(size))

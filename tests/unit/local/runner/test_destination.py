@@ -1,4 +1,4 @@
-"""Records that are given up: only a positive report of each counts as handed over."""
+"""Records that are given up reach their destination, or the failure is an error."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def event(on_failure: str) -> KafkaEvent:
 
 
 class ScriptedProducer:
-    """Reports to the callbacks at ``flush`` what ``reports`` says, one by one; silence where it ends."""
+    """A producer that calls each record's callback at ``flush`` with the next of ``reports``, if there is one."""
 
     reports: list[Any]
     sent: list[tuple[Any, ...]]
@@ -70,7 +70,7 @@ def test_records_keep_their_content_and_headers_say_where_they_come_from(
     ("reports", "missing"),
     [([None, "no space", None], "1 of 3 .*no space"), ([None, None], "1 of 3"), ([], "3 of 3")],
 )
-def test_a_record_without_a_positive_report_did_not_arrive(
+def test_a_record_without_a_successful_delivery_report_is_an_error(
     producer: type[ScriptedProducer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reports: list[Any], missing: str
 ) -> None:
     monkeypatch.setattr(producer, "reports", reports, raising=False)

@@ -1,4 +1,4 @@
-"""Kafka records, SQS messages and schedules as Lambda sends them."""
+"""Kafka records, SQS messages and schedules become the events that Lambda sends."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -44,14 +44,14 @@ def test_a_record_carries_base64_and_signed_header_bytes() -> None:
     }
 
 
-def test_missing_and_empty_keys_and_values_stay_apart() -> None:
+def test_missing_and_empty_keys_and_values_are_distinguished() -> None:
     records = lambda_event(RECORDS, "", "")["records"]
     assert (records["t-1"][0]["key"], records["t-1"][0]["value"]) == (None, None)
     assert (records["t-0"][1]["key"], records["t-0"][1]["value"]) == ("", "")
     assert records["t-0"][1]["timestampType"] == "LOG_APPEND_TIME"
 
 
-def test_powertools_reads_what_is_sent() -> None:
+def test_powertools_parses_the_event() -> None:
     event = lambda_event(RECORDS, "arn:cluster", "a:1,b:2")
     record = next(PowertoolsKafkaEvent(event).records)
     assert record.json_value == {"a": 1}
@@ -136,7 +136,7 @@ def test_schedules_are_due_when_eventbridge_would_be(expression: str, due: str) 
 @pytest.mark.parametrize(
     "expression", ["cron(0 3 L * ? *)", "cron(0 3 * *)", "rate(1 fortnight)", "rate(0 minutes)", "every minute"]
 )
-def test_schedules_that_do_not_run_here_are_named(expression: str) -> None:
+def test_an_unsupported_schedule_is_named(expression: str) -> None:
     with pytest.raises(TemplateError) as caught:
         schedule(expression)
     assert expression in str(caught.value)

@@ -1,4 +1,4 @@
-"""HTTP requests as payload format 2.0, and answers back."""
+"""HTTP requests become events of payload format 2.0, and results become responses."""
 
 import base64
 import json
@@ -79,7 +79,7 @@ def test_the_most_specific_route_wins(method: str, path: str, expected: HttpEven
         assert chosen[0] == expected
 
 
-def test_without_a_fitting_route_there_is_none() -> None:
+def test_no_route_matches_another_method_or_path() -> None:
     assert match_route([HttpEvent("GET", "/v1/images")], "POST", "/v1/images") is None
     assert match_route([HttpEvent("GET", "/v1/images")], "GET", "/v2") is None
 

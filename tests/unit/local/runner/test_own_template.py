@@ -1,4 +1,4 @@
-"""The platform's own template.yaml, as this runner sees it."""
+"""The runner can run every function of the platform's template.yaml."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_given_parameters_reach_every_function() -> None:
         assert spec.environment["POWERTOOLS_LOG_LEVEL"] == "DEBUG"
 
 
-def test_every_topic_wakes_its_functions_each_in_a_group_of_its_own() -> None:
+def test_every_topic_invokes_its_functions_each_with_its_own_consumer_group() -> None:
     assert sorted(event.topic for _, event in KAFKA) == sorted(t.name for t in TOPICS for _ in t.consumers)
     assert len({event.group_id for _, event in KAFKA}) == len(KAFKA)
 
@@ -74,7 +74,7 @@ def test_the_topic_and_group_of_whatsapps_messages_are_parameters() -> None:
 IDENTITY_PATHS = ("/connect/{proxy+}", "/.well-known/{proxy+}", "/account/{proxy+}", "/swagger", "/swagger/{proxy+}")
 
 
-def test_functions_serve_the_apis_and_one_is_woken_by_the_clock() -> None:
+def test_functions_serve_the_apis_and_one_runs_on_a_schedule() -> None:
     assert [(s.name, e) for s, e in EVENTS if isinstance(e, HttpEvent)] == [
         ("search_api", HttpEvent("ANY", "/v1/{proxy+}")),
         ("admin_api", HttpEvent("ANY", "/v1/admin/{proxy+}")),

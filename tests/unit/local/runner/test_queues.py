@@ -1,4 +1,4 @@
-"""Queues of a template: their addresses, how they are made, and made again when LocalStack has forgotten them."""
+"""Queues of a template have fixed addresses, and are created again after LocalStack lost them."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ QUEUES: dict[str, dict[str, Any]] = {
 
 
 class Sqs:
-    """Queues by name; a message that is received stays."""
+    """An SQS client with queues by name; received messages are not removed."""
 
     meta = SimpleNamespace(region_name="us-east-1")
 
@@ -56,14 +56,14 @@ def test_attributes_are_those_that_create_queue_takes() -> None:
     assert json.loads(first["RedrivePolicy"]) == {"deadLetterTargetArn": TARGET, "maxReceiveCount": "100"}
 
 
-def test_the_queue_that_another_redrives_to_is_made_first() -> None:
+def test_a_redrive_target_is_created_before_the_queue_that_names_it() -> None:
     sqs = Sqs()
     create_queues(sqs, QUEUES)
     assert list(sqs.queues) == ["Last", "other", "First"]
 
 
 @pytest.mark.parametrize("code", ["AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"])
-def test_a_queue_that_was_forgotten_is_made_again(code: str) -> None:
+def test_a_queue_that_localstack_lost_is_created_again(code: str) -> None:
     sqs, lines, made = Sqs(code), list[str](), threading.Event()
 
     def recreate() -> None:
@@ -82,7 +82,7 @@ def test_a_queue_that_was_forgotten_is_made_again(code: str) -> None:
     assert code in lines[0]
 
 
-def test_what_is_no_missing_queue_makes_none() -> None:
+def test_other_errors_create_no_queue() -> None:
     sqs, asked = Sqs("AccessDenied"), threading.Event()
     source = SqsSource(
         SqsEvent(f"{ENDPOINT}/0/First", 10, 0, True),

@@ -1,4 +1,4 @@
-"""template.yaml as data: intrinsics, globals, events."""
+"""template.yaml is read as data: intrinsics, globals, events."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ def load_text(tmp_path: Path) -> Load:
 
 
 def function(extra: str = "", events: str = "") -> str:
-    """A template with one function; ``extra`` and ``events`` are YAML in flow style."""
+    """Load a template with one function; ``extra`` and ``events`` are YAML in flow style."""
     return f"""
 Resources:
   Queue: {{Type: AWS::SQS::Queue, Properties: {{VisibilityTimeout: !Ref Size}}}}
@@ -89,7 +89,7 @@ def test_given_parameters_win_over_defaults(load_text: Load) -> None:
     assert variable(load_text, "!FindInMap [Memory, !Ref Stage, small]", {"Stage": "production"}) == "1024"
 
 
-def test_globals_hold_unless_a_function_says_otherwise(load_text: Load, tmp_path: Path) -> None:
+def test_globals_apply_unless_a_function_overrides_them(load_text: Load, tmp_path: Path) -> None:
     globals_ = """
 Globals:
   Function:
@@ -106,7 +106,7 @@ Globals:
     assert (spec.name, spec.code) == ("on_thing", tmp_path / "functions/on_thing")
 
 
-def test_lambdas_defaults_hold_where_nothing_is_said(load_text: Load) -> None:
+def test_lambdas_defaults_apply_without_settings(load_text: Load) -> None:
     spec = load_text(function()).functions[0]
     assert (spec.timeout_seconds, spec.memory_mb, spec.environment, spec.layers) == (3, 128, {}, ())
 
@@ -163,7 +163,7 @@ def test_events_are_plain_data(load_text: Load, event: str, expected: list[Any])
         ),
     ],
 )
-def test_what_cannot_run_here_is_named(load_text: Load, text: str, message: str) -> None:
+def test_an_unsupported_declaration_is_named(load_text: Load, text: str, message: str) -> None:
     with pytest.raises(TemplateError, match=message):
         load_text(text)
 

@@ -1,4 +1,4 @@
-"""Before a first run fetches anything, it lists what that is and how many megabytes."""
+"""A first run lists its downloads and their megabytes before they begin."""
 
 import subprocess
 import sys
@@ -61,7 +61,7 @@ def listed(environment: dict[str, str]) -> dict[str, int]:
     return {download.name: round(download.megabytes) for download in missing_downloads(environment)}
 
 
-def test_a_machine_with_nothing_is_told_of_everything(tmp_path: Path) -> None:
+def test_all_downloads_are_listed_on_a_new_machine(tmp_path: Path) -> None:
     assert listed({"DEEPLENS_TOOLS_DIR": str(tmp_path)}) == {
         "3 Python packages": 16 + 3 + 1,
         "JDK 25 (Python package)": 35,
@@ -70,7 +70,7 @@ def test_a_machine_with_nothing_is_told_of_everything(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_here_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_present_downloads_are_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announce, "_planned_packages", lambda: {("pure", "1.0")})
     jars_folder(tmp_path).mkdir()
     assert listed({"DEEPLENS_TOOLS_DIR": str(tmp_path)}) == {"1 Python packages": 3, "LocalStack": DOWNLOAD_MEGABYTES}
@@ -79,7 +79,7 @@ def test_what_is_here_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert announcement(missing_downloads({"DEEPLENS_TOOLS_DIR": str(tmp_path)})) == ""
 
 
-def test_parts_that_run_elsewhere_are_not_listed(tmp_path: Path) -> None:
+def test_services_that_run_elsewhere_are_not_listed(tmp_path: Path) -> None:
     elsewhere = {"KAFKA_BROKERS": "broker.example:9092", "AWS_ENDPOINT_URL": "http://aws.example"}
     assert "LocalStack" in listed({"DEEPLENS_TOOLS_DIR": str(tmp_path)})
     assert [*listed({"DEEPLENS_TOOLS_DIR": str(tmp_path), **elsewhere})] == [

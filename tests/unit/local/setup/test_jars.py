@@ -1,4 +1,4 @@
-"""Kafka's jars are the locked ones, wherever they are fetched from."""
+"""Only jars with the locked checksums are installed, from every repository."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ MIRROR = "https://mirror.example/maven"
 
 
 def in_repository(repository: Path, artifact: str, body: bytes) -> Jar:
-    """A jar of ``repository``, with the lock's line for it."""
+    """Write a jar to ``repository`` and return its line of the lock."""
     jar = Jar("org.example.parts", artifact, "1.0", hashlib.sha256(body).hexdigest(), len(body))
     path = repository / jar.path
     path.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Settings of the machine-local platform: environment variables with one prefix."""
+"""Environment variables with one prefix configure the local platform."""
 
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,7 @@ def test_each_setting_is_an_environment_variable(
         ("DEEPLENS_MAX_PROCESSES", "0", "max_processes"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, field: str
-) -> None:
+def test_an_invalid_setting_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, field: str) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValidationError) as caught:
         LocalConfig()

@@ -1,4 +1,4 @@
-"""``deeplens upload`` and what is unusual: names, pipes, journals, and files that fail after they were taken."""
+"""``deeplens upload`` handles unusual names, pipes, broken journals, and files that fail after they were accepted."""
 
 import os
 from collections.abc import Callable
@@ -39,21 +39,21 @@ def test_a_name_that_is_not_utf8_is_sent_once(server: Server, importer: Importer
     assert (run.done_before, counts, names) == (1, {}, [True])
 
 
-def test_a_name_that_is_not_utf8_can_be_told(cli: Callable[..., Any], odd: Path) -> None:
+def test_a_name_that_is_not_utf8_can_be_printed(cli: Callable[..., Any], odd: Path) -> None:
     (odd / os.fsdecode(ODD)).write_bytes(b"no image")
     done = cli(str(odd / os.fsdecode(ODD)))
     assert done.exit_code == 1
     assert "bad?.jpg: not-an-image" in done.output
 
 
-def test_a_journal_gives_back_the_path_it_was_given(tmp_path: Path) -> None:
+def test_a_journal_returns_paths_unchanged(tmp_path: Path) -> None:
     path, other = os.fsdecode(b"/" + ODD), "/b.jpg"
     journal = Journal(tmp_path / "journal.sqlite")
     journal.save(Entry(path, 1, 2, sha256="a", state="sent"))
     journal.save(Entry(other, 1, 2, sha256="b", state="failed", code="x", reason=path))
     assert journal.find(path) == Entry(path, 1, 2, sha256="a", state="sent")
     assert journal.file_with_same_bytes("a", other) == path
-    assert [one.reason for one in journal.failures(9)] == ["/bad?.jpg"]
+    assert [entry.reason for entry in journal.failures(9)] == ["/bad?.jpg"]
     journal.close()
 
 
@@ -65,7 +65,7 @@ def test_a_pipe_fails_at_once(cli: Callable[..., Any], tmp_path: Path) -> None:
     assert "pipe.jpg: not-a-file" in done.output
 
 
-def test_a_journal_that_cannot_be_kept_is_told(cli: Callable[..., Any], odd: Path, tmp_path: Path) -> None:
+def test_a_journal_that_cannot_be_opened_is_an_error(cli: Callable[..., Any], odd: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     done = cli(str(odd), "--journal", str(tmp_path / "file" / "journal.sqlite"))
     assert done.exit_code == 2
@@ -73,13 +73,13 @@ def test_a_journal_that_cannot_be_kept_is_told(cli: Callable[..., Any], odd: Pat
     assert isinstance(done.exception, SystemExit)
 
 
-def test_sent_is_said_to_mean_accepted(cli: Callable[..., Any], odd: Path) -> None:
+def test_the_summary_explains_that_sent_means_accepted(cli: Callable[..., Any], odd: Path) -> None:
     done = cli(str(odd))
     assert done.exit_code == 0
     assert "GET /v1/images?status=failed" in done.output
 
 
-def test_an_interrupt_that_nothing_else_hears_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_during_startup_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
@@ -90,7 +90,7 @@ def test_an_interrupt_that_nothing_else_hears_ends_with_130(monkeypatch: pytest.
 
 
 class Store:
-    """An upload that has been taken; what it became is ``image``."""
+    """Return a server's upload that was accepted and became ``image``."""
 
     def __init__(self, image: dict[str, Any]) -> None:
         self.image, self.keys = image, list[str]()

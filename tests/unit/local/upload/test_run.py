@@ -1,4 +1,4 @@
-"""``deeplens upload`` against a server of its own: what is sent, what is not, and how a run is taken up again."""
+"""``deeplens upload`` sends each new file once, and resumes an interrupted run."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from tests.harness.api import MP4_HEAD, picture
 
 
 class Server:
-    """Answers what an importer asks; ``refuse`` may answer instead."""
+    """An API server for uploads; ``refuse`` may answer in its place."""
 
     def __init__(self) -> None:
         self.images: dict[str, str] = {}
@@ -69,7 +69,7 @@ def server() -> Server:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seven images, two of them alike, a text, and an image in a folder below."""
+    """Write seven images, two of which are equal, a text, and an image in a subfolder."""
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
     for seed in range(6):
@@ -82,7 +82,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Importer:
-    """A run with a journal of its own."""
+    """Upload with a separate journal."""
 
     def __init__(self, server: Server, path: Path) -> None:
         self.stopping, self.path, self._server = threading.Event(), path, server
@@ -121,19 +121,19 @@ def test_each_new_file_is_sent_once(server: Server, importer: Importer, folder: 
     assert set(server.keys.values()) == {1}
 
 
-def test_folders_below_are_entered_only_when_asked(importer: Importer, folder: Path) -> None:
+def test_subfolders_are_sent_only_with_recursive(importer: Importer, folder: Path) -> None:
     _, counts = importer(folder, recursive=False)
     assert counts == {"sent": 6, "same": 1, "skipped": 1}
     assert total([folder], recursive=True)[0] == total([folder], recursive=False)[0] + 1 == 9
 
 
-def test_what_the_server_knows_is_not_sent(server: Server, importer: Importer, folder: Path) -> None:
+def test_a_file_that_the_server_has_is_not_sent(server: Server, importer: Importer, folder: Path) -> None:
     server.images[hashlib.sha256(picture(3)).hexdigest()] = "img_known"
     _, counts = importer(folder)
     assert counts == {"sent": 6, "same": 1, "skipped": 1, "known": 1}
 
 
-def test_a_second_run_asks_nothing(server: Server, importer: Importer, folder: Path) -> None:
+def test_a_second_run_sends_no_request(server: Server, importer: Importer, folder: Path) -> None:
     importer(folder)
     server.asked.clear()
     run, counts = importer(folder)
@@ -143,13 +143,13 @@ def test_a_second_run_asks_nothing(server: Server, importer: Importer, folder: P
     assert counts == {"sent": 1}
 
 
-def test_what_the_journal_has_is_asked_for_again_on_demand(importer: Importer, folder: Path) -> None:
+def test_the_option_again_ignores_the_journal(importer: Importer, folder: Path) -> None:
     importer(folder)
     _, counts = importer(folder, resume=False)
     assert counts == {"known": 8, "skipped": 1}
 
 
-def test_an_interrupted_run_goes_on_and_sends_nothing_twice(server: Server, importer: Importer, folder: Path) -> None:
+def test_an_interrupted_run_resumes_and_sends_no_file_twice(server: Server, importer: Importer, folder: Path) -> None:
     _, first = importer(folder, stop_after=3)
     assert sum(first.values()) < 9
     run, second = importer(folder)
@@ -158,7 +158,9 @@ def test_an_interrupted_run_goes_on_and_sends_nothing_twice(server: Server, impo
     assert set(server.keys.values()) == {1}
 
 
-def test_a_file_whose_answer_was_lost_keeps_its_key(server: Server, importer: Importer, folder: Path) -> None:
+def test_a_file_whose_answer_was_lost_keeps_its_idempotency_key(
+    server: Server, importer: Importer, folder: Path
+) -> None:
     genuine, lost = server._image, []
 
     def lose(request: httpx.Request) -> httpx.Response:
@@ -176,7 +178,7 @@ def test_a_file_whose_answer_was_lost_keeps_its_key(server: Server, importer: Im
     assert all(server.keys[key] == 2 for key in lost)
 
 
-def test_a_refusal_is_that_files_own(server: Server, importer: Importer, folder: Path) -> None:
+def test_a_refused_file_does_not_stop_the_others(server: Server, importer: Importer, folder: Path) -> None:
     def refuse(request: httpx.Request) -> httpx.Response | None:
         if request.url.path == "/v1/images" and b'filename="2.jpg"' in request.read():
             return problem(422, "image-corrupt")
@@ -199,7 +201,7 @@ def test_bad_credentials_end_the_run(server: Server, importer: Importer, folder:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_what_may_pass_is_tried_again(
+def test_transient_errors_are_retried(
     server: Server, importer: Importer, folder: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
@@ -238,7 +240,7 @@ def cli(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call
     return call
 
 
-def test_the_summary_says_what_became_of_each_and_why(cli: Callable[..., Any], folder: Path) -> None:
+def test_the_summary_counts_files_by_state_and_reason(cli: Callable[..., Any], folder: Path) -> None:
     named = folder.parent / "named.txt"
     named.write_text("no image either")
     done = cli(str(folder), str(named), "--tag", "sea")
@@ -247,7 +249,9 @@ def test_the_summary_says_what_became_of_each_and_why(cli: Callable[..., Any], f
     assert f"{named}: not-an-image: neither image nor video" in done.output
 
 
-def test_all_well_is_exit_status_0_and_bad_credentials_2(cli: Callable[..., Any], server: Server, folder: Path) -> None:
+def test_the_exit_status_is_0_after_success_and_2_after_bad_credentials(
+    cli: Callable[..., Any], server: Server, folder: Path
+) -> None:
     assert cli(str(folder), "-r", "--dry-run").exit_code == 0
     assert cli(str(folder), "-r").exit_code == 0
     assert cli(str(folder), "-r", key="").exit_code == 2

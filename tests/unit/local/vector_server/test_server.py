@@ -1,4 +1,4 @@
-"""The local vector server: what it answers to requests that are wrong, and what it leaves on disk."""
+"""The local vector server answers invalid requests as Qdrant does, and keeps its data on disk."""
 
 import json
 from collections.abc import Iterator
@@ -118,10 +118,10 @@ def test_points_are_listed_page_by_page_and_chosen_by_filter(server: VectorServe
     ask(server, "PUT", "/collections/some/points", {"points": points})
     odd = {"must": {"key": "odd", "match": {"any": ["1", "7"]}}}
     _, first = ask(server, "POST", "/collections/some/points/scroll", {"limit": 2, "filter": odd})
-    assert ([one["id"] for one in first["result"]["points"]], first["result"]["next_page_offset"]) == ([1, 3], 5)
+    assert ([hit["id"] for hit in first["result"]["points"]], first["result"]["next_page_offset"]) == ([1, 3], 5)
     ask(server, "POST", "/collections/some/points/delete", {"filter": odd})
     _, rest = ask(server, "POST", "/collections/some/points/scroll", {"limit": 9, "with_payload": ["none"]})
-    assert [(one["id"], one["payload"]) for one in rest["result"]["points"]] == [(2, {}), (4, {})]
+    assert [(hit["id"], hit["payload"]) for hit in rest["result"]["points"]] == [(2, {}), (4, {})]
     assert rest["result"]["next_page_offset"] is None
 
 
@@ -162,7 +162,7 @@ def test_collections_written_to_are_flushed_once(catalogue: Catalogue) -> None:
     assert (sorted(waiting), catalogue.unflushed()) == (["busy", "dropped"], [])
 
 
-def test_what_was_written_is_there_when_the_directory_is_opened_again(tmp_path: Path) -> None:
+def test_written_points_survive_a_restart(tmp_path: Path) -> None:
     first = Catalogue(tmp_path)
     first.create("kept", SHAPE)
     first.create("dropped", SHAPE)
@@ -179,7 +179,7 @@ def test_what_was_written_is_there_when_the_directory_is_opened_again(tmp_path: 
     second.close()
 
 
-def test_a_collection_half_made_or_half_dropped_is_none(tmp_path: Path) -> None:
+def test_an_incomplete_collection_is_removed(tmp_path: Path) -> None:
     first = Catalogue(tmp_path)
     first.create("half", SHAPE)
     first.close()

@@ -23,7 +23,7 @@ def taken(body: bytes, *, every: float = 100, most: int = 100, segment_seconds: 
     """Offsets of the frames of all segments."""
     file, limits = in_store(body), VideoLimits(segment_seconds=segment_seconds)
     segments = plan_segments(probe(file, limits), VideoSettings(every, most), limits)
-    return [frame.offset_seconds for one in segments for frame in frames_of(file, one, DecodeDeadline())]
+    return [frame.offset_seconds for segment in segments for frame in frames_of(file, segment, DecodeDeadline())]
 
 
 @pytest.mark.parametrize(("codec", "container"), KINDS)
@@ -137,9 +137,9 @@ def test_a_plan_covers_the_film_within_its_frames(
     segments = plan_segments(facts, VideoSettings(5, most), VideoLimits())
 
     assert len(segments) == count
-    assert sum(one.max_frames for one in segments) == frames
-    assert [one.number for one in segments] == list(range(count))
-    assert [one.last for one in segments] == [*[False] * (count - 1), True]
+    assert sum(segment.max_frames for segment in segments) == frames
+    assert [segment.number for segment in segments] == list(range(count))
+    assert [segment.last for segment in segments] == [*[False] * (count - 1), True]
     assert all(before.end_seconds <= after.begin_seconds for before, after in pairwise(segments))
     assert all(math.ceil((s.end_seconds - s.begin_seconds) / s.every_seconds) <= s.max_frames + 1 for s in segments)
 

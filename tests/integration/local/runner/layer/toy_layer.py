@@ -1,3 +1,3 @@
-"""Stands for a layer's package: only importable where the template names the layer."""
+"""A package of a layer, which is importable only if the template names the layer."""
 
 NAME = "toy layer"

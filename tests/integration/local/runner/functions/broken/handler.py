@@ -1,3 +1,3 @@
-"""Cannot be imported."""
+"""This module cannot be imported."""
 
 import no_such_package  # noqa: F401

@@ -1,4 +1,4 @@
-"""A second API beside ``web``, under a longer path."""
+"""Serve a second API beside ``web``, under a longer path."""
 
 
 def handler(event, _context):

@@ -1,4 +1,4 @@
-"""Writes messages down; one that says ``fail`` fails."""
+"""Write messages to a journal; a message ``fail`` fails."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writes every record down, and fails where a record says so. ``JOURNAL`` is a file, ``GATE`` a file to wait for."""
+"""Write every record to the file ``JOURNAL``; fail if a record says so, and wait for the file ``GATE``."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Does what its event says, as badly as it says."""
+"""Do what the event says: echo, fail, crash, hang or use memory."""
 
 import os
 import sys

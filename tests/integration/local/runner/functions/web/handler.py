@@ -1,4 +1,4 @@
-"""Answers with what it was asked, or as the path says."""
+"""Respond with the request, or as its path says."""
 
 import base64
 import json
