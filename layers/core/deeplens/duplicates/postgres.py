@@ -112,7 +112,9 @@ class PostgresDuplicates(TenantAdapter):
             return
         # Uploads must work before the migration; a scan computes the hashes later.
         with suppress(psycopg.errors.UndefinedTable), self._connections.tenant(tenant) as connection:
-            connection.execute(KEEP_HASHES, [list(hashes), [_signed(value) for value in hashes.values()]])
+            # PostgreSQL's bigint is signed.
+            signed = [value - (1 << 64) if value >= 1 << 63 else value for value in hashes.values()]
+            connection.execute(KEEP_HASHES, [list(hashes), signed])
 
     def hashes(self, tenant: Tenant, image_ids: Collection[str]) -> dict[str, int]:
         return {row["image_id"]: row["phash"] % (1 << 64) for row in self._rows(tenant, HASHES, [list(image_ids)])}
@@ -251,8 +253,3 @@ class PostgresMergeDeadlines(PlatformAdapter):
 
 def _pair(row: dict[str, Any]) -> Pair:
     return Pair(**row | {"evidence": Evidence(**row["evidence"])})
-
-
-def _signed(value: int) -> int:
-    """64 bits as PostgreSQL's ``bigint``."""
-    return value - (1 << 64) if value >= 1 << 63 else value

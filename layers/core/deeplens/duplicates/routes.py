@@ -72,7 +72,7 @@ def list_duplicates(
 def get_duplicates(
     caller: Reader, duplicates: Injected[Duplicates], duplicate_id: DuplicateIdInPath
 ) -> DuplicateGroup | Response:
-    group = _group(duplicates, caller.tenant, duplicate_id)
+    group = duplicates.group(caller.tenant, duplicate_id) or raise_not_found(duplicate_id)
     if group.id != duplicate_id:
         return RedirectResponse(f"/v1/duplicates/{group.id}", 301)
     return group_view(group, caller.tenant)
@@ -116,7 +116,7 @@ def decide_duplicates(
     request: DecisionRequest,
 ) -> Decided:
     """The decision is permanent: no scan and no other model asks again. A later decision replaces it."""
-    group = _group(duplicates, caller.tenant, duplicate_id)
+    group = duplicates.group(caller.tenant, duplicate_id) or raise_not_found(duplicate_id)
     check_members(group, request.image_ids or ())
     ids = sorted(request.image_ids or ()) or [image.id for image in group.members]
     if len(ids) > MAX_DECIDED:
@@ -194,10 +194,6 @@ def merge_view(merge: Merge) -> MergeView:
         kept=merge.kept_id,
         merged=list(merge.merged_ids),
     )
-
-
-def _group(duplicates: Duplicates, tenant: Tenant, duplicate_id: str) -> Group:
-    return duplicates.group(tenant, duplicate_id) or raise_not_found(duplicate_id)
 
 
 def _score(index: VectorIndex, tenant: Tenant, first: ImageRecord, second: ImageRecord) -> float | None:

@@ -13,7 +13,7 @@ from deeplens.common.event import Event
 from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Outcome, Waiting
 from deeplens.errors import DependencyUnavailable, ImageNotFound, QueueUnavailable, TenantNotFound
-from deeplens.events.failures import DeadLetter, ProcessingFailed, SourceRecord
+from deeplens.events.failures import DeadLetter, ProcessingFailed
 from deeplens.events.retry import Retry
 from deeplens.failures.model import RetryPolicies, RetryQueue
 from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
@@ -257,17 +257,14 @@ class Fail:
 
 def dead_letter(event: ProcessingFailed) -> DeadLetter:
     """The dead letter of a failure. Its id is derived from the event that failed: a repeat gives the same one."""
+    cause, source = event.event_id, event.source
+    if source is not None:
+        # An event may fail in several stages, and once more after each replay.
+        failed = source.event_id or f"{source.topic}/{source.partition}/{source.offset}"
+        cause = f"{event.stage}/{failed}/{source.replays or 0}"
     same = ("tenant_id", "image_id", "video_id", "stage", "error", "attempt_number", "failed_at", "source")
     return DeadLetter(
-        dead_letter_id=f"dlq_{uuid5(NAMESPACE_URL, _source_of_id(event, event.source)).hex}",
+        dead_letter_id=f"dlq_{uuid5(NAMESPACE_URL, cause).hex}",
         subject=event.subject or "image",
         **{name: getattr(event, name) for name in same},
     )
-
-
-def _source_of_id(event: ProcessingFailed, source: SourceRecord | None) -> str:
-    if source is None:
-        return event.event_id
-    # An event may fail in several stages, and once more after each replay.
-    failed = source.event_id or f"{source.topic}/{source.partition}/{source.offset}"
-    return f"{event.stage}/{failed}/{source.replays or 0}"

@@ -26,7 +26,10 @@ class SqsRetryQueue:
     def send(self, retries: Sequence[Retry], now: datetime) -> list[bool]:
         if not self.url:
             raise QueueUnavailable("RETRY_QUEUE_URL is not set")
-        entries = [_entry(position, retry, now) for position, retry in enumerate(retries)]
+        entries = [
+            {"Id": str(n), "MessageBody": retry.to_wire().decode(), "DelaySeconds": hop_seconds(retry.due, now)}
+            for n, retry in enumerate(retries)
+        ]
         kept: set[int] = set()
         try:
             for group in _groups(entries):
@@ -36,10 +39,6 @@ class SqsRetryQueue:
             if not kept:
                 raise QueueUnavailable(f"{type(error).__name__}: {error}"[:300]) from error
         return [position in kept for position in range(len(retries))]
-
-
-def _entry(position: int, retry: Retry, now: datetime) -> dict[str, Any]:
-    return {"Id": str(position), "MessageBody": retry.to_wire().decode(), "DelaySeconds": hop_seconds(retry.due, now)}
 
 
 def hop_seconds(due: datetime, now: datetime) -> int:
