@@ -49,11 +49,11 @@ class FindPairs:
         }
         links |= scores.keys()
         ids = sorted(set(chain.from_iterable(links)))
-        rows_of_ids = self.images.find(tenant, ids)
-        compared = {image_id: row for image_id, row in rows_of_ids.items() if is_compared(row, tenant)}
+        candidates = self.images.find(tenant, ids)
+        compared = {image_id: row for image_id, row in candidates.items() if is_compared(row, tenant)}
         hashes = self.duplicates.hashes(tenant, ids)
-        couples = [[compared[image_id] for image_id in sorted(link)] for link in links if link <= compared.keys()]
-        pairs = [self._pair(tenant, one, other, scores, hashes) for one, other in couples]
+        couples = [in_order(*map(compared.__getitem__, link)) for link in links if link <= compared.keys()]
+        pairs = [self._pair(tenant, first, second, scores, hashes) for first, second in couples]
         return [pair for pair in pairs if pair is not None]
 
     def _scores(self, tenant: Tenant, rows: Sequence[ImageRecord]) -> Scores:
@@ -74,17 +74,16 @@ class FindPairs:
         }
 
     def _pair(
-        self, tenant: Tenant, one: ImageRecord, other: ImageRecord, scores: Scores, hashes: dict[str, int]
+        self, tenant: Tenant, first: ImageRecord, second: ImageRecord, scores: Scores, hashes: dict[str, int]
     ) -> Pair | None:
-        if one.video_id is not None and one.video_id == other.video_id:
+        if first.video_id is not None and first.video_id == second.video_id:
             return None
-        first, second = in_order(one, other)
-        evidence, comparable = evidence_of(first, second, scores.get(frozenset((one.id, other.id))), hashes)
+        evidence, comparable = evidence_of(first, second, scores.get(frozenset((first.id, second.id))), hashes)
         verdict = verdict_of(evidence, comparable, tenant.thresholds)
         if verdict is None:
             return None
         model = f"{tenant.model.name} {tenant.model.version}"
-        return Pair(pair_id(one.id, other.id), first.id, second.id, verdict, evidence, model, self.clock.now())
+        return Pair(pair_id(first.id, second.id), first.id, second.id, verdict, evidence, model, self.clock.now())
 
 
 @dataclass(frozen=True)
