@@ -18,10 +18,10 @@ from deeplens.images.schemas import EventPage, ImageTimeline, LogQueryParameters
 router = APIRouter(prefix="/v1", tags=["events"])
 
 
-@router.get("/events", summary="What happened to all images", responses=responses())
+@router.get("/events", summary="List events of all images", responses=responses())
 def list_events(caller: Reader, log: Injected[EventLog], query: Annotated[LogQueryParameters, Query()]) -> EventPage:
-    """Every stage of every image with its time and reason, newest first. Follow what happens from now on by passing
-    ``tailCursor`` as ``after``: each answer has what came since, in the order it was recorded, and nothing is missed.
+    """Every stage of every image with its time and reason, newest first. To follow new events, pass
+    ``tailCursor`` as ``after``: each answer has the events recorded since, in order, and none is missed.
     Events of deleted images are deleted with them."""
     if query.cursor and query.after:
         raise validation_error("query", ("after",), "not together with cursor")
@@ -46,7 +46,7 @@ def list_events(caller: Reader, log: Injected[EventLog], query: Annotated[LogQue
     )
 
 
-@router.get("/images/{image_id}/events", summary="What happened to an image", responses=responses(404))
+@router.get("/images/{image_id}/events", summary="List events of an image", responses=responses(404))
 def image_events(caller: Reader, images: Injected[ImageRepository], image_id: ImageIdInPath) -> ImageTimeline:
     live_image(images, caller.tenant, image_id)
     timeline = images.timeline(caller.tenant, image_id)

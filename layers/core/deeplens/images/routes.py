@@ -38,18 +38,18 @@ from deeplens.tenants.limits import MaxUploadBytes
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The copy the client has is still right"}}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The client's copy is current"}}
 
 
 @router.get("", summary="List images", responses=responses())
 def list_images(caller: Reader, images: Injected[ImageRepository], query: Annotated[ListQuery, Query()]) -> ImagePage:
-    """Images newest first; deleted ones never."""
+    """Images, newest first, without deleted ones."""
     found = images.page(caller.tenant, media_query(query, cursor.IMAGE_ID))
     page, following = cursor.page_of(found, query.limit, lambda image: (image.uploaded_at, image.id))
     return ImagePage(images=[views.summary(image, caller.tenant) for image in page], next_cursor=following)
 
 
-@router.get("/{image_id}", summary="Status and timeline of an image", responses=MERGED | responses(404))
+@router.get("/{image_id}", summary="Get the status and timeline of an image", responses=MERGED | responses(404))
 def get_image(caller: Reader, images: Injected[ImageRepository], image_id: ImageIdInPath) -> ImageDetail:
     image = live_image(images, caller.tenant, image_id)
     return views.detail(image, caller.tenant, images.timeline(caller.tenant, image_id))
@@ -63,7 +63,7 @@ def amend_image(
     image_id: ImageIdInPath,
     patch: ImagePatch,
 ) -> ImageDetail:
-    """Searches see the change when this answers; the image is not embedded again."""
+    """Searches see the change as soon as the request is answered; the image is not embedded again."""
     image = amend(caller.tenant, image_id, tags=patch.tags, metadata=patch.metadata)
     return views.detail(image, caller.tenant, images.timeline(caller.tenant, image_id))
 
@@ -76,12 +76,12 @@ def delete_image(
     publish: Publishing,
     image_id: ImageIdInPath,
 ) -> DeletedImage:
-    """The image is gone from every answer at once; what was stored of it follows. Safe to repeat."""
+    """The image disappears from every answer at once; stored data is removed shortly. Safe to repeat."""
     publish([delete(images, caller.tenant, image_id, clock.now())])
     return DeletedImage(image_id=image_id)
 
 
-@router.get("/{image_id}/receipt", summary="What the deletion removed", responses=responses(404, 409))
+@router.get("/{image_id}/receipt", summary="Get the receipt of a deletion", responses=responses(404, 409))
 def deletion_receipt(caller: Reader, images: Injected[ImageRepository], image_id: ImageIdInPath) -> DeletionReceipt:
     """Kept for 37 days. ``deleting`` until everything is gone; then the receipt lists what was removed."""
     found = images.find(caller.tenant, [image_id]).get(image_id)
@@ -104,7 +104,7 @@ def deletion_receipt(caller: Reader, images: Injected[ImageRepository], image_id
 
 @router.get(
     "/{image_id}/content",
-    summary="The original file",
+    summary="Get the original file",
     response_class=Response,
     responses={
         200: {"content": {"image/*": BINARY}, "description": "The bytes as they were uploaded"},
@@ -143,7 +143,7 @@ def get_content(
 
 @router.get(
     "/{image_id}/thumbnails/{size}",
-    summary="A thumbnail",
+    summary="Get a thumbnail",
     response_class=Response,
     responses={
         200: {"content": {"image/jpeg": BINARY}, "description": "JPEG that fits 128 × 128 or 512 × 512"},

@@ -108,7 +108,7 @@ class ImageSummary(ApiModel):
     processing_seconds: float | None = Field(default=None, description="from acceptance to searchable")
     model: ModelVersion | None = None
     error: ImageError | None = None
-    video_id: str | None = Field(default=None, description="of a frame; frames are in no list of images")
+    video_id: str | None = Field(default=None, description="set for frames, which no list of images contains")
     offset_seconds: float | None = None
     links: ImageLinks
 
@@ -139,7 +139,7 @@ class ImagePage(ApiModel):
 
 
 class ImagePatch(ApiModel):
-    """Each member that is present replaces what the image has."""
+    """Each member that is present replaces the image's value."""
 
     model_config = ConfigDict(extra="forbid", **example({"tags": ["sea"], "metadata": {"camera": "X100"}}))
 
@@ -173,14 +173,14 @@ class DeletionReceipt(ApiModel):
     status: Literal["deleting", "deleted"]
     requested_at: AwareDatetime
     completed_at: AwareDatetime | None = None
-    objects: list[str] = Field(default=[], description="keys of the original and of all that was made of it")
+    objects: list[str] = Field(default=[], description="keys of the original and of all files derived from it")
     vectors: int = Field(default=0, description="points removed")
-    models: list[str] = Field(default=[], description="whose points they were, name and version")
+    models: list[str] = Field(default=[], description="names and versions of the models of these points")
     row_removed: bool = Field(default=False, description="with its timeline")
 
 
 class DeletedImage(ApiModel):
-    """The image is gone from every answer at once; its objects, vector and row are removed shortly."""
+    """The image disappears from every answer at once; its objects, vector and row are removed shortly."""
 
     model_config = example({"imageId": ID, "status": "deleting"})
 

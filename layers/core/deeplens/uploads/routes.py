@@ -1,4 +1,4 @@
-"""/v1/uploads: files that clients write to the store directly. /v1/images/check: which files are known already."""
+"""/v1/uploads: files that clients write to the store directly. /v1/images/check: which files exist already."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def begin_upload(
     body: NewUpload,
     key: IdempotencyKey = None,
 ) -> UploadDetail:
-    """Where the file is to be sent. Its processing starts when it is there; follow ``Location``."""
+    """Returns where to send the file. Processing starts once the file has arrived; follow ``Location``."""
     key = idempotency_key(key)
     upload_id = keyed_upload_id(caller.tenant.id, key) if key else new_id("upl", clock.now())
     name, tags = file_name_of(body.file_name, ""), unique(body.tags)
@@ -57,15 +57,15 @@ def begin_upload(
     return show(caller.tenant, begun.upload, begun.form)
 
 
-@router.get("/{upload_id}", summary="Status of an upload", responses=responses(404))
+@router.get("/{upload_id}", summary="Get the status of an upload", responses=responses(404))
 def get_upload(
     caller: Reader, uploads: Injected[DirectUploads], show: Injected[UploadViews], upload_id: UploadIdInPath
 ) -> UploadDetail:
-    """``ingested`` once it is an image or video; ``failed``, with the reason, also where that failed."""
+    """``ingested`` once it is an image or a video; ``failed``, with the reason, also if that image or video failed."""
     return show(caller.tenant, find_upload(uploads, caller.tenant, upload_id))
 
 
-@router.get("/{upload_id}/parts", summary="Parts that have arrived", responses=responses(404, 409))
+@router.get("/{upload_id}/parts", summary="List the parts that have arrived", responses=responses(404, 409))
 def list_parts(
     caller: Reader, uploads: Injected[DirectUploads], parts: Injected[UploadParts], upload_id: UploadIdInPath
 ) -> SentParts:
@@ -74,7 +74,7 @@ def list_parts(
     return SentParts(parts=[view(SentPart, part, part_number=part.number) for part in sent], missing=missing)
 
 
-@router.post("/{upload_id}/parts", summary="Where parts are sent", responses=responses(404, 409))
+@router.post("/{upload_id}/parts", summary="Get URLs for parts", responses=responses(404, 409))
 def address_parts(
     caller: Writer,
     uploads: Injected[DirectUploads],
@@ -82,7 +82,7 @@ def address_parts(
     upload_id: UploadIdInPath,
     body: WantedParts,
 ) -> PartAddresses:
-    """As many at a time as you are about to send: URLs end with the credentials that sign them."""
+    """Request only the parts that you are about to send: URLs expire, at the latest after an hour."""
     upload = find_upload(uploads, caller.tenant, upload_id)
     addresses = parts.addresses(caller.tenant, upload, body.part_numbers)
     return PartAddresses(parts=[view(PartAddress, part, part_number=part.number) for part in addresses])
@@ -96,7 +96,7 @@ def complete_upload(
     show: Injected[UploadViews],
     upload_id: UploadIdInPath,
 ) -> UploadDetail:
-    """Joins the parts. A file that was sent as one is processed without it, too. Safe to repeat."""
+    """Joins the parts. A file sent in one request is also processed without this call. Safe to repeat."""
     upload = find_upload(uploads, caller.tenant, upload_id)
     complete(caller.tenant, upload)
     return show(caller.tenant, upload)
@@ -110,14 +110,14 @@ def abort_upload(
     show: Injected[UploadViews],
     upload_id: UploadIdInPath,
 ) -> UploadDetail:
-    """What has arrived is removed. 409 once it is an image or video, which is deleted as one. Safe to repeat."""
+    """Removes what has arrived. 409 once it is an image or a video; delete that instead. Safe to repeat."""
     upload = find_upload(uploads, caller.tenant, upload_id)
     return show(caller.tenant, abort(caller.tenant, upload))
 
 
-@checks.post("/check", summary="Which files are known", responses=responses())
+@checks.post("/check", summary="Check which files exist", responses=responses())
 def check_images(caller: Reader, images: Injected[ImageRepository], body: Digests) -> CheckedDigests:
-    """For importers: send only what is new. Deleted images are not known."""
+    """Lets importers send only new files. Deleted images do not count as known."""
     digests = unique(body.sha256)
     found = images.with_digests(caller.tenant, digests)
     known = [

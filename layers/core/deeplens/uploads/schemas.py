@@ -1,4 +1,4 @@
-"""What the HTTP API takes and gives of direct uploads."""
+"""HTTP bodies of direct uploads."""
 
 from typing import Annotated, Literal
 
@@ -48,12 +48,12 @@ class UploadFailure(ApiModel):
 
 class UploadLinks(ApiModel):
     this: str = Field(alias="self")
-    image: str | None = Field(default=None, description="once it was ingested")
-    video: str | None = Field(default=None, description="in its place, where the file is a video")
+    image: str | None = Field(default=None, description="set once the file was ingested as an image")
+    video: str | None = Field(default=None, description="set once the file was ingested as a video")
 
 
 class UploadDetail(ApiModel):
-    """An upload; ``form`` or ``multipart`` says how the file is sent, where it was asked for and it is still open."""
+    """An upload. While it is open, ``multipart``, or ``form`` when it is begun, says how to send the file."""
 
     upload_id: str
     status: UploadState
@@ -61,10 +61,10 @@ class UploadDetail(ApiModel):
     size_bytes: int
     sha256: str | None = None
     created_at: AwareDatetime
-    expires_at: AwareDatetime = Field(description="what has not arrived by then is forgotten")
-    image_id: str | None = Field(default=None, description="once it was ingested")
-    video_id: str | None = Field(default=None, description="in its place, where the file is a video")
-    error: UploadFailure | None = Field(default=None, description="why it failed; of an open one, its last attempt")
+    expires_at: AwareDatetime = Field(description="the upload expires unless the file has arrived by then")
+    image_id: str | None = Field(default=None, description="set once the file was ingested as an image")
+    video_id: str | None = Field(default=None, description="set once the file was ingested as a video")
+    error: UploadFailure | None = Field(default=None, description="why the upload, or its last attempt, failed")
     form: UploadForm | None = None
     multipart: MultipartPlan | None = None
     links: UploadLinks
@@ -77,7 +77,7 @@ class WantedParts(ApiModel):
 
 
 class PartAddress(ApiModel):
-    """PUT exactly ``sizeBytes`` bytes there."""
+    """PUT exactly ``sizeBytes`` bytes to ``url``."""
 
     part_number: int
     url: str
@@ -95,7 +95,7 @@ class SentPart(ApiModel):
 
 
 class SentParts(ApiModel):
-    """What has arrived; the others are ``missing``, those of a wrong size among them."""
+    """The parts that have arrived; ``missing`` lists the others, and those of a wrong size."""
 
     parts: list[SentPart]
     missing: list[int]

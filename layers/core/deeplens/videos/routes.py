@@ -37,12 +37,12 @@ def list_videos(caller: Reader, videos: Videos, query: Annotated[VideoListQuery,
     return VideoPage(videos=[video_views.detail(video) for video in page], next_cursor=following)
 
 
-@router.get("/{video_id}", summary="Status of a video", responses=responses(404))
+@router.get("/{video_id}", summary="Get the status of a video", responses=responses(404))
 def get_video(caller: Reader, videos: Videos, video_id: VideoIdInPath) -> VideoView:
     return video_views.detail(live_video(videos, caller.tenant, video_id))
 
 
-@router.get("/{video_id}/frames", summary="Frames of a video", responses=responses(404))
+@router.get("/{video_id}/frames", summary="List frames of a video", responses=responses(404))
 def list_frames(
     caller: Reader,
     videos: Videos,
@@ -50,7 +50,7 @@ def list_frames(
     begin: Annotated[float, Query(ge=0, allow_inf_nan=False, description="seconds")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> FrameList:
-    """From an offset on. For the next page take the last one's offset and leave that frame out."""
+    """Frames from an offset on. For the next page, begin with the last frame's offset and skip that frame."""
     live_video(videos, caller.tenant, video_id)
     found = videos.frames(caller.tenant, video_id, begin, None, limit)
     return FrameList(frames=[video_views.frame(row) for row in found])
@@ -58,7 +58,7 @@ def list_frames(
 
 @router.get(
     "/{video_id}/poster",
-    summary="A picture of the video",
+    summary="Get the poster of a video",
     response_class=Response,
     responses={200: {"content": {"image/jpeg": BINARY}, "description": "JPEG"}, **responses(404)},
 )
@@ -69,12 +69,12 @@ def get_poster(
     counter: Injected[RequestCounter],
     video_id: VideoIdInPath,
 ) -> Response:
-    """There once the file has been looked into."""
+    """Available once the video has been probed."""
     live_video(videos, caller.tenant, video_id)
     try:
         body = stores.for_tenant(caller.tenant).get(poster_key(video_id))
     except ObjectNotFound:
-        detail = f"{video_id} has no poster, or not yet."
+        detail = f"{video_id} has no poster, or not yet; try again once its status is processing."
         raise ApiError(404, "content-not-found", "Content not found", detail) from None
     counter.count_egress(caller.tenant.id, len(body))
     return Response(body, headers={"Cache-Control": AN_HOUR, **SAFE}, media_type="image/jpeg")
@@ -83,7 +83,7 @@ def get_poster(
 @router.get(
     "/{video_id}/content",
     status_code=307,
-    summary="The original file",
+    summary="Get the original file",
     response_class=Response,
     responses={307: {"description": "Follow Location, valid for five minutes"}, **responses(404, 409)},
 )
@@ -94,7 +94,7 @@ def get_video_content(
     counter: Injected[RequestCounter],
     video_id: VideoIdInPath,
 ) -> Response:
-    """A URL that takes ranges, so that a player can start at a frame's offset."""
+    """Redirects to a URL that supports ranges, so that a player can start at a frame's offset."""
     video = live_video(videos, caller.tenant, video_id)
     store, key = locate(stores, caller.tenant, video)
     counter.count_egress(caller.tenant.id, video.size_bytes)
@@ -105,7 +105,7 @@ def get_video_content(
 def delete_video(
     caller: Writer, videos: Videos, clock: Injected[Clock], publish: Publishing, video_id: VideoIdInPath
 ) -> DeletedVideo:
-    """The video and its frames are gone from every answer at once; what was stored follows. Safe to repeat."""
+    """The video and its frames disappear from every answer at once; stored data is removed shortly. Safe to repeat."""
     publish([delete(videos, caller.tenant, video_id, clock.now())])
     return DeletedVideo(video_id=video_id)
 

@@ -1,4 +1,4 @@
-"""What the API says of videos."""
+"""HTTP bodies of videos and their frames."""
 
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ class AcceptedVideo(ApiModel):
 
 
 class VideoProgress(ApiModel):
-    """``segments`` is null until the file has been looked into. Frames are those known so far."""
+    """``segments`` is null until the video has been probed. ``frames`` counts the frames extracted so far."""
 
     segments: int | None = None
     segments_done: int
@@ -93,7 +93,7 @@ class VideoView(ApiModel):
     updated_at: AwareDatetime
     completed_at: AwareDatetime | None = None
     duration_seconds: float | None = None
-    width: int | None = Field(default=None, description="pixels as it is shown")
+    width: int | None = Field(default=None, description="pixels, upright and square")
     height: int | None = None
     fps: float | None = Field(default=None, description="frames per second on average")
     codec: str | None = None
@@ -117,7 +117,7 @@ class VideoListQuery(MediaListQuery):
 class FrameView(ApiModel):
     model_config = example(FRAME)
 
-    image_id: str = Field(description="also an image, by this id, but in no list of images")
+    image_id: str = Field(description="also the id of an image, which no list of images contains")
     offset_seconds: float
     status: Status
     thumbnail_url: str
@@ -130,7 +130,7 @@ class FrameList(ApiModel):
 
 
 class DeletedVideo(ApiModel):
-    """The video and its frames are gone from every answer at once; what was stored of them is removed shortly."""
+    """The video and its frames disappear from every answer at once; what was stored of them is removed shortly."""
 
     model_config = example({"videoId": VIDEO_ID, "status": "deleting"})
 
@@ -148,9 +148,9 @@ class MatchingFrame(ApiModel):
 
 
 class VideoMatch(ApiModel):
-    """The video that a result is of; the result itself is its best frame."""
+    """The video of a result; the result itself is its best frame."""
 
     video_id: str
     offset_seconds: float = Field(description="of the best frame")
-    frames: list[MatchingFrame] = Field(description="the best ones that were found, best first")
+    frames: list[MatchingFrame] = Field(description="the best matching frames, best first")
     poster_url: str
