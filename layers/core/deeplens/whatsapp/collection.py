@@ -7,12 +7,13 @@ from deeplens.common.ids import keyed_id
 from deeplens.common.resolve import Lazy
 from deeplens.embedding.ports import Embedder
 from deeplens.events.whatsapp import WhatsAppMessage
-from deeplens.images.model import MediaRecord, is_video
+from deeplens.images.model import is_video
 from deeplens.images.ports import ImageRepository
 from deeplens.search.matching import FindMatches
 from deeplens.tenants.limits import ResourceLimits, Storage, allowance, largest_file
 from deeplens.tenants.model import Tenant
 from deeplens.uploads.accept_form import (
+    Accepted,
     AcceptUpload,
     AcceptVideoUpload,
     Rejected,
@@ -81,13 +82,13 @@ class ChatCollection:
         }
         if kind_of(message, media) == "video":
             video = checked_video_upload(keyed_id("vid", tenant.id, key), **upload)
-            accepted = self.accept_video_upload(tenant, video, limits)
-            return _ingested(accepted.media, accepted.events)
-        image = checked_upload(keyed_id("img", tenant.id, key), limits=self.limits(), **upload)
-        done = self.accept(tenant, image, limits)
+            done: Accepted[Any] | Rejected = self.accept_video_upload(tenant, video, limits)
+        else:
+            image = checked_upload(keyed_id("img", tenant.id, key), limits=self.limits(), **upload)
+            done = self.accept(tenant, image, limits)
         if isinstance(done, Rejected):
             raise done.error
-        return _ingested(done.media, done.events)
+        return Effect("ingested", image_id=done.media.id, file_name=done.media.file_name, events=done.events)
 
     def resume(self, tenant: Tenant, image_id: str) -> tuple[Uploaded, ...]:
         """The events of an accepted image, or video, that may not have been published."""
@@ -112,7 +113,3 @@ class ChatCollection:
 
     def _limits_of(self, tenant: Tenant) -> ResourceLimits:
         return tenant.effective_limits(self.default_limits)
-
-
-def _ingested(row: MediaRecord, events: tuple[Uploaded, ...]) -> Effect:
-    return Effect("ingested", image_id=row.id, file_name=row.file_name, events=events)
