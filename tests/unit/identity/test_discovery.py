@@ -65,5 +65,5 @@ def test_it_has_what_openid_connect_requires(document: dict[str, Any]) -> None:
 def test_a_new_key_is_published_longer_than_anybody_keeps_the_set() -> None:
     from deeplens.identity.key_plan import LEAD
 
-    kept = int(discovery.KEYS_KEPT.rpartition("=")[2])
+    kept = int(discovery.KEYS_CACHE_CONTROL.rpartition("=")[2])
     assert kept < LEAD.total_seconds()

@@ -75,9 +75,6 @@ def without_secrets(value: Any) -> Any:
 
 
 def _code(error: BaseException) -> str:
-    match error:
-        case ApiError():
-            return error.code
-        case PipelineError():
-            return error.code.lower()
+    if isinstance(error, ApiError | PipelineError):
+        return error.code.lower()
     return f"failed: {type(error).__name__}"

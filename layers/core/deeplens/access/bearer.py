@@ -34,16 +34,14 @@ class KeySet:
     ) -> None:
         self._read, self._monotonic, self._keep, self._pause = read, monotonic, keep_seconds, pause_seconds
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._read_at: float | None = None
+        self._read_at = float("-inf")
 
     def get(self, kid: str) -> jwt.PyJWK | None:
-        if self._age() > self._keep or (kid not in self._keys and self._age() >= self._pause):
+        age = self._monotonic() - self._read_at
+        if age > self._keep or (kid not in self._keys and age >= self._pause):
             self._keys = {key["kid"]: jwt.PyJWK(key, ALGORITHM) for key in self._read()["keys"]}
             self._read_at = self._monotonic()
         return self._keys.get(kid)
-
-    def _age(self) -> float:
-        return float("inf") if self._read_at is None else self._monotonic() - self._read_at
 
 
 class BearerTokens:
@@ -86,7 +84,7 @@ class BearerTokens:
         key = self._keys.get(str(header.get("kid")))
         if key is None:
             return None
-        claims = jwt.decode(
+        return jwt.decode(
             presented,
             key,
             algorithms=[ALGORITHM],
@@ -95,7 +93,6 @@ class BearerTokens:
             leeway=LEEWAY_SECONDS,
             options={"require": REQUIRED, "strict_aud": False},
         )
-        return dict(claims)
 
 
 IdentityTokens = NewType("IdentityTokens", BearerTokens)

@@ -18,10 +18,10 @@ from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, 
 from deeplens.identity.server import IdentityServer
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
-OWN_PATH = re.compile(r"/connect/authorize\?[\x21-\x7e]*")
+AUTHORIZE_PATH = re.compile(r"/connect/authorize\?[\x21-\x7e]*")
 HOME = "/account/sign-in"
-WRONG = "The address or the password is not right. After several wrong passwords an account is locked for a while."
-EXPIRED = "This page was open for too long. Try again."
+REJECTED = "The address or the password is not right. After several wrong passwords an account is locked for a while."
+EXPIRED_FORM = "This page was open for too long. Try again."
 
 Return = Annotated[str, Query(alias="return", max_length=8192)]
 
@@ -30,9 +30,9 @@ def sign_in_page(
     request: Request, browser: Browser, clients: Clients, goal: str, status: int = 200, **values: str
 ) -> Response:
     """The form to sign in with. ``goal`` is the path to continue at; other sites are ignored."""
-    goal = goal if OWN_PATH.fullmatch(goal) else ""
-    shown = {"goal": goal, "email": "", "fault": "", "signed_in": "", **values}
-    return browser.page(request, "sign_in", status, _client_origin(clients, goal), **shown)
+    goal = goal if AUTHORIZE_PATH.fullmatch(goal) else ""
+    values = {"goal": goal, "email": "", "fault": "", "signed_in": "", **values}
+    return browser.page(request, "sign_in", status, _client_origin(clients, goal), **values)
 
 
 def _client_origin(clients: Clients, goal: str) -> str:
@@ -66,13 +66,13 @@ def sign_in(
     """Open a new session for this browser and close the one that it had, so that a planted cookie gains nothing."""
     email, password = str(form.get("email", "")), str(form.get("password", ""))
     if not browser.sent_form(request, form):
-        return sign_in_page(request, browser, clients, goal, 400, email=email, fault=EXPIRED)
+        return sign_in_page(request, browser, clients, goal, 400, email=email, fault=EXPIRED_FORM)
     user = users.sign_in(email[:320], password[:1024], clock.now())
     if user is None:
-        return sign_in_page(request, browser, clients, goal, 401, email=email[:320], fault=WRONG)
+        return sign_in_page(request, browser, clients, goal, 401, email=email[:320], fault=REJECTED)
     if before := browser.cookies.read(request, "session"):
         users.close_session(before)
-    response = RedirectResponse(goal if OWN_PATH.fullmatch(goal) else HOME, 303)
+    response = RedirectResponse(goal if AUTHORIZE_PATH.fullmatch(goal) else HOME, 303)
     secret = users.open_session(user, clock.now())
     browser.cookies.write(response, "session", secret, int(SESSION_LIFE.total_seconds()))
     browser.cookies.remove(response, "form")

@@ -11,7 +11,7 @@ from deeplens.identity.model import SECRET_METHODS, Issuer
 from deeplens.identity.signing_keys import SigningKeys
 
 router = APIRouter(prefix="/.well-known", tags=["discovery"])
-KEYS_KEPT = "public, max-age=600"
+KEYS_CACHE_CONTROL = "public, max-age=600"
 """Ten minutes: far less than the two hours in which a new key is published before it signs."""
 
 
@@ -47,4 +47,4 @@ def configuration(issuer: Injected[Issuer]) -> dict[str, Any]:
 
 @router.get("/openid-configuration/jwks", summary="Keys that tokens are signed with", response_model=None)
 def jwks(signing_keys: Injected[SigningKeys]) -> JSONResponse:
-    return JSONResponse(signing_keys.jwks(), headers={"Cache-Control": KEYS_KEPT})
+    return JSONResponse(signing_keys.jwks(), headers={"Cache-Control": KEYS_CACHE_CONTROL})

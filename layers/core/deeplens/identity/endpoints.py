@@ -48,8 +48,8 @@ def query_token(endpoint: Any, token_string: str, token_type_hint: str | None) -
         family = grants.family(claims["family"], now) if "family" in claims else None
         live = "family" not in claims or family is not None
         return Presented(claims["client_id"], live, family, claims)
-    found = grants.family_of_token(token_string, now)
-    return Presented(found[0].client_id, not found[1], found[0], {}) if found else None
+    family, spent = grants.family_of_token(token_string, now) or (None, True)
+    return Presented(family.client_id, not spent, family, {}) if family else None
 
 
 class Revocation(RevocationEndpoint):  # type: ignore[misc]

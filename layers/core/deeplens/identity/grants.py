@@ -21,8 +21,8 @@ class Pkce(CodeChallenge):  # type: ignore[misc]
     SUPPORTED_CODE_CHALLENGE_METHOD = ("S256",)
 
     def validate_code_challenge(self, grant: Any, redirect_uri: str) -> None:
-        given = grant.request.payload.data
-        if given.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(given.get("code_challenge", "")):
+        sent = grant.request.payload.data
+        if sent.get("code_challenge_method") != "S256" or not CHALLENGE.fullmatch(sent.get("code_challenge", "")):
             raise InvalidRequestError("PKCE is required: send code_challenge and code_challenge_method=S256.")
         super().validate_code_challenge(grant, redirect_uri)
 
@@ -64,8 +64,7 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
     def generate_token(self, user: Any = None, scope: Any = None, **options: Any) -> dict[str, Any]:
         """Issue tokens; a refresh token only with ``offline_access``."""
         offline = options.pop("include_refresh_token", False) and "offline_access" in scope.split()
-        token: dict[str, Any] = super().generate_token(user, scope, include_refresh_token=offline, **options)
-        return token
+        return super().generate_token(user, scope, include_refresh_token=offline, **options)  # type: ignore[no-any-return]
 
     def save_token(self, token: dict[str, Any]) -> None:
         family = self.request.authorization_code.family
@@ -79,10 +78,10 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
 
     def authenticate_refresh_token(self, refresh_token: str) -> Family | None:
         """The live family of a token of this client; the reuse of a token revokes the family."""
-        found = self.server.grants.family_of_token(refresh_token, self.server.clock.now())
-        if found is None or found[0].client_id != self.request.client.id:
+        family_and_spent = self.server.grants.family_of_token(refresh_token, self.server.clock.now())
+        if family_and_spent is None or family_and_spent[0].client_id != self.request.client.id:
             return None
-        family, spent = found
+        family, spent = family_and_spent
         if spent:
             self.server.grants.revoke(family.id, self.server.clock.now())
         return family if family.live and not spent else None
@@ -102,8 +101,7 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
         scope = " ".join(allowed(user.user.roles, set(asked.split()) & set(self.request.client.scopes)))
         if not scope:
             raise InvalidScopeError()
-        token: dict[str, Any] = self.generate_token(user, scope, include_refresh_token=True)
-        return token
+        return self.generate_token(user, scope, include_refresh_token=True)  # type: ignore[no-any-return]
 
     def save_token(self, token: dict[str, Any]) -> None:
         spent, now = self.request.form["refresh_token"], self.server.clock.now()

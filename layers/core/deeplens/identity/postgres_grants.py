@@ -4,13 +4,14 @@ from datetime import datetime
 
 from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
-from deeplens.database.rows import record_of
+from deeplens.database.rows import parameters_of, record_of
 from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Code, Family
 
 ISSUE = """
 INSERT INTO nextgen_identity.authorization_codes (code_sha256, family, client_id, user_id, session_id, redirect_uri,
     scopes, nonce, code_challenge, authenticated_at, expires_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+VALUES (%(code_sha256)s, %(family)s, %(client_id)s, %(user_id)s, %(session_id)s, %(redirect_uri)s,
+    %(scopes)s, %(nonce)s, %(code_challenge)s, %(authenticated_at)s, %(expires_at)s)
 """
 # Of two simultaneous requests the second waits for the first's row lock, and then finds the code used.
 REDEEM = """
@@ -64,11 +65,8 @@ class PostgresGrants(PlatformAdapter):
     """``Grants`` on the tables ``authorization_codes``, ``token_families`` and ``refresh_tokens``."""
 
     def issue_code(self, presented: str, code: Code, now: datetime) -> None:
-        values = [
-            *(digest(presented), code.family, code.client_id, code.user_id, code.session_id, code.redirect_uri),
-            *(list(code.scopes), code.nonce, code.code_challenge, code.authenticated_at, now + CODE_LIFE),
-        ]
-        self._execute(ISSUE, values)
+        stored = {"code_sha256": digest(presented), "expires_at": now + CODE_LIFE}
+        self._execute(ISSUE, parameters_of(code) | stored)
 
     def redeem_code(self, presented: str, client_id: str, now: datetime) -> Code | None:
         code = digest(presented)
