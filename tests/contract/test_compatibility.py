@@ -8,13 +8,13 @@ from tests.contract.compatibility.golden import differences, explain
 
 @pytest.mark.parametrize("name", APPS)
 def test_an_api_is_compatible_with_its_published_document(name: str) -> None:
-    found = differences(f"openapi-{name}", openapi(name))
-    assert not found, explain(found)
+    changes = differences(f"openapi-{name}", openapi(name))
+    assert not changes, explain(changes)
 
 
 def test_events_are_compatible_with_their_published_schemas() -> None:
-    found = differences("events", events())
-    assert not found, explain(found)
+    changes = differences("events", events())
+    assert not changes, explain(changes)
 
 
 def test_only_prose_is_left_out() -> None:

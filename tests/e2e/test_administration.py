@@ -53,8 +53,8 @@ def databases(parts: Container) -> set[str]:
 
 
 def collections(tenant: Tenant) -> set[str]:
-    found = httpx.get(f"{tenant.qdrant_url}/collections").json()["result"]["collections"]
-    return {collection["name"] for collection in found}
+    listed = httpx.get(f"{tenant.qdrant_url}/collections").json()["result"]["collections"]
+    return {collection["name"] for collection in listed}
 
 
 def test_a_created_tenant_works_at_once(stack: Stack, parts: Container, admin: httpx.Client) -> None:
@@ -271,8 +271,8 @@ def test_every_write_is_in_the_audit_log_and_stays_there(parts: Container, admin
     admin.delete("/tenants/tenant_watched/users/usr_nobody")
     entries = admin.get("/tenants/tenant_watched/audit").json()["entries"]
 
-    told = [(entry["action"].removesuffix("}").split(" ")[0], entry["outcome"]) for entry in reversed(entries)]
-    assert told == [
+    audited = [(entry["action"].removesuffix("}").split(" ")[0], entry["outcome"]) for entry in reversed(entries)]
+    assert audited == [
         ("POST", "begun"), ("POST", "done"),
         ("POST", "begun"), ("POST", "done"),
         ("PATCH", "begun"), ("PATCH", "done"),

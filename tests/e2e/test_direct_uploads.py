@@ -27,8 +27,8 @@ def large(seed: int) -> bytes:
 
 
 def begin(client: TenantClient, body: bytes, key: str = "", **more: Any) -> dict[str, Any]:
-    wanted = {"fileName": "harbour.jpg", "sizeBytes": len(body)} | more
-    answer = client.http.post("/uploads", json=wanted, headers={"Idempotency-Key": key} if key else {})
+    upload_request = {"fileName": "harbour.jpg", "sizeBytes": len(body)} | more
+    answer = client.http.post("/uploads", json=upload_request, headers={"Idempotency-Key": key} if key else {})
     assert answer.status_code == 201, answer.text
     return dict(answer.json())
 
@@ -118,8 +118,8 @@ def test_a_file_that_is_no_good_image_fails_with_its_reason(client: TenantClient
 @pytest.mark.parametrize("spare_bytes", [8, 17 << 20], ids=["one form", "parts"])
 def test_a_video_is_searchable_by_its_frames(client: TenantClient, spare_bytes: int) -> None:
     body = film() + spare_bytes.to_bytes(4) + b"free" + bytes(spare_bytes - 8)
-    wanted = {"fileName": "party.mp4", "sha256": hashlib.sha256(body).hexdigest(), "tags": ["sea"]}
-    upload = begin(client, body, **wanted)
+    upload_request = {"fileName": "party.mp4", "sha256": hashlib.sha256(body).hexdigest(), "tags": ["sea"]}
+    upload = begin(client, body, **upload_request)
     path = upload["links"]["self"].removeprefix("/v1")
     if upload["multipart"]:
         assert len(body) > 16 << 20
@@ -130,17 +130,18 @@ def test_a_video_is_searchable_by_its_frames(client: TenantClient, spare_bytes: 
     else:
         assert send(upload, body).status_code in (200, 204)
 
-    found = ended(client, upload)
-    assert (found["status"], found["imageId"]) == ("ingested", None)
+    upload_state = ended(client, upload)
+    assert (upload_state["status"], upload_state["imageId"]) == ("ingested", None)
     video = eventually(
-        lambda: client.http.get(found["links"]["video"].removeprefix("/v1")).json(), lambda image: image["completedAt"]
+        lambda: client.http.get(upload_state["links"]["video"].removeprefix("/v1")).json(),
+        lambda image: image["completedAt"],
     )
     assert (video["status"], video["tags"], video["sizeBytes"]) == ("completed", ["sea"], len(body))
-    assert video["videoId"] == found["videoId"]
-    frames = client.http.get(f"/videos/{found['videoId']}/frames").json()["frames"]
+    assert video["videoId"] == upload_state["videoId"]
+    frames = client.http.get(f"/videos/{upload_state['videoId']}/frames").json()["frames"]
     assert len(frames) >= 3
     similar = client.http.get(f"/images/{frames[0]['imageId']}/similar").json()["results"]
-    assert found["videoId"] not in [(one.get("video") or {}).get("videoId") for one in similar]
+    assert upload_state["videoId"] not in [(one.get("video") or {}).get("videoId") for one in similar]
     eventually(lambda: left_over(client), lambda keys: not keys)
 
 
@@ -229,9 +230,9 @@ def test_the_tenants_limits_hold(stack: Stack, parts: Container) -> None:
     send(first, bodies[0])
     assert ended(limited, first)["status"] == "ingested"
     send(second, bodies[1])
-    found = ended(limited, second)
+    upload_state = ended(limited, second)
 
-    assert (found["status"], found["error"]["code"]) == ("failed", "QUOTA_EXCEEDED")
+    assert (upload_state["status"], upload_state["error"]["code"]) == ("failed", "QUOTA_EXCEEDED")
     eventually(lambda: left_over(limited), lambda keys: not keys)
     assert not [key for key in limited.objects() if second["uploadId"].removeprefix("upl_") in key]
 

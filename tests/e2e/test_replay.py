@@ -70,13 +70,15 @@ def groups(stack: Stack) -> dict[str, str]:
 
 
 def ends(admin: AdminClient) -> dict[tuple[str, int], int]:
-    wanted = {
+    offset_requests = {
         TopicPartition(topic.name, number): OffsetSpec.latest()
         for topic in TOPICS
         if topic.consumers
         for number in range(topic.partitions)
     }
-    return {(at.topic, at.partition): found.result().offset for at, found in admin.list_offsets(wanted).items()}
+    return {
+        (at.topic, at.partition): found.result().offset for at, found in admin.list_offsets(offset_requests).items()
+    }
 
 
 def committed(admin: AdminClient, names: dict[str, str]) -> dict[tuple[str, int], int]:

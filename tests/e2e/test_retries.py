@@ -51,8 +51,8 @@ def failures(owner: TenantClient, image_id: str) -> list[dict[str, Any]]:
 
 
 def letter_of(admin: httpx.Client, image_id: str) -> dict[str, Any] | None:
-    found = admin.get("/dead-letters", params={"tenant_id": "tenant_other", "limit": 200}).json()["deadLetters"]
-    return next((letter for letter in found if letter.get("imageId") == image_id), None)
+    letters = admin.get("/dead-letters", params={"tenant_id": "tenant_other", "limit": 200}).json()["deadLetters"]
+    return next((letter for letter in letters if letter.get("imageId") == image_id), None)
 
 
 def test_what_fails_for_a_while_waits_and_completes(other: TenantClient) -> None:

@@ -52,8 +52,8 @@ class Owned:
         return eventually(lambda: dict(self.admin.get(run).json()), lambda found: found["state"] != "running")
 
     def images(self) -> dict[str, dict[str, Any]]:
-        found = self.client.http.get("/images", params={"limit": 100}).json()["images"]
-        return {image["fileName"]: image for image in found}
+        images = self.client.http.get("/images", params={"limit": 100}).json()["images"]
+        return {image["fileName"]: image for image in images}
 
     def until_video(self) -> dict[str, Any]:
         """The only video, once it completed."""
@@ -127,8 +127,8 @@ def owned(
             blobs = ContainerClient(endpoint, "photos", {"account_name": ACCOUNT, "account_key": KEY})
             blobs.create_container()
             keys = {"accountName": ACCOUNT, "accountKey": KEY}
-            wanted = {"kind": "azure", "container": "photos", "endpoint": endpoint, "credentials": keys}
-            store = registered(admin, tenant_id, **wanted)
+            store_request = {"kind": "azure", "container": "photos", "endpoint": endpoint, "credentials": keys}
+            store = registered(admin, tenant_id, **store_request)
             write = lambda key, body: blobs.upload_blob(key, body, overwrite=True)  # noqa: E731
             yield Owned(client, admin, store, write, lambda key: blobs.delete_blob(key))
 
@@ -230,10 +230,10 @@ def test_credentials_are_rotated_and_never_seen(stack: Stack, parts: Container, 
     client = new_client(stack, parts, "tenant_rotated", "nfs")
     s3_of(stack).create_bucket(Bucket="acme-turning")
     keys = {"accessKeyId": "test", "secretAccessKey": SECRET}
-    wanted = {"kind": "s3", "container": "acme-turning", "credentials": keys}
-    store = registered(admin, client.tenant.id, **wanted)
+    store_request = {"kind": "s3", "container": "acme-turning", "credentials": keys}
+    store = registered(admin, client.tenant.id, **store_request)
     path = f"/tenants/{client.tenant.id}/stores/{store['storeId']}"
-    refused = admin.post(f"/tenants/{client.tenant.id}/stores", json=wanted | {"colour": "red"})
+    refused = admin.post(f"/tenants/{client.tenant.id}/stores", json=store_request | {"colour": "red"})
     assert refused.status_code == 422
     rotated = admin.post(f"{path}/rotate", json={"credentials": {**keys, "secretAccessKey": f"{SECRET}2"}})
     assert rotated.json()["credentialsVersion"] == 2

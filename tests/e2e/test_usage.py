@@ -110,8 +110,10 @@ def test_what_was_done_is_metered_once_and_a_replay_changes_no_total(
     make_due(metered)
     tick(stack)
 
-    wanted = {"images.uploaded": 4, "images.completed": 3, "embeddings": 3, "searches": 2, "storage.images": 4}
-    eventually(lambda: {name: totals(metered).get(name) for name in wanted}, lambda found: found == wanted)
+    expected_usage = {"images.uploaded": 4, "images.completed": 3, "embeddings": 3, "searches": 2, "storage.images": 4}
+    eventually(
+        lambda: {name: totals(metered).get(name) for name in expected_usage}, lambda found: found == expected_usage
+    )
     eventually(
         lambda: totals(metered)["storage.bytes"], lambda stored: stored == metered.http.get("/usage").json()["bytes"]
     )

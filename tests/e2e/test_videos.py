@@ -139,8 +139,8 @@ def test_a_tenant_decides_how_densely_its_videos_are_taken(stack: Stack, parts: 
     client = new_client(stack, parts, "tenant_dense", "nfs")
     key = parts.api_keys.create(None, "operator", (ADMIN,))
     with httpx.Client(base_url=stack.api_url, headers={"X-API-Key": key}, trust_env=False) as operator:
-        wanted = {"video": {"frameEverySeconds": 1, "maxFrames": 6}}
-        shown = operator.patch(f"/v1/admin/tenants/{client.tenant.id}", json=wanted).json()
+        video_settings = {"video": {"frameEverySeconds": 1, "maxFrames": 6}}
+        shown = operator.patch(f"/v1/admin/tenants/{client.tenant.id}", json=video_settings).json()
         refused = operator.patch(f"/v1/admin/tenants/{client.tenant.id}", json={"video": {"maxFrames": 0}})
     assert shown["video"] == {"frameEverySeconds": 1, "maxFrames": 6, "inDuplicateReview": False}
     assert refused.status_code == 422

@@ -111,8 +111,8 @@ class FakeDuplicates:
         if tenant.duplicates.action != "auto-merge-exact":
             return []
         tried = {merge.pair_id for merge in self._kept[tenant.id].merges.values()}
-        wanted = [pair for pair in pairs if pair.verdict == "exact" and not pair.decision and pair.id not in tried]
-        made = [self._merge_pair(tenant, pair, now) for pair in wanted]
+        undecided = [pair for pair in pairs if pair.verdict == "exact" and not pair.decision and pair.id not in tried]
+        made = [self._merge_pair(tenant, pair, now) for pair in undecided]
         return [merge for merge in made if merge]
 
     def _merge_pair(self, tenant: Tenant, pair: Pair, now: datetime) -> Merge | None:

@@ -22,9 +22,9 @@ class FakeDeadLetters:
             self.kept.setdefault(letter.id, letter)
 
     def page(self, where: DeadLetterFilter, after: tuple[datetime, str] | None, limit: int) -> list[DeadLetterEntry]:
-        found = [letter for letter in self.kept.values() if _matches(letter, where)]
-        found.sort(key=_position, reverse=True)
-        return [letter for letter in found if after is None or _position(letter) < after][:limit]
+        letters = [letter for letter in self.kept.values() if _matches(letter, where)]
+        letters.sort(key=_position, reverse=True)
+        return [letter for letter in letters if after is None or _position(letter) < after][:limit]
 
     def groups(self, where: DeadLetterFilter, limit: int) -> list[DeadLetterGroup]:
         times: dict[tuple[str, str | None], list[datetime]] = {}

@@ -132,15 +132,15 @@ class FakeRollouts:
         self._rollouts[rollout.id] = replace(self._rollouts[rollout.id], dropped_at=now)
 
     def find(self, tenant_id: str, rollout_id: str) -> Rollout | None:
-        found = self._rollouts.get(rollout_id)
-        return found if found and found.tenant_id == tenant_id else None
+        rollout = self._rollouts.get(rollout_id)
+        return rollout if rollout and rollout.tenant_id == tenant_id else None
 
     def of_tenant(self, tenant_id: str) -> list[Rollout]:
         mine = [rollout for rollout in self._rollouts.values() if rollout.tenant_id == tenant_id]
         return sorted(mine, key=lambda created: created.created_at, reverse=True)
 
     def unfinished(self, limit: int) -> list[Rollout]:
-        found = [
+        rollouts = [
             rollout for rollout in self._rollouts.values() if rollout.dropped_at is None and rollout.state != "cut-over"
         ]
-        return sorted(found, key=lambda created: created.created_at)[:limit]
+        return sorted(rollouts, key=lambda created: created.created_at)[:limit]

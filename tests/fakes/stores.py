@@ -19,8 +19,8 @@ class FakeRegisteredStores:
         self.stores: dict[str, TenantStore] = {}
 
     def find(self, tenant_id: str, store_id: str) -> TenantStore | None:
-        found = self.stores.get(store_id)
-        return found if found is not None and found.tenant_id == tenant_id else None
+        owned_store = self.stores.get(store_id)
+        return owned_store if owned_store is not None and owned_store.tenant_id == tenant_id else None
 
     def of_tenant(self, tenant_id: str) -> list[TenantStore]:
         return sorted(
@@ -62,16 +62,16 @@ class FakeStoreObjects:
             rows[obj.key] = (obj, run_id or rows.get(obj.key, (obj, None))[1])
 
     def unseen(self, tenant: Tenant, store_id: str, run_id: str, after: str, limit: int) -> list[KnownObject]:
-        found = [
+        objects = [
             known
             for known, seen in self._of(tenant, store_id).values()
             if known.key.encode() > after.encode() and known.state in ("present", "removing") and seen != run_id
         ]
-        return sorted(found, key=lambda known: known.key.encode())[:limit]
+        return sorted(objects, key=lambda known: known.key.encode())[:limit]
 
     def in_state(self, tenant: Tenant, store_id: str, state: ObjectState, limit: int) -> list[KnownObject]:
-        found = [known for known, _ in self._of(tenant, store_id).values() if known.state == state]
-        return sorted(found, key=lambda known: known.key.encode())[:limit]
+        objects = [known for known, _ in self._of(tenant, store_id).values() if known.state == state]
+        return sorted(objects, key=lambda known: known.key.encode())[:limit]
 
     def counts(self, tenant: Tenant, store_id: str) -> dict[str, int]:
         states = [known.state for known, _ in self._of(tenant, store_id).values()]

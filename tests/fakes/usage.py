@@ -71,12 +71,12 @@ class FakeUsage:
     def days(self, tenant_id: str, first: date, last: date) -> list[UsageRow]:
         counted = self._counters.days() if self._counters else {}
         totals = {key: self.totals.get(key, 0) + counted.get(key, 0) for key in self.totals.keys() | counted.keys()}
-        found = [
+        rows = [
             UsageRow(owner, date.fromisoformat(day), metric, float(quantity))
             for (owner, day, metric), quantity in totals.items()
             if owner == tenant_id and first <= date.fromisoformat(day) <= last
         ]
-        return sorted(found, key=lambda total: (total.metric, total.day))
+        return sorted(rows, key=lambda total: (total.metric, total.day))
 
     def overview(self, first: date, last: date, tenant_id: str | None, after: str, limit: int) -> list[UsageRow]:
         rows = self.rows(first, last, tenant_id, None, 1 << 30)
@@ -246,10 +246,12 @@ class FakeBudgets:
                 self._warned.setdefault((owner, budget.metric, state.month, percent), (one, False))
 
     def unnotified(self, month: date, limit: int) -> list[BudgetWarning]:
-        found = [warning for warning, told in self._warned.values() if not told and warning.month == month]
-        wanted = [warning for warning in found if USAGE_BUDGET in self._tenants.get(warning.tenant_id).notified]
+        warnings = [warning for warning, told in self._warned.values() if not told and warning.month == month]
+        due_warnings = [
+            warning for warning in warnings if USAGE_BUDGET in self._tenants.get(warning.tenant_id).notified
+        ]
         return sorted(
-            wanted, key=lambda warning: (warning.reached_at, warning.tenant_id, warning.metric, warning.percent)
+            due_warnings, key=lambda warning: (warning.reached_at, warning.tenant_id, warning.metric, warning.percent)
         )[:limit]
 
     def mark_notified(self, warned: Sequence[BudgetWarning], now: datetime) -> None:

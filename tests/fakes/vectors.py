@@ -69,13 +69,13 @@ class FakeIndex:
         where: SearchFilter = SearchFilter(),
     ) -> list[Match]:
         collection, wanted = self._collection(tenant, [len(vector)]), _unit(vector)
-        found = [
+        matches = [
             Match(point.image_id, float(np.clip(np.dot(point.vector, wanted), -1, 1)), point.payload)
             for point in collection.values()
             if _passes(point, where)
         ]
         lowest = -2.0 if threshold is None else threshold - 1e-6
-        return sorted((m for m in found if m.score >= lowest), key=lambda m: -m.score)[:limit]
+        return sorted((m for m in matches if m.score >= lowest), key=lambda m: -m.score)[:limit]
 
     def neighbours(
         self, tenant: Tenant, wanted: Mapping[str, SearchFilter], *, limit: int, threshold: float
@@ -94,8 +94,8 @@ class FakeIndex:
         }
 
     def vector_of(self, tenant: Tenant, image_id: str) -> list[float] | None:
-        found = self._collection(tenant).get(image_id)
-        return list(found.vector) if found else None
+        point = self._collection(tenant).get(image_id)
+        return list(point.vector) if point else None
 
     def existing(self, tenant: Tenant, image_ids: Sequence[str]) -> set[str]:
         self._check_failure()

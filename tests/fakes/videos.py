@@ -53,8 +53,8 @@ class FakeVideos:
 
     def page(self, tenant: Tenant, query: MediaQuery) -> list[VideoRecord]:
         live = [row for row in (self.find(tenant, one) for one in self._rows[tenant.id]) if _live(row)]
-        wanted = [row for row in live if isinstance(row, VideoRecord) and _matches(row, query)]
-        return sorted(wanted, key=lambda row: (row.uploaded_at, row.id), reverse=True)[: query.limit]
+        matching = [row for row in live if isinstance(row, VideoRecord) and _matches(row, query)]
+        return sorted(matching, key=lambda row: (row.uploaded_at, row.id), reverse=True)[: query.limit]
 
     def names(self, tenant: Tenant, video_ids: Sequence[str]) -> dict[str, str]:
         rows = [self.find(tenant, video_id) for video_id in video_ids]

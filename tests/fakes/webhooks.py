@@ -35,8 +35,8 @@ class FakeWebhooks:
         return sorted((hook for hook in self.hooks.values() if hook.tenant_id == tenant_id), key=lambda hook: hook.id)
 
     def find(self, tenant_id: str, webhook_id: str) -> Webhook | None:
-        found = self.hooks.get(webhook_id)
-        return found if found and found.tenant_id == tenant_id else None
+        hook = self.hooks.get(webhook_id)
+        return hook if hook and hook.tenant_id == tenant_id else None
 
     def save(self, webhook: Webhook) -> None:
         self.hooks[webhook.id] = webhook
@@ -76,8 +76,8 @@ class FakeWebhooks:
 
     def claim(self, delivery_ids: Sequence[str], now: datetime, until: datetime) -> list[tuple[Webhook, Delivery]]:
         with self._lock:
-            found = [self.kept[id_] for id_ in dict.fromkeys(delivery_ids) if id_ in self.kept]
-            due = [delivery for delivery in found if delivery.state == "waiting" and delivery.next_at <= now]
+            deliveries = [self.kept[id_] for id_ in dict.fromkeys(delivery_ids) if id_ in self.kept]
+            due = [delivery for delivery in deliveries if delivery.state == "waiting" and delivery.next_at <= now]
             due = [replace(delivery, next_at=until) for delivery in due if self.hooks[delivery.webhook_id].enabled]
             self.kept.update((delivery.id, delivery) for delivery in due)
             return [(self.hooks[delivery.webhook_id], delivery) for delivery in due]
@@ -140,10 +140,10 @@ class FakeWebhooks:
         return sorted(mine, key=lambda created: created.created_at, reverse=True)[:limit]
 
     def redeliver(self, tenant_id: str, webhook_id: str, delivery_id: str, now: datetime) -> Delivery | None:
-        found = self.kept.get(delivery_id)
-        if found is None or (found.tenant_id, found.webhook_id) != (tenant_id, webhook_id):
+        delivery = self.kept.get(delivery_id)
+        if delivery is None or (delivery.tenant_id, delivery.webhook_id) != (tenant_id, webhook_id):
             return None
-        self.kept[delivery_id] = replace(found, state="waiting", attempts=0, next_at=now, delivered_at=None)
+        self.kept[delivery_id] = replace(delivery, state="waiting", attempts=0, next_at=now, delivered_at=None)
         return self.kept[delivery_id]
 
     def forget(self, before: datetime, limit: int) -> int:

@@ -158,9 +158,11 @@ class FakeReplies(Replies):
 
     def claim(self, reply_ids: Sequence[str], now: datetime, until: datetime) -> list[Reply]:
         with self._lock:
-            found = [self.kept[reply_id] for reply_id in dict.fromkeys(reply_ids) if reply_id in self.kept]
+            replies = [self.kept[reply_id] for reply_id in dict.fromkeys(reply_ids) if reply_id in self.kept]
             due = [
-                reply for reply in found if reply.state == "waiting" and reply.next_at <= now and self._is_linked(reply)
+                reply
+                for reply in replies
+                if reply.state == "waiting" and reply.next_at <= now and self._is_linked(reply)
             ]
             self.kept.update((reply.id, replace(reply, next_at=until)) for reply in due)
             return [self.kept[reply.id] for reply in due]

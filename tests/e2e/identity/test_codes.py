@@ -74,9 +74,9 @@ def test_a_code_without_its_verifier_and_its_address_gives_nothing(
 @pytest.mark.parametrize("secret", [SECRET, None], ids=["confidential", "public"])
 def test_without_pkce_by_s256_no_sign_in_begins(world: World, secret: str | None, changed: dict[str, str]) -> None:
     answer = world.browser().open(world.app(secret).request(**changed))
-    told = query_of(answer.headers["location"])
-    assert (told["error"], told["state"], told["iss"]) == ("invalid_request", "a state", world.issuer)
-    assert "code" not in told
+    parameters = query_of(answer.headers["location"])
+    assert (parameters["error"], parameters["state"], parameters["iss"]) == ("invalid_request", "a state", world.issuer)
+    assert "code" not in parameters
 
 
 def test_another_client_cannot_use_a_code_and_does_not_spoil_it(world: World) -> None:

@@ -57,8 +57,8 @@ def test_the_client_is_told_what_is_wrong_with_its_request(
     answer = world.browser().open(app.request(**changed))
     location = answer.headers["location"]
     assert location.startswith(f"{CALLBACK}?")
-    told = query_of(location)
-    assert (told["error"], told["state"], told["iss"]) == (error, "a state", world.issuer)
+    parameters = query_of(location)
+    assert (parameters["error"], parameters["state"], parameters["iss"]) == (error, "a state", world.issuer)
 
 
 @pytest.mark.parametrize("state", ["a b&c=d#e", "ä€\U0001f600", '"><script>', "%0d%0a", None, "x" * 4000])

@@ -59,8 +59,8 @@ def test_a_client_learns_nothing_of_other_tenants_tokens(world: World) -> None:
 
 @pytest.mark.parametrize("role", ["viewer", "editor"])
 def test_a_user_cannot_grant_what_the_roles_do_not_give(world: World, role: str) -> None:
-    wanted = f"openid {READ} {WRITE} {ADMIN}"
-    tokens = world.tokens(world.app(), world.user(role), scope=wanted)
+    requested_scopes = f"openid {READ} {WRITE} {ADMIN}"
+    tokens = world.tokens(world.app(), world.user(role), scope=requested_scopes)
     claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
     assert ADMIN not in tokens["scope"].split()
     assert ADMIN not in claims["scope"].split()

@@ -48,8 +48,11 @@ def test_whoever_subscribes_is_told(endpoint: str) -> None:
     SnsAlertTopic(lambda: sns, ARN).send(Digest("DeepLens: 2 dead letters", '{"alerts": 2, "code": "ä"}'))
 
     (message,) = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=10)["Messages"]
-    told = json.loads(message["Body"])
-    assert (told["Subject"], json.loads(told["Message"])) == ("DeepLens: 2 dead letters", {"alerts": 2, "code": "ä"})
+    sent_body = json.loads(message["Body"])
+    assert (sent_body["Subject"], json.loads(sent_body["Message"])) == (
+        "DeepLens: 2 dead letters",
+        {"alerts": 2, "code": "ä"},
+    )
 
 
 def test_a_topic_that_is_gone_or_away_is_unavailable(endpoint: str) -> None:

@@ -15,11 +15,11 @@ def test_the_platform_database_keeps_compatibility_with_its_stored_schema(platfo
     tenants.create_database(platform_url, "deeplens_compatibility")
     migrate.upgrade(url, "platform")
     with connect(url) as connection:
-        found = differences("database-platform", schema_of(connection))
-    assert not found, explain(found)
+        changes = differences("database-platform", schema_of(connection))
+    assert not changes, explain(changes)
 
 
 def test_a_tenants_database_keeps_compatibility_with_its_stored_schema(platform_url: str, tenant: Tenant) -> None:
     with connect(database_url(platform_url, f"deeplens_{tenant.id}")) as connection:
-        found = differences("database-tenant", schema_of(connection))
-    assert not found, explain(found)
+        changes = differences("database-tenant", schema_of(connection))
+    assert not changes, explain(changes)

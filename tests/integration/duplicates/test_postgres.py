@@ -215,9 +215,9 @@ def test_nothing_is_merged_that_is_gone_or_was_decided_against(library: Library)
     library.record((A, B), (A, C))
     library.duplicates.decide(library.tenant, [A, B], "not-duplicate", "usr_1", NOON)
     library.images.mark_deleted(library.tenant, C, NOON)
-    wanted = Merge("mrg_1", None, A, (B, C, "img_unknown"), NOON, NOON, "key:1")
-    assert library.duplicates.merge(library.tenant, wanted) is None
-    assert library.duplicates.merge(library.tenant, replace(wanted, kept_id=C, merged_ids=(A,))) is None
+    merge = Merge("mrg_1", None, A, (B, C, "img_unknown"), NOON, NOON, "key:1")
+    assert library.duplicates.merge(library.tenant, merge) is None
+    assert library.duplicates.merge(library.tenant, replace(merge, kept_id=C, merged_ids=(A,))) is None
     assert library.row(A).revision == 1
 
 

@@ -49,11 +49,11 @@ class Consumer:
         barrier.wait()
         (detected,) = self.detect([event])
         assert isinstance(detected, Done)
-        found = [event for event in detected.events if isinstance(event, DuplicatesFound)]
+        events = [event for event in detected.events if isinstance(event, DuplicatesFound)]
         barrier.wait()
-        recorded = self.record(found)
+        recorded = self.record(events)
         assert all(isinstance(outcome, Done) for outcome in recorded)
-        return {event.event_id for event in found}
+        return {event.event_id for event in events}
 
 
 def test_twins_on_two_partitions_are_never_both_lost(platform_url: str, tenant: Tenant) -> None:
@@ -72,10 +72,10 @@ def test_twins_on_two_partitions_are_never_both_lost(platform_url: str, tenant: 
                 images.advance(tenant, [reached(Step.INDEXED, image_id)])
                 index.upsert(tenant, [Point(image_id, [1.0] * tenant.model.dimensions, {})])
             work = zip(consumers, ids, strict=True)
-            told = list(partitions.map(lambda one: one[0].run(tenant, one[1], barrier), work))
+            outcomes = list(partitions.map(lambda one: one[0].run(tenant, one[1], barrier), work))
             live = [id_ for id_, row in images.find(tenant, ids).items() if isinstance(row, ImageRecord)]
             assert live == [ids[0]], number
-            assert len(told[0] | told[1]) == 1, number
+            assert len(outcomes[0] | outcomes[1]) == 1, number
             kept += 1
             index.delete(tenant, ids)
     assert kept == ROUNDS

@@ -65,8 +65,8 @@ def begun(grants: PostgresGrants, new_code: NewCode) -> tuple[str, str]:
 
 
 def alive(grants: PostgresGrants, family: str, now: datetime = NOW) -> bool:
-    found = grants.family(family, now)
-    return found is not None and found.live
+    grant_family = grants.family(family, now)
+    return grant_family is not None and grant_family.live
 
 
 def test_of_twenty_redemptions_at_once_one_wins_and_the_family_ends(grants: PostgresGrants, new_code: NewCode) -> None:

@@ -14,11 +14,11 @@ from tests.integration.inference_endpoint.conftest import picture
 
 
 def test_embeddings_are_float32_rows_of_length_one(embedder: Embedder) -> None:
-    found = embedder.embed([picture(1), picture(2), picture(3, kind="PNG")], BUILT_IN)
+    embeddings = embedder.embed([picture(1), picture(2), picture(3, kind="PNG")], BUILT_IN)
 
-    assert found.dtype == np.float32
-    assert found.shape == (3, 512)
-    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-4)
+    assert embeddings.dtype == np.float32
+    assert embeddings.shape == (3, 512)
+    assert np.linalg.norm(embeddings, axis=1) == pytest.approx(1, abs=1e-4)
 
 
 def test_rows_come_in_the_order_of_the_images(embedder: Embedder) -> None:

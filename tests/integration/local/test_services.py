@@ -132,11 +132,11 @@ def read_objects(at: str) -> list[str]:
 def embed(at: str, _value: str) -> None:
     out = BytesIO()
     Image.new("RGB", (64, 48), "orange").save(out, "PNG")
-    found = OpenInferenceEmbedder(Settings(inference_url=at)).embed(
+    embeddings = OpenInferenceEmbedder(Settings(inference_url=at)).embed(
         [out.getvalue()], ModelRef("deeplens-visual", "1", 512)
     )
-    assert found.shape == (1, 512)
-    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-4)
+    assert embeddings.shape == (1, 512)
+    assert np.linalg.norm(embeddings) == pytest.approx(1, abs=1e-4)
 
 
 @dataclass(frozen=True)

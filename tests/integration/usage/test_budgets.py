@@ -107,9 +107,9 @@ def test_a_threshold_is_noted_and_told_once_per_month(kept: Kept, tenant: Tenant
     for minutes in range(3):
         kept.budgets.evaluate(NOON + timedelta(minutes=minutes), MONTH)
     assert kept.unnotified(tenant) == [50, 80]
-    told = [warning for warning in kept.budgets.unnotified(MONTH, 99_999) if warning.tenant_id == tenant.id]
-    assert [(warning.used, warning.limit, warning.reached_at) for warning in told] == [(8, 10, NOON)] * 2
-    kept.budgets.mark_notified(told, NOON)
+    warnings = [warning for warning in kept.budgets.unnotified(MONTH, 99_999) if warning.tenant_id == tenant.id]
+    assert [(warning.used, warning.limit, warning.reached_at) for warning in warnings] == [(8, 10, NOON)] * 2
+    kept.budgets.mark_notified(warnings, NOON)
     kept.budgets.mark_notified([], NOON)
     kept.use(tenant, 5)
     kept.budgets.evaluate(NOON, MONTH)

@@ -70,8 +70,8 @@ def test_fifty_callers_at_once_are_each_counted_once(counted: Counted, platform_
         list(workers.map(lambda n: counters[n % 10].add("tenant_0", NOON, searches=1, egress_bytes=n), range(500)))
 
     assert sorted(seen[::2]) == sorted(seen[1::2]) == list(range(1, 251))
-    found = {day_usage.metric: day_usage.quantity for day_usage in counted.usage.days("tenant_0", DAY, DAY)}
-    assert found == {"api.requests": 250, "searches": 500, "egress.bytes": sum(range(500))}
+    usage_rows = {day_usage.metric: day_usage.quantity for day_usage in counted.usage.days("tenant_0", DAY, DAY)}
+    assert usage_rows == {"api.requests": 250, "searches": 500, "egress.bytes": sum(range(500))}
     for environment in environments:
         environment.close()
 
@@ -203,11 +203,11 @@ def test_gauges_are_carried_into_a_new_day_and_over_missed_ones(
     counted.usage.record([("c5", tenant.id, "storage.bytes", 999.0, NOON)])  # late, and no newer than what is there
     assert counted.usage.carry_gauges(DAY + 4 * DAYS)
 
-    found = counted.usage.rows(DAY, DAY + 9 * DAYS, tenant.id, None, 99)
-    levels = [(row.day - DAY).days for row in found if row.metric == "storage.bytes"]
+    usage_rows = counted.usage.rows(DAY, DAY + 9 * DAYS, tenant.id, None, 99)
+    levels = [(row.day - DAY).days for row in usage_rows if row.metric == "storage.bytes"]
     assert levels == [0, 1, 2, 3, 4]
-    assert [row.quantity for row in found if row.metric == "storage.bytes"][1:] == [30, 30, 30, 30]
-    assert [row.day for row in found if row.metric == "searches"] == [DAY]
+    assert [row.quantity for row in usage_rows if row.metric == "storage.bytes"][1:] == [30, 30, 30, 30]
+    assert [row.day for row in usage_rows if row.metric == "searches"] == [DAY]
     assert [row.day for row in counted.usage.rows(DAY, DAY + 9 * DAYS, empty.id, None, 99)] == [DAY]
 
 
@@ -287,9 +287,9 @@ def test_days_are_by_metric_and_within_their_bounds(counted: Counted) -> None:
     counted.usage.record([*entries, ("other", "tenant_b", "a", 9, NOON + timedelta(days=1))])
     counted.counters.count("tenant_a", NOON + timedelta(days=2))
 
-    found = counted.usage.days("tenant_a", DAY + DAYS, DAY + 2 * DAYS)
+    usage_rows = counted.usage.days("tenant_a", DAY + DAYS, DAY + 2 * DAYS)
     requested = UsageRow("tenant_a", DAY + 2 * DAYS, "api.requests", 1)
-    assert found == [requested, *(UsageRow("tenant_a", DAY + n * DAYS, "b", n + 0.5) for n in (1, 2))]
+    assert usage_rows == [requested, *(UsageRow("tenant_a", DAY + n * DAYS, "b", n + 0.5) for n in (1, 2))]
     assert counted.usage.days("tenant_nobody", date(2000, 1, 1), DAY) == []
 
 

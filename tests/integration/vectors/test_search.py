@@ -22,10 +22,10 @@ def test_matches_come_best_first_with_their_cosine_similarity(index: VectorIndex
             point(tenant, "across", 0, 1),
         ],
     )
-    found = index.search(tenant, vector(2), limit=10)
-    assert [match.image_id for match in found] == ["same", "near", "across", "far"]
-    assert [match.score for match in found] == pytest.approx([1, 0.5**0.5, 0, -1], abs=1e-5)
-    assert all(-1 <= match.score <= 1 for match in found)
+    matches = index.search(tenant, vector(2), limit=10)
+    assert [match.image_id for match in matches] == ["same", "near", "across", "far"]
+    assert [match.score for match in matches] == pytest.approx([1, 0.5**0.5, 0, -1], abs=1e-5)
+    assert all(-1 <= match.score <= 1 for match in matches)
 
 
 def test_no_more_matches_than_asked_for(index: VectorIndex, tenant: Tenant) -> None:
@@ -122,8 +122,8 @@ def test_neighbours_of_many_images_come_best_first_without_themselves(index: Vec
 
 def test_many_equal_points_do_not_hide_behind_an_image_itself(index: VectorIndex, tenant: Tenant) -> None:
     index.upsert(tenant, [point(tenant, f"img_{n}", 1) for n in range(6)])
-    found = index.neighbours(tenant, {"img_5": SearchFilter()}, limit=5, threshold=1)
-    assert {match.image_id for match in found["img_5"]} == {f"img_{n}" for n in range(5)}
+    matches = index.neighbours(tenant, {"img_5": SearchFilter()}, limit=5, threshold=1)
+    assert {match.image_id for match in matches["img_5"]} == {f"img_{n}" for n in range(5)}
 
 
 def test_frames_are_neighbours_where_they_are_wanted_and_never_of_their_own_video(

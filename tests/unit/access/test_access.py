@@ -117,9 +117,9 @@ def test_another_tenants_images_do_not_exist(world: World, method: str, path: st
 
     if path not in WITHOUT_IMAGE:
         assert answer.status_code == 404
-    told = answer.text.replace(f'"instance":"{filled(path, image_id)}"', "")
+    comparable_text = answer.text.replace(f'"instance":"{filled(path, image_id)}"', "")
     for kind, file_id in (("image", image_id), ("video", video_beside(image_id))):
-        assert file_id not in told.replace(f"There is no {kind} {file_id}", "")
+        assert file_id not in comparable_text.replace(f"There is no {kind} {file_id}", "")
     assert world.images.find(world.acme, [image_id]) == row
     assert world.stored() == objects
     assert [m for m in world.publisher.sent[len(sent) :] if getattr(m.event, "tenant_id", "") == "tenant_acme"] == []

@@ -26,9 +26,9 @@ def test_a_user_grants_what_the_roles_give(roles: tuple[str, ...], given: list[s
 
 @given(st.sets(st.sampled_from(sorted(ROLES))), st.lists(st.sampled_from([*SCOPES, "other", ""])))
 def test_nobody_is_given_more_than_was_asked_for(roles: set[str], requested: list[str]) -> None:
-    found = allowed(roles, requested)
-    assert set(found) <= set(requested)
-    assert len(found) == len(set(found))
+    scopes = allowed(roles, requested)
+    assert set(scopes) <= set(requested)
+    assert len(scopes) == len(set(scopes))
 
 
 def test_more_roles_never_give_less() -> None:

@@ -207,15 +207,15 @@ def unresolved(kind: Callable[..., Any], seen: set[Any]) -> Iterator[str]:
         assert module is not None
         for parameter in parameters_of(kind):
             if parameter.type_name in Container.providers or not parameter.has_default:
-                wanted = annotation_of(signature.parameters[parameter.name].annotation, module)
-                yield from (f"{name}.{parameter.name}: {why}" for why in unresolved(wanted, seen))
+                annotation = annotation_of(signature.parameters[parameter.name].annotation, module)
+                yield from (f"{name}.{parameter.name}: {why}" for why in unresolved(annotation, seen))
 
 
 def test_every_type_of_a_stage_job_use_case_and_route_is_provided() -> None:
-    found = list(callables())
-    assert len(found) > 25
+    functions = list(callables())
+    assert len(functions) > 25
     seen: set[Any] = set()
-    assert [why for kind in found for why in unresolved(kind, seen)] == []
+    assert [why for kind in functions for why in unresolved(kind, seen)] == []
 
 
 def test_no_two_provided_types_share_a_name() -> None:

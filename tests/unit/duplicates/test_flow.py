@@ -192,9 +192,9 @@ def test_a_scan_finds_what_older_images_lack(flow: Flow) -> None:
     assert run.report.checked == {"expected": 2, "images": 2, "hashes-made": 2}
     assert sum(run.report.found.values()) == 1
     assert groups(flow) == [{"img_a", "img_c"}]
-    told = len(published(flow, FOUND))
+    published_before = len(published(flow, FOUND))
     scan(flow)
-    assert len(published(flow, FOUND)) == told
+    assert len(published(flow, FOUND)) == published_before
 
 
 def test_exact_copies_are_merged_by_policy_and_removed_when_it_cannot_be_undone(flow: Flow) -> None:

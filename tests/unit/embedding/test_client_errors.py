@@ -109,7 +109,7 @@ def test_an_image_that_no_request_can_carry_is_refused_before_it_is_sent(images:
 
 def test_no_images_ask_nothing_of_the_endpoint() -> None:
     transport = RecordingTransport()
-    found = BatchedEmbedder(transport, 32, 4096).embed([], MODEL)
-    assert found.shape == (0, 2)
-    assert found.dtype == np.float32
+    embeddings = BatchedEmbedder(transport, 32, 4096).embed([], MODEL)
+    assert embeddings.shape == (0, 2)
+    assert embeddings.dtype == np.float32
     assert transport.sizes == []

@@ -37,10 +37,10 @@ def test_a_request_holds_length_prefixed_images_after_its_json() -> None:
 
 
 def test_an_answer_is_read_as_float32_rows() -> None:
-    found = decode_response(*answer(), 2, MODEL)
+    embeddings = decode_response(*answer(), 2, MODEL)
 
-    assert found.dtype == np.float32
-    assert found == pytest.approx(ROWS)
+    assert embeddings.dtype == np.float32
+    assert embeddings == pytest.approx(ROWS)
 
 
 @pytest.mark.parametrize(

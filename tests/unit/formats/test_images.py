@@ -26,8 +26,8 @@ def ftyp(major: bytes, *compatible: bytes) -> bytes:
     ],
 )
 def test_a_type_is_told_by_the_first_bytes(image_format: str, mime_type: str, extension: str) -> None:
-    found = sniff(file_of(scene(20, 10), image_format))
-    assert (found.format, found.mime_type, found.extension) == (image_format, mime_type, extension)
+    image_type = sniff(file_of(scene(20, 10), image_format))
+    assert (image_type.format, image_type.mime_type, image_type.extension) == (image_format, mime_type, extension)
 
 
 @pytest.mark.parametrize(

@@ -58,11 +58,11 @@ def test_a_file_is_no_secret() -> None:
 
 
 def attributes(response: Response) -> dict[str, dict[str, str]]:
-    found = SimpleCookie()
+    cookie = SimpleCookie()
     for name, value in response.raw_headers:
         if name == b"set-cookie":
-            found.load(value.decode())
-    return {name: {key: str(value) for key, value in morsel.items() if value} for name, morsel in found.items()}
+            cookie.load(value.decode())
+    return {name: {key: str(value) for key, value in morsel.items() if value} for name, morsel in cookie.items()}
 
 
 def test_cookies_are_for_this_host_alone_and_out_of_reach_for_scripts() -> None:

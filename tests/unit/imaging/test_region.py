@@ -47,11 +47,11 @@ def test_a_region_is_of_the_upright_picture(orientation: int, format: str) -> No
     box = box_of("40,60,200,90", 400, 300)
     assert box is not None
 
-    found = pixels(standard_jpeg(file_of(picture(), orientation, format), Limits(), box))
+    actual = pixels(standard_jpeg(file_of(picture(), orientation, format), Limits(), box))
 
     expected = np.asarray(picture().crop((40, 60, 240, 150)), np.int16)
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).mean() < 3
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).mean() < 3
 
 
 def test_a_region_of_a_large_picture_is_as_sharp_as_its_own_upload_would_be() -> None:

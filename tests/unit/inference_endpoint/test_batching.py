@@ -211,10 +211,10 @@ def test_closing_embeds_waiting_images_first(model: Model) -> None:
 
 def test_concurrent_clients_each_get_their_own_rows(model: Model) -> None:
     batcher = Batcher(model, max_images=8, calls=3, max_delay_seconds=0.001)
-    wanted = [[float(n), float(n) + 0.5] for n in range(300)]
+    numbers_by_client = [[float(n), float(n) + 0.5] for n in range(300)]
     with ThreadPoolExecutor(16) as clients:
-        found = list(clients.map(lambda numbers: rows(send(batcher, *numbers)), wanted))
+        found = list(clients.map(lambda numbers: rows(send(batcher, *numbers)), numbers_by_client))
     batcher.close()
 
-    assert found == wanted
+    assert found == numbers_by_client
     assert max(model.sizes) <= 8

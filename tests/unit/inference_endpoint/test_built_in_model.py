@@ -47,8 +47,8 @@ def test_embeddings_are_the_same_under_concurrent_requests(model: EmbeddingModel
     pixels = np.stack([pixels_of(png(image), model.manifest) for image in IMAGES])
     expected = model.embed_pixels(pixels)
     with ThreadPoolExecutor(4) as clients:
-        found = list(clients.map(lambda _: model.embed_pixels(pixels), range(8)))
-    assert all(np.abs(rows - expected).max() < 1e-5 for rows in found)
+        embeddings = list(clients.map(lambda _: model.embed_pixels(pixels), range(8)))
+    assert all(np.abs(rows - expected).max() < 1e-5 for rows in embeddings)
 
 
 def test_a_mirror_image_changes_nothing_for_the_bank_and_little_for_the_network(model: EmbeddingModel) -> None:
@@ -61,8 +61,8 @@ def test_a_mirror_image_changes_nothing_for_the_bank_and_little_for_the_network(
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_a_plain_image_has_an_embedding_too(model: EmbeddingModel, value: int) -> None:
-    found = model.embed_images([png(Image.new("RGB", (64, 64), (value,) * 3))])
-    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-4)
+    embeddings = model.embed_images([png(Image.new("RGB", (64, 64), (value,) * 3))])
+    assert np.linalg.norm(embeddings) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_the_committed_manifest_is_the_one_that_the_script_writes() -> None:
 
 
 def test_the_model_is_small_and_both_branches_weigh_the_same(model: EmbeddingModel) -> None:
-    found = model.embed_images([png(image) for image in IMAGES])
+    embeddings = model.embed_images([png(image) for image in IMAGES])
 
     assert (NEWEST_MODEL / "model.onnx").stat().st_size < 20e6
-    halves = np.linalg.norm(found.reshape(len(found), 2, fused.BRANCH_DIMENSIONS), axis=2)
+    halves = np.linalg.norm(embeddings.reshape(len(embeddings), 2, fused.BRANCH_DIMENSIONS), axis=2)
     assert np.allclose(halves, 0.5**0.5, atol=1e-3)
 
 
@@ -138,9 +138,9 @@ def test_training_views_and_features_repeat_from_their_seed() -> None:
 
     assert np.array_equal(first, again)
     assert not np.array_equal(first, views.views_of(5, views=4, seed=7))
-    found = discriminants.features_of(first)
-    assert found.shape == (4, 2307)
-    assert np.array_equal(found, discriminants.features_of(again))
+    features = discriminants.features_of(first)
+    assert features.shape == (4, 2307)
+    assert np.array_equal(features, discriminants.features_of(again))
 
 
 def test_views_repeat_from_their_seed() -> None:

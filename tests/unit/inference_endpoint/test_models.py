@@ -92,8 +92,8 @@ def test_no_models_at_all_are_refused(tmp_path: Path) -> None:
 def test_every_usual_file_and_mode_is_read(
     new_model: NewModel, workers: ThreadPoolExecutor, kind: str, mode: str
 ) -> None:
-    found = EmbeddingModel(new_model(), workers).embed_images([encoded(halves().convert(mode), kind)])
-    assert np.linalg.norm(found, axis=1) == pytest.approx(1)
+    embeddings = EmbeddingModel(new_model(), workers).embed_images([encoded(halves().convert(mode), kind)])
+    assert np.linalg.norm(embeddings, axis=1) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3000, 1), (1, 3000)])
@@ -167,10 +167,10 @@ def test_a_graph_in_half_precision_is_fed_what_it_takes(new_model: NewModel, wor
     graph = onnx.load_from_string(mean_colour())
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    found = EmbeddingModel(new_model(body=graph.SerializeToString()), workers).embed_images([encoded(halves())])
+    embeddings = EmbeddingModel(new_model(body=graph.SerializeToString()), workers).embed_images([encoded(halves())])
 
-    assert found.dtype == np.float32
-    assert found[0] == pytest.approx([0.7071, 0.7071, 0], abs=0.02)
+    assert embeddings.dtype == np.float32
+    assert embeddings[0] == pytest.approx([0.7071, 0.7071, 0], abs=0.02)
 
 
 def test_binding_to_a_device_gives_the_same_result(new_model: NewModel) -> None:

@@ -23,8 +23,8 @@ def tokens_seen(folder: Path, tokenizer: Tokenizer, texts: list[str]) -> Any:
     same = graph.node("Cast", "input_ids", to=TensorProto.FLOAT)
     (folder / "text.onnx").write_bytes(graph.model(("input_ids", TensorProto.INT64, [CONTEXT]), same, CONTEXT))
     (folder / "tokenizer.json").write_text(tokenizer.to_str())
-    found = TextTower(folder, RULE, CONTEXT).embed(texts)
-    return np.round(found / found[:, :1] * START_ID)
+    embeddings = TextTower(folder, RULE, CONTEXT).embed(texts)
+    return np.round(embeddings / embeddings[:, :1] * START_ID)
 
 
 @pytest.fixture
@@ -42,14 +42,14 @@ def test_a_short_text_is_padded_with_its_end(tmp_path: Path, tokenizer: Tokenize
 
 
 def test_a_long_text_keeps_its_end(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    found = tokens_seen(tmp_path, tokenizer, ["abcdefghijklmn"])[0]
+    tokens = tokens_seen(tmp_path, tokenizer, ["abcdefghijklmn"])[0]
 
-    assert (found[0], found[-1]) == (START_ID, END_ID)
-    assert list(found[1:3]) == list(tokens_seen(tmp_path, tokenizer, ["ab"])[0][1:3])
+    assert (tokens[0], tokens[-1]) == (START_ID, END_ID)
+    assert list(tokens[1:3]) == list(tokens_seen(tmp_path, tokenizer, ["ab"])[0][1:3])
 
 
 def test_the_padding_of_a_tokenizer_is_used(tmp_path: Path, tokenizer: Tokenizer) -> None:
     tokenizer.enable_padding(pad_id=7, pad_token="!")
-    found = tokens_seen(tmp_path, tokenizer, ["ab"])[0]
+    tokens = tokens_seen(tmp_path, tokenizer, ["ab"])[0]
 
-    assert list(found[3:]) == [END_ID, 7, 7, 7, 7]
+    assert list(tokens[3:]) == [END_ID, 7, 7, 7, 7]

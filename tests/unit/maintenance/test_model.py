@@ -85,8 +85,8 @@ def test_a_row_whose_original_lies_elsewhere_is_left_alone() -> None:
 def test_an_object_is_left_over_when_its_image_is_gone(
     key: str, modified_at: datetime, known: ImageRecord | Tombstone | None, kind: str | None
 ) -> None:
-    found = judge_object(ObjectInfo(key, 1, "", "", modified_at), known, BEFORE)
-    assert (found.kind if found else None) == kind
+    verdict = judge_object(ObjectInfo(key, 1, "", "", modified_at), known, BEFORE)
+    assert (verdict.kind if verdict else None) == kind
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ def start(flow: Flow) -> Rollout:
 
 
 def now_at(flow: Flow) -> Rollout:
-    found = flow.rollouts.find("tenant_acme", "rol_1")
-    assert found is not None
-    return found
+    rollout = flow.rollouts.find("tenant_acme", "rol_1")
+    assert rollout is not None
+    return rollout
 
 
 def tick(flow: Flow) -> None:

@@ -37,23 +37,23 @@ def scores(answer: httpx.Response) -> dict[str, float]:
 @pytest.mark.parametrize(("left", "seed"), [("0", 1), ("64", 2), ("128", 3)])
 @pytest.mark.parametrize("unit", ["pixels", "percent"])
 def test_a_region_searches_with_that_part_only(world: World, left: str, seed: int, unit: str) -> None:
-    wanted = {number: world.searchable(number) for number in (1, 2, 3)}[seed]
+    expected_ids = {number: world.searchable(number) for number in (1, 2, 3)}[seed]
     region = f"{left},0,64,48" if unit == "pixels" else f"pct:{int(left) / 1.92:.4f},0,33.3333,100"
 
-    found = scores(search(world, side_by_side(1, 2, 3), region=region))
+    ranking = scores(search(world, side_by_side(1, 2, 3), region=region))
 
-    assert max(found, key=found.__getitem__) == wanted
-    assert found[wanted] >= 0.999
+    assert max(ranking, key=ranking.__getitem__) == expected_ids
+    assert ranking[expected_ids] >= 0.999
 
 
 def test_several_regions_are_several_query_images(world: World) -> None:
     first, second, third = (world.searchable(number) for number in (1, 2, 3))
 
-    found = scores(search(world, side_by_side(1, 2, 3), region=["0,0,64,48", "64,0,64,48"]))
+    ranking = scores(search(world, side_by_side(1, 2, 3), region=["0,0,64,48", "64,0,64,48"]))
 
-    assert found[first] >= 0.999
-    assert found[second] >= 0.999
-    assert found[third] < 0.999
+    assert ranking[first] >= 0.999
+    assert ranking[second] >= 0.999
+    assert ranking[third] < 0.999
 
 
 @pytest.mark.parametrize("region", ["64,0,10,10", "0,48,10,10", "0,0,0,10", "pct:100,0,5,5", "pct:0,0,0.5,0.5"])
@@ -83,10 +83,10 @@ def test_the_best_of_several_images_counts_by_default(world: World) -> None:
 def test_the_average_is_one_query(world: World) -> None:
     first, second = world.searchable(1), world.searchable(2)
 
-    found = scores(search(world, picture(1), picture(2), combine="average"))
+    ranking = scores(search(world, picture(1), picture(2), combine="average"))
 
-    assert found[first] == pytest.approx(found[second], abs=1e-3)
-    assert found[first] < 0.999
+    assert ranking[first] == pytest.approx(ranking[second], abs=1e-3)
+    assert ranking[first] < 0.999
 
 
 def test_nine_query_images_are_too_many(world: World) -> None:
@@ -179,6 +179,6 @@ def test_opposite_vectors_have_no_mean() -> None:
 
 def test_filters_apply_to_several_images_too(world: World) -> None:
     world.searchable(1, metadata=json.dumps({"iso": 100}))
-    wanted = world.searchable(2, metadata=json.dumps({"iso": 200}))
+    expected_ids = world.searchable(2, metadata=json.dumps({"iso": 200}))
 
-    assert list(scores(search(world, picture(1), picture(2), metadata=json.dumps({"iso": 200})))) == [wanted]
+    assert list(scores(search(world, picture(1), picture(2), metadata=json.dumps({"iso": 200})))) == [expected_ids]

@@ -35,11 +35,11 @@ def colour(seed: int) -> str:
 
 
 def test_a_text_finds_the_image_that_it_describes(world: World) -> None:
-    wanted = {seed: world.searchable(seed) for seed in (1, 2, 3)}
+    expected_ids = {seed: world.searchable(seed) for seed in (1, 2, 3)}
 
-    for seed, image_id in wanted.items():
-        found = scores(search(world, colour(seed)))
-        assert max(found, key=found.__getitem__) == image_id
+    for seed, image_id in expected_ids.items():
+        ranking = scores(search(world, colour(seed)))
+        assert max(ranking, key=ranking.__getitem__) == image_id
 
 
 def test_filters_and_limits_apply(world: World) -> None:

@@ -103,8 +103,8 @@ def test_snippets_of_aws_are_json_that_grants_that_and_no_more() -> None:
     assert statement == {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "arn:aws:s3:::photos/2026/*"}
     trust = json.loads((advise(S3, Check("list", "role"), PLATFORM) or pytest.fail("no advice")).snippet or "")
     assert trust["Statement"][0]["Principal"] == {"AWS": "arn:aws:iam::999999999999:root"}
-    told: dict[str, Any] = queue_configuration(S3, QUEUE)
-    assert told["Filter"] == {"Key": {"FilterRules": [{"Name": "prefix", "Value": "2026/"}]}}
+    configuration: dict[str, Any] = queue_configuration(S3, QUEUE)
+    assert configuration["Filter"] == {"Key": {"FilterRules": [{"Name": "prefix", "Value": "2026/"}]}}
 
 
 @pytest.mark.parametrize(

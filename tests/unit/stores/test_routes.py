@@ -132,8 +132,8 @@ def test_a_scan_is_a_run_of_maintenance(world: World) -> None:
     assert message.event.cursor == f"{made['storeId']}:list:"
     assert problem(operator.post(f"{PATH}/{made['storeId']}/scan")) == (409, "maintenance-running")
     assert operator.get(f"/v1/admin/maintenance/{run['runId']}").json() == run
-    wanted = {"tenantId": "tenant_acme", "type": "store-scan"}
-    assert operator.post("/v1/admin/maintenance", json=wanted).status_code == 422
+    expected_run = {"tenantId": "tenant_acme", "type": "store-scan"}
+    assert operator.post("/v1/admin/maintenance", json=expected_run).status_code == 422
 
 
 def test_managed_needs_a_tenant_without_images_and_places_it(world: World, share: Path) -> None:
@@ -244,8 +244,10 @@ def test_credentials_are_kept_in_the_secret_store_alone(world: World) -> None:
     )
     assert rotated.json()["credentialsVersion"] == 2
     assert list(world.secret_store.values) == [f"deeplens/stores/tenant_acme/{made['storeId']}/2"]
-    told = json.dumps(made) + rotated.text + world.operator().get(PATH).text + repr(world.registered_stores.stores)
-    assert "sunflower" not in told.lower()
+    visible_text = (
+        json.dumps(made) + rotated.text + world.operator().get(PATH).text + repr(world.registered_stores.stores)
+    )
+    assert "sunflower" not in visible_text.lower()
     assert made["eventSecret"] not in rotated.text
     assert world.operator().delete(f"{PATH}/{made['storeId']}").status_code == 204
     assert world.secret_store.values == {}

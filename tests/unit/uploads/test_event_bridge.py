@@ -69,9 +69,9 @@ def test_what_names_none_breaks_the_contract(broken: dict[str, Any]) -> None:
 def test_an_uploaded_file_that_event_bridge_tells_of_becomes_an_image() -> None:
     flow = Flow()
     upload(flow, picture(1))
-    told = event(key="uploads/upl_a", bucket={"name": "tenant-acme"})
+    bridge_event = event(key="uploads/upl_a", bucket={"name": "tenant-acme"})
 
-    answer = flow.on_object_created({"Records": [message(json.dumps(told), arn=OBJECTS)]}, no_report)
+    answer = flow.on_object_created({"Records": [message(json.dumps(bridge_event), arn=OBJECTS)]}, no_report)
     flow.forward()
     flow.run()
 

@@ -53,9 +53,9 @@ class DirectUploadsSuite:
     ) -> None:
         added()
         assert [uploads.keep_multipart(owner, "upl_a", name) for name in ("m", "n")] == ["m", "m"]
-        found = uploads.find(owner, "upl_a")
-        assert found
-        assert found.multipart_id == "m"
+        upload = uploads.find(owner, "upl_a")
+        assert upload
+        assert upload.multipart_id == "m"
 
     def test_one_worker_at_a_time_has_an_upload(
         self, uploads: DirectUploads, owner: str, added: Callable[..., DirectUpload]
@@ -77,9 +77,9 @@ class DirectUploadsSuite:
         added()
         uploads.put_off(owner, "upl_a", NOW + MINUTE, REFUSED)
         uploads.put_off(owner, "upl_a", NOW + 2 * MINUTE)
-        found = uploads.find(owner, "upl_a")
-        assert found
-        assert (found.attempts, found.refusal, found.due) == (1, REFUSED, NOW + 2 * MINUTE)
+        upload = uploads.find(owner, "upl_a")
+        assert upload
+        assert (upload.attempts, upload.refusal, upload.due) == (1, REFUSED, NOW + 2 * MINUTE)
 
     def test_the_first_end_counts(self, uploads: DirectUploads, owner: str, added: Callable[..., DirectUpload]) -> None:
         added()
@@ -87,9 +87,9 @@ class DirectUploadsSuite:
         uploads.end(owner, "upl_a", "ingested", NOW)
         uploads.end(owner, "upl_a", "failed", NOW + MINUTE, REFUSED)
         uploads.put_off(owner, "upl_a", NOW + MINUTE, REFUSED)
-        found = uploads.find(owner, "upl_a")
-        assert found
-        assert (found.status, found.ended_at, found.refusal, found.attempts) == ("ingested", NOW, None, 1)
+        upload = uploads.find(owner, "upl_a")
+        assert upload
+        assert (upload.status, upload.ended_at, upload.refusal, upload.attempts) == ("ingested", NOW, None, 1)
 
     def test_overdue_uploads_are_given_once_until_their_next_time(
         self, uploads: DirectUploads, owner: str, added: Callable[..., DirectUpload]

@@ -65,11 +65,11 @@ def test_what_a_webhook_is_told_of_a_budget(action: str, percent: int, until: st
     at = datetime(2026, 12, 24, tzinfo=UTC)
     one = BudgetWarning("tenant_a", "searches", date(2026, 12, 1), percent, at, 812.0, 1000.0, action)  # type: ignore[arg-type]
 
-    told = budget_reached(one)
+    notification = budget_reached(one)
 
-    assert (told.type, told.event_id, told.occurred_at) == ("usage.budget", one.event_id, at)
-    assert told.details.get("uploadsPausedUntil") == until
-    assert {**told.details, "uploadsPausedUntil": None} == {
+    assert (notification.type, notification.event_id, notification.occurred_at) == ("usage.budget", one.event_id, at)
+    assert notification.details.get("uploadsPausedUntil") == until
+    assert {**notification.details, "uploadsPausedUntil": None} == {
         "metric": "searches",
         "unit": "searches",
         "month": "2026-12",

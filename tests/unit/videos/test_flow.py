@@ -336,8 +336,8 @@ def _decoded(value: Any) -> bytes:
 @pytest.mark.parametrize(("body", "kind"), [(FILM, "video.completed"), (MP4_HEAD, "video.failed")])
 def test_webhooks_and_the_meter_hear_of_a_video_once(body: bytes, kind: str) -> None:
     flow = Flow()
-    wanted = ("image.completed", "video.completed", "video.failed")
-    flow.webhooks.save(Webhook("whk_1", "tenant_acme", "https://acme.example/h", wanted, START))
+    notification_types = ("image.completed", "video.completed", "video.failed")
+    flow.webhooks.save(Webhook("whk_1", "tenant_acme", "https://acme.example/h", notification_types, START))
     for _ in range(2):
         event = flow.accept_video(body)
         flow.run_with_retries()

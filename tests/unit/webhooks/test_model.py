@@ -108,10 +108,10 @@ def test_a_webhook_is_given_up_only_after_many_failures_and_days(hook: Webhook) 
 
 
 def test_a_message_says_what_happened_when_to_what() -> None:
-    told = TenantNotification(
+    notification = TenantNotification(
         tenant_id="tenant_a", type="image.failed", occurred_at=NOW, image_id="img_1", details={"error": {"code": "X"}}
     )
-    assert json.loads(body_of(told)) == {
+    assert json.loads(body_of(notification)) == {
         "type": "image.failed",
         "timestamp": "2026-11-20T12:00:00Z",
         "data": {"tenantId": "tenant_a", "imageId": "img_1", "error": {"code": "X"}},

@@ -58,6 +58,6 @@ def test_a_transformation_takes_any_size() -> None:
 def test_hashes_are_most_alike_with_themselves() -> None:
     bodies = model.generated_images(3)
     for describe in model.hashes().values():
-        found = describe(bodies)
-        assert (found @ found.T).argmax(1).tolist() == [0, 1, 2]
-        assert np.allclose(np.linalg.norm(found, axis=1), 1)
+        descriptors = describe(bodies)
+        assert (descriptors @ descriptors.T).argmax(1).tolist() == [0, 1, 2]
+        assert np.allclose(np.linalg.norm(descriptors, axis=1), 1)

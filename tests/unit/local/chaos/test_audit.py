@@ -73,9 +73,9 @@ def metered_twice(flow: Settled) -> None:
 
 
 def test_the_audit_counts_completed_and_failed_photos() -> None:
-    found = Settled().audit()
-    assert found.violations == []
-    assert dict(found.counts) == {"completed": 2, "failed_with_reason": 1}
+    result = Settled().audit()
+    assert result.violations == []
+    assert dict(result.counts) == {"completed": 2, "failed_with_reason": 1}
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_the_audit_counts_completed_and_failed_photos() -> None:
 def test_the_audit_reports_each_kind_of_damage(damage: Callable[[Settled], None], count: str) -> None:
     flow = Settled()
     damage(flow)
-    found = flow.audit()
-    assert found.counts[count] >= 1
-    assert found.violations
+    result = flow.audit()
+    assert result.counts[count] >= 1
+    assert result.violations
 
 
 def test_the_audit_reports_pending_images_as_stuck() -> None:

@@ -36,15 +36,15 @@ def states(part: Sleeper) -> set[str]:
 
 
 def test_a_freeze_stops_all_processes_of_a_service_and_continues_them(stack: Any, part: Sleeper) -> None:
-    told: list[str] = []
-    striker = Striker(stack, [Strike(0.0, "sleeper", "freeze", 0.6)], told.append)
+    lines: list[str] = []
+    striker = Striker(stack, [Strike(0.0, "sleeper", "freeze", 0.6)], lines.append)
     striker.start()
     eventually(lambda: states(part) == {psutil.STATUS_STOPPED})
     striker.join()
 
     eventually(lambda: states(part) == {psutil.STATUS_SLEEPING})
     assert striker.done == {"freeze": 1}
-    assert told == ["   0.0 s  sleeper                    frozen for 0.6 s"]
+    assert lines == ["   0.0 s  sleeper                    frozen for 0.6 s"]
 
 
 def test_a_striker_that_is_stopped_leaves_nothing_frozen(stack: Any, part: Sleeper) -> None:
@@ -56,13 +56,13 @@ def test_a_striker_that_is_stopped_leaves_nothing_frozen(stack: Any, part: Sleep
 
 
 def test_kills_reach_services_and_functions_and_missing_targets_are_logged(stack: Any, part: Sleeper) -> None:
-    told: list[str] = []
+    lines: list[str] = []
     strikes = [Strike(0.0, "on_schedule", "kill"), Strike(0.1, "on_image_uploaded", "kill", pick=0.9)]
     strikes.append(Strike(0.5, "sleeper", "kill"))
-    striker = Striker(stack, strikes, told.append)
+    striker = Striker(stack, strikes, lines.append)
     striker.start()
     striker.join()
 
     assert part.died()
     assert striker.done == {"kill": 1, "missed": 2}
-    assert [line.endswith("was not running") for line in told] == [True, False, True]
+    assert [line.endswith("was not running") for line in lines] == [True, False, True]

@@ -63,13 +63,13 @@ def test_an_export_embeds_images_and_texts_into_one_space(small_clip: SmallClip,
     model = loaded(small_clip(precision))
     images = [picture(seed) for seed in range(5)]
 
-    found = model.embed_images(images)
+    embeddings = model.embed_images(images)
     texts = model.texts(["a cat", "a much longer text " * 40, ""]).result()
 
-    assert (found.shape, texts.shape) == ((5, 16), (3, 16))
-    assert np.allclose(np.linalg.norm(np.concatenate([found, texts]), axis=1), 1, atol=1e-3)
+    assert (embeddings.shape, texts.shape) == ((5, 16), (3, 16))
+    assert np.allclose(np.linalg.norm(np.concatenate([embeddings, texts]), axis=1), 1, atol=1e-3)
     alone = np.concatenate([model.embed_images([image]) for image in images])
-    assert np.abs(alone - found).max() < {"fp32": 1e-5, "fp16": 5e-3, "int8": 1e-5}[precision]
+    assert np.abs(alone - embeddings).max() < {"fp32": 1e-5, "fp16": 5e-3, "int8": 1e-5}[precision]
 
 
 def test_precisions_agree_with_one_another(small_clip: SmallClip) -> None:

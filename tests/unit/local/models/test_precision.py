@@ -30,8 +30,8 @@ def images(count: int = 6) -> Any:
 def embedded(body: bytes, pixels: Any) -> Any:
     session = onnxruntime.InferenceSession(body)
     kind = np.float16 if "float16" in session.get_inputs()[0].type else np.float32
-    found = session.run(None, {"pixels": pixels.astype(kind)})[0].astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    embeddings = session.run(None, {"pixels": pixels.astype(kind)})[0].astype(np.float32)
+    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module", params=sorted(GRAPHS))

@@ -40,11 +40,13 @@ def test_locked_jars_are_fetched(tmp_path: Path, target: Path) -> None:
 def test_a_jar_with_another_checksum_is_refused_and_not_written(tmp_path: Path, target: Path) -> None:
     jar = in_repository(tmp_path, "broker", b"as locked")
     (tmp_path / jar.path).write_bytes(b"something else")
-    found = hashlib.sha256(b"something else").hexdigest()
+    checksum = hashlib.sha256(b"something else").hexdigest()
     with pytest.raises(FetchFailed) as caught:
         fetch_jars([jar], target, tmp_path.as_uri())
     url = f"{tmp_path.as_uri()}/org/example/parts/broker/1.0/broker-1.0.jar"
-    assert str(caught.value).startswith(f"{url} has the SHA-256 checksum {found}, but jars.lock expects {jar.sha256}")
+    assert str(caught.value).startswith(
+        f"{url} has the SHA-256 checksum {checksum}, but jars.lock expects {jar.sha256}"
+    )
     assert [*target.iterdir()] == []
 
 
