@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count as count_from
 
 import httpx
 import psutil
@@ -87,7 +88,7 @@ def test_what_is_accepted_while_a_part_is_away_completes(
 ) -> None:
     number = OUTAGES.index((part, how))
     before = patient.rows("SELECT 1 FROM dead_letters WHERE tenant_id = %s", [patient.tenant.id])
-    uploading = Uploading(patient, iter(range(4000 + 100 * number, 4100 + 100 * number)))
+    uploading = Uploading(patient, count_from(100_000 * (number + 1)))
     uploading.start()
     eventually(lambda: uploading.answers)
     with away(stack.service(part), how):
