@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 from deeplens.common.ids import new_id
 from deeplens.formats.images import JPEG
-from deeplens.http.publish import Publish
+from deeplens.http.dependencies import Publish
 from deeplens.tenants.limits import UNLIMITED
 from deeplens.tenants.model import Tenant
 from deeplens.uploads.accept_form import AcceptUpload, Upload

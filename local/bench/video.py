@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 from av.filter import Graph
 from deeplens.storage.directory import DirectoryStore
-from deeplens.tenants.policies import VideoSettings
+from deeplens.tenants.model import VideoSettings
 from deeplens.videos.decoding.frames import frames_of
 from deeplens.videos.decoding.limits import VideoLimits
 from deeplens.videos.decoding.media import DecodeDeadline

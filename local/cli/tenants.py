@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 from deeplens.bootstrap.container import Container
-from deeplens.embedding.built_in import BUILT_IN_MODEL
-from deeplens.embedding.model import ModelRef
+from deeplens.embedding.model import BUILT_IN_MODEL, ModelRef
 from deeplens.errors import StoreNotOwned
 from deeplens.provisioning.provision import databases_to_migrate, migrate_platform, migrate_tenants
 from rich.progress import Progress

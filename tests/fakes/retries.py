@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from deeplens.errors import QueueUnavailable
-from deeplens.events.retry import Retry
+from deeplens.events.failures import Retry
 
 ARN = "arn:aws:sqs:us-east-1:000000000000:RetryQueue"
 

@@ -14,7 +14,7 @@ from deeplens.errors import ApiError, DependencyUnavailable, PipelineError
 from deeplens.events.ids import follow_up_id
 from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter
 from deeplens.failures.replay import Replay, RetryImage
-from deeplens.http.publish import Publish
+from deeplens.http.dependencies import Publish
 from deeplens.images.delete import delete
 from deeplens.images.keys import derived_keys, image_of
 from deeplens.images.model import ImageRecord, Tombstone

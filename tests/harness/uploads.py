@@ -5,7 +5,7 @@ from hashlib import sha256
 from deeplens.common.ports import EventPublisher
 from deeplens.common.resolve import Resolver
 from deeplens.formats.images import JPEG
-from deeplens.http.publish import Publish
+from deeplens.http.dependencies import Publish
 from deeplens.images.model import ImageRecord
 from deeplens.tenants.limits import UNLIMITED
 from deeplens.tenants.model import Tenant

@@ -11,7 +11,7 @@ import pytest
 from deeplens.database import migrate, roles
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url, tenant_url
-from deeplens.embedding.built_in import BUILT_IN_MODELS
+from deeplens.embedding.model import BUILT_IN_MODELS
 from deeplens.embedding.postgres import REGISTER, model_row
 from deeplens.provisioning import provision as tenants
 from deeplens.tenants.model import Tenant

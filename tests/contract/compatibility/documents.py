@@ -5,7 +5,7 @@ from typing import Any, cast
 from deeplens.bootstrap.admin_api import create_admin_app
 from deeplens.bootstrap.search_api import create_app
 from deeplens.events.bucket import BucketNotification
-from deeplens.events.retry import Retry
+from deeplens.events.failures import Retry
 from deeplens.events.topics import TOPICS
 from deeplens.identity.app import create_identity_app
 from deeplens.settings import Settings

@@ -22,8 +22,7 @@ from deeplens.duplicates.postgres import PostgresDuplicates, PostgresMergeDeadli
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.images.ports import ImageRepository
 from deeplens.images.postgres import PostgresImages
-from deeplens.tenants.model import Tenant
-from deeplens.tenants.policies import DuplicatePolicy
+from deeplens.tenants.model import DuplicatePolicy, Tenant
 
 from tests.fakes.db import FakeImages
 from tests.fakes.duplicates import FakeDuplicates, FakeMergeDeadlines

@@ -18,8 +18,7 @@ from deeplens.events.duplicates import DuplicatesFound
 from deeplens.events.images import ProcessingCompleted
 from deeplens.images.model import ImageRecord, Step
 from deeplens.images.postgres import PostgresImages
-from deeplens.tenants.model import Tenant
-from deeplens.tenants.policies import DuplicatePolicy
+from deeplens.tenants.model import DuplicatePolicy, Tenant
 from deeplens.vectors.ports import Point
 
 from tests.fakes.db import FakeDirectory

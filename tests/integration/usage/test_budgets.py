@@ -8,8 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from deeplens.database.connections import Connections
 from deeplens.tenants.directory import PostgresDirectory
-from deeplens.tenants.model import Tenant
-from deeplens.tenants.policies import IngestionPause
+from deeplens.tenants.model import IngestionPause, Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.tenants.postgres import PostgresTenantRecords
 from deeplens.usage.budgets import Action, Budget, Budgets

@@ -13,7 +13,7 @@ from deeplens.events.maintenance import ImageMaintenance
 from deeplens.events.notifications import TenantNotification
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.maintenance.model import MaintenanceRun
-from deeplens.tenants.policies import DuplicatePolicy
+from deeplens.tenants.model import DuplicatePolicy
 from deeplens.vectors.ports import SearchFilter
 from deeplens.webhooks.model import Webhook
 

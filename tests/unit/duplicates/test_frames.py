@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from deeplens.tenants.policies import VideoSettings
+from deeplens.tenants.model import VideoSettings
 
 from tests.harness.films import BLUE, GREEN, RED, film
 from tests.harness.flow import Flow

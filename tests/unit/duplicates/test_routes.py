@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from deeplens.events.images import FeatureExtractionRequested
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.tenants.policies import DuplicatePolicy
+from deeplens.tenants.model import DuplicatePolicy
 
 from tests.harness.api import World, picture
 

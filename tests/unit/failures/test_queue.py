@@ -7,8 +7,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from deeplens.common.backoff import MAX_RETRIED_BYTES
 from deeplens.errors import QueueUnavailable
-from deeplens.events.failures import SourceRecord
-from deeplens.events.retry import Retry
+from deeplens.events.failures import Retry, SourceRecord
 from deeplens.failures.queue import MAX_BYTES, SqsRetryQueue, hop_seconds
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

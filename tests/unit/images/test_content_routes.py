@@ -1,7 +1,7 @@
 from io import BytesIO
 
 import pytest
-from deeplens.http.content import disposition, matches
+from deeplens.http.files import disposition, matches
 from deeplens.images.keys import processed_key, thumbnail_key
 from PIL import Image
 

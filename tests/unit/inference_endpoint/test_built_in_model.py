@@ -8,8 +8,7 @@ from io import BytesIO
 import numpy as np
 import onnx
 import pytest
-from deeplens.embedding.built_in import BUILT_IN_MODEL, BUILT_IN_MODELS
-from deeplens.embedding.model import ModelProfile
+from deeplens.embedding.model import BUILT_IN_MODEL, BUILT_IN_MODELS, ModelProfile
 from onnx import numpy_helper
 from PIL import Image, ImageEnhance, ImageOps
 

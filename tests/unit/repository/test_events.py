@@ -13,8 +13,7 @@ from deeplens.common.event import Event
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.common.stage import Done, Outcome
 from deeplens.events.bucket import BucketNotification, ObjectLocation
-from deeplens.events.failures import DeadLetter, ProcessingFailed
-from deeplens.events.retry import Retry
+from deeplens.events.failures import DeadLetter, ProcessingFailed, Retry
 from deeplens.events.topics import TOPICS, Topic
 from deeplens.failures.store import read_dead_letter
 from deeplens.kafka.handler import BatchHandler

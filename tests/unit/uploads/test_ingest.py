@@ -14,7 +14,7 @@ from deeplens.events.failures import ProcessingFailed
 from deeplens.events.topics import IMAGES_UPLOADED
 from deeplens.images.model import MediaQuery, Step
 from deeplens.tenants.limits import ResourceLimits
-from deeplens.tenants.policies import DuplicatePolicy
+from deeplens.tenants.model import DuplicatePolicy
 from deeplens.uploads.model import CLAIMED_FOR, DirectUpload
 from deeplens.uploads.tick import TickUploads
 

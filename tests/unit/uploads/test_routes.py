@@ -10,7 +10,7 @@ import pytest
 from deeplens.events.bucket import ObjectLocation
 from deeplens.images.model import Step
 from deeplens.tenants.limits import ResourceLimits
-from deeplens.tenants.policies import DuplicatePolicy, IngestionPause
+from deeplens.tenants.model import DuplicatePolicy, IngestionPause
 from deeplens.uploads.model import MEBIBYTE
 from deeplens.videos.model import NewVideo
 

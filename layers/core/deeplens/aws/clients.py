@@ -18,12 +18,7 @@ LOCAL_CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test
 
 
 def client(service: str, own: Settings, endpoint_url: str = "") -> Any:
-    """Return a client of ``service``, shared by all callers with equal settings.
-
-    Parameters
-    ----------
-    endpoint_url : overrides ``AWS_ENDPOINT_URL``, e.g. for a MinIO server.
-    """
+    """Return a client, shared by all callers with equal settings. ``endpoint_url`` overrides ``AWS_ENDPOINT_URL``."""
     with _LOCK:
         return _client(service, own, endpoint_url)
 
@@ -44,13 +39,7 @@ def _client(service: str, own: Settings, endpoint_url: str) -> Any:
 def scoped_client(
     service: str, own: Settings, credentials: Credentials, endpoint_url: str = "", region: str = ""
 ) -> Any:
-    """Return a new client with these credentials.
-
-    Parameters
-    ----------
-    endpoint_url : overrides ``AWS_ENDPOINT_URL``.
-    region : overrides ``AWS_REGION``.
-    """
+    """Return a new client with these credentials; endpoint and region override those of the settings."""
     endpoint = endpoint_url or own.aws_endpoint_url or None
     config = _config(service, own, custom=endpoint is not None)
     with _LOCK:

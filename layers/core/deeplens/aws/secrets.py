@@ -13,12 +13,7 @@ NOT_FOUND_CODES = {"ResourceNotFoundException", "InvalidRequestException"}
 
 
 class SecretsManager:
-    """Reads and writes secrets by name.
-
-    Parameters
-    ----------
-    new_client : returns the Secrets Manager client.
-    """
+    """Reads and writes secrets by name; ``new_client`` returns the client of Secrets Manager."""
 
     def __init__(self, new_client: Callable[[], Any]) -> None:
         self._new_client = new_client

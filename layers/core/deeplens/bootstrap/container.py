@@ -66,9 +66,7 @@ def value(read: Callable[[Settings], Any]) -> Any:
 def adapter(path: str, arguments: Callable[[Container], list[Any]] | None = None) -> Any:
     """Return a property: the class at ``path``, imported and built at first use.
 
-    Parameters
-    ----------
-    arguments : of its constructor, given the container; by default each is resolved from the type of its parameter.
+    ``arguments`` computes the arguments from the container; by default the types of the parameters name them.
     """
     if arguments is None:
         return cached_property(lambda container: container.build(resolve_name(path)))
@@ -287,7 +285,7 @@ class Container(MaintenanceRegistry):
     @cached_property
     def health_checks(self) -> HealthChecks:
         from deeplens.bootstrap.platform_routes import HealthChecks
-        from deeplens.embedding.built_in import BUILT_IN_MODEL
+        from deeplens.embedding.model import BUILT_IN_MODEL
 
         checks: dict[str, Callable[[], object]] = {
             "database": lambda: self.tenant_records.page("", None, 1),

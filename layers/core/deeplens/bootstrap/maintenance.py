@@ -1,7 +1,4 @@
-"""The registry of maintenance: which job does which kind of work.
-
-It is here since its jobs belong to features on several floors.
-"""
+"""The registry of maintenance: which job does which kind of work. Its jobs belong to features on several floors."""
 
 from __future__ import annotations
 

@@ -4,19 +4,16 @@ from dataclasses import dataclass
 from random import Random
 
 LONGEST_HOP_SECONDS = 900
-"""SQS delays a message by so much at the most; who waits longer is queued again until it is due."""
+"""Maximum delay of an SQS message; a message with a longer wait is queued again until it is due."""
 MAX_RETRIED_BYTES = 180_000
-"""Base64 of a value that still fits into an SQS message of 256 KB with what goes with it."""
+"""The base64 of a larger value would not fit into an SQS message of 256 KB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential back-off with full jitter: the n-th wait is anything up to ``first_seconds · factor^(n-1)``.
+    """Exponential back-off with full jitter: the n-th wait is random, up to ``first_seconds · factor^(n-1)``.
 
-    Attributes
-    ----------
-    ceiling_seconds : no wait is longer.
-    attempts : in all, the first one included.
+    No wait exceeds ``ceiling_seconds``; ``attempts`` includes the first one.
     """
 
     first_seconds: float = 2
@@ -25,8 +22,8 @@ class Backoff:
     attempts: int = 6
 
     def longest_wait(self, attempt: int) -> float:
-        """The longest that may pass, in seconds, after ``attempt`` has failed."""
-        # Attempt numbers come with records; 64 is far beyond every ceiling and does not overflow.
+        """The maximum wait in seconds after this attempt failed."""
+        # Records carry attempt numbers; 64 exceeds every ceiling and does not overflow.
         return min(self.first_seconds * self.factor ** (min(attempt, 64) - 1), self.ceiling_seconds)
 
 
@@ -44,15 +41,7 @@ type RetryPlan = RetryAfter | GiveUp
 
 
 def plan_retry(retryable: bool, attempt: int, policy: Backoff | None, rng: Random) -> RetryPlan:
-    """What follows when an attempt has failed.
-
-    Parameters
-    ----------
-    retryable : whether the same event may succeed later.
-    attempt : the one that failed, counted from 1.
-    policy : of the record's topic; None where nothing is ever tried again.
-    rng : its jitter.
-    """
+    """Decide what follows a failed attempt, counted from 1; a topic without a policy is never retried."""
     if not retryable:
         return GiveUp("not retryable")
     if policy is None:

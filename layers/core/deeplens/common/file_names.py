@@ -1,4 +1,4 @@
-"""What a file is called, fit to be shown."""
+"""File names that are safe to show."""
 
 import re
 
@@ -7,7 +7,7 @@ MAX_FILE_NAME = 200
 
 
 def file_name_of(given: str | None, extension: str, kind: str = "image") -> str:
-    """The last part of what the client calls the file, without anything that could mislead a terminal or a header."""
+    """The last part of the client's file name, without characters that could mislead a terminal or a header."""
     last = re.split(r"[/\\]", given or "")[-1]
     name = UNPRINTABLE.sub("", last).strip().strip(".")
     return name[-MAX_FILE_NAME:] or f"{kind}{extension}"

@@ -1,4 +1,4 @@
-"""Events on their way: to their topic, or held back until their tenant has room for them."""
+"""Events and records on their way to their topics."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,13 @@ class OutgoingMessage:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingRecord:
-    """A record as it stands on its topic, e.g. one that is sent again.
+    """A record, e.g. one that is sent again with its ``event_id``, so that what follows has the same ids as before.
 
     Attributes
     ----------
-    event_id : the same as before, so that what follows from it has the same ids as well.
-    attempt : counted from 1; a failure tells it.
-    replays : how often an operator has sent it again.
-    stage : the one of its topic's consumers that it is for; None for all.
+    attempt : counted from 1.
+    replays : how often an operator sent it again.
+    stage : the only consumer of its topic that it is for; None for all.
     """
 
     topic: str

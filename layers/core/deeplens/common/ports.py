@@ -1,4 +1,4 @@
-"""What the pipeline and the APIs need from the world. Every port has one behaviour suite, run on each adapter."""
+"""Ports to the clock, the broker and the secret store. One behaviour suite per port runs on each adapter."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,7 +1,8 @@
-"""The contract of a stage, and the outcomes of a record."""
+"""The contract of a stage, the outcomes of a record, and helpers for batches."""
 
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -82,3 +83,22 @@ def location(error: BaseException) -> str:
     frames = traceback.extract_tb(cause.__traceback__)
     place = f" at {PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(cause).__name__}{place}"
+
+
+def in_parallel[T, R](workers: Executor, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """``map`` over threads, results in order."""
+    return list(workers.map(work, items))
+
+
+def merge(size: int, ended: dict[int, Outcome], worked: Iterable[Outcome]) -> list[Outcome]:
+    """Outcomes in batch order: those that ended early at their positions, the worked ones in between."""
+    remaining = iter(worked)
+    return [ended[position] if position in ended else next(remaining) for position in range(size)]
+
+
+def followed_by(outcomes: list[Outcome], extra: Sequence[Event]) -> list[Outcome]:
+    """Attach events that belong to the batch as a whole to its first finished record."""
+    for position, outcome in enumerate(outcomes):
+        if extra and isinstance(outcome, Done):
+            return [*outcomes[:position], Done((*outcome.events, *extra), outcome.dropped), *outcomes[position + 1 :]]
+    return outcomes

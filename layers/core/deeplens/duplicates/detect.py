@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, TypeGuard
 
-from deeplens.common.batch import followed_by, merge
 from deeplens.common.ids import event_id
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Outcome
+from deeplens.common.stage import Done, Outcome, followed_by, merge
 from deeplens.duplicates.model import Duplicates, Pair, evidence_of, in_order, pair_id, verdict_of
 from deeplens.events.duplicates import DuplicateMatch, DuplicatesFound
 from deeplens.events.images import ProcessingCompleted

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn
 
-from deeplens.common.batch import followed_by
 from deeplens.common.event import Event
 from deeplens.common.ids import new_id
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Outcome
+from deeplens.common.stage import Done, Outcome, followed_by
 from deeplens.duplicates.model import Duplicates, Group, Merge, MergeDeadlines, undo_until
 from deeplens.errors import ApiError, ImageNotFound
 from deeplens.events.ids import follow_up_id

@@ -9,8 +9,7 @@ from uuid import UUID, uuid5
 from deeplens.common.effects import effects
 from deeplens.embedding.model import Thresholds
 from deeplens.images.model import ImageRecord
-from deeplens.tenants.model import Tenant
-from deeplens.tenants.policies import DuplicatePolicy
+from deeplens.tenants.model import DuplicatePolicy, Tenant
 
 DuplicateVerdict = Literal["exact", "re-encoded", "near"]
 Decision = Literal["duplicate", "not-duplicate"]

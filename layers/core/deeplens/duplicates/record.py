@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deeplens.common.batch import followed_by
 from deeplens.common.event import Event
 from deeplens.common.ids import event_id
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Outcome
+from deeplens.common.stage import Done, Outcome, followed_by
 from deeplens.duplicates.merge import follow_ups
 from deeplens.duplicates.model import Duplicates, MergeDeadlines, merge_id_of, undo_until
 from deeplens.events.duplicates import DuplicatesFound

@@ -32,17 +32,15 @@ from deeplens.duplicates.schemas import (
     PolicyView,
 )
 from deeplens.http import cursor
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.fields import ImageIdInPath, image_id_in_path, validation_error
 from deeplens.http.problems import responses
-from deeplens.http.publish import Publishing
 from deeplens.http.schemas import view
 from deeplens.images import views
 from deeplens.images.lookup import MERGED, live_image
 from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
-from deeplens.tenants.model import Tenant
-from deeplens.tenants.policies import DuplicatePolicy
+from deeplens.tenants.model import DuplicatePolicy, Tenant
 from deeplens.tenants.ports import TenantRecords
 from deeplens.vectors.ports import VectorIndex
 

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 
-from deeplens.common.batch import in_parallel
+from deeplens.common.stage import in_parallel
 from deeplens.duplicates.detect import FindPairs, found_events, is_searchable
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import PipelineError

@@ -22,12 +22,7 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class BatchedEmbedder:
-    """``Embedder`` over a transport.
-
-    Parameters
-    ----------
-    max_images, max_bytes : of one request.
-    """
+    """``Embedder`` over a transport; each request has at most ``max_images`` and ``max_bytes``."""
 
     transport: Transport
     max_images: int

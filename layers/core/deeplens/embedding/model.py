@@ -1,4 +1,4 @@
-"""Embedding models: their identity, thresholds and collections."""
+"""Embedding models: their identity, thresholds and collections, and the models that come with DeepLens."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -49,3 +49,11 @@ class ModelProfile:
 def collection_name(tenant_id: str, model: ModelRef) -> str:
     """One collection per tenant, model and version."""
     return f"{tenant_id}__{model.name}__{model.version}"
+
+
+BUILT_IN_MODEL = ModelRef("deeplens-visual", "2", 512)
+BUILT_IN_MODELS = (
+    ModelProfile(ModelRef("deeplens-visual", "1", 512), Thresholds(0.97, 0.62, 0.5)),
+    ModelProfile(BUILT_IN_MODEL, Thresholds(0.97, 0.72, 0.55)),
+)
+"""As in the manifests of the endpoint, so that labels work before the first request to it."""

@@ -53,12 +53,7 @@ def _error_of(error: ClientError) -> Exception:
 
 
 class SageMakerEmbedder(BatchedEmbedder):
-    """The adapter for ``INFERENCE_ENDPOINT_NAME``.
-
-    Parameters
-    ----------
-    endpoint_url : of the runtime API; overrides ``AWS_ENDPOINT_URL``.
-    """
+    """The adapter for ``INFERENCE_ENDPOINT_NAME``; ``endpoint_url`` overrides ``AWS_ENDPOINT_URL``."""
 
     def __init__(self, settings: Settings, endpoint_url: str = "") -> None:
         runtime = client("sagemaker-runtime", settings, endpoint_url)

@@ -1,4 +1,4 @@
-"""What a bucket says of a new object, as S3 sends it to a queue, itself or by way of EventBridge."""
+"""A bucket's notification about an object, which S3 sends to a queue directly or through EventBridge."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +12,7 @@ from deeplens.common.event import Event, Wire
 
 @dataclass(frozen=True, slots=True)
 class ObjectLocation:
-    """Where an object is, as a notification says.
-
-    Attributes
-    ----------
-    source : who notifies: ``aws:s3``, or ``deeplens:nfs`` for a directory.
-    key : decoded.
-    """
+    """Where an object is; ``source`` is ``aws:s3``, or ``deeplens:nfs`` for a directory, and ``key`` is decoded."""
 
     source: str
     bucket: str
@@ -53,7 +47,7 @@ class ObjectRecord(Wire):
 
 
 class BucketNotification(Event):
-    """One message of the queue: objects that were created, or S3's word that it may write to the queue."""
+    """One message of the queue: objects that were created or removed, or S3's test event."""
 
     model_config = ConfigDict(alias_generator=AliasGenerator(alias=str.capitalize))
 
@@ -63,7 +57,7 @@ class BucketNotification(Event):
     @model_validator(mode="before")
     @classmethod
     def _from_event_bridge(cls, given: Any) -> Any:
-        """An event of EventBridge as the record that S3 would have sent; its key is as it is, not URL-encoded."""
+        """Convert an event of EventBridge, whose key is not URL-encoded, into the record that S3 would have sent."""
         if not isinstance(given, Mapping) or given.get("source") != "aws.s3" or "detail-type" not in given:
             return given
         match given.get("detail"):
@@ -81,24 +75,24 @@ class BucketNotification(Event):
 
     @property
     def created(self) -> list[ObjectLocation]:
-        """Where the new objects are."""
+        """The new objects."""
         return self._named(CREATED)
 
     @property
     def changed(self) -> list[ObjectLocation]:
-        """Where objects came or went."""
+        """Objects that were created or removed."""
         return self._named(CREATED, REMOVED)
 
     def _named(self, *events: str) -> list[ObjectLocation]:
-        """Objects of these events. What is no Unicode in a key becomes U+FFFD, which no key of ours has."""
+        """Objects of these events. Invalid Unicode in a key becomes U+FFFD, which no key of DeepLens contains."""
         return [
-            ObjectLocation(one.event_source, one.s3.bucket.name, unquote_plus(one.s3.object.key))
-            for one in self.records or []
-            if one.event_name.removeprefix("s3:").startswith(events)
+            ObjectLocation(record.event_source, record.s3.bucket.name, unquote_plus(record.s3.object.key))
+            for record in self.records or []
+            if record.event_name.removeprefix("s3:").startswith(events)
         ]
 
 
 def notification_of(place: ObjectLocation) -> BucketNotification:
-    """As a bucket would notify of an object."""
+    """The notification that a bucket would send of an object."""
     entity = Entity(bucket=NamedBucket(name=place.bucket), object=NamedObject(key=quote(place.key)))
     return BucketNotification(records=[ObjectRecord(event_source=place.source, event_name=f"{CREATED}Put", s3=entity)])

@@ -1,8 +1,10 @@
-"""Failed records and dead letters."""
+"""Failed records, dead letters, and retries in the delay queue."""
 
-from typing import Literal, Self
+from base64 import b64decode
+from binascii import Error as NotBase64
+from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from deeplens.common.event import DeadLetterId, Event, ImageId, Subject, TenantId, VideoId, Wire
 
@@ -17,10 +19,10 @@ class Failure(Wire):
 
 
 class SourceRecord(Wire):
-    """The record that failed, whole enough to be sent again. ``key`` and ``value`` are base64.
+    """The failed record, complete so that it can be sent again. ``key`` and ``value`` are base64.
 
-    ``replays`` counts how often an operator has sent it again, so that a record that always fails is not sent for ever.
-    ``stage`` is which of its topic's consumers failed, where there are several: the others are not to work it again.
+    ``replays`` counts how often an operator sent it again, so that this ends. ``stage`` is the consumer that failed, if
+    its topic has several: the others do not process it again.
     """
 
     topic: str
@@ -61,7 +63,7 @@ class ProcessingFailed(Event):
 
 
 class DeadLetter(Event):
-    """An event that will not be tried again by itself, with all that a replay needs."""
+    """An event that is not retried any more, with all that a replay needs."""
 
     dead_letter_id: DeadLetterId
     tenant_id: TenantId | None = None
@@ -77,3 +79,29 @@ class DeadLetter(Event):
     @property
     def key(self) -> str:
         return super().key or self.dead_letter_id
+
+
+def _whole(record: SourceRecord) -> SourceRecord:
+    """Raises ``ValueError`` for a record whose value was not kept, or is not base64."""
+    if record.value is None:
+        raise ValueError("the record's value was not kept")
+    try:
+        b64decode(record.value, validate=True)
+        b64decode(record.key or "", validate=True)
+    except NotBase64 as error:
+        raise ValueError(f"not base64: {error}") from None
+    return record
+
+
+class Retry(Event):
+    """A failed record, to be sent to its topic again unchanged, as attempt ``attempt_number``.
+
+    Tenant, image and stage are for operators who find it in a redrive queue.
+    """
+
+    record: Annotated[SourceRecord, AfterValidator(_whole)]
+    attempt_number: int = Field(ge=1)
+    due: AwareDatetime
+    tenant_id: TenantId | None = None
+    image_id: ImageId | None = None
+    stage: str | None = None

@@ -9,7 +9,7 @@ NAMESPACE = UUID("6f1f5d0e-8f0b-5d38-9f1a-5d1f3f0c7a11")
 
 
 def follow_up_id(stage: str, source_event_id: str, index: int) -> str:
-    """Id of the ``index``-th event that follows from a record: a repeat of the stage gives the same id again."""
+    """Id of the ``index``-th event that follows from a record; the same when the stage is repeated."""
     return str(uuid5(NAMESPACE, f"{stage}/{source_event_id}/{index}"))
 
 
@@ -24,15 +24,10 @@ def with_upload_id(event: ImageUploaded) -> ImageUploaded:
 
 
 def event_id_of(event: Event, stage: str, source_event_id: str, index: int, own_key: str = "") -> str:
-    """Id of an event that a stage or job publishes.
+    """Id of an event that a stage or job publishes: its own, or derived from its source and its ``index`` there.
 
-    What gives its event an id knows best. An event about something else than its record belongs to the batch, and a
-    repeat may give others in its place: no two of them may have one id.
-
-    Parameters
-    ----------
-    index : of the event among those that follow from the same source.
-    own_key : the key of the source's own event.
+    An event with another key than the source's own event (``own_key``) belongs to the whole batch. A repeat may emit
+    another event in its place, so its key is part of its id.
     """
     if event.event_id:
         return event.event_id

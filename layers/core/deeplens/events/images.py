@@ -23,7 +23,7 @@ class ImageEvent(Event):
 
     @property
     def embedding_model(self) -> tuple[str | None, str | None]:
-        """Name and version of the model that the event is about; None where it is about all or says nothing."""
+        """Name and version of the model that the event is about; None if it names none."""
         return None, None
 
 
@@ -45,13 +45,18 @@ class ExtractionParams(Wire):
     model_version: str | None = None
 
 
-class StageTimes(Wire):
-    """Seconds each earlier stage worked on this image; travels with it so that the last stage can report them."""
+class ProcessingMetrics(Wire):
+    """Seconds per stage."""
 
-    accepted_at: AwareDatetime | None = None
     preprocessing_time: float | None = None
     extraction_time: float | None = None
     indexing_time: float | None = None
+
+
+class StageTimes(ProcessingMetrics):
+    """Seconds that each earlier stage spent on this image; the last stage reports them."""
+
+    accepted_at: AwareDatetime | None = None
 
 
 class FeatureExtractionRequested(ImageEvent):
@@ -79,14 +84,6 @@ class VectorIndexingRequested(ImageEvent):
     @property
     def embedding_model(self) -> tuple[str | None, str | None]:
         return self.model, self.model_version
-
-
-class ProcessingMetrics(Wire):
-    """Seconds per stage."""
-
-    preprocessing_time: float | None = None
-    extraction_time: float | None = None
-    indexing_time: float | None = None
 
 
 class ProcessingCompleted(ImageEvent):

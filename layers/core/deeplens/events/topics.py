@@ -187,10 +187,5 @@ def topic_of(event: Event) -> Topic:
 
 
 def broker_topic_name(topic: str, whatsapp: str) -> str:
-    """The topic's name on the broker; everywhere else it has its registered name.
-
-    Parameters
-    ----------
-    whatsapp : the installation's own name for the topic of WhatsApp messages; empty for none.
-    """
+    """The topic's name on the broker; ``whatsapp`` is the installation's own name of the topic of WhatsApp messages."""
     return whatsapp if whatsapp and topic == WHATSAPP_READY_MESSAGES.name else topic

@@ -8,13 +8,11 @@ from typing import ClassVar
 from uuid import NAMESPACE_URL, uuid5
 
 from deeplens.common.backoff import MAX_RETRIED_BYTES, GiveUp, plan_retry
-from deeplens.common.batch import followed_by
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Outcome, Waiting
+from deeplens.common.stage import Done, Outcome, Waiting, followed_by
 from deeplens.errors import DependencyUnavailable, ImageNotFound, QueueUnavailable, TenantNotFound
-from deeplens.events.failures import DeadLetter, ProcessingFailed
-from deeplens.events.retry import Retry
+from deeplens.events.failures import DeadLetter, ProcessingFailed, Retry
 from deeplens.failures.model import RetryPolicies, RetryQueue
 from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.notifications import image_failed

@@ -7,8 +7,7 @@ from typing import Literal, NewType, Protocol
 
 from deeplens.common.backoff import Backoff
 from deeplens.common.effects import effects
-from deeplens.events.failures import SourceRecord
-from deeplens.events.retry import Retry
+from deeplens.events.failures import Retry, SourceRecord
 
 RetryPolicies = NewType("RetryPolicies", Mapping[str, Backoff])
 """Retry policies by topic; a topic without one is never retried."""

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deeplens.common.backoff import LONGEST_HOP_SECONDS
 from deeplens.errors import QueueUnavailable
-from deeplens.events.retry import Retry
+from deeplens.events.failures import Retry
 
 MAX_MESSAGES, MAX_BYTES = 10, 250_000
 """Of one ``SendMessageBatch``."""

@@ -27,10 +27,9 @@ from deeplens.failures.schemas import (
     ReplayRequest,
 )
 from deeplens.http import cursor
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.fields import ImageIdInPath
 from deeplens.http.problems import responses
-from deeplens.http.publish import Publishing
 from deeplens.http.schemas import view
 from deeplens.images import views
 from deeplens.images.lookup import MERGED_CHANGE, live_image

@@ -11,8 +11,7 @@ from deeplens.common.outgoing import OutgoingRecord
 from deeplens.common.ports import Clock, EventPublisher
 from deeplens.common.stage import Done, Outcome, Waiting
 from deeplens.errors import BrokerUnavailable, QueueUnavailable
-from deeplens.events.failures import SourceRecord
-from deeplens.events.retry import Retry
+from deeplens.events.failures import Retry, SourceRecord
 from deeplens.failures.model import RetryQueue
 
 

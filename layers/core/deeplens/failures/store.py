@@ -10,9 +10,8 @@ from deeplens.common.event import Event
 from deeplens.common.stage import Done, Outcome
 from deeplens.errors import InvalidEvent
 from deeplens.events.bucket import BucketNotification
-from deeplens.events.failures import DeadLetter, Failure, SourceRecord
+from deeplens.events.failures import DeadLetter, Failure, Retry, SourceRecord
 from deeplens.events.ids import follow_up_id
-from deeplens.events.retry import Retry
 from deeplens.events.topics import PROCESSING_DEADLETTER, TOPICS
 from deeplens.failures.model import DeadLetterEntry, DeadLetters
 from deeplens.kafka.records import Record, parse, value_of

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deeplens.errors import ImageMerged, InvalidEvent
-from deeplens.http.content import content_not_found
+from deeplens.http.files import content_not_found
 from deeplens.http.problems import image_not_found
 from deeplens.images.model import ImageRecord, MediaRecord, Tombstone
 from deeplens.images.ports import ImageRepository

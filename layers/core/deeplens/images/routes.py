@@ -10,7 +10,9 @@ from deeplens.access.request_counter import RequestCounter
 from deeplens.common.ports import Clock
 from deeplens.errors import ApiError, ObjectNotFound
 from deeplens.http import cursor
-from deeplens.http.content import (
+from deeplens.http.dependencies import Injected, Publishing
+from deeplens.http.fields import ImageIdInPath
+from deeplens.http.files import (
     AN_HOUR,
     BINARY,
     PRESIGNED_FOR,
@@ -20,10 +22,7 @@ from deeplens.http.content import (
     disposition,
     matches,
 )
-from deeplens.http.dependencies import Injected
-from deeplens.http.fields import ImageIdInPath
 from deeplens.http.problems import image_not_found, responses
-from deeplens.http.publish import Publishing
 from deeplens.images import views
 from deeplens.images.amend import Amend
 from deeplens.images.delete import delete

@@ -45,11 +45,8 @@ class BatchHandler:
 
     Failures that belong to a record become ``deeplens.processing.failed``. ``batchItemFailures`` names only records
     that wait for a shared dependency, whose follow-up events were not delivered, or for which there was no time. A
-    batch runs at once unless its records have been so slow that the invocation could end before.
-
-    Parameters
-    ----------
-    parse_record : raises ``InvalidEvent``; by default the stage's contract.
+    batch runs at once unless its records have been so slow that the invocation could end before. ``parse_record``
+    raises ``InvalidEvent``; by default it parses the stage's contract.
     """
 
     def __init__(
@@ -62,13 +59,7 @@ class BatchHandler:
         self._shared = topic is not None and len(topic.consumers) > 1
 
     def __call__(self, event: Mapping[str, Any], report: Report, remaining: RemainingMillis | None = None) -> Response:
-        """Process an event of Lambda.
-
-        Parameters
-        ----------
-        report : is called with the stage, the outcomes and the events.
-        remaining : milliseconds until the invocation ends; None for no limit.
-        """
+        """Process an event of Lambda. ``remaining`` tells the milliseconds until the invocation ends."""
         received = [self._parse_record(record) for record in records_of(event)]
         finished: list[Received] = []
         while rest := received[len(finished) :]:
@@ -89,12 +80,10 @@ class BatchHandler:
             return Received(record, outcome=Failed(error))
 
     def _run_and_publish(self, received: Sequence[Received], remaining: RemainingMillis | None) -> list[Received]:
-        return self._publish(self._run(received, remaining))
-
-    def _run(self, received: Sequence[Received], remaining: RemainingMillis | None) -> list[Received]:
-        events = [item.event for item in received if item.event is not None]
-        outcomes = iter(self._outcomes(events, remaining))
-        return [item if item.event is None else replace(item, outcome=self._final(next(outcomes))) for item in received]
+        outcomes = iter(self._outcomes([item.event for item in received if item.event is not None], remaining))
+        return self._publish(
+            [item if item.event is None else replace(item, outcome=self._final(next(outcomes))) for item in received]
+        )
 
     def _final(self, outcome: Outcome) -> Outcome:
         """Keep a dead letter that cannot be stored in its topic, as no other topic takes it."""

@@ -33,13 +33,9 @@ def _kind(outcome: Outcome) -> str:
 def _log(stage: str, outcome: Outcome) -> None:
     match outcome:
         case Failed(error):
-            cause = error.__cause__
-            logger().warning(
-                "record failed", stage=stage, code=error.code, reason=str(error), exc_info=cause if cause else False
-            )
+            cause = error.__cause__ or False
+            logger().warning("record failed", stage=stage, code=error.code, reason=str(error), exc_info=cause)
         case Waiting(error):
             logger().warning("record waits", stage=stage, dependency=error.dependency, reason=str(error))
         case Done(_, dropped) if dropped:
             logger().info("record dropped", stage=stage, reason=dropped)
-        case _:
-            return

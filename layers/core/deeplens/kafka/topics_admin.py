@@ -16,15 +16,9 @@ TIMEOUT_SECONDS = 15
 def create_topics(
     settings: Settings, topics: Sequence[Topic] = TOPICS, *, partitions: int | None = None, production: bool = False
 ) -> list[str]:
-    """Create the topics that are missing; returns their names.
+    """Create the topics that are missing; returns their names. Raises ``BrokerUnavailable``.
 
-    Parameters
-    ----------
-    partitions : overrides each topic's own count, e.g. 12 in production.
-
-    Raises
-    ------
-    BrokerUnavailable
+    ``partitions`` is a minimum for every topic, e.g. 12 in production.
     """
     # The client has to outlive its futures.
     client = AdminClient(client_config(settings))

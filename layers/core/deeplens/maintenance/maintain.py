@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, NewType, Self
 
-from deeplens.common.batch import followed_by
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Failed, Outcome
+from deeplens.common.stage import Done, Failed, Outcome, followed_by
 from deeplens.errors import InvalidEvent
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.ports import PendingDue, PendingImages

@@ -6,9 +6,8 @@ from fastapi import APIRouter, Query
 
 from deeplens.access.caller import AuthenticatedAdministrator, administered_tenant
 from deeplens.errors import ApiError
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
-from deeplens.http.publish import Publishing
 from deeplens.http.schemas import TenantId
 from deeplens.maintenance.model import MaintenanceRuns
 from deeplens.maintenance.schemas import MaintenanceList, MaintenanceRequest, MaintenanceView, maintenance_view

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deeplens.common.batch import followed_by, merge
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Outcome
+from deeplens.common.stage import Done, Outcome, followed_by, merge
 from deeplens.events.images import ProcessingCompleted
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.events.notifications import TenantNotification

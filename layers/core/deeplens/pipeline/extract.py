@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from deeplens.common.batch import in_parallel, merge
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Failed, Outcome, Waiting, attempt
+from deeplens.common.stage import Done, Failed, Outcome, Waiting, attempt, in_parallel, merge
 from deeplens.embedding.model import ModelRef
 from deeplens.embedding.ports import Embedder
 from deeplens.errors import DependencyUnavailable, InvalidImage, PipelineError

@@ -5,9 +5,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deeplens.common.batch import followed_by, merge
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Failed, Outcome
+from deeplens.common.stage import Done, Failed, Outcome, followed_by, merge
 from deeplens.embedding.model import ModelRef
 from deeplens.errors import ModelMismatch, PipelineError
 from deeplens.events.images import (

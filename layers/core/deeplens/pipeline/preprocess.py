@@ -7,9 +7,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deeplens.common.batch import followed_by, in_parallel, merge
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Outcome, attempt
+from deeplens.common.stage import Done, Outcome, attempt, followed_by, in_parallel, merge
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import FileTooLarge, ObjectChanged
 from deeplens.events.images import ImageUploaded, StageTimes

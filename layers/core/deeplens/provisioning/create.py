@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType
 
 from deeplens.common.resolve import Lazy
-from deeplens.embedding.built_in import BUILT_IN_MODEL
-from deeplens.embedding.model import ModelRef
+from deeplens.embedding.model import BUILT_IN_MODEL, ModelRef
 from deeplens.embedding.ports import Embedder
 from deeplens.errors import ApiError
 from deeplens.provisioning.schemas import ModelChoice, TenantRequest

@@ -13,8 +13,7 @@ from deeplens.database import migrate, roles
 from deeplens.database.connections import Connections, PlatformAdapter, connect, translated
 from deeplens.database.credentials import database_url
 from deeplens.database.values import as_text
-from deeplens.embedding.built_in import BUILT_IN_MODEL, BUILT_IN_MODELS
-from deeplens.embedding.model import ModelRef
+from deeplens.embedding.model import BUILT_IN_MODEL, BUILT_IN_MODELS, ModelRef
 from deeplens.embedding.postgres import REGISTER, model_row
 from deeplens.errors import DatabaseUnavailable, TenantNotFound
 from deeplens.storage.ports import StoreResolver
@@ -120,14 +119,8 @@ class Provisioning(PlatformAdapter):
     def adopt_store(self, tenant_id: str, replacing: str = "") -> Tenant:
         """Mark the tenant's bucket as this installation's, which lets maintenance and deletions remove objects there.
 
-        Parameters
-        ----------
-        replacing : the mark of another installation that no longer uses the bucket.
-
-        Raises
-        ------
-        StoreNotOwned
-            The bucket carries another mark than ``replacing``.
+        ``replacing`` is the mark of another installation that no longer uses the bucket. Raises ``StoreNotOwned`` if
+        the bucket carries any other.
         """
         tenant = self.tenant(tenant_id)
         self._stores.for_tenant(tenant).adopt(replacing)

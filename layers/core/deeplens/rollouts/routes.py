@@ -10,9 +10,8 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from deeplens.access.caller import Administrator
 from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
-from deeplens.http.publish import Publishing
 from deeplens.http.schemas import ModelVersion, view
 from deeplens.rollouts.change import ChangeModel, earliest_cut_over, seconds_left
 from deeplens.rollouts.model import Rollout, Rollouts, VectorStates

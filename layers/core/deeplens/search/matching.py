@@ -34,12 +34,7 @@ class FindMatches:
         where: SearchFilter,
         exclude_sha256: Collection[str] = (),
     ) -> list[Group]:
-        """At most ``limit``, best first, each scored by the nearest of ``vectors``.
-
-        Parameters
-        ----------
-        exclude_sha256 : digests of files that are left out.
-        """
+        """At most ``limit``, best first, each scored by the nearest of ``vectors``; without files of these digests."""
         candidates, hits = limit + OVERFETCH, list[Match]()
         while True:
             found = [

@@ -9,9 +9,8 @@ from starlette.responses import Response
 
 from deeplens.errors import ApiError
 from deeplens.events.ids import follow_up_id
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
-from deeplens.http.publish import Publishing
 from deeplens.stores.model import RegisteredStores, TenantStore
 from deeplens.stores.notifications import StoreNotifications, objects_in, validation_code
 

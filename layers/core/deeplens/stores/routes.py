@@ -6,9 +6,8 @@ from fastapi import APIRouter, Depends
 
 from deeplens.access.caller import Administrator
 from deeplens.errors import ApiError
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
-from deeplens.http.publish import Publishing
 from deeplens.http.schemas import view
 from deeplens.images.model import is_video
 from deeplens.maintenance.schemas import MaintenanceView, maintenance_view

@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from deeplens.database.connections import Connections
 from deeplens.database.credentials import tenant_url
 from deeplens.embedding.model import ModelRef, Thresholds
 from deeplens.errors import TenantNotFound
 from deeplens.tenants.limits import limits_of
-from deeplens.tenants.model import Tenant
-from deeplens.tenants.policies import DuplicatePolicy, IngestionPause, video_settings_of
+from deeplens.tenants.model import DuplicatePolicy, IngestionPause, Tenant, video_settings_of
 
 CACHE_SECONDS = 10.0
 MAX_CACHED = 5000
@@ -31,12 +30,7 @@ SELECT = f"{TENANTS} WHERE t.status IN ('active', 'suspended') AND t.id = %s"
 
 
 class PostgresDirectory:
-    """``TenantDirectory`` on the platform database.
-
-    Parameters
-    ----------
-    qdrant_url : endpoint for tenants whose row has none.
-    """
+    """``TenantDirectory`` on the platform database. ``qdrant_url`` is for tenants whose row has none."""
 
     def __init__(
         self, connections: Connections, qdrant_url: str, monotonic: Callable[[], float] = time.monotonic
@@ -73,18 +67,20 @@ def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) ->
         ),
         storage_uri=row["storage_uri"],
         qdrant_url=row["qdrant_url"] or qdrant_url,
-        model=ModelRef(row["model_name"], row["model_version"], row["model_dimensions"]),
+        model=_model(row, "model"),
         thresholds=Thresholds(**row["thresholds"]) if row["thresholds"] else None,
         text=bool(row["text"]),
-        target=ModelRef(row["target_name"], row["target_version"], row["target_dimensions"])
-        if row["target_name"]
-        else None,
+        target=_model(row, "target") if row["target_name"] else None,
         limits=limits_of(row["limits"]),
         notified=frozenset(row["notified"]) | (CHAT_NOTIFICATIONS if row["chats"] else frozenset()),
         paused=pause_of(row["paused"]),
         duplicates=DuplicatePolicy(**row["duplicates"]),
         video=video_settings_of(row["video"]),
     )
+
+
+def _model(row: dict[str, Any], which: Literal["model", "target"]) -> ModelRef:
+    return ModelRef(row[f"{which}_name"], row[f"{which}_version"], row[f"{which}_dimensions"])
 
 
 def pause_of(value: dict[str, str] | None) -> IngestionPause | None:

@@ -4,8 +4,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from deeplens.tenants.limits import ResourceLimits
-from deeplens.tenants.model import Tenant, TenantRecord, TenantStatus
-from deeplens.tenants.policies import DuplicatePolicy
+from deeplens.tenants.model import DuplicatePolicy, Tenant, TenantRecord, TenantStatus
 
 
 class TenantDirectory(Protocol):

@@ -11,8 +11,7 @@ from deeplens.database.values import as_jsonb, as_text
 from deeplens.embedding.model import ModelRef
 from deeplens.errors import TenantNotFound
 from deeplens.tenants.limits import ResourceLimits, limits_of
-from deeplens.tenants.model import TenantRecord, TenantStatus
-from deeplens.tenants.policies import DuplicatePolicy, video_settings_of
+from deeplens.tenants.model import DuplicatePolicy, TenantRecord, TenantStatus, video_settings_of
 
 COLUMNS = (
     "id, name, status, database_server IS NOT NULL AS own_database_server, storage_uri, qdrant_url, model_name, "

@@ -9,11 +9,10 @@ from fastapi import APIRouter, File, Form, Response, UploadFile
 from deeplens.access.caller import Caller, Writer
 from deeplens.common.ids import keyed_id, new_id
 from deeplens.common.ports import Clock
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.fields import IdempotencyKey, idempotency_key
 from deeplens.http.files import body_of
 from deeplens.http.problems import responses
-from deeplens.http.publish import Publishing
 from deeplens.images import views as image_views
 from deeplens.images.fields import metadata_of, tags_of
 from deeplens.images.schemas import AcceptedImage

@@ -8,9 +8,8 @@ from random import Random
 from typing import ClassVar
 
 from deeplens.common.backoff import RetryAfter, plan_retry
-from deeplens.common.batch import followed_by, in_parallel
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Failed, Outcome, Waiting, attempt, unforeseen
+from deeplens.common.stage import Done, Failed, Outcome, Waiting, attempt, followed_by, in_parallel, unforeseen
 from deeplens.errors import DependencyUnavailable, ObjectNotFound, PipelineError, TenantNotFound
 from deeplens.events.bucket import BucketNotification, ObjectLocation
 from deeplens.formats.videos import kind_of

@@ -51,12 +51,7 @@ class ReadUsage:
     clock: Clock
 
     def __call__(self, tenant: Tenant, limits: ResourceLimits, requests: int, query: UsageQuery) -> Usage:
-        """Read the usage.
-
-        Parameters
-        ----------
-        requests : the tenant's requests in this minute.
-        """
+        """Read the usage; ``requests`` is the number of the tenant's requests in this minute."""
         first, last = days_of(query, self.clock.now())
         stored = self.images.totals(tenant)
         days = groupby(self.usage.days(tenant.id, first, last), lambda total: total.metric)

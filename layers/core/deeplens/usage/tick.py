@@ -57,11 +57,8 @@ class MeterRequests:
 class TickUsage:
     """Carry gauges into a new day, request measurements of the storage of changed tenants, and delete expired ids.
 
-    It runs a few statements over all tenants, and emits one event for each tenant that changed.
-
-    Parameters
-    ----------
-    measured_every : minimum time between two measurements of a tenant.
+    It runs a few statements over all tenants, and emits one event for each tenant that changed and was not measured
+    within ``measured_every``.
     """
 
     name: ClassVar = "usage"

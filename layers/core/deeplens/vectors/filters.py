@@ -1,4 +1,4 @@
-"""What a point carries beside its vector, and how a search narrows by it. Pure, in Qdrant's JSON form."""
+"""Ids of points, payload indexes, and search filters as Qdrant's JSON; pure functions."""
 
 import json
 import math

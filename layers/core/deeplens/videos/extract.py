@@ -9,10 +9,9 @@ from itertools import batched
 from typing import ClassVar
 from uuid import UUID, uuid5
 
-from deeplens.common.batch import in_parallel
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Failed, Outcome, attempt_each
+from deeplens.common.stage import Done, Failed, Outcome, attempt_each, in_parallel
 from deeplens.errors import ObjectChanged, VideoNotFound
 from deeplens.events.images import ImageUploaded
 from deeplens.events.videos import VideoUploaded

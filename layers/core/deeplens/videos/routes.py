@@ -10,11 +10,10 @@ from deeplens.access.request_counter import RequestCounter
 from deeplens.common.ports import Clock
 from deeplens.errors import ApiError, ObjectNotFound
 from deeplens.http import cursor
-from deeplens.http.content import AN_HOUR, BINARY, PRESIGNED_FOR, SAFE
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.fields import VideoIdInPath
+from deeplens.http.files import AN_HOUR, BINARY, PRESIGNED_FOR, SAFE
 from deeplens.http.problems import responses, video_not_found
-from deeplens.http.publish import Publishing
 from deeplens.images.delete import delete
 from deeplens.images.fields import media_query
 from deeplens.images.keys import poster_key

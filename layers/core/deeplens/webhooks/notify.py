@@ -8,9 +8,8 @@ from datetime import timedelta
 from itertools import groupby
 from typing import ClassVar
 
-from deeplens.common.batch import in_parallel
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Outcome
+from deeplens.common.stage import Done, Outcome, in_parallel
 from deeplens.events.notifications import (
     IMAGE_COMPLETED,
     IMAGE_FAILED,

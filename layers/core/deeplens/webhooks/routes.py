@@ -12,9 +12,8 @@ from deeplens.egress.rules import EgressRules, check_endpoint
 from deeplens.errors import ApiError, EndpointRefused
 from deeplens.events.ids import follow_up_id
 from deeplens.events.notifications import TenantNotification
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
-from deeplens.http.publish import Publishing
 from deeplens.http.schemas import view
 from deeplens.webhooks.model import ROTATION_OVERLAP, Delivery, Webhook, Webhooks, WebhookSigner, body_of, delivery_id
 from deeplens.webhooks.schemas import (

@@ -11,9 +11,8 @@ from fastapi.responses import PlainTextResponse, Response
 from deeplens.errors import ApiError
 from deeplens.events.ids import follow_up_id
 from deeplens.http.application import application
-from deeplens.http.dependencies import Injected
+from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
-from deeplens.http.publish import Publishing
 from deeplens.http.schemas import ApiModel, example
 from deeplens.telemetry import logger
 from deeplens.whatsapp.incoming import is_signed, messages_of

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from deeplens.common.batch import in_parallel
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Outcome, attempt
+from deeplens.common.stage import Done, Outcome, attempt, in_parallel
 from deeplens.errors import TenantNotFound
 from deeplens.events.notifications import MESSAGE_RECEIVED, TenantNotification
 from deeplens.events.whatsapp import WhatsAppMessage

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 
-from deeplens.common.batch import in_parallel
 from deeplens.common.ports import Clock
+from deeplens.common.stage import in_parallel
 from deeplens.errors import TenantNotFound
 from deeplens.images.model import ImageRecord, Step, is_video
 from deeplens.images.ports import ImageRepository

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 from deeplens.formats.errors import VideoTooSlow, VideoTruncated
-from deeplens.tenants.policies import VideoSettings
+from deeplens.tenants.model import VideoSettings
 from deeplens.videos.decoding.frames import frames_of
 from deeplens.videos.decoding.limits import VideoLimits
 from deeplens.videos.decoding.media import DecodeDeadline

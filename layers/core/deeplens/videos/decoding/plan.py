@@ -2,7 +2,7 @@
 
 import math
 
-from deeplens.tenants.policies import VideoSettings
+from deeplens.tenants.model import VideoSettings
 from deeplens.videos.decoding.limits import VideoLimits
 from deeplens.videos.model import Segment, VideoFacts
 
