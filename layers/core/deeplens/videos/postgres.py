@@ -36,12 +36,11 @@ LEFT JOIN (SELECT {COLUMNS}, {DONE} FROM videos) v ON v.id = w.id LEFT JOIN dele
 ENDED = f"""
 SELECT {COLUMNS}, {DONE} FROM videos WHERE id = ANY(%s) AND status IN ('completed', 'failed') AND {LIVE} ORDER BY id
 """  # noqa: S608
-KEEP_FACTS = """
-UPDATE videos SET duration_seconds = %(duration_seconds)s, width = %(width)s, height = %(height)s, fps = %(fps)s,
-    codec = %(codec)s, container = %(container)s, segments = %(segments)s, updated_at = now(),
-    status = CASE status WHEN 'accepted' THEN 'processing' ELSE status END
+KEEP_FACTS = f"""
+UPDATE videos SET {", ".join(f"{fact.name} = %({fact.name})s" for fact in fields(VideoFacts))},
+    segments = %(segments)s, updated_at = now(), status = CASE status WHEN 'accepted' THEN 'processing' ELSE status END
 WHERE id = %(id)s AND segments IS NULL RETURNING id
-"""
+"""  # noqa: S608
 KEEP_SEGMENTS = f"""
 INSERT INTO video_segments (video_id, {SEGMENT})
 SELECT %s, {SEGMENT} FROM jsonb_to_recordset(%s) AS s(
