@@ -20,12 +20,10 @@ class EgressWebhookSender:
 
     def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         try:
-            answer = self._pool.urlopen("POST", url, body=body, headers={**headers, "user-agent": AGENT})
+            # The body of the answer may be endless, so the connection is closed instead of reused.
+            with self._pool.urlopen("POST", url, body=body, headers={**headers, "user-agent": AGENT}) as answer:
+                return Answer(answer.status)
         except EndpointRefused as error:
             return Answer(error=str(error))
         except (HTTPError, OSError) as error:
             return Answer(error=type(error).__name__)
-        status = answer.status
-        # Its body may be endless, so the connection is closed instead of reused.
-        answer.close()
-        return Answer(status)
