@@ -20,7 +20,7 @@ from typing import Any
 
 PRELOADED = ("boto3", "confluent_kafka", "psycopg", "pydantic_settings")
 """Packages that most handlers import; they save half of the time."""
-IMPORT_EVERYTHING = {"deeplens.bootstrap.container", "deeplens.bootstrap.database_adapters"}
+IMPORT_EVERYTHING = {"deeplens.bootstrap.container"}
 """Modules that name all adapters, of which a function uses a few."""
 CRASHED = '{"modules": [], "error": "the import ended the process"}'
 

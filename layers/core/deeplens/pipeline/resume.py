@@ -18,11 +18,7 @@ class ResumeOverdue:
 
     Images that need no more work are removed from the pending window, which releases others: those without a row (the
     upload stopped half-way and was not accepted; a sweep deletes what it stored), and those that ended or were deleted
-    while a request for them was still running.
-
-    Parameters
-    ----------
-    pending_due : time after which an image is sent again; longer than a request can take.
+    while a request for them was still running. ``pending_due`` is longer than a request can take.
     """
 
     name: ClassVar = "resume"

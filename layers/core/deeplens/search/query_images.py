@@ -33,18 +33,10 @@ class QueryImages:
     def crops_of(
         self, bodies: Sequence[bytes], regions: Sequence[str], stored: ImageRecord | None = None
     ) -> list[bytes]:
-        """Standard JPEGs of every region of every image, or of the whole images.
+        """Standard JPEGs of every region (IIIF syntax, validated) of every image, or of the whole images.
 
-        Parameters
-        ----------
-        regions : IIIF syntax, already validated.
-        stored : the image that ``bodies`` is a smaller copy of; regions are in its pixels.
-
-        Raises
-        ------
-        RequestValidationError
-            A region is outside an image, or there are more crops than a search may compare with.
-        InvalidImage
+        Regions are in the pixels of ``stored``, if ``bodies`` is a smaller copy of it. Raises ``InvalidImage``, and
+        ``RequestValidationError`` for a region outside its image or for too many crops.
         """
         from deeplens.imaging.region import WHOLE
         from deeplens.imaging.standardise import standard_jpeg

@@ -144,10 +144,7 @@ class TenantRecord:
 class Placement:
     """Where the data of a new tenant is stored; None means the platform's own servers.
 
-    Attributes
-    ----------
-    scheme : of its store: ``s3``, ``minio`` or ``nfs``. The bucket is named after the tenant.
-    database_server : URL of a PostgreSQL server, with credentials that may create databases.
+    ``database_server`` is a URL with credentials that may create databases. The bucket is named after the tenant.
     """
 
     scheme: str = "s3"
