@@ -75,7 +75,7 @@ class Load:
                 self.faults.append(f"upload {answer.status_code}")
 
     def _search(self) -> None:
-        while not self._stopping.wait(0.1):
+        while not self._stopping.wait(0.25):
             answer = self.tenant.http.post("/search/image", files={"file": ("q.jpg", self.query)}, params={"limit": 3})
             if answer.status_code != 200:
                 self.faults.append(f"search {answer.status_code} {answer.text}")

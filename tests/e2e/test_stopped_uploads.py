@@ -89,7 +89,7 @@ def test_a_client_that_repeats_a_stopped_upload_has_one_image(stack: Stack, uplo
     upload = jpeg_upload(image_id, body)
     accepted = send_upload(uploader.parts, uploader.tenant, upload)
 
-    assert accepted.image.id == image_id
+    assert accepted.media.id == image_id
     assert uploader.until_ended(image_id)["status"] == "completed"
     assert [entry["stage"] for entry in uploader.image(image_id)["timeline"]].count("accept") == 1
     assert uploader.parts.index.existing(uploader.tenant, [image_id]) == {image_id}

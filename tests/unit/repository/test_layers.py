@@ -92,6 +92,7 @@ def size(name: str) -> int:
     return sum(file.stat().st_size for file in files if file.exists() and file.suffix != ".pyc")
 
 
+in_one_process = pytest.mark.xdist_group("handler imports")
 type ImportHandler = Callable[[FunctionSpec], dict[str, Any]]
 
 
@@ -133,15 +134,18 @@ def absent_packages(spec: FunctionSpec) -> list[str]:
     ]
 
 
+@in_one_process
 @pytest.mark.parametrize("spec", FUNCTIONS, ids=lambda spec: spec.name)
 def test_a_functions_layers_contain_what_it_imports(spec: FunctionSpec, import_handler: ImportHandler) -> None:
     assert import_handler(spec)["error"] == ""
 
 
+@in_one_process
 @pytest.mark.parametrize("spec", FUNCTIONS, ids=lambda spec: spec.name)
 def test_a_cold_start_imports_only_what_the_function_uses(spec: FunctionSpec, import_handler: ImportHandler) -> None:
-    loaded = set(import_handler(spec)["modules"])
-    assert "deeplens" in loaded
+    result = import_handler(spec)
+    loaded = set(result["modules"])
+    assert "deeplens" in loaded, result["error"]
     assert loaded & HEAVY <= ALLOWED_HEAVY.get(spec.name, set())
 
 
