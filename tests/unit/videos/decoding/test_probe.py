@@ -2,6 +2,7 @@
 
 from io import BytesIO
 
+import av
 import pytest
 from deeplens.errors import EmptyFile, StoreUnavailable
 from deeplens.formats.errors import (
@@ -15,7 +16,9 @@ from deeplens.formats.errors import (
     VideoTooLong,
     VideoTruncated,
 )
-from deeplens.videos.decoding.limits import VideoLimits
+from deeplens.formats.videos import MATROSKA, MP4
+from deeplens.videos.decoding.limits import CODECS, DECODERS, VideoLimits
+from deeplens.videos.decoding.media import open_video
 from deeplens.videos.decoding.probe import poster, probe
 from PIL import Image
 
@@ -110,3 +113,34 @@ def test_a_store_that_goes_away_in_the_middle_is_not_a_broken_film() -> None:
     file._fetch = failing  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
         probe(file, LIMITS)
+
+
+def test_a_codec_that_is_not_accepted_never_reaches_its_decoder() -> None:
+    # given a lossless film, whose decoder FFmpeg runs while it opens a file unless it is told not to
+    file = in_store(film(codec="ffv1", container="matroska"))
+    av.logging.set_level(av.logging.ERROR)
+
+    # when it is opened, as the first frame and every segment are
+    with av.logging.Capture(local=False) as logs, pytest.raises(VideoCodecUnsupported, match="ffv1"):
+        open_video(file, MATROSKA).__enter__()
+    av.logging.set_level(None)
+
+    # then FFmpeg refused the decoder itself
+    assert any("not on whitelist" in text for _, _, text in logs)
+
+
+def test_a_file_of_another_format_is_not_opened() -> None:
+    with pytest.raises(VideoCorrupt):
+        open_video(in_store(film(container="matroska")), MP4).__enter__()
+
+
+def test_pictures_that_grow_in_the_middle_are_not_decoded() -> None:
+    with (
+        open_video(in_store(film()), MP4, VideoLimits(max_pixels=1000)) as (container, _),
+        pytest.raises(av.FFmpegError),
+    ):
+        next(container.decode(video=0))
+
+
+def test_only_decoders_in_software_of_accepted_codecs_are_listed() -> None:
+    assert {av.Codec(name, "r").canonical_name for name in DECODERS.split(",")} == CODECS

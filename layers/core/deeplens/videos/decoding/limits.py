@@ -6,6 +6,8 @@ CODECS = frozenset(
     ("av1", "dnxhd", "h263", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "prores", "vp8", "vp9")
 )
 """FFmpeg's names of the accepted codecs. It decodes more, but unused decoders only widen the attack surface."""
+DECODERS = ",".join(sorted((*CODECS, "libdav1d")))
+"""FFmpeg's decoders of these codecs, in software; it looks for them by these names before it decodes anything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Opening and decoding with FFmpeg: one demuxer, no other files, errors as ``InvalidVideo``.
+"""Opening and decoding with FFmpeg: one demuxer, the accepted codecs, no other files, errors as ``InvalidVideo``.
 
 Frames are given as they are shown: square pixels, upright.
 """
@@ -15,15 +15,17 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from deeplens.errors import DeepLensError
-from deeplens.formats.errors import NoPictures, VideoCorrupt, VideoTooSlow
+from deeplens.formats.errors import NoPictures, VideoCodecUnsupported, VideoCorrupt, VideoEncrypted, VideoTooSlow
 from deeplens.formats.videos import VideoType
 from deeplens.imaging.standardise import upright_jpeg
+from deeplens.videos.decoding.limits import DECODERS, VideoLimits
 from deeplens.videos.decoding.ranged import RangedFile
 
 av.logging.set_level(None)
 BUFFER_BYTES = 256 * 1024
 FRAME_SIDE = 1920
 """Pixels of a frame's longer side; more would only be stored, as models see 512."""
+LIMITS = VideoLimits()
 SEEK_BACK_SECONDS = (0.0, 15.0, 60.0, math.inf)
 """How far before the wanted offset to seek, tried one after the other."""
 
@@ -51,12 +53,33 @@ class DecodeDeadline:
 
 
 @contextmanager
-def open_video(file: RangedFile, kind: VideoType) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """A container and its video stream. Raises ``VideoCorrupt`` for a file that FFmpeg cannot read."""
+def open_video(
+    file: RangedFile, kind: VideoType, limits: VideoLimits = LIMITS
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """A container and its video stream, of a codec that is accepted; nothing was decoded by another one.
+
+    Raises
+    ------
+    InvalidVideo
+        ``VideoCorrupt`` for a file that FFmpeg cannot read, ``VideoCodecUnsupported``, ``VideoEncrypted``,
+        ``NoPictures``.
+    """
+    allowed = {"codec_whitelist": DECODERS, "format_whitelist": kind.demuxer, "protocol_whitelist": "none"}
     try:
         file.seek(0)
-        with av.open(file, "r", format=kind.demuxer, io_open=_no_other_file, buffer_size=BUFFER_BYTES) as container:
-            yield container, _video_stream(container)
+        with av.open(
+            file,
+            "r",
+            format=kind.demuxer,
+            io_open=_no_other_file,
+            buffer_size=BUFFER_BYTES,
+            options={**allowed, "max_pixels": str(limits.max_pixels)},
+        ) as container:
+            stream = _video_stream(container)
+            codec_of(stream, limits.codecs)
+            # A stream may change its codec's parameters in the middle.
+            stream.codec_context.options = {"codec_whitelist": DECODERS, "max_pixels": str(limits.max_pixels)}
+            yield container, stream
     except DeepLensError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -77,6 +100,20 @@ def _video_stream(container: InputContainer) -> VideoStream:
         if not stream.disposition & cover:
             return stream
     raise NoPictures("the file has no video stream")
+
+
+def codec_of(stream: VideoStream, accepted: frozenset[str]) -> str:
+    """The codec's name. Raises ``VideoEncrypted``, and ``VideoCodecUnsupported`` for one that is not accepted."""
+    context = stream.codec_context
+    if "enc_key_id" in stream.metadata:
+        raise VideoEncrypted("the video is encrypted (DRM); upload it without protection")
+    if context is None or context.name is None:
+        raise VideoCodecUnsupported("the video's codec is unknown")
+    codec = context.codec.canonical_name
+    if codec not in accepted:
+        names = ", ".join(sorted(accepted))
+        raise VideoCodecUnsupported(f"videos in {codec} are not accepted; accepted are {names}")
+    return codec
 
 
 def frames_from(

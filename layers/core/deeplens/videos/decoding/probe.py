@@ -2,18 +2,19 @@
 
 from av.video.stream import VideoStream
 
-from deeplens.formats.errors import (
-    NoPictures,
-    VideoCodecUnsupported,
-    VideoCorrupt,
-    VideoEncrypted,
-    VideoTooLarge,
-    VideoTooLong,
-)
+from deeplens.formats.errors import NoPictures, VideoCorrupt, VideoTooLarge, VideoTooLong
 from deeplens.formats.videos import HEAD_BYTES, VideoType, sniff_video
 from deeplens.videos.decoding.containers import check_container
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.decoding.media import DecodeDeadline, duration_of, frames_from, jpeg_of, open_video, shown_size
+from deeplens.videos.decoding.media import (
+    DecodeDeadline,
+    codec_of,
+    duration_of,
+    frames_from,
+    jpeg_of,
+    open_video,
+    shown_size,
+)
 from deeplens.videos.decoding.ranged import RangedFile
 from deeplens.videos.model import VideoFacts
 
@@ -38,12 +39,13 @@ def probe(file: RangedFile, limits: VideoLimits) -> VideoFacts:
     if file.size_bytes > limits.max_bytes:
         raise VideoTooLarge(f"{file.size_bytes} bytes; at most {limits.max_bytes} are accepted")
     check_container(file, kind)
-    with open_video(file, kind) as (container, stream):
-        codec = _checked_codec(stream, limits)
+    with open_video(file, kind, limits) as (container, stream):
+        codec = codec_of(stream, limits.codecs)
+        _check_pixels(stream, limits)
         duration = duration_of(container, stream, limits.max_seconds, DecodeDeadline(600, 600))
     if duration > limits.max_seconds:
         raise VideoTooLong(f"{duration:.0f} s; at most {limits.max_seconds:.0f} s are accepted")
-    with open_video(file, kind) as (container, stream):
+    with open_video(file, kind, limits) as (container, stream):
         first = next(frames_from(container, stream, 0, DecodeDeadline(60, 120)), None)
         if first is None:
             raise (VideoCorrupt if duration else NoPictures)("the file has no frame that can be decoded")
@@ -52,22 +54,11 @@ def probe(file: RangedFile, limits: VideoLimits) -> VideoFacts:
     return VideoFacts(max(duration, 0.001), width, height, fps, codec, kind.container)
 
 
-def _checked_codec(stream: VideoStream, limits: VideoLimits) -> str:
-    """The codec's name, of a stream within the limits."""
+def _check_pixels(stream: VideoStream, limits: VideoLimits) -> None:
     context = stream.codec_context
-    if "enc_key_id" in stream.metadata:
-        raise VideoEncrypted("the video is encrypted (DRM); upload it without protection")
-    if context is None or context.name is None:
-        raise VideoCodecUnsupported("the video's codec is unknown")
-    codec = context.codec.canonical_name
-    if codec not in limits.codecs:
-        raise VideoCodecUnsupported(
-            f"videos in {codec} are not accepted; accepted are {', '.join(sorted(limits.codecs))}"
-        )
     if context.width * context.height > limits.max_pixels:
         detail = f"{context.width} × {context.height} pixels; at most {limits.max_pixels} are accepted"
         raise VideoTooLarge(detail)
-    return codec
 
 
 def poster(file: RangedFile, facts: VideoFacts) -> bytes:
