@@ -115,3 +115,9 @@ def test_refusals_pass_or_do_not(graph: GraphDouble, status: int, code: int | No
     graph.refusals["491511234567"] = [(status, body)]
     sent = client(graph).send(PHONE, CHAT, "hello", "wamid.1")
     assert sent == Sent(f"HTTP {status}: (#1) no" if code else f"HTTP {status}", transient)
+
+
+def test_json_that_is_nested_too_deeply_is_an_answer_without_an_address(graph: GraphDouble) -> None:
+    graph.get = lambda _: (200, b"[" * 100_000)  # type: ignore[method-assign]
+    with pytest.raises(WhatsAppUnavailable, match="HTTP 200"):
+        client(graph).fetch("media-1", 10)

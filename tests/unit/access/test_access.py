@@ -190,3 +190,12 @@ def test_keys_that_cannot_be_checked_now_are_not_called_wrong(world: World) -> N
     world.api_keys.authenticate = away
 
     assert world.client.get("/v1/images").status_code == 503
+
+
+def test_a_write_whose_json_is_nested_too_deeply_is_refused_and_recorded(world: World) -> None:
+    body = b'{"name": ' + b"[" * 5000 + b"]" * 5000 + b"}"
+    answer = world.operator().post(
+        "/v1/admin/tenants/tenant_acme/keys", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 422
+    assert world.audit.entries[0] == ("POST /v1/admin/tenants/{tenant_id}/keys", "begun")

@@ -49,6 +49,7 @@ def test_an_answer_is_read_as_float32_rows() -> None:
         pytest.param(b"", 0, InferenceUnavailable, id="nothing"),
         pytest.param(b"<html>", 6, InferenceUnavailable, id="html"),
         pytest.param(b"[]", 2, InferenceUnavailable, id="not an object"),
+        pytest.param(b"[" * 100_000, 100_000, InferenceUnavailable, id="nested too deeply"),
         pytest.param(*answer({}), InferenceUnavailable, id="no outputs"),
         pytest.param(*answer(DOCUMENT | {"outputs": []}), InferenceUnavailable, id="empty outputs"),
         pytest.param(*answer(raw=ROWS.tobytes()[:-1]), InferenceUnavailable, id="half a number"),

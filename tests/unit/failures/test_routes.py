@@ -189,6 +189,14 @@ def test_a_replayed_record_is_as_it_was_and_counted(world: World) -> None:
     assert [record.replays for record in world.publisher.resent] == [1, 2]
 
 
+def test_a_record_of_json_that_is_nested_too_deeply_is_replayed_as_it_was(world: World) -> None:
+    value = b64encode(b"[" * 100_000).decode()
+    world.dead_letters.store([entry(image_id="img_a", source=source("deeplens.features.extraction", value=value))])
+    answer = world.operator().post(f"{URL}/dlq_1/replay", json={"force": True})
+    assert answer.status_code == 409
+    assert "image is gone" in answer.json()["detail"]
+
+
 def test_what_fails_again_and_again_is_refused_until_forced(world: World) -> None:
     world.dead_letters.store([entry(source=source(USAGE, replays=3))])
     refused = world.operator().post(f"{URL}/replay", json={"code": "STAGE_FAILED"}).json()

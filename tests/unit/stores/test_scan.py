@@ -16,6 +16,7 @@ from tests.fakes.storage import MemoryStore
 from tests.harness.api import START, picture
 from tests.harness.films import BLUE, WHITE, film
 from tests.harness.flow import Flow
+from tests.harness.uploads import jpeg_upload, refuse_next_row, send_upload
 
 
 def registered(flow: Flow, **changes: object) -> tuple[TenantStore, MemoryStore]:
@@ -248,3 +249,12 @@ def test_a_video_that_was_replaced_before_it_was_read_gives_way_to_the_new_one()
     (known,) = flow.store_objects.find(flow.acme, store.id, ["party.mp4"]).values()
     assert flow.video(known.image_id).status == "completed"
     assert isinstance(flow.video(late.video_id), Tombstone)
+
+
+def test_an_image_that_takes_the_place_of_one_beyond_the_quota_is_processed_at_once() -> None:
+    flow = Flow(window=1)
+    store, source = registered(flow)
+    source.put("a.jpg", picture(1), "image/jpeg")
+    refuse_next_row(flow, lambda: send_upload(flow, flow.acme, jpeg_upload("img_waiting", picture(2))))
+    scan(flow, store)
+    assert flow.row("img_waiting").step is Step.COMPLETED

@@ -22,6 +22,7 @@ from tests.fakes.retries import message
 from tests.harness.api import MP4_HEAD, START, picture
 from tests.harness.films import film
 from tests.harness.flow import OBJECTS, Flow, no_report
+from tests.harness.uploads import jpeg_upload, send_upload
 
 KEY = "uploads/upl_a"
 
@@ -430,3 +431,20 @@ def test_s3s_test_event_and_removals_are_dropped(flow: Flow) -> None:
     assert raw(flow, json.dumps(test), json.dumps({"Records": [removed]})) == {"batchItemFailures": []}
     assert flow.publisher.sent == []
     assert found(flow).status == "open"
+
+
+def test_an_image_that_takes_the_place_of_a_replaced_file_is_processed_at_once() -> None:
+    flow = Flow(window=1)
+    upload(flow, size_bytes=10_000)
+    crash_once(flow.images, "insert", "before")
+    with pytest.raises(Crash):
+        flow.notify(place())
+    flow.stores.for_tenant(flow.acme).put(KEY, picture(2), "image/jpeg")
+    send_upload(flow, flow.acme, jpeg_upload("img_waiting", picture(3)))
+    flow.clock.skip(CLAIMED_FOR)
+
+    flow.notify(place())
+    flow.run()
+
+    assert flow.row("img_a").sha256 == hashlib.sha256(picture(2)).hexdigest()
+    assert flow.row("img_waiting").step is Step.COMPLETED

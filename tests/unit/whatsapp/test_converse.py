@@ -22,6 +22,7 @@ from deeplens.whatsapp.tick import RETENTION, TickWhatsApp
 from tests.harness.api import MP4_HEAD, START, picture
 from tests.harness.films import film
 from tests.harness.flow import Flow
+from tests.harness.uploads import jpeg_upload, refuse_next_row, send_upload
 
 TOPIC = "whatsapp-ready-messages"
 CHAT, OTHERS_CHAT, GROUP = "491511234567@s.whatsapp.net", "491519999999@s.whatsapp.net", "Y2Fw=@g.us"
@@ -429,3 +430,22 @@ def test_old_messages_are_forgotten(flow: Flow) -> None:
     tick(flow)
     assert flow.chats.done == {}
     assert flow.replies.kept == {}
+
+
+@pytest.mark.parametrize("handled_elsewhere", [False, True])
+def test_an_image_that_takes_the_place_of_a_refused_picture_is_processed_at_once(handled_elsewhere: bool) -> None:
+    flow = Flow(window=1)
+    link(flow)
+    flow.whatsapp.files["media-1"] = picture(1)
+    flow.tenants.add(replace(flow.acme, limits=ResourceLimits(max_images=1)))
+    refuse_next_row(flow, lambda: send_upload(flow, flow.acme, jpeg_upload("img_waiting", picture(2))))
+    record = flow.chats.record
+    if handled_elsewhere:
+        flow.chats.record = lambda handled, reply: record(handled, reply) and False  # type: ignore[method-assign]
+
+    flow.send(message(**PHOTO), "event-1")
+    flow.run()
+
+    assert flow.chats.done["wamid.1"].code == "quota-exceeded"
+    assert flow.row("img_waiting").step is Step.COMPLETED
+    flow.workers.shutdown(wait=False)

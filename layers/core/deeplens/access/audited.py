@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
+from pydantic_core import from_json
 
 from deeplens.access.caller import Authenticated
 from deeplens.access.model import AuditEntry, Principal
@@ -55,7 +56,7 @@ async def _body(request: Request) -> Any:
     if not body or len(body) > MAX_DETAIL_BYTES:
         return None
     try:
-        return await request.json()
+        return from_json(body)
     except ValueError:
         return None
 

@@ -1,10 +1,10 @@
 """``Embedder`` on a server of the Open Inference Protocol over HTTP: the container of DeepLens, or Triton."""
 
-import json
 from contextlib import suppress
 from typing import Any
 
 import urllib3
+from pydantic_core import from_json
 
 from deeplens.embedding.batched import BatchedEmbedder
 from deeplens.embedding.model import ModelRef
@@ -52,7 +52,7 @@ def error_of(status: int, body: bytes, retry_after: str | None = None) -> Except
     """The error of a response other than 200."""
     message = f"answered {status}"
     with suppress(ValueError, KeyError, TypeError):
-        message = str(json.loads(body)["error"])[:300]
+        message = str(from_json(body)["error"])[:300]
     if status in (429, 503):
         seconds = float(retry_after) if retry_after and retry_after.isdecimal() else 1.0
         return InferenceBusy(message, retry_after_seconds=seconds)

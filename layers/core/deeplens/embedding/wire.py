@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
+from pydantic_core import from_json
 
 from deeplens.embedding.model import ModelProfile, ModelRef, Thresholds
 from deeplens.embedding.ports import Vectors
@@ -41,7 +42,7 @@ def decode_response(body: bytes, header_length: int, count: int, model: ModelRef
         A row is not finite or not of length 1: the model has no usable embedding of that image.
     """
     try:
-        document = json.loads(body[:header_length])
+        document = from_json(body[:header_length])
         output = document["outputs"][0]
         named = (document["model_name"], document["model_version"])
         described = (output["name"], output["datatype"], output["shape"])
@@ -65,7 +66,7 @@ def decode_metadata(body: bytes, name: str, version: str) -> ModelProfile:
         The answer breaks the protocol, or names no embedding of a fixed length.
     """
     try:
-        document = json.loads(body)
+        document = from_json(body)
         shape = next(output["shape"] for output in document["outputs"] if output["name"] == "embedding")
         said = document.get("parameters") or {}
         limits = [float(said[key]) for field in Thresholds.__slots__ if (key := f"threshold_{field}") in said]

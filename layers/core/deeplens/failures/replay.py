@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic_core import from_json
+
 from deeplens.common.outgoing import OutgoingRecord
 from deeplens.common.ports import Clock, EventPublisher
 from deeplens.errors import ApiError, TenantNotFound
@@ -170,7 +172,7 @@ def _image_verdict(letter: DeadLetterEntry, tenant: Tenant, row: ImageRecord | T
 def _value(source: SourceRecord | None) -> dict[str, Any]:
     """The record's value; empty where it is no JSON object."""
     try:
-        value = json.loads(b64decode((source and source.value) or ""))
+        value = from_json(b64decode((source and source.value) or ""))
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -1,10 +1,11 @@
 """deeplens.processing.deadletter → dead_letters, for listing and replay"""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
+
+from pydantic_core import from_json
 
 from deeplens.common.event import Event
 from deeplens.common.stage import Done, Outcome
@@ -126,7 +127,7 @@ def _undeliverable(record: Record) -> DeadLetter:
 
 def _lambda_failure(record: Record) -> Failure | None:
     try:
-        envelope: Any = json.loads(value_of(record))
+        envelope: Any = from_json(value_of(record))
     except (ValueError, InvalidEvent):
         return None
     if not isinstance(envelope, dict) or not isinstance(envelope.get("requestContext"), dict):

@@ -11,6 +11,7 @@ from datetime import date, datetime
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import from_json
 
 IMAGE_ID = re.compile(r"img_[a-z0-9]{1,40}")
 GROUP_ID, MERGE_ID = re.compile(r"dup_[0-9a-f]{32}"), re.compile(r"mrg_[0-9a-z]{1,40}")
@@ -55,7 +56,7 @@ def read_usage(cursor: str) -> tuple[str, date, str]:
 
 
 def _unpacked(cursor: str) -> list[Any]:
-    return list(json.loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))))
+    return list(from_json(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))))
 
 
 def _not_a_cursor() -> RequestValidationError:

@@ -1,6 +1,5 @@
 """The platform's RS256 keys: private halves in the secret store, public halves and times in the database."""
 
-import json
 import secrets
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
+from pydantic_core import from_json
 
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock, SecretStore
@@ -77,7 +77,7 @@ class SigningKeys:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode()
         self._secrets.put(PREFIX + kid, pem)
-        public = json.loads(RSAAlgorithm.to_jwk(private.public_key()))
+        public = from_json(RSAAlgorithm.to_jwk(private.public_key()))
         jwk = {"kty": public["kty"], "n": public["n"], "e": public["e"], "kid": kid, "use": "sig", "alg": "RS256"}
         return SigningKey(kid, jwk, self._clock.now(), signs_from)
 

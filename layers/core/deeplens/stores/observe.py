@@ -90,6 +90,8 @@ class AcceptObjects:
             try:
                 events += accept(tenant, source, change.entry, media_id)
             except QuotaExceeded as error:
+                # Others of its tenant take the place of an image that was pending.
+                events += self.pending.finish([(tenant.id, media_id)], self.clock.now() + self.pending_due)
                 return events, position, StorageFull(f"your tenant's quota has no room for more: {error}")
         return events, len(changes), None
 
@@ -105,14 +107,9 @@ class AcceptObjects:
             sha256="",
             uploaded_at=now,
         )
-        due = now + self.pending_due
-        admission = self.pending.admit(image_uploaded(tenant.id, image, {"etag": entry.etag}), due)
+        admission = self.pending.admit(image_uploaded(tenant.id, image, {"etag": entry.etag}), now + self.pending_due)
         first = admission.event.model_dump(include=ADMITTED)
-        try:
-            self.images.insert(tenant, replace(image, **first), tenant.effective_limits(self.default_limits))
-        except QuotaExceeded:
-            self.pending.finish([(tenant.id, image_id)], due)
-            raise
+        self.images.insert(tenant, replace(image, **first), tenant.effective_limits(self.default_limits))
         return [admission.event] if admission.released else []
 
     def _video(self, tenant: Tenant, source: ObjectStore, entry: ObjectInfo, video_id: str) -> list[Event]:

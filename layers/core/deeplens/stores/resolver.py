@@ -1,11 +1,12 @@
 """Opening the stores of a tenant: DeepLens' own by the scheme of its row, registered ones with their credentials."""
 
-import json
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from threading import Lock
 from typing import Any
+
+from pydantic_core import from_json
 
 from deeplens.common.ports import SecretStore
 from deeplens.egress.rules import EgressRules
@@ -79,7 +80,7 @@ class OpenStores:
         if not store.credentials_version:
             return Credentials({})
         try:
-            return Credentials(json.loads(self._secrets().get(store.secret_name)))
+            return Credentials(from_json(self._secrets().get(store.secret_name)))
         except SecretNotFound:
             raise TenantStoreDenied("the store's credentials are gone; rotate them", "NoCredentials") from None
 

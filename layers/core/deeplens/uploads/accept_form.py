@@ -116,7 +116,7 @@ class Accepted[R: MediaRecord]:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The upload was withdrawn because of ``error``; ``events`` are of other images that took its place."""
+    """The upload was not accepted; publish ``events``, of other images that took its place, before the ``error``."""
 
     error: ApiError
     events: tuple[ImageUploaded, ...]
@@ -178,14 +178,16 @@ class AcceptUpload:
         while True:
             try:
                 inserted, admission = self._write(tenant, upload, limits)
+                # Another request with this key may have been faster, with other bytes or not.
+                image = same_upload(inserted, upload)
                 break
+            except ApiError as refusal:
+                return Rejected(refusal, released)
             except QuotaExceeded as error:
                 released += self._withdraw(tenant, upload)
                 if (beyond := self._beyond_quota(tenant, upload, limits, error)) is not None:
                     return Rejected(beyond, released)
                 # The key was sent twice at once, and the other request was faster: write again what was withdrawn.
-        # Another request with this key may have been faster, with other bytes or not.
-        image = same_upload(inserted, upload)
         if tenant.duplicates.action == "reject" and (same := self.duplicates.reserve(tenant, image.id)):
             return Rejected(duplicate_image(same), released + self._withdraw(tenant, upload))
         return Accepted(image, False, released + publishable(admission), left)

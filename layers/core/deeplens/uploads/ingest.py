@@ -12,6 +12,7 @@ from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Failed, Outcome, Waiting, attempt, followed_by, in_parallel, unforeseen
 from deeplens.errors import DependencyUnavailable, ObjectNotFound, PipelineError, TenantNotFound
 from deeplens.events.bucket import BucketNotification, ObjectLocation
+from deeplens.events.images import ImageUploaded
 from deeplens.formats.videos import kind_of
 from deeplens.images.admit import AdmitImages
 from deeplens.images.keys import original_prefix
@@ -70,22 +71,24 @@ class IngestUpload:
         now = self.clock.now()
         if not self.uploads.claim(tenant.id, upload.id, now, now + CLAIMED_FOR):
             return Done(dropped="another worker has claimed it")
+        released = list[ImageUploaded]()
         try:
-            return self._ingest(tenant, upload)
+            outcome = self._ingest(tenant, upload, released)
         except DependencyUnavailable as error:
             self.uploads.put_off(tenant.id, upload.id, now + CLAIM_RETRY_DELAY)
             return Waiting(error)
         except PipelineError as error:
-            return self._fail(tenant, upload, error)
+            outcome = self._fail(tenant, upload, error)
         except Exception as error:
-            return self._fail(tenant, upload, unforeseen(error))
+            outcome = self._fail(tenant, upload, unforeseen(error))
+        return followed_by([outcome], released)[0]
 
-    def _ingest(self, tenant: Tenant, upload: DirectUpload) -> Outcome:
+    def _ingest(self, tenant: Tenant, upload: DirectUpload, released: list[ImageUploaded]) -> Outcome:
         store = self.stores.for_tenant(tenant)
         media = media_of(self.images, self.videos, tenant, upload)
         if media is None:
             try:
-                media = self._accept(tenant, upload, store)
+                media = self._accept(tenant, upload, store, released)
             except ObjectNotFound:
                 # A late message, or the client removed the file; the schedule expires the upload when it is due.
                 self.uploads.put_off(tenant.id, upload.id, upload.due)
@@ -95,10 +98,13 @@ class IngestUpload:
         store.delete([upload.key])
         return self._events_of(tenant, media)
 
-    def _accept(self, tenant: Tenant, upload: DirectUpload, store: ObjectStore) -> Media | None:
+    def _accept(
+        self, tenant: Tenant, upload: DirectUpload, store: ObjectStore, released: list[ImageUploaded]
+    ) -> Media | None:
         """The image or video that the file's first bytes say it is."""
-        is_video = kind_of(head_of(store, upload.key)) == "video"
-        return (self.ingest_video if is_video else self.ingest_image)(tenant, upload, store)
+        if kind_of(head_of(store, upload.key)) == "video":
+            return self.ingest_video(tenant, upload, store)
+        return self.ingest_image(tenant, upload, store, released)
 
     def _clean_up(self, tenant: Tenant, upload: DirectUpload) -> Outcome:
         """Remove a file whose upload has ended: a repeated notification, or one that was sent too late."""

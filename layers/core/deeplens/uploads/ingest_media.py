@@ -48,8 +48,14 @@ class IngestImage:
     default_limits: ResourceLimits
     clock: Clock
 
-    def __call__(self, tenant: Tenant, upload: DirectUpload, store: ObjectStore) -> ImageRecord | Tombstone:
+    def __call__(
+        self, tenant: Tenant, upload: DirectUpload, store: ObjectStore, released: list[ImageUploaded]
+    ) -> ImageRecord | Tombstone:
         """The image's row.
+
+        Parameters
+        ----------
+        released : gets the events of other images that took the place of a withdrawn file; to be published.
 
         Raises
         ------
@@ -65,7 +71,7 @@ class IngestImage:
             Another file replaced this one meanwhile.
         """
         image, event = self._checked_copy(tenant, upload, store)
-        first = self._admit(tenant, event)
+        first = self._admit(tenant, event, released)
         row = replace(image, storage_path=first.storage_path, uploaded_at=first.uploaded_at)
         try:
             found = self.images.insert(tenant, row, tenant.effective_limits(self.default_limits))
@@ -94,12 +100,12 @@ class IngestImage:
         known = {"width": header.width, "height": header.height, "format": kind.format, "sha256": digest}
         return image, image_uploaded(tenant.id, image, known)
 
-    def _admit(self, tenant: Tenant, event: ImageUploaded) -> ImageUploaded:
+    def _admit(self, tenant: Tenant, event: ImageUploaded, released: list[ImageUploaded]) -> ImageUploaded:
         admitted = self.admit_images.admit(event).event
         if admitted.metadata.get("sha256") == event.metadata["sha256"]:
             return admitted
         # An attempt that stopped before the row had another file; its event was never published.
-        self.admit_images.withdraw(tenant, event.image_id)
+        released += self.admit_images.withdraw(tenant, event.image_id)
         return self.admit_images.admit(event).event
 
 

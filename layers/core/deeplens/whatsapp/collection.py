@@ -23,6 +23,7 @@ from deeplens.uploads.accept_form import (
 from deeplens.vectors.ports import SearchFilter
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.model import VideoRecord, VideoRepository
+from deeplens.whatsapp import answers
 from deeplens.whatsapp.answers import Found
 from deeplens.whatsapp.chats import Effect, Uploaded
 from deeplens.whatsapp.incoming import Media, file_name_of, kind_of, metadata_of
@@ -69,7 +70,7 @@ class ChatCollection:
         ------
         InvalidImage, InvalidVideo
         ApiError
-            A quota is used up.
+            The tenant's budget is exhausted, or a quota is.
         DependencyUnavailable
         """
         key, limits = KEY + message.message_id, self._limits_of(tenant)
@@ -87,7 +88,8 @@ class ChatCollection:
             image = checked_upload(keyed_id("img", tenant.id, key), limits=self.limits(), **upload)
             done = self.accept(tenant, image, limits)
         if isinstance(done, Rejected):
-            raise done.error
+            reason = str(done.error)
+            return Effect("refused", reason, done.error.code, answers.refused(reason), events=done.events)
         return Effect("ingested", image_id=done.media.id, file_name=done.media.file_name, events=done.events)
 
     def resume(self, tenant: Tenant, image_id: str) -> tuple[Uploaded, ...]:

@@ -80,6 +80,7 @@ class Converse:
             tenant = self.tenants.get(chat.tenant_id)
         except TenantNotFound:
             return Done(dropped="its chat's tenant is gone")
+        effect = None
         if known is None:
             rule = rule_for([rule for rule in rules if rule.tenant_id == tenant.id], message)
             effect = self.answer(tenant, message, rule)
@@ -92,7 +93,8 @@ class Converse:
         if known.tenant_id != tenant.id:
             return Done(dropped="it was handled for another tenant of its chat")
         events = self.collection.resume(tenant, known.image_id) if known.image_id else ()
-        return Done((*self._follow_ups(tenant, message, known), *events))
+        released = effect.events if effect and effect.image_id is None else ()
+        return Done((*self._follow_ups(tenant, message, known), *events, *released))
 
     def _handled(self, message: WhatsAppMessage, tenant: Tenant, rule: Rule, effect: Effect) -> Handled:
         return Handled(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+from pydantic_core import from_json
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
@@ -95,7 +96,7 @@ class GraphApi:
         """The status and the JSON object of an answer; an empty one for anything else."""
         with self._request(method, url, body) as answer:
             try:
-                content = json.loads(_read(answer, MAX_ANSWER_BYTES))
+                content = from_json(_read(answer, MAX_ANSWER_BYTES))
             except ValueError:
                 content = {}
         return answer.status, content if isinstance(content, dict) else {}

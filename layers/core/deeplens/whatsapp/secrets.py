@@ -1,7 +1,8 @@
 """The secrets that WhatsApp and DeepLens share."""
 
-import json
 from dataclasses import dataclass, field
+
+from pydantic_core import from_json
 
 from deeplens.errors import SecretStoreUnavailable
 
@@ -24,7 +25,7 @@ class WhatsAppSecrets:
     def with_defaults(self, stored: str) -> "WhatsAppSecrets":
         """These, with the ones in a JSON object for those not set. Raises ``SecretStoreUnavailable`` for other JSON."""
         try:
-            defaults = json.loads(stored or "{}")
+            defaults = from_json(stored or "{}")
             return WhatsAppSecrets(
                 self.app_secret or str(defaults.get("appSecret") or ""),
                 self.verify_token or str(defaults.get("verifyToken") or ""),
