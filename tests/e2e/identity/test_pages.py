@@ -5,18 +5,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from deeplens.identity.development import EMAIL
 from deeplens.identity.development import PASSWORD as DEVELOPMENT_PASSWORD
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, Route, expect, sync_playwright
 
 from tests.e2e.identity.conftest import CALLBACK, GOODBYE, PASSWORD, World
 from tests.harness.browser import query_of
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 640}
+# Swagger UI takes seconds to start on a busy machine.
+TIMEOUT_MILLISECONDS = 30_000
+expect.set_options(timeout=TIMEOUT_MILLISECONDS)
+HOSTS = {"localhost", "127.0.0.1", "app.localhost"}
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +36,20 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def profile(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Return a function that creates browser profiles; errors in a page's console fail the test."""
+    """Return a function that creates browser profiles.
+
+    Errors in a page's console, foreign hosts and pages whose policy allows inline scripts fail the test.
+    """
     complaints: list[str] = []
     opened: list[BrowserContext] = []
 
     def new(**options: Any) -> BrowserContext:
         context = chromium.new_context(**options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(TIMEOUT_MILLISECONDS)
         context.route("http://app.localhost:9/**", arrived)
         context.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        context.on("request", lambda sent: complaints.extend(foreign_host(sent)))
+        context.on("response", lambda answer: complaints.extend(weak_policy(answer)))
         context.on("weberror", lambda raised: complaints.append(str(raised.error)))
         opened.append(context)
         return context
@@ -50,6 +59,22 @@ def profile(chromium: Browser) -> Iterator[Callable[..., BrowserContext]]:
         context.close()
     # A wrong password is answered with 401 and a bad request with 400: no faults of the page.
     assert [complaint for complaint in complaints if "responded with a status of 4" not in complaint] == []
+
+
+def foreign_host(sent: Request) -> list[str]:
+    address = urlsplit(sent.url)
+    return [f"requests {sent.url}"] if address.scheme.startswith("http") and address.hostname not in HOSTS else []
+
+
+def weak_policy(answer: Response) -> list[str]:
+    """Why the policy of a page would let other than its own scripts run."""
+    if answer.request.resource_type != "document" or urlsplit(answer.url).hostname == "app.localhost":
+        return []
+    given = [part.strip().partition(" ") for part in answer.headers.get("content-security-policy", "").split(";")]
+    policy = {name: sources for name, _, sources in given}
+    scripts = policy.get("script-src", "")
+    strict = (policy.get("default-src"), policy.get("frame-ancestors")) == ("'none'", "'none'")
+    return [] if strict and "unsafe" not in scripts and "http" not in scripts else [f"{answer.url} has {policy}"]
 
 
 def arrived(route: Route) -> None:
@@ -169,6 +194,39 @@ def test_swagger_ui_signs_in_and_tries_a_request(
 
 def test_every_documents_page_shows_its_operations(profile: Callable[..., BrowserContext], world: World) -> None:
     page = profile().new_page()
-    for name in ("search", "admin", "identity"):
-        page.goto(f"{world.issuer}/swagger/{name}")
+    for name, address in (
+        ("search", f"{world.api_url}/v1/docs"),
+        ("admin", f"{world.api_url}/v1/admin/docs"),
+        ("identity", f"{world.issuer}/swagger/identity"),
+        ("whatsapp", f"{world.api_url}/v1/whatsapp/docs"),
+    ):
+        page.goto(address)
+        assert page.url == f"{world.issuer}/swagger/{name}"
         expect(page.locator(".opblock").first).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/account/sign-in",
+        "/connect/authorize?client_id=nobody&response_type=code",
+        "/connect/endsession",
+        "/swagger/search",
+        "/swagger/oauth2-redirect",
+        "/swagger/assets/swagger-ui.css",
+        "/v1/nothing",
+    ],
+)
+def test_an_injected_script_does_not_run(chromium: Browser, world: World, path: str) -> None:
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"{world.issuer}{path}")
+    page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "window.injected = true";
+            document.body.append(script);
+        }"""
+    )
+    assert page.evaluate("window.injected") is None
+    context.close()

@@ -54,7 +54,7 @@ ROUTERS = (
 
 def create_admin_app(container: AppContainer) -> FastAPI:
     """The Admin API, whose writes are recorded in the audit log."""
-    app = application(container, "DeepLens Admin", DESCRIPTION, TAGS, "/v1/admin")
+    app = application(container, "DeepLens Admin", DESCRIPTION, TAGS, "/v1/admin", "admin")
     for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(audited)])
     return app

@@ -33,7 +33,7 @@ TAGS = [
 
 
 def create_app(container: AppContainer) -> FastAPI:
-    app = application(container, "DeepLens", DESCRIPTION, TAGS, "/v1")
+    app = application(container, "DeepLens", DESCRIPTION, TAGS, "/v1", "search")
     modules = (forms, images, videos, events, search, duplicates, usage)
     for router in (
         *(module.router for module in modules),

@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 from fastapi import FastAPI
+from starlette.responses import RedirectResponse
 
 from deeplens.http import problems
 from deeplens.http.files import form_of
@@ -30,16 +31,21 @@ class AppContainer(Protocol):
 
 
 def application(
-    container: AppContainer, title: str, description: str, tags: list[dict[str, Any]], root: str
+    container: AppContainer, title: str, description: str, tags: list[dict[str, Any]], root: str, page: str
 ) -> FastAPI:
-    """An application with a health route; its documents are below ``root``. Requests build what they need."""
+    """An application with a health route; its document is below ``root``. Requests build what they need.
+
+    Parameters
+    ----------
+    page : name of its page below ``/swagger`` of the Identity API; ``docs`` redirects there.
+    """
     app = FastAPI(
         title=title,
         version="1",
         description=description,
         openapi_tags=tags,
         openapi_url=f"{root}/openapi.json",
-        docs_url=f"{root}/docs",
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         form_limits=form_of(files=1),
@@ -49,6 +55,8 @@ def application(
     app.add_middleware(RequestContext)
     problems.install(app)
     app.add_api_route(f"{root}/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
+    address = f"{container.settings.identity_url}/swagger/{page}"
+    app.add_route(f"{root}/docs", lambda _: RedirectResponse(address), include_in_schema=False)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

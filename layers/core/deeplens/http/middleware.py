@@ -78,6 +78,8 @@ class _Answer:
             headers.update(self._state.get("headers", {}))
             headers["X-Content-Type-Options"] = "nosniff"
             headers.setdefault("Cache-Control", "no-store")
+            # Pages set their own policy; whatever else a browser is made to show as a page can load and do nothing.
+            headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
         await self._send(message)
 
 

@@ -17,6 +17,7 @@ DOCUMENTS = {
     "search": ("Search API", "/v1/openapi.json"),
     "admin": ("Admin API", "/v1/admin/openapi.json"),
     "identity": ("Identity API", "/connect/openapi.json"),
+    "whatsapp": ("WhatsApp webhook", "/v1/whatsapp/openapi.json"),
 }
 ASSETS = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
 POLICY = (
@@ -27,13 +28,15 @@ POLICY = (
 
 @router.get("")
 @router.get("/{api}")
-def page(issuer: Injected[Issuer], api: str = "search") -> Response:
+def show(issuer: Injected[Issuer], api: str = "search") -> Response:
+    nonce = secrets.token_urlsafe(16)
+    headers = {"Content-Security-Policy": POLICY.format(nonce=nonce)}
     if api == "oauth2-redirect":
         # The page that the client's redirect URI leads to; its script hands the code to the page that opened it.
-        return get_swagger_ui_oauth2_redirect_html()
+        page = bytes(get_swagger_ui_oauth2_redirect_html().body)
+        return HTMLResponse(page.replace(b"<script>", f'<script nonce="{nonce}">'.encode()), headers=headers)
     if api not in DOCUMENTS:
         raise HTTPException(404)
-    nonce = secrets.token_urlsafe(16)
     title, address = DOCUMENTS[api]
     template = templates().get_template("swagger.html")
     body = template.render(
@@ -44,7 +47,7 @@ def page(issuer: Injected[Issuer], api: str = "search") -> Response:
         options={"url": address, "redirect": f"{issuer}/swagger/oauth2-redirect"},
         client=SWAGGER,
     )
-    return HTMLResponse(body, headers={"Content-Security-Policy": POLICY.format(nonce=nonce)})
+    return HTMLResponse(body, headers=headers)
 
 
 @router.get("/assets/{name}")

@@ -40,7 +40,7 @@ class Queued(ApiModel):
 
 def create_whatsapp_app(container: Any) -> FastAPI:
     """The webhook; it uses only the secrets and the broker of the container."""
-    app = application(container, "DeepLens WhatsApp", DESCRIPTION, TAGS, "/v1/whatsapp")
+    app = application(container, "DeepLens WhatsApp", DESCRIPTION, TAGS, "/v1/whatsapp", "whatsapp")
     app.include_router(router)
     return app
 
