@@ -38,10 +38,15 @@ def test_a_link_does_not_lead_out_of_the_bucket(store: DirectoryStore, root: Pat
     (root / "acme" / "file~").symlink_to(outside / "secret~")
 
     for key in ("folder/secret", "file"):
-        for attempt in (store.get, store.head, store.stream, lambda key: store.put(key, b"", "text/plain")):
-            with pytest.raises(ValueError, match="leads out"):
+        for attempt in (store.get, store.head, store.stream, lambda key: store.copy(key, "copy")):
+            with pytest.raises(TenantStoreDenied, match="symbolic link"):
                 attempt(key)
+    for attempt in (lambda key: store.put(key, b"", "text/plain"), lambda key: store.delete([key])):
+        with pytest.raises(TenantStoreDenied, match="symbolic link"):
+            attempt("folder/secret")
     assert list(store.list()) == list(store.list("folder/")) == []
+    store.put("file", b"ours", "text/plain")
+    assert store.get("file") == b"ours"
     assert files_below(outside) == ["secret~"]
     assert (outside / "secret~").read_bytes() == b"secret"
 
@@ -160,7 +165,7 @@ def test_a_folder_that_cannot_be_read_does_not_look_empty(
 ) -> None:
     store.put("images/a", b"", "text/plain")
 
-    def refuse(_: str) -> None:
+    def refuse(_: int) -> None:
         raise PermissionError(errno.EACCES, "injected")
 
     monkeypatch.setattr(directory.os, "scandir", refuse)

@@ -435,13 +435,13 @@ class TestOwnerOfDirectory(BucketOwnerSuite):
 
     def forget_mark(self, store: ObjectStore) -> None:
         assert isinstance(store, DirectoryStore)
-        (store._folder / MARK).unlink()
+        (store._share / store._path / MARK).unlink()
 
     def test_a_folder_is_made_with_its_mark_or_not_at_all(
         self, opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "died")))
+            patch.setattr(os, "rename", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EIO, "died")))
             with pytest.raises(StoreUnavailable):
                 opened("first").ensure()
         assert list(tmp_path.iterdir()) == []

@@ -72,7 +72,7 @@ def test_what_a_refusals_code_says(reason: str, expected: str) -> None:
         (AZURE, "list", "credentials", "accountKey or sas", None),
         (AZURE, "notification", "waiting", "an Event Grid subscription", "/containers/photos/blobs/2026/"),
         (NFS, "read", "denied", "read access to scans", "setfacl"),
-        (NFS, "list", "outside", "a directory of your own", None),
+        (NFS, "list", "outside", "a directory without symbolic links", None),
         (NFS, "list", "missing", "directory scans", None),
         (NFS, "notification", "waiting", "nothing", None),
     ],

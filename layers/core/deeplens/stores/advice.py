@@ -84,7 +84,8 @@ ADVICE: dict[Outcome, Advice] = {
     ),
     "unreachable": Advice("an answer", "{address} does not answer; probe again when it does."),
     "outside": Advice(
-        "a directory of your own", "{store.container} leads out of the folder that is shared with DeepLens."
+        "a directory without symbolic links",
+        "{store.container}, or what is in it, is a symbolic link, and DeepLens follows none. Use a bind mount instead.",
     ),
     "archived": Advice("readable objects", "An object is archived: restore it, or register a prefix that holds none."),
 }

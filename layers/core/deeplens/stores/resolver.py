@@ -103,18 +103,13 @@ class OpenStores:
                 return self._directory(store)
 
     def _directory(self, store: TenantStore) -> ObjectStore:
-        """A directory below the tenant's share; no symbolic link may lead out of it."""
+        """A directory below the tenant's share. The share is the operator's, and everything below it the tenant's."""
         from deeplens.storage.directory import SUFFIX, DirectoryStore
 
         own = self._settings
-        home = own.tenant_nfs_root / store.tenant_id
-        folder = home / checked(store.container)
-        if not folder.resolve().is_relative_to(home.resolve()):
-            raise TenantStoreDenied("the directory leads out of the tenant's share", "Outside")
-        if not folder.is_dir():
-            raise TenantStoreDenied("there is no such directory in the tenant's share", "NoSuchBucket")
-        suffix = SUFFIX if store.mode == "managed" else ""
-        return DirectoryStore(folder, store.root, own.public_url, own.url_signing_key, suffix)
+        share = own.tenant_nfs_root / store.tenant_id
+        folder, suffix = share / checked(store.container), SUFFIX if store.mode == "managed" else ""
+        return DirectoryStore(folder, store.root, own.public_url, own.url_signing_key, suffix, share=share)
 
 
 class Stores:
