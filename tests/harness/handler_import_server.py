@@ -53,15 +53,15 @@ def late_imports(module: ModuleType) -> Iterator[str]:
 
 def import_handler(code: str, absent: set[str], undeployed: set[str]) -> list[str]:
     """Import a handler and its late imports; return the packages that the handler alone loaded."""
-    for name in [name for name in sys.modules if name.partition(".")[0] in absent]:
+    for name in [name for name in list(sys.modules) if name.partition(".")[0] in absent]:
         del sys.modules[name]
     sys.meta_path.insert(0, AbsentPackages(absent))
     sys.path.insert(0, code)
     importlib.import_module("handler")
     loaded = packages()
-    own = [
-        module for name, module in sys.modules.items() if name.startswith("deeplens.") and name not in IMPORT_EVERYTHING
-    ]
+    # A copy: threads of packages import as well.
+    modules = list(sys.modules.items())
+    own = [module for name, module in modules if name.startswith("deeplens.") and name not in IMPORT_EVERYTHING]
     for name in [name for module in own for name in late_imports(module)]:
         if name.partition(".")[0] not in undeployed:
             importlib.import_module(name)
