@@ -6,9 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
+from deeplens.errors import TenantStoreDenied
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.settings import Settings
+from deeplens.storage.ports import ObjectStore
+from deeplens.stores.model import Credentials, TenantStore
+from deeplens.stores.resolver import OpenStores
 
+from tests.fakes.storage import MemoryStore
 from tests.harness.api import World, picture
 
 PATH = "/v1/admin/tenants/tenant_acme/stores"
@@ -251,3 +256,50 @@ def test_credentials_are_kept_in_the_secret_store_alone(world: World) -> None:
     assert made["eventSecret"] not in rotated.text
     assert world.operator().delete(f"{PATH}/{made['storeId']}").status_code == 204
     assert world.secret_store.values == {}
+
+
+GOOD = {**KEYS, "secretAccessKey": "moonflower"}
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """A bucket that the keys of ``GOOD`` open, and no others."""
+    memory = MemoryStore("s3://photos")
+
+    def open_with(_: OpenStores, store: TenantStore, credentials: Credentials) -> ObjectStore:
+        if credentials.values["secretAccessKey"] != GOOD["secretAccessKey"]:
+            raise TenantStoreDenied("refused", "InvalidAccessKeyId")
+        return memory
+
+    monkeypatch.setattr(OpenStores, "open_with", open_with)
+    return memory
+
+
+def test_a_rotation_does_not_open_a_prefix_that_another_registration_covers(world: World, bucket: MemoryStore) -> None:
+    thief, theirs = world.administrator("tenant_other"), PATH.replace("acme", "other")
+    waiting = thief.post(theirs, json=BUCKET).json()
+    assert waiting["state"] == "incomplete"
+    assert added(world, **{**BUCKET, "credentials": GOOD}, mode="managed")["state"] == "ready"
+    rows, secrets = dict(world.registered_stores.stores), dict(world.secret_store.values)
+
+    answer = thief.post(f"{theirs}/{waiting['storeId']}/rotate", json={"credentials": GOOD})
+
+    assert problem(answer) == (409, "store-taken")
+    assert (world.registered_stores.stores, world.secret_store.values) == (rows, secrets)
+
+
+@pytest.mark.parametrize("attempt", ["rotate", "probe"])
+def test_what_is_refused_after_a_probe_saves_nothing(world: World, bucket: MemoryStore, attempt: str) -> None:
+    made = added(world, **BUCKET, mode="managed")
+    assert made["state"] == "incomplete"
+    world.searchable(1)
+    if attempt == "probe":
+        world.secret_store.values[f"deeplens/stores/tenant_acme/{made['storeId']}/1"] = json.dumps(GOOD)
+    rows, secrets = dict(world.registered_stores.stores), dict(world.secret_store.values)
+
+    body = {"credentials": GOOD} if attempt == "rotate" else None
+    answer = world.operator().post(f"{PATH}/{made['storeId']}/{attempt}", json=body)
+
+    assert problem(answer) == (409, "tenant-has-images")
+    assert (world.registered_stores.stores, world.secret_store.values) == (rows, secrets)
+    assert world.tenants.get("tenant_acme").storage_uri == "s3://tenant-acme"

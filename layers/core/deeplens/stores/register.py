@@ -60,13 +60,7 @@ class RegisterStores:
         )
         self._check_allowed(tenant, store)
         credentials = Credentials(request.credentials.values() if request.credentials else {})
-        checked = self._probed(store, credentials)
-        self._check_overlap(checked)
-        if credentials.values:
-            self.secret_store.put(store.secret_name, json.dumps(dict(credentials.values)))
-        self.registered_stores.save(checked)
-        self._settle(tenant, checked)
-        return checked, secret
+        return self._accept(tenant, self._probed(store, credentials), credentials), secret
 
     def probe(self, tenant: Tenant, store: TenantStore) -> TenantStore:
         """Probe a store again; return it with the findings."""
@@ -76,13 +70,16 @@ class RegisterStores:
             checked = self._with_checks(store, [Check("list", "credentials")])
         else:
             checked = self._probed(store, credentials)
-        self._check_overlap(checked)
-        self.registered_stores.save(checked)
-        self._settle(tenant, checked)
-        return checked
+        return self._accept(tenant, checked)
 
     def rotate(self, tenant: Tenant, store: TenantStore, request: CredentialsRequest) -> TenantStore:
-        """Replace the credentials by others that work as well. Raises 409 when they do not, 422 of another kind."""
+        """Replace the credentials by others that work as well.
+
+        Raises
+        ------
+        ApiError
+            422 for credentials of another kind, 409 when they do not work, or for what ``register`` would refuse.
+        """
         if not store.credentials_version or not request.fits(store.kind):
             detail = "Give the credentials that a store of this kind has; a role's trust is changed in its own account."
             raise ApiError(422, "credentials-refused", "Credentials refused", detail)
@@ -93,11 +90,9 @@ class RegisterStores:
             wrong = ", ".join(f"{check['check']}: {check['outcome']}" for check in failed)
             detail = f"The old credentials stay, as these do not work ({wrong})."
             raise ApiError(409, "credentials-refused", "Credentials refused", detail)
-        self.secret_store.put(checked.secret_name, json.dumps(dict(credentials.values)))
-        self.registered_stores.save(checked)
+        self._accept(tenant, checked, credentials)
         # Functions use the old row for ten seconds more, with the client that they have opened.
         self.secret_store.delete(secret_name(store, store.credentials_version))
-        self._settle(tenant, checked)
         return checked
 
     def remove(self, tenant: Tenant, store: TenantStore) -> None:
@@ -109,6 +104,22 @@ class RegisterStores:
         self.store_objects.forget(tenant, store.id)
         for version in range(1, store.credentials_version + 1):
             self.secret_store.delete(secret_name(store, version))
+
+    def _accept(self, tenant: Tenant, store: TenantStore, credentials: Credentials | None = None) -> TenantStore:
+        """Save a probed store and its new credentials; DeepLens writes to a managed one as soon as it is ready.
+
+        Whatever refuses the store does so before anything is saved.
+        """
+        self._check_overlap(store)
+        placed = store.mode == "managed" and store.state == "ready" and tenant.storage_uri != store.root
+        if placed:
+            self._require_empty(tenant)
+        if credentials and credentials.values:
+            self.secret_store.put(store.secret_name, json.dumps(dict(credentials.values)))
+        self.registered_stores.save(store)
+        if placed:
+            self.registered_stores.set_storage_uri(tenant.id, store.root)
+        return store
 
     def _probed(self, store: TenantStore, credentials: Credentials) -> TenantStore:
         from deeplens.stores.probe import probe
@@ -155,12 +166,6 @@ class RegisterStores:
             if here and meets and "managed" in (store.mode, other.mode):
                 detail = "Another registration covers this prefix, and one of them is managed; choose another prefix."
                 raise ApiError(409, "store-taken", "Store taken", detail)
-
-    def _settle(self, tenant: Tenant, store: TenantStore) -> None:
-        """Make a managed store that is ready the one that DeepLens writes to."""
-        if store.mode == "managed" and store.state == "ready" and tenant.storage_uri != store.root:
-            self._require_empty(tenant)
-            self.registered_stores.set_storage_uri(tenant.id, store.root)
 
 
 def _refused(detail: str) -> ApiError:
