@@ -1,7 +1,7 @@
 """Registered stores on S3's API, signatures checked: probes, owners, roles, rotation, borders."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from deeplens.stores.resolver import OpenStores, Stores
 from local.services.localstack import LocalStackService
 from tests.fakes.db import FakeDirectory
 from tests.fakes.stores import FakeRegisteredStores
+from tests.fakes.sts import FakeSts
 from tests.integration.storage.test_s3 import tenant
 
 HERE = EgressRules.of(["127.0.0.1/32"], http=True)
@@ -123,15 +124,59 @@ def test_a_notification_is_found_once_it_is_configured(endpoint: str, stores: Op
     assert outcomes(stores, STORE, queue=arn)["notification"] == "passed"
 
 
-def test_a_role_is_assumed_with_the_tenants_external_id(stores: OpenStores) -> None:
-    asked: list[dict[str, Any]] = []
-    aws.client("sts", stores._settings).meta.events.register(
-        "provide-client-params.sts", lambda params, **_: asked.append(params)
-    )
-    store = replace(STORE, role_arn=f"arn:aws:iam::{OWNER}:role/deeplens")
-    assert outcomes(stores, store, Credentials({}))["list"] == "passed"
-    assert asked
-    assert all(one["ExternalId"] == "deeplens:tenant_a" and one["RoleArn"] == store.role_arn for one in asked)
+@pytest.fixture
+def with_role(endpoint: str) -> Iterator[Callable[[Callable[[str | None], str]], tuple[FakeSts, dict[str, str]]]]:
+    """Probe a store whose role refuses external ids as the test says; return STS, and the outcomes."""
+    started: list[FakeSts] = []
+
+    def probed(refuse: Callable[[str | None], str]) -> tuple[FakeSts, dict[str, str]]:
+        started.append(FakeSts(OWNER, refuse))
+        settings = Settings(aws_endpoint_url=started[-1].url)
+        opened = OpenStores(settings, lambda: pytest.fail("asked"), lambda: pytest.fail("asked"), HERE)
+        store = replace(STORE, role_arn=f"arn:aws:iam::{OWNER}:role/deeplens", endpoint=endpoint)
+        return started[-1], outcomes(opened, store, Credentials({}))
+
+    yield probed
+    for sts in started:
+        sts.close()
+
+
+def only(allowed: Callable[[str | None], bool], code: str = "AccessDenied") -> Callable[[str | None], str]:
+    return lambda external_id: "" if allowed(external_id) else code
+
+
+def test_a_role_is_assumed_with_the_tenants_external_id(with_role: Any) -> None:
+    sts, found = with_role(only(lambda external_id: external_id == "deeplens:tenant_a"))
+    assert (found["list"], found["read"]) == ("passed", "passed")
+    assert sts.asked[0] is None
+    assert sts.asked[3:] == ["deeplens:tenant_a"]
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        lambda external_id: True,
+        lambda external_id: external_id in (None, "deeplens:tenant_a"),
+        lambda external_id: external_id is not None,
+        lambda external_id: (external_id or "").startswith("deeplens:"),
+        lambda external_id: (external_id or "").startswith("deeplens:tenant_a"),
+    ],
+    ids=["no condition", "IfExists", "any external id", "deeplens:*", "deeplens:tenant_a*"],
+)
+def test_a_role_that_answers_others_is_refused(with_role: Any, allowed: Callable[[str | None], bool]) -> None:
+    sts, found = with_role(only(allowed))
+    assert (found["list"], found["read"]) == ("external-id", "external-id")
+    assert "deeplens:tenant_a" not in sts.asked
+
+
+@pytest.mark.parametrize(("code", "outcome"), [("Throttling", "unreachable"), ("RequestLimitExceeded", "role")])
+def test_an_sts_that_does_not_answer_others_proves_nothing(with_role: Any, code: str, outcome: str) -> None:
+    _, found = with_role(only(lambda external_id: external_id == "deeplens:tenant_a", code))
+    assert found["list"] == outcome
+
+
+def test_a_role_that_answers_nobody_is_told_apart(with_role: Any) -> None:
+    assert with_role(only(lambda _: False))[1]["list"] == "role"
 
 
 def test_signatures_of_other_keys_are_refused_by_the_server(endpoint: str, stores: OpenStores) -> None:

@@ -15,6 +15,7 @@ Outcome = Literal[
     "credentials",
     "region",
     "role",
+    "external-id",
     "endpoint",
     "unreachable",
     "outside",
@@ -38,6 +39,7 @@ OUTCOMES: dict[str, Outcome] = {
     "AuthorizationHeaderMalformed": "region",
     "301": "region",
     "AssumeRole": "role",
+    "ExternalId": "external-id",
     "Outside": "outside",
     "InvalidObjectState": "archived",
     "BlobArchived": "archived",
@@ -118,8 +120,8 @@ def advise(store: TenantStore, check: Check, platform: StorePlatform) -> Advice 
             return None
         case "denied":
             return _denied(store, check)
-        case "role":
-            return _role(store, platform)
+        case "role" | "external-id":
+            return _role(store, platform, answers_others=check.outcome == "external-id")
         case "not-configured" | "waiting":
             return _notification(store, platform)
     words = {
@@ -182,13 +184,20 @@ def _resource(store: TenantStore, name: CheckName) -> str:
     return bucket if name in ON_BUCKET else f"{bucket}/{store.prefix}*"
 
 
-def _role(store: TenantStore, platform: StorePlatform) -> Advice:
+def _role(store: TenantStore, platform: StorePlatform, *, answers_others: bool) -> Advice:
     trust = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{platform.account}:root"},
         "Action": "sts:AssumeRole",
         "Condition": {"StringEquals": {"sts:ExternalId": store.external_id}},
     }
+    if answers_others:
+        return Advice(
+            f"a condition on sts:ExternalId in the trust policy of {store.role_arn}",
+            "The role also answers without the external id, or with another one, so whoever names it could have "
+            "DeepLens read the bucket. Give the role this trust policy.",
+            _json(_document(trust)),
+        )
     return Advice(
         f"sts:AssumeRole on {store.role_arn} with external id {store.external_id}",
         "Give the role this trust policy.",

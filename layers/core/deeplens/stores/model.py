@@ -78,12 +78,16 @@ class TenantStore:
 
     @property
     def external_id(self) -> str:
-        """The external id of an assumed role. It follows from the tenant, so no tenant can use another one's role."""
-        return f"deeplens:{self.tenant_id}"
+        return external_id(self.tenant_id)
 
     @property
     def secret_name(self) -> str:
         return secret_name(self, self.credentials_version)
+
+
+def external_id(tenant_id: str) -> str:
+    """The external id of an assumed role. It follows from the tenant, so no tenant can use another one's role."""
+    return f"deeplens:{tenant_id}"
 
 
 def secret_name(store: TenantStore, version: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,9 @@ from deeplens.stores.resolver import OpenStores
 def probe(open_stores: OpenStores, store: TenantStore, credentials: Credentials, queue_arn: str) -> list[Check]:
     """Probe a store with its credentials; no object is left behind. S3's notifications should go to ``queue_arn``."""
 
+    @cache
     def opened() -> ObjectStore:
+        open_stores.check_role(store)
         return open_stores.open_with(store, credentials)
 
     attempts: dict[CheckName, Callable[[], Outcome | None]] = {

@@ -69,6 +69,13 @@ class OpenStores:
         inner = self._inner(store, credentials)
         return OwnedStore(inner, store.root, store.prefix, read_only=store.mode == "reference")
 
+    def check_role(self, store: TenantStore) -> None:
+        """Check that the store's role, if it has one, insists on the external id. Raises ``TenantStoreDenied``."""
+        from deeplens.stores.s3_client import require_external_id
+
+        if store.role_arn:
+            require_external_id(self._settings, store)
+
     def s3_client(self, store: TenantStore, credentials: Credentials) -> tuple[Any, Callable[[], float]]:
         """The S3 client of a store, and how long what it signs is good for, in seconds."""
         from deeplens.stores.s3_client import tenant_s3_client
