@@ -19,6 +19,7 @@ class LocalConfig(BaseSettings):
     state_dir: Path = Field(Path(".deeplens"), description="Folder of databases, objects and logs; survives restarts")
     tools_dir: Path = Field(Path(".tools"), description="Folder of downloaded services, shared by all stacks")
     host: str = Field("127.0.0.1", description="Address that the API listens on; the services stay on 127.0.0.1")
+    allow_remote: bool = Field(False, description="Whether HOST may be reachable from other machines")
     api_port: int = Field(8000, ge=0, le=65535, description="HTTP API and console")
     identity_port: int = Field(5198, ge=0, le=65535, description="The same API at the issuer's address, Swagger UI")
     inference_port: int = Field(8001, ge=0, le=65535, description="Inference endpoint")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplens.bootstrap.container import Container
+from deeplens.identity.development import CLIENT, EMAIL
 from deeplens.kafka.publisher import KafkaPublisher
 from deeplens.kafka.topics_admin import create_topics
 from deeplens.provisioning.provision import migrate_platform, migrate_tenants
@@ -221,6 +222,7 @@ class Stack:
         ]
 
     def _start_services(self, progress: Progress) -> None:
+        check_host(self.config)
         require_port("api", self.config.host, self.api_port, "DEEPLENS_API_PORT")
         require_port("identity api", self.config.host, self.identity_port, "DEEPLENS_IDENTITY_PORT")
         for service in self.services:
@@ -276,6 +278,17 @@ class Stack:
         target = self.state_dir / "stack.json"
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(state, file)
+
+
+def check_host(config: LocalConfig) -> None:
+    """Keep the documented administrator on this machine. Raises ``ServiceFailed``."""
+    if not (config.allow_remote or config.host in ("localhost", "127.0.0.1", "::1")):
+        raise ServiceFailed(
+            f"DEEPLENS_HOST={config.host} would let every machine that reaches this one sign in as {EMAIL} and as the"
+            f" client {CLIENT}, whose secrets are in the documentation. Keep 127.0.0.1 and forward the port, e.g."
+            f" ssh -L {config.identity_port}:localhost:{config.identity_port}; or set DEEPLENS_ALLOW_REMOTE=true where"
+            " you trust every machine on the network."
+        )
 
 
 def settings_for(environment: Mapping[str, str]) -> Settings:

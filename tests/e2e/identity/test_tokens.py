@@ -6,6 +6,7 @@ import jwt
 import pytest
 from deeplens.access.scopes import ADMIN, READ, WRITE
 
+from tests.e2e.conftest import eventually
 from tests.e2e.identity.conftest import PASSWORD, World
 from tests.harness.browser import query_of
 from tests.harness.refusals import forged, refused
@@ -52,6 +53,16 @@ def test_a_client_learns_nothing_of_other_tenants_tokens(world: World) -> None:
         assert stranger.post("introspect", token=value).json() == {"active": False}
         assert refused(stranger.post("revocation", token=value), "invalid_grant")
     assert refused(world.app(None).post("introspect", token=token["access_token"]), "invalid_client")
+
+
+def test_a_clients_tokens_end_with_the_client(world: World) -> None:
+    app = world.app()
+    own = app.token("client_credentials", scope=READ).json()["access_token"]
+    users = world.tokens(app, world.user())["access_token"]
+    assert (world.search(own).status_code, world.search(users).status_code) == (200, 200)
+    assert world.parts.clients.delete(world.tenant_id, app.client.id)
+    for token in (own, users):
+        eventually(lambda token=token: world.search(token).status_code, lambda status: status == 401, seconds=30)
 
 
 # Scopes.

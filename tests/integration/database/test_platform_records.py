@@ -213,3 +213,15 @@ def test_a_tenant_may_live_on_servers_of_its_own(connections: Connections, tenan
     )
     assert placed.qdrant_url == "http://other:6333"
     rows(connections, "UPDATE tenants SET database_server = NULL WHERE id = %s RETURNING id", tenant.id)
+
+
+def test_keys_are_listed_in_pages(connections: Connections, tenant: Tenant) -> None:
+    keys = PostgresApiKeys(connections)
+    made = [keys.find(tenant.id, keys.create(tenant.id, f"key {number}")).prefix for number in range(5)]
+    found, after = [], ""
+    while page := keys.of_tenant(tenant.id, after, 2):
+        found += [key.prefix for key in page]
+        after = page[-1].prefix
+    assert found[-5:] == made
+    assert len(found) == len(set(found))
+    assert keys.of_tenant(tenant.id, "unknown", 2) == []

@@ -107,7 +107,7 @@ def test_a_name_that_leads_elsewhere_after_the_check_is_refused_when_connecting(
     url, resolve = f"http://{HOST}:{listener.port}/", Rebinding(PUBLIC, "127.0.0.1")
     check_endpoint(url, STRICT, resolve)
     pool = EgressPool(STRICT, resolve)
-    with pytest.raises(EndpointRefused, match="not public"):
+    with pytest.raises(EndpointRefused, match="public"):
         pool.request("POST", url, body=b"secret")
     assert resolve.asked == 2
     assert (listener.connections, listener.requests) == (0, [])
@@ -138,7 +138,7 @@ def test_a_connection_that_ends_elsewhere_is_closed_before_anything_is_sent(
     monkeypatch.setattr(
         http.sockets, "create_connection", lambda address, *a, **k: real(("127.0.0.1", listener.port), *a, **k)
     )
-    with pytest.raises(EndpointRefused, match="not public"):
+    with pytest.raises(EndpointRefused, match="public"):
         EgressPool(STRICT, Rebinding(PUBLIC, PUBLIC)).request("POST", f"http://{HOST}/", body=b"secret")
     assert listener.requests == []
 

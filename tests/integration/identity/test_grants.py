@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from deeplens.access.api_keys import digest
+from deeplens.access.postgres import PostgresActiveClients
 from deeplens.access.scopes import READ
 from deeplens.database.connections import Connections
 from deeplens.errors import TenantNotFound
@@ -167,3 +168,21 @@ def test_consent_adds_up(clients: PostgresClients, new_code: NewCode) -> None:
     clients.grant_scopes(code.user_id, code.client_id, ["openid", READ])
     clients.grant_scopes(code.user_id, code.client_id, ["openid", "profile"])
     assert clients.granted_scopes(code.user_id, code.client_id) == {"openid", "profile", READ}
+
+
+def test_clients_are_listed_in_pages_and_active_until_they_end(
+    clients: PostgresClients, connections: Connections
+) -> None:
+    names = [f"client-page{number}" for number in range(3)]
+    for name in reversed(names):
+        clients.save(a_client(name))
+    page = clients.of_owner(None, "client-page", 2)
+    assert [client.id for client in page] == names[:2]
+    assert [client.id for client in clients.of_owner(None, names[1], 1)] == names[2:]
+
+    active = PostgresActiveClients(connections)
+    assert [active.is_active(name) for name in (names[0], "client-none", "\x00")] == [True, False, False]
+    clients.delete(None, names[0])
+    with connections.platform() as connection:
+        connection.execute("UPDATE nextgen_identity.clients SET status = 'disabled' WHERE id = %s", [names[1]])
+    assert [active.is_active(name) for name in names] == [False, False, True]

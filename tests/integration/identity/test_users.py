@@ -140,3 +140,12 @@ def test_a_user_of_no_tenant_that_exists_or_of_an_unknown_role_is_not_created(us
     with pytest.raises(ValueError, match="root"):
         users.create(User("usr_x", None, "x@example.test", "X", ("root",)), PASSWORD)
     assert not users.exist(["x@example.test"])
+
+
+def test_users_are_listed_in_pages(users: PostgresUsers) -> None:
+    emails = [f"page{number}@example.test" for number in range(3)]
+    for number, email in enumerate(reversed(emails)):
+        users.create(User(f"usr_page{number}", None, email, "Somebody", ("viewer",)), PASSWORD)
+    assert [account.email for account in users.of_owner(None, "page", 2)] == emails[:2]
+    assert [account.email for account in users.of_owner(None, emails[1], 1)] == emails[2:]
+    assert isinstance(users.of_owner(None, "\x00", 1), list)

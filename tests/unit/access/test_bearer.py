@@ -65,7 +65,7 @@ def signed_with_secret(header: Mapping[str, Any], secret: bytes) -> str:
 
 @pytest.fixture
 def tokens() -> BearerTokens:
-    return BearerTokens(KeySet(lambda: {"keys": [jwk("ours", "ours")]}), ISSUER)
+    return BearerTokens(KeySet(lambda: {"keys": [jwk("ours", "ours")]}), ISSUER, lambda _: True)
 
 
 def test_a_good_token_tells_who_calls(tokens: BearerTokens) -> None:
@@ -76,9 +76,44 @@ def test_a_good_token_tells_who_calls(tokens: BearerTokens) -> None:
 
 
 def test_a_clients_own_token_has_neither_roles_nor_necessarily_a_tenant(tokens: BearerTokens) -> None:
-    principal = tokens.authenticate(token(claims(sub="app", roles=None, tenant_id=None)))
+    principal = tokens.authenticate(token(claims(sub="app", roles=None, tenant_id=None, operator=True)))
     assert principal is not None
     assert (principal.tenant_id, principal.roles) == (None, frozenset())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"tenant_id": None},
+        {"tenant_id": None, "operator": False},
+        {"tenant_id": None, "operator": "true"},
+        {"tenant_id": None, "operator": 1},
+        {"operator": True},
+    ],
+    ids=str,
+)
+def test_only_a_token_that_says_so_is_an_operators(tokens: BearerTokens, changed: dict[str, Any]) -> None:
+    assert tokens.authenticate(token(claims(**changed))) is None
+
+
+def test_a_token_ends_with_its_client_within_ten_seconds() -> None:
+    seconds, active, asked = [0.0], {"app"}, list[str]()
+
+    def is_active(client_id: str) -> bool:
+        asked.append(client_id)
+        return client_id in active
+
+    keys = KeySet(lambda: {"keys": [jwk("ours", "ours")]})
+    tokens = BearerTokens(keys, ISSUER, is_active, monotonic=lambda: seconds[0])
+    for seconds[0] in (0.0, 9.9):
+        assert tokens.authenticate(token()) is not None
+    assert asked == ["app"]
+    active.clear()
+    seconds[0] = 10.0
+    assert tokens.authenticate(token()) is None
+    assert tokens.claims_of(token()) is None
+    active.add("app")
+    assert tokens.authenticate(token()) is not None
 
 
 def test_a_token_may_be_meant_for_others_as_well(tokens: BearerTokens) -> None:
@@ -178,7 +213,7 @@ def test_an_oversize_token_is_not_even_read() -> None:
         raise AssertionError("read")
 
     long = token(claims(padding="x" * MAX_TOKEN_CHARS))
-    assert BearerTokens(KeySet(fail), ISSUER).claims_of(long) is None
+    assert BearerTokens(KeySet(fail), ISSUER, lambda _: True).claims_of(long) is None
 
 
 @pytest.mark.parametrize(
@@ -204,7 +239,7 @@ def test_what_is_no_token_is_refused_quietly(tokens: BearerTokens, text: str) ->
 
 @given(st.text(max_size=80) | st.binary(max_size=60).map(encoded))
 def test_nothing_that_is_sent_breaks_the_check(text: str) -> None:
-    tokens = BearerTokens(KeySet(lambda: {"keys": [jwk("ours", "ours")]}), ISSUER)
+    tokens = BearerTokens(KeySet(lambda: {"keys": [jwk("ours", "ours")]}), ISSUER, lambda _: True)
     assert tokens.claims_of(text) is None
     assert tokens.claims_of(f"{encoded({**HEADER, 'alg': 'RS256'})}.{text}.{text}") is None
 

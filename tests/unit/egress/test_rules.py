@@ -186,7 +186,7 @@ INSIDE = [
 @pytest.mark.parametrize("address", INSIDE)
 def test_an_address_inside_is_refused_as_itself_and_behind_a_name(address: str) -> None:
     for url in (f"https://[{address}]/" if ":" in address else f"https://{address}/", "https://hooks.example.com/"):
-        with pytest.raises(EndpointRefused, match="not public"):
+        with pytest.raises(EndpointRefused, match="public"):
             check_endpoint(url, RULES, leads_to(address))
 
 
@@ -199,7 +199,7 @@ def test_one_address_inside_among_public_ones_is_enough(address: str) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "localhost.", "LOCALHOST", "a.localhost", "ip6-localhost", "metadata"])
 def test_a_local_name_is_refused_for_where_it_leads(host: str) -> None:
-    with pytest.raises(EndpointRefused, match="not public"):
+    with pytest.raises(EndpointRefused, match="public"):
         check_endpoint(f"https://{host}/", RULES, leads_to("127.0.0.1"))
 
 
@@ -270,3 +270,17 @@ def test_the_error_is_ours_and_a_value_error() -> None:
         check_endpoint("http://hooks.example.com/", RULES, never)
     assert isinstance(caught.value, DeepLensError)
     assert caught.value.code == "ENDPOINT_REFUSED"
+
+
+def fails(_host: str, _port: int) -> list[str]:
+    raise OSError("no such name")
+
+
+def test_a_tenant_cannot_tell_which_internal_names_exist() -> None:
+    resolvers = [fails, leads_to(), leads_to("10.0.0.1"), leads_to(PUBLIC, "fd00::1"), leads_to(*[PUBLIC] * 65)]
+    texts = set()
+    for resolve in resolvers:
+        with pytest.raises(EndpointRefused) as refused:
+            check_endpoint("https://vault.internal.example.com/", RULES, resolve)
+        texts.add((str(refused.value), refused.value.__cause__))
+    assert texts == {("vault.internal.example.com must have 1 to 64 addresses, all of them public", None)}

@@ -61,6 +61,18 @@ def test_answers_are_neither_sniffed_nor_shared(world: World, path: str) -> None
     assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
 
 
+@pytest.mark.parametrize("path", ["/v1/images", "/v1/health", "/v1/nothing"])
+def test_answers_are_for_this_caller_and_later_for_https_only(world: World, path: str) -> None:
+    plain = world.client.get(path).headers
+    secure = world.client.get(f"https://testserver{path}").headers
+
+    for headers in (plain, secure):
+        assert headers["vary"] == "Authorization, X-API-Key"
+        assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert "strict-transport-security" not in plain
+    assert secure["strict-transport-security"].startswith("max-age=31536000")
+
+
 def pipeline_errors() -> list[type[errors.PipelineError]]:
     found = [errors.PipelineError]
     for cls in found:

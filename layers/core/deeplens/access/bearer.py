@@ -14,6 +14,10 @@ ALGORITHM = "RS256"
 LEEWAY_SECONDS = 30
 REQUIRED = ["iss", "aud", "exp", "nbf", "iat", "sub", "client_id", "scope"]
 MAX_TOKEN_CHARS = 8192
+OPERATOR = "operator"
+"""The claim of a token of the platform itself; all others have ``tenant_id``."""
+CACHE_SECONDS = 10.0
+MAX_CACHED_CLIENTS = 1000
 
 
 class KeySet:
@@ -50,18 +54,28 @@ class BearerTokens:
     Parameters
     ----------
     issuer : base URL of the identity API.
+    is_active : whether a client may still act; its tokens end with it. True is believed for ``CACHE_SECONDS``.
     audience : the token must be meant for one of these.
     """
 
-    def __init__(self, keys: KeySet, issuer: str, audience: tuple[str, ...] = (API_AUDIENCE,)) -> None:
-        self._keys, self._issuer, self._audience = keys, issuer, list(audience)
+    def __init__(
+        self,
+        keys: KeySet,
+        issuer: str,
+        is_active: Callable[[str], bool],
+        audience: tuple[str, ...] = (API_AUDIENCE,),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keys, self._issuer, self._is_active, self._audience = keys, issuer, is_active, list(audience)
+        self._monotonic, self._active_until = monotonic, dict[str, float]()
 
     def authenticate(self, presented: str) -> Principal | None:
         claims = self.claims_of(presented)
-        if claims is None:
+        # An operator's token says so: a token whose claim of a tenant got lost must not reach all of them.
+        if claims is None or ("tenant_id" in claims) == (claims.get(OPERATOR) is True):
             return None
         return Principal(
-            tenant_id=claims.get("tenant_id"),
+            tenant_id=None if claims.get(OPERATOR) else str(claims["tenant_id"]),
             subject=claims["sub"],
             scopes=frozenset(str(claims["scope"]).split()),
             roles=frozenset(claims.get("roles", ())),
@@ -69,11 +83,23 @@ class BearerTokens:
         )
 
     def claims_of(self, presented: str) -> dict[str, Any] | None:
-        """The claims of a valid token, else None."""
+        """The claims of a valid token of an active client, else None."""
         try:
-            return self._verified(presented)
+            claims = self._verified(presented)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return None
+        return claims if claims and self._client_is_active(str(claims["client_id"])) else None
+
+    def _client_is_active(self, client_id: str) -> bool:
+        now = self._monotonic()
+        if self._active_until.get(client_id, now) > now:
+            return True
+        if not self._is_active(client_id):
+            return False
+        if len(self._active_until) >= MAX_CACHED_CLIENTS:
+            self._active_until.clear()
+        self._active_until[client_id] = now + CACHE_SECONDS
+        return True
 
     def _verified(self, presented: str) -> dict[str, Any] | None:
         if len(presented) > MAX_TOKEN_CHARS:

@@ -10,7 +10,7 @@ from deeplens.access.schemas import KeyRequest, Keys, NewKeyView, RotationReques
 from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
-from deeplens.http.fields import validation_error
+from deeplens.http.fields import MAX_PAGE, After, PageLimit, validation_error
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
 
@@ -18,8 +18,9 @@ router = APIRouter(prefix="/v1/admin/tenants/{tenant_id}/keys", tags=["keys"])
 
 
 @router.get("", summary="Live keys", responses=responses(404))
-def list_keys(tenant: Administrator, keys: Injected[ApiKeys]) -> Keys:
-    return Keys(keys=keys.of_tenant(tenant.id))
+def list_keys(tenant: Administrator, keys: Injected[ApiKeys], after: After = "", limit: PageLimit = MAX_PAGE) -> Keys:
+    page = keys.of_tenant(tenant.id, after, limit)
+    return Keys(keys=page, next=page[-1].prefix if len(page) == limit else None)
 
 
 @router.post("", status_code=201, summary="Create a key", responses=responses(404))

@@ -14,6 +14,11 @@ class AccessTokens(Protocol):
         """The principal of an access token of this platform; None for an invalid one."""
 
 
+class ActiveClients(Protocol):
+    def is_active(self, client_id: str) -> bool:
+        """Whether an OAuth client exists and is not disabled. Raises ``DatabaseUnavailable``."""
+
+
 class ApiKeys(Protocol):
     """API keys, compared by SHA-256 and never stored. Every method raises ``DatabaseUnavailable``."""
 
@@ -36,8 +41,8 @@ class ApiKeys(Protocol):
         TenantNotFound
         """
 
-    def of_tenant(self, tenant_id: str) -> list[KeyView]:
-        """Live keys, the oldest first."""
+    def of_tenant(self, tenant_id: str, after: str, limit: int) -> list[KeyView]:
+        """Live keys, the oldest first: at most ``limit`` after the one with the prefix ``after``, or from the start."""
 
     def find(self, tenant_id: str, presented: str) -> KeyView:
         """A key that was just made. Raises ``KeyError`` when the tenant has no such key."""

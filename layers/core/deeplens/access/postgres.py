@@ -29,7 +29,12 @@ INSERT INTO tenant_api_keys (prefix, tenant_id, name, secret_sha256, scopes, exp
 VALUES (%s, %s, %s, %s, %s, %s)
 """
 TOUCH = f"UPDATE tenant_api_keys SET last_used_at = now() WHERE prefix = %s AND ({STALE})"  # noqa: S608
-OF_TENANT = f"SELECT {COLUMNS} FROM tenant_api_keys WHERE tenant_id = %s AND {LIVE} ORDER BY created_at, prefix"  # noqa: S608
+OF_TENANT = f"""
+SELECT {COLUMNS} FROM tenant_api_keys WHERE tenant_id = %(tenant)s AND {LIVE} AND (%(after)s = '' OR
+    (created_at, prefix) > (SELECT created_at, prefix FROM tenant_api_keys
+                            WHERE prefix = %(after)s AND tenant_id = %(tenant)s))
+ORDER BY created_at, prefix LIMIT %(limit)s
+"""  # noqa: S608
 FIND = f"SELECT {COLUMNS} FROM tenant_api_keys WHERE prefix = %s AND tenant_id = %s"  # noqa: S608
 ROTATE = f"""
 WITH old AS (
@@ -45,6 +50,7 @@ REVOKE = """
 UPDATE tenant_api_keys SET revoked_at = now()
 WHERE prefix = %s AND revoked_at IS NULL AND (%s::text IS NULL OR tenant_id = %s)
 """
+FIND_ACTIVE_CLIENT = "SELECT 1 FROM nextgen_identity.clients WHERE id = %s AND status = 'active'"
 APPEND_ENTRY = """
 INSERT INTO audit_log (actor, client_id, actor_tenant_id, tenant_id, action, target, outcome, detail, request_id)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
@@ -89,8 +95,9 @@ class PostgresApiKeys(PlatformAdapter):
             raise TenantNotFound(f"no tenant {tenant_id}") from error
         return key.presented
 
-    def of_tenant(self, tenant_id: str) -> list[KeyView]:
-        return [KeyView(**row) for row in self._rows(OF_TENANT, [tenant_id])]
+    def of_tenant(self, tenant_id: str, after: str, limit: int) -> list[KeyView]:
+        values = {"tenant": tenant_id, "after": as_text(after), "limit": limit}
+        return [KeyView(**row) for row in self._rows(OF_TENANT, values)]
 
     def find(self, tenant_id: str, presented: str) -> KeyView:
         prefix, _ = split_key(presented) or ("", "")
@@ -122,6 +129,13 @@ class PostgresApiKeys(PlatformAdapter):
         if len(self._cached) > MAX_CACHED_KEYS:
             self._cached.clear()
         self._cached[fingerprint] = (self._monotonic() + CACHE_SECONDS, principal)
+
+
+class PostgresActiveClients(PlatformAdapter):
+    """``ActiveClients`` on the table ``clients``."""
+
+    def is_active(self, client_id: str) -> bool:
+        return self._row(FIND_ACTIVE_CLIENT, [as_text(client_id)]) is not None
 
 
 class PostgresAudit(PlatformAdapter):

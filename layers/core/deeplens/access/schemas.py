@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, Field
 
 from deeplens.http.schemas import AT, ApiModel, Name, Request, example
 
+NEXT: Any = Field(default=None, description="send as ``after`` for the next page")
 ApiScope = Literal["deeplens.api.read", "deeplens.api.write", "deeplens.api.admin"]
 
 KEY = {
@@ -66,6 +67,7 @@ class Keys(ApiModel):
     model_config = example({"keys": [KEY]})
 
     keys: list[KeyView]
+    next: str | None = NEXT
 
 
 class AuditView(ApiModel):

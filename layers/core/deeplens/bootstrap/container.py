@@ -17,7 +17,7 @@ from deeplens.settings import Settings
 
 if TYPE_CHECKING:
     from deeplens.access.bearer import BearerTokens, IdentityTokens
-    from deeplens.access.ports import ApiKeys, AuditLog
+    from deeplens.access.ports import ActiveClients, ApiKeys, AuditLog
     from deeplens.alerts.model import AlertChannel, Alerts
     from deeplens.bootstrap.platform_routes import HealthChecks
     from deeplens.common.ports import Clock, EventPublisher, SecretStore
@@ -123,6 +123,7 @@ class Container(MaintenanceRegistry):
     budgets: Budgets = adapter("deeplens.usage.postgres_budgets:PostgresBudgets")
     request_counters: RequestMinutes = adapter("deeplens.usage.postgres:PostgresRequestCounters")
     api_keys: ApiKeys = adapter("deeplens.access.postgres:PostgresApiKeys")
+    active_clients: ActiveClients = adapter("deeplens.access.postgres:PostgresActiveClients")
     clients: Clients = adapter("deeplens.identity.postgres_people:PostgresClients")
     users: Users = adapter("deeplens.identity.postgres_people:PostgresUsers")
     grants: Grants = adapter("deeplens.identity.postgres_grants:PostgresGrants")
@@ -241,7 +242,7 @@ class Container(MaintenanceRegistry):
         """For the APIs: tokens that are meant for them. They may read the public keys, never make one."""
         from deeplens.access.bearer import BearerTokens, KeySet
 
-        return BearerTokens(KeySet(self.stored_keys.jwks), self.issuer)
+        return BearerTokens(KeySet(self.stored_keys.jwks), self.issuer, self.active_clients.is_active)
 
     @cached_property
     def own_tokens(self) -> IdentityTokens:
@@ -249,7 +250,8 @@ class Container(MaintenanceRegistry):
         from deeplens.access.bearer import API_AUDIENCE, BearerTokens, KeySet
 
         audience = (API_AUDIENCE, self.issuer)
-        tokens = BearerTokens(KeySet(self.signing_keys.jwks), self.issuer, audience)
+        active = self.active_clients.is_active
+        tokens = BearerTokens(KeySet(self.signing_keys.jwks), self.issuer, active, audience)
         return cast("IdentityTokens", tokens)
 
     @cached_property

@@ -94,24 +94,30 @@ def check_host(host: str, port: int, rules: EgressRules, resolve: Resolve = reso
     """Return the addresses of a host, all of which are allowed. Raises ``EndpointRefused``."""
     literal = _literal(host)
     if literal is not None:
-        return (check_address(literal, rules),)
+        return (check_address(literal, rules, host),)
     _check_name(host)
+    # One message for every reason: the difference would reveal internal names of our resolver to a tenant.
+    refused = EndpointRefused(f"{host} must have 1 to {MAX_ADDRESSES} addresses, all of them public")
     try:
         addresses = tuple(map(ip_address, resolve(host, port)))
-    except (OSError, UnicodeError, ValueError) as error:
-        raise EndpointRefused(f"{host} has no address") from error
-    if not 0 < len(addresses) <= MAX_ADDRESSES:
-        raise EndpointRefused(f"{host} has {len(addresses)} addresses; it must have 1 to {MAX_ADDRESSES}")
+    except (OSError, UnicodeError, ValueError):
+        raise refused from None
     # All of them, as the connection may use any.
-    return tuple(check_address(address, rules, host) for address in addresses)
+    if not 0 < len(addresses) <= MAX_ADDRESSES or not all(is_reachable(address, rules) for address in addresses):
+        raise refused
+    return addresses
 
 
-def check_address(address: Address, rules: EgressRules, host: str = "") -> Address:
+def check_address(address: Address, rules: EgressRules, host: str) -> Address:
     """Return the address. Raises ``EndpointRefused`` when it is internal and the operator does not allow it."""
-    if not is_public(address) and not _is_allowed(address, rules):
-        # Without the address of a name, which would reveal internal records of our resolver to a tenant.
-        raise EndpointRefused(f"{host or address} leads to an address that is not public")
+    if not is_reachable(address, rules):
+        raise EndpointRefused(f"{host} leads to an address that is not public")
     return address
+
+
+def is_reachable(address: Address, rules: EgressRules) -> bool:
+    """Return whether an address is public, or in an internal network that the operator allows."""
+    return is_public(address) or _is_allowed(address, rules)
 
 
 def is_public(address: Address) -> bool:

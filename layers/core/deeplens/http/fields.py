@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
-from fastapi import Depends, Header, Path
+from fastapi import Depends, Header, Path, Query
 from fastapi.exceptions import RequestValidationError
 
 from deeplens.errors import ApiError
@@ -36,6 +36,9 @@ VideoIdInPath = Annotated[str, Depends(video_id_in_path)]
 UploadIdInPath = Annotated[str, Depends(upload_id_in_path)]
 
 
+MAX_PAGE = 200
+After = Annotated[str, Query(max_length=400, description="``next`` of the page before")]
+PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 IdempotencyKey = Annotated[
     str | None,
     Header(alias="Idempotency-Key", description="a repeat with the same key and file continues the same upload"),

@@ -12,7 +12,7 @@ from deeplens.errors import ApiError, FileTooLarge
 PRESIGNED_FOR = timedelta(minutes=5)
 # A deleted image must disappear at once, so originals are revalidated each time; thumbnails may be cached an hour.
 REVALIDATE, AN_HOUR = "private, no-cache", "private, max-age=3600"
-SAFE = {"Content-Security-Policy": "default-src 'none'; sandbox", "Vary": "X-API-Key"}
+SAFE = {"Content-Security-Policy": "default-src 'none'; sandbox"}
 BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 

@@ -29,6 +29,7 @@ class RequestContext:
             return
         state = scope.setdefault("state", {})
         state["request_id"], state["traceparent"] = request_id(scope), traceparent(scope)
+        state["https"] = scope.get("scheme") == "https"
         answer = _Answer(send, state)
         try:
             await self._app(scope, receive, answer)
@@ -77,6 +78,10 @@ class _Answer:
             headers["X-Request-Id"] = self._state["request_id"]
             headers.update(self._state.get("headers", {}))
             headers["X-Content-Type-Options"] = "nosniff"
+            # A cache between must not answer one caller with what another may see.
+            headers.add_vary_header("Authorization, X-API-Key")
+            if self._state["https"]:
+                headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
             headers.setdefault("Cache-Control", "no-store")
             # Pages set their own policy; whatever else a browser is made to show as a page can load and do nothing.
             headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")

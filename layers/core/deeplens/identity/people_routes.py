@@ -14,6 +14,7 @@ from deeplens.common.ids import new_id
 from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
+from deeplens.http.fields import MAX_PAGE, After, PageLimit
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
 from deeplens.identity import schemas
@@ -43,8 +44,13 @@ def users_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> 
     InPath = Annotated[Owner, Depends(owner_of)]
 
     @router.get("", summary="Users", responses=responses(*missing))
-    def list_users(owner: InPath, users: Injected[Users]) -> schemas.Users:
-        return schemas.Users(users=[_user(account) for account in users.of_owner(owner.id)])
+    def list_users(
+        owner: InPath, users: Injected[Users], after: After = "", limit: PageLimit = MAX_PAGE
+    ) -> schemas.Users:
+        """By address."""
+        page = users.of_owner(owner.id, after, limit)
+        following = page[-1].email if len(page) == limit else None
+        return schemas.Users(users=[_user(account) for account in page], next=following)
 
     @router.post("", status_code=201, summary="Create a user", responses=responses(409, *missing))
     def create_user(owner: InPath, users: Injected[Users], clock: Injected[Clock], user: UserRequest) -> UserView:
@@ -79,9 +85,13 @@ def clients_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -
     InPath = Annotated[Owner, Depends(owner_of)]
 
     @router.get("", summary="OAuth clients", responses=responses(*missing))
-    def list_clients(owner: InPath, clients: Injected[Clients]) -> schemas.Clients:
-        found = [view(ClientView, client, client_id=client.id) for client in clients.of_owner(owner.id)]
-        return schemas.Clients(clients=found)
+    def list_clients(
+        owner: InPath, clients: Injected[Clients], after: After = "", limit: PageLimit = MAX_PAGE
+    ) -> schemas.Clients:
+        """By id."""
+        page = clients.of_owner(owner.id, after, limit)
+        found = [view(ClientView, client, client_id=client.id) for client in page]
+        return schemas.Clients(clients=found, next=page[-1].id if len(page) == limit else None)
 
     @router.post("", status_code=201, summary="Register a client", responses=responses(*missing))
     def create_client(

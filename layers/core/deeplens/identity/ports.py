@@ -18,7 +18,8 @@ class Clients(Protocol):
     def find(self, client_id: str) -> Client | None:
         """An active client of any owner."""
 
-    def of_owner(self, owner: str | None) -> list[Client]: ...
+    def of_owner(self, owner: str | None, after: str, limit: int) -> list[Client]:
+        """By id, after the id ``after``."""
 
     def save(self, client: Client) -> None:
         """Create a client, or replace its owner's. Raises ``TenantNotFound``, and ``ValueError`` for an unknown scope
@@ -47,7 +48,8 @@ class Users(Protocol):
     def exist(self, emails: Iterable[str]) -> bool:
         """Whether an account has one of these addresses."""
 
-    def of_owner(self, owner: str | None) -> list[Account]: ...
+    def of_owner(self, owner: str | None, after: str, limit: int) -> list[Account]:
+        """By address, after the address ``after``."""
 
     def create(self, user: User, password: str) -> Account | None:
         """Returns None when the address is taken. Raises ``ValueError`` (role, password) and ``TenantNotFound``."""

@@ -20,7 +20,8 @@ from deeplens.identity.model import SESSION_LIFE, Account, AccountChange, Client
 
 USER, ACCOUNT, CLIENT = columns_of(User), columns_of(Account), columns_of(Client)
 FIND_USER = f"SELECT {USER} FROM nextgen_identity.users WHERE id = %s AND status = 'active'"  # noqa: S608
-USERS = f"SELECT {ACCOUNT} FROM nextgen_identity.users WHERE tenant_id IS NOT DISTINCT FROM %s ORDER BY email"  # noqa: S608
+PAGE = "WHERE tenant_id IS NOT DISTINCT FROM %s AND {key} > %s ORDER BY {key} LIMIT %s"
+USERS = f"SELECT {ACCOUNT} FROM nextgen_identity.users {PAGE.format(key='email')}"  # noqa: S608
 CREATE_USER = f"""
 INSERT INTO nextgen_identity.users ({USER}, password_hash) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (email) DO NOTHING RETURNING {ACCOUNT}
@@ -62,7 +63,7 @@ WHERE s.secret_sha256 = %s AND s.expires_at > %s AND u.status = 'active'
 """
 EXIST = "SELECT 1 FROM nextgen_identity.users WHERE email = ANY(%s) LIMIT 1"
 FIND_CLIENT = f"SELECT {CLIENT} FROM nextgen_identity.clients WHERE id = %s AND status = 'active'"  # noqa: S608
-CLIENTS = f"SELECT {CLIENT} FROM nextgen_identity.clients WHERE tenant_id IS NOT DISTINCT FROM %s ORDER BY id"  # noqa: S608
+CLIENTS = f"SELECT {CLIENT} FROM nextgen_identity.clients {PAGE.format(key='id')}"  # noqa: S608
 SAVE_CLIENT = f"""
 {insert_into("nextgen_identity.clients AS c", Client)}
 ON CONFLICT (id) DO UPDATE SET name = excluded.name, secret_sha256 = excluded.secret_sha256,
@@ -93,8 +94,8 @@ class PostgresUsers(PlatformAdapter):
     def exist(self, emails: Iterable[str]) -> bool:
         return self._row(EXIST, [list(emails)]) is not None
 
-    def of_owner(self, owner: str | None) -> list[Account]:
-        return [record_of(Account, row) for row in self._rows(USERS, [owner])]
+    def of_owner(self, owner: str | None, after: str, limit: int) -> list[Account]:
+        return [record_of(Account, row) for row in self._rows(USERS, [owner, as_text(after), limit])]
 
     def create(self, user: User, password: str) -> Account | None:
         values = [user.id, user.tenant_id, user.email.lower(), as_text(user.name), checked_roles(user.roles)]
@@ -153,8 +154,8 @@ class PostgresClients(PlatformAdapter):
         row = self._row(FIND_CLIENT, [client_id])
         return record_of(Client, row) if row else None
 
-    def of_owner(self, owner: str | None) -> list[Client]:
-        return [record_of(Client, row) for row in self._rows(CLIENTS, [owner])]
+    def of_owner(self, owner: str | None, after: str, limit: int) -> list[Client]:
+        return [record_of(Client, row) for row in self._rows(CLIENTS, [owner, as_text(after), limit])]
 
     def save(self, client: Client) -> None:
         checked_scopes(client.scopes, SCOPES)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, SecretStr, StringConstraints
 
-from deeplens.access.schemas import ApiScope
+from deeplens.access.schemas import NEXT, ApiScope
 from deeplens.http.schemas import AT, ApiModel, Name, Request, example
 
 Email = Annotated[
@@ -81,6 +81,7 @@ class Users(ApiModel):
     model_config = example({"users": [USER]})
 
     users: list[UserView]
+    next: str | None = NEXT
 
 
 class ClientRequest(Request):
@@ -118,3 +119,4 @@ class Clients(ApiModel):
     model_config = example({"clients": [CLIENT]})
 
     clients: list[ClientView]
+    next: str | None = NEXT

@@ -10,7 +10,7 @@ from authlib.oidc.core import UserInfo
 from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
 from joserfc.jwk import KeySet, RSAKey
 
-from deeplens.access.bearer import API_AUDIENCE
+from deeplens.access.bearer import API_AUDIENCE, OPERATOR
 from deeplens.access.scopes import API_SCOPES
 from deeplens.identity.key_plan import LONGEST_TOKEN
 from deeplens.identity.model import Client, User
@@ -78,8 +78,7 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
     ) -> dict[str, Any]:
         owner = user.user if user else client
         claims: dict[str, Any] = {"nbf": int(time.time())}
-        if owner.tenant_id:
-            claims["tenant_id"] = owner.tenant_id
+        claims |= {"tenant_id": owner.tenant_id} if owner.tenant_id else {OPERATOR: True}
         if user:
             claims |= {"roles": list(user.user.roles), "family": user.family, "sid": user.session_id}
         return claims

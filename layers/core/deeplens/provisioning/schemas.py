@@ -2,10 +2,28 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Field, SecretStr, StrictInt, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, StrictInt, StringConstraints
+from pydantic_core import from_json, to_json
 
 from deeplens.http.schemas import AT, ApiModel, ModelName, ModelVersion, Name, Request, TenantId, Version, example
 from deeplens.tenants.model import TenantStatus
+
+MAX_SETTINGS_BYTES = 16 * 1024
+SETTINGS_LIMIT = f"at most {MAX_SETTINGS_BYTES} bytes of JSON in UTF-8, nested at most 200 deep"
+
+
+def bounded(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings. Raises ``ValueError`` beyond the limit of bytes, and where they are nested too deeply."""
+    try:
+        from_json(body := to_json(settings))
+    except ValueError:
+        raise ValueError(f"must be {SETTINGS_LIMIT}") from None
+    if len(body) > MAX_SETTINGS_BYTES:
+        raise ValueError(f"must be {SETTINGS_LIMIT}, not {len(body)} bytes")
+    return settings
+
+
+TenantSettings = Annotated[dict[str, Any], Field(max_length=50), AfterValidator(bounded)]
 
 
 class VideoSettingsView(ApiModel):
@@ -72,16 +90,14 @@ class TenantRequest(Request):
     model: ModelChoice | None = Field(default=None, description="a served model; the built-in one if absent")
     placement: PlacementRequest = PlacementRequest()
     limits: LimitsView = LimitsView()
-    settings: dict[str, Any] = Field(default={}, max_length=50, description="kept for the tenant's own programs")
+    settings: TenantSettings = Field(default={}, description=f"kept for its own programs; {SETTINGS_LIMIT}")
 
 
 class TenantChange(Request):
     model_config = example({"name": "Acme Ltd"})
 
     name: Name | None = None
-    settings: Annotated[dict[str, Any], Field(max_length=50)] | None = Field(
-        default=None, description="replaces all settings"
-    )
+    settings: TenantSettings | None = Field(default=None, description=f"replaces all settings; {SETTINGS_LIMIT}")
     video: VideoSettingsView | None = Field(default=None, description="what is absent or null stays")
 
 

@@ -1,12 +1,15 @@
 """Environment variables with one prefix configure the local platform."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from local.services import ServiceFailed
 from local.stack.config import LocalConfig
+from local.stack.stack import check_host
 
 PORTS = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
 
@@ -67,3 +70,15 @@ def test_variables_that_are_not_settings_are_ignored(monkeypatch: pytest.MonkeyP
 
 def test_logs_are_kept_with_the_state() -> None:
     assert LocalConfig(state_dir=Path("/srv/deeplens")).log_dir == Path("/srv/deeplens/logs")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "workstation.example.com"])
+def test_the_documented_administrator_is_not_served_to_other_machines(host: str) -> None:
+    with pytest.raises(ServiceFailed, match=rf"DEEPLENS_HOST={re.escape(host)} .* DEEPLENS_ALLOW_REMOTE=true"):
+        check_host(LocalConfig(host=host))
+    check_host(LocalConfig(host=host, allow_remote=True))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_this_machine_is_served(host: str) -> None:
+    check_host(LocalConfig(host=host))
