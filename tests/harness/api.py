@@ -60,6 +60,7 @@ from tests.fakes.vectors import FakeIndex
 from tests.fakes.videos import FakePendingVideos, FakeVideos
 from tests.fakes.webhooks import FakeWebhooks
 from tests.fakes.whatsapp import FakeChats
+from tests.harness.decoders import image_decoder
 
 MODEL = ModelRef("deeplens-visual", "1", 8)
 START = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
@@ -153,6 +154,7 @@ class World(Resolver):
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
         self.limits, self.pending_due = Limits(), timedelta(minutes=10)
+        self.decoder = image_decoder()
         self.default_limits = Container(self.settings).default_limits
         self.acme, self.other = tenant("acme"), tenant("other")
         self.tenants = FakeDirectory(self.acme, self.other)

@@ -64,6 +64,7 @@ from tests.fakes.videos import FakePendingVideos, FakeVideos
 from tests.fakes.webhooks import FakeWebhooks, RecordingSender
 from tests.fakes.whatsapp import FakeChats, FakeWhatsApp
 from tests.harness.api import MODEL, RecordingPublisher, TickingClock, picture, tenant
+from tests.harness.decoders import image_decoder, video_decoder
 
 OBJECTS = "arn:aws:sqs:us-east-1:000000000000:ObjectQueue"
 TARGET = ModelRef("deeplens-visual", "2", 12)
@@ -116,6 +117,7 @@ class Flow(MaintenanceRegistry):
         self.usage = self.request_counters.usage
         self.budgets, self.measured_every = FakeBudgets(self.usage, self.tenants), timedelta(minutes=15)
         self.publisher, self.limits = RecordingPublisher(), Limits()
+        self.decoder, self.video_decoder = image_decoder(), video_decoder()
         self.duplicates, self.merge_deadlines = FakeDuplicates(self.images), FakeMergeDeadlines()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.retries, self.retry_policies, self.rng = FakeRetryQueue(), RETRIES, Random(7)

@@ -55,6 +55,18 @@ class TooManyPixels(InvalidImage, code="TOO_MANY_PIXELS"): ...
 class TooManyFrames(InvalidImage, code="TOO_MANY_FRAMES"): ...
 
 
+class DecoderCrashed(InvalidImage, code="DECODER_CRASHED"):
+    """Decoding the file ended the decoder's process, or broke it."""
+
+
+class DecoderTimeout(InvalidImage, code="DECODER_TIMEOUT"):
+    """Decoding the file takes longer than is allowed."""
+
+
+class DecoderOutOfMemory(InvalidImage, code="DECODER_OUT_OF_MEMORY"):
+    """Decoding the file takes more memory than is allowed."""
+
+
 class ChecksumMismatch(InvalidImage, code="CHECKSUM_MISMATCH"):
     """The file does not have the declared checksum."""
 

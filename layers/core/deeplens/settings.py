@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(100 * 1024 * 1024)
     max_image_pixels: int = Field(100_000_000)
     max_image_frames: int = Field(500)
+    decoder_seconds: float = Field(10, ge=1, description="Longest decoding of one image")
+    ld_library_path: str = Field("", description="Libraries of the interpreter, for the decoder's process as well")
     default_max_images: int = Field(0, ge=0, description="Most images of a tenant without its own limit; 0 = unlimited")
     default_max_bytes: int = Field(0, ge=0, description="Most bytes of its originals; 0 = unlimited")
     default_requests_per_minute: int = Field(0, ge=0, description="Most API requests per minute; 0 = unlimited")
@@ -86,6 +88,7 @@ class Settings(BaseSettings):
     )
     aws_lambda_function_name: str = ""
     aws_lambda_log_stream_name: str = ""
+    aws_lambda_function_memory_size: int = Field(1769, description="MB; decoding an image may take half of it")
     storage_measured_every_seconds: float = Field(900, ge=0, description="Interval of measuring a tenant's storage")
     sweep_grace_seconds: float = Field(86_400, ge=0, description="Age below which maintenance deletes nothing")
     sweep_every_seconds: float = Field(86_400, ge=0, description="Interval between sweeps of a tenant with changes")
@@ -98,6 +101,11 @@ class Settings(BaseSettings):
             return None
         seed, _, probability = self.faults.rpartition(":")
         return seed, float(probability)
+
+    @property
+    def child_environment(self) -> dict[str, str]:
+        """Return what an interpreter needs to start, and nothing else."""
+        return {"LD_LIBRARY_PATH": self.ld_library_path} if self.ld_library_path else {}
 
     @property
     def execution_environment(self) -> str:

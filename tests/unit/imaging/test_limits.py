@@ -2,13 +2,13 @@
 
 import contextlib
 import struct
-import threading
 import time
 import zlib
 from dataclasses import replace
 
 import pytest
 from deeplens.errors import (
+    DecoderOutOfMemory,
     EmptyFile,
     FileTooLarge,
     ImageCorrupt,
@@ -19,7 +19,6 @@ from deeplens.errors import (
 )
 from deeplens.imaging.frames import gif_frames, jpeg_scans, tiff_pages
 from deeplens.imaging.limits import Limits
-from deeplens.imaging.memory import MemoryBudget
 from deeplens.imaging.standardise import inspect, standardise, thumbnail
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -272,37 +271,24 @@ def test_a_tiff_whose_pages_go_in_a_circle_ends() -> None:
     assert tiff_pages(b"II*\0" + struct.pack("<I", 8) + directory, 500) == 1
 
 
-class TestMemoryBudget:
-    def test_what_does_not_fit_beside_others_waits_for_them(self) -> None:
-        budget, inside, order = MemoryBudget(100), threading.Event(), []
+@pytest.mark.parametrize(
+    ("mode", "options", "bytes_per_pixel"),
+    [
+        ("CMYK", {"progressive": True}, 8.0625),
+        ("CMYK", {"progressive": True, "subsampling": 2}, 3.5625),
+        ("RGB", {"progressive": True, "subsampling": 0}, 6.0625),
+        ("RGB", {"progressive": True, "subsampling": 2}, 3.0625),
+        ("L", {"progressive": True}, 2.0625),
+        ("CMYK", {}, 0.0625),
+    ],
+)
+def test_memory_of_progressive_jpegs_is_estimated_by_their_samples(mode: str, options, bytes_per_pixel: float) -> None:
+    body = file_of(Image.new(mode, (4096, 4096)), "JPEG", **options)
+    needed = round(4096 * 4096 * bytes_per_pixel)
+    assert standardise(body, replace(LIMITS, max_memory_bytes=needed)).width == 4096
+    with pytest.raises(DecoderOutOfMemory, match=str(needed)):
+        standardise(body, replace(LIMITS, max_memory_bytes=needed - 1))
 
-        def second() -> None:
-            inside.wait(5)
-            with budget.holding(60):
-                order.append("second")
 
-        thread = threading.Thread(target=second)
-        thread.start()
-        with budget.holding(50):
-            inside.set()
-            thread.join(0.1)
-            order.append("first")
-        thread.join(5)
-        assert order == ["first", "second"]
-
-    def test_what_fits_goes_side_by_side(self) -> None:
-        budget = MemoryBudget(100)
-        with budget.holding(50), budget.holding(50):
-            assert budget._taken == 100
-        assert budget._taken == 0
-
-    def test_what_is_larger_than_the_budget_goes_alone(self) -> None:
-        budget = MemoryBudget(100)
-        with budget.holding(10_000):
-            assert budget._taken == 100
-
-    def test_a_failure_gives_its_share_back(self) -> None:
-        budget = MemoryBudget(100)
-        with pytest.raises(RuntimeError), budget.holding(100):
-            raise RuntimeError
-        assert budget._taken == 0
+def test_the_largest_pictures_fit_into_the_memory() -> None:
+    assert 8.25 * LIMITS.max_pixels < LIMITS.max_memory_bytes

@@ -80,7 +80,7 @@ def test_one_that_somebody_looks_at_is_made_again_and_kept(flow: Flow) -> None:
     of_age(flow)
     looked_at = flow.stores.for_tenant(flow.acme).get(thumbnail_key("img_1", "small"))
     run(flow)
-    made = Thumbnails(flow.stores, flow.images, flow.limits)(flow.acme, flow.row("img_1"), "small")
+    made = Thumbnails(flow.stores, flow.images, flow.decoder)(flow.acme, flow.row("img_1"), "small")
     assert len(made) == pytest.approx(len(looked_at), rel=0.5)
 
     assert run(flow).report.found == {}

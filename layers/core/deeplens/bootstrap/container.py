@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from deeplens.identity.ports import Clients, Grants, StoredKeys, Users
     from deeplens.identity.signing_keys import SigningKeys
     from deeplens.images.ports import EventLog, ImageRepository, PendingDue, PendingImages
+    from deeplens.imaging.decoder import ImageDecoder
     from deeplens.imaging.limits import Limits
     from deeplens.maintenance.model import MaintenanceRuns, SweepGrace, SweepInterval, ThumbnailRetention
     from deeplens.provisioning.create import DefaultStorage
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from deeplens.usage.budgets import Budgets
     from deeplens.usage.model import RequestMinutes, StorageInterval, UsageMeter
     from deeplens.vectors.ports import VectorIndex
+    from deeplens.videos.decoding.decoder import VideoDecoder
     from deeplens.videos.decoding.limits import VideoLimits
     from deeplens.videos.model import PendingVideos, PendingVideosDue, VideoRepository
     from deeplens.webhooks.model import Webhooks, WebhookSender, WebhookSigner
@@ -154,7 +156,20 @@ class Container(MaintenanceRegistry):
     )
     limits: Limits = adapter(
         "deeplens.imaging.limits:Limits",
-        lambda self: [self.settings.max_image_bytes, self.settings.max_image_pixels, self.settings.max_image_frames],
+        lambda self: [
+            self.settings.max_image_bytes,
+            self.settings.max_image_pixels,
+            self.settings.max_image_frames,
+            self.settings.aws_lambda_function_memory_size << 19,
+        ],
+    )
+    decoder: ImageDecoder = adapter(
+        "deeplens.imaging.decoder:ImageDecoder",
+        lambda self: [self.limits, self.settings.decoder_seconds, self.settings.child_environment],
+    )
+    video_decoder: VideoDecoder = adapter(
+        "deeplens.videos.decoding.decoder:VideoDecoder",
+        lambda self: [self.video_limits, self.settings.child_environment],
     )
     secret_store: SecretStore = adapter(
         "deeplens.aws.secrets:SecretsManager", lambda self: [self.aws("secretsmanager")]

@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import datetime
 
+from deeplens.common.resolve import Lazy
 from deeplens.common.stage import in_parallel
 from deeplens.duplicates.detect import FindPairs, found_events, is_searchable
 from deeplens.duplicates.model import Duplicates
@@ -13,6 +14,7 @@ from deeplens.errors import PipelineError
 from deeplens.images.keys import thumbnail_key
 from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
+from deeplens.imaging.decoder import ImageDecoder
 from deeplens.maintenance.model import MaintenanceRun, Report
 from deeplens.maintenance.slices import Page
 from deeplens.storage.ports import StoreResolver
@@ -33,6 +35,7 @@ class ScanDuplicates:
     duplicates: Duplicates
     find_pairs: FindPairs
     workers: Executor
+    decoder: Lazy[ImageDecoder]
 
     # ``before`` is ignored: a scan removes nothing, so no image is too young for it.
     def pages(self, tenant: Tenant, run: MaintenanceRun, before: datetime) -> Iterator[Page]:  # noqa: ARG002
@@ -54,15 +57,13 @@ class ScanDuplicates:
         lacking = [row.id for row in rows if row.id not in known]
         if not lacking:
             return 0
-        # Imports Pillow, so only if there is an image to decode.
-        from deeplens.imaging.perceptual_hash import perceptual_hash_of
-
-        store = self.stores.for_tenant(tenant)
+        # Starts a process, so only if there is an image to decode.
+        decoder, store = self.decoder(), self.stores.for_tenant(tenant)
 
         def perceptual_hash(image_id: str) -> int | None:
             try:
-                return perceptual_hash_of(store.get(thumbnail_key(image_id, "small")))
-            except (PipelineError, OSError):
+                return decoder.perceptual_hash(store.get(thumbnail_key(image_id, "small")))
+            except PipelineError:
                 # Without its thumbnail an image is compared by its bytes only; a sweep has the thumbnail created again.
                 return None
 

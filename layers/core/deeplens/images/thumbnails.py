@@ -5,7 +5,7 @@ from deeplens.http.problems import image_not_found
 from deeplens.images.keys import processed_key, thumbnail_key
 from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
-from deeplens.imaging.limits import Limits
+from deeplens.imaging.decoder import ImageDecoder
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.model import Tenant
 
@@ -13,8 +13,8 @@ from deeplens.tenants.model import Tenant
 class Thumbnails:
     """Read a thumbnail, or create it from the standard JPEG or the original, and store it."""
 
-    def __init__(self, stores: StoreResolver, images: ImageRepository, limits: Limits) -> None:
-        self._stores, self._images, self._limits = stores, images, limits
+    def __init__(self, stores: StoreResolver, images: ImageRepository, decoder: ImageDecoder) -> None:
+        self._stores, self._images, self._decoder = stores, images, decoder
 
     def __call__(self, tenant: Tenant, image: ImageRecord, size: str) -> bytes:
         """The JPEG file. Raises ``ApiError`` 404 when the image was deleted or cannot be decoded."""
@@ -25,10 +25,8 @@ class Thumbnails:
             return self._make(tenant, store, image, size)
 
     def _make(self, tenant: Tenant, store: ObjectStore, image: ImageRecord, size: str) -> bytes:
-        from deeplens.imaging.standardise import thumbnail
-
         try:
-            made = thumbnail(self._source(tenant, store, image), size, self._limits)
+            made = self._decoder.thumbnail(self._source(tenant, store, image), size)
         except (InvalidEvent, InvalidImage, ObjectNotFound) as error:
             detail = f"No thumbnail can be made of {image.id}: {error}."
             raise ApiError(404, "thumbnail-unavailable", "Thumbnail unavailable", detail) from None

@@ -6,18 +6,24 @@ Uploads and query images are standardised by the same function, so that a search
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from math import ceil
 
 from PIL import Image
 
-from deeplens.errors import FileTooLarge, ImageCorrupt, InvalidImage, TooManyFrames, TooManyPixels
+from deeplens.errors import (
+    DecoderOutOfMemory,
+    FileTooLarge,
+    ImageCorrupt,
+    InvalidImage,
+    TooManyFrames,
+    TooManyPixels,
+)
 from deeplens.formats.images import FileType, sniff
 from deeplens.imaging.colour import to_resizable, to_srgb
 from deeplens.imaging.frames import gif_frames, jpeg_scans, tiff_pages
 from deeplens.imaging.limits import Limits
-from deeplens.imaging.memory import DECODING
+from deeplens.imaging.model import Header, Standardised
 from deeplens.imaging.perceptual_hash import perceptual_hash
 from deeplens.imaging.region import WHOLE, Box, before_turning
 
@@ -28,6 +34,7 @@ MAX_JPEG_SCANS = 200
 JPEGS = ("JPEG", "MPO")
 PEAK_BYTES_PER_PIXEL = {"WEBP": 16, "AVIF": 12, "HEIF": 8}
 """Measured; these decoders have buffers besides Pillow's four bytes."""
+BYTES_PER_COEFFICIENT = 2
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,38 +50,6 @@ TURNS = {
 Image.MAX_IMAGE_PIXELS = None
 # Once, at import: catching warnings around each call would change them for all threads.
 warnings.filterwarnings("ignore", module=r"PIL\..*")
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """Header of a file; width and height have the orientation applied."""
-
-    type: FileType
-    width: int
-    height: int
-    frames: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standardised:
-    """The standard forms of an original, RGB JPEG files without metadata.
-
-    Attributes
-    ----------
-    jpeg : short side 512, long side at most 2,048, never enlarged.
-    small, medium : fit 128 × 128 and 512 × 512, never enlarged.
-    width, height : of the original in pixels, orientation applied.
-    perceptual_hash : of the small thumbnail before compression.
-    """
-
-    jpeg: bytes
-    small: bytes
-    medium: bytes
-    width: int
-    height: int
-    format: str
-    mime_type: str
-    perceptual_hash: int
 
 
 def inspect(body: bytes, limits: Limits) -> Header:
@@ -100,7 +75,7 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
         As ``inspect``, and ``ImageCorrupt`` when decoding fails.
     """
     with _open(body, limits) as (image, header):
-        standard = _standard_raster(image)
+        standard = _standard_raster(image, limits)
     medium = _within(standard, "medium")
     small = _within(medium, "small")
     return Standardised(
@@ -109,8 +84,7 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
         medium=_jpeg(medium, THUMBNAIL_QUALITY),
         width=header.width,
         height=header.height,
-        format=header.type.format,
-        mime_type=header.type.mime_type,
+        type=header.type,
         perceptual_hash=perceptual_hash(small),
     )
 
@@ -118,13 +92,13 @@ def standardise(body: bytes, limits: Limits) -> Standardised:
 def standard_jpeg(body: bytes, limits: Limits, part: Box = WHOLE) -> bytes:
     """Return only the standard JPEG, of the whole image or of ``part``. Raises as ``standardise`` does."""
     with _open(body, limits) as (image, _):
-        return _jpeg(_standard_raster(image, part), STANDARD_QUALITY)
+        return _jpeg(_standard_raster(image, limits, part), STANDARD_QUALITY)
 
 
 def thumbnail(body: bytes, size: str, limits: Limits) -> bytes:
     """Return one thumbnail, ``small`` or ``medium``, of an original or a standard JPEG. Raises as ``standardise``."""
     with _open(body, limits) as (image, _):
-        standard = _standard_raster(image)
+        standard = _standard_raster(image, limits)
     return _jpeg(_within(standard, size), THUMBNAIL_QUALITY)
 
 
@@ -173,8 +147,10 @@ def _header(image: Image.Image, kind: FileType, body: bytes, limits: Limits) -> 
     frames = _frames(image, body, limits.max_frames)
     if frames > limits.max_frames:
         raise TooManyFrames(f"more than {limits.max_frames} frames")
-    if kind.format == "JPEG" and jpeg_scans(body, MAX_JPEG_SCANS) > MAX_JPEG_SCANS:
-        raise ImageCorrupt(f"the JPEG file has more than {MAX_JPEG_SCANS} scans")
+    if kind.format == "JPEG":
+        image.info["scans"] = jpeg_scans(body, MAX_JPEG_SCANS)
+        if image.info["scans"] > MAX_JPEG_SCANS:
+            raise ImageCorrupt(f"the JPEG file has more than {MAX_JPEG_SCANS} scans")
     turned = _orientation(image) in (5, 6, 7, 8)
     return Header(kind, *((height, width) if turned else (width, height)), frames)
 
@@ -204,7 +180,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _standard_raster(image: Image.Image, part: Box = WHOLE) -> Image.Image:
+def _standard_raster(image: Image.Image, limits: Limits, part: Box = WHOLE) -> Image.Image:
     """Return upright RGB pixels of the standard size, without metadata."""
     full, orientation = image.size, _orientation(image)
     box = before_turning(part, orientation)
@@ -212,8 +188,11 @@ def _standard_raster(image: Image.Image, part: Box = WHOLE) -> Image.Image:
     if image.format in JPEGS:
         # Decode at a fraction that covers the size. Not HEIC, which would return an embedded thumbnail that may differ.
         image.draft(None, _covering(size, box))
-    with DECODING.holding(_peak_bytes(image, full)):
-        smaller = _resize(to_resizable(image), size, box)
+    if (needed := _peak_bytes(image, full)) > limits.max_memory_bytes:
+        # Decoders that run out of memory report all kinds of errors.
+        detail = f"decoding takes {needed} bytes of memory, of {limits.max_memory_bytes} at most; save it smaller"
+        raise DecoderOutOfMemory(detail)
+    smaller = _resize(to_resizable(image), size, box)
     raster = to_srgb(smaller, image.info.get("icc_profile"))
     if orientation in TURNS:
         raster = raster.transpose(TURNS[orientation])
@@ -239,11 +218,18 @@ def _covering(size: tuple[int, int], box: Box) -> tuple[int, int]:
 
 
 def _peak_bytes(image: Image.Image, full: tuple[int, int]) -> int:
-    """Estimate the memory for decoding and converting; progressive JPEGs are full-size coefficients first."""
+    """Estimate the memory for decoding and converting; JPEGs of several scans are full-size coefficients first."""
     width, height = image.size
     each = PEAK_BYTES_PER_PIXEL.get(image.format or "", 4 if image.mode in ("L", "RGB", "CMYK", "YCbCr") else 9)
-    coefficients = 3 * full[0] * full[1] if "progressive" in image.info else 0
-    return width * height * each + coefficients
+    coefficients = _samples_per_pixel(image) * BYTES_PER_COEFFICIENT if image.info.get("scans", 1) > 1 else 0
+    return width * height * each + round(full[0] * full[1] * coefficients)
+
+
+def _samples_per_pixel(image: Image.Image) -> float:
+    """Return the samples of a JPEG that are stored per pixel: 1.5 to 3 in colour, and up to 4 in CMYK."""
+    factors: list[tuple[int, int]] = [(across, down) for _, across, down, _ in image.layer]  # type: ignore[attr-defined]
+    largest = max(across for across, _ in factors) * max(down for _, down in factors)
+    return sum(across * down for across, down in factors) / largest
 
 
 def _standard_size(width: int, height: int) -> tuple[int, int]:

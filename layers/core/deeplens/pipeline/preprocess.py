@@ -17,8 +17,9 @@ from deeplens.images.keys import derived_keys, processed_key, thumbnail_key
 from deeplens.images.model import LAST_GENERATION, ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
 from deeplens.images.requests import extraction_request
+from deeplens.imaging.decoder import ImageDecoder
 from deeplens.imaging.limits import Limits
-from deeplens.imaging.standardise import Standardised, standardise
+from deeplens.imaging.model import Standardised
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
@@ -37,6 +38,8 @@ class Preprocess:
     name: ClassVar = "preprocess"
     consumes: ClassVar = ImageUploaded
 
+    # The first, so that its child starts before anything reads a secret.
+    decoder: ImageDecoder
     tenants: TenantDirectory
     stores: StoreResolver
     images: ImageRepository
@@ -91,7 +94,7 @@ class Preprocess:
     ) -> Outcome:
         started = time.perf_counter()
         original = self._original(tenant, event)
-        image = standardise(original, self.limits)
+        image = self.decoder.standardise(original)
         _write_derived(store, event.image_id, image)
         hashes[event.image_id] = image.perceptual_hash
         seconds = round(time.perf_counter() - started, 6)

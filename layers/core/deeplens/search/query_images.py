@@ -16,7 +16,7 @@ from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import VectorIndex
 
 if TYPE_CHECKING:
-    from deeplens.imaging.limits import Limits
+    from deeplens.imaging.decoder import ImageDecoder
     from deeplens.imaging.region import Box
 
 MIN_MEAN_LENGTH = 1e-3
@@ -27,8 +27,8 @@ type Vector = Sequence[float]
 class QueryImages:
     """Prepare query images exactly as uploads, and embed them."""
 
-    def __init__(self, embedder: Embedder, index: VectorIndex, stores: StoreResolver, limits: "Limits") -> None:
-        self._embedder, self._index, self._stores, self._limits = embedder, index, stores, limits
+    def __init__(self, embedder: Embedder, index: VectorIndex, stores: StoreResolver, decoder: "ImageDecoder") -> None:
+        self._embedder, self._index, self._stores, self._decoder = embedder, index, stores, decoder
 
     def crops_of(
         self, bodies: Sequence[bytes], regions: Sequence[str], stored: ImageRecord | None = None
@@ -38,15 +38,12 @@ class QueryImages:
         Regions are in the pixels of ``stored``, if ``bodies`` is a smaller copy of it. Raises ``InvalidImage``, and
         ``RequestValidationError`` for a region outside its image or for too many crops.
         """
-        from deeplens.imaging.region import WHOLE
-        from deeplens.imaging.standardise import standard_jpeg
-
         if len(bodies) * max(1, len(regions)) > MAX_QUERY_IMAGES:
             raise validation_error("query", ("region",), f"files × regions may be at most {MAX_QUERY_IMAGES}")
         if not regions:
-            return [standard_jpeg(body, self._limits, WHOLE) for body in bodies]
-        boxes = [(body, box) for body in bodies for box in _boxes(body, regions, self._limits, stored)]
-        return [standard_jpeg(body, self._limits, box) for body, box in boxes]
+            return [self._decoder.standard_jpeg(body) for body in bodies]
+        boxes = [(body, box) for body in bodies for box in _boxes(body, regions, self._decoder, stored)]
+        return [self._decoder.standard_jpeg(body, box) for body, box in boxes]
 
     def embed(self, tenant: Tenant, crops: Sequence[bytes]) -> list[Vector]:
         return list(self._embedder.embed(crops, tenant.model).tolist())
@@ -87,11 +84,10 @@ def mean_direction(vectors: Sequence[Vector]) -> list[float] | None:
     return [value / length for value in mean] if length >= MIN_MEAN_LENGTH else None
 
 
-def _boxes(body: bytes, regions: Sequence[str], limits: "Limits", stored: ImageRecord | None) -> "list[Box]":
+def _boxes(body: bytes, regions: Sequence[str], decoder: "ImageDecoder", stored: ImageRecord | None) -> "list[Box]":
     from deeplens.imaging.region import box_of
-    from deeplens.imaging.standardise import inspect
 
-    header = inspect(body, limits)
+    header = decoder.inspect(body)
     width, height = (stored and stored.width) or header.width, (stored and stored.height) or header.height
     boxes = [box_of(region, width, height) for region in regions]
     for position, box in enumerate(boxes):

@@ -19,7 +19,7 @@ from deeplens.images.keys import original_key
 from deeplens.images.model import ImageRecord, MediaRecord, NewImage, NewMedia, Tombstone, is_video
 from deeplens.images.ports import Admission, ImageRepository
 from deeplens.images.requests import image_uploaded
-from deeplens.imaging.limits import Limits
+from deeplens.imaging.decoder import ImageDecoder
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.limits import Allowance, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
@@ -74,16 +74,14 @@ def checked_upload(
     media_id: str,
     body: bytes,
     file_name: str | None,
-    limits: Limits,
+    decoder: ImageDecoder,
     *,
     keyed: bool,
     tags: tuple[str, ...],
     metadata: dict[str, Any],
 ) -> Upload:
     """Check the header of an image file. Raises ``InvalidImage``."""
-    from deeplens.imaging.standardise import inspect
-
-    header = inspect(body, limits)
+    header = decoder.inspect(body)
     digest, name = hashlib.sha256(body).hexdigest(), file_name_of(file_name, header.type.extension)
     known = {"width": header.width, "height": header.height, "format": header.type.format}
     return Upload(media_id, keyed, body, digest, name, header.type, known, tags, metadata)

@@ -16,7 +16,7 @@ from deeplens.http.problems import responses
 from deeplens.images import views as image_views
 from deeplens.images.fields import metadata_of, tags_of
 from deeplens.images.schemas import AcceptedImage
-from deeplens.imaging.limits import Limits
+from deeplens.imaging.decoder import ImageDecoder
 from deeplens.tenants.limits import MaxUploadBytes, largest_file
 from deeplens.uploads.accept_form import (
     AcceptUpload,
@@ -41,7 +41,7 @@ FormMetadata = Annotated[
 class FormFiles:
     """Reads the file, tags and metadata of a form; the id follows from the idempotency key where there is one."""
 
-    limits: Limits
+    decoder: ImageDecoder
     max_upload_bytes: MaxUploadBytes
     clock: Clock
 
@@ -65,7 +65,7 @@ class FormFiles:
         media_id = keyed_id(prefix, caller.tenant.id, key) if key else new_id(prefix, self.clock.now())
         if prefix == "vid":
             return checked_video_upload(media_id, body, file.filename, **fields)
-        return checked_upload(media_id, body, file.filename, self.limits, **fields)
+        return checked_upload(media_id, body, file.filename, self.decoder, **fields)
 
 
 @router.post(

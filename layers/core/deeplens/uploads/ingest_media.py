@@ -22,8 +22,8 @@ from deeplens.images.keys import original_key
 from deeplens.images.model import ImageRecord, NewImage, Tombstone
 from deeplens.images.ports import ImageRepository
 from deeplens.images.requests import image_uploaded
+from deeplens.imaging.decoder import ImageDecoder
 from deeplens.imaging.limits import Limits
-from deeplens.imaging.standardise import inspect
 from deeplens.storage.ports import ObjectStore
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Tenant
@@ -45,6 +45,7 @@ class IngestImage:
     duplicates: Duplicates
     admit_images: AdmitImages
     limits: Limits
+    decoder: ImageDecoder
     default_limits: ResourceLimits
     clock: Clock
 
@@ -92,7 +93,7 @@ class IngestImage:
         body = store.get(key)
         check_size(len(body), upload)
         check_digest(digest := hashlib.sha256(body).hexdigest(), upload)
-        header = inspect(body, self.limits)
+        header = self.decoder.inspect(body)
         if header.type != kind:
             raise replaced_meanwhile()
         now = self.clock.now()

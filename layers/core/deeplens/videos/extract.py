@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import batched
@@ -24,11 +25,9 @@ from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
-from deeplens.videos.decoding.frames import Frame, frames_of
+from deeplens.videos.decoding.decoder import VideoDecoder
 from deeplens.videos.decoding.limits import VideoLimits
-from deeplens.videos.decoding.media import DecodeDeadline
-from deeplens.videos.decoding.plan import plan_segments
-from deeplens.videos.decoding.probe import poster, probe
+from deeplens.videos.decoding.plan import Frame, plan_segments
 from deeplens.videos.decoding.ranged import RangedFile
 from deeplens.videos.ended import events_of_ended_videos
 from deeplens.videos.model import PendingVideos, PendingVideosDue, Segment, VideoRecord, VideoRepository
@@ -66,6 +65,8 @@ class ExtractFrames:
     name: ClassVar = "extract_frames"
     consumes: ClassVar = VideoUploaded
 
+    # The first, so that its child starts before anything reads a secret.
+    decoder: VideoDecoder
     tenants: TenantDirectory
     stores: StoreResolver
     videos: VideoRepository
@@ -114,8 +115,8 @@ class ExtractFrames:
 
     def _plan(self, work: _Work) -> tuple[Segment, ...]:
         file = self._file(work)
-        facts = probe(file, self.video_limits)
-        work.store.put(poster_key(work.video.id), poster(file, facts), "image/jpeg")
+        facts = self.decoder.probe(file)
+        work.store.put(poster_key(work.video.id), self.decoder.poster(file, facts), "image/jpeg")
         planned = plan_segments(facts, work.tenant.video, self.video_limits)
         return self.videos.plan(work.tenant, work.video.id, facts, planned)
 
@@ -130,11 +131,12 @@ class ExtractFrames:
         return (*self._release(work, segment), *self._continue(work, segment, segments))
 
     def _write_frames(self, work: _Work, segment: Segment) -> None:
-        found = frames_of(self._file(work), segment, DecodeDeadline())
-        for group in batched(found, FRAMES_IN_MEMORY, strict=False):
-            rows = in_parallel(self.workers, partial(self._put, work), group)
-            work.written.extend(row.id for row in rows)
-            self.videos.add_frames(work.tenant, work.video.id, rows)
+        # Closed at once after an error, which would else keep the decoder busy.
+        with closing(self.decoder.frames_of(self._file(work), segment)) as found:
+            for group in batched(found, FRAMES_IN_MEMORY, strict=False):
+                rows = in_parallel(self.workers, partial(self._put, work), group)
+                work.written.extend(row.id for row in rows)
+                self.videos.add_frames(work.tenant, work.video.id, rows)
 
     def _file(self, work: _Work) -> RangedFile:
         """The video's file, unless it was replaced in a store that the tenant registered."""

@@ -29,7 +29,7 @@ from deeplens.whatsapp.chats import Effect, Uploaded
 from deeplens.whatsapp.incoming import Media, file_name_of, kind_of, metadata_of
 
 if TYPE_CHECKING:
-    from deeplens.imaging.limits import Limits
+    from deeplens.imaging.decoder import ImageDecoder
 
 KEY = "whatsapp\0"
 """Begins the idempotency keys of messages; clients' own hold no NUL, so neither can be taken for the other."""
@@ -43,7 +43,7 @@ class ChatCollection:
 
     Parameters
     ----------
-    limits, find_matches, embedder : slow to import, and few messages need them.
+    decoder, find_matches, embedder : slow to import, and few messages need them.
     """
 
     accept: AcceptUpload
@@ -51,7 +51,7 @@ class ChatCollection:
     accept_video_upload: AcceptVideoUpload
     images: ImageRepository
     videos: VideoRepository
-    limits: "Lazy[Limits]"
+    decoder: "Lazy[ImageDecoder]"
     default_limits: ResourceLimits
     max_media_bytes: MaxMediaBytes
     find_matches: Lazy[FindMatches]
@@ -85,7 +85,7 @@ class ChatCollection:
             video = checked_video_upload(keyed_id("vid", tenant.id, key), **upload)
             done: Accepted[Any] | Rejected = self.accept_video_upload(tenant, video, limits)
         else:
-            image = checked_upload(keyed_id("img", tenant.id, key), limits=self.limits(), **upload)
+            image = checked_upload(keyed_id("img", tenant.id, key), decoder=self.decoder(), **upload)
             done = self.accept(tenant, image, limits)
         if isinstance(done, Rejected):
             reason = str(done.error)
@@ -101,9 +101,7 @@ class ChatCollection:
 
     def similar(self, tenant: Tenant, body: bytes, limit: int) -> list[Found]:
         """Best matches of a picture that is not kept. Raises ``InvalidImage``, ``DependencyUnavailable``."""
-        from deeplens.imaging.standardise import standard_jpeg
-
-        vectors = self.embedder().embed([standard_jpeg(body, self.limits())], tenant.model).tolist()
+        vectors = self.embedder().embed([self.decoder().standard_jpeg(body)], tenant.model).tolist()
         found = self.find_matches()(tenant, vectors, limit, None, SearchFilter())
         label = tenant.thresholds.label if tenant.thresholds else lambda _: ""
         return [Found(row.id, row.file_name, match.score, label(match.score)) for (match, row), *_ in found]

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import av
 from av.filter import Graph
@@ -10,7 +9,7 @@ from av.video.stream import VideoStream
 
 from deeplens.formats.errors import VideoTruncated
 from deeplens.videos.decoding.media import DecodeDeadline, frames_from, jpeg_of, open_video
-from deeplens.videos.decoding.plan import FramePicker
+from deeplens.videos.decoding.plan import Frame, FramePicker
 from deeplens.videos.decoding.probe import type_of
 from deeplens.videos.decoding.ranged import RangedFile
 from deeplens.videos.model import Segment
@@ -22,14 +21,6 @@ COMPARED_PER_SECOND = 12
 """At least, where there are so many frames: of 60 a second every fifth is compared."""
 MISSING_SECONDS = 2.0
 """A segment without pictures in its first seconds is cut off."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A kept frame: ``offset_seconds`` from the video's first, and a JPEG file."""
-
-    offset_seconds: float
-    jpeg: bytes
 
 
 class SceneCuts:

@@ -1,6 +1,7 @@
 """Pure decisions: how a video is split into segments, and which frames are kept."""
 
 import math
+from dataclasses import dataclass
 
 from deeplens.tenants.model import VideoSettings
 from deeplens.videos.decoding.limits import VideoLimits
@@ -36,6 +37,14 @@ def plan_segments(facts: VideoFacts, settings: VideoSettings, limits: VideoLimit
         )
         for number, (begin, end, allowed) in enumerate(parts)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A kept frame: ``offset_seconds`` from the video's first, and a JPEG file."""
+
+    offset_seconds: float
+    jpeg: bytes
 
 
 class FramePicker:

@@ -2,12 +2,17 @@
 
 import io
 from collections import OrderedDict
-
-from deeplens.storage.ports import ObjectStore
+from typing import Protocol
 
 CHUNK_BYTES = 4 << 20
 CHUNKS_KEPT = 6
 """Streams that lie apart in a file, and its index, are read in turns."""
+
+
+class ReadsRanges(Protocol):
+    """The part of an object store that a file needs."""
+
+    def get_range(self, key: str, start: int, length: int) -> bytes: ...
 
 
 class RangedFile(io.RawIOBase):
@@ -23,7 +28,7 @@ class RangedFile(io.RawIOBase):
     bytes_read : from the store so far.
     """
 
-    def __init__(self, store: ObjectStore, key: str, size_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> None:
+    def __init__(self, store: ReadsRanges, key: str, size_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> None:
         super().__init__()
         self._store, self._key, self.size_bytes, self._chunk_bytes = store, key, size_bytes, chunk_bytes
         self._position, self._chunks = 0, OrderedDict[int, bytes]()

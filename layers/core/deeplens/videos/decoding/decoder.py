@@ -1,0 +1,54 @@
+"""Decode videos in a child process that can reach nothing; the parent reads their files."""
+
+from collections.abc import Generator, Mapping
+
+from deeplens.errors import InvalidImage
+from deeplens.formats.errors import InvalidVideo
+from deeplens.sandbox.sandbox import Sandbox
+from deeplens.videos.decoding.limits import VideoLimits
+from deeplens.videos.decoding.plan import Frame
+from deeplens.videos.decoding.ranged import RangedFile
+from deeplens.videos.model import Segment, VideoFacts
+
+FUNCTIONS = "deeplens.videos.decoding.child"
+SILENCE_SECONDS = 700
+"""More than ``DecodeDeadline``, which ends what is only slow, and less than the function may take."""
+MEMORY_BYTES = 2 << 30
+"""The function has 3.5 GB."""
+
+
+class VideoDecoder:
+    """``probe``, ``poster`` and ``frames_of``, run in the one child of this process; they raise as those do.
+
+    Parameters
+    ----------
+    environment : of the child.
+    seconds : without a frame or a read of the file.
+    functions : module that the child imports.
+    """
+
+    def __init__(
+        self,
+        limits: VideoLimits,
+        environment: Mapping[str, str],
+        seconds: float = SILENCE_SECONDS,
+        functions: str = FUNCTIONS,
+    ) -> None:
+        self._limits, self._functions = limits, functions
+        self._sandbox = Sandbox([functions], MEMORY_BYTES, seconds, [InvalidImage, InvalidVideo], environment)
+
+    def close(self) -> None:
+        """End the child; the next video starts another."""
+        self._sandbox.close()
+
+    def probe(self, file: RangedFile) -> VideoFacts:
+        return self._sandbox.call(VideoFacts, self._name("probe"), file.peek, file.size_bytes, self._limits)
+
+    def poster(self, file: RangedFile, facts: VideoFacts) -> bytes:
+        return self._sandbox.call(bytes, self._name("poster"), file.peek, file.size_bytes, facts)
+
+    def frames_of(self, file: RangedFile, segment: Segment) -> Generator[Frame]:
+        return self._sandbox.stream(Frame, self._name("frames_of"), file.peek, file.size_bytes, segment)
+
+    def _name(self, function: str) -> str:
+        return f"{self._functions}:{function}"
