@@ -1,10 +1,14 @@
-"""Translate template.yaml to plain CloudFormation and lint the result, because SAM's own lint checks little."""
+"""Hold template.yaml to the table of grants, translate it to plain CloudFormation, and lint the result.
+
+SAM's own lint checks little.
+"""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
+from local.checks import grants
 from local.runner.template import TagLoader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +34,41 @@ def translate(path: Path) -> dict[str, Any]:
     return dict(Translator({}, Parser()).translate(document, parameters))
 
 
+def problems(document: dict[str, Any]) -> list[str]:
+    """What a template grants beyond the table or not at all, and what it leaves without a limit or a log."""
+    return [*grants.differences(document), *_unlimited(document)]
+
+
+def _unlimited(document: dict[str, Any]) -> Iterator[str]:
+    for name, spec in document["Parameters"].items():
+        if name.startswith("Default") and spec["Type"] == "Number" and not spec.get("Default"):
+            yield f"{name} is 0, so that a tenant has no limit; give it a default above 0"
+    for name, resource in document["Resources"].items():
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::Serverless::HttpApi":
+            throttle, log = properties.get("DefaultRouteSettings", {}), properties.get("AccessLogSettings", {})
+            yield from (
+                f"{name} has no {setting}"
+                for setting in ("ThrottlingRateLimit", "ThrottlingBurstLimit")
+                if not throttle.get(setting)
+            )
+            if not {"DestinationArn", "Format"} <= log.keys():
+                yield f"{name} has no access log"
+            if not _behind_a_web_acl(document["Resources"], name):
+                yield f"{name} is the origin of no distribution with a web ACL"
+        if name == "IdentityApi" and "ReservedConcurrentExecutions" not in properties:
+            yield f"{name} has no concurrency of its own"
+
+
+def _behind_a_web_acl(resources: dict[str, Any], api: str) -> bool:
+    distributions = [
+        resource["Properties"]["DistributionConfig"]
+        for resource in resources.values()
+        if resource["Type"] == "AWS::CloudFront::Distribution"
+    ]
+    return any(f"${{{api}}}." in str(given.get("Origins")) and given.get("WebACLId") for given in distributions)
+
+
 def _local_code(resource: dict[str, Any]) -> None:
     """Replace folders by URIs, as ``sam package`` does."""
     properties = resource.get("Properties", {})
@@ -42,8 +82,11 @@ def _default(spec: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    template = ROOT / "template.yaml"
+    if found := problems(yaml.load(template.read_text(), Loader=TagLoader)):  # noqa: S506 - a SafeLoader
+        raise SystemExit("\n".join(found))
     try:
-        translated = translate(ROOT / "template.yaml")
+        translated = translate(template)
     except InvalidDocumentException as error:
         raise SystemExit("\n".join(cause.message for cause in error.causes)) from error
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:

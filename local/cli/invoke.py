@@ -11,6 +11,7 @@ from local.cli.screen import console, fail
 from local.runner.queues import load_with_queues
 from local.runner.worker import Pool, Result
 from local.stack.config import LocalConfig
+from local.stack.environment import environment_of
 from local.stack.stack import REPOSITORY, running_stack
 
 
@@ -35,9 +36,9 @@ def invoke(
 
 
 def invoke_once(function: str, event: Any, environment: Mapping[str, str]) -> Result:
-    """Run one function in a fresh process. Raises ``TemplateError`` for an unknown name."""
+    """Run one function in a fresh process, with what the table grants it. Raises ``TemplateError`` for no such name."""
     spec = load_with_queues(REPOSITORY / "template.yaml", environment, {}, {}).function(function)
-    pool = Pool(spec, environment, LocalConfig().log_dir, 1)
+    pool = Pool(spec, environment_of(spec.name, environment), LocalConfig().log_dir, 1)
     try:
         return pool.invoke(event)
     finally:

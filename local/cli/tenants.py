@@ -53,9 +53,9 @@ def migrate(
         typer.Option("--all", help="Also databases that are up to date, to repair roles that were changed by hand."),
     ] = False,
 ) -> None:
-    """Migrate every database to the newest schema, and tenants' roles to the current key; repeat it to resume."""
+    """Migrate every database to the newest schema, and roles to their passwords and rights; repeat it to resume."""
     container = current_container()
-    migrate_platform(container.connections.platform_url)
+    migrate_platform(container.connections.admin_url, container.platform_role_urls)
     databases = list(databases_to_migrate(container.connections, every=every))
     with Progress(console=console) as progress:
         task = progress.add_task("tenant databases", total=len(databases))

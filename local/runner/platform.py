@@ -33,7 +33,8 @@ class Runner:
 
     Parameters
     ----------
-    environment : variables that functions get on top of the template's: endpoints, credentials.
+    environment : variables of the platform: endpoints, credentials.
+    environment_of : what a function gets of them on top of the template's, by its name; by default all.
     resources : local values of resources, see ``template.load``.
     ports : the HTTP API listens on all of them; events name the first.
     processes : maximum number of processes of a function; its partition count limits a Kafka function as well.
@@ -48,6 +49,7 @@ class Runner:
         log_dir: Path,
         host: str,
         ports: Sequence[int],
+        environment_of: Callable[[str, Mapping[str, str]], Mapping[str, str]] = lambda _, environment: environment,
         parameters: Mapping[str, str] | None = None,
         resources: Mapping[str, str] | None = None,
         processes: int = 3,
@@ -60,7 +62,8 @@ class Runner:
         self._environment, self._processes = environment, processes
         self._log_dir, self._lock = log_dir, threading.Lock()
         self.pools = {
-            spec.name: Pool(spec, environment, log_dir, self._limit(spec.events)) for spec in self.template.functions
+            spec.name: Pool(spec, environment_of(spec.name, environment), log_dir, self._limit(spec.events))
+            for spec in self.template.functions
         }
         self._destination = FailureDestination(environment.get("KAFKA_BROKERS", ""), state_dir / "failed-invocations")
         self._sources = [source for pool in self.pools.values() for source in self._sources_of(pool)]

@@ -31,6 +31,7 @@ from local.services import (
 from local.services.process import free_port, require_port
 from local.services.supervisor import Supervisor
 from local.stack.config import LocalConfig
+from local.stack.environment import environment_of, role_urls
 from local.stack.seed import seed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,6 +46,10 @@ ADDRESS_VARIABLES = {
 AWS_DEFAULTS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 # LocalStack allows any role to be assumed, and ignores the session's policy.
 LOCAL_STORAGE_ROLE = "arn:aws:iam::000000000000:role/deeplens-tenant-storage"
+# One machine is its user's own; a tenant still has the limits that it is given.
+NO_TENANT_LIMITS = dict.fromkeys(
+    ("DEFAULT_MAX_IMAGES", "DEFAULT_MAX_BYTES", "DEFAULT_REQUESTS_PER_MINUTE", "DEFAULT_MAX_FILE_BYTES"), "0"
+)
 CORES = os.cpu_count() or 2
 WINDOW_PER_CORE, SHARED_PER_CORE = 16, 1
 type Progress = Callable[[str, str], None]
@@ -55,6 +60,7 @@ def ignore_progress(service: str, state: str) -> None:
 
 
 FORWARDED_VARIABLES = (
+    *NO_TENANT_LIMITS,
     "EGRESS_ALLOWED_NETWORKS",
     "EGRESS_HTTP",
     "KAFKA_CLIENT_ID",
@@ -85,6 +91,7 @@ class Stack:
         self._external = {name: environment[name] for name in ADDRESS_VARIABLES.values() if environment.get(name)}
         # A database that runs elsewhere may have roles whose passwords follow from the user's key.
         self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
+        self._role_urls = environment.get("DATABASE_ROLE_URLS", "")
         self._webhook_key = environment.get("WEBHOOK_KEY", "")
         self._installation_id = environment.get("INSTALLATION_ID", "")
         self._forwarded = {name: environment[name] for name in FORWARDED_VARIABLES if environment.get(name)}
@@ -115,17 +122,19 @@ class Stack:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the environment that functions and tools need to reach every service."""
+        """Return the environment that tools need to reach every service; functions get a part of it."""
         started = {name: value for service in self.services for name, value in service.environment.items()}
+        addresses = {**AWS_DEFAULTS, **started, **self._external}
+        roles_key = self._stored_secret("database-roles.key")
         return {
-            **AWS_DEFAULTS,
-            **started,
-            **self._external,
+            **addresses,
+            **NO_TENANT_LIMITS,
             **self._forwarded,
             "WHATSAPP_SECRET_ARN": "",
             "DEEPLENS_ENVIRONMENT": "local",
             "KAFKA_SECURITY": "PLAINTEXT",
             "DATABASE_SECRET_ARN": "",
+            "DATABASE_ROLE_URLS": self._role_urls or role_urls(addresses["DATABASE_URL"], roles_key),
             "TENANT_DATABASE_KEY": self._tenant_key or self._stored_secret("tenant-database.key"),
             "TENANT_DATABASE_KEY_SECRET_ARN": "",
             "WEBHOOK_KEY": self._webhook_key or self._stored_secret("webhook.key"),
@@ -241,14 +250,16 @@ class Stack:
         progress("topics", "creating")
         create_topics(settings)
         progress("database", "migrating")
-        migrate_platform(settings.database_url)
-        seed(self.container(), self.identity_url)
+        container = self.container()
+        migrate_platform(settings.database_url, container.platform_role_urls)
+        seed(container, self.identity_url)
         failed = [m for m in migrate_tenants(self.container().connections, lambda _: None) if m.error]
         if failed:
             raise ServiceFailed(f"{len(failed)} tenant databases were not migrated, e.g. {failed[0]}. Start again.")
         self.runner = Runner(
             REPOSITORY / "template.yaml",
             environment=self.environment,
+            environment_of=environment_of,
             parameters=self._parameters,
             state_dir=self.state_dir,
             log_dir=self.log_dir,

@@ -17,6 +17,10 @@ class Settings(BaseSettings):
     environment: Literal["local", "production"] = Field("production", alias="DEEPLENS_ENVIRONMENT")
     database_url: str = Field("", description="URL of the platform database, postgresql://user:password@host/name")
     database_secret_arn: str = Field("", description="Secrets Manager secret with that URL, instead of DATABASE_URL")
+    database_admin_url: str = Field("", description="The same for provisioning, as DATABASE_URL owns nothing")
+    database_admin_secret_arn: str = Field("", description="Secret with that URL, instead of DATABASE_ADMIN_URL")
+    database_role_urls: str = Field("", description="URLs of the functions' roles, which migrations create; spaces")
+    database_role_secret_arns: str = Field("", description="Secrets with these URLs instead; commas")
     tenant_database_key: str = Field(
         "", description="Passwords of tenants' roles derive from it; 32 characters or more"
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from deeplens.access.api_keys import digest, new_key, split_key
-from deeplens.database.credentials import database_url, password_of, tenant_url
+from deeplens.database.credentials import database_url, password_of, tenant_url, url_of_secret
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.errors import DatabaseUnavailable
 from hypothesis import given
@@ -71,6 +71,22 @@ KEY = "k" * 32
 )
 def test_a_tenants_url_keeps_nothing_of_the_administrators_credentials(server: str, place: str) -> None:
     assert tenant_url(server, "deeplens_t", KEY) == f"postgresql://deeplens_t:{password_of('deeplens_t', KEY)}@{place}"
+
+
+@pytest.mark.parametrize(
+    ("secret", "url"),
+    [
+        ("postgresql://admin:secret@h/x", "postgresql://admin:secret@h/x"),
+        ("", ""),
+        (
+            '{"url": "postgresql://r@h:1/x?sslmode=verify-full", "password": "p"}',
+            "postgresql://r:p@h:1/x?sslmode=verify-full",
+        ),
+        ('{"url": "postgresql://r@h/x?user=admin&password=a", "password": "a/b@c"}', "postgresql://r:a%2Fb%40c@h/x?"),
+    ],
+)
+def test_a_secret_is_a_url_or_a_url_and_its_password(secret: str, url: str) -> None:
+    assert url_of_secret(secret) == url.removesuffix("?")
 
 
 def test_every_role_and_every_key_has_a_password_of_its_own() -> None:

@@ -1,9 +1,11 @@
 """topics.py, template.yaml, functions/README.md and the handlers agree."""
 
 import ast
+import copy
 import importlib
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -12,24 +14,31 @@ import pytest
 import yaml
 from deeplens.bootstrap.container import Container
 from deeplens.bootstrap.maintenance import MaintenanceRegistry
+from deeplens.common.resolve import parameters_of
 from deeplens.events import topics
 from deeplens.events.topics import TOPICS, Topic
 from deeplens.storage.scope import ON_BUCKET, ON_OBJECTS, SESSION_SECONDS
 
+from local.checks.grants import GRANTS
+from local.checks.grants import table as grants_table
+from local.checks.template import problems
 from local.runner.template import FunctionSpec, KafkaEvent, SqsEvent, TagLoader, load
 
 ROOT = Path(__file__).resolve().parents[3]
 TEMPLATE = load(ROOT / "template.yaml", {}, {})
-RESOURCES: dict[str, dict[str, Any]] = yaml.load((ROOT / "template.yaml").read_text(), TagLoader)["Resources"]
+DOCUMENT: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), TagLoader)
+RESOURCES: dict[str, dict[str, Any]] = DOCUMENT["Resources"]
 KAFKA = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, KafkaEvent)]
 QUEUES = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, SqsEvent)]
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
 HTTP_PARTS = {
-    "search_api": {"stores", "embedder", "object_queue"},
-    "admin_api": {"stores", "embedder", "provisioning", "store_secrets"},
+    "search_api": {"images", "stores", "embedder", "object_queue"},
+    "admin_api": {"images", "stores", "embedder", "provisioning", "store_secrets", "webhook_signer"},
     "identity_api": {"signing_keys"},
     "whatsapp_webhook": {"whatsapp_secrets"},
 }
+TENANT_PORTS = {"images", "event_log", "videos", "duplicates", "vector_states", "store_objects"}
+"""Those whose adapters open tenants' databases."""
 QUOTED = re.compile(r"`([^`]+)`")
 README = {
     function: (set(QUOTED.findall(woken_by)), QUOTED.findall(stages), set(QUOTED.findall(emits)))
@@ -207,19 +216,135 @@ def test_a_message_survives_half_an_hour_without_a_shared_dependency() -> None:
 
 
 @pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
-def test_a_function_may_reach_only_what_it_uses(spec: FunctionSpec) -> None:
-    policies = [str(policy.get("Ref", "own")) for policy in RESOURCES[spec.logical_id]["Properties"]["Policies"]]
+def test_the_table_grants_a_function_only_what_it_uses(spec: FunctionSpec) -> None:
     used = parts_of(spec.name) if STAGES[spec.name] else HTTP_PARTS[spec.name]
-    expected = {"PlatformPolicy"}
-    expected |= {"ConsumerPolicy"} if any(isinstance(event, KafkaEvent) for event in spec.events) else set()
-    expected |= {"StoragePolicy"} if used & {"provisioning", "stores", "chat_collection", "maintenance_jobs"} else set()
-    expected |= {"StoreSecretsPolicy"} if used & {"secret_store", "provisioning", "store_secrets"} else set()
-    expected |= {"SigningKeysPolicy"} if "signing_keys" in used else set()
-    expected |= {"RetryQueuePolicy"} if "retries" in used else set()
-    expected |= {"ObjectQueuePolicy"} if "object_queue" in used else set()
-    expected |= {"InferencePolicy"} if used & {"embedder", "chat_collection"} else set()
-    expected |= {"WhatsAppPolicy"} if used & {"whatsapp", "whatsapp_secrets"} else set()
-    assert set(policies) - {"own"} == expected
+    types = {parameter.type_name for stage in STAGES[spec.name].values() for parameter in parameters_of(stage)}
+    users = {
+        "tenant key": {*TENANT_PORTS, "provisioning"},
+        "webhook key": {"webhook_signer"},
+        "whatsapp secret": {"whatsapp", "whatsapp_secrets"},
+        "administrator": {"provisioning"},
+        "storage": {"provisioning", "stores", "chat_collection", "maintenance_jobs"},
+        "store secrets": {"secret_store", "store_secrets"},
+        "signing keys": {"signing_keys"},
+        "inference": {"embedder", "chat_collection"},
+        "retry queue": {"retries"},
+        "object queue": {"object_queue"},
+        "alerts": {"alert_channel"},
+        "undeliverable bucket": {"undeliverable bucket"},
+    }
+    used |= {"provisioning"} if "Provisioning" in types else set()
+    used |= {"undeliverable bucket"} if spec.name in topics.PROCESSING_DEADLETTER.consumers else set()
+    assert GRANTS[spec.name].uses == {use for use, ports in users.items() if used & ports}
+
+
+def test_the_template_grants_what_the_table_says() -> None:
+    assert problems(DOCUMENT) == []
+
+
+def test_the_table_is_in_the_documents() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    assert grants_table() in text, f"replace the table of docs/security.md:\n{grants_table()}"
+
+
+def altered(change: Callable[[dict[str, Any]], Any]) -> list[str]:
+    document = copy.deepcopy(DOCUMENT)
+    change(document)
+    return problems(document)
+
+
+def statements(document: dict[str, Any], function: str) -> list[dict[str, Any]]:
+    policies = document["Resources"][function]["Properties"]["Policies"]
+    return next(policy["Statement"] for policy in policies if "Statement" in policy)
+
+
+def variables(document: dict[str, Any], function: str) -> dict[str, Any]:
+    given: dict[str, Any] = document["Resources"][function]["Properties"]["Environment"]["Variables"]
+    return given
+
+
+ALLOW = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+TOPIC = {"Fn::Sub": ["${T}/deeplens.tenant.usage", {"T": "arn:aws:kafka:us-east-1:000000000000:topic/deeplens/1"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (
+            lambda t: statements(t, "WhatsAppWebhook").append(
+                {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": {"Ref": "DatabaseSecretArn"}}
+            ),
+            "whatsapp_webhook may secretsmanager:GetSecretValue on given:DatabaseSecretArn, but the table",
+        ),
+        (
+            lambda t: statements(t, "OnImageUploaded").append(
+                {"Effect": "Allow", "Action": "kafka-cluster:WriteData", "Resource": TOPIC}
+            ),
+            "on_image_uploaded may kafka-cluster:WriteData on .*topic/deeplens/1/deeplens.tenant.usage, but the table",
+        ),
+        (lambda t: statements(t, "OnTenantUsage").pop(0), "the table says that on_tenant_usage may secretsmanager"),
+        (
+            lambda t: statements(t, "OnTenantUsage").pop(1),
+            "the table says that on_tenant_usage may kafka-cluster:Write",
+        ),
+        (
+            lambda t: t["Resources"]["BrokerPolicy"]["Properties"]["PolicyDocument"]["Statement"].append(ALLOW),
+            r"on_retry_due may s3:\* on \*, but the table",
+        ),
+        (
+            lambda t: t["Resources"]["OnRetryDue"]["Properties"]["Policies"].append("AmazonS3FullAccess"),
+            "on_retry_due may policy on AmazonS3FullAccess",
+        ),
+        (
+            lambda t: t["Resources"]["OnRetryDue"]["Properties"]["Policies"].append({"Ref": "InferencePolicy"}),
+            "on_retry_due may sagemaker:InvokeEndpoint",
+        ),
+        (lambda t: t["Resources"]["OnRetryDue"]["Properties"].update(Role="arn:own"), "OnRetryDue is a grant that"),
+        (
+            lambda t: t["Resources"].update(More={"Type": "AWS::IAM::Policy", "Properties": {}}),
+            "More is a grant that the check does not read",
+        ),
+        (
+            lambda t: t["Globals"]["Function"]["Environment"]["Variables"].update(DATABASE_URL={"Ref": "DatabaseUrl"}),
+            "whatsapp_webhook has the variable DATABASE_URL, but the table does not have it",
+        ),
+        (
+            lambda t: variables(t, "OnDeadLetter").update(WEBHOOK_KEY_SECRET_ARN={"Ref": "WebhookKeySecret"}),
+            "on_dead_letter has the variable WEBHOOK_KEY_SECRET_ARN",
+        ),
+        (
+            lambda t: variables(t, "OnDeadLetter").update(DATABASE_SECRET_ARN={"Ref": "OperationsDatabaseSecret"}),
+            "on_dead_letter has the database secret local:OperationsDatabaseSecret, which is not that of its role",
+        ),
+        (
+            lambda t: variables(t, "OnDeadLetter").update(MORE={"Ref": "TenantDatabaseKey"}),
+            "on_dead_letter has a secret in MORE",
+        ),
+        (
+            lambda t: variables(t, "OnDeadLetter").update(MORE="{{resolve:secretsmanager:WebhookKey}}"),
+            "on_dead_letter has a secret in MORE",
+        ),
+        (lambda t: t["Resources"].pop("OnDeadLetter"), "on_dead_letter is in only one of table and template"),
+        (
+            lambda t: t["Resources"]["HttpApi"]["Properties"].pop("DefaultRouteSettings"),
+            "HttpApi has no ThrottlingRateLimit",
+        ),
+        (lambda t: t["Resources"]["HttpApi"]["Properties"].pop("AccessLogSettings"), "HttpApi has no access log"),
+        (lambda t: t["Resources"].pop("Distribution"), "HttpApi is the origin of no distribution with a web ACL"),
+        (
+            lambda t: t["Resources"]["IdentityApi"]["Properties"].pop("ReservedConcurrentExecutions"),
+            "IdentityApi has no concurrency of its own",
+        ),
+        (
+            lambda t: t["Parameters"]["DefaultRequestsPerMinute"].update(Default=0),
+            "DefaultRequestsPerMinute is 0, so that a tenant has no limit",
+        ),
+    ],
+)
+def test_a_template_that_grants_more_or_less_than_the_table_or_lifts_a_limit_is_refused(
+    change: Callable[[dict[str, Any]], Any], problem: str
+) -> None:
+    assert any(re.search(problem, found) for found in altered(change)), altered(change)
 
 
 def test_alarms_watch_stages_that_exist() -> None:

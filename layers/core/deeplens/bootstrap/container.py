@@ -213,13 +213,24 @@ class Container(MaintenanceRegistry):
     @cached_property
     def connections(self) -> Connections:
         from deeplens.database.connections import Connections
+        from deeplens.database.credentials import url_of_secret
 
         settings = self.settings
         return Connections(
-            self.secret(settings.database_url, settings.database_secret_arn),
+            url_of_secret(self.secret(settings.database_url, settings.database_secret_arn)),
             settings.tenant_connections,
             tenant_key=self.secret(settings.tenant_database_key, settings.tenant_database_key_secret_arn),
+            admin_url=lambda: self.secret(settings.database_admin_url, settings.database_admin_secret_arn),
         )
+
+    @property
+    def platform_role_urls(self) -> list[str]:
+        """The platform database with the credentials of each role of the functions, for migrations."""
+        from deeplens.database.credentials import url_of_secret
+
+        arns = filter(None, self.settings.database_role_secret_arns.split(","))
+        secrets = [*self.settings.database_role_urls.split(), *(self.secret("", arn.strip()) for arn in arns)]
+        return [url_of_secret(secret) for secret in secrets]
 
     @cached_property
     def workers(self) -> Executor:

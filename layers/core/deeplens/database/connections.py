@@ -81,7 +81,8 @@ class Connections:
     ----------
     platform_url : the platform database; tenants without their own server are on the same server.
     limit : maximum of open tenant connections, whatever the number of threads.
-    tenant_key : the passwords of the tenants' roles are derived from it.
+    tenant_key : the passwords of the tenants' roles are derived from it; without one, no tenant's database opens.
+    admin_url : reads the administrator's URL of the platform database; by default ``platform_url`` is it.
     """
 
     def __init__(
@@ -91,11 +92,17 @@ class Connections:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         tenant_key: str = "",
+        admin_url: Callable[[], str] = str,
     ) -> None:
-        self.platform_url, self.tenant_key = platform_url, tenant_key
+        self.platform_url, self.tenant_key, self._admin_url = platform_url, tenant_key, admin_url
         self._limit, self._monotonic = limit, monotonic
         self._pool: OrderedDict[str, PooledConnection] = OrderedDict()
         self._released = threading.Condition()
+
+    @property
+    def admin_url(self) -> str:
+        """The platform database with the credentials that may create databases and roles."""
+        return self._admin_url() or self.platform_url
 
     @contextmanager
     def platform(self) -> Iterator[Connection]:
@@ -122,7 +129,7 @@ class Connections:
     @contextmanager
     def _borrow(self, url: str) -> Iterator[Connection]:
         if not url:
-            raise DatabaseUnavailable("DATABASE_URL is not set")
+            raise DatabaseUnavailable("DATABASE_URL or, for a tenant's database, TENANT_DATABASE_KEY is not set")
         pooled = self._reserve(url)
         try:
             with pooled.lock, translated():

@@ -1,11 +1,13 @@
-"""The credentials of a tenant's database: a role of the database's name, its password derived from the platform's key.
+"""The credentials of databases: those of the platform's roles, and those of the tenants' roles.
 
-No row holds a secret. After a change of the key, run ``deeplens tenants migrate``.
+A tenant's role has the name of its database, and a password derived from the platform's key. No row holds a secret.
+After a change of the key, run ``deeplens tenants migrate``.
 """
 
 import hashlib
 import hmac
-from urllib.parse import unquote, urlsplit, urlunsplit
+import json
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from deeplens.errors import DatabaseUnavailable
 
@@ -27,11 +29,24 @@ def tenant_url(server_url: str, name: str, key: str) -> str:
     DatabaseUnavailable
         There is no key.
     """
-    split = urlsplit(server_url)
+    return with_credentials(database_url(server_url, name), name, password_of(name, key))
+
+
+def with_credentials(url: str, role: str, password: str) -> str:
+    """The URL of the same database with the credentials of a role, and without options that override them."""
+    split = urlsplit(url)
     hosts = split.netloc.rpartition("@")[2]
     options = [option for option in split.query.split("&") if unquote(option.partition("=")[0]) not in OVERRIDES]
-    authority = f"{name}:{password_of(name, key)}@{hosts}"
-    return urlunsplit(split._replace(netloc=authority, path=f"/{name}", query="&".join(options)))
+    authority = f"{quote(role, safe='')}:{quote(password, safe='')}@{hosts}"
+    return urlunsplit(split._replace(netloc=authority, query="&".join(options)))
+
+
+def url_of_secret(secret: str) -> str:
+    """The URL in a secret: itself, or JSON with ``url``, which names the role, and ``password``."""
+    if not secret.startswith("{"):
+        return secret
+    fields = json.loads(secret)
+    return with_credentials(fields["url"], unquote(urlsplit(fields["url"]).username or ""), fields["password"])
 
 
 def password_of(role: str, key: str) -> str:

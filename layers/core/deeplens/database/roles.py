@@ -63,7 +63,7 @@ def admit(url: str, role: str, key: str) -> None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
         if role == connection.info.user:
             raise ValueError(f"{role} administers this server and can be no tenant's role")
-        _ensure_role(connection, role, key)
+        ensure_role(connection, role, password_of(role, key), CONNECTION_LIMIT)
         names = {"role": sql.Identifier(role), "database": sql.Identifier(connection.info.dbname)}
         for statement in GRANTS:
             connection.execute(sql.SQL(statement).format(**names))
@@ -120,7 +120,8 @@ def drop_role(server_url: str, role: str) -> None:
         connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(name))
 
 
-def _ensure_role(connection: psycopg.Connection[Any], role: str, key: str) -> None:
+def ensure_role(connection: psycopg.Connection[Any], role: str, password: str, connection_limit: int = -1) -> None:
+    """Create a role that may log in and nothing else, or take all else from it, and set its password."""
     name = sql.Identifier(role)
     attributes = (
         f"SELECT {', '.join(f'rol{_column(attribute)}' for attribute in ATTRIBUTES)} FROM pg_roles WHERE rolname = %s"  # noqa: S608
@@ -135,7 +136,7 @@ def _ensure_role(connection: psycopg.Connection[Any], role: str, key: str) -> No
             connection.execute(sql.SQL("ALTER ROLE {} {}").format(name, sql.SQL(f"NO{attribute}")))
     connection.execute(
         sql.SQL("ALTER ROLE {} LOGIN CONNECTION LIMIT {} PASSWORD {}").format(
-            name, sql.Literal(CONNECTION_LIMIT), sql.Literal(_verifier(connection, role, key))
+            name, sql.Literal(connection_limit), sql.Literal(_verifier(connection, role, password))
         )
     )
 
@@ -145,10 +146,9 @@ def _column(attribute: str) -> str:
     return {"SUPERUSER": "super"}.get(attribute, attribute.lower())
 
 
-def _verifier(connection: psycopg.Connection[Any], role: str, key: str) -> str:
+def _verifier(connection: psycopg.Connection[Any], role: str, password: str) -> str:
     """The SCRAM verifier of the password: the password itself would appear in the server's log and statistics."""
-    password = password_of(role, key).encode()
-    return connection.pgconn.encrypt_password(password, role.encode(), b"scram-sha-256").decode()
+    return connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
 
 
 def _revoke_all(url: str, role: str) -> None:

@@ -1,7 +1,7 @@
 """Creation of tenants, and migration of their databases. Every step is safe to repeat."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from deeplens.database import migrate, roles
+from deeplens.database import migrate, platform_roles, roles
 from deeplens.database.connections import Connections, PlatformAdapter, connect, translated
 from deeplens.database.credentials import database_url
 from deeplens.database.values import as_text
@@ -163,10 +163,15 @@ def create_database(server_url: str, name: str) -> None:
             return
 
 
-def migrate_platform(database_url: str) -> str:
-    """Migrate the platform database, close it to tenants' roles, register the built-in models; returns the version."""
+def migrate_platform(database_url: str, role_urls: Iterable[str] = ()) -> str:
+    """Migrate the platform database, close it to tenants' roles, register the built-in models; returns the version.
+
+    ``role_urls`` are its URLs with the credentials of the functions' roles, which are created and granted.
+    """
     version = migrate.upgrade(database_url, "platform")
     roles.seal(database_url)
+    if wanted := [*role_urls]:
+        platform_roles.apply(database_url, wanted)
     with translated(), connect(database_url) as connection:
         for profile in BUILT_IN_MODELS:
             connection.execute(REGISTER, model_row(profile))
@@ -223,7 +228,7 @@ def databases_to_migrate(connections: Connections, *, every: bool = False) -> It
 
 def database_of(row: dict[str, Any], connections: Connections) -> TenantDatabase:
     """The database of a row of ``tenants``, by default on the platform's server."""
-    server = row["database_server"] or connections.platform_url
+    server = row["database_server"] or connections.admin_url
     return TenantDatabase(row["id"], server, row["database_name"], row["schema_version"])
 
 

@@ -57,14 +57,13 @@ class PostgresDirectory:
 
 
 def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) -> Tenant:
-    """The tenant of a row; null servers are the platform's own. Raises ``DatabaseUnavailable`` without a key."""
+    """The tenant of a row; null servers are the platform's own. Without the tenants' key its database has no URL."""
+    server, key = row["database_server"] or connections.platform_url, connections.tenant_key
     return Tenant(
         id=row["id"],
         name=row["name"],
         status=row["status"],
-        database_url=tenant_url(
-            row["database_server"] or connections.platform_url, row["database_name"], connections.tenant_key
-        ),
+        database_url=tenant_url(server, row["database_name"], key) if key else "",
         storage_uri=row["storage_uri"],
         qdrant_url=row["qdrant_url"] or qdrant_url,
         model=_model(row, "model"),

@@ -35,7 +35,7 @@ def test_each_function_can_be_run(spec: FunctionSpec) -> None:
 
 @pytest.mark.parametrize("spec", TEMPLATE.functions, ids=lambda spec: spec.name)
 def test_variables_are_strings_and_none_refers_to_what_only_a_deployment_has(spec: FunctionSpec) -> None:
-    assert {"DEEPLENS_ENVIRONMENT", "KAFKA_BROKERS", "DATABASE_URL", "QDRANT_URL"} <= spec.environment.keys()
+    assert {"DEEPLENS_ENVIRONMENT", "KAFKA_BROKERS", "QDRANT_URL"} <= spec.environment.keys()
     assert all(isinstance(value, str) for value in spec.environment.values())
     assert "{" not in json.dumps(list(spec.environment.values()))
 
