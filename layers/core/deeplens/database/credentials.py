@@ -6,8 +6,9 @@ After a change of the key, run ``deeplens tenants migrate``.
 
 import hashlib
 import hmac
-import json
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from pydantic_core import from_json
 
 from deeplens.errors import DatabaseUnavailable
 
@@ -45,7 +46,7 @@ def url_of_secret(secret: str) -> str:
     """The URL in a secret: itself, or JSON with ``url``, which names the role, and ``password``."""
     if not secret.startswith("{"):
         return secret
-    fields = json.loads(secret)
+    fields = from_json(secret)
     return with_credentials(fields["url"], unquote(urlsplit(fields["url"]).username or ""), fields["password"])
 
 
