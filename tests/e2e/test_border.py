@@ -12,6 +12,7 @@ import pytest
 from deeplens.access.api_keys import digest, new_key
 from deeplens.access.scopes import ADMIN, READ, WRITE
 from deeplens.bootstrap.container import Container
+from deeplens.identity.development import CLIENT
 
 from local.stack.stack import Stack
 from tests.e2e.conftest import eventually, new_client, picture
@@ -156,7 +157,7 @@ def token(stack: Stack, parts: Container, tenant_id: str | None, *scopes: str, *
     """A token that the stack's own key has signed."""
     now = datetime.now(UTC)
     kid, private = parts.signing_keys.signer()
-    given = {"iss": stack.identity_url, "aud": "deeplens.api", "sub": "usr_test", "client_id": "tests", "jti": "1"}
+    given = {"iss": stack.identity_url, "aud": "deeplens.api", "sub": "usr_test", "client_id": CLIENT, "jti": "1"}
     times = {"iat": now, "nbf": now, "exp": now + timedelta(minutes=5)}
     owner = {"tenant_id": tenant_id} if tenant_id else {}
     body = given | times | owner | {"scope": " ".join(scopes)} | claims
