@@ -217,7 +217,7 @@ def test_a_tenant_may_live_on_servers_of_its_own(connections: Connections, tenan
 
 def test_keys_are_listed_in_pages(connections: Connections, tenant: Tenant) -> None:
     keys = PostgresApiKeys(connections)
-    made = [keys.find(tenant.id, keys.create(tenant.id, f"key {number}")).prefix for number in range(5)]
+    made = [keys.create(tenant.id, f"key {number}").split("_")[1] for number in range(5)]
     found, after = [], ""
     while page := keys.of_tenant(tenant.id, after, 2):
         found += [key.prefix for key in page]

@@ -119,10 +119,14 @@ def check_scope(principal: Principal, scope: str) -> None:
 
 
 def check_grantable(principal: Principal, scopes: Iterable[str]) -> None:
-    """Raise ``ApiError`` 403 where a tenant's administrator grants API scopes that it lacks itself."""
+    """Raise ``ApiError`` 403 where a tenant's administrator grants API scopes that it lacks itself.
+
+    The same holds for each route that hands out an existing credential, or changes it: its scopes are granted anew.
+    """
     missing = set(scopes) - principal.scopes - set(IDENTITY_SCOPES)
     if principal.tenant_id and missing:
-        detail = f"You lack {', '.join(sorted(missing))} yourself."
+        names = ", ".join(sorted(missing))
+        detail = f"This credential gives {names}, which yours does not. Use credentials that have every scope of it."
         raise ApiError(403, "insufficient-scope", "Insufficient scope", detail)
 
 

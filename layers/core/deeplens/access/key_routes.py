@@ -41,12 +41,20 @@ def create_key(
 @router.post("/{prefix}/rotate", status_code=201, summary="Replace a key", responses=responses(404))
 def rotate_key(
     tenant: Administrator,
+    principal: AuthenticatedAdministrator,
     keys: Injected[ApiKeys],
     clock: Injected[Clock],
     prefix: str,
     body: RotationRequest | None = None,
 ) -> NewKeyView:
-    """A new key with the same name, scopes and expiry; the old one goes on for the overlap, then ends."""
+    """A new key with the same name, scopes and expiry; the old one goes on for the overlap, then ends.
+
+    A caller can rotate only keys whose scopes they have.
+    """
+    try:
+        check_grantable(principal, keys.find(tenant.id, prefix).scopes)
+    except KeyError:
+        raise _key_not_found(prefix) from None
     overlap = timedelta(hours=(body or RotationRequest()).overlap_hours)
     presented = keys.rotate(tenant.id, prefix, clock.now() + overlap)
     if presented is None:
@@ -62,7 +70,7 @@ def revoke_key(tenant: Administrator, keys: Injected[ApiKeys], prefix: str) -> N
 
 
 def _view(keys: ApiKeys, tenant_id: str, presented: str) -> NewKeyView:
-    return view(NewKeyView, keys.find(tenant_id, presented), key=presented)
+    return view(NewKeyView, keys.find(tenant_id, presented.split("_")[1]), key=presented)
 
 
 def _key_not_found(prefix: str) -> ApiError:

@@ -44,8 +44,8 @@ class ApiKeys(Protocol):
     def of_tenant(self, tenant_id: str, after: str, limit: int) -> list[KeyView]:
         """Live keys, the oldest first: at most ``limit`` after the one with the prefix ``after``, or from the start."""
 
-    def find(self, tenant_id: str, presented: str) -> KeyView:
-        """A key that was just made. Raises ``KeyError`` when the tenant has no such key."""
+    def find(self, tenant_id: str, prefix: str) -> KeyView:
+        """A key, live or not. Raises ``KeyError`` when the tenant has no such key."""
 
     def rotate(self, tenant_id: str, prefix: str, ends: datetime) -> str | None:
         """Create a copy of a key, which expires at ``ends``; None when the tenant has no such live key."""

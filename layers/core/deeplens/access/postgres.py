@@ -99,9 +99,8 @@ class PostgresApiKeys(PlatformAdapter):
         values = {"tenant": tenant_id, "after": as_text(after), "limit": limit}
         return [KeyView(**row) for row in self._rows(OF_TENANT, values)]
 
-    def find(self, tenant_id: str, presented: str) -> KeyView:
-        prefix, _ = split_key(presented) or ("", "")
-        row = self._row(FIND, [prefix, tenant_id])
+    def find(self, tenant_id: str, prefix: str) -> KeyView:
+        row = self._row(FIND, [as_text(prefix), tenant_id])
         if row is None:
             raise KeyError(prefix)
         return KeyView(**row)

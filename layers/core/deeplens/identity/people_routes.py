@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends
@@ -66,11 +67,11 @@ def users_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> 
     def change_user(
         owner: InPath, users: Injected[Users], clock: Injected[Clock], user_id: str, change: UserChange
     ) -> UserView:
-        """A new password, and disabling, end the user's sessions and refresh tokens."""
+        """For callers with the user's scopes; all may disable. That and a new password end sessions and refresh tokens."""
         _check_roles(owner, change.roles or [])
-        password = change.password.get_secret_value() if change.password else None
-        changed = AccountChange(change.name, change.roles, password, change.status)
-        return _user(_require(users.change(owner.id, user_id, changed, clock.now()), "user", user_id))
+        changed = _account_change(change)
+        check = partial(_check_change, owner, changed)
+        return _user(_require(users.change(owner.id, user_id, changed, clock.now(), check), "user", user_id))
 
     @router.delete("/{user_id}", status_code=204, summary="Delete a user", responses=responses(404, *missing))
     def delete_user(owner: InPath, users: Injected[Users], user_id: str) -> None:
@@ -109,10 +110,8 @@ def clients_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -
 
     @router.post("/{client_id}/rotate", summary="Give a client a new secret", responses=responses(404, *missing))
     def rotate_secret(owner: InPath, clients: Injected[Clients], client_id: str) -> NewClientView:
-        """The old secret ends at once."""
-        secret = secrets.token_urlsafe(32)
-        client = _require(clients.replace_secret(owner.id, client_id, digest(secret)), "client", client_id)
-        return view(NewClientView, client, client_id=client.id, client_secret=secret)
+        """The old secret ends at once. A caller can rotate only the secrets of clients whose scopes they have."""
+        return _rotate_secret(owner, clients, client_id)
 
     @router.delete("/{client_id}", status_code=204, summary="Delete a client", responses=responses(404, *missing))
     def delete_client(owner: InPath, clients: Injected[Clients], client_id: str) -> None:
@@ -129,6 +128,25 @@ def _check_roles(owner: Owner, roles: list[Any]) -> None:
     if owner.id is None and len(roles) > 1:
         raise ApiError(422, "role-not-possible", "Role not possible here", "platform_admin includes the others.")
     check_grantable(owner.principal, allowed(roles, API_SCOPES))
+
+
+def _account_change(change: UserChange) -> AccountChange:
+    password = change.password.get_secret_value() if change.password else None
+    return AccountChange(change.name, change.roles, password, change.status)
+
+
+def _rotate_secret(owner: Owner, clients: Clients, client_id: str) -> NewClientView:
+    old, secret = clients.find(client_id), secrets.token_urlsafe(32)
+    own = old if old and old.tenant_id == owner.id else None
+    check_grantable(owner.principal, _require(own, "client", client_id).scopes)
+    client = _require(clients.replace_secret(owner.id, client_id, digest(secret)), "client", client_id)
+    return view(NewClientView, client, client_id=client.id, client_secret=secret)
+
+
+def _check_change(owner: Owner, change: AccountChange, account: Account) -> None:
+    """Raise 403 for an account that is stronger than the administrator; disabling it only takes access away."""
+    if change != AccountChange(None, None, None, "disabled"):
+        check_grantable(owner.principal, allowed(account.roles, API_SCOPES))
 
 
 def _check_client(principal: Principal, client: ClientRequest) -> None:

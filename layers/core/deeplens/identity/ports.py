@@ -3,7 +3,7 @@
 ``owner`` is a tenant's id, or None for the platform. A method with an owner never reaches another owner's rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -54,8 +54,18 @@ class Users(Protocol):
     def create(self, user: User, password: str) -> Account | None:
         """Returns None when the address is taken. Raises ``ValueError`` (role, password) and ``TenantNotFound``."""
 
-    def change(self, owner: str | None, user_id: str, change: AccountChange, now: datetime) -> Account | None:
-        """Change what is not None. A new password, and disabling, end all sessions. Returns None for no such user."""
+    def change(
+        self,
+        owner: str | None,
+        user_id: str,
+        change: AccountChange,
+        now: datetime,
+        check: Callable[[Account], None] = lambda _: None,
+    ) -> Account | None:
+        """Change what is not None. A new password, and disabling, end all sessions. Returns None for no such user.
+
+        ``check`` sees the account, which nobody else can change meanwhile, and refuses the change by an exception.
+        """
 
     def delete(self, owner: str | None, user_id: str) -> bool: ...
 

@@ -4,7 +4,7 @@ A statement with an owner, a tenant or None for the platform, reaches no other o
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import psycopg
@@ -25,6 +25,9 @@ USERS = f"SELECT {ACCOUNT} FROM nextgen_identity.users {PAGE.format(key='email')
 CREATE_USER = f"""
 INSERT INTO nextgen_identity.users ({USER}, password_hash) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (email) DO NOTHING RETURNING {ACCOUNT}
+"""  # noqa: S608
+LOCK_USER = f"""
+SELECT {ACCOUNT} FROM nextgen_identity.users WHERE id = %(id)s AND tenant_id IS NOT DISTINCT FROM %(owner)s FOR UPDATE
 """  # noqa: S608
 CHANGE_USER = f"""
 UPDATE nextgen_identity.users SET name = coalesce(%(name)s, name), roles = coalesce(%(roles)s, roles),
@@ -105,7 +108,14 @@ class PostgresUsers(PlatformAdapter):
             raise TenantNotFound(f"no tenant {user.tenant_id}") from error
         return record_of(Account, row) if row else None
 
-    def change(self, owner: str | None, user_id: str, change: AccountChange, now: datetime) -> Account | None:
+    def change(
+        self,
+        owner: str | None,
+        user_id: str,
+        change: AccountChange,
+        now: datetime,
+        check: Callable[[Account], None] = lambda _: None,
+    ) -> Account | None:
         values = {
             "id": as_text(user_id),
             "owner": owner,
@@ -116,6 +126,10 @@ class PostgresUsers(PlatformAdapter):
             "now": now,
         }
         with self._connections.platform() as connection, connection.transaction():
+            row = connection.execute(LOCK_USER, values).fetchone()
+            if row is None:
+                return None
+            check(record_of(Account, row))
             row = connection.execute(CHANGE_USER, values).fetchone()
             if row is not None and (change.password is not None or change.status == "disabled"):
                 for statement in SIGN_OUT:
@@ -151,7 +165,7 @@ class PostgresClients(PlatformAdapter):
     """``Clients`` on the tables ``clients`` and ``consents``."""
 
     def find(self, client_id: str) -> Client | None:
-        row = self._row(FIND_CLIENT, [client_id])
+        row = self._row(FIND_CLIENT, [as_text(client_id)])
         return record_of(Client, row) if row else None
 
     def of_owner(self, owner: str | None, after: str, limit: int) -> list[Client]:
