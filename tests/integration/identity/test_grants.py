@@ -99,7 +99,49 @@ def test_of_twenty_rotations_at_once_one_wins(grants: PostgresGrants, begun: tup
     assert [result is not None for result in found] == won
     spent = grants.family_of_token(token, NOW)
     assert spent is not None
-    assert spent[1]
+    assert spent[1] == NOW
+
+
+def test_of_twenty_rotations_to_the_same_successor_at_once_all_win_and_one_successor_is_stored(
+    grants: PostgresGrants, begun: tuple[str, str], connections: Connections
+) -> None:
+    family, token = begun
+    with ThreadPoolExecutor(20) as pool:
+        won = list(pool.map(lambda _: grants.rotate(token, f"{family}-next", NOW), range(20)))
+    assert won == [True] * 20
+    with connections.platform() as connection:
+        stored = connection.execute("SELECT 1 FROM nextgen_identity.refresh_tokens WHERE family = %s", [family])
+        assert len(stored.fetchall()) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "successor", "used", "revoked", "repeated"),
+    [
+        (0, "next", False, False, True),
+        (9, "next", False, False, True),
+        (10, "next", False, False, False),
+        (0, "another", False, False, False),
+        (0, "next", True, False, False),
+        (0, "next", False, True, False),
+    ],
+)
+def test_a_spent_token_repeats_its_unused_successor_for_ten_seconds(
+    grants: PostgresGrants,
+    begun: tuple[str, str],
+    seconds: int,
+    successor: str,
+    used: bool,
+    revoked: bool,
+    repeated: bool,
+) -> None:
+    family, token = begun
+    assert grants.rotate(token, f"{family}-next", NOW)
+    if used:
+        assert grants.rotate(f"{family}-next", f"{family}-third", NOW)
+    if revoked:
+        grants.revoke(family, NOW)
+    assert grants.rotate(token, f"{family}-{successor}", NOW + seconds * SECOND) is repeated
+    assert grants.family_of_token(f"{family}-another", NOW) is None
 
 
 def test_a_revoked_family_is_never_continued(grants: PostgresGrants, begun: tuple[str, str]) -> None:

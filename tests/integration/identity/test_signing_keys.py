@@ -9,7 +9,7 @@ from deeplens.database.connections import Connections
 from deeplens.errors import SecretNotFound
 from deeplens.identity.key_plan import LEAD, LONGEST_TOKEN, MARGIN, PERIOD
 from deeplens.identity.postgres_keys import PostgresKeyRows, PostgresSigningKeys
-from deeplens.identity.signing_keys import PREFIX, SigningKeys
+from deeplens.identity.signing_keys import DERIVATION_KEY, PREFIX, DerivationKey, SigningKeys
 
 
 class Secrets:
@@ -119,3 +119,20 @@ def test_a_crash_between_secret_and_row_leaves_a_secret_that_nobody_uses(
     kid, _ = world.function().signer()
     assert world.kids() == [kid]
     assert len(world.secrets.kept) == 2
+
+
+def test_functions_that_derive_at_once_use_one_key_which_outlives_the_signing_keys(world: World) -> None:
+    def derive(_: object) -> str:
+        return DerivationKey(world.rows, world.secrets).derive("refresh-token", "spent")
+
+    with ThreadPoolExecutor(4) as pool:
+        derived = set(pool.map(derive, range(4)))
+    assert len(derived) == 1
+    world.time += 3 * PERIOD
+    world.function().rotate()
+    assert {derive(0)} == derived
+    key = DerivationKey(world.rows, world.secrets)
+    assert (
+        len({key.derive("refresh-token", "spent"), key.derive("device", "spent"), key.derive("device", "other")}) == 3
+    )
+    assert world.secrets.kept[DERIVATION_KEY] not in derived

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from deeplens.identity.development import DevelopmentCredentials
     from deeplens.identity.model import Environment, Issuer
     from deeplens.identity.ports import Clients, Grants, StoredKeys, Users
-    from deeplens.identity.signing_keys import SigningKeys
+    from deeplens.identity.signing_keys import DerivationKey, SigningKeys
     from deeplens.images.ports import EventLog, ImageRepository, PendingDue, PendingImages
     from deeplens.imaging.decoder import ImageDecoder
     from deeplens.imaging.limits import Limits
@@ -147,6 +147,7 @@ class Container(MaintenanceRegistry):
     publisher: EventPublisher = adapter("deeplens.kafka.publisher:KafkaPublisher")
     development_credentials: DevelopmentCredentials = adapter("deeplens.identity.development:DevelopmentCredentials")
     signing_keys: SigningKeys = adapter("deeplens.identity.signing_keys:SigningKeys")
+    derivation_key: DerivationKey = adapter("deeplens.identity.signing_keys:DerivationKey")
     chat_collection: ChatCollection = adapter("deeplens.whatsapp.collection:ChatCollection")
     stores: StoreResolver = adapter("deeplens.stores.resolver:Stores")
     webhook_sender: WebhookSender = adapter("deeplens.webhooks.sender:EgressWebhookSender")

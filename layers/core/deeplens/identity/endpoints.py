@@ -48,8 +48,8 @@ def query_token(endpoint: Any, token_string: str, token_type_hint: str | None) -
         family = grants.family(claims["family"], now) if "family" in claims else None
         live = "family" not in claims or family is not None
         return Presented(claims["client_id"], live, family, claims)
-    family, spent = grants.family_of_token(token_string, now) or (None, True)
-    return Presented(family.client_id, not spent, family, {}) if family else None
+    family, spent_at = grants.family_of_token(token_string, now) or (None, None)
+    return Presented(family.client_id, spent_at is None, family, {}) if family else None
 
 
 class Revocation(RevocationEndpoint):  # type: ignore[misc]

@@ -8,7 +8,7 @@ from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, Inval
 from authlib.oauth2.rfc7636 import CodeChallenge
 
 from deeplens.access.scopes import API_SCOPES, allowed
-from deeplens.identity.model import SECRET_METHODS, Client, Code, Family, Session
+from deeplens.identity.model import REUSE_WINDOW, SECRET_METHODS, Client, Code, Family, Session
 from deeplens.identity.requests import ProtocolRequest
 from deeplens.identity.tokens import Subject
 
@@ -74,17 +74,17 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
 
 class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = (*SECRET_METHODS, "none")
-    INCLUDE_NEW_REFRESH_TOKEN = True
 
     def authenticate_refresh_token(self, refresh_token: str) -> Family | None:
-        """The live family of a token of this client; the reuse of a token revokes the family."""
-        family_and_spent = self.server.grants.family_of_token(refresh_token, self.server.clock.now())
-        if family_and_spent is None or family_and_spent[0].client_id != self.request.client.id:
+        """The live family of a token of this client; the reuse of a token after its window revokes the family."""
+        now = self.server.clock.now()
+        family, spent_at = self.server.grants.family_of_token(refresh_token, now) or (None, None)
+        if family is None or family.client_id != self.request.client.id:
             return None
-        family, spent = family_and_spent
-        if spent:
-            self.server.grants.revoke(family.id, self.server.clock.now())
-        return family if family.live and not spent else None
+        if spent_at is not None and spent_at + REUSE_WINDOW <= now:
+            self.server.grants.revoke(family.id, now)
+            return None
+        return family if family.live else None
 
     def authenticate_user(self, family: Family) -> Subject | None:
         user = self.server.users.find(family.user_id)
@@ -101,7 +101,9 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
         scope = " ".join(allowed(user.user.roles, set(asked.split()) & set(self.request.client.scopes)))
         if not scope:
             raise InvalidScopeError()
-        return self.generate_token(user, scope, include_refresh_token=True)  # type: ignore[no-any-return]
+        token = self.generate_token(user, scope, include_refresh_token=False)
+        successor = self.server.derivation_key.derive("refresh-token", self.request.form["refresh_token"])
+        return {**token, "refresh_token": successor}
 
     def save_token(self, token: dict[str, Any]) -> None:
         spent, now = self.request.form["refresh_token"], self.server.clock.now()

@@ -18,6 +18,8 @@ Environment = NewType("Environment", str)
 """The name of the deployment; ``local`` is the local stack."""
 CODE_LIFE = timedelta(minutes=1)
 FAMILY_LIFE = timedelta(days=30)
+REUSE_WINDOW = timedelta(seconds=10)
+"""How long a spent refresh token answers its successor again: two tabs of a browser may refresh at once."""
 SESSION_LIFE = timedelta(hours=12)
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 

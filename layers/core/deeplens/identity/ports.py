@@ -82,7 +82,7 @@ class Users(Protocol):
 
 
 class Grants(Protocol):
-    """Authorization codes and token families; each code and each refresh token works once."""
+    """Authorization codes and token families; each code works once, and each refresh token leads to one successor."""
 
     def issue_code(self, presented: str, code: Code, now: datetime) -> None: ...
 
@@ -93,10 +93,13 @@ class Grants(Protocol):
         """Store a family's first refresh token. Returns False when the family has been revoked."""
 
     def rotate(self, spent: str, following: str, now: datetime) -> bool:
-        """Replace a refresh token. Returns False when it has been used, or its family has ended."""
+        """Replace a refresh token. Returns False when it has been used, or its family has ended.
 
-    def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, bool] | None:
-        """The family of a refresh token, and whether that token has been used."""
+        A repetition within ``REUSE_WINDOW`` with the same successor, which is unused, changes nothing: returns True.
+        """
+
+    def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, datetime | None] | None:
+        """The family of a refresh token, and when that token was used."""
 
     def family(self, family: str, now: datetime) -> Family | None: ...
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import parameters_of, record_of
-from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, Code, Family
+from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, REUSE_WINDOW, Code, Family
 
 ISSUE = """
 INSERT INTO nextgen_identity.authorization_codes (code_sha256, family, client_id, user_id, session_id, redirect_uri,
@@ -43,13 +43,20 @@ WITH spent AS (
 )
 INSERT INTO nextgen_identity.refresh_tokens (token_sha256, family) SELECT %s, family FROM spent
 """
+REPEATED = """
+SELECT 1 FROM nextgen_identity.refresh_tokens t
+JOIN nextgen_identity.refresh_tokens following ON following.family = t.family
+JOIN nextgen_identity.token_families f ON f.id = t.family
+WHERE t.token_sha256 = %s AND t.spent_at > %s AND following.token_sha256 = %s AND following.spent_at IS NULL
+    AND f.revoked_at IS NULL AND f.expires_at > %s
+"""
 COLUMNS = (
     "f.id, f.client_id, f.user_id, f.session_id, f.scopes, f.authenticated_at, f.expires_at, "
     "f.revoked_at IS NULL AND f.expires_at > %s AS live"
 )
 FAMILY = f"SELECT {COLUMNS} FROM nextgen_identity.token_families f WHERE f.id = %s"  # noqa: S608
 FAMILY_OF_TOKEN = f"""
-SELECT {COLUMNS}, t.spent_at IS NOT NULL AS spent
+SELECT {COLUMNS}, t.spent_at
 FROM nextgen_identity.refresh_tokens t JOIN nextgen_identity.token_families f ON f.id = t.family
 WHERE t.token_sha256 = %s
 """  # noqa: S608
@@ -80,11 +87,13 @@ class PostgresGrants(PlatformAdapter):
         return self._execute(BEGIN, [digest(refresh_token), family]) == 1
 
     def rotate(self, spent: str, following: str, now: datetime) -> bool:
-        return self._execute(ROTATE, [now, digest(spent), now, digest(following)]) == 1
+        if self._execute(ROTATE, [now, digest(spent), now, digest(following)]) == 1:
+            return True
+        return self._row(REPEATED, [digest(spent), now - REUSE_WINDOW, digest(following), now]) is not None
 
-    def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, bool] | None:
+    def family_of_token(self, refresh_token: str, now: datetime) -> tuple[Family, datetime | None] | None:
         row = self._row(FAMILY_OF_TOKEN, [now, digest(refresh_token)])
-        return (record_of(Family, row), row["spent"]) if row else None
+        return (record_of(Family, row), row["spent_at"]) if row else None
 
     def family(self, family: str, now: datetime) -> Family | None:
         row = self._row(FAMILY, [now, family])

@@ -14,7 +14,7 @@ from deeplens.identity.grants import AuthorizationCodes, ClientCredentials, Pkce
 from deeplens.identity.model import Client, Issuer
 from deeplens.identity.ports import Clients, Grants, Users
 from deeplens.identity.requests import ProtocolRequest, check_parameters
-from deeplens.identity.signing_keys import SigningKeys
+from deeplens.identity.signing_keys import DerivationKey, SigningKeys
 from deeplens.identity.tokens import AccessTokens, IdTokens, IdTokensOfCodes
 
 
@@ -27,13 +27,14 @@ class IdentityServer(AuthorizationServer):  # type: ignore[misc]
         users: Users,
         grants: Grants,
         signing_keys: SigningKeys,
+        derivation_key: DerivationKey,
         tokens: IdentityTokens,
         issuer: Issuer,
         clock: Clock,
     ) -> None:
         super().__init__(SCOPES)
         self.clients, self.users, self.grants, self.signing_keys = clients, users, grants, signing_keys
-        self.tokens, self.issuer, self.clock = tokens, issuer, clock
+        self.derivation_key, self.tokens, self.issuer, self.clock = derivation_key, tokens, issuer, clock
         self.register_token_generator("default", AccessTokens(issuer, signing_keys))
         self.register_grant(AuthorizationCodes, [Pkce(required=True), IdTokensOfCodes(issuer, signing_keys)])
         self.register_grant(RefreshTokens, [IdTokens(issuer, signing_keys)])

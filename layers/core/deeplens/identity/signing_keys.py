@@ -1,5 +1,7 @@
 """The platform's RS256 keys: private halves in the secret store, public halves and times in the database."""
 
+import base64
+import hmac
 import secrets
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from deeplens.identity.ports import Grants, StoredKeys
 
 CACHE_SECONDS = 60.0
 PREFIX = "deeplens/identity/signing-keys/"
+DERIVATION_KEY = f"{PREFIX}derivation"
 BITS = 2048
 USED_CODE_RETENTION = timedelta(hours=1)
 """How long a used code is kept after it expired, so that a late replay still revokes its family."""
@@ -92,6 +95,32 @@ class SigningKeys:
         if kid not in self._private:
             self._private = {kid: self._secrets.get(PREFIX + kid)}
         return self._private[kid]
+
+
+class DerivationKey:
+    """The key that refresh tokens and marks of devices derive from. Raises ``DependencyUnavailable``.
+
+    It is no signing key, so that it stays when these rotate; the first process that needs it creates it.
+    """
+
+    def __init__(self, rows: StoredKeys, secret_store: SecretStore) -> None:
+        self._rows, self._secrets, self._key = rows, secret_store, b""
+
+    def derive(self, purpose: str, value: str) -> str:
+        """Return 43 characters that nobody can compute from the value without the key."""
+        self._key = self._key or self._stored_key().encode()
+        derived = hmac.digest(self._key, f"{purpose}\0{value}".encode(), "sha256")
+        return base64.urlsafe_b64encode(derived).rstrip(b"=").decode()
+
+    def _stored_key(self) -> str:
+        with suppress(SecretNotFound):
+            return self._secrets.get(DERIVATION_KEY)
+        with self._rows.locked():
+            with suppress(SecretNotFound):
+                return self._secrets.get(DERIVATION_KEY)
+            key = secrets.token_urlsafe(32)
+            self._secrets.put(DERIVATION_KEY, key)
+        return key
 
 
 class RotateSigningKeys:
