@@ -50,11 +50,13 @@ class Browser:
     Parameters
     ----------
     issuer : base URL of the identity API; a redirect elsewhere is not followed but returned.
+    from_address : this machine's address that it calls from; each of 127.0.0.0/8 is a network of its own.
     """
 
-    def __init__(self, issuer: str) -> None:
+    def __init__(self, issuer: str, from_address: str | None = None) -> None:
         self.issuer = issuer
-        self.http = httpx.Client(trust_env=False, timeout=30)
+        transport = httpx.HTTPTransport(local_address=from_address) if from_address else None
+        self.http = httpx.Client(trust_env=False, timeout=30, transport=transport)
 
     def open(self, address: str) -> httpx.Response:
         """The page behind an address, or the redirect that leaves the issuer."""

@@ -1,5 +1,6 @@
 """Forms, sessions, cookies and the parameters of the sign-in behave as OpenID Connect defines."""
 
+import secrets
 import time
 
 import jwt
@@ -7,7 +8,7 @@ import pytest
 from deeplens.access.scopes import READ
 
 from tests.e2e.identity.conftest import PASSWORD, World
-from tests.harness.browser import form_of, query_of
+from tests.harness.browser import Browser, form_of, query_of
 from tests.harness.refusals import EVIL, page_of
 
 
@@ -82,17 +83,52 @@ def test_cookies_are_out_of_reach_of_scripts_and_other_sites(world: World, reade
             assert not any(attribute.startswith("domain") for attribute in attributes)
 
 
-def test_wrong_passwords_lock_an_account_and_tell_no_more_than_unknown_ones(world: World) -> None:
-    known, browser = world.user(), world.browser()
+def test_wrong_passwords_are_answered_alike_whether_or_not_the_account_exists(world: World) -> None:
+    emails, answers = (world.user(), f"nobody{secrets.token_hex(4)}@example.test"), list[list[tuple[int, str]]]()
+    browser = world.browser()
     page = browser.open("/account/sign-in")
-    answers = [browser.sign_in(page, email, "wrong password") for email in (known, "nobody@example.test")]
-    texts = [answer.text.replace(known, "").replace("nobody@example.test", "") for answer in answers]
-    assert [answer.status_code for answer in answers] == [401, 401]
-    assert texts[0] == texts[1]
-    for _ in range(4):
-        browser.sign_in(page, known, "wrong password")
-    assert browser.sign_in(page, known, PASSWORD).status_code == 401
-    assert browser.cookie("deeplens-session") is None
+    for email in emails:
+        sent = [browser.sign_in(page, email, "wrong password") for _ in range(7)]
+        answers.append([(answer.status_code, answer.text.replace(email, "")) for answer in sent])
+        assert [status for status, _ in answers[-1]] == [401] * 5 + [429] * 2
+        assert sent[-1].headers["retry-after"] == "900"
+        # Not even the right password is looked at.
+        assert browser.sign_in(page, email, PASSWORD).status_code == 429
+        assert browser.cookie("deeplens-session") is None
+    assert answers[0] == answers[1]
+
+
+def test_guesses_from_elsewhere_lock_nobody_out(world: World) -> None:
+    """The attack as it was: a stranger guesses, and the owner of the address is locked out."""
+    email, own, other = world.user(), Browser(world.issuer), Browser(world.issuer, from_address="127.0.0.9")
+    own.sign_in(own.open("/account/sign-in"), email, PASSWORD)
+    page = other.open("/account/sign-in")
+    for _ in range(7):
+        other.sign_in(page, email, "a guess")
+    assert other.sign_in(page, email, PASSWORD).status_code == 429
+    fresh = world.browser()
+    assert fresh.sign_in(fresh.open("/account/sign-in"), email, PASSWORD).status_code == 200
+    # From many networks at once: a new device has to wait, and the device that signed in before does not.
+    for number in range(10, 14):
+        stranger = Browser(world.issuer, from_address=f"127.0.0.{number}")
+        page = stranger.open("/account/sign-in")
+        for _ in range(5):
+            stranger.sign_in(page, email, "a guess")
+    new = world.browser()
+    assert new.sign_in(new.open("/account/sign-in"), email, PASSWORD).status_code == 429
+    own.http.cookies.delete("deeplens-session")
+    assert own.sign_in(own.open("/account/sign-in"), email, PASSWORD).status_code == 200
+    assert own.cookie("deeplens-session")
+
+
+def test_a_known_device_is_known_for_its_own_address_only(world: World) -> None:
+    email, victim, browser = world.user(), world.user(), world.browser()
+    browser.sign_in(browser.open("/account/sign-in"), email, PASSWORD)
+    browser.http.cookies.delete("deeplens-session")
+    page = browser.open("/account/sign-in")
+    assert [browser.sign_in(page, victim, "a guess").status_code for _ in range(6)] == [401] * 5 + [429]
+    browser.http.cookies.delete("deeplens-device")
+    assert browser.sign_in(page, victim, PASSWORD).status_code == 429
 
 
 # What a client may ask of the sign-in.

@@ -1,8 +1,7 @@
-"""Users and sessions in the database: wrong passwords lock, also when they come at once."""
+"""Users and sessions in the database."""
 
 import itertools
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,55 +45,11 @@ def new_user(users: PostgresUsers) -> NewUser:
 
 def test_a_user_signs_in_whatever_the_case_of_the_address(users: PostgresUsers, new_user: NewUser) -> None:
     user = new_user()
-    assert users.sign_in(user.email, PASSWORD, NOW) == user
-    assert users.sign_in(f" {user.email.upper()} ", PASSWORD, NOW) == user
-    assert users.sign_in(user.email, "wrong password", NOW) is None
-    assert users.sign_in("nobody@example.test", PASSWORD, NOW) is None
-    assert users.sign_in("\x00'; --", "\x00", NOW) is None
-
-
-def test_the_fifth_wrong_password_locks_and_the_right_one_waits_as_well(
-    users: PostgresUsers, new_user: NewUser
-) -> None:
-    user = new_user()
-    for _ in range(5):
-        assert users.sign_in(user.email, "wrong password", NOW) is None
-    assert users.sign_in(user.email, PASSWORD, NOW + 14 * SECOND) is None
-    assert users.sign_in(user.email, PASSWORD, NOW + 15 * SECOND) == user
-
-
-def test_each_further_wrong_password_doubles_the_wait_and_the_right_one_forgives(
-    users: PostgresUsers, new_user: NewUser
-) -> None:
-    user, now = new_user(), NOW
-    for failure in range(1, 9):
-        assert users.sign_in(user.email, "wrong password", now) is None
-        wait = passwords.lock_after(failure)
-        if wait:
-            assert users.sign_in(user.email, PASSWORD, now + wait - SECOND) is None
-        now += wait
-    assert users.sign_in(user.email, PASSWORD, now) == user
-    for _ in range(4):
-        assert users.sign_in(user.email, "wrong password", now) is None
-    assert users.sign_in(user.email, PASSWORD, now) == user
-
-
-def test_of_guesses_at_the_same_time_no_more_are_heard_than_of_guesses_one_by_one(
-    users: PostgresUsers, new_user: NewUser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    user, heard = new_user(), list[str]()
-    compare = passwords.matches
-
-    def matches(stored: str | None, password: str) -> bool:
-        if stored is not None:
-            heard.append(password)
-        return compare(stored, password)
-
-    monkeypatch.setattr(passwords, "matches", matches)
-    with ThreadPoolExecutor(20) as pool:
-        found = list(pool.map(lambda i: users.sign_in(user.email, f"guess number {i}", NOW), range(40)))
-    assert found == [None] * 40
-    assert len(heard) == 5
+    assert users.sign_in(user.email, PASSWORD) == user
+    assert users.sign_in(f" {user.email.upper()} ", PASSWORD) == user
+    assert users.sign_in(user.email, "wrong password") is None
+    assert users.sign_in("nobody@example.test", PASSWORD) is None
+    assert users.sign_in("\x00'; --", "\x00") is None
 
 
 def test_a_hash_with_weaker_parameters_is_renewed_by_signing_in(
@@ -102,13 +57,13 @@ def test_a_hash_with_weaker_parameters_is_renewed_by_signing_in(
 ) -> None:
     user = new_user()
     monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=2, memory_cost=64, parallelism=1))
-    assert users.sign_in(user.email, PASSWORD, NOW) == user
+    assert users.sign_in(user.email, PASSWORD) == user
     with connections.platform() as connection:
         statement = "SELECT password_hash FROM nextgen_identity.users WHERE id = %s"
         row = connection.execute(statement, [user.id]).fetchone()
     assert row is not None
     assert "t=2" in row["password_hash"]
-    assert users.sign_in(user.email, PASSWORD, NOW) == user
+    assert users.sign_in(user.email, PASSWORD) == user
 
 
 def test_a_disabled_user_is_nobody(users: PostgresUsers, new_user: NewUser, connections: Connections) -> None:
@@ -117,7 +72,7 @@ def test_a_disabled_user_is_nobody(users: PostgresUsers, new_user: NewUser, conn
     with connections.platform() as connection:
         connection.execute("UPDATE nextgen_identity.users SET status = 'disabled' WHERE id = %s", [user.id])
     assert users.find(user.id) is None
-    assert users.sign_in(user.email, PASSWORD, NOW) is None
+    assert users.sign_in(user.email, PASSWORD) is None
     assert users.session(secret, NOW) is None
 
 

@@ -1,6 +1,4 @@
-"""Passwords and how long an account waits after wrong ones."""
-
-from datetime import timedelta
+"""Passwords and their hashes."""
 
 import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
@@ -41,11 +39,3 @@ def test_a_hash_with_weaker_parameters_is_to_be_renewed() -> None:
 def test_a_password_that_is_too_short_or_too_long_is_not_taken(password: str) -> None:
     with pytest.raises(ValueError, match="8 to 256"):
         passwords.hashed(password)
-
-
-@pytest.mark.parametrize(
-    ("failures", "seconds"),
-    [(0, 0), (1, 0), (4, 0), (5, 15), (6, 30), (7, 60), (8, 120), (9, 240), (10, 480), (11, 900), (50, 900)],
-)
-def test_after_four_wrong_passwords_an_account_waits_twice_as_long_each_time(failures: int, seconds: int) -> None:
-    assert passwords.lock_after(failures) == timedelta(seconds=seconds)

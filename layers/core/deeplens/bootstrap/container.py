@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from deeplens.failures.model import DeadLetters, RetryPolicies, RetryQueue
     from deeplens.identity.development import DevelopmentCredentials
     from deeplens.identity.model import Environment, Issuer
-    from deeplens.identity.ports import Clients, Grants, StoredKeys, Users
+    from deeplens.identity.ports import Clients, Grants, SignInAttempts, StoredKeys, Users
     from deeplens.identity.signing_keys import DerivationKey, SigningKeys
     from deeplens.images.ports import EventLog, ImageRepository, PendingDue, PendingImages
     from deeplens.imaging.decoder import ImageDecoder
@@ -128,6 +128,7 @@ class Container(MaintenanceRegistry):
     active_clients: ActiveClients = adapter("deeplens.access.postgres:PostgresActiveClients")
     clients: Clients = adapter("deeplens.identity.postgres_people:PostgresClients")
     users: Users = adapter("deeplens.identity.postgres_people:PostgresUsers")
+    sign_in_attempts: SignInAttempts = adapter("deeplens.identity.postgres_attempts:PostgresSignInAttempts")
     grants: Grants = adapter("deeplens.identity.postgres_grants:PostgresGrants")
     stored_keys: StoredKeys = adapter("deeplens.identity.postgres_keys:PostgresSigningKeys")
     audit: AuditLog = adapter("deeplens.access.postgres:PostgresAudit")

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated
 from urllib.parse import parse_qsl
 
@@ -12,15 +13,21 @@ from starlette.responses import RedirectResponse, Response
 from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
 from deeplens.identity.forms import FIELD, Browser, origin_of
-from deeplens.identity.model import SESSION_LIFE
+from deeplens.identity.model import ATTEMPT_WINDOW, SESSION_LIFE
 from deeplens.identity.ports import Clients, Users
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request
 from deeplens.identity.server import IdentityServer
+from deeplens.identity.throttle import SignIn, SignInThrottled
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
 AUTHORIZE_PATH = re.compile(r"/connect/authorize\?[\x21-\x7e]*")
 HOME = "/account/sign-in"
-REJECTED = "The address or the password is not right. After several wrong passwords an account is locked for a while."
+REJECTED = "The address or the password is not right. After 5 wrong passwords no more are heard for 15 minutes."
+THROTTLED = (
+    "Too many wrong passwords came from this network, or for this address. Wait 15 minutes and try again. "
+    "A device that you signed in with before is not affected by what others try."
+)
+DEVICE_LIFE = timedelta(days=180)
 EXPIRED_FORM = "This page was open for too long. Try again."
 
 Return = Annotated[str, Query(alias="return", max_length=8192)]
@@ -59,6 +66,7 @@ def sign_in(
     browser: Injected[Browser],
     clients: Injected[Clients],
     users: Injected[Users],
+    check: Injected[SignIn],
     clock: Injected[Clock],
     form: Form,
     goal: Return = "",
@@ -67,7 +75,13 @@ def sign_in(
     email, password = str(form.get("email", "")), str(form.get("password", ""))
     if not browser.sent_form(request, form):
         return sign_in_page(request, browser, clients, goal, 400, email=email, fault=EXPIRED_FORM)
-    user = users.sign_in(email[:320], password[:1024], clock.now())
+    host, mark = request.client.host if request.client else "", browser.cookies.read(request, "device") or ""
+    try:
+        user = check(email[:320], password[:1024], host, mark)
+    except SignInThrottled:
+        page = sign_in_page(request, browser, clients, goal, 429, email=email[:320], fault=THROTTLED)
+        page.headers["Retry-After"] = str(int(ATTEMPT_WINDOW.total_seconds()))
+        return page
     if user is None:
         return sign_in_page(request, browser, clients, goal, 401, email=email[:320], fault=REJECTED)
     if before := browser.cookies.read(request, "session"):
@@ -75,6 +89,7 @@ def sign_in(
     response = RedirectResponse(goal if AUTHORIZE_PATH.fullmatch(goal) else HOME, 303)
     secret = users.open_session(user, clock.now())
     browser.cookies.write(response, "session", secret, int(SESSION_LIFE.total_seconds()))
+    browser.cookies.write(response, "device", check.mark_device(user), int(DEVICE_LIFE.total_seconds()))
     browser.cookies.remove(response, "form")
     return response
 

@@ -21,6 +21,8 @@ FAMILY_LIFE = timedelta(days=30)
 REUSE_WINDOW = timedelta(seconds=10)
 """How long a spent refresh token answers its successor again: two tabs of a browser may refresh at once."""
 SESSION_LIFE = timedelta(hours=12)
+ATTEMPT_WINDOW = timedelta(minutes=15)
+"""How long attempts to sign in are counted, from a counter's first one on; then it begins anew."""
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 
 
@@ -59,6 +61,14 @@ class Session:
     id: str
     user: User
     authenticated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptCounter:
+    """One count of attempts to sign in; ``key`` is a hash and reveals no address."""
+
+    key: bytes
+    max_attempts: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,10 @@
-"""Argon2id hashes of passwords, and how long an account is locked after wrong ones."""
+"""Argon2id hashes of passwords."""
 
-from datetime import timedelta
 from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-FREE_ATTEMPTS = 4
-FIRST_LOCK = timedelta(seconds=15)
-LONGEST_LOCK = timedelta(minutes=15)
 MIN_LENGTH, MAX_LENGTH = 8, 256
 # RFC 9106's second choice: 64 MiB, three passes, four lanes.
 _hasher = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=4)
@@ -38,11 +34,3 @@ def matches(stored: str | None, password: str) -> bool:
 def outdated(stored: str) -> bool:
     """Whether it was hashed with weaker parameters than today's."""
     return _hasher.check_needs_rehash(stored)
-
-
-def lock_after(failures: int) -> timedelta:
-    """How long an account is locked after this many wrong passwords in a row: not at first, then doubling."""
-    if failures <= FREE_ATTEMPTS:
-        return timedelta(0)
-    doublings = min(failures - FREE_ATTEMPTS - 1, 20)
-    return min(FIRST_LOCK * (1 << doublings), LONGEST_LOCK)

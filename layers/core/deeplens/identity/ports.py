@@ -3,13 +3,13 @@
 ``owner`` is a tenant's id, or None for the platform. A method with an owner never reaches another owner's rows.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
 from deeplens.identity.key_plan import SigningKey
-from deeplens.identity.model import Account, AccountChange, Client, Code, Family, Session, User
+from deeplens.identity.model import Account, AccountChange, AttemptCounter, Client, Code, Family, Session, User
 
 
 class Clients(Protocol):
@@ -69,8 +69,8 @@ class Users(Protocol):
 
     def delete(self, owner: str | None, user_id: str) -> bool: ...
 
-    def sign_in(self, email: str, password: str, now: datetime) -> User | None:
-        """The user with this password; None for a wrong password, and for any while the account is locked."""
+    def sign_in(self, email: str, password: str) -> User | None:
+        """The active user with this password, or None. Takes as long when there is no such user."""
 
     def open_session(self, user: User, now: datetime) -> str:
         """Open a session; returns its secret for the browser's cookie."""
@@ -79,6 +79,19 @@ class Users(Protocol):
         """The open session of an active user."""
 
     def close_session(self, secret: str) -> None: ...
+
+
+class SignInAttempts(Protocol):
+    """Counts of attempts to sign in that did not succeed."""
+
+    def count(self, counters: Sequence[AttemptCounter], now: datetime) -> bool:
+        """Count an attempt with all counters. Returns False, and counts nothing, if one of them has its maximum."""
+
+    def forgive(self, counters: Sequence[AttemptCounter]) -> None:
+        """Count no longer an attempt that succeeded; the first counter, which is its own, begins anew."""
+
+    def forget(self, now: datetime) -> None:
+        """Delete counters whose window has ended."""
 
 
 class Grants(Protocol):

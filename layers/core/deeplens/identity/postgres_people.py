@@ -31,9 +31,7 @@ SELECT {ACCOUNT} FROM nextgen_identity.users WHERE id = %(id)s AND tenant_id IS 
 """  # noqa: S608
 CHANGE_USER = f"""
 UPDATE nextgen_identity.users SET name = coalesce(%(name)s, name), roles = coalesce(%(roles)s, roles),
-    password_hash = coalesce(%(hash)s, password_hash), status = coalesce(%(status)s, status),
-    failed_sign_ins = CASE WHEN %(hash)s::text IS NULL THEN failed_sign_ins ELSE 0 END,
-    locked_until = CASE WHEN %(hash)s::text IS NULL THEN locked_until END
+    password_hash = coalesce(%(hash)s, password_hash), status = coalesce(%(status)s, status)
 WHERE id = %(id)s AND tenant_id IS NOT DISTINCT FROM %(owner)s RETURNING {ACCOUNT}
 """  # noqa: S608
 SIGN_OUT = (
@@ -41,20 +39,8 @@ SIGN_OUT = (
     "UPDATE nextgen_identity.token_families SET revoked_at = %(now)s WHERE user_id = %(id)s AND revoked_at IS NULL",
 )
 DELETE_USER = "DELETE FROM nextgen_identity.users WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s"
-# The attempt is counted, and the account locked, before the password is verified: simultaneous guesses get no more
-# tries than guesses made one after the other.
-ATTEMPT = f"""
-UPDATE nextgen_identity.users SET failed_sign_ins = failed_sign_ins + 1,
-    locked_until = %s + (%s::interval[])[least(failed_sign_ins + 1, %s)]
-WHERE email = %s AND status = 'active' AND (locked_until IS NULL OR locked_until <= %s)
-RETURNING {USER}, password_hash
-"""  # noqa: S608
-LOCKS = [passwords.lock_after(failures) or None for failures in range(1, 21)]
-"""Waiting times after the first, second … wrong password; None means no wait."""
-RESET_ATTEMPTS = """
-UPDATE nextgen_identity.users SET failed_sign_ins = 0, locked_until = NULL, password_hash = coalesce(%s, password_hash)
-WHERE id = %s
-"""
+FIND_PASSWORD = f"SELECT {USER}, password_hash FROM nextgen_identity.users WHERE email = %s AND status = 'active'"  # noqa: S608
+RENEW_HASH = "UPDATE nextgen_identity.users SET password_hash = %s WHERE id = %s AND password_hash = %s"
 OPEN_SESSION = """
 INSERT INTO nextgen_identity.sessions (secret_sha256, id, user_id, authenticated_at, expires_at)
 VALUES (%s, %s, %s, %s, %s)
@@ -139,13 +125,12 @@ class PostgresUsers(PlatformAdapter):
     def delete(self, owner: str | None, user_id: str) -> bool:
         return self._execute(DELETE_USER, [as_text(user_id), owner]) == 1
 
-    def sign_in(self, email: str, password: str, now: datetime) -> User | None:
-        values = [now, LOCKS, len(LOCKS), as_text(email.strip().lower()), now]
-        row = self._row(ATTEMPT, values)
+    def sign_in(self, email: str, password: str) -> User | None:
+        row = self._row(FIND_PASSWORD, [as_text(email.strip().lower())])
         if not passwords.matches(row["password_hash"] if row else None, password) or row is None:
             return None
-        renewed = passwords.hashed(password) if passwords.outdated(row["password_hash"]) else None
-        self._execute(RESET_ATTEMPTS, [renewed, row["id"]])
+        if passwords.outdated(row["password_hash"]):
+            self._execute(RENEW_HASH, [passwords.hashed(password), row["id"], row["password_hash"]])
         return record_of(User, row)
 
     def open_session(self, user: User, now: datetime) -> str:

@@ -18,7 +18,7 @@ from deeplens.common.event import Event
 from deeplens.common.ports import Clock, SecretStore
 from deeplens.errors import SecretNotFound
 from deeplens.identity.key_plan import Rotation, SigningKey, plan_rotation, signer
-from deeplens.identity.ports import Grants, StoredKeys
+from deeplens.identity.ports import Grants, SignInAttempts, StoredKeys
 
 CACHE_SECONDS = 60.0
 PREFIX = "deeplens/identity/signing-keys/"
@@ -124,14 +124,18 @@ class DerivationKey:
 
 
 class RotateSigningKeys:
-    """Rotate the signing keys and delete expired codes, token families and sessions, every minute. Emits nothing."""
+    """Rotate the signing keys and delete expired codes, token families, sessions and counts of attempts to sign in.
+
+    Runs every minute, and emits nothing.
+    """
 
     name: ClassVar = "signing-keys"
 
-    def __init__(self, signing_keys: SigningKeys, grants: Grants, clock: Clock) -> None:
-        self._signing_keys, self._grants, self._clock = signing_keys, grants, clock
+    def __init__(self, signing_keys: SigningKeys, grants: Grants, attempts: SignInAttempts, clock: Clock) -> None:
+        self._signing_keys, self._grants, self._attempts, self._clock = signing_keys, grants, attempts, clock
 
     def __call__(self) -> list[Event]:
         self._signing_keys.rotate()
         self._grants.forget(self._clock.now() - USED_CODE_RETENTION)
+        self._attempts.forget(self._clock.now())
         return []
