@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -281,6 +282,10 @@ def test_every_write_is_in_the_audit_log_and_stays_there(parts: Container, admin
     assert "a secret word" not in str(entries)
     assert entries[-3]["detail"]["password"] == "…"
     assert {entry["actor"] for entry in entries} == {entries[0]["actor"]}
+    assert {entry["networkAddress"] for entry in entries} == {"127.0.0.1"}
+    large = admin.patch("/tenants/tenant_watched", json={"settings": {"note": "n" * 20_000}})
+    kept = admin.get("/tenants/tenant_watched/audit").json()["entries"][1]["detail"]
+    assert kept == {"bodyBytes": len(large.request.content), "bodySha256": sha256(large.request.content).hexdigest()}
     for statement in ("UPDATE audit_log SET actor = ''", "DELETE FROM audit_log", "TRUNCATE audit_log"):
         with parts.connections.platform() as connection, pytest.raises(psycopg.errors.RaiseException):
             connection.execute(statement)

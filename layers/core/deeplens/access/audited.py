@@ -1,5 +1,6 @@
 """Every write of the Admin API is recorded before it begins and again when it has ended."""
 
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from deeplens.access.model import AuditEntry, Principal
 from deeplens.access.ports import AuditLog
 from deeplens.errors import ApiError, PipelineError
 from deeplens.http.dependencies import Injected
+from deeplens.http.middleware import network_address
 
 READS = {"GET", "HEAD", "OPTIONS"}
 SECRET_WORDS = ("password", "secret", "server", "credential")
@@ -38,7 +40,8 @@ async def audited(request: Request, principal: Authenticated, log: Injected[Audi
 async def _entry(request: Request, principal: Principal) -> AuditEntry:
     route = getattr(request.scope.get("route"), "path", request.url.path)
     tenant_id = request.path_params.get("tenant_id")
-    body = await _body(request)
+    raw = await request.body()
+    body = _parsed(raw)
     if tenant_id is None and isinstance(body, dict):
         tenant_id = body.get("tenantId")
     return AuditEntry(
@@ -46,19 +49,26 @@ async def _entry(request: Request, principal: Principal) -> AuditEntry:
         str(tenant_id)[:64] if tenant_id else None,
         f"{request.method} {route}",
         request.url.path[:500],
-        without_secrets(body),
+        detail_of(raw, body),
         request.state.request_id,
+        network_address(request.scope),
     )
 
 
-async def _body(request: Request) -> Any:
-    body = await request.body()
-    if not body or len(body) > MAX_DETAIL_BYTES:
-        return None
+def _parsed(raw: bytes) -> Any:
     try:
-        return from_json(body)
+        return from_json(raw)
     except ValueError:
         return None
+
+
+def detail_of(raw: bytes, body: Any) -> Any:
+    """The body without secrets; of a large body, and of one that is not JSON, size and SHA-256."""
+    if body is None and not raw:
+        return None
+    if body is None or len(raw) > MAX_DETAIL_BYTES:
+        return {"bodyBytes": len(raw), "bodySha256": hashlib.sha256(raw).hexdigest()}
+    return without_secrets(body)
 
 
 def without_secrets(value: Any) -> Any:

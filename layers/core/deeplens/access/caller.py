@@ -17,6 +17,7 @@ from deeplens.errors import ApiError, TenantNotFound
 from deeplens.http.dependencies import Injected
 from deeplens.http.rate import rate_headers, rate_limited
 from deeplens.http.schemas import OAUTH
+from deeplens.telemetry import security_event
 from deeplens.tenants.limits import ResourceLimits, request_rate
 from deeplens.tenants.model import Tenant, TenantRecord
 from deeplens.tenants.ports import TenantDirectory, TenantRecords
@@ -82,6 +83,7 @@ Authenticated = Annotated[Principal, Depends(principal_of)]
 
 def _valid(principal: Principal | None, code: str, title: str, challenge: dict[str, str]) -> Principal:
     if principal is None:
+        security_event("credentials_rejected", code=code)
         raise ApiError(401, code, title, "It is unknown, expired or revoked.", challenge)
     return principal
 

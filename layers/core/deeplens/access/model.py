@@ -30,7 +30,8 @@ class AuditEntry:
     tenant_id : the tenant that the write concerns.
     action : method and route, e.g. ``POST /v1/admin/tenants``.
     target : the path that was called.
-    detail : the request's body without secrets.
+    detail : the request's body without secrets, or the SHA-256 of a body that is too large to keep.
+    network_address : where the request came from.
     """
 
     principal: Principal
@@ -39,3 +40,4 @@ class AuditEntry:
     target: str
     detail: Any
     request_id: str
+    network_address: str | None = None

@@ -52,11 +52,15 @@ WHERE prefix = %s AND revoked_at IS NULL AND (%s::text IS NULL OR tenant_id = %s
 """
 FIND_ACTIVE_CLIENT = "SELECT 1 FROM nextgen_identity.clients WHERE id = %s AND status = 'active'"
 APPEND_ENTRY = """
-INSERT INTO audit_log (actor, client_id, actor_tenant_id, tenant_id, action, target, outcome, detail, request_id)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+INSERT INTO audit_log
+    (actor, client_id, actor_tenant_id, tenant_id, action, target, outcome, detail, request_id, network_address)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
+APPEND_ENTRY_BEFORE_0016 = APPEND_ENTRY.replace(", network_address", "").replace(", %s)", ")")
 PAGE_OF_ENTRIES = """
-SELECT id, at, actor, client_id, tenant_id, action, target, outcome, detail, request_id FROM audit_log
+SELECT id, at, actor, client_id, tenant_id, action, target, outcome, detail, request_id,
+    to_jsonb(audit_log) ->> 'network_address' AS network_address -- absent before revision 0016
+FROM audit_log
 WHERE (%s::text IS NULL OR tenant_id = %s) AND id < %s ORDER BY id DESC LIMIT %s
 """
 
@@ -147,7 +151,10 @@ class PostgresAudit(PlatformAdapter):
             *(actor.subject, actor.client_id, actor.tenant_id, entry.tenant_id),
             *(entry.action, as_text(entry.target), outcome, detail, entry.request_id),
         ]
-        self._execute(APPEND_ENTRY, values)
+        try:
+            self._execute(APPEND_ENTRY, [*values, entry.network_address])
+        except psycopg.errors.UndefinedColumn:
+            self._execute(APPEND_ENTRY_BEFORE_0016, values)
 
     def page(self, tenant_id: str | None, before: int, limit: int) -> list[AuditView]:
         return [AuditView(**row) for row in self._rows(PAGE_OF_ENTRIES, [tenant_id, tenant_id, before, limit])]

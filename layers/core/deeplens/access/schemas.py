@@ -27,6 +27,7 @@ ENTRY = {
     "target": "/v1/admin/tenants/tenant_acme/suspend",
     "outcome": "done",
     "requestId": "c7ad6b70",
+    "networkAddress": "203.0.113.7",
 }
 
 
@@ -83,8 +84,11 @@ class AuditView(ApiModel):
     action: str
     target: str
     outcome: str = Field(description="begun, done, or the code of the problem")
-    detail: Any = Field(default=None, description="the request's body without secrets")
+    detail: Any = Field(
+        default=None, description="the request's body without secrets; ``bodySha256`` and ``bodyBytes`` of a large one"
+    )
     request_id: str
+    network_address: str | None = None
 
 
 class AuditPage(ApiModel):

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deeplens.http.problems import problem_response, unexpected
-from deeplens.telemetry import logger
+from deeplens.telemetry import logger, request_origin
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,100}")
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -30,6 +30,7 @@ class RequestContext:
         state = scope.setdefault("state", {})
         state["request_id"], state["traceparent"] = request_id(scope), traceparent(scope)
         state["https"] = scope.get("scheme") == "https"
+        request_origin.set({"request_id": state["request_id"], "network_address": network_address(scope)})
         answer = _Answer(send, state)
         try:
             await self._app(scope, receive, answer)
@@ -95,6 +96,11 @@ def request_id(scope: Scope) -> str:
         return sent
     context = scope.get("aws.context")
     return str(getattr(context, "aws_request_id", "") or token_hex(16))
+
+
+def network_address(scope: Scope) -> str | None:
+    """The peer's address as the gateway saw it. Headers are not read: clients could set them."""
+    return (scope.get("client") or (None,))[0]
 
 
 def traceparent(scope: Scope) -> str:

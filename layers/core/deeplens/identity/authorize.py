@@ -19,6 +19,7 @@ from deeplens.identity.model import Issuer, Session
 from deeplens.identity.ports import Clients
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request, texts
 from deeplens.identity.server import IdentityServer
+from deeplens.telemetry import security_event
 
 router = APIRouter(prefix="/connect", tags=["pages"])
 SCOPE_TEXTS = {
@@ -86,7 +87,9 @@ class Authorization:
             return self._other_account_page(request, asked)
         if form.get("decision") != "allow":
             return self._answer(asked, None)
-        self._clients.grant_scopes(asked.session.user.id, asked.request.client.id, asked.scopes)
+        user_id, client_id = asked.session.user.id, asked.request.client.id
+        self._clients.grant_scopes(user_id, client_id, asked.scopes)
+        security_event("consent_granted", user_id=user_id, client_id=client_id, scopes=asked.scopes)
         return self._answer(asked, asked.session)
 
     def _check(self, request: Request) -> AuthorizationRequest | Response:

@@ -11,6 +11,7 @@ from deeplens.access.scopes import API_SCOPES, allowed
 from deeplens.identity.model import REUSE_WINDOW, SECRET_METHODS, Client, Code, Family, Session
 from deeplens.identity.requests import ProtocolRequest
 from deeplens.identity.tokens import Subject
+from deeplens.telemetry import security_event
 
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -82,7 +83,7 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
         if family is None or family.client_id != self.request.client.id:
             return None
         if spent_at is not None and spent_at + REUSE_WINDOW <= now:
-            self.server.grants.revoke(family.id, now)
+            self._end_replayed(family)
             return None
         return family if family.live else None
 
@@ -108,8 +109,12 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
     def save_token(self, token: dict[str, Any]) -> None:
         spent, now = self.request.form["refresh_token"], self.server.clock.now()
         if not self.server.grants.rotate(spent, token["refresh_token"], now):
-            self.server.grants.revoke(self.request.refresh_token.id, now)
+            self._end_replayed(self.request.refresh_token)
             raise InvalidGrantError("The refresh token was used twice.")
+
+    def _end_replayed(self, family: Family) -> None:
+        security_event("refresh_token_replayed", user_id=family.user_id, client_id=family.client_id, family=family.id)
+        self.server.grants.revoke(family.id, self.server.clock.now())
 
     def revoke_old_credential(self, family: Family) -> None:
         """No-op: ``save_token`` used it up in the statement that stored its successor."""

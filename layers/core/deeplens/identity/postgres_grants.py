@@ -6,6 +6,7 @@ from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import parameters_of, record_of
 from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, REUSE_WINDOW, Code, Family
+from deeplens.telemetry import security_event
 
 ISSUE = """
 INSERT INTO nextgen_identity.authorization_codes (code_sha256, family, client_id, user_id, session_id, redirect_uri,
@@ -29,6 +30,7 @@ REPLAYED = """
 UPDATE nextgen_identity.token_families SET revoked_at = %s
 WHERE revoked_at IS NULL AND id = (SELECT family FROM nextgen_identity.authorization_codes
     WHERE code_sha256 = %s AND client_id = %s AND used_at IS NOT NULL)
+RETURNING id AS family, user_id, client_id
 """
 BEGIN = """
 INSERT INTO nextgen_identity.refresh_tokens (token_sha256, family)
@@ -60,7 +62,10 @@ SELECT {COLUMNS}, t.spent_at
 FROM nextgen_identity.refresh_tokens t JOIN nextgen_identity.token_families f ON f.id = t.family
 WHERE t.token_sha256 = %s
 """  # noqa: S608
-REVOKE = "UPDATE nextgen_identity.token_families SET revoked_at = %s WHERE id = %s AND revoked_at IS NULL"
+REVOKE = """
+UPDATE nextgen_identity.token_families SET revoked_at = %s WHERE id = %s AND revoked_at IS NULL
+RETURNING id AS family, user_id, client_id
+"""
 FORGET = (
     "DELETE FROM nextgen_identity.authorization_codes WHERE expires_at < %s",
     "DELETE FROM nextgen_identity.token_families WHERE expires_at < %s",
@@ -79,8 +84,9 @@ class PostgresGrants(PlatformAdapter):
         code = digest(presented)
         with self._connections.platform() as connection:
             row = connection.execute(REDEEM, [now, code, client_id, now, now + FAMILY_LIFE]).fetchone()
-            if row is None:
-                connection.execute(REPLAYED, [now, code, client_id])
+            if row is None and (ended := connection.execute(REPLAYED, [now, code, client_id]).fetchone()):
+                security_event("code_replayed", **ended)
+                security_event("token_family_revoked", **ended)
         return record_of(Code, row) if row else None
 
     def begin(self, refresh_token: str, family: str) -> bool:
@@ -100,7 +106,8 @@ class PostgresGrants(PlatformAdapter):
         return record_of(Family, row) if row else None
 
     def revoke(self, family: str, now: datetime) -> None:
-        self._execute(REVOKE, [now, family])
+        if ended := self._row(REVOKE, [now, family]):
+            security_event("token_family_revoked", **ended)
 
     def forget(self, before: datetime) -> None:
         with self._connections.platform() as connection:

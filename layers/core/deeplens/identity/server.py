@@ -16,6 +16,7 @@ from deeplens.identity.ports import Clients, Grants, Users
 from deeplens.identity.requests import ProtocolRequest, check_parameters
 from deeplens.identity.signing_keys import DerivationKey, SigningKeys
 from deeplens.identity.tokens import AccessTokens, IdTokens, IdTokensOfCodes
+from deeplens.telemetry import security_event
 
 
 class IdentityServer(AuthorizationServer):  # type: ignore[misc]
@@ -60,6 +61,8 @@ class IdentityServer(AuthorizationServer):  # type: ignore[misc]
 
     def handle_response(self, status: int, body: Any, headers: list[tuple[str, str]]) -> Response:
         """Translate an answer of Authlib. A redirection to a client gets the issuer (RFC 9207)."""
+        if isinstance(body, dict) and body.get("error") == "invalid_client":
+            security_event("client_rejected")
         sent = {name: value for name, value in headers if name.lower() != "content-type"}
         if location := sent.get("Location"):
             return RedirectResponse(add_params_to_uri(location, [("iss", self.issuer)]), 303)

@@ -12,6 +12,7 @@ from deeplens.common.ports import Clock
 from deeplens.identity.model import AttemptCounter, User
 from deeplens.identity.ports import SignInAttempts, Users
 from deeplens.identity.signing_keys import DerivationKey
+from deeplens.telemetry import security_event
 
 MAX_ATTEMPTS = 5
 """For one address from one network, or from a device that signed in to it before."""
@@ -73,11 +74,16 @@ class SignIn:
         known = bool(device) and secrets.compare_digest(self._mark(device, email).encode(), mark.encode())
         counters = counters_of(email, host, device if known else None)
         # Counted before the password is looked at: guesses at the same time get no more tries than one by one.
+        attempt = {"email_sha256": digest(email).hex(), "known_device": known}
         if not self._attempts.count(counters, self._clock.now()):
+            security_event("locked_out", **attempt)
             raise SignInThrottled
         user = self._users.sign_in(email, password)
-        if user is not None:
-            self._attempts.forgive(counters)
+        if user is None:
+            security_event("sign_in_failed", **attempt)
+            return None
+        self._attempts.forgive(counters)
+        security_event("signed_in", **attempt, user_id=user.id, tenant_id=user.tenant_id)
         return user
 
     def mark_device(self, user: User) -> str:
