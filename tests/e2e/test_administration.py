@@ -109,7 +109,7 @@ def test_a_deleted_tenant_is_gone_everywhere_and_leaves_a_receipt(
     created(admin, "tenant_gone")
     client = client_of(stack, parts, admin, "tenant_gone")
     client.completed(picture(2))
-    person = {"email": "gone@example.com", "name": "Gone", "roles": ["viewer"], "password": "long enough"}
+    person = {"email": "gone@example.com", "name": "Gone", "roles": ["viewer"], "password": "a long enough one"}
     assert admin.post("/tenants/tenant_gone/users", json=person).status_code == 201
     stored = len(client.objects())
     assert stored >= 3
@@ -214,7 +214,7 @@ def test_a_tenants_administrator_gives_no_more_than_they_have(
     key = parts.api_keys.create("tenant_own", "admin only", (ADMIN,))
     base = f"{stack.api_url}/v1/admin/tenants/tenant_own"
     with httpx.Client(base_url=base, headers={"X-API-Key": key}, timeout=60, trust_env=False) as own:
-        person = {"email": "own@example.com", "name": "Own", "password": "long enough"}
+        person = {"email": "own@example.com", "name": "Own", "password": "a long enough one"}
         for roles, status in ((["editor"], 403), (["platform_admin"], 422), (["no_such_role"], 422)):
             assert own.post("/users", json=person | {"roles": roles}).status_code == status
         assert own.post("/keys", json={"name": "writer"}).status_code == 403
@@ -307,7 +307,12 @@ ODD: dict[str, dict[str, Any]] = {
     "/tenants/{}/whatsapp/rules": {"name": NUL, "action": "ingest", "tags": [NUL], "text": NUL},
     "/tenants/{}/keys": {"name": NUL},
     "/tenants/{}/clients": {"name": NUL, "redirectUris": []},
-    "/tenants/{}/users": {"email": "odd@example.com", "name": NUL, "roles": ["viewer"], "password": f"{NUL} password"},
+    "/tenants/{}/users": {
+        "email": "odd@example.com",
+        "name": NUL,
+        "roles": ["viewer"],
+        "password": f"{NUL} long password",
+    },
     "/dead-letters/dlq_none/discard": {"reason": NUL},
 }
 

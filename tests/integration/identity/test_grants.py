@@ -45,7 +45,7 @@ def new_code(connections: Connections, clients: PostgresClients, grants: Postgre
         number = next(_numbers)
         clients.save(a_client(f"client-{number}"))
         user = User(f"usr_g{number}", None, f"g{number}@example.test", "", ("viewer",))
-        PostgresUsers(connections).create(user, "a password")
+        PostgresUsers(connections).create(user, "a password of words")
         presented, family = secrets.token_urlsafe(), secrets.token_urlsafe()
         code = Code(
             family, f"client-{number}", user.id, "session", "https://a.test/cb", (READ,), "nonce", "c" * 43, NOW

@@ -2,7 +2,7 @@
 
 import pytest
 from argon2 import PasswordHasher, Type, extract_parameters
-from deeplens.identity import passwords
+from deeplens.identity import development, passwords
 
 
 def test_a_password_matches_its_own_hash_and_no_other() -> None:
@@ -35,7 +35,32 @@ def test_a_hash_with_weaker_parameters_is_to_be_renewed() -> None:
     assert not passwords.outdated(passwords.hashed("correct horse"))
 
 
-@pytest.mark.parametrize("password", ["", "seven77", "x" * 257])
-def test_a_password_that_is_too_short_or_too_long_is_not_taken(password: str) -> None:
-    with pytest.raises(ValueError, match="8 to 256"):
-        passwords.hashed(password)
+@pytest.mark.parametrize("password", ["", "eleven hens", "x" * 257])
+def test_a_password_that_is_too_short_or_too_long_is_not_accepted(password: str) -> None:
+    with pytest.raises(passwords.WeakPassword, match=f"has {len(password)} characters, and 12 to 256 are accepted"):
+        passwords.accepted(password)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        *("administrator", "unbelievable", "123456789012", "qwertyuiop12", "password1234", "Password123!"),
+        *("iloveyou12345", "letmeinletmein", "aaaaaaaaaaaa", "abcdefghijkl", "a" * 256, "12.12.2012.12"),
+    ],
+)
+def test_a_common_password_is_not_accepted(password: str) -> None:
+    with pytest.raises(passwords.WeakPassword, match=r"easy to guess\. \S.* Take several words"):
+        passwords.accepted(password)
+
+
+@pytest.mark.parametrize("password", ["correct horse battery", "xK9#mQ2$vLp7", "żółw je śliwki"])
+def test_a_password_that_is_hard_to_guess_is_accepted_as_it_is(password: str) -> None:
+    assert passwords.accepted(password) == password
+
+
+def test_a_password_that_was_accepted_in_the_past_still_signs_in() -> None:
+    assert passwords.matches(passwords.hashed("old pass"), "old pass")
+
+
+def test_the_documented_password_of_the_local_stack_is_accepted() -> None:
+    assert passwords.accepted(development.PASSWORD)

@@ -67,7 +67,7 @@ def users_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> 
     def change_user(
         owner: InPath, users: Injected[Users], clock: Injected[Clock], user_id: str, change: UserChange
     ) -> UserView:
-        """For callers with the user's scopes; all may disable. That and a new password end sessions and refresh tokens."""
+        """For callers with the user's scopes; all may disable. Disabling and a new password end all sessions."""
         _check_roles(owner, change.roles or [])
         changed = _account_change(change)
         check = partial(_check_change, owner, changed)

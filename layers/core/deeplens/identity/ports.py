@@ -52,7 +52,8 @@ class Users(Protocol):
         """By address, after the address ``after``."""
 
     def create(self, user: User, password: str) -> Account | None:
-        """Returns None when the address is taken. Raises ``ValueError`` (role, password) and ``TenantNotFound``."""
+        """Return None when the address is taken. Raises ``WeakPassword``, ``TenantNotFound``, and ``ValueError`` for an
+        unknown role."""
 
     def change(
         self,
@@ -65,6 +66,7 @@ class Users(Protocol):
         """Change what is not None. A new password, and disabling, end all sessions. Returns None for no such user.
 
         ``check`` sees the account, which nobody else can change meanwhile, and refuses the change by an exception.
+        Raises ``WeakPassword`` too.
         """
 
     def delete(self, owner: str | None, user_id: str) -> bool: ...

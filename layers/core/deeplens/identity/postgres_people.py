@@ -89,7 +89,7 @@ class PostgresUsers(PlatformAdapter):
     def create(self, user: User, password: str) -> Account | None:
         values = [user.id, user.tenant_id, user.email.lower(), as_text(user.name), checked_roles(user.roles)]
         try:
-            row = self._row(CREATE_USER, [*values, passwords.hashed(password)])
+            row = self._row(CREATE_USER, [*values, passwords.hashed(passwords.accepted(password))])
         except psycopg.errors.ForeignKeyViolation as error:
             raise TenantNotFound(f"no tenant {user.tenant_id}") from error
         return record_of(Account, row) if row else None
@@ -107,7 +107,7 @@ class PostgresUsers(PlatformAdapter):
             "owner": owner,
             "name": change.name,
             "roles": None if change.roles is None else checked_roles(change.roles),
-            "hash": None if change.password is None else passwords.hashed(change.password),
+            "hash": None if change.password is None else passwords.hashed(passwords.accepted(change.password)),
             "status": change.status,
             "now": now,
         }

@@ -13,7 +13,7 @@ Email = Annotated[
         strip_whitespace=True, to_lower=True, max_length=320, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
     ),
 ]
-Password = Annotated[SecretStr, Field(min_length=8, max_length=256)]
+Password = Annotated[SecretStr, Field(max_length=256, json_schema_extra={"minLength": 12})]
 Role = Literal["platform_admin", "tenant_admin", "editor", "viewer"]
 ClientScope = Literal["openid", "profile", "offline_access"] | ApiScope
 Grant = Literal["authorization_code", "client_credentials", "refresh_token"]
@@ -48,7 +48,7 @@ CLIENT = {
 
 class UserRequest(Request):
     model_config = example(
-        {"email": "ada@example.com", "name": "Ada", "roles": ["editor"], "password": "correct horse"}
+        {"email": "ada@example.com", "name": "Ada", "roles": ["editor"], "password": "correct horse battery"}
     )
 
     email: Email
