@@ -131,6 +131,8 @@ class Stack:
             **NO_TENANT_LIMITS,
             **self._forwarded,
             "WHATSAPP_SECRET_ARN": "",
+            # LocalStack's buckets are this machine's alone.
+            "TENANT_BUCKET_SUFFIX": "",
             "DEEPLENS_ENVIRONMENT": "local",
             "KAFKA_SECURITY": "PLAINTEXT",
             "DATABASE_SECRET_ARN": "",

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     s3_endpoint_url: str = Field("", description="Endpoint of s3:// and minio:// stores; default: AWS_ENDPOINT_URL")
     installation_id: str = Field("", description="Unique id, the same for every function; marks buckets as ours")
     tenant_storage_role_arn: str = Field("", description="Role assumed per tenant, restricted to its s3:// bucket")
+    tenant_bucket_prefix: str = Field("tenant-", description="Begins the name of a new tenant's bucket")
+    tenant_bucket_suffix: str = Field("", description="Ends the name of a new tenant's s3:// bucket")
     egress_allowed_networks: str = Field("", description="Internal networks that endpoints may lead to; CIDRs, commas")
     egress_http: bool = Field(False, description="Whether tenants' endpoints may use http://")
     nfs_root: Path = Field(Path("/mnt/deeplens"), description="Directory of nfs:// stores")

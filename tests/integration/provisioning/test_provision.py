@@ -11,12 +11,14 @@ from deeplens.errors import (
     DatabaseUnavailable,
     DependencyUnavailable,
     IndexUnavailable,
+    StoreNotOwned,
     StoreUnavailable,
     TenantNotFound,
 )
 from deeplens.images.postgres import PostgresImages
 from deeplens.provisioning import provision as tenants
 from deeplens.provisioning.provision import Provisioning
+from deeplens.storage.keys import BucketNames
 from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.model import Tenant
 
@@ -73,6 +75,31 @@ def test_a_provisioned_tenant_has_everything_and_can_take_images(
     images = PostgresImages(connections)
     images.insert(tenant, new_image())
     assert set(images.find(tenant, ["img_a"])) == {"img_a"}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "uri"), [("s3", "s3://acme-named-one-123456789012"), ("minio", "minio://acme-named-one")]
+)
+def test_a_bucket_is_named_as_the_operator_says_and_a_row_keeps_its_bucket(
+    connections: Connections, outside: Outside, scheme: str, uri: str
+) -> None:
+    tenant_id = f"tenant_named_{scheme}"
+    names = BucketNames("acme-", "-123456789012")
+    provisioning = Provisioning(connections, outside, outside, QDRANT, names)  # type: ignore[arg-type]
+    expected = uri.replace("named-one", f"named-{scheme}")
+    assert provisioning.provision(tenant_id, "Named", scheme).storage_uri == expected
+    renamed = Provisioning(connections, outside, outside, QDRANT, BucketNames("other-"))  # type: ignore[arg-type]
+    assert renamed.provision(tenant_id, "Named", scheme).storage_uri == expected
+
+
+def test_two_tenants_never_share_a_bucket(connections: Connections, outside: Outside) -> None:
+    old = Provisioning(connections, outside, outside, QDRANT)  # type: ignore[arg-type]
+    old.provision("tenant_shared_123456789012", "Named before buckets had a suffix")
+    names = BucketNames(suffix="-123456789012")
+    with pytest.raises(StoreNotOwned, match="belongs to another tenant"):
+        Provisioning(connections, outside, outside, QDRANT, names).provision("tenant_shared", "New")  # type: ignore[arg-type]
+    with pytest.raises(TenantNotFound):
+        old.tenant("tenant_shared")
 
 
 def test_provisioning_again_changes_nothing(provisioning: Provisioning, connections: Connections) -> None:

@@ -382,6 +382,10 @@ def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
     allowed = {action for statement in buckets["PolicyDocument"]["Statement"] for action in statement["Action"]}
     assert allowed == {*ON_BUCKET, *ON_OBJECTS}
     assert role["MaxSessionDuration"] == SESSION_SECONDS
+    # Buckets of the same names in other accounts are out of reach; who creates one is its owner.
+    ours = {"StringEquals": {"aws:ResourceAccount": {"Ref": "AWS::AccountId"}}}
+    unbound = [one["Action"] for one in buckets["PolicyDocument"]["Statement"] if one.get("Condition") != ours]
+    assert unbound == [["s3:CreateBucket"]]
     storage = RESOURCES["StoragePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     own = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/*"
     assert storage[:2] == [

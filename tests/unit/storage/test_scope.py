@@ -5,15 +5,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
+from io import BytesIO
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError, EndpointConnectionError
 from deeplens.aws import clients as aws
 from deeplens.embedding.model import ModelRef
-from deeplens.errors import StoreUnavailable
+from deeplens.errors import DeepLensError, StoreUnavailable
 from deeplens.settings import Settings
 from deeplens.storage.s3 import S3Store
 from deeplens.storage.scope import SESSION_SECONDS, BucketCredentials, bucket_policy
@@ -243,6 +246,39 @@ class TestStores:
         stores.for_tenant(tenant("c"))
         stores.for_tenant(tenant("b"))
         assert stores.for_tenant(tenant("a")) is not first
+
+    def test_every_call_names_the_account_and_no_presigned_url_does(
+        self, in_production: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(aws, "client", lambda service, settings, endpoint_url="": Sts())
+        store = Stores(Settings(tenant_storage_role_arn=ROLE)).for_tenant(tenant("a"))
+        assert isinstance(store, S3Store)
+        seen: list[dict[str, str]] = []
+
+        def answer(request: Any, **_: Any) -> AWSResponse:
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            seen.append({name: headers[name].decode() for name in headers if name.endswith("expected-bucket-owner")})
+            return AWSResponse(request.url, 404, {}, SimpleNamespace(stream=list))
+
+        store._client.meta.events.register("before-send.s3", answer)
+        for call in (
+            lambda: store.require_ours(),
+            lambda: store.head("a"),
+            lambda: store.get("a"),
+            lambda: store.put("a", b"", "text/plain"),
+            lambda: store.put("a", BytesIO(b"stream"), "text/plain"),
+            lambda: store.delete(["a"]),
+            lambda: list(store.list()),
+        ):
+            with pytest.raises(DeepLensError):
+                call()
+        assert seen == [{"x-amz-expected-bucket-owner": "123456789012"}] * 7
+        with pytest.raises(DeepLensError):
+            store.copy("a", "b")
+        assert set(seen[-1]) == {"x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"}
+        # Browsers send no such header, so a signature over it would be wrong.
+        for url in (store.presign_get("a", timedelta(minutes=1)), store.presign_put("a", timedelta(minutes=1), "a/b")):
+            assert "expected-bucket-owner" not in url
 
     def test_without_the_role_no_bucket_is_opened_with_the_functions_own_credentials(self, in_production: None) -> None:
         with pytest.raises(StoreUnavailable, match="TENANT_STORAGE_ROLE_ARN"):

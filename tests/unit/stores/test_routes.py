@@ -35,7 +35,12 @@ def share(tmp_path: Path) -> Path:
 @pytest.fixture
 def world(share: Path) -> World:
     role = "arn:aws:iam::999999999999:role/deeplens-tenant-storage"
-    return World(tenant_nfs_root=share, public_url="https://api.example", tenant_storage_role_arn=role)
+    return World(
+        tenant_nfs_root=share,
+        public_url="https://api.example",
+        tenant_storage_role_arn=role,
+        tenant_bucket_prefix="ours-",
+    )
 
 
 def problem(answer: httpx.Response) -> tuple[int, str]:
@@ -108,6 +113,7 @@ def test_what_makes_no_store_is_refused_and_not_repeated(world: World, wrong: di
         ({**BUCKET, "endpoint": "http://93.184.215.14"}, "endpoint-refused"),
         ({"kind": "s3", "container": "tenant-other", "credentials": KEYS}, "store-refused"),
         ({"kind": "s3", "container": "tenant-acme", "roleArn": ROLE}, "store-refused"),
+        ({"kind": "s3", "container": "ours-acme-999999999999", "roleArn": ROLE}, "store-refused"),
         (
             {"kind": "s3", "container": "photos", "roleArn": "arn:aws:iam::999999999999:role/deeplens-tenant-storage"},
             "store-refused",

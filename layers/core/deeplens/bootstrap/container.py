@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from deeplens.provisioning.create import DefaultStorage
     from deeplens.provisioning.provision import Provisioning
     from deeplens.rollouts.model import BackfillWindow, Rollouts, VectorStates
+    from deeplens.storage.keys import BucketNames
     from deeplens.storage.ports import StoreResolver
     from deeplens.stores.model import MaxImageBytes, RegisteredStores, ScanWindow, StoreObjects, StorePlatform
     from deeplens.stores.resolver import OpenStores
@@ -152,9 +153,13 @@ class Container(MaintenanceRegistry):
     chat_collection: ChatCollection = adapter("deeplens.whatsapp.collection:ChatCollection")
     stores: StoreResolver = adapter("deeplens.stores.resolver:Stores")
     webhook_sender: WebhookSender = adapter("deeplens.webhooks.sender:EgressWebhookSender")
+    bucket_names: BucketNames = adapter(
+        "deeplens.storage.keys:BucketNames",
+        lambda self: [self.settings.tenant_bucket_prefix, self.settings.tenant_bucket_suffix],
+    )
     provisioning: Provisioning = adapter(
         "deeplens.provisioning.provision:Provisioning",
-        lambda self: [self.connections, self.stores, self.index, self.settings.qdrant_url],
+        lambda self: [self.connections, self.stores, self.index, self.settings.qdrant_url, self.bucket_names],
     )
     limits: Limits = adapter(
         "deeplens.imaging.limits:Limits",
@@ -284,15 +289,13 @@ class Container(MaintenanceRegistry):
 
     @cached_property
     def store_platform(self) -> StorePlatform:
+        from deeplens.storage.keys import account_of
         from deeplens.stores.model import StorePlatform
 
         settings = self.settings
-        role = settings.tenant_storage_role_arn.split(":")
-        account = role[4] if len(role) > 4 else ""
+        account, url = account_of(settings.tenant_storage_role_arn), settings.public_url or settings.identity_url
         endpoints = tuple(filter(None, (settings.s3_endpoint_url, settings.aws_endpoint_url)))
-        return StorePlatform(
-            account, settings.object_queue_arn, settings.public_url or settings.identity_url, endpoints
-        )
+        return StorePlatform(account, settings.object_queue_arn, url, endpoints, settings.tenant_bucket_prefix)
 
     @cached_property
     def egress(self) -> EgressRules:

@@ -15,7 +15,8 @@ from deeplens.database.credentials import database_url
 from deeplens.database.values import as_text
 from deeplens.embedding.model import BUILT_IN_MODEL, BUILT_IN_MODELS, ModelRef
 from deeplens.embedding.postgres import REGISTER, model_row
-from deeplens.errors import DatabaseUnavailable, TenantNotFound
+from deeplens.errors import DatabaseUnavailable, StoreNotOwned, TenantNotFound
+from deeplens.storage.keys import BucketNames
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.directory import TENANTS, tenant_of
 from deeplens.tenants.model import Placement, Tenant
@@ -64,9 +65,17 @@ class TenantDatabase:
 class Provisioning(PlatformAdapter):
     """Creates tenants: row, database and role, bucket, collection, in this order; last the row becomes ``active``."""
 
-    def __init__(self, connections: Connections, stores: StoreResolver, index: VectorIndex, qdrant_url: str) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        stores: StoreResolver,
+        index: VectorIndex,
+        qdrant_url: str,
+        bucket_names: BucketNames | None = None,
+    ) -> None:
         super().__init__(connections)
         self._stores, self._index, self._qdrant_url = stores, index, qdrant_url
+        self._bucket_names = bucket_names or BucketNames()
 
     def provision(
         self,
@@ -90,7 +99,7 @@ class Provisioning(PlatformAdapter):
         TenantNotFound
             The tenant is being deleted.
         StoreNotOwned
-            Its bucket exists and does not have this installation's mark.
+            Its bucket exists and does not have this installation's mark, or is another tenant's.
         DatabaseUnavailable, StoreUnavailable, IndexUnavailable
             Repeat it when the dependency is available again.
         """
@@ -139,7 +148,9 @@ class Provisioning(PlatformAdapter):
         roles.drop_role(database.server_url, database.name)
 
     def _insert(self, tenant_id: str, name: str, placement: Placement, model: ModelRef) -> None:
-        storage_uri = f"{placement.scheme}://{tenant_id.replace('_', '-')}"
+        storage_uri = self._bucket_names.uri_of(placement.scheme, tenant_id)
+        if self._row("SELECT id FROM tenants WHERE storage_uri = %s AND id <> %s", [storage_uri, tenant_id]):
+            raise StoreNotOwned(storage_uri, why="belongs to another tenant")
         values = [
             *(tenant_id, as_text(name), f"deeplens_{tenant_id}", storage_uri, model.name, model.version),
             *(model.dimensions, placement.database_server, placement.qdrant_url),

@@ -1,6 +1,7 @@
 """Validate object keys, and map them to URIs and back."""
 
 import re
+from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from deeplens.errors import InvalidEvent, StoreNotOwned, StoreUnavailable
@@ -53,6 +54,28 @@ def store_id_of(uri: str) -> str | None:
     """Return the id of the registered store in a URI; None for any other bucket."""
     authority = uri.partition("://")[2].partition("/")[0]
     return authority if authority.startswith(STORE_PREFIX) else None
+
+
+def account_of(arn: str) -> str:
+    """Return the account in an ARN; empty for what is no ARN."""
+    return (arn.split(":") + 5 * [""])[4]
+
+
+@dataclass(frozen=True, slots=True)
+class BucketNames:
+    """How the buckets of new tenants are named; the rows of tenants hold the names of all buckets.
+
+    Attributes
+    ----------
+    suffix : of ``s3://`` buckets only. Their names are global, and anybody may take one beforehand that can be guessed.
+    """
+
+    prefix: str = "tenant-"
+    suffix: str = ""
+
+    def uri_of(self, scheme: str, tenant_id: str) -> str:
+        name = self.prefix + tenant_id.removeprefix("tenant_").replace("_", "-")
+        return f"{scheme}://{name}{self.suffix if scheme == 's3' else ''}"
 
 
 class Bucket:

@@ -54,6 +54,22 @@ def bucket_policy(bucket: str, partition: str = "aws") -> dict[str, Any]:
     }
 
 
+def expect_owner(client: Any, account: str) -> None:
+    """Make every call of an S3 client name the account that the bucket has to belong to.
+
+    The name of a bucket may pass to somebody else. Presigned URLs cannot name the account, as their users would have to
+    send it in a header.
+    """
+
+    def add(params: dict[str, Any], model: Any, context: Any = None, **_: Any) -> dict[str, Any] | None:
+        members = model.input_shape.members if model.input_shape else {}
+        names = {"ExpectedBucketOwner", "ExpectedSourceBucketOwner"} & members.keys()
+        presigned = bool(context) and context.get("is_presign_request") is True
+        return None if presigned or not names else {**params, **dict.fromkeys(names, account)}
+
+    client.meta.events.register("provide-client-params.s3", add)
+
+
 class AssumedRole(DeferredRefreshableCredentials):
     """Credentials of a role, fetched at first use and renewed before they expire, by one thread.
 

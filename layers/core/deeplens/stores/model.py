@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from deeplens.common.effects import effects
 from deeplens.formats.videos import type_by_name
-from deeplens.storage.keys import is_key
+from deeplens.storage.keys import BucketNames, is_key
 from deeplens.storage.ports import ObjectInfo, ObjectStore, StoreResolver
 from deeplens.tenants.model import Tenant
 
@@ -105,16 +105,22 @@ class StorePlatform:
     queue_arn : queue that buckets' notifications are sent to; empty where there is none.
     public_url : base URL of the API.
     endpoints : of the S3-compatible stores that DeepLens keeps its own buckets in.
+    bucket_prefix : how the names of DeepLens' own buckets begin.
     """
 
     account: str
     queue_arn: str
     public_url: str
     endpoints: tuple[str, ...] = ()
+    bucket_prefix: str = BucketNames().prefix
 
     def event_url(self, store: TenantStore) -> str:
         """Where Event Grid and MinIO send a store's notifications."""
         return f"{self.public_url.rstrip('/')}/v1/notifications/{store.tenant_id}/{store.id}"
+
+    def reserves(self, container: str) -> bool:
+        """Whether a name may be that of one of DeepLens' own buckets; older ones have the default prefix."""
+        return container.startswith((self.bucket_prefix, BucketNames().prefix))
 
     def owns(self, endpoint: str | None) -> bool:
         """Whether DeepLens keeps its own buckets at an endpoint; None is AWS."""

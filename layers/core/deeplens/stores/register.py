@@ -19,8 +19,6 @@ from deeplens.tenants.model import Tenant
 
 MAX_STORES = 20
 MANAGED_PREFIX = "deeplens/"
-RESERVED = "tenant-"
-"""How the names of DeepLens' own buckets begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +140,8 @@ class RegisterStores:
         if store.role_arn and store.role_arn.split(":")[4] == self.platform.account:
             raise _refused("The role is one of DeepLens' own account; give one of yours.")
         own = store.kind in ("s3", "minio") and self.platform.owns(store.endpoint)
-        if own and store.container.startswith(RESERVED):
-            raise _refused(f"Buckets whose names begin with {RESERVED} are DeepLens' own.")
+        if own and self.platform.reserves(store.container):
+            raise _refused(f"{store.container} is named like DeepLens' own buckets; choose a bucket of yours.")
         if store.mode == "managed":
             self._require_empty(tenant)
 

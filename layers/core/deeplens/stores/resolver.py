@@ -12,14 +12,13 @@ from deeplens.common.ports import SecretStore
 from deeplens.egress.rules import EgressRules
 from deeplens.errors import InvalidEvent, SecretNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.settings import Settings
-from deeplens.storage.keys import BUCKET_NAME, checked, store_id_of
+from deeplens.storage.keys import BUCKET_NAME, account_of, checked, store_id_of
 from deeplens.storage.ports import ObjectStore
 from deeplens.stores.model import Credentials, RegisteredStores, TenantStore
 from deeplens.stores.owned import OwnedStore
 from deeplens.tenants.model import Tenant
 
 CACHE_SECONDS = 10.0
-SCHEMES = ("s3", "minio", "nfs")
 MAX_OPEN_STORES = 64
 """Each S3 store has connections of its own, and Lambda allows 1,024 open files."""
 
@@ -160,11 +159,13 @@ class Stores:
 
     def _platform(self, tenant: Tenant, uri: str) -> ObjectStore:
         """The tenant's own bucket, also for what was written before it gave a store of its own to be managed."""
-        scheme, _, rest = uri.partition("://")
-        bucket = tenant.id.replace("_", "-")
-        if store_id_of(tenant.storage_uri) and scheme in SCHEMES and rest.startswith(f"{bucket}/"):
+        former = tenant.storage_uri
+        while (store_id := store_id_of(former)) and self._registered:
+            store = self._registered.find(tenant.id, store_id)
+            former = store.former_uri or "" if store else ""
+        if former != tenant.storage_uri and uri.startswith(f"{former}/"):
             with self._opening:
-                return self._store(tenant.id, f"{scheme}://{bucket}")
+                return self._store(tenant.id, former)
         return self.for_tenant(tenant)
 
     def _open(self, tenant_id: str, root: str) -> ObjectStore:
@@ -185,7 +186,7 @@ class Stores:
     def _open_s3(self, scheme: str, tenant_id: str, root: str, bucket: str) -> ObjectStore:
         from deeplens.aws.clients import client, scoped_client
         from deeplens.storage.s3 import S3Store
-        from deeplens.storage.scope import BucketCredentials
+        from deeplens.storage.scope import BucketCredentials, expect_owner
 
         own = self._settings
         if scheme == "minio":
@@ -195,4 +196,5 @@ class Stores:
             raise StoreUnavailable("TENANT_STORAGE_ROLE_ARN is not set")
         credentials = BucketCredentials(client("sts", own), own.tenant_storage_role_arn, tenant_id, bucket)
         s3 = scoped_client("s3", own, credentials, own.s3_endpoint_url)
+        expect_owner(s3, account_of(own.tenant_storage_role_arn))
         return S3Store(s3, root, own.aws_region, credentials.seconds_left, own.object_queue_arn, own.installation_id)

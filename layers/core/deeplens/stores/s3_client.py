@@ -12,7 +12,7 @@ from deeplens.egress.http import guard
 from deeplens.egress.rules import EgressRules
 from deeplens.errors import TenantStoreDenied, TenantStoreUnavailable
 from deeplens.settings import Settings
-from deeplens.storage.scope import AssumedRole
+from deeplens.storage.scope import AssumedRole, expect_owner
 from deeplens.stores.model import TenantStore, external_id
 
 TRANSIENT_CODES = {"Throttling", "ServiceUnavailable", "InternalFailure"}
@@ -68,19 +68,9 @@ def tenant_s3_client(
     if store.endpoint:
         guard(s3, rules)
     if store.bucket_owner:
-        s3.meta.events.register("provide-client-params.s3", _expecting(store.bucket_owner))
+        expect_owner(s3, store.bucket_owner)
     return s3, role.seconds_left if role else lambda: math.inf
 
 
 def _request(store: TenantStore) -> dict[str, Any]:
     return {"RoleArn": store.role_arn, "RoleSessionName": store.tenant_id}
-
-
-def _expecting(owner: str) -> Callable[..., dict[str, Any] | None]:
-    """Have every call name the account that the bucket has to belong to: a name may pass to somebody else."""
-
-    def add(params: dict[str, Any], model: Any, **_: Any) -> dict[str, Any] | None:
-        members = model.input_shape.members if model.input_shape else {}
-        return {**params, "ExpectedBucketOwner": owner} if "ExpectedBucketOwner" in members else None
-
-    return add
