@@ -15,6 +15,7 @@ type Uses = Literal[
     "tenant key",
     "webhook key",
     "whatsapp secret",
+    "index key",
     "administrator",
     "storage",
     "store secrets",
@@ -55,34 +56,35 @@ def grant(database: str | None, *uses: Uses, why: str = "", replays: bool = Fals
 
 
 GRANTS: Mapping[str, Grant] = {
-    "search_api": grant("search", "tenant key", "storage", "inference", "object queue"),
+    "search_api": grant("search", "tenant key", "index key", "storage", "inference", "object queue"),
     "admin_api": grant(
-        *("operations", "administrator", "tenant key", "webhook key", "storage", "store secrets", "inference"),
+        *("operations", "administrator", "tenant key", "webhook key", "index key", "storage", "store secrets"),
+        "inference",
         why="creates the database and the role of a tenant within the request",
         replays=True,
     ),
     "identity_api": grant("identity", "signing keys"),
     "whatsapp_webhook": grant(None, "whatsapp secret"),
     "on_schedule": grant(
-        *("operations", "administrator", "tenant key", "storage", "store secrets", "signing keys", "object queue"),
-        "alerts",
+        *("operations", "administrator", "tenant key", "index key", "storage", "store secrets", "signing keys"),
+        *("object queue", "alerts"),
         why="finishes creations of tenants that stopped, and drops the databases of deleted tenants",
     ),
     "on_image_uploaded": grant("decoders", "tenant key", "storage"),
     "on_object_created": grant("pipeline", "tenant key", "storage"),
     "on_video_uploaded": grant("decoders", "tenant key", "storage"),
     "on_extraction_requested": grant("pipeline", "tenant key", "storage", "inference"),
-    "on_indexing_requested": grant("pipeline", "tenant key"),
+    "on_indexing_requested": grant("pipeline", "tenant key", "index key"),
     "on_processing_completed": grant("pipeline", "tenant key"),
-    "on_image_indexed": grant("pipeline", "tenant key"),
+    "on_image_indexed": grant("pipeline", "tenant key", "index key"),
     "on_duplicates_found": grant("pipeline", "tenant key"),
     "on_processing_failed": grant("pipeline", "tenant key", "retry queue"),
     "on_retry_due": grant(None, "retry queue", replays=True),
     "on_dead_letter": grant("pipeline", "undeliverable bucket"),
-    "on_image_maintenance": grant("pipeline", "tenant key", "storage"),
+    "on_image_maintenance": grant("pipeline", "tenant key", "index key", "storage"),
     "on_tenant_usage": grant("pipeline"),
     "on_tenant_notification": grant("pipeline", "webhook key"),
-    "on_whatsapp_message": grant("pipeline", "tenant key", "storage", "inference", "whatsapp secret"),
+    "on_whatsapp_message": grant("pipeline", "tenant key", "index key", "storage", "inference", "whatsapp secret"),
 }
 
 CLUSTER = f"arn:aws:kafka:{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:cluster/deeplens/1"
@@ -97,6 +99,7 @@ PERMISSIONS: Mapping[Uses, tuple[tuple[str, str], ...]] = {
     "tenant key": ((READ_SECRET, "local:TenantDatabaseKeySecret"),),
     "webhook key": ((READ_SECRET, "local:WebhookKeySecret"),),
     "whatsapp secret": ((READ_SECRET, "local:WhatsAppSecret"),),
+    "index key": ((READ_SECRET, "local:QdrantApiKeySecret"),),
     "administrator": ((READ_SECRET, "given:DatabaseSecretArn"),),
     "storage": (
         ("sts:AssumeRole", "local:TenantStorageRole.Arn"),
@@ -130,6 +133,7 @@ PERMISSIONS: Mapping[Uses, tuple[tuple[str, str], ...]] = {
 SECRET_VARIABLES: Mapping[Uses, tuple[str, ...]] = {
     "tenant key": ("TENANT_DATABASE_KEY", "TENANT_DATABASE_KEY_SECRET_ARN"),
     "webhook key": ("WEBHOOK_KEY", "WEBHOOK_KEY_SECRET_ARN"),
+    "index key": ("QDRANT_API_KEY", "QDRANT_API_KEY_SECRET_ARN"),
     "whatsapp secret": (
         *("WHATSAPP_SECRET_ARN", "WHATSAPP_ACCESS_TOKEN", "WHATSAPP_APP_SECRET"),
         "WHATSAPP_VERIFY_TOKEN",

@@ -50,6 +50,11 @@ LOCAL_STORAGE_ROLE = "arn:aws:iam::000000000000:role/deeplens-tenant-storage"
 NO_TENANT_LIMITS = dict.fromkeys(
     ("DEFAULT_MAX_IMAGES", "DEFAULT_MAX_BYTES", "DEFAULT_REQUESTS_PER_MINUTE", "DEFAULT_MAX_FILE_BYTES"), "0"
 )
+# Secrets and an endpoint that this machine has none of, and LocalStack's buckets are this machine's alone.
+ONLY_DEPLOYED = {
+    **{f"{name}_SECRET_ARN": "" for name in ("DATABASE", "QDRANT_API_KEY", "TENANT_DATABASE_KEY", "WEBHOOK_KEY")},
+    **dict.fromkeys(("WHATSAPP_SECRET_ARN", "INFERENCE_ENDPOINT_NAME", "TENANT_BUCKET_SUFFIX"), ""),
+}
 CORES = os.cpu_count() or 2
 WINDOW_PER_CORE, SHARED_PER_CORE = 16, 1
 type Progress = Callable[[str, str], None]
@@ -92,6 +97,7 @@ class Stack:
         # A database that runs elsewhere may have roles whose passwords follow from the user's key.
         self._tenant_key = environment.get("TENANT_DATABASE_KEY", "")
         self._role_urls = environment.get("DATABASE_ROLE_URLS", "")
+        self._index_key = environment.get("QDRANT_API_KEY", "")
         self._webhook_key = environment.get("WEBHOOK_KEY", "")
         self._installation_id = environment.get("INSTALLATION_ID", "")
         self._forwarded = {name: environment[name] for name in FORWARDED_VARIABLES if environment.get(name)}
@@ -130,18 +136,13 @@ class Stack:
             **addresses,
             **NO_TENANT_LIMITS,
             **self._forwarded,
-            "WHATSAPP_SECRET_ARN": "",
-            # LocalStack's buckets are this machine's alone.
-            "TENANT_BUCKET_SUFFIX": "",
+            **ONLY_DEPLOYED,
             "DEEPLENS_ENVIRONMENT": "local",
             "KAFKA_SECURITY": "PLAINTEXT",
-            "DATABASE_SECRET_ARN": "",
             "DATABASE_ROLE_URLS": self._role_urls or role_urls(addresses["DATABASE_URL"], roles_key),
+            "QDRANT_API_KEY": self._index_key,
             "TENANT_DATABASE_KEY": self._tenant_key or self._stored_secret("tenant-database.key"),
-            "TENANT_DATABASE_KEY_SECRET_ARN": "",
             "WEBHOOK_KEY": self._webhook_key or self._stored_secret("webhook.key"),
-            "WEBHOOK_KEY_SECRET_ARN": "",
-            "INFERENCE_ENDPOINT_NAME": "",
             "INSTALLATION_ID": self._installation_id or self._stored_secret("installation.id"),
             "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),

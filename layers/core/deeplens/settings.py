@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     kafka_topic: str = Field("", description="Topic of WhatsApp's messages; by default whatsapp-ready-messages")
     publish_timeout_seconds: float = Field(10.0, gt=0)
     qdrant_url: str = ""
-    qdrant_api_key: str = ""
+    qdrant_api_key: str = Field("", description="API key of QDRANT_URL, or JSON with the keys of several URLs")
+    qdrant_api_key_secret_arn: str = Field("", description="Secret with that key, instead of QDRANT_API_KEY")
     aws_region: str = "us-east-1"
     aws_endpoint_url: str = Field("", description="LocalStack or another endpoint; empty means AWS")
     s3_endpoint_url: str = Field("", description="Endpoint of s3:// and minio:// stores; default: AWS_ENDPOINT_URL")

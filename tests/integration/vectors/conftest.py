@@ -13,6 +13,7 @@ from deeplens.embedding.model import ModelRef
 from deeplens.images.model import ImageRecord, Step
 from deeplens.images.payload import payload_of
 from deeplens.tenants.model import Tenant
+from deeplens.vectors.keys import IndexKeys
 from deeplens.vectors.ports import Point, SearchFilter, VectorIndex
 from deeplens.vectors.qdrant import QdrantIndex
 
@@ -58,7 +59,7 @@ def index(endpoint: str) -> Iterator[VectorIndex]:
     if not endpoint:
         yield FakeIndex()
         return
-    real = QdrantIndex(os.environ.get("QDRANT_API_KEY", ""))
+    real = QdrantIndex(IndexKeys.of(os.environ.get("QDRANT_API_KEY", ""), GIVEN_QDRANT, required=False))
     yield real
     real.close()
 

@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 from deeplens.errors import IndexUnavailable, InvalidEvent, TransientError
 from deeplens.tenants.model import Tenant
+from deeplens.vectors.keys import IndexKeys
 from deeplens.vectors.ports import Point, VectorIndex
 from deeplens.vectors.qdrant import QdrantIndex
 
@@ -127,9 +128,32 @@ def test_a_wrong_api_key_is_an_index_that_is_away(
     monkeypatch.setenv("QDRANT_API_KEY", "right")
     tenant = tenant_at(request.getfixturevalue("own_service").environment["QDRANT_URL"])
     with pytest.warns(UserWarning, match="insecure"), pytest.raises(IndexUnavailable):
-        QdrantIndex("wrong").create_collection(tenant)
+        QdrantIndex(IndexKeys.of("wrong", tenant.qdrant_url, required=False)).create_collection(tenant)
     with pytest.warns(UserWarning, match="insecure"):
-        QdrantIndex("right").create_collection(tenant)
+        QdrantIndex(IndexKeys.of("right", tenant.qdrant_url, required=False)).create_collection(tenant)
+
+
+def test_the_platforms_key_is_not_sent_to_an_endpoint_of_a_tenant() -> None:
+    seen: list[str | None] = []
+
+    class Thief(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["api-key"])
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Thief)
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    index = QdrantIndex(IndexKeys.of("the platform's key", "http://127.0.0.1:6333", required=False))
+    try:
+        with pytest.raises(IndexUnavailable):
+            index.create_collection(tenant_at(f"http://127.0.0.1:{server.server_port}"))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert seen == [None]
 
 
 def test_a_taken_port_is_reported_with_the_way_out(service: VectorService, tmp_path: Path) -> None:

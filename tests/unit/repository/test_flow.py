@@ -32,7 +32,7 @@ KAFKA = [(spec, event) for spec in TEMPLATE.functions for event in spec.events i
 QUEUES = [(spec, event) for spec in TEMPLATE.functions for event in spec.events if isinstance(event, SqsEvent)]
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
 HTTP_PARTS = {
-    "search_api": {"images", "stores", "embedder", "object_queue"},
+    "search_api": {"images", "stores", "embedder", "index", "object_queue"},
     "admin_api": {"images", "stores", "embedder", "provisioning", "store_secrets", "webhook_signer"},
     "identity_api": {"signing_keys"},
     "whatsapp_webhook": {"whatsapp_secrets"},
@@ -223,6 +223,7 @@ def test_the_table_grants_a_function_only_what_it_uses(spec: FunctionSpec) -> No
         "tenant key": {*TENANT_PORTS, "provisioning"},
         "webhook key": {"webhook_signer"},
         "whatsapp secret": {"whatsapp", "whatsapp_secrets"},
+        "index key": {"index", "provisioning", "chat_collection"},
         "administrator": {"provisioning"},
         "storage": {"provisioning", "stores", "chat_collection", "maintenance_jobs"},
         "store secrets": {"secret_store", "store_secrets"},

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from deeplens.uploads.model import DirectUploads, ObjectQueue, StoreOwners
     from deeplens.usage.budgets import Budgets
     from deeplens.usage.model import RequestMinutes, StorageInterval, UsageMeter
+    from deeplens.vectors.keys import IndexKeys
     from deeplens.vectors.ports import VectorIndex
     from deeplens.videos.decoding.decoder import VideoDecoder
     from deeplens.videos.decoding.limits import VideoLimits
@@ -181,7 +182,7 @@ class Container(MaintenanceRegistry):
     secret_store: SecretStore = adapter(
         "deeplens.aws.secrets:SecretsManager", lambda self: [self.aws("secretsmanager")]
     )
-    index: VectorIndex = adapter("deeplens.vectors.qdrant:QdrantIndex", lambda self: [self.settings.qdrant_api_key])
+    index: VectorIndex = adapter("deeplens.vectors.qdrant:QdrantIndex", lambda self: [self.index_keys])
     object_queue: ObjectQueue = adapter(
         "deeplens.uploads.queue:SqsObjectQueue", lambda self: [self.aws("sqs"), self.settings.object_queue_url]
     )
@@ -238,6 +239,14 @@ class Container(MaintenanceRegistry):
         arns = filter(None, self.settings.database_role_secret_arns.split(","))
         secrets = [*self.settings.database_role_urls.split(), *(self.secret("", arn.strip()) for arn in arns)]
         return [url_of_secret(secret) for secret in secrets]
+
+    @cached_property
+    def index_keys(self) -> IndexKeys:
+        from deeplens.vectors.keys import IndexKeys
+
+        settings = self.settings
+        secret = self.secret(settings.qdrant_api_key, settings.qdrant_api_key_secret_arn)
+        return IndexKeys.of(secret, settings.qdrant_url, required=settings.environment == "production")
 
     @cached_property
     def workers(self) -> Executor:

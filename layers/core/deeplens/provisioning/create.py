@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, NewType
 from deeplens.common.resolve import Lazy
 from deeplens.embedding.model import BUILT_IN_MODEL, ModelRef
 from deeplens.embedding.ports import Embedder
-from deeplens.errors import ApiError
+from deeplens.errors import ApiError, EndpointRefused
 from deeplens.provisioning.schemas import ModelChoice, TenantRequest
 from deeplens.rollouts.model import Rollouts
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Placement
 from deeplens.tenants.ports import TenantRecords
+from deeplens.vectors.keys import IndexKeys
 
 if TYPE_CHECKING:
     from deeplens.provisioning.provision import Provisioning
@@ -28,6 +29,7 @@ class CreateTenant:
     provisioning: "Lazy[Provisioning]"  # slow to import
     embedder: Embedder
     rollouts: Rollouts
+    index_keys: IndexKeys
     default_storage: DefaultStorage
 
     def __call__(self, request: TenantRequest) -> None:
@@ -35,6 +37,8 @@ class CreateTenant:
         if existing is not None and existing.status != "provisioning":
             raise ApiError(409, "tenant-exists", "Tenant exists", f"{request.tenant_id} is {existing.status}.")
         chosen = request.placement
+        if chosen.qdrant_url:
+            self._check_index(chosen.qdrant_url)
         placement = Placement(
             chosen.storage or self.default_storage,
             chosen.database_server.get_secret_value() if chosen.database_server else None,
@@ -45,6 +49,12 @@ class CreateTenant:
         self.tenant_records.set_limits(request.tenant_id, ResourceLimits(**dict(request.limits)))
         if request.settings:
             self.tenant_records.change(request.tenant_id, None, request.settings)
+
+    def _check_index(self, url: str) -> None:
+        try:
+            self.index_keys.key_of(url)
+        except EndpointRefused as error:
+            raise ApiError(422, "endpoint-refused", "Endpoint refused", f"{error}.") from None
 
     def _register(self, model: ModelChoice) -> ModelRef:
         profile = self.embedder.describe(model.name, model.version)

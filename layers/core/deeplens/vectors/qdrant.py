@@ -14,6 +14,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from deeplens.errors import IndexUnavailable, InvalidEvent, ModelMismatch, TransientError
 from deeplens.tenants.model import Tenant
 from deeplens.vectors.filters import INDEXED_FIELDS, filter_of, point_id
+from deeplens.vectors.keys import IndexKeys
 from deeplens.vectors.ports import IndexedPoint, Match, Point, PointPage, SearchFilter
 
 EXACT_BELOW = 40_000
@@ -36,12 +37,12 @@ class QdrantIndex:
 
     Parameters
     ----------
-    api_key : for every endpoint; empty for none.
+    keys : the API keys by endpoint; by default there are none.
     timeout_seconds : of each request, connecting included.
     """
 
-    def __init__(self, api_key: str = "", timeout_seconds: int = 10) -> None:
-        self._api_key, self._timeout = api_key, timeout_seconds
+    def __init__(self, keys: IndexKeys | None = None, timeout_seconds: int = 10) -> None:
+        self._keys, self._timeout = keys or IndexKeys(), timeout_seconds
         self._clients: dict[str, QdrantClient] = {}
         self._connecting = threading.Lock()
 
@@ -183,7 +184,7 @@ class QdrantIndex:
     def _client_of(self, url: str) -> QdrantClient:
         with self._connecting:
             if url not in self._clients:
-                self._clients[url] = _connect(url, self._api_key, self._timeout)
+                self._clients[url] = _connect(url, self._keys.key_of(url), self._timeout)
             return self._clients[url]
 
     def _require_dimensions(self, tenant: Tenant) -> None:
