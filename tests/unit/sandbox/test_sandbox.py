@@ -29,13 +29,13 @@ FILE = b"a file"
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    made = Sandbox([HOSTILE], 512 << 20, 2, [InvalidImage], {})
+    made = Sandbox(HOSTILE, 512 << 20, 2, [InvalidImage], {})
     yield made
     made.close()
 
 
 def call(sandbox: Sandbox, function: str, kind: type = int, *arguments: object) -> object:
-    return sandbox.call(kind, f"{HOSTILE}:{function}", FILE, *arguments)
+    return sandbox.call(kind, function, FILE, *arguments)
 
 
 def test_a_decoder_that_was_taken_over_reaches_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_decoder_is_given_no_secrets(sandbox: Sandbox, monkeypatch: pytest.Mon
     kept, written = os.pipe()
     os.set_inheritable(kept, True)
     try:
-        other = Sandbox([HOSTILE], 512 << 20, 2, [InvalidImage], {})
+        other = Sandbox(HOSTILE, 512 << 20, 2, [InvalidImage], {})
         told = json.loads(call(other, "told", bytes))  # type: ignore[arg-type]
         descriptors = len(list(Path(f"/proc/{other.pid}/fd").iterdir()))
         other.close()
@@ -69,7 +69,7 @@ def test_the_kernel_filters_the_system_calls_of_the_child(sandbox: Sandbox) -> N
 
 def test_the_parent_cannot_be_dumped_or_read() -> None:
     code = (
-        "import ctypes; from deeplens.sandbox.sandbox import Sandbox; Sandbox(['json'], 1 << 28, 2, [], {}); "
+        "import ctypes; from deeplens.sandbox.sandbox import Sandbox; Sandbox('json', 1 << 28, 2, [], {}); "
         "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
     )
     path = os.pathsep.join(filter(None, sys.path))
@@ -125,7 +125,7 @@ def test_what_a_library_prints_is_no_answer(sandbox: Sandbox) -> None:
 
 def test_a_file_is_read_in_ranges_through_the_parent(sandbox: Sandbox) -> None:
     body = b"twelve bytes"
-    found = sandbox.stream(bytes, f"{HOSTILE}:echoes", lambda start, length: body[start : start + length], len(body))
+    found = sandbox.stream(bytes, "echoes", lambda start, length: body[start : start + length], len(body))
     assert list(found) == [b"twel", b"ve b", b"ytes"]
 
 
@@ -134,17 +134,17 @@ def test_a_store_that_fails_is_not_the_files_fault(sandbox: Sandbox) -> None:
         raise StoreUnavailable("gone")
 
     with pytest.raises(StoreUnavailable):
-        list(sandbox.stream(bytes, f"{HOSTILE}:echoes", read, 12))
+        list(sandbox.stream(bytes, "echoes", read, 12))
     assert call(sandbox, "printed") == 7
 
 
 def test_the_parent_reads_no_range_that_does_not_exist(sandbox: Sandbox) -> None:
     with pytest.raises(DecoderCrashed):
-        list(sandbox.stream(bytes, f"{HOSTILE}:greedy_range", lambda *_: pytest.fail("read")))
+        list(sandbox.stream(bytes, "greedy_range", lambda *_: pytest.fail("read")))
 
 
 def test_a_consumer_that_stops_in_the_middle_leaves_a_working_decoder(sandbox: Sandbox) -> None:
-    found = sandbox.stream(bytes, f"{HOSTILE}:echoes", lambda start, length: bytes(length), 1 << 20)
+    found = sandbox.stream(bytes, "echoes", lambda start, length: bytes(length), 1 << 20)
     next(found)
     found.close()  # type: ignore[attr-defined]
     assert call(sandbox, "printed") == 7
@@ -152,7 +152,7 @@ def test_a_consumer_that_stops_in_the_middle_leaves_a_working_decoder(sandbox: S
 
 def test_a_decoder_that_does_not_start_is_not_the_files_fault() -> None:
     with pytest.raises(TransientError, match="does not start"):
-        Sandbox(["no_such_module"], 1 << 28, 2, [], {}).call(int, "x:y", FILE)
+        Sandbox("no_such_module", 1 << 28, 2, [], {}).call(int, "y", FILE)
 
 
 @pytest.mark.parametrize("machine", MACHINES)

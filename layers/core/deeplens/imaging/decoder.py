@@ -13,7 +13,7 @@ from deeplens.sandbox.sandbox import Sandbox
 FUNCTIONS = "deeplens.imaging.child"
 
 
-class ImageDecoder:
+class ImageDecoder(Sandbox):
     """The functions of ``standardise``, each run in the one child of this process.
 
     They raise as those functions do, and ``DecoderCrashed``, ``DecoderTimeout`` and ``DecoderOutOfMemory``.
@@ -28,32 +28,25 @@ class ImageDecoder:
     def __init__(
         self, limits: Limits, seconds: float, environment: Mapping[str, str], functions: str = FUNCTIONS
     ) -> None:
-        self._limits, self._functions = limits, functions
+        self._limits = limits
         # The file itself, and the copies that decoders make of it, come on top.
         memory_bytes = limits.max_memory_bytes + 2 * limits.max_bytes
-        self._sandbox = Sandbox([functions], memory_bytes, seconds, [InvalidImage], environment)
-
-    def close(self) -> None:
-        """End the child; the next image starts another."""
-        self._sandbox.close()
+        super().__init__(functions, memory_bytes, seconds, [InvalidImage], environment)
 
     def inspect(self, body: bytes) -> Header:
         # Types decide names of objects, so the child does not tell them.
         kind = sniff(body)
-        return replace(self._sandbox.call(Header, self._name("inspect"), body, self._limits), type=kind)
+        return replace(self.call(Header, "inspect", body, self._limits), type=kind)
 
     def standardise(self, body: bytes) -> Standardised:
         kind = sniff(body)
-        return replace(self._sandbox.call(Standardised, self._name("standardise"), body, self._limits), type=kind)
+        return replace(self.call(Standardised, "standardise", body, self._limits), type=kind)
 
     def standard_jpeg(self, body: bytes, part: Box = WHOLE) -> bytes:
-        return self._sandbox.call(bytes, self._name("standard_jpeg"), body, self._limits, part)
+        return self.call(bytes, "standard_jpeg", body, self._limits, part)
 
     def thumbnail(self, body: bytes, size: str) -> bytes:
-        return self._sandbox.call(bytes, self._name("thumbnail"), body, size, self._limits)
+        return self.call(bytes, "thumbnail", body, size, self._limits)
 
     def perceptual_hash(self, jpeg: bytes) -> int:
-        return self._sandbox.call(int, self._name("perceptual_hash_of"), jpeg)
-
-    def _name(self, function: str) -> str:
-        return f"{self._functions}:{function}"
+        return self.call(int, "perceptual_hash_of", jpeg)

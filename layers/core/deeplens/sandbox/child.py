@@ -77,7 +77,7 @@ class Child:
         return END, None
 
 
-def main(memory_bytes: int, seconds: int, modules: list[str]) -> None:
+def main(memory_bytes: int, seconds: int, module: str) -> None:
     """Import, give up everything, serve."""
     os.closerange(3, 1 << 20)
     answers = os.fdopen(os.dup(1), "wb")
@@ -85,8 +85,7 @@ def main(memory_bytes: int, seconds: int, modules: list[str]) -> None:
     os.dup2(2, 1)
     child = Child(os.fdopen(0, "rb"), answers, seconds)
     try:
-        for module in modules:
-            import_module(module)
+        import_module(module)
         filtered = confine(memory_bytes, open_files=4)
     except Exception:
         child.answer(ERROR, [DecoderCrashed.code, traceback.format_exc()])

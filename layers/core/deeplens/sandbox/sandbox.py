@@ -1,6 +1,5 @@
 """The parent's side: one child process that decodes, started again when it ended."""
 
-import json
 import os
 import pickle
 import select
@@ -15,6 +14,8 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
+from pydantic_core import from_json
+
 from deeplens.errors import DecoderCrashed, DecoderOutOfMemory, DecoderTimeout, PipelineError, TransientError
 from deeplens.sandbox import wire
 from deeplens.sandbox.confine import hide_memory
@@ -22,7 +23,7 @@ from deeplens.telemetry import logger
 
 START = (
     "import sys; sys.path[:] = sys.argv[4:]; from deeplens.sandbox.child import main; "
-    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split())"
+    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
 )
 START_SECONDS = 30
 SET_PIPE_BYTES, PIPE_BYTES = 1031, 1 << 20
@@ -50,7 +51,7 @@ class Sandbox:
 
     Parameters
     ----------
-    modules : that the child imports at its start; functions are called by ``module:name``.
+    module : that the child imports at its start; it has the functions.
     memory_bytes : that the child may take beside what it starts with.
     seconds : that it may be silent while it works.
     errors : base classes of the errors that a function may raise.
@@ -59,13 +60,13 @@ class Sandbox:
 
     def __init__(
         self,
-        modules: Sequence[str],
+        module: str,
         memory_bytes: int,
         seconds: float,
         errors: Sequence[type[PipelineError]],
         environment: Mapping[str, str],
     ) -> None:
-        self._modules, self._memory_bytes, self._seconds = " ".join(modules), memory_bytes, seconds
+        self._module, self._memory_bytes, self._seconds = module, memory_bytes, seconds
         # One arena: threads would otherwise reserve 64 MB of the limit each.
         self._environment = {"MALLOC_ARENA_MAX": "1"} | dict(environment)
         self._errors = {cls.code: cls for base in errors for cls in wire.subclasses(base)}
@@ -113,7 +114,7 @@ class Sandbox:
     def _exchange[T](self, kind: type[T], function: str, file: File, arguments: Sequence[Any]) -> Iterator[T]:
         process, finished = self._ready(), False
         body = file if isinstance(file, bytes) else b""
-        request = pickle.dumps((function, tuple(arguments)))
+        request = pickle.dumps((f"{self._module}:{function}", tuple(arguments)))
         try:
             size = len(body) if isinstance(file, bytes) else wire.RANGED
             self._send(process, wire.REQUEST.pack(len(request), size), request, body)
@@ -149,7 +150,7 @@ class Sandbox:
             sys.executable,
             [
                 *(sys.executable, "-I", "-S", "-c", START),
-                *(str(self._memory_bytes), str(int(self._seconds) + 5), self._modules, *path),
+                *(str(self._memory_bytes), str(int(self._seconds) + 5), self._module, *path),
             ],
             self._environment,
             file_actions=[
@@ -213,8 +214,8 @@ class Sandbox:
         _require(text_bytes <= wire.MAX_JSON_BYTES and blob_bytes <= wire.MAX_BLOB_BYTES)
         text, blob = self._take(process, text_bytes, until), self._take(process, blob_bytes, until)
         try:
-            return tag, json.loads(text), blob
-        except (ValueError, RecursionError):
+            return tag, from_json(text), blob
+        except ValueError:
             raise _crashed() from None
 
     def _take(self, process: _Process, size: int, until: float) -> bytes:

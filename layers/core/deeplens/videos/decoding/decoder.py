@@ -17,7 +17,7 @@ MEMORY_BYTES = 2 << 30
 """The function has 3.5 GB."""
 
 
-class VideoDecoder:
+class VideoDecoder(Sandbox):
     """``probe``, ``poster`` and ``frames_of``, run in the one child of this process; they raise as those do.
 
     Parameters
@@ -34,21 +34,14 @@ class VideoDecoder:
         seconds: float = SILENCE_SECONDS,
         functions: str = FUNCTIONS,
     ) -> None:
-        self._limits, self._functions = limits, functions
-        self._sandbox = Sandbox([functions], MEMORY_BYTES, seconds, [InvalidImage, InvalidVideo], environment)
-
-    def close(self) -> None:
-        """End the child; the next video starts another."""
-        self._sandbox.close()
+        self._limits = limits
+        super().__init__(functions, MEMORY_BYTES, seconds, [InvalidImage, InvalidVideo], environment)
 
     def probe(self, file: RangedFile) -> VideoFacts:
-        return self._sandbox.call(VideoFacts, self._name("probe"), file.peek, file.size_bytes, self._limits)
+        return self.call(VideoFacts, "probe", file.peek, file.size_bytes, self._limits)
 
     def poster(self, file: RangedFile, facts: VideoFacts) -> bytes:
-        return self._sandbox.call(bytes, self._name("poster"), file.peek, file.size_bytes, facts)
+        return self.call(bytes, "poster", file.peek, file.size_bytes, facts)
 
     def frames_of(self, file: RangedFile, segment: Segment) -> Generator[Frame]:
-        return self._sandbox.stream(Frame, self._name("frames_of"), file.peek, file.size_bytes, segment)
-
-    def _name(self, function: str) -> str:
-        return f"{self._functions}:{function}"
+        return self.stream(Frame, "frames_of", file.peek, file.size_bytes, segment)
