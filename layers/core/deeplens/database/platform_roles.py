@@ -44,6 +44,7 @@ GRANTS: Mapping[str, tuple[str, ...]] = {
         "GRANT SELECT, UPDATE (last_used_at) ON tenant_api_keys TO {role}",
         "GRANT USAGE ON SCHEMA nextgen_identity TO {role}",
         "GRANT SELECT ON nextgen_identity.signing_keys TO {role}",
+        "GRANT SELECT (id, status) ON nextgen_identity.clients TO {role}",
     ),
     "deeplens_identity": (
         *IDENTITY,
