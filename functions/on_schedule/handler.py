@@ -2,12 +2,12 @@
 
 from deeplens.alerts.send import SendAlerts
 from deeplens.bootstrap.handlers import schedule_handler
-from deeplens.duplicates.tick import TickMerges
+from deeplens.duplicates.merge import TickMerges
 from deeplens.identity.signing_keys import RotateSigningKeys
-from deeplens.maintenance.tick import TickMaintenance
+from deeplens.maintenance.slices import TickMaintenance
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.provisioning.settle import SettleTenants
-from deeplens.rollouts.tick import TickRollouts
+from deeplens.rollouts.advance import TickRollouts
 from deeplens.uploads.tick import TickUploads
 from deeplens.usage.tick import MeterRequests, TickBudgets, TickUsage
 from deeplens.videos.resume import ResumeVideos

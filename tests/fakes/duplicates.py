@@ -8,7 +8,6 @@ from datetime import datetime
 from itertools import combinations
 from uuid import uuid4
 
-from deeplens.duplicates.groups import join, split
 from deeplens.duplicates.model import (
     REPEATED_WITHIN,
     Decision,
@@ -18,8 +17,10 @@ from deeplens.duplicates.model import (
     Pair,
     Recorded,
     in_order,
+    join,
     merge_id_of,
     pair_id,
+    split,
     undo_until,
     united,
 )

@@ -18,7 +18,7 @@ from deeplens.http.dependencies import Publish
 from deeplens.images.delete import delete
 from deeplens.images.keys import derived_keys, image_of
 from deeplens.images.model import ImageRecord, Tombstone
-from deeplens.maintenance.tick import TickMaintenance
+from deeplens.maintenance.slices import TickMaintenance
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.tenants.model import Tenant
 from deeplens.uploads.accept_form import Upload

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from deeplens.database.connections import Connections
-from deeplens.duplicates import postgres_groups as grouping
+from deeplens.duplicates import postgres_changes as changes
 from deeplens.duplicates.model import (
     Duplicates,
     DuplicateVerdict,
@@ -271,7 +271,7 @@ def test_a_pair_that_lost_its_group_is_grouped_when_it_is_found_again(
     library.images.mark_deleted(library.tenant, A, NOON)
     # As if from before undone merges were grouped by what was recorded.
     with monkeypatch.context() as patched:
-        patched.setattr(grouping, "loose", lambda *_, **__: [])
+        patched.setattr(changes, "loose", lambda *_, **__: [])
         patched.setattr(FakeDuplicates, "_loose", lambda *_: [])
         assert library.duplicates.undo(library.tenant, done.id, NOON)
         assert library.groups() == {}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from deeplens.common.ids import event_id
+from deeplens.duplicates.merge import TickMerges
 from deeplens.duplicates.model import Merge, pair_id
-from deeplens.duplicates.tick import TickMerges
 from deeplens.events.duplicates import DuplicatesFound
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.events.notifications import TenantNotification

@@ -4,14 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from deeplens.duplicates.groups import Joined, join, split
 from deeplens.duplicates.model import (
     DuplicateVerdict,
     Evidence,
+    Joined,
     evidence_of,
     in_order,
+    join,
     merge_id_of,
     pair_id,
+    split,
     united,
     verdict_of,
 )

@@ -5,11 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from deeplens.maintenance import sweep
 from deeplens.maintenance import sweep as sweep_module
-from deeplens.maintenance import sweep_rows
 from deeplens.maintenance.model import MaintenanceRun, MaintenanceType
-from deeplens.maintenance.slices import LOST_AFTER, slice_of
-from deeplens.maintenance.tick import TickMaintenance
+from deeplens.maintenance.slices import LOST_AFTER, TickMaintenance, slice_of
 from deeplens.vectors.ports import Point
 
 from tests.harness.api import MODEL, START
@@ -36,7 +35,7 @@ def flow() -> Iterator[Flow]:
 @pytest.fixture(params=[1, 3, 1000], ids="pages of {}".format)
 def page_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     for module, name in (
-        (sweep_rows, "ROWS_AT_ONCE"),
+        (sweep, "ROWS_AT_ONCE"),
         (sweep_module, "OBJECTS_AT_ONCE"),
         (sweep_module, "POINTS_AT_ONCE"),
     ):

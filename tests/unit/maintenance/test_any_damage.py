@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from deeplens.images.model import Step
-from deeplens.maintenance import sweep_rows
+from deeplens.maintenance import sweep
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -63,7 +63,7 @@ class AnyDamage(RuleBasedStateMachine):
         assert {image_id for image_id, row in rows.items() if row.step is Step.FAILED} == live & self.lost
         assert self.flow.index.count(self.flow.acme) == len(sound)
         objects = self.flow.objects()
-        assert {key for image_id in sound for key in sweep_rows.expected(self.store, rows[image_id])} <= objects
+        assert {key for image_id in sound for key in sweep.expected(self.store, rows[image_id])} <= objects
         assert {key.rpartition("/")[2].partition(".")[0] for key in objects} <= live
 
     @property

@@ -6,7 +6,7 @@ import pytest
 from deeplens.errors import StoreUnavailable, TenantStoreDenied
 from deeplens.images.model import Step, Tombstone
 from deeplens.maintenance import slices as run_slices
-from deeplens.maintenance import sweep_rows
+from deeplens.maintenance import sweep
 from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.slices import LOST_AFTER, slice_of
 
@@ -19,7 +19,7 @@ def test_a_slice_ends_in_time_and_the_next_one_goes_on(flow: Flow, monkeypatch: 
     complete_images(flow, *(f"img_{n}" for n in range(5)))
     flow.clock.skip(3 * DAY)
     monkeypatch.setattr(run_slices, "SLICE_SECONDS", -1.0)
-    monkeypatch.setattr(sweep_rows, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(sweep, "ROWS_AT_ONCE", 2)
     run = sweep_to_end(flow)
     assert run.slices == 3 + 1 + 1 + 1  # pages of rows, objects and vectors, and the look beyond the last
     assert run.report.checked == {"rows": 5, "objects": 20, "vectors": 5}
@@ -57,7 +57,7 @@ def test_repairs_come_a_window_at_a_time(flow: Flow, monkeypatch: pytest.MonkeyP
     complete_images(flow, *(f"img_{n}" for n in range(7)))
     flow.clock.skip(3 * DAY)
     flow.index.delete(flow.acme, [f"img_{n}" for n in range(7)])
-    monkeypatch.setattr(sweep_rows, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(sweep, "ROWS_AT_ONCE", 1)
     run_id = start(flow)
     flow.run()
     assert flow.index.count(flow.acme) == flow.backfill_window

@@ -3,8 +3,8 @@
 import pytest
 from deeplens.embedding.model import ModelProfile
 from deeplens.images.model import StageResult, Step, Tombstone
+from deeplens.maintenance import sweep
 from deeplens.maintenance import sweep as sweep_module
-from deeplens.maintenance import sweep_rows
 from deeplens.vectors.ports import Point
 
 from tests.harness.flow import TARGET, Flow
@@ -147,7 +147,7 @@ def test_a_finding_that_is_gone_at_the_second_look_is_none(flow: Flow, monkeypat
     flow.clock.skip(3 * DAY)
     store = flow.stores.for_tenant(flow.acme)
     # A listing that lags behind: what is there, it does not show.
-    monkeypatch.setattr(sweep_rows, "listed_keys", lambda *_: set())
+    monkeypatch.setattr(sweep, "listed_keys", lambda *_: set())
     assert sweep_to_end(flow).report.found == {}
     assert flow.row("img_1").step is Step.COMPLETED
     # And one that shows what is gone.

@@ -10,9 +10,8 @@ from deeplens.embedding.model import ModelProfile
 from deeplens.errors import InferenceBusy, InvalidImage
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.model import Step
-from deeplens.rollouts.advance import REQUEST_TIMEOUT, TENANT_CACHED_AT_MOST
+from deeplens.rollouts.advance import REQUEST_TIMEOUT, TENANT_CACHED_AT_MOST, TickRollouts, rollout_slice
 from deeplens.rollouts.model import Rollout, VectorCounts
-from deeplens.rollouts.tick import TickRollouts, rollout_slice
 from deeplens.tenants.model import Tenant
 
 from tests.harness.api import MODEL

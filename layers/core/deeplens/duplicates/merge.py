@@ -6,8 +6,8 @@ merge is settled.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import NoReturn
+from datetime import datetime, timedelta
+from typing import ClassVar, NoReturn
 
 from deeplens.common.event import Event
 from deeplens.common.ids import new_id
@@ -22,6 +22,9 @@ from deeplens.images.model import ImageRecord
 from deeplens.images.ports import ImageRepository
 from deeplens.images.requests import deletion_request, extraction_request
 from deeplens.tenants.model import Tenant
+
+AGAIN_AFTER = timedelta(minutes=10)
+"""A settlement that got lost is asked for again."""
 
 
 @dataclass(frozen=True)
@@ -173,3 +176,19 @@ def with_ids[E: Event](events: Sequence[E], source: str) -> list[Event]:
         event.model_copy(update={"event_id": follow_up_id("duplicates", source, index)})
         for index, event in enumerate(events)
     ]
+
+
+@dataclass(frozen=True)
+class TickMerges:
+    """Have merges settled whose time is up: one query over all tenants, one event each."""
+
+    name: ClassVar = "merges"
+    batch_size: ClassVar = 500
+
+    merge_deadlines: MergeDeadlines
+    clock: Clock
+
+    def __call__(self) -> list[ImageMaintenance]:
+        now = self.clock.now()
+        late = self.merge_deadlines.overdue(now, now + AGAIN_AFTER, self.batch_size)
+        return [settlement_of(tenant_id, merge_id, now) for tenant_id, merge_id in late]

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 
 from deeplens.database.connections import Connection, HasDatabase, PlatformAdapter, TenantAdapter
+from deeplens.database.rows import columns_of
 from deeplens.database.values import as_jsonb, as_text
-from deeplens.duplicates import postgres_groups as grouping
-from deeplens.duplicates import postgres_merges as merging
+from deeplens.duplicates import postgres_changes as changes
 from deeplens.duplicates.model import REPEATED_WITHIN, Decision, Evidence, Group, Merge, Pair, Recorded, pair_id
 from deeplens.errors import TransientError
 from deeplens.images.model import Step
@@ -20,7 +20,7 @@ from deeplens.images.postgres import COLUMNS, LIVE, NAMES, record_of
 from deeplens.tenants.model import Tenant
 
 MAX_MEMBERS = 100
-PAIR = "id, first_id, second_id, verdict, evidence, model, found_at, recorded_at, decision, decided_at, decided_by"
+PAIR = columns_of(Pair)
 KEEP_HASHES = """
 INSERT INTO image_hashes (image_id, phash)
 SELECT given.image_id, given.phash FROM unnest(%s::text[], %s::bigint[]) AS given(image_id, phash)
@@ -89,7 +89,7 @@ CROSS JOIN LATERAL (
 PAIRS_AMONG = f"""
 SELECT {PAIR} FROM duplicate_pairs WHERE first_id = ANY(%(ids)s) AND second_id = ANY(%(ids)s) ORDER BY found_at, id
 """  # noqa: S608
-MERGES = f"SELECT {merging.MERGE_COLUMNS} FROM merges"  # noqa: S608
+MERGES = f"SELECT {changes.MERGE_COLUMNS} FROM merges"  # noqa: S608
 NEWEST = "ORDER BY merged_at DESC, id DESC LIMIT %s"
 ADD_DEADLINES = """
 INSERT INTO merge_deadlines (tenant_id, merge_id, due)
@@ -143,23 +143,23 @@ class PostgresDuplicates(TenantAdapter):
         with self._opened(tenant) as connection:
             saved = [_pair(row) for row in connection.execute(SAVE, [rows])]
             known = [pair.id for pair in saved if pair.recorded_at or pair.decision == "duplicate"]
-            if known and grouping.loose(connection, pair_ids=known):
+            if known and changes.loose(connection, pair_ids=known):
                 with connection.transaction():
-                    grouping.lock(connection, tenant)
+                    changes.lock(connection, tenant)
                     # Looked up again, as another process may have grouped and merged them before the lock was free.
-                    again = grouping.loose(connection, pair_ids=known)
-                    grouping.link(connection, again, max(pair.found_at for pair in pairs))
+                    again = changes.loose(connection, pair_ids=known)
+                    changes.link(connection, again, max(pair.found_at for pair in pairs))
         return saved
 
     def record(self, tenant: Tenant, pair_ids: Collection[str], now: datetime) -> Recorded:
         with self._locked(tenant) as connection:
             live = [_pair(row) for row in connection.execute(RECORD, [now, list(pair_ids)])]
             live.sort(key=lambda pair: (pair.found_at, pair.id))
-            grouping.link(connection, [(pair.first_id, pair.second_id) for pair in live], now)
-            known = connection.execute(grouping.GROUPS_OF, [[pair.first_id for pair in live]]).fetchall()
+            changes.link(connection, [(pair.first_id, pair.second_id) for pair in live], now)
+            known = connection.execute(changes.GROUPS_OF, [[pair.first_id for pair in live]]).fetchall()
             group_of = {row["image_id"]: row["group_id"] for row in known}
             # Pairs that were merged before are not live any more; their merges are looked up instead.
-            merges = [*merging.merges_of(connection, pair_ids), *merging.merge_exact(connection, tenant, live, now)]
+            merges = [*changes.merges_of(connection, pair_ids), *changes.merge_exact(connection, tenant, live, now)]
             recent = [row["id"] for row in connection.execute(RECENT, [list(pair_ids), now - REPEATED_WITHIN])]
         groups = {merge.pair_id: merge.group_id for merge in merges if merge.pair_id and merge.group_id}
         groups |= {pair.id: group_of[pair.first_id] for pair in live}
@@ -190,12 +190,12 @@ class PostgresDuplicates(TenantAdapter):
 
     def decide(self, tenant: Tenant, image_ids: Sequence[str], decision: Decision, by: str, now: datetime) -> None:
         with self._locked(tenant) as connection:
-            live = merging.rows_of(connection, image_ids)
-            grouping.decide(connection, list(live.values()), decision, by, now)
+            live = changes.rows_of(connection, image_ids)
+            changes.decide(connection, list(live.values()), decision, by, now)
 
     def merge(self, tenant: Tenant, planned: Merge) -> Merge | None:
         with self._locked(tenant) as connection:
-            return merging.merge(connection, planned)
+            return changes.merge(connection, planned)
 
     def merge_of(self, tenant: Tenant, merge_id: str) -> Merge | None:
         return next(iter(self._merges(tenant, "WHERE id = %s", [as_text(merge_id)])), None)
@@ -209,15 +209,15 @@ class PostgresDuplicates(TenantAdapter):
         return self._merges(tenant, f"{where} {NEWEST}", [*(after or ()), limit])
 
     def _merges(self, tenant: Tenant, where: str, values: list[Any]) -> list[Merge]:
-        return [merging.merge_from(row) for row in self._rows(tenant, f"{MERGES} {where}", values)]
+        return [changes.merge_from(row) for row in self._rows(tenant, f"{MERGES} {where}", values)]
 
     def undo(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:
         with self._locked(tenant) as connection:
-            return merging.undo(connection, merge_id, now)
+            return changes.undo(connection, merge_id, now)
 
     def settle(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:
         with self._locked(tenant) as connection:
-            return merging.settle(connection, merge_id, now)
+            return changes.settle(connection, merge_id, now)
 
     @contextmanager
     def _opened(self, tenant: HasDatabase) -> Iterator[Connection]:
@@ -231,7 +231,7 @@ class PostgresDuplicates(TenantAdapter):
     def _locked(self, tenant: Tenant) -> Iterator[Connection]:
         """One transaction with the tenant's lock: no other process groups or merges in the tenant."""
         with self._opened(tenant) as connection, connection.transaction():
-            grouping.lock(connection, tenant)
+            changes.lock(connection, tenant)
             yield connection
 
 

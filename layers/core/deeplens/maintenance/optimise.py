@@ -10,7 +10,7 @@ from deeplens.images.model import ImageRecord, Step
 from deeplens.images.ports import ImageRepository
 from deeplens.maintenance.model import Finding, Kind, MaintenanceRun, ThumbnailRetention, report_of
 from deeplens.maintenance.slices import Page
-from deeplens.maintenance.sweep_rows import ROWS_AT_ONCE, dropped_before, entries_of, may_lack_thumbnails
+from deeplens.maintenance.sweep import ROWS_AT_ONCE, dropped_before, entries_of, may_lack_thumbnails
 from deeplens.storage.ports import ObjectInfo, StoreResolver
 from deeplens.tenants.model import Tenant
 

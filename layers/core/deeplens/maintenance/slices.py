@@ -1,11 +1,15 @@
-"""Maintenance in slices: starts a run, then works pages until a slice's time is up, then requests the next slice."""
+"""Maintenance in slices: starts a run, works pages until a slice's time is up, then requests the next slice.
+
+``TickMaintenance`` starts daily sweeps, and requests slices that were lost, every minute.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NewType, Protocol
+from typing import ClassVar, NewType, Protocol
+from uuid import NAMESPACE_URL, uuid5
 
 from deeplens.common.event import Event
 from deeplens.common.ids import new_id
@@ -14,7 +18,14 @@ from deeplens.common.stage import Done, Failed, Outcome, attempt_each, unforesee
 from deeplens.errors import ApiError, DependencyUnavailable, PipelineError, StageFailed
 from deeplens.events.ids import follow_up_id
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.maintenance.model import MaintenanceRun, MaintenanceRuns, MaintenanceType, Report, SweepGrace
+from deeplens.maintenance.model import (
+    MaintenanceRun,
+    MaintenanceRuns,
+    MaintenanceType,
+    Report,
+    SweepGrace,
+    SweepInterval,
+)
 from deeplens.rollouts.model import BackfillWindow
 from deeplens.tenants.model import Tenant
 
@@ -24,6 +35,7 @@ LOST_AFTER = timedelta(minutes=5)
 """The schedule sends a slice again that has not ended by then."""
 REST = timedelta(seconds=50)
 """The schedule continues a run whose repairs fill its tenant's window after this time."""
+REPORT_RETENTION = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,3 +182,28 @@ def slice_of(run: MaintenanceRun, now: datetime) -> ImageMaintenance:
         cursor=run.cursor or None,
         requested_at=now,
     )
+
+
+@dataclass(frozen=True)
+class TickMaintenance:
+    """Start the sweeps that are due and continue the runs that wait, in a few queries over all tenants."""
+
+    name: ClassVar = "maintenance"
+    sweeps_at_once: ClassVar = 20
+    runs_at_once: ClassVar = 500
+
+    maintenance_runs: MaintenanceRuns
+    sweep_grace: SweepGrace
+    sweep_every: SweepInterval
+    clock: Clock
+
+    def __call__(self) -> list[ImageMaintenance]:
+        now = self.clock.now()
+        self.maintenance_runs.forget(now - REPORT_RETENTION, self.runs_at_once)
+        for tenant_id in self.maintenance_runs.sweeps_due(now, self.sweep_every, self.sweeps_at_once):
+            run_id = f"mnt_{uuid5(NAMESPACE_URL, f'{tenant_id}/sweep/{now.isoformat()}').hex}"
+            # Due at once: the query below sends its first slice, even if this process crashes before.
+            run = MaintenanceRun(run_id, tenant_id, "sweep", dry_run=False, created_at=now, due=now)
+            self.maintenance_runs.start(run, self.sweep_grace)
+        waiting = self.maintenance_runs.overdue(now, now + LOST_AFTER, self.runs_at_once)
+        return [slice_of(run, now) for run in waiting]

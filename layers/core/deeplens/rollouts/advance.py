@@ -1,10 +1,11 @@
-"""Maintenance ``rollout``: one slice of a change of model, or of removing the retired model."""
+"""Maintenance ``rollout``: one slice of a change of model, or of removing the retired model; requested every minute."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
+from typing import ClassVar
 
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
@@ -78,3 +79,25 @@ class ContinueRollout:
             self.vector_states.forget(tenant, retired)
         self.rollouts.dropped(rollout, now)
         return Done()
+
+
+@dataclass(frozen=True)
+class TickRollouts:
+    """Continue every rollout: one query over all tenants, one event each."""
+
+    name: ClassVar = "rollouts"
+    batch_size: ClassVar = 500
+
+    rollouts: Rollouts
+    clock: Clock
+
+    def __call__(self) -> list[ImageMaintenance]:
+        now = self.clock.now()
+        return [rollout_slice(rollout, now) for rollout in self.rollouts.unfinished(self.batch_size)]
+
+
+def rollout_slice(rollout: Rollout, now: datetime) -> ImageMaintenance:
+    """The event of a rollout's next slice."""
+    return ImageMaintenance(
+        maintenance_type="rollout", tenant_id=rollout.tenant_id, subject="tenant", job=rollout.id, requested_at=now
+    )

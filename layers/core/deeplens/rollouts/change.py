@@ -16,9 +16,8 @@ from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.keys import processed_key
 from deeplens.images.model import MediaQuery
 from deeplens.images.ports import ImageRepository
-from deeplens.rollouts.advance import TENANT_CACHED_AT_MOST
+from deeplens.rollouts.advance import TENANT_CACHED_AT_MOST, rollout_slice
 from deeplens.rollouts.model import Rollout, Rollouts, VectorStates
-from deeplens.rollouts.tick import rollout_slice
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import SearchFilter, VectorIndex
