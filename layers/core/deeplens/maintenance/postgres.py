@@ -9,10 +9,11 @@ from typing import Any
 import psycopg
 
 from deeplens.database.connections import PlatformAdapter
+from deeplens.database.rows import columns_of, parameters_of
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.maintenance.model import MaintenanceRun, Report
 
-COLUMNS = "id, tenant_id, type, dry_run, created_at, due, cursor, slices, report, ended_at, error"
+COLUMNS = columns_of(MaintenanceRun)
 START = """
 WITH started AS (
     INSERT INTO maintenance_runs (id, tenant_id, type, dry_run, created_at, due, cursor, slices, report)
@@ -102,8 +103,7 @@ class PostgresMaintenanceRuns(PlatformAdapter):
 
 
 def _values(run: MaintenanceRun) -> dict[str, Any]:
-    values = asdict(run) | {"report": as_jsonb(asdict(run.report))}
-    return {name: as_text(value) if isinstance(value, str) else value for name, value in values.items()}
+    return parameters_of(run) | {"report": as_jsonb(asdict(run.report))}
 
 
 def _run(row: dict[str, Any]) -> MaintenanceRun:
