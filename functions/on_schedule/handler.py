@@ -1,6 +1,6 @@
 """every minute → work that no event starts: overdue images and videos, maintenance, notifications, usage, replies"""
 
-from deeplens.alerts.send import SendAlerts
+from deeplens.alerts.model import SendAlerts
 from deeplens.bootstrap.handlers import schedule_handler
 from deeplens.duplicates.merge import TickMerges
 from deeplens.identity.signing_keys import RotateSigningKeys
@@ -11,8 +11,8 @@ from deeplens.rollouts.advance import TickRollouts
 from deeplens.uploads.tick import TickUploads
 from deeplens.usage.tick import MeterRequests, TickBudgets, TickUsage
 from deeplens.videos.resume import ResumeVideos
-from deeplens.webhooks.tick import TickWebhooks
-from deeplens.whatsapp.tick import TickWhatsApp
+from deeplens.webhooks.notify import TickWebhooks
+from deeplens.whatsapp.deliver_replies import TickWhatsApp
 
 handler = schedule_handler(
     ResumeOverdue,

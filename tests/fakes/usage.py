@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 from deeplens.errors import TenantNotFound
 from deeplens.tenants.limits import minute_of
 from deeplens.tenants.model import IngestionPause
-from deeplens.usage.budgets import EXHAUSTED_PERCENT, USAGE_BUDGET, Budget, BudgetState, BudgetWarning
 from deeplens.usage.model import (
     EGRESS,
+    EXHAUSTED_PERCENT,
     GAUGES,
     REQUESTS,
     SEARCHES,
+    USAGE_BUDGET,
+    Budget,
+    BudgetState,
+    BudgetWarning,
     Unmetered,
     UsagePosition,
     UsageRow,

@@ -7,8 +7,7 @@ from datetime import datetime
 
 from deeplens.errors import FileTooLarge, MediaExpired
 from deeplens.whatsapp.answers import ChatTally, media_ended
-from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Replies, Reply, Sent, Verdict
-from deeplens.whatsapp.rules import Rule
+from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Replies, Reply, Rule, Sent, Verdict
 
 from tests.fakes.db import FakeDirectory
 

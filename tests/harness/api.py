@@ -32,7 +32,7 @@ from deeplens.tenants.model import Tenant
 from deeplens.vectors.ports import Point
 from deeplens.videos.model import NewVideo, Segment, VideoFacts
 from deeplens.webhooks.model import WebhookSigner
-from deeplens.whatsapp.secrets import WhatsAppSecrets
+from deeplens.whatsapp.incoming import WhatsAppSecrets
 from fastapi import FastAPI
 from PIL import Image
 from starlette.datastructures import State

@@ -23,7 +23,7 @@ from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.tenants.model import Tenant
 from deeplens.uploads.accept_form import Upload
 from deeplens.webhooks.model import Webhook
-from deeplens.webhooks.tick import TickWebhooks
+from deeplens.webhooks.notify import TickWebhooks
 
 from tests.harness.api import picture
 from tests.harness.faults import Crash, Faults

@@ -11,10 +11,8 @@ from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.model import IngestionPause, Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.tenants.postgres import PostgresTenantRecords
-from deeplens.usage.budgets import Action, Budget, Budgets
-from deeplens.usage.model import UsageMeter
-from deeplens.usage.postgres import PostgresUsage
-from deeplens.usage.postgres_budgets import PostgresBudgets
+from deeplens.usage.model import Action, Budget, Budgets, UsageMeter
+from deeplens.usage.postgres import PostgresBudgets, PostgresUsage
 from deeplens.webhooks.model import Webhook, Webhooks
 from deeplens.webhooks.postgres import PostgresWebhooks
 

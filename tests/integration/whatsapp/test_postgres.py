@@ -12,9 +12,8 @@ from deeplens.tenants.directory import CHAT_NOTIFICATIONS, PostgresDirectory
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.postgres import PostgresTenantRecords
 from deeplens.whatsapp.answers import ChatTally
-from deeplens.whatsapp.chats import Chat, Chats, Handled, ImageEnd, Replies, Reply, Verdict, reply_id
+from deeplens.whatsapp.chats import Chat, Chats, Handled, ImageEnd, Replies, Reply, Rule, Verdict, reply_id
 from deeplens.whatsapp.postgres import PostgresChats, PostgresReplies
-from deeplens.whatsapp.rules import Rule
 
 from tests.fakes.whatsapp import FakeChats
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from deeplens.alerts.model import MAX_GROUPS, Alert, Digest, digest_of
-from deeplens.alerts.send import LEASE, SendAlerts
+from deeplens.alerts.model import LEASE, MAX_GROUPS, Alert, Digest, SendAlerts, digest_of
 from deeplens.alerts.sns import SnsAlertTopic
 from deeplens.errors import AlertsUnavailable
 from deeplens.maintenance.model import MaintenanceRun

@@ -19,7 +19,7 @@ from deeplens.failures.store import read_dead_letter
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.records import parse, records_of, value_of
 from deeplens.whatsapp.app import create_whatsapp_app
-from deeplens.whatsapp.secrets import WhatsAppSecrets
+from deeplens.whatsapp.incoming import WhatsAppSecrets
 from mangum import Mangum
 
 from local.runner.kafka_event import KafkaRecord, lambda_event

@@ -4,8 +4,19 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from deeplens.usage.budgets import Budget, BudgetState, BudgetWarning, budget_reached
-from deeplens.usage.model import GAUGES, METRICS, month_after, month_of, start_of, usage_event, usage_id
+from deeplens.usage.model import (
+    GAUGES,
+    METRICS,
+    Budget,
+    BudgetState,
+    BudgetWarning,
+    budget_reached,
+    month_after,
+    month_of,
+    start_of,
+    usage_event,
+    usage_id,
+)
 
 BERLIN, KIRITIMATI = ZoneInfo("Europe/Berlin"), timezone(timedelta(hours=14))
 

@@ -11,8 +11,7 @@ from deeplens.events.notifications import TenantNotification
 from deeplens.images.model import Step
 from deeplens.images.requests import extraction_request
 from deeplens.webhooks.model import DISABLE_AFTER, Answer, Webhook
-from deeplens.webhooks.notify import LEASE
-from deeplens.webhooks.tick import RETENTION, TickWebhooks
+from deeplens.webhooks.notify import LEASE, RETENTION, TickWebhooks
 
 from tests.harness.api import MODEL
 from tests.harness.flow import TARGET, Flow

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from deeplens.whatsapp.app import create_whatsapp_app
-from deeplens.whatsapp.secrets import WhatsAppSecrets
+from deeplens.whatsapp.incoming import WhatsAppSecrets
 from starlette.testclient import TestClient
 
 from tests.harness.api import World

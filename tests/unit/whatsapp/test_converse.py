@@ -14,10 +14,8 @@ from deeplens.images.model import Step
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.webhooks.model import Webhook
 from deeplens.whatsapp.answers import EXPIRED, FIND_WHAT, HELP, HINT, NOTHING_FOUND, UNSUPPORTED
-from deeplens.whatsapp.chats import RETRY_DELAYS, Chat, Sent, chat_id
-from deeplens.whatsapp.deliver_replies import LEASE
-from deeplens.whatsapp.rules import Rule
-from deeplens.whatsapp.tick import RETENTION, TickWhatsApp
+from deeplens.whatsapp.chats import RETRY_DELAYS, Chat, Rule, Sent, chat_id
+from deeplens.whatsapp.deliver_replies import LEASE, RETENTION, TickWhatsApp
 
 from tests.harness.api import MP4_HEAD, START, picture
 from tests.harness.films import film

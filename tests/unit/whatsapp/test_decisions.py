@@ -9,9 +9,19 @@ from deeplens.errors import SecretStoreUnavailable
 from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.tenants.limits import Storage
 from deeplens.whatsapp.answers import ChatTally, Found, command_of, matches, status
-from deeplens.whatsapp.chats import MAX_CHECK_DELAY, MIN_CHECK_DELAY, RETRY_DELAYS, Sent, Verdict, judge, next_check
-from deeplens.whatsapp.rules import DEFAULT, Rule, rule_for
-from deeplens.whatsapp.secrets import WhatsAppSecrets
+from deeplens.whatsapp.chats import (
+    DEFAULT,
+    MAX_CHECK_DELAY,
+    MIN_CHECK_DELAY,
+    RETRY_DELAYS,
+    Rule,
+    Sent,
+    Verdict,
+    judge,
+    next_check,
+    rule_for,
+)
+from deeplens.whatsapp.incoming import WhatsAppSecrets
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MESSAGE = WhatsAppMessage(

@@ -4,8 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from deeplens.whatsapp.chats import Handled, Reply
-from deeplens.whatsapp.rules import Rule
+from deeplens.whatsapp.chats import Handled, Reply, Rule
 
 from tests.harness.api import START, World
 

@@ -3,13 +3,19 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, Protocol
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Literal, Protocol
+
+from deeplens.common.event import Event
+from deeplens.common.ports import Clock
 
 type AlertKind = Literal["dead-letter", "maintenance"]
 MAX_GROUPS = 50
 """Maximum of groups in one message; further groups are counted."""
 KIND_NAMES = {"dead-letter": "dead letters", "maintenance": "broken maintenance runs"}
+LEASE = timedelta(minutes=5)
+"""Longer than the function may run: an alert that is claimed and not sent by then is claimed again."""
+RETENTION = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +91,26 @@ def _group(group: Sequence[Alert]) -> dict[str, Any]:
         "first": min(first.raised_at, last.raised_at).isoformat(),
         "last": max(first.raised_at, last.raised_at).isoformat(),
     }
+
+
+class SendAlerts:
+    """Send the new alerts in one message. Emits nothing.
+
+    A message that cannot be sent is sent later; no record of any topic waits for it. A crash between sending and
+    marking repeats the message.
+    """
+
+    name: ClassVar = "alerts"
+    batch_size: ClassVar = 5000
+
+    def __init__(self, alerts: Alerts, alert_channel: AlertChannel, clock: Clock) -> None:
+        self._alerts, self._channel, self._clock = alerts, alert_channel, clock
+
+    def __call__(self) -> list[Event]:
+        now = self._clock.now()
+        self._alerts.forget(now - RETENTION, self.batch_size)
+        claimed = self._alerts.claim(now, now + LEASE, self.batch_size)
+        if claimed:
+            self._channel.send(digest_of(claimed))
+            self._alerts.mark_notified([alert.id for alert in claimed], self._clock.now())
+        return []

@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from deeplens.tenants.limits import MaxUploadBytes, ResourceLimits
     from deeplens.tenants.ports import TenantDirectory, TenantRecords
     from deeplens.uploads.model import DirectUploads, ObjectQueue, StoreOwners
-    from deeplens.usage.budgets import Budgets
-    from deeplens.usage.model import RequestMinutes, StorageInterval, UsageMeter
+    from deeplens.usage.model import Budgets, RequestMinutes, StorageInterval, UsageMeter
     from deeplens.vectors.keys import IndexKeys
     from deeplens.vectors.ports import VectorIndex
     from deeplens.videos.decoding.decoder import VideoDecoder
@@ -54,7 +53,7 @@ if TYPE_CHECKING:
     from deeplens.webhooks.model import Webhooks, WebhookSender, WebhookSigner
     from deeplens.whatsapp.chats import Chats, Replies, WhatsApp
     from deeplens.whatsapp.collection import ChatCollection, MaxMediaBytes
-    from deeplens.whatsapp.secrets import WhatsAppSecrets
+    from deeplens.whatsapp.incoming import WhatsAppSecrets
 
 
 class SystemClock:
@@ -124,7 +123,7 @@ class Container(MaintenanceRegistry):
     dead_letters: DeadLetters = adapter("deeplens.failures.postgres:PostgresDeadLetters")
     alerts: Alerts = adapter("deeplens.alerts.postgres:PostgresAlerts")
     usage: UsageMeter = adapter("deeplens.usage.postgres:PostgresUsage")
-    budgets: Budgets = adapter("deeplens.usage.postgres_budgets:PostgresBudgets")
+    budgets: Budgets = adapter("deeplens.usage.postgres:PostgresBudgets")
     request_counters: RequestMinutes = adapter("deeplens.usage.postgres:PostgresRequestCounters")
     api_keys: ApiKeys = adapter("deeplens.access.postgres:PostgresApiKeys")
     active_clients: ActiveClients = adapter("deeplens.access.postgres:PostgresActiveClients")
@@ -271,7 +270,7 @@ class Container(MaintenanceRegistry):
 
     @cached_property
     def whatsapp_secrets(self) -> WhatsAppSecrets:
-        from deeplens.whatsapp.secrets import WhatsAppSecrets
+        from deeplens.whatsapp.incoming import WhatsAppSecrets
 
         settings = self.settings
         given = WhatsAppSecrets(

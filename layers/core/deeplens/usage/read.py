@@ -10,8 +10,7 @@ from deeplens.http.fields import validation_error
 from deeplens.images.ports import ImageRepository
 from deeplens.tenants.limits import MaxUploadBytes, ResourceLimits, largest_file
 from deeplens.tenants.model import Tenant
-from deeplens.usage.budgets import Budget, Budgets, BudgetState
-from deeplens.usage.model import UsageMeter, month_after, month_of, start_of, unit_of
+from deeplens.usage.model import Budget, Budgets, BudgetState, UsageMeter, month_after, month_of, start_of, unit_of
 from deeplens.usage.schemas import BudgetList, BudgetView, DayQuantity, EffectiveLimits, Usage, UsageQuery
 
 DEFAULT_DAYS, MAX_DAYS = 30, 366

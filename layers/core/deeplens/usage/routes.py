@@ -18,8 +18,7 @@ from deeplens.http import cursor
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.tenants.ports import TenantRecords
-from deeplens.usage.budgets import Budget
-from deeplens.usage.model import UsageMeter, UsageRow
+from deeplens.usage.model import Budget, UsageMeter, UsageRow
 from deeplens.usage.read import ReadUsage, TenantBudgets, days_of
 from deeplens.usage.schemas import (
     BudgetList,

@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from deeplens.http.schemas import ApiModel, Day, TenantId, example
-from deeplens.usage.budgets import Action
-from deeplens.usage.model import METRICS
+from deeplens.usage.model import METRICS, Action
 
 
 class UsageQuery(BaseModel):

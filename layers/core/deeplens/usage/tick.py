@@ -11,15 +11,17 @@ from deeplens.events.notifications import TenantNotification
 from deeplens.events.usage import TenantUsage
 from deeplens.images.ports import ImageRepository
 from deeplens.tenants.model import Tenant
-from deeplens.usage.budgets import Budgets, BudgetWarning, budget_reached
 from deeplens.usage.model import (
     IDS_KEPT,
     REQUESTS,
     STORED_BYTES,
     STORED_IMAGES,
+    Budgets,
+    BudgetWarning,
     RequestMinutes,
     StorageInterval,
     UsageMeter,
+    budget_reached,
     month_of,
     usage_event,
 )

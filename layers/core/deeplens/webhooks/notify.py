@@ -1,4 +1,4 @@
-"""deeplens.tenant.notifications → deliveries, signed and sent to tenants' webhooks; replies to chats"""
+"""deeplens.tenant.notifications → deliveries, signed and sent to tenants' webhooks; replies to chats; retries"""
 
 import time
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ LEASE = timedelta(minutes=6)
 """Longer than the function may run: a delivery that is claimed and not settled by then is claimed again."""
 SECONDS_PER_WEBHOOK = 15.0
 """Of one batch. The rest is sent by a later one, so that a slow endpoint delays the others at most that long."""
+RETENTION = timedelta(days=30)
 ENDS = (IMAGE_COMPLETED, IMAGE_FAILED, VIDEO_COMPLETED, VIDEO_FAILED)
 
 type Claimed = tuple[Webhook, Delivery]
@@ -80,6 +81,32 @@ class Notify:
         verdict = judge(webhook, delivery.attempts + 1, answer, now)
         self.webhooks.settle(delivery, verdict, answer, now)
         return verdict
+
+
+class TickWebhooks:
+    """Have due deliveries sent: one query over all tenants, one event each. Deletes old ones."""
+
+    name: ClassVar = "webhooks"
+    batch_size: ClassVar = 500
+    forgotten_at_once: ClassVar = 5000
+
+    def __init__(self, webhooks: Webhooks, clock: Clock) -> None:
+        self._webhooks, self._clock = webhooks, clock
+
+    def __call__(self) -> list[TenantNotification]:
+        now = self._clock.now()
+        self._webhooks.forget(now - RETENTION, self.forgotten_at_once)
+        return [delivery_request(delivery) for delivery in self._webhooks.overdue(now, self.batch_size)]
+
+
+def delivery_request(delivery: Delivery) -> TenantNotification:
+    """The event that requests an attempt of a delivery."""
+    return TenantNotification(
+        tenant_id=delivery.tenant_id,
+        type=delivery.type,
+        occurred_at=delivery.created_at,
+        delivery_id=delivery.id,
+    )
 
 
 def _end(event: TenantNotification) -> ImageEnd | None:

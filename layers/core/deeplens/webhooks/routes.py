@@ -16,6 +16,7 @@ from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
 from deeplens.webhooks.model import ROTATION_OVERLAP, Delivery, Webhook, Webhooks, WebhookSigner, body_of, delivery_id
+from deeplens.webhooks.notify import delivery_request
 from deeplens.webhooks.schemas import (
     DeliveryList,
     DeliveryView,
@@ -25,7 +26,6 @@ from deeplens.webhooks.schemas import (
     WebhookRequest,
     WebhookView,
 )
-from deeplens.webhooks.tick import delivery_request
 
 MAX_WEBHOOKS = 10
 PING = "webhook.ping"

@@ -1,4 +1,4 @@
-"""Replies that are ready → their chats."""
+"""Replies that are ready → their chats; and every minute, those that are due → whatsapp-ready-messages"""
 
 import time
 from collections.abc import Sequence
@@ -6,21 +6,25 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
+from typing import ClassVar
 
 from deeplens.common.ports import Clock
 from deeplens.common.stage import in_parallel
 from deeplens.errors import TenantNotFound
+from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.images.model import ImageRecord, Step, is_video
 from deeplens.images.ports import ImageRepository
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.videos.model import VideoRecord, VideoRepository
 from deeplens.whatsapp.answers import DELETED
-from deeplens.whatsapp.chats import ImageEnd, Replies, Reply, Verdict, WhatsApp, judge, next_check
+from deeplens.whatsapp.chats import Chats, ImageEnd, Replies, Reply, Verdict, WhatsApp, judge, next_check, send_request
 
 LEASE = timedelta(minutes=6)
 """Longer than the function may run: a reply that is claimed and not settled by then is claimed again."""
 SECONDS_PER_CHAT = 30.0
+RETENTION = timedelta(days=30)
+"""Longer than WhatsApp repeats a webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +96,20 @@ class DeliverReplies:
         verdict = judge(reply.attempts + 1, sent, now)
         self.replies.settle(reply, verdict, now)
         return verdict
+
+
+class TickWhatsApp:
+    """Have due replies sent, or their images checked: one query over all tenants. Deletes old messages."""
+
+    name: ClassVar = "whatsapp"
+    batch_size: ClassVar = 500
+    forgotten_at_once: ClassVar = 5000
+
+    def __init__(self, chats: Chats, replies: Replies, clock: Clock) -> None:
+        self._chats, self._replies, self._clock = chats, replies, clock
+
+    def __call__(self) -> list[WhatsAppMessage]:
+        now = self._clock.now()
+        self._chats.forget(now - RETENTION, self.forgotten_at_once)
+        due = self._replies.overdue(now, self.batch_size)
+        return [send_request(reply.id, reply.chat_jid, None, now) for reply in due]

@@ -1,12 +1,15 @@
-"""What Meta's Cloud API posts to a webhook: who signed it, the messages in it, and what they say."""
+"""What Meta's Cloud API posts to a webhook: who signed it, with which secrets, its messages, and what they say."""
 
 import hmac
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from mimetypes import guess_extension
 from typing import Any
 
+from pydantic_core import from_json
+
+from deeplens.errors import SecretStoreUnavailable
 from deeplens.events.whatsapp import WhatsAppMessage
 
 PERSON, GROUP = "s.whatsapp.net", "g.us"
@@ -23,6 +26,34 @@ class Media:
     id: str
     mime_type: str
     file_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WhatsAppSecrets:
+    """Empty ones are not set.
+
+    Attributes
+    ----------
+    app_secret : signs the webhooks of the Meta app.
+    verify_token : Meta sends it once, when the webhook is set up.
+    access_token : authenticates calls of the Graph API.
+    """
+
+    app_secret: str = field(default="", repr=False)
+    verify_token: str = field(default="", repr=False)
+    access_token: str = field(default="", repr=False)
+
+    def with_defaults(self, stored: str) -> "WhatsAppSecrets":
+        """These, with the ones in a JSON object for those not set. Raises ``SecretStoreUnavailable`` for other JSON."""
+        try:
+            defaults = from_json(stored or "{}")
+            return WhatsAppSecrets(
+                self.app_secret or str(defaults.get("appSecret") or ""),
+                self.verify_token or str(defaults.get("verifyToken") or ""),
+                self.access_token or str(defaults.get("accessToken") or ""),
+            )
+        except (AttributeError, ValueError):
+            raise SecretStoreUnavailable("WhatsApp's secret is no JSON object") from None
 
 
 def is_signed(body: bytes, signature: str | None, secret: str) -> bool:

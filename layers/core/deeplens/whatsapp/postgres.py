@@ -7,8 +7,7 @@ from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
 from deeplens.database.values import as_text
 from deeplens.whatsapp.answers import ChatTally, media_ended
-from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Reply, Verdict
-from deeplens.whatsapp.rules import Rule
+from deeplens.whatsapp.chats import Chat, Handled, ImageEnd, Reply, Rule, Verdict
 
 CHAT, RULE, HANDLED, REPLY = columns_of(Chat), columns_of(Rule), columns_of(Handled), columns_of(Reply)
 OF_TENANT = f"SELECT {CHAT} FROM whatsapp_chats WHERE tenant_id = %s ORDER BY jid"  # noqa: S608

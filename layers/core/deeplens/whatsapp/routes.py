@@ -12,8 +12,7 @@ from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
 from deeplens.images.model import about_media
-from deeplens.whatsapp.chats import Chat, Chats, Handled, Reply
-from deeplens.whatsapp.rules import Rule
+from deeplens.whatsapp.chats import Chat, Chats, Handled, Reply, Rule
 from deeplens.whatsapp.schemas import (
     ChatList,
     ChatRequest,

@@ -6,8 +6,7 @@ from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from deeplens.http.schemas import AT, ID, PRINTABLE, ApiModel, Request, example
 from deeplens.images.schemas import Tags
-from deeplens.whatsapp.chats import Outcome, ReplyState
-from deeplens.whatsapp.rules import Action
+from deeplens.whatsapp.chats import Action, Outcome, ReplyState
 
 Jid = Annotated[str, StringConstraints(pattern=r"^([0-9]{5,20}@s\.whatsapp\.net|[A-Za-z0-9._=+/-]{1,200}@g\.us)$")]
 GroupJid = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._=+/-]{1,200}@g\.us$")]
