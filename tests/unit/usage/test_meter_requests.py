@@ -2,9 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from deeplens.usage.meter import Meter
+from deeplens.usage.meter import Meter, MeterRequests
 from deeplens.usage.model import UsageRow
-from deeplens.usage.tick import MeterRequests
 
 from tests.fakes.db import FakeDirectory, FakeRequestCounters
 from tests.harness.api import tenant
