@@ -12,8 +12,7 @@ from deeplens.database.credentials import database_url
 from deeplens.errors import DatabaseUnavailable
 from deeplens.images.model import LogPosition, LogQuery, Step
 from deeplens.images.ports import EventLog, ImageRepository
-from deeplens.images.postgres import PostgresImages
-from deeplens.images.postgres_event_log import PostgresEventLog
+from deeplens.images.postgres import PostgresEventLog, PostgresImages
 from deeplens.tenants.model import Tenant
 
 from tests.fakes.db import FakeEventLog, FakeImages

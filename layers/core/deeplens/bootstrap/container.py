@@ -105,7 +105,7 @@ class Container(MaintenanceRegistry):
     rng: Random = value(lambda _: SystemRandom())
 
     images: ImageRepository = adapter("deeplens.images.postgres:PostgresImages")
-    event_log: EventLog = adapter("deeplens.images.postgres_event_log:PostgresEventLog")
+    event_log: EventLog = adapter("deeplens.images.postgres:PostgresEventLog")
     vector_states: VectorStates = adapter("deeplens.rollouts.postgres:PostgresVectorStates")
     duplicates: Duplicates = adapter("deeplens.duplicates.postgres:PostgresDuplicates")
     merge_deadlines: MergeDeadlines = adapter("deeplens.duplicates.postgres:PostgresMergeDeadlines")

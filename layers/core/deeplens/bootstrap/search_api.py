@@ -6,12 +6,10 @@ from deeplens.duplicates import routes as duplicates
 from deeplens.failures import routes as failures
 from deeplens.http.application import AppContainer, application
 from deeplens.http.rate import RATE_LIMITED
-from deeplens.images import event_routes as events
 from deeplens.images import routes as images
 from deeplens.search import routes as search
 from deeplens.stores import event_routes as store_events
-from deeplens.uploads import form_routes as forms
-from deeplens.uploads import routes as direct_uploads
+from deeplens.uploads import routes as uploads
 from deeplens.usage import routes as usage
 from deeplens.videos import routes as videos
 
@@ -34,12 +32,17 @@ TAGS = [
 
 def create_app(container: AppContainer) -> FastAPI:
     app = application(container, "DeepLens", DESCRIPTION, TAGS, "/v1", "search")
-    modules = (forms, images, videos, events, search, duplicates, usage)
     for router in (
-        *(module.router for module in modules),
+        uploads.forms,
+        images.router,
+        videos.router,
+        images.timelines,
+        search.router,
+        duplicates.router,
+        usage.router,
         failures.retry_router,
-        direct_uploads.checks,
-        direct_uploads.router,
+        uploads.checks,
+        uploads.router,
     ):
         app.include_router(router, responses=RATE_LIMITED)
     app.include_router(store_events.router)

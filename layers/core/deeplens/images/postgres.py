@@ -1,4 +1,4 @@
-"""Images of a tenant's database, in plain SQL: one round trip per call, whatever the size of the batch."""
+"""Images and timelines of a tenant's database, in plain SQL: one round trip per call, whatever the batch's size."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -10,9 +10,12 @@ from psycopg.errors import UndefinedColumn
 from deeplens.database.connections import Connection, TenantAdapter
 from deeplens.database.rows import columns_of, parameters_of
 from deeplens.database.values import as_jsonb, as_text
-from deeplens.errors import QuotaExceeded
+from deeplens.errors import DatabaseUnavailable, QuotaExceeded
 from deeplens.images.model import (
     ImageRecord,
+    LoggedEvent,
+    LogPosition,
+    LogQuery,
     MediaQuery,
     NewImage,
     NewMedia,
@@ -293,3 +296,59 @@ def _result_row(result: StageResult) -> dict[str, Any]:
     columns = asdict(result)
     columns |= columns.pop("changes")
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in columns.items()}
+
+
+SETTLED = """
+SELECT least(clock.now, (SELECT min(xact_start) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend')) AS at
+FROM (SELECT clock_timestamp() AS now) AS clock
+"""
+"""An entry is recorded after its transaction began, so no future entry is older than the oldest open transaction.
+
+Read before the entries: a transaction that begins in between is later. All sessions of a tenant's database have one
+role, which may see when they began; administrators write no entries.
+"""
+LIVE_EVENTS = "NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = image_events.image_id)"
+
+
+class PostgresEventLog(TenantAdapter):
+    """``EventLog`` on psycopg."""
+
+    def settled(self, tenant: Tenant) -> LogPosition:
+        with self._opened(tenant) as connection:
+            return _settled(connection), 0
+
+    def page(self, tenant: Tenant, query: LogQuery) -> list[LoggedEvent]:
+        with self._opened(tenant) as connection:
+            until = _settled(connection) if query.after else None
+            statement, values = self.statement(query, until)
+            try:
+                rows = connection.execute(statement.encode(), values)
+                return [LoggedEvent(**row | {"step": Step(row["step"])}) for row in rows]
+            except UndefinedColumn as error:
+                raise DatabaseUnavailable("this tenant's database is not migrated") from error
+
+    @staticmethod
+    def statement(query: LogQuery, until: datetime | None) -> tuple[str, list[Any]]:
+        """SQL and its values; input of callers is only in the values."""
+        order = "ASC" if query.after else "DESC"
+        filters: list[tuple[str, Any]] = [
+            ("image_id = %s", query.image_id),
+            ("stage = %s", query.stage and as_text(query.stage)),
+            ("step = %s", None if query.step is None else int(query.step)),
+            ("error_code IS NOT NULL AND %s", query.errors or None),
+            ("(recorded_at, id) > (%s, %s)", query.after),
+            ("(recorded_at, id) < (%s, %s)", None if query.after else query.before),
+            ("recorded_at < %s", until),
+        ]
+        conditions, values = active_conditions(filters)
+        statement = f"""
+            SELECT {columns_of(LoggedEvent)} FROM image_events WHERE {" AND ".join([LIVE_EVENTS, *conditions])}
+            ORDER BY recorded_at {order}, id {order} LIMIT %s"""  # noqa: S608
+        return statement, [*values, query.limit]
+
+
+def _settled(connection: Connection) -> datetime:
+    (row,) = connection.execute(SETTLED).fetchall()
+    at: datetime = row["at"]
+    return at

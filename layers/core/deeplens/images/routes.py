@@ -1,4 +1,4 @@
-"""/v1/images: list, read, change and delete images; their originals and thumbnails."""
+"""/v1/images: list, read, change and delete images; their originals, thumbnails and events."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,7 +11,7 @@ from deeplens.common.ports import Clock
 from deeplens.errors import ApiError, ObjectNotFound
 from deeplens.http import cursor
 from deeplens.http.dependencies import Injected, Publishing
-from deeplens.http.fields import ImageIdInPath
+from deeplens.http.fields import ImageIdInPath, validation_error
 from deeplens.http.files import (
     AN_HOUR,
     BINARY,
@@ -28,14 +28,25 @@ from deeplens.images.amend import Amend
 from deeplens.images.delete import delete
 from deeplens.images.fields import media_query
 from deeplens.images.lookup import MERGED, MERGED_CHANGE, live_image, locate
-from deeplens.images.model import Tombstone
-from deeplens.images.ports import ImageRepository
-from deeplens.images.schemas import DeletedImage, DeletionReceipt, ImageDetail, ImagePage, ImagePatch, ListQuery
+from deeplens.images.model import LogPosition, LogQuery, Step, Tombstone
+from deeplens.images.ports import EventLog, ImageRepository
+from deeplens.images.schemas import (
+    DeletedImage,
+    DeletionReceipt,
+    EventPage,
+    ImageDetail,
+    ImagePage,
+    ImagePatch,
+    ImageTimeline,
+    ListQuery,
+    LogQueryParameters,
+)
 from deeplens.images.thumbnails import Thumbnails
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.limits import MaxUploadBytes
 
 router = APIRouter(prefix="/v1/images", tags=["images"])
+timelines = APIRouter(prefix="/v1", tags=["events"])
 IfNoneMatch = Annotated[str | None, Header(alias="If-None-Match")]
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "The client's copy is current"}}
 
@@ -168,3 +179,48 @@ def get_thumbnail(
     body = thumbnails(caller.tenant, image, size)
     counter.count_egress(caller.tenant.id, len(body))
     return Response(body, headers=headers, media_type="image/jpeg")
+
+
+@timelines.get("/events", summary="List events of all images", responses=responses())
+def list_events(caller: Reader, log: Injected[EventLog], query: Annotated[LogQueryParameters, Query()]) -> EventPage:
+    """Every stage of every image with its time and reason, newest first. To follow new events, pass
+    ``tailCursor`` as ``after``: each answer has the events recorded since, in order, and none is missed.
+    Events of deleted images are deleted with them."""
+    if query.cursor and query.after:
+        raise validation_error("query", ("after",), "not together with cursor")
+    # Read first: what is recorded while the page is read comes with the tail.
+    settled = None if query.after else log.settled(caller.tenant)
+    log_query = LogQuery(
+        # One more than the limit tells whether there is a next page.
+        limit=query.limit + 1,
+        image_id=query.image_id,
+        stage=query.stage,
+        step=Step[query.status.upper()] if query.status else None,
+        errors=query.errors,
+        before=_read(query.cursor) if query.cursor else None,
+        after=_read(query.after) if query.after else None,
+    )
+    found = log.page(caller.tenant, log_query)
+    events, following = cursor.page_of(found, query.limit, lambda event: (event.recorded_at, str(event.id)))
+    return EventPage(
+        events=[views.logged(event) for event in events],
+        next_cursor=None if query.after else following,
+        tail_cursor=_write(settled) if settled else _write(events[-1].position) if events else query.after or "",
+    )
+
+
+@timelines.get("/images/{image_id}/events", summary="List events of an image", responses=responses(404))
+def image_events(caller: Reader, images: Injected[ImageRepository], image_id: ImageIdInPath) -> ImageTimeline:
+    live_image(images, caller.tenant, image_id)
+    timeline = images.timeline(caller.tenant, image_id)
+    return ImageTimeline(image_id=image_id, events=[views.stage(entry) for entry in timeline])
+
+
+def _write(position: LogPosition) -> str:
+    at, event_id = position
+    return cursor.write((at, str(event_id)))
+
+
+def _read(position: str) -> LogPosition:
+    at, event_id = cursor.read(position, cursor.EVENT_ID)
+    return at, int(event_id)

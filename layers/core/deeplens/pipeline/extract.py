@@ -1,7 +1,6 @@
 """deeplens.features.extraction → embeddings of a whole batch → deeplens.vectors.indexing"""
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -67,8 +66,9 @@ class Extract:
         early = by_tenant(batch, self.tenants, lambda tenant, events: self._open_jobs(tenant, events, jobs))
         opened = list(jobs.values())
         in_parallel(self.workers, self._fetch, opened)
-        for model, group in _by_model(opened).items():
-            self._embed_group(model, group)
+        fetched = [job for job in opened if job.ended is None]
+        for model in dict.fromkeys(job.model for job in fetched):
+            self._embed_group(model, [job for job in fetched if job.model == model])
         seconds = round((time.perf_counter() - started) / max(1, len(opened)), 6)
         self._advance(opened, seconds)
         return [
@@ -162,14 +162,6 @@ def _usage(job: _Job, at: datetime) -> TenantUsage:
     event_id = usage_id("embedding", *image, model.name, model.version)
     quantities = {"embeddings": 1, "inference.ms": job.inference_ms}
     return usage_event(event.tenant_id, quantities, at, event_id, event.image_id)
-
-
-def _by_model(jobs: Sequence[_Job]) -> dict[ModelRef, list[_Job]]:
-    groups: dict[ModelRef, list[_Job]] = defaultdict(list)
-    for job in jobs:
-        if job.ended is None:
-            groups[job.model].append(job)
-    return groups
 
 
 def _end_all(jobs: Sequence[_Job], outcome: Outcome) -> None:

@@ -14,11 +14,10 @@ from deeplens.events.images import ImageUploaded
 from deeplens.events.videos import VideoUploaded
 from deeplens.formats.images import FileType
 from deeplens.formats.videos import HEAD_BYTES, VideoType, sniff_video
-from deeplens.images.admit import AdmitImages, publishable
 from deeplens.images.keys import original_key
 from deeplens.images.model import ImageRecord, MediaRecord, NewImage, NewMedia, Tombstone, is_video
 from deeplens.images.ports import Admission, ImageRepository
-from deeplens.images.requests import image_uploaded
+from deeplens.images.requests import AdmitImages, image_uploaded, publishable
 from deeplens.imaging.decoder import ImageDecoder
 from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.limits import Allowance, ResourceLimits, Storage
