@@ -9,7 +9,7 @@ from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.provisioning.settle import SettleTenants
 from deeplens.rollouts.advance import TickRollouts
 from deeplens.uploads.tick import TickUploads
-from deeplens.usage.meter import MeterRequests, TickBudgets, TickUsage
+from deeplens.usage.tick import MeterRequests, TickBudgets, TickUsage
 from deeplens.videos.resume import ResumeVideos
 from deeplens.webhooks.notify import TickWebhooks
 from deeplens.whatsapp.deliver_replies import TickWhatsApp

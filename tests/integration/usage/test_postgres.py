@@ -12,9 +12,9 @@ from deeplens.errors import DatabaseUnavailable
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.postgres import PostgresTenantRecords
 from deeplens.usage import postgres
-from deeplens.usage.meter import MeterRequests
 from deeplens.usage.model import RequestMinutes, UsageMeter, UsageRow
 from deeplens.usage.postgres import PostgresRequestCounters, PostgresUsage
+from deeplens.usage.tick import MeterRequests
 
 from tests.fakes.db import FakeRequestCounters
 

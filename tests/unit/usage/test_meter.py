@@ -9,8 +9,9 @@ import pytest
 from deeplens.common.stage import Failed
 from deeplens.errors import InvalidEvent
 from deeplens.events.usage import TenantUsage
-from deeplens.usage.meter import Meter, TickBudgets, TickUsage
+from deeplens.usage.meter import Meter
 from deeplens.usage.model import COUNTED_WITHIN, Budget, month_of, usage_event
+from deeplens.usage.tick import TickBudgets, TickUsage
 from deeplens.webhooks.model import Webhook
 
 from tests.harness.api import START, picture

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from deeplens.usage.meter import Meter, MeterRequests
+from deeplens.usage.meter import Meter
 from deeplens.usage.model import UsageRow
+from deeplens.usage.tick import MeterRequests
 
 from tests.fakes.db import FakeDirectory, FakeRequestCounters
 from tests.harness.api import tenant

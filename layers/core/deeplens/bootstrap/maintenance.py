@@ -22,7 +22,7 @@ class MaintenanceRegistry(Resolver):
         from deeplens.maintenance.slices import RunSlices
         from deeplens.rollouts.advance import ContinueRollout
         from deeplens.stores.scan import LookAtObjects
-        from deeplens.usage.meter import MEASURE_STORAGE, MeasureStorage
+        from deeplens.usage.tick import MEASURE_STORAGE, MeasureStorage
         from deeplens.videos.remove import DeleteVideos
 
         slices = self.build(RunSlices)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -28,9 +28,8 @@ CODE_OF = {
 }
 
 
-def not_found(kind: str, own_id: str, owner: str = "") -> ApiError:
-    detail = f"{owner} has no {kind} {own_id[:64]}." if owner else f"There is no {kind} {own_id}."
-    return ApiError(404, f"{kind}-not-found", f"{kind.capitalize()} not found", detail)
+def not_found(kind: Literal["image", "upload", "video"], own_id: str) -> ApiError:
+    return ApiError(404, f"{kind}-not-found", f"{kind.capitalize()} not found", f"There is no {kind} {own_id}.")
 
 
 image_not_found, upload_not_found = partial(not_found, "image"), partial(not_found, "upload")

@@ -11,7 +11,7 @@ from deeplens.access.caller import Administrator
 from deeplens.common.ports import Clock
 from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected, Publishing
-from deeplens.http.problems import not_found, responses
+from deeplens.http.problems import responses
 from deeplens.http.schemas import ModelVersion, view
 from deeplens.rollouts.change import ChangeModel, earliest_cut_over, seconds_left
 from deeplens.rollouts.model import Rollout, Rollouts, VectorStates
@@ -71,7 +71,8 @@ def rollout_in_path(
 ) -> Rollout:
     rollout = rollouts.find(tenant.id, rollout_id)
     if rollout is None:
-        raise not_found("rollout", rollout_id, tenant.id)
+        detail = f"{tenant.id} has no rollout {rollout_id[:64]}."
+        raise ApiError(404, "rollout-not-found", "Rollout not found", detail)
     return rollout
 
 

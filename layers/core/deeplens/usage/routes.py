@@ -17,7 +17,6 @@ from deeplens.common.ports import Clock
 from deeplens.http import cursor
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
-from deeplens.http.schemas import view
 from deeplens.tenants.ports import TenantRecords
 from deeplens.usage.model import Budget, UsageMeter, UsageRow
 from deeplens.usage.read import ReadUsage, TenantBudgets, days_of
@@ -148,7 +147,8 @@ def csv_of(rows: Sequence[UsageRow]) -> str:
 
 
 def json_of(rows: Sequence[UsageRow]) -> str:
-    return f"[{',\n'.join(view(ExportedRow, row).model_dump_json(by_alias=True) for row in rows)}]"
+    exported = (ExportedRow(**{name: getattr(row, name) for name in COLUMNS}) for row in rows)
+    return f"[{',\n'.join(row.model_dump_json(by_alias=True) for row in exported)}]"
 
 
 def number(quantity: float) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from deeplens.database.connections import PlatformAdapter
+from deeplens.database.connections import Connection, PlatformAdapter
 from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.events.notifications import TenantNotification
@@ -136,23 +136,12 @@ class PostgresWebhooks(PlatformAdapter):
             "error": answer.error and as_text(answer.error)[:500],
             "delivered_at": now if verdict.state == "delivered" else None,
         }
-        failure = {
-            "id": delivery.webhook_id,
-            "now": now,
-            "paused_until": verdict.paused_until,
-            "disable": verdict.disable,
-        }
         with self._platform() as connection, connection.transaction():
             # The webhook first, as its other senders do: two of them never wait for each other.
             if verdict.state == "delivered":
                 connection.execute(SUCCEEDED, [delivery.webhook_id])
             else:
-                connection.execute(FAILED, failure)
-            if verdict.disable:
-                connection.execute(END, [delivery.webhook_id])
-                connection.execute(NOTIFIED, [delivery.tenant_id])
-            elif verdict.paused_until:
-                connection.execute(PAUSE, [verdict.paused_until, delivery.webhook_id, verdict.paused_until])
+                _fail(connection, delivery, verdict, now)
             connection.execute(SETTLE, values)
 
     def release(self, delivery_ids: Sequence[str], next_at: datetime) -> None:
@@ -171,3 +160,14 @@ class PostgresWebhooks(PlatformAdapter):
 
     def forget(self, before: datetime, limit: int) -> int:
         return self._execute(FORGET, [before, limit])
+
+
+def _fail(connection: Connection, delivery: Delivery, verdict: Verdict, now: datetime) -> None:
+    """Count the failure, and disable the webhook or delay its other deliveries."""
+    webhook_id, paused_until = delivery.webhook_id, verdict.paused_until
+    connection.execute(FAILED, {"id": webhook_id, "now": now, "paused_until": paused_until, "disable": verdict.disable})
+    if verdict.disable:
+        connection.execute(END, [webhook_id])
+        connection.execute(NOTIFIED, [delivery.tenant_id])
+    elif paused_until:
+        connection.execute(PAUSE, [paused_until, webhook_id, paused_until])

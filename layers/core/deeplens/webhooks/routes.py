@@ -1,10 +1,9 @@
-"""/v1/admin/tenants/{id}/webhooks: a tenant's endpoints and their deliveries; bodies first, then routes."""
+"""/v1/admin/tenants/{id}/webhooks: a tenant's endpoints and their deliveries."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, Field, StringConstraints
 
 from deeplens.access.caller import Administrator
 from deeplens.common.ids import new_id
@@ -14,119 +13,19 @@ from deeplens.errors import ApiError, EndpointRefused
 from deeplens.events.ids import follow_up_id
 from deeplens.events.notifications import TenantNotification
 from deeplens.http.dependencies import Injected, Publishing
-from deeplens.http.problems import not_found, responses
-from deeplens.http.schemas import AT, ApiModel, Request, example, view
-from deeplens.webhooks.model import (
-    ROTATION_OVERLAP,
-    Delivery,
-    DeliveryState,
-    Webhook,
-    Webhooks,
-    WebhookSigner,
-    body_of,
-    delivery_id,
-)
+from deeplens.http.problems import responses
+from deeplens.http.schemas import view
+from deeplens.webhooks.model import ROTATION_OVERLAP, Delivery, Webhook, Webhooks, WebhookSigner, body_of, delivery_id
 from deeplens.webhooks.notify import delivery_request
-
-EventType = Literal[
-    "image.completed",
-    "image.failed",
-    "video.completed",
-    "video.failed",
-    "duplicates.found",
-    "usage.budget",
-    "whatsapp.message",
-]
-EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=7)]
-Url = Annotated[str, StringConstraints(min_length=8, max_length=2000, pattern=r"^https?://[!-~]+$")]
-WEBHOOK = {
-    "webhookId": "whk_01kd1v8q4w2m6n9r5t7x3z0abc",
-    "url": "https://example.com/hooks/deeplens",
-    "events": ["image.completed", "image.failed"],
-    "enabled": True,
-    "createdAt": AT,
-    "failures": 0,
-}
-DELIVERY = {
-    "deliveryId": "whd_0f3a9b1c2d4e5f60718293a4b5c6d7e8",
-    "type": "image.completed",
-    "state": "delivered",
-    "attempts": 1,
-    "createdAt": AT,
-    "lastStatus": 204,
-    "deliveredAt": "2026-11-20T10:30:01Z",
-}
-
-
-class WebhookRequest(Request):
-    model_config = example({"url": "https://example.com/hooks/deeplens", "events": ["image.failed"]})
-
-    url: Url = Field(description="https, at a public address")
-    events: EventTypes
-
-
-class WebhookChange(Request):
-    """Members that are absent stay as they are. Enabling a webhook resets its failures."""
-
-    model_config = example({"enabled": True})
-
-    url: Url | None = None
-    events: EventTypes | None = None
-    enabled: bool | None = None
-
-
-class WebhookView(ApiModel):
-    model_config = example(WEBHOOK)
-
-    webhook_id: str
-    url: str
-    events: list[EventType]
-    enabled: bool
-    disabled_reason: str | None = None
-    created_at: AwareDatetime
-    failures: int = Field(description="in a row")
-    failing_since: AwareDatetime | None = None
-    paused_until: AwareDatetime | None = Field(default=None, description="after a failure, nothing is sent before")
-    previous_secret_until: AwareDatetime | None = Field(
-        default=None, description="until then messages also carry the signature of the previous secret"
-    )
-
-
-class NewWebhookView(WebhookView):
-    """No other response contains the ``secret``."""
-
-    model_config = example({**WEBHOOK, "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
-
-    secret: str
-
-
-class WebhookList(ApiModel):
-    model_config = example({"webhooks": [WEBHOOK]})
-
-    webhooks: list[WebhookView]
-
-
-class DeliveryView(ApiModel):
-    """A delivery that is ``waiting`` is sent at ``nextAt``; one that ``failed`` is sent again only on request."""
-
-    model_config = example(DELIVERY)
-
-    delivery_id: str
-    type: str
-    state: DeliveryState
-    attempts: int
-    created_at: AwareDatetime
-    next_at: AwareDatetime | None = None
-    last_status: int | None = None
-    last_error: str | None = None
-    delivered_at: AwareDatetime | None = None
-
-
-class DeliveryList(ApiModel):
-    model_config = example({"deliveries": [DELIVERY]})
-
-    deliveries: list[DeliveryView] = Field(description="newest first; kept for 30 days")
-
+from deeplens.webhooks.schemas import (
+    DeliveryList,
+    DeliveryView,
+    NewWebhookView,
+    WebhookChange,
+    WebhookList,
+    WebhookRequest,
+    WebhookView,
+)
 
 MAX_WEBHOOKS = 10
 PING = "webhook.ping"
@@ -140,7 +39,8 @@ Signer = Injected[WebhookSigner]
 def webhook_in_path(tenant: Administrator, webhooks: Hooks, webhook_id: str) -> Webhook:
     webhook = webhooks.find(tenant.id, webhook_id)
     if webhook is None:
-        raise not_found("webhook", webhook_id, tenant.id)
+        detail = f"{tenant.id} has no webhook {webhook_id[:64]}."
+        raise ApiError(404, "webhook-not-found", "Webhook not found", detail)
     return webhook
 
 
@@ -247,7 +147,8 @@ def redeliver(
     """Sends the same bytes under the same ``webhook-id``, whatever became of them before."""
     delivery = webhooks.redeliver(webhook.tenant_id, webhook.id, delivery_id, clock.now())
     if delivery is None:
-        raise not_found("delivery", delivery_id, webhook.id)
+        detail = f"{webhook.id} has no delivery {delivery_id[:64]}."
+        raise ApiError(404, "delivery-not-found", "Delivery not found", detail)
     return _send_now(delivery, publish)
 
 
