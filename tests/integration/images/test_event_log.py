@@ -10,6 +10,7 @@ import pytest
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url
 from deeplens.errors import DatabaseUnavailable
+from deeplens.images import postgres
 from deeplens.images.model import LogPosition, LogQuery, Step
 from deeplens.images.ports import EventLog, ImageRepository
 from deeplens.images.postgres import PostgresEventLog, PostgresImages
@@ -224,8 +225,7 @@ def nodes(plan: dict) -> list[dict]:  # type: ignore[type-arg]
 def test_before_the_migration_the_answer_is_to_come_again(
     connections: Connections, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deeplens.images import postgres_event_log as event_log
-
-    monkeypatch.setattr(event_log, "COLUMNS", event_log.COLUMNS.replace("recorded_at", "not_there_yet AS recorded_at"))
+    columns = postgres.EVENT_COLUMNS.replace("recorded_at", "not_there_yet AS recorded_at")
+    monkeypatch.setattr(postgres, "EVENT_COLUMNS", columns)
     with pytest.raises(DatabaseUnavailable):
         PostgresEventLog(connections).page(tenant, LogQuery())

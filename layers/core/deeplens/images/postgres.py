@@ -308,6 +308,7 @@ FROM (SELECT clock_timestamp() AS now) AS clock
 Read before the entries: a transaction that begins in between is later. All sessions of a tenant's database have one
 role, which may see when they began; administrators write no entries.
 """
+EVENT_COLUMNS = columns_of(LoggedEvent)
 LIVE_EVENTS = "NOT EXISTS (SELECT FROM deleted_images d WHERE d.image_id = image_events.image_id)"
 
 
@@ -343,7 +344,7 @@ class PostgresEventLog(TenantAdapter):
         ]
         conditions, values = active_conditions(filters)
         statement = f"""
-            SELECT {columns_of(LoggedEvent)} FROM image_events WHERE {" AND ".join([LIVE_EVENTS, *conditions])}
+            SELECT {EVENT_COLUMNS} FROM image_events WHERE {" AND ".join([LIVE_EVENTS, *conditions])}
             ORDER BY recorded_at {order}, id {order} LIMIT %s"""  # noqa: S608
         return statement, [*values, query.limit]
 
