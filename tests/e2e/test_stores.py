@@ -187,8 +187,8 @@ def test_a_bucket_of_another_account_notifies_the_queue(stack: Stack, parts: Con
     client = new_client(stack, parts, "tenant_notified", "nfs")
     s3 = s3_of(stack)
     s3.create_bucket(Bucket="acme-live")
-    role = "arn:aws:iam::111122223333:role/deeplens"
-    store = registered(admin, client.tenant.id, kind="s3", container="acme-live", roleArn=role)
+    keys = {"accessKeyId": "test", "secretAccessKey": "test"}
+    store = registered(admin, client.tenant.id, kind="s3", container="acme-live", credentials=keys)
     checks = {check["check"]: check for check in store["checks"]}
     assert (store["state"], checks["notification"]["outcome"]) == ("ready", "not-configured")
     # What the advice says is what is pasted.

@@ -165,9 +165,7 @@ def test_confirmed_sign_out_leads_back_to_the_application(profile: Callable[...,
     page.wait_for_url(f"{GOODBYE}?state=bye")
 
 
-def test_swagger_ui_signs_in_and_tries_a_request(
-    profile: Callable[..., BrowserContext], world: World, tmp_path: Path
-) -> None:
+def test_swagger_ui_signs_in_and_tries_a_request(profile: Callable[..., BrowserContext], world: World) -> None:
     page = profile(viewport=DESKTOP).new_page()
     page.goto(f"{world.issuer}/swagger/admin")
     page.get_by_role("button", name="Authorize").first.click()
@@ -175,11 +173,9 @@ def test_swagger_ui_signs_in_and_tries_a_request(
     flow = dialog.locator(".auth-container", has_text="authorizationCode")
     expect(flow.get_by_label("client_id:")).to_have_value("deeplens-swagger")
     flow.get_by_text("select all", exact=True).click()
-    page.screenshot(path=tmp_path / "swagger-authorize.png")
     with page.expect_popup() as opening:
         flow.locator("button.authorize").click()
     sign_in(opening.value, EMAIL, DEVELOPMENT_PASSWORD)
-    opening.value.screenshot(path=tmp_path / "swagger-consent.png")
     with opening.value.expect_event("close"):
         opening.value.get_by_role("button", name="Allow", exact=True).click()
     expect(flow.locator("button", has_text="Logout")).to_be_visible()
@@ -189,7 +185,6 @@ def test_swagger_ui_signs_in_and_tries_a_request(
     operation.locator(".opblock-summary-control").click()
     operation.get_by_role("button", name="Execute").click()
     expect(operation.locator(".live-responses-table .response-col_status").last).to_contain_text("200")
-    page.screenshot(path=tmp_path / "swagger-tried.png", full_page=True)
 
 
 def test_every_documents_page_shows_its_operations(profile: Callable[..., BrowserContext], world: World) -> None:
