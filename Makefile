@@ -36,7 +36,7 @@ down: $(BIN)/ready ## Stop what `make demo` left running
 test: $(READY) browser ## Run all tests on real services; with BROKER=redpanda on Redpanda, which needs Docker
 	BROKER=$(BROKER) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-long: $(READY) browser ## Run what `make test` leaves out: random histories, every topic replayed, long chaos, deep fuzzing
+test-long: $(READY) browser ## Run what `make test` leaves out: random histories, large inputs, every topic replayed, long chaos, deep fuzzing
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 coverage: $(READY) browser ## Run all tests and report which lines and branches of layers/ they reach

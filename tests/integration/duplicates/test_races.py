@@ -152,6 +152,7 @@ def crowded(platform_url: str, tenant: Tenant) -> Tenant:
     return tenant
 
 
+@pytest.mark.long
 def test_a_page_of_a_hundred_thousand_groups_reads_a_page(connections: Connections, crowded: Tenant) -> None:
     duplicates = PostgresDuplicates(connections)
     deep = duplicates.page(crowded, 1, (NOON.replace(day=21), "dup_" + 32 * "f"))[0]

@@ -98,6 +98,7 @@ def test_resnet50_has_its_real_shape_and_no_text() -> None:
     assert 23.4e6 < weights < 23.6e6  # 25.6 million with the classifier
 
 
+@pytest.mark.long
 def test_clip_has_its_real_size() -> None:
     vision, text = (
         sum(int(np.prod(weight.dims)) for weight in onnx.load_from_string(body).graph.initializer)

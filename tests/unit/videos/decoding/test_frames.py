@@ -71,6 +71,7 @@ def test_a_quarter_turn_is_applied() -> None:
     assert picture.getpixel((10, 80)) > picture.getpixel((110, 80)) + 50
 
 
+@pytest.mark.long
 def test_a_long_film_is_read_in_pieces() -> None:
     body = film((RED, GREEN, BLUE), 20, options={"movflags": "faststart"}, noise=True)
     file = in_store(body, chunk_bytes=1 << 16)
