@@ -1,4 +1,4 @@
-"""Alerts in dictionaries, held to the promises of PostgreSQL by ``tests/integration/db``; a channel that notes."""
+"""Alerts in dictionaries, held to the promises of PostgreSQL by ``tests/integration``; a channel that notes."""
 
 from collections.abc import Sequence
 from datetime import datetime

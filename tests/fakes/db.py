@@ -1,4 +1,4 @@
-"""In-memory databases: the same promises as PostgreSQL, held to them by ``tests/integration/db``."""
+"""In-memory databases: the same promises as PostgreSQL, held to them by ``tests/integration``."""
 
 import threading
 from collections import defaultdict

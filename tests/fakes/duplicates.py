@@ -1,4 +1,4 @@
-"""Duplicates in dictionaries: the same promises as PostgreSQL, held to them by ``tests/integration/db``."""
+"""Duplicates in dictionaries: the same promises as PostgreSQL, held to them by ``tests/integration``."""
 
 import threading
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Dead letters in memory, held to ``PostgresDeadLetters`` by ``tests/integration/db``."""
+"""Dead letters in memory, held to ``PostgresDeadLetters`` by ``tests/integration``."""
 
 from collections.abc import Sequence
 from dataclasses import replace

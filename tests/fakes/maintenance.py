@@ -1,4 +1,4 @@
-"""Runs of maintenance in a dictionary: the same promises as PostgreSQL, held to them by ``tests/integration/db``."""
+"""Runs of maintenance in a dictionary: the same promises as PostgreSQL, held to them by ``tests/integration``."""
 
 from collections.abc import Callable, Collection
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A vector index in memory: the same promises as Qdrant, held to them by ``tests/integration/test_vector_index.py``."""
+"""A vector index in memory: the same promises as Qdrant, held to them by ``tests/integration/vectors``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Webhooks in dictionaries, held to the promises of PostgreSQL by ``tests/integration/db``; endpoints that note."""
+"""Webhooks in dictionaries, held to the promises of PostgreSQL by ``tests/integration``; endpoints that note."""
 
 import threading
 from collections.abc import Mapping, Sequence

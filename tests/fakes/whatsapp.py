@@ -1,4 +1,4 @@
-"""Chats in dictionaries, held to the promises of PostgreSQL by ``tests/integration/db``; a WhatsApp that notes."""
+"""Chats in dictionaries, held to the promises of PostgreSQL by ``tests/integration``; a WhatsApp that notes."""
 
 import threading
 from collections.abc import Sequence
