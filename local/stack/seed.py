@@ -1,9 +1,9 @@
 """Create the local stack's client, user and Swagger UI client, whose secrets are in the documentation."""
 
 from deeplens.access.api_keys import digest
-from deeplens.access.scopes import API_SCOPES, SCOPES
+from deeplens.access.scopes import SCOPES
 from deeplens.bootstrap.container import Container
-from deeplens.identity.development import CLIENT, EMAIL, PASSWORD, SECRET, SWAGGER
+from deeplens.identity.development import CLIENT, EMAIL, OIDC_DEBUGGER, PASSWORD, SECRET, SWAGGER
 from deeplens.identity.model import Client, User
 
 USER_ID = "usr_development"
@@ -21,10 +21,10 @@ def seed(container: Container, *origins: str) -> None:
         tenant_id=None,
         name="Development client",
         secret_sha256=digest(SECRET),
-        redirect_uris=(),
+        redirect_uris=(OIDC_DEBUGGER,),
         post_logout_redirect_uris=(),
-        grants=("client_credentials",),
-        scopes=API_SCOPES,
+        grants=("authorization_code", "client_credentials", "refresh_token"),
+        scopes=SCOPES,
     )
     swagger = Client(
         id=SWAGGER,

@@ -1,5 +1,7 @@
 """What a registered client may do."""
 
+from dataclasses import replace
+
 import pytest
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import ADMIN, READ
@@ -52,6 +54,38 @@ def test_a_redirect_uri_is_the_registered_one() -> None:
 )
 def test_no_other_redirect_uri_is_taken(uri: str) -> None:
     assert not client().check_redirect_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("registered", "uri", "accepted"),
+    [
+        ("http://127.0.0.1/cb", "http://127.0.0.1:51004/cb", True),
+        ("http://127.0.0.1/cb", "http://127.0.0.1/cb", True),
+        ("http://127.0.0.1:8080/cb", "http://127.0.0.1:51004/cb", True),
+        ("http://127.0.0.1:8080/cb", "http://127.0.0.1/cb", True),
+        ("http://[::1]:8080/cb?a=1", "http://[::1]:51004/cb?a=1", True),
+        ("http://127.0.0.1", "http://127.0.0.1:1", True),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:51004/other", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:51004/cb?a=1", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:51004/cb#a", False),
+        ("http://127.0.0.1/cb", "http://[::1]:51004/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.2:51004/cb", False),
+        ("http://127.0.0.1/cb", "http://127.1:51004/cb", False),
+        ("http://127.0.0.1/cb", "https://127.0.0.1:51004/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:@evil.test/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:80@evil.test/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:80.evil.test/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:000080/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1.evil.test/cb", False),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:/cb", False),
+        ("http://127.0.0.1", "http://127.0.0.1\\@evil.test", False),
+        ("http://localhost:8080/cb", "http://localhost:51004/cb", False),
+        ("http://localhost/cb", "http://127.0.0.1:51004/cb", False),
+        ("https://app.test:8080/cb", "https://app.test:51004/cb", False),
+    ],
+)
+def test_an_app_on_this_machine_listens_at_any_port(registered: str, uri: str, accepted: bool) -> None:
+    assert replace(client(), redirect_uris=(CALLBACK, registered)).check_redirect_uri(uri) is accepted
 
 
 def test_no_redirect_uri_is_assumed() -> None:

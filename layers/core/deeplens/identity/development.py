@@ -9,6 +9,8 @@ from deeplens.telemetry import logger
 
 CLIENT, SECRET = "deeplens-m2m", "m2m-secret"
 SWAGGER = "deeplens-swagger"
+OIDC_DEBUGGER = "https://oidcdebugger.com/debug"
+"""The redirect URI of a public page that shows what an authorization request leads to."""
 EMAIL, PASSWORD = "admin@deeplens.local", "deeplens-admin"
 
 

@@ -4,6 +4,7 @@ Clients, codes and families have the methods that Authlib calls on them, and not
 """
 
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,6 +24,8 @@ REUSE_WINDOW = timedelta(seconds=10)
 SESSION_LIFE = timedelta(hours=12)
 ATTEMPT_WINDOW = timedelta(minutes=15)
 """How long attempts to sign in are counted, from a counter's first one on; then it begins anew."""
+LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[1-9][0-9]{0,4})?((?:[/?].*)?)")
+"""A redirect URI of an app on this machine, in parts without its port. A name, ``localhost``, may lead elsewhere."""
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 
 
@@ -114,7 +117,8 @@ class Client:
         return " ".join(dict.fromkeys(requested)) if requested and set(requested) <= set(self.scopes) else None
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
-        return redirect_uri in self.redirect_uris
+        """Compare exactly, except that an app on this machine listens at any port (RFC 8252, section 7.3)."""
+        return any(redirect_uri == known or _same_but_for_port(redirect_uri, known) for known in self.redirect_uris)
 
     def check_client_secret(self, client_secret: str) -> bool:
         return self.secret_sha256 is not None and hmac.compare_digest(self.secret_sha256, digest(client_secret))
@@ -127,6 +131,12 @@ class Client:
 
     def check_grant_type(self, grant_type: str) -> bool:
         return grant_type in self.grants
+
+
+def _same_but_for_port(one: str, other: str) -> bool:
+    """Whether both are redirect URIs to the same loopback address and path."""
+    parts, known = LOOPBACK.fullmatch(one), LOOPBACK.fullmatch(other)
+    return parts is not None and known is not None and parts.groups() == known.groups()
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,8 @@ def clients_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -
     ) -> NewClientView:
         """Redirect URIs are compared as they are: https, http on this machine, or an app's own scheme.
 
+        The port of ``http://127.0.0.1`` and ``http://[::1]`` is free (RFC 8252); that of ``localhost`` is not.
+
         Only operators of the platform register clients that skip the consent page.
         """
         _check_client(owner.principal, body)

@@ -91,7 +91,9 @@ class ClientRequest(Request):
     grants: list[Grant] = Field(min_length=1, max_length=3)
     scopes: list[ClientScope] = Field(min_length=1, max_length=6)
     confidential: bool = Field(default=True, description="with a secret; a browser or phone app has none")
-    redirect_uris: list[RedirectUri] = Field(default=[], max_length=20, description="compared as they are")
+    redirect_uris: list[RedirectUri] = Field(
+        default=[], max_length=20, description="compared as they are; at 127.0.0.1 and [::1] with any port"
+    )
     post_logout_redirect_uris: list[RedirectUri] = Field(default=[], max_length=20)
     needs_consent: bool = True
 
