@@ -38,7 +38,7 @@ def _init_ms(folder: Path, repeats: int) -> float:
     environment = {
         "PYTHONPATH": f"{folder}:{REPOSITORY / 'layers' / 'core'}",
         "PATH": "/usr/bin:/bin",
-        "INFERENCE_URL": "http://127.0.0.1:9",
+        "INFERENCE_URL": "https://127.0.0.1:9",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     runs = [

@@ -70,6 +70,8 @@ FORWARDED_VARIABLES = (
     "EGRESS_HTTP",
     "KAFKA_CLIENT_ID",
     "KAFKA_TOPIC",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
     "WHATSAPP_ACCESS_TOKEN",
     "WHATSAPP_APP_SECRET",
     "WHATSAPP_GRAPH_URL",
@@ -134,6 +136,8 @@ class Stack:
         roles_key = self._stored_secret("database-roles.key")
         return {
             **addresses,
+            "PGSSLMODE": "prefer",
+            "PGSSLROOTCERT": "",
             **NO_TENANT_LIMITS,
             **self._forwarded,
             **ONLY_DEPLOYED,

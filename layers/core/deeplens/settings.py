@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     database_admin_secret_arn: str = Field("", description="Secret with that URL, instead of DATABASE_ADMIN_URL")
     database_role_urls: str = Field("", description="URLs of the functions' roles, which migrations create; spaces")
     database_role_secret_arns: str = Field("", description="Secrets with these URLs instead; commas")
+    pgsslmode: str = Field("", description="Read by libpq; a deployment has verify-full, which no URL weakens")
+    pgsslrootcert: Path | None = Field(None, description="Read by libpq: the CA certificates of PostgreSQL servers")
     tenant_database_key: str = Field(
         "", description="Passwords of tenants' roles derive from it; 32 characters or more"
     )

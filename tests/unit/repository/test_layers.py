@@ -28,7 +28,9 @@ ENVIRONMENT = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/deeplens_platform",
     "KAFKA_BROKERS": "127.0.0.1:9",
     "KAFKA_SECURITY": "IAM",
-    "QDRANT_URL": "http://127.0.0.1:9",
+    "QDRANT_URL": "https://127.0.0.1:9",
+    "PGSSLMODE": "verify-full",
+    "PGSSLROOTCERT": __file__,
     "INFERENCE_ENDPOINT_NAME": "deeplens",
     "PYTHONPATH": str(ROOT / "layers" / "core"),
 }

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from deeplens.bootstrap.container import Container
+from deeplens.bootstrap.encryption import require_encryption
 from deeplens.common.event import Event
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.common.stage import Stage
@@ -27,6 +28,7 @@ type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 @lru_cache(maxsize=1)
 def container() -> Container:
     configured = settings()
+    require_encryption(configured)
     if configured.fault_plan is None:
         return Container(configured)
     from deeplens.bootstrap.faults import faulty_container

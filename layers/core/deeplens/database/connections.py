@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import dict_row
 
 from deeplens.errors import DatabaseUnavailable
@@ -46,6 +46,7 @@ def connect(url: str) -> Connection:
     with translated():
         return psycopg.connect(
             url,
+            **encryption(),
             autocommit=True,
             connect_timeout=5,
             tcp_user_timeout=10_000,  # milliseconds
@@ -53,6 +54,12 @@ def connect(url: str) -> Connection:
             row_factory=dict_row,
             prepare_threshold=2,
         )
+
+
+def encryption() -> dict[str, Any]:
+    """Options of every connection: a URL cannot weaken PGSSLMODE=verify-full, and then needs no option itself."""
+    modes = [option.val for option in Conninfo.get_defaults() if option.keyword == b"sslmode"]
+    return {"sslmode": "verify-full"} if modes == [b"verify-full"] else {}
 
 
 @contextmanager

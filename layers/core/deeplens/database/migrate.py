@@ -14,7 +14,7 @@ from alembic import command, context
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from deeplens.database.connections import translated
+from deeplens.database.connections import encryption, translated
 from deeplens.errors import DeepLensError
 
 type Tree = Literal["platform", "tenant"]
@@ -36,7 +36,7 @@ def upgrade(database_url: str, tree: Tree) -> str:
     DatabaseUnavailable
     UnknownRevision
     """
-    with translated(), psycopg.connect(database_url, connect_timeout=5) as connection:
+    with translated(), psycopg.connect(database_url, connect_timeout=5, **encryption()) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
         current = revision(connection)
         if current not in (None, *revisions(tree)):

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import psycopg
 from psycopg import sql
 
-from deeplens.database.connections import translated
+from deeplens.database.connections import encryption, translated
 from deeplens.database.migrate import ADVISORY_LOCK
 from deeplens.database.roles import ensure_role
 
@@ -82,7 +82,7 @@ def apply(url: str, role_urls: Iterable[str]) -> None:
     DatabaseUnavailable
     """
     credentials = [credentials_of(role_url) for role_url in role_urls]
-    with translated(), psycopg.connect(url, connect_timeout=5) as connection:
+    with translated(), psycopg.connect(url, connect_timeout=5, **encryption()) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
         for role, password in credentials:
             _grant(connection, role, password)

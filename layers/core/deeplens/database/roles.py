@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from deeplens.database.connections import connect, translated
+from deeplens.database.connections import connect, encryption, translated
 from deeplens.database.credentials import database_url, derived, password_of
 from deeplens.database.migrate import ADVISORY_LOCK
 from deeplens.errors import DeepLensError
@@ -59,7 +59,7 @@ def admit(url: str, role: str, key: str) -> None:
         The role is the administrator's own.
     DatabaseUnavailable
     """
-    with translated(), psycopg.connect(url, connect_timeout=5) as connection:
+    with translated(), psycopg.connect(url, connect_timeout=5, **encryption()) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
         if role == connection.info.user:
             raise ValueError(f"{role} administers this server and can be no tenant's role")
@@ -152,7 +152,7 @@ def _verifier(connection: psycopg.Connection[Any], role: str, password: str) -> 
 
 
 def _revoke_all(url: str, role: str) -> None:
-    with psycopg.connect(url, connect_timeout=5) as connection:
+    with psycopg.connect(url, connect_timeout=5, **encryption()) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
         for statement in REVOCATIONS:
             connection.execute(
