@@ -1,8 +1,6 @@
 """/account/sign-in and /connect/endsession: pages for people."""
 
-import re
 from contextlib import suppress
-from datetime import timedelta
 from typing import Annotated
 from urllib.parse import parse_qsl
 
@@ -10,24 +8,21 @@ from authlib.oauth2.rfc6749 import OAuth2Error
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
 from deeplens.identity.forms import FIELD, Browser, origin_of
-from deeplens.identity.model import ATTEMPT_WINDOW, SESSION_LIFE
+from deeplens.identity.model import ATTEMPT_WINDOW, PASSWORD_ONLY
 from deeplens.identity.ports import Clients, Users
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request
 from deeplens.identity.server import IdentityServer
+from deeplens.identity.sign_in import CompleteSignIn, is_goal
 from deeplens.identity.throttle import SignIn, SignInThrottled
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
-AUTHORIZE_PATH = re.compile(r"/connect/authorize\?[\x21-\x7e]*")
-HOME = "/account/sign-in"
 REJECTED = "The address or the password is not right. After 5 wrong passwords no more are heard for 15 minutes."
 THROTTLED = (
     "Too many wrong passwords came from this network, or for this address. Wait 15 minutes and try again. "
     "A device that you signed in with before is not affected by what others try."
 )
-DEVICE_LIFE = timedelta(days=180)
 EXPIRED_FORM = "This page was open for too long. Try again."
 
 Return = Annotated[str, Query(alias="return", max_length=8192)]
@@ -37,7 +32,7 @@ def sign_in_page(
     request: Request, browser: Browser, clients: Clients, goal: str, status: int = 200, **values: str
 ) -> Response:
     """The form to sign in with. ``goal`` is the path to continue at; other sites are ignored."""
-    goal = goal if AUTHORIZE_PATH.fullmatch(goal) else ""
+    goal = goal if is_goal(goal) else ""
     values = {"goal": goal, "email": "", "fault": "", "signed_in": "", **values}
     return browser.page(request, "sign_in", status, _client_origin(clients, goal), **values)
 
@@ -61,17 +56,15 @@ def show_sign_in(
 
 
 @router.post("/account/sign-in", response_model=None)
-def sign_in(
+def check_password(
     request: Request,
     browser: Injected[Browser],
     clients: Injected[Clients],
-    users: Injected[Users],
     check: Injected[SignIn],
-    clock: Injected[Clock],
+    sign_in: Injected[CompleteSignIn],
     form: Form,
     goal: Return = "",
 ) -> Response:
-    """Open a new session for this browser and close the one that it had, so that a planted cookie gains nothing."""
     email, password = str(form.get("email", "")), str(form.get("password", ""))
     if not browser.sent_form(request, form):
         return sign_in_page(request, browser, clients, goal, 400, email=email, fault=EXPIRED_FORM)
@@ -84,14 +77,7 @@ def sign_in(
         return page
     if user is None:
         return sign_in_page(request, browser, clients, goal, 401, email=email[:320], fault=REJECTED)
-    if before := browser.cookies.read(request, "session"):
-        users.close_session(before)
-    response = RedirectResponse(goal if AUTHORIZE_PATH.fullmatch(goal) else HOME, 303)
-    secret = users.open_session(user, clock.now())
-    browser.cookies.write(response, "session", secret, int(SESSION_LIFE.total_seconds()))
-    browser.cookies.write(response, "device", check.mark_device(user), int(DEVICE_LIFE.total_seconds()))
-    browser.cookies.remove(response, "form")
-    return response
+    return sign_in.complete(request, user, PASSWORD_ONLY, goal)
 
 
 @router.api_route("/connect/endsession", methods=["GET", "POST"], response_model=None)

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 
 from deeplens.access.scopes import SCOPES
 from deeplens.http.dependencies import Injected
-from deeplens.identity.model import SECRET_METHODS, Issuer
+from deeplens.identity.model import ONE_FACTOR_ACR, SECRET_METHODS, TWO_FACTOR_ACR, Issuer
 from deeplens.identity.signing_keys import SigningKeys
 
 router = APIRouter(prefix="/.well-known", tags=["discovery"])
@@ -38,7 +38,11 @@ def configuration(issuer: Injected[Issuer]) -> dict[str, Any]:
         "revocation_endpoint_auth_methods_supported": [*SECRET_METHODS, "none"],
         "introspection_endpoint_auth_methods_supported": list(SECRET_METHODS),
         "prompt_values_supported": ["none", "login", "consent"],
-        "claims_supported": ["sub", "name", "preferred_username", "roles", "tenant_id", "auth_time", "sid"],
+        "acr_values_supported": [ONE_FACTOR_ACR, TWO_FACTOR_ACR],
+        "claims_supported": [
+            *("sub", "name", "preferred_username", "roles", "tenant_id"),
+            *("auth_time", "acr", "amr", "sid"),
+        ],
         "authorization_response_iss_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,

@@ -47,6 +47,7 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
             nonce=asked.get("nonce"),
             code_challenge=asked["code_challenge"],
             authenticated_at=session.authenticated_at,
+            methods=session.methods,
         )
         self.server.grants.issue_code(code, content, self.server.clock.now())
 
@@ -60,7 +61,7 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
         user = self.server.users.find(code.user_id)
         # The user or the client may belong to another tenant than when the code was issued.
         admitted = user is not None and self.request.client.admits(user)
-        return Subject(user, code.family, code.session_id) if user and admitted else None
+        return Subject.of(user, code.family, code) if user and admitted else None
 
     def generate_token(self, user: Any = None, scope: Any = None, **options: Any) -> dict[str, Any]:
         """Issue tokens; a refresh token only with ``offline_access``."""
@@ -94,7 +95,7 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
         if not self.request.client.admits(user):
             self.server.grants.revoke(family.id, self.server.clock.now())
             raise InvalidGrantError("The client belongs to another tenant than the user.")
-        return Subject(user, family.id, family.session_id)
+        return Subject.of(user, family.id, family)
 
     def issue_token(self, user: Subject, family: Family) -> dict[str, Any]:
         """Issue tokens without the scopes that the user or the client has lost since."""

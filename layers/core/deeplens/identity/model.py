@@ -27,6 +27,16 @@ ATTEMPT_WINDOW = timedelta(minutes=15)
 LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[1-9][0-9]{0,4})?((?:[/?].*)?)")
 """A redirect URI of an app on this machine, in parts without its port. A name, ``localhost``, may lead elsewhere."""
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+PASSWORD_ONLY = ("pwd",)
+MULTI_FACTOR = "mfa"
+"""The method (RFC 8176) of everybody who gave a second factor, whichever it was."""
+ONE_FACTOR_ACR, TWO_FACTOR_ACR = "aal1", "aal2"
+"""How strong a sign-in was, after the levels of NIST SP 800-63B."""
+
+
+def acr_of(methods: Sequence[str]) -> str:
+    """The authentication context class of a sign-in with these methods (``amr``)."""
+    return TWO_FACTOR_ACR if MULTI_FACTOR in methods else ONE_FACTOR_ACR
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +69,17 @@ class AccountChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser's session; ``id`` is public, the cookie's secret is stored as a hash only."""
+    """A browser's session; ``id`` is public, the cookie's secret is stored as a hash only.
+
+    Attributes
+    ----------
+    methods : how the user signed in (``amr``, RFC 8176).
+    """
 
     id: str
     user: User
     authenticated_at: datetime
+    methods: tuple[str, ...] = PASSWORD_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +162,8 @@ class Code:
     Attributes
     ----------
     family : of the tokens that it leads to.
-    authenticated_at : when the user last gave the password.
+    authenticated_at : when the user signed in.
+    methods : how the user signed in (``amr``, RFC 8176).
     """
 
     family: str
@@ -158,6 +175,7 @@ class Code:
     nonce: str | None
     code_challenge: str
     authenticated_at: datetime
+    methods: tuple[str, ...] = PASSWORD_ONLY
 
     @property
     def code_challenge_method(self) -> str:
@@ -175,10 +193,11 @@ class Code:
     def get_auth_time(self) -> int:
         return int(self.authenticated_at.timestamp())
 
-    def get_acr(self) -> None: ...
+    def get_acr(self) -> str:
+        return acr_of(self.methods)
 
     def get_amr(self) -> list[str]:
-        return ["pwd"]
+        return list(self.methods)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +212,7 @@ class Family:
     authenticated_at: datetime
     expires_at: datetime
     live: bool
+    methods: tuple[str, ...] = PASSWORD_ONLY
 
     def check_client(self, client: Client) -> bool:
         return self.client_id == client.id

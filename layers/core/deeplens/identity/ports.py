@@ -9,7 +9,17 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from deeplens.identity.key_plan import SigningKey
-from deeplens.identity.model import Account, AccountChange, AttemptCounter, Client, Code, Family, Session, User
+from deeplens.identity.model import (
+    PASSWORD_ONLY,
+    Account,
+    AccountChange,
+    AttemptCounter,
+    Client,
+    Code,
+    Family,
+    Session,
+    User,
+)
 
 
 class Clients(Protocol):
@@ -74,8 +84,8 @@ class Users(Protocol):
     def sign_in(self, email: str, password: str) -> User | None:
         """The active user with this password, or None. Takes as long when there is no such user."""
 
-    def open_session(self, user: User, now: datetime) -> str:
-        """Open a session; returns its secret for the browser's cookie."""
+    def open_session(self, user: User, now: datetime, methods: Sequence[str] = PASSWORD_ONLY) -> str:
+        """Open a session for a user who signed in by ``methods``; returns its secret for the browser's cookie."""
 
     def session(self, secret: str, now: datetime) -> Session | None:
         """The open session of an active user."""

@@ -5,7 +5,7 @@ from datetime import datetime
 from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import parameters_of, record_of
-from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, REUSE_WINDOW, Code, Family
+from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, PASSWORD_ONLY, REUSE_WINDOW, Code, Family
 from deeplens.telemetry import security_event
 
 ISSUE = """
@@ -14,8 +14,12 @@ INSERT INTO nextgen_identity.authorization_codes (code_sha256, family, client_id
 VALUES (%(code_sha256)s, %(family)s, %(client_id)s, %(user_id)s, %(session_id)s, %(redirect_uri)s,
     %(scopes)s, %(nonce)s, %(code_challenge)s, %(authenticated_at)s, %(expires_at)s)
 """
+# Before revision 0017 nobody has another method than the password, and no table has the column.
+SET_METHODS_OF_CODE = "UPDATE nextgen_identity.authorization_codes SET methods = %s WHERE code_sha256 = %s"
+SET_METHODS_OF_FAMILY = "UPDATE nextgen_identity.token_families SET methods = %s WHERE id = %s"
+METHODS = "coalesce(to_jsonb({row}) -> 'methods', '[\"pwd\"]') AS methods"
 # Of two simultaneous requests the second waits for the first's row lock, and then finds the code used.
-REDEEM = """
+REDEEM = f"""
 WITH used AS (
     UPDATE nextgen_identity.authorization_codes SET used_at = %s
     WHERE code_sha256 = %s AND client_id = %s AND used_at IS NULL AND expires_at > %s RETURNING *
@@ -24,8 +28,10 @@ WITH used AS (
         (id, client_id, user_id, session_id, scopes, authenticated_at, expires_at)
     SELECT family, client_id, user_id, session_id, scopes, authenticated_at, %s FROM used
 )
-SELECT family, client_id, user_id, session_id, redirect_uri, scopes, nonce, code_challenge, authenticated_at FROM used
-"""
+SELECT family, client_id, user_id, session_id, redirect_uri, scopes, nonce, code_challenge, authenticated_at,
+    {METHODS.format(row="used")}
+FROM used
+"""  # noqa: S608
 REPLAYED = """
 UPDATE nextgen_identity.token_families SET revoked_at = %s
 WHERE revoked_at IS NULL AND id = (SELECT family FROM nextgen_identity.authorization_codes
@@ -54,7 +60,7 @@ WHERE t.token_sha256 = %s AND t.spent_at > %s AND following.token_sha256 = %s AN
 """
 COLUMNS = (
     "f.id, f.client_id, f.user_id, f.session_id, f.scopes, f.authenticated_at, f.expires_at, "
-    "f.revoked_at IS NULL AND f.expires_at > %s AS live"
+    f"f.revoked_at IS NULL AND f.expires_at > %s AS live, {METHODS.format(row='f')}"
 )
 FAMILY = f"SELECT {COLUMNS} FROM nextgen_identity.token_families f WHERE f.id = %s"  # noqa: S608
 FAMILY_OF_TOKEN = f"""
@@ -78,7 +84,10 @@ class PostgresGrants(PlatformAdapter):
 
     def issue_code(self, presented: str, code: Code, now: datetime) -> None:
         stored = {"code_sha256": digest(presented), "expires_at": now + CODE_LIFE}
-        self._execute(ISSUE, parameters_of(code) | stored)
+        with self._platform() as connection, connection.transaction():
+            connection.execute(ISSUE, parameters_of(code) | stored)
+            if code.methods != PASSWORD_ONLY:
+                connection.execute(SET_METHODS_OF_CODE, [list(code.methods), stored["code_sha256"]])
 
     def redeem_code(self, presented: str, client_id: str, now: datetime) -> Code | None:
         code = digest(presented)
@@ -87,7 +96,10 @@ class PostgresGrants(PlatformAdapter):
             if row is None and (ended := connection.execute(REPLAYED, [now, code, client_id]).fetchone()):
                 security_event("code_replayed", **ended)
                 security_event("token_family_revoked", **ended)
-        return record_of(Code, row) if row else None
+            redeemed = record_of(Code, row) if row else None
+            if redeemed is not None and redeemed.methods != PASSWORD_ONLY:
+                connection.execute(SET_METHODS_OF_FAMILY, [list(redeemed.methods), redeemed.family])
+        return redeemed
 
     def begin(self, refresh_token: str, family: str) -> bool:
         return self._execute(BEGIN, [digest(refresh_token), family]) == 1

@@ -4,7 +4,7 @@ A statement with an owner, a tenant or None for the platform, reaches no other o
 """
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 import psycopg
@@ -16,7 +16,7 @@ from deeplens.database.rows import columns_of, insert_into, parameters_of, recor
 from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
-from deeplens.identity.model import SESSION_LIFE, Account, AccountChange, Client, Session, User
+from deeplens.identity.model import PASSWORD_ONLY, SESSION_LIFE, Account, AccountChange, Client, Session, User
 
 USER, ACCOUNT, CLIENT = columns_of(User), columns_of(Account), columns_of(Client)
 FIND_USER = f"SELECT {USER} FROM nextgen_identity.users WHERE id = %s AND status = 'active'"  # noqa: S608
@@ -45,8 +45,11 @@ OPEN_SESSION = """
 INSERT INTO nextgen_identity.sessions (secret_sha256, id, user_id, authenticated_at, expires_at)
 VALUES (%s, %s, %s, %s, %s)
 """
+# Before revision 0017 nobody has another method than the password, and no table has the column.
+SET_METHODS = "UPDATE nextgen_identity.sessions SET methods = %s WHERE secret_sha256 = %s"
 FIND_SESSION = """
-SELECT s.id AS session_id, s.authenticated_at, u.id, u.tenant_id, u.email, u.name, u.roles
+SELECT s.id AS session_id, s.authenticated_at, to_jsonb(s) -> 'methods' AS methods,
+    u.id, u.tenant_id, u.email, u.name, u.roles
 FROM nextgen_identity.sessions s JOIN nextgen_identity.users u ON u.id = s.user_id
 WHERE s.secret_sha256 = %s AND s.expires_at > %s AND u.status = 'active'
 """
@@ -133,14 +136,21 @@ class PostgresUsers(PlatformAdapter):
             self._execute(RENEW_HASH, [passwords.hashed(password), row["id"], row["password_hash"]])
         return record_of(User, row)
 
-    def open_session(self, user: User, now: datetime) -> str:
+    def open_session(self, user: User, now: datetime, methods: Sequence[str] = PASSWORD_ONLY) -> str:
         secret = secrets.token_urlsafe(32)
-        self._execute(OPEN_SESSION, [digest(secret), secrets.token_urlsafe(12), user.id, now, now + SESSION_LIFE])
+        values = [digest(secret), secrets.token_urlsafe(12), user.id, now, now + SESSION_LIFE]
+        with self._platform() as connection, connection.transaction():
+            connection.execute(OPEN_SESSION, values)
+            if tuple(methods) != PASSWORD_ONLY:
+                connection.execute(SET_METHODS, [list(methods), digest(secret)])
         return secret
 
     def session(self, secret: str, now: datetime) -> Session | None:
         row = self._row(FIND_SESSION, [digest(secret), now])
-        return Session(row["session_id"], record_of(User, row), row["authenticated_at"]) if row else None
+        if row is None:
+            return None
+        methods = tuple(row["methods"] or PASSWORD_ONLY)
+        return Session(row["session_id"], record_of(User, row), row["authenticated_at"], methods)
 
     def close_session(self, secret: str) -> None:
         self._execute("DELETE FROM nextgen_identity.sessions WHERE secret_sha256 = %s", [digest(secret)])

@@ -2,7 +2,8 @@
 
 import secrets
 import time
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple, Self
 
 from authlib.oauth2.rfc6749 import OAuth2Request
 from authlib.oauth2.rfc9068 import JWTBearerTokenGenerator
@@ -13,7 +14,7 @@ from joserfc.jwk import KeySet, RSAKey
 from deeplens.access.bearer import API_AUDIENCE, OPERATOR
 from deeplens.access.scopes import API_SCOPES
 from deeplens.identity.key_plan import LONGEST_TOKEN
-from deeplens.identity.model import Client, User
+from deeplens.identity.model import Client, Code, Family, User, acr_of
 from deeplens.identity.signing_keys import SigningKeys
 
 USER_TOKEN_SECONDS = 15 * 60
@@ -28,11 +29,19 @@ class Subject(NamedTuple):
     Parameters
     ----------
     family : the token family; access tokens name it so that its revocation can be looked up.
+    authenticated_at, methods : when and how the user signed in.
     """
 
     user: User
     family: str
     session_id: str
+    authenticated_at: datetime
+    methods: tuple[str, ...]
+
+    @classmethod
+    def of(cls, user: User, family: str, origin: Code | Family) -> Self:
+        """The user of a code or of a token family."""
+        return cls(user, family, origin.session_id, origin.authenticated_at, origin.methods)
 
     def get_user_id(self) -> str:
         return self.user.id
@@ -68,6 +77,15 @@ class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
         granted = set(scope.split())
         audiences = [API_AUDIENCE] if granted & set(API_SCOPES) else []
         return [*audiences, self.issuer] if "openid" in granted or not audiences else audiences
+
+    def get_auth_time(self, user: Subject | None) -> int | None:
+        return int(user.authenticated_at.timestamp()) if user else None
+
+    def get_acr(self, user: Subject | None) -> str | None:
+        return acr_of(user.methods) if user else None
+
+    def get_amr(self, user: Subject | None) -> list[str] | None:
+        return list(user.methods) if user else None
 
     def get_extra_claims(
         self,
@@ -105,8 +123,9 @@ class IdTokens(OpenIDToken):  # type: ignore[misc]
 
     def get_compatible_claims(self, request: OAuth2Request) -> dict[str, Any]:
         claims: dict[str, Any] = super().get_compatible_claims(request)
-        origin = request.authorization_code or request.refresh_token
-        return claims | {"sid": request.user.session_id, "auth_time": origin.get_auth_time()}
+        user: Subject = request.user
+        signed_in = {"auth_time": int(user.authenticated_at.timestamp()), "acr": acr_of(user.methods)}
+        return claims | signed_in | {"sid": user.session_id, "amr": list(user.methods)}
 
     def generate_user_info(self, user: Subject, scope: str) -> UserInfo:
         return user_claims(user.user, scope)

@@ -1,0 +1,109 @@
+"""The Identity API in this process over a real database, browsers for it, and a client that gets tokens."""
+
+import base64
+import hashlib
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+from deeplens.access.api_keys import digest
+from deeplens.access.scopes import SCOPES
+from deeplens.bootstrap.container import Container
+from deeplens.database.connections import Connections
+from deeplens.identity.app import create_identity_app
+from deeplens.identity.model import Client, User
+from deeplens.settings import Settings
+from starlette.testclient import TestClient
+
+from tests.fakes.stores import FakeSecrets
+from tests.harness.browser import Browser, query_of
+
+ISSUER = "http://localhost:5198"
+CALLBACK, SECRET = "https://app.example.test/callback", "a client's secret"
+PASSWORD = "correct horse battery"
+VERIFIER = "v" * 43
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+_numbers = itertools.count(1)
+
+
+class InProcess(Browser):
+    """A browser whose requests reach the application without a network."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self.issuer, self.http = ISSUER, http
+
+
+class IdentityApi:
+    """The application, and methods that create users and clients."""
+
+    def __init__(self, connections: Connections, **settings: Any) -> None:
+        self.container = Container(Settings(**{"identity_url": ISSUER, "DEEPLENS_ENVIRONMENT": "local"} | settings))
+        vars(self.container).update(connections=connections, secret_store=FakeSecrets())
+        self.app = create_identity_app(self.container)
+
+    def browser(self) -> InProcess:
+        return InProcess(TestClient(self.app, base_url=ISSUER, follow_redirects=False))
+
+    def user(self, *roles: str, tenant_id: str | None = None) -> User:
+        number = next(_numbers)
+        email = f"person{number}@example.test"
+        user = User(f"usr_person{number}", tenant_id, email, f"Person {number}", roles or ("platform_admin",))
+        assert self.container.users.create(user, PASSWORD)
+        return user
+
+    def client(self, **changed: Any) -> Client:
+        values: dict[str, Any] = {
+            "id": f"app-{next(_numbers)}",
+            "tenant_id": None,
+            "name": "Photo shop",
+            "secret_sha256": digest(SECRET),
+            "redirect_uris": (CALLBACK,),
+            "post_logout_redirect_uris": (),
+            "grants": ("authorization_code", "refresh_token"),
+            "scopes": SCOPES,
+        }
+        client = Client(**values | changed)
+        self.container.clients.save(client)
+        return client
+
+    def request(self, client: Client, **changed: str) -> str:
+        """The path of an authorization request."""
+        asked = {
+            "client_id": client.id,
+            "response_type": "code",
+            "redirect_uri": CALLBACK,
+            "scope": " ".join(SCOPES),
+            "code_challenge": CHALLENGE,
+            "code_challenge_method": "S256",
+        }
+        return f"/connect/authorize?{urlencode(asked | changed)}"
+
+    def redeem(self, client: Client, location: str) -> dict[str, Any]:
+        """The tokens of the code in a redirection to the client."""
+        form = {"grant_type": "authorization_code", "code": query_of(location)["code"], "redirect_uri": CALLBACK}
+        return self.token(client, code_verifier=VERIFIER, **form)
+
+    def token(self, client: Client, **form: str) -> dict[str, Any]:
+        credentials = {"client_id": client.id, "client_secret": SECRET}
+        answer = TestClient(self.app, base_url=ISSUER).post("/connect/token", data=form | credentials)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+
+@contextmanager
+def fast_passwords() -> Iterator[None]:
+    """Hash quickly: a test of sign-ins need not wait for Argon2."""
+    from argon2 import PasswordHasher
+    from deeplens.identity import passwords
+
+    before = passwords._hasher
+    passwords._hasher = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    passwords._nobody.cache_clear()
+    try:
+        yield
+    finally:
+        passwords._hasher = before
+        passwords._nobody.cache_clear()
