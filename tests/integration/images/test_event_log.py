@@ -9,8 +9,6 @@ from threading import Event
 import pytest
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url
-from deeplens.errors import DatabaseUnavailable
-from deeplens.images import postgres
 from deeplens.images.model import LogPosition, LogQuery, Step
 from deeplens.images.ports import EventLog, ImageRepository
 from deeplens.images.postgres import PostgresEventLog, PostgresImages
@@ -220,12 +218,3 @@ def test_every_filter_is_served_by_an_index(crowded: str, name: str, tail: bool)
 
 def nodes(plan: dict) -> list[dict]:  # type: ignore[type-arg]
     return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
-
-
-def test_before_the_migration_the_answer_is_to_come_again(
-    connections: Connections, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    columns = postgres.EVENT_COLUMNS.replace("recorded_at", "not_there_yet AS recorded_at")
-    monkeypatch.setattr(postgres, "EVENT_COLUMNS", columns)
-    with pytest.raises(DatabaseUnavailable):
-        PostgresEventLog(connections).page(tenant, LogQuery())

@@ -8,10 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from deeplens.database.connections import Connections, connect
-from deeplens.errors import DatabaseUnavailable
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.postgres import PostgresTenantRecords
-from deeplens.usage import postgres
 from deeplens.usage.model import RequestMinutes, UsageMeter, UsageRow
 from deeplens.usage.postgres import PostgresRequestCounters, PostgresUsage
 from deeplens.usage.tick import MeterRequests
@@ -291,20 +289,6 @@ def test_days_are_by_metric_and_within_their_bounds(counted: Counted) -> None:
     requested = UsageRow("tenant_a", DAY + 2 * DAYS, "api.requests", 1)
     assert usage_rows == [requested, *(UsageRow("tenant_a", DAY + n * DAYS, "b", n + 0.5) for n in (1, 2))]
     assert counted.usage.days("tenant_nobody", date(2000, 1, 1), DAY) == []
-
-
-def test_before_its_migration_nobody_is_refused_and_events_wait(
-    connections: Connections, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("COUNT", "ADD", "CLOSE_MINUTES"):
-        monkeypatch.setattr(postgres, name, getattr(postgres, name).replace("request_counters", "none"))
-    counters = PostgresRequestCounters(connections)
-    assert counters.close_minutes(NOON, 9) == 0
-    assert [counters.count("tenant_a", NOON) for _ in range(3)] == [0, 0, 0]
-    counters.add("tenant_a", NOON, searches=1)
-    monkeypatch.setattr(postgres, "RECORD", postgres.RECORD.replace("level_at", "not_there_yet"))
-    with pytest.raises(DatabaseUnavailable):
-        PostgresUsage(connections).record([("x1", "tenant_a", "searches", 1.0, NOON)])
 
 
 def test_minutes_stand_long_enough_to_tell_who_uses_the_api() -> None:

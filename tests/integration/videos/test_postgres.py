@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from deeplens.database.connections import Connections, connect
-from deeplens.database.credentials import database_url
+from deeplens.database.connections import Connections
 from deeplens.errors import QuotaExceeded
 from deeplens.events.images import ImageUploaded
 from deeplens.events.videos import VideoUploaded
@@ -278,24 +277,6 @@ def test_tenants_videos_are_their_own(connections: Connections, new_tenant: NewT
     videos.fail(other, "vid_a", "X", "x", False)
     assert isinstance(found := videos.find(one, "vid_a"), VideoRecord)
     assert found.status == "accepted"
-
-
-def test_images_go_on_while_the_schema_is_still_that_without_frames(connections: Connections, tenant: Tenant) -> None:
-    with connect(database_url(connections.platform_url, f"deeplens_{tenant.id}")) as administrator:
-        for trigger, table in (("images_settle_videos", "images"), ("deleted_images_settle_videos", "deleted_images")):
-            administrator.execute(f"DROP TRIGGER {trigger} ON {table}")
-        administrator.execute("ALTER TABLE images DROP COLUMN video_id, DROP COLUMN frame_offset_seconds")
-        administrator.execute("DROP TABLE video_segments, deleted_videos, videos")
-    images = PostgresImages(connections)
-    images.insert(tenant, replace(new_frame(0), id="img_a", frame_offset_seconds=None))
-    images.advance(tenant, [StageResult("img_a", 1, Step.COMPLETED, "complete", NOON)])
-    (shown,) = images.page(tenant, MediaQuery())
-    assert (shown.id, shown.step, shown.video_id) == ("img_a", Step.COMPLETED, None)
-    assert images.find(tenant, ["img_a"]) == {"img_a": shown}
-    assert images.after(tenant, "", 5) == [shown]
-    assert (amended := images.amend(tenant, "img_a", tags=["x"], metadata=None)) is not None
-    assert amended.tags == ("x",)
-    assert images.mark_deleted(tenant, "img_a", NOON)
 
 
 @pytest.fixture(params=["fake", "postgres"])

@@ -18,7 +18,9 @@ SECRETS = {
 }
 ROLE_URL = "postgresql://deeplens_operations:of%20the%20role@h/p?sslmode=verify-full"
 ROW: dict[str, Any] = {
-    **dict.fromkeys(("database_server", "qdrant_url", "thresholds", "text", "target_name", "paused", "chats")),
+    **dict.fromkeys(
+        ("database_server", "qdrant_url", "thresholds", "text", "target_name", "ingestion_paused", "chats")
+    ),
     "id": "tenant_a",
     "name": "A",
     "status": "active",

@@ -2,21 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-import psycopg
-
-from deeplens.database.connections import Connection, HasDatabase, PlatformAdapter, TenantAdapter
+from deeplens.database.connections import Connection, PlatformAdapter, TenantAdapter
 from deeplens.database.rows import columns_of
 from deeplens.database.values import as_jsonb, as_text
 from deeplens.duplicates import postgres_changes as changes
 from deeplens.duplicates.model import REPEATED_WITHIN, Decision, Evidence, Group, Merge, Pair, Recorded, pair_id
-from deeplens.errors import TransientError
-from deeplens.images.model import Step
-from deeplens.images.postgres import COLUMNS, LIVE, NAMES, record_of
+from deeplens.images.model import ImageRecord, Step
+from deeplens.images.postgres import COLUMNS, LIVE, record_of
 from deeplens.tenants.model import Tenant
 
 MAX_MEMBERS = 100
@@ -81,7 +78,7 @@ WITH RECURSIVE followed AS (
 SELECT id, created_at, size FROM followed WHERE into_id IS NULL
 """
 MEMBERS = f"""
-SELECT shown.group_id, {", ".join("shown." + name for name in NAMES)} FROM unnest(%s::text[]) AS wanted(group_id)
+SELECT shown.group_id, {columns_of(ImageRecord, "shown.")} FROM unnest(%s::text[]) AS wanted(group_id)
 CROSS JOIN LATERAL (
     SELECT m.group_id, {COLUMNS} FROM duplicate_members m JOIN images ON images.id = m.image_id
     WHERE m.group_id = wanted.group_id AND {LIVE} ORDER BY uploaded_at, id LIMIT {MAX_MEMBERS}) AS shown
@@ -105,16 +102,14 @@ WHERE d.tenant_id = late.tenant_id AND d.merge_id = late.merge_id RETURNING d.te
 
 
 class PostgresDuplicates(TenantAdapter):
-    """``Duplicates`` on psycopg. Before a tenant's migration only ``keep_hashes`` works, as a no-op."""
+    """``Duplicates`` on psycopg."""
 
     def keep_hashes(self, tenant: Tenant, hashes: Mapping[str, int]) -> None:
         if not hashes:
             return
-        # Uploads must work before the migration; a scan computes the hashes later.
-        with suppress(psycopg.errors.UndefinedTable), self._connections.tenant(tenant) as connection:
-            # PostgreSQL's bigint is signed.
-            signed = [value - (1 << 64) if value >= 1 << 63 else value for value in hashes.values()]
-            connection.execute(KEEP_HASHES, [list(hashes), signed])
+        # PostgreSQL's bigint is signed.
+        signed = [value - (1 << 64) if value >= 1 << 63 else value for value in hashes.values()]
+        self._execute(tenant, KEEP_HASHES, [list(hashes), signed])
 
     def hashes(self, tenant: Tenant, image_ids: Collection[str]) -> dict[str, int]:
         return {row["image_id"]: row["phash"] % (1 << 64) for row in self._rows(tenant, HASHES, [list(image_ids)])}
@@ -218,14 +213,6 @@ class PostgresDuplicates(TenantAdapter):
     def settle(self, tenant: Tenant, merge_id: str, now: datetime) -> Merge | None:
         with self._locked(tenant) as connection:
             return changes.settle(connection, merge_id, now)
-
-    @contextmanager
-    def _opened(self, tenant: HasDatabase) -> Iterator[Connection]:
-        with self._connections.tenant(tenant) as connection:
-            try:
-                yield connection
-            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-                raise TransientError(f"the database of {tenant.id} waits for a migration") from error
 
     @contextmanager
     def _locked(self, tenant: Tenant) -> Iterator[Connection]:

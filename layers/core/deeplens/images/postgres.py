@@ -1,16 +1,15 @@
 """Images and timelines of a tenant's database, in plain SQL: one round trip per call, whatever the batch's size."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg.errors import UndefinedColumn
-
 from deeplens.database.connections import Connection, TenantAdapter
 from deeplens.database.rows import columns_of, parameters_of
+from deeplens.database.rows import record_of as read_record
 from deeplens.database.values import as_jsonb, as_text
-from deeplens.errors import DatabaseUnavailable, QuotaExceeded
+from deeplens.errors import QuotaExceeded
 from deeplens.images.model import (
     ImageRecord,
     LoggedEvent,
@@ -27,53 +26,40 @@ from deeplens.images.model import (
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage
 from deeplens.tenants.model import Tenant
 
-FRAME_COLUMNS = ("video_id", "frame_offset_seconds")
-NAMES = [field.name for field in fields(ImageRecord) if field.name not in FRAME_COLUMNS]
-COLUMNS = ", ".join(NAMES)
-FRAMES = (
-    "to_jsonb({0}) ->> 'video_id' AS video_id, "
-    "(to_jsonb({0}) ->> 'frame_offset_seconds')::float8 AS frame_offset_seconds"
-)
-"""Read through JSON: the schema of the previous release has no such columns."""
+COLUMNS = columns_of(ImageRecord)
 LIVE = "NOT EXISTS (SELECT 1 FROM deleted_images d WHERE d.image_id = images.id)"
-WITH_FRAMES = ", ".join("i." + name for name in NAMES) + ", " + FRAMES.format("i")
 STATUSES = {step.name.lower(): int(step) for step in Step}
-
-NOT_A_FRAME, BEFORE_FRAMES = "images.video_id IS NULL", "true"
 
 WITHIN = """EXISTS (
         SELECT FROM storage_totals
         WHERE (images < %(max_images)s) IS NOT FALSE AND (bytes + %(size_bytes)s <= %(max_bytes)s) IS NOT FALSE)"""
 """A null limit is unlimited. Mirrors ``deeplens.tenants.limits.allowance``."""
 
-INSERT_WHERE = """
+INSERT = f"""
 WITH added AS (
     INSERT INTO images (id, file_name, storage_path, mime_type, size_bytes, sha256, uploaded_at, tags, metadata)
     SELECT %(id)s, %(file_name)s, %(storage_path)s, %(mime_type)s, %(size_bytes)s, %(sha256)s, %(uploaded_at)s,
            %(tags)s::text[], %(metadata)s
-    WHERE NOT EXISTS (SELECT 1 FROM deleted_images WHERE image_id = %(id)s) AND {condition}
+    WHERE NOT EXISTS (SELECT 1 FROM deleted_images WHERE image_id = %(id)s) AND {WITHIN}
     ON CONFLICT (id) DO NOTHING
     RETURNING id, generation, step, uploaded_at
 )
 INSERT INTO image_events (image_id, generation, step, stage, occurred_at)
 SELECT id, generation, step, 'accept', uploaded_at FROM added
-"""
-# Without limits the statement does not name the totals: it runs on schemas without them as well.
-INSERT, INSERT_WITHIN = INSERT_WHERE.format(condition="true"), INSERT_WHERE.format(condition=WITHIN)
+"""  # noqa: S608
 LOCK_TOTALS = "SELECT FROM storage_totals FOR NO KEY UPDATE"
 TOTALS = "SELECT images, bytes FROM storage_totals"
 
-MERGED = "to_jsonb(d) ->> 'merged_into' AS merged_into"
-"""Read through JSON: the schema of the previous release has no such column."""
+WITH_TOMBSTONE = f"d.deleted_at, d.receipt, d.merged_into, {columns_of(ImageRecord, 'i.')}"
 FIND = f"""
-SELECT requested.image_id AS requested_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
+SELECT requested.image_id AS requested_id, {WITH_TOMBSTONE}
 FROM unnest(%s::text[]) AS requested(image_id)
 LEFT JOIN images i ON i.id = requested.image_id
 LEFT JOIN deleted_images d ON d.image_id = requested.image_id
 """  # noqa: S608
 
 AFTER = f"""
-SELECT i.id AS requested_id, d.deleted_at, d.receipt, {MERGED}, {WITH_FRAMES}
+SELECT i.id AS requested_id, {WITH_TOMBSTONE}
 FROM images i LEFT JOIN deleted_images d ON d.image_id = i.id WHERE i.id > %s ORDER BY i.id LIMIT %s
 """  # noqa: S608
 
@@ -124,15 +110,8 @@ class PostgresImages(TenantAdapter):
     """``ImageRepository`` on psycopg."""
 
     def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
-        values, find = values_of(image), (FIND, [[image.id]])
         with self._opened(tenant) as connection:
-            if limits.max_images is not None or limits.max_bytes is not None:
-                return insert_within(connection, limits, INSERT_WITHIN, values, find, record_of)
-            with connection.pipeline():
-                connection.execute(INSERT, values)
-                # A separate statement sees what another connection wrote while the first one waited for it.
-                cursor = connection.execute(*find)
-            return next(found for row in cursor if (found := found_in(row, record_of)) is not None)
+            return insert_within(connection, limits, INSERT, values_of(image), (FIND, [[image.id]]), record_of)
 
     def totals(self, tenant: Tenant) -> Storage:
         return Storage(**self._rows(tenant, TOTALS)[0])
@@ -146,12 +125,7 @@ class PostgresImages(TenantAdapter):
             self._execute(tenant, ADVANCE, [as_jsonb([_result_row(result) for result in results])])
 
     def page(self, tenant: Tenant, query: MediaQuery) -> list[ImageRecord]:
-        try:
-            rows = self._rows(tenant, *self.page_statement(query))
-        except UndefinedColumn:
-            # The schema of the previous release has no frames.
-            rows = self._rows(tenant, *self.page_statement(query, BEFORE_FRAMES))
-        return [record_of(row) for row in rows]
+        return [record_of(row) for row in self._rows(tenant, *self.page_statement(query))]
 
     def after(self, tenant: Tenant, image_id: str, limit: int) -> list[ImageRecord | Tombstone]:
         rows = self._rows(tenant, AFTER, [image_id, limit])
@@ -162,10 +136,10 @@ class PostgresImages(TenantAdapter):
         return {row["sha256"]: record_of(row) for row in rows}
 
     @staticmethod
-    def page_statement(query: MediaQuery, not_a_frame: str = NOT_A_FRAME) -> tuple[str, list[Any]]:
+    def page_statement(query: MediaQuery) -> tuple[str, list[Any]]:
         """SQL and its values; input of callers is only in the values."""
         where, values = conditions_of(query, STATUSES)
-        conditions = " AND ".join([LIVE, not_a_frame, *where])
+        conditions = " AND ".join([LIVE, "video_id IS NULL", *where])
         statement = f"SELECT {COLUMNS} FROM images WHERE {conditions} ORDER BY uploaded_at DESC, id DESC LIMIT %s"  # noqa: S608
         return statement, [*values, query.limit]
 
@@ -183,7 +157,7 @@ class PostgresImages(TenantAdapter):
         statement = f"""
             UPDATE images SET tags = coalesce(%s::text[], tags), metadata = coalesce(%s, metadata),
                    revision = revision + 1, updated_at = now()
-            WHERE id = %s AND {LIVE} RETURNING {COLUMNS}, {FRAMES.format("images")}"""  # noqa: S608
+            WHERE id = %s AND {LIVE} RETURNING {COLUMNS}"""  # noqa: S608
         values = [
             None if tags is None else [as_text(tag) for tag in tags],
             None if metadata is None else as_jsonb(metadata),
@@ -214,10 +188,7 @@ class PostgresImages(TenantAdapter):
         self._execute(tenant, statement, [as_jsonb(receipts)])
 
     def purge_tombstones(self, tenant: Tenant, now: datetime, keep: timedelta = timedelta(days=37)) -> int:
-        statement = (
-            "DELETE FROM deleted_images d WHERE deleted_at < %s AND receipt IS NOT NULL "
-            "AND to_jsonb(d) ->> 'merged_into' IS NULL"
-        )
+        statement = "DELETE FROM deleted_images d WHERE deleted_at < %s AND receipt IS NOT NULL AND merged_into IS NULL"
         return self._execute(tenant, statement, [now - keep])
 
 
@@ -256,13 +227,12 @@ def insert_within[R](
 def found_in[R](row: dict[str, Any], read: Callable[[dict[str, Any]], R]) -> R | Tombstone | None:
     """The tombstone or the record in a row that was joined with the tombstones."""
     if row["deleted_at"] is not None:
-        return Tombstone(row["requested_id"], row["deleted_at"], row["receipt"], row.get("merged_into"))
+        return Tombstone(row["requested_id"], row["deleted_at"], row["receipt"], row["merged_into"])
     return read(row) if row["id"] is not None else None
 
 
 def record_of(row: dict[str, Any]) -> ImageRecord:
-    columns = {name: row[name] for name in NAMES} | {name: row.get(name) for name in FRAME_COLUMNS}
-    return ImageRecord(**columns | {"step": Step(row["step"]), "tags": tuple(row["tags"])})
+    return read_record(ImageRecord, row | {"step": Step(row["step"])})
 
 
 def conditions_of(query: MediaQuery, statuses: Mapping[str, int] | None = None) -> tuple[list[str], list[Any]]:
@@ -323,11 +293,8 @@ class PostgresEventLog(TenantAdapter):
         with self._opened(tenant) as connection:
             until = _settled(connection) if query.after else None
             statement, values = self.statement(query, until)
-            try:
-                rows = connection.execute(statement.encode(), values)
-                return [LoggedEvent(**row | {"step": Step(row["step"])}) for row in rows]
-            except UndefinedColumn as error:
-                raise DatabaseUnavailable("this tenant's database is not migrated") from error
+            rows = connection.execute(statement.encode(), values)
+            return [LoggedEvent(**row | {"step": Step(row["step"])}) for row in rows]
 
     @staticmethod
     def statement(query: LogQuery, until: datetime | None) -> tuple[str, list[Any]]:

@@ -1,12 +1,9 @@
 """Runs of maintenance over all tenants, in the platform database."""
 
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
-
-import psycopg
 
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import columns_of, parameters_of
@@ -94,9 +91,7 @@ class PostgresMaintenanceRuns(PlatformAdapter):
         return self._execute(FORGET, [before, before, limit])
 
     def changed(self, tenant_ids: Collection[str], now: datetime) -> None:
-        # Before the migration nothing is swept, but images must be deleted.
-        with suppress(psycopg.errors.UndefinedTable):
-            self._execute(CHANGED, {"tenants": sorted(set(tenant_ids)), "now": now})
+        self._execute(CHANGED, {"tenants": sorted(set(tenant_ids)), "now": now})
 
     def _runs(self, statement: str, values: list[Any]) -> list[MaintenanceRun]:
         return [_run(row) for row in self._rows(statement, values)]

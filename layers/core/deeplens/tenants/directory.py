@@ -17,11 +17,8 @@ MAX_CACHED = 5000
 COLUMNS = """
 t.id, t.name, t.status, t.database_server, t.database_name, t.schema_version, t.storage_uri, t.qdrant_url,
 t.model_name, t.model_version, t.model_dimensions, t.target_name, t.target_version, t.target_dimensions, m.thresholds,
-m.text, t.limits, coalesce(to_jsonb(t) -> 'notified', '[]') AS notified, to_jsonb(t) -> 'ingestion_paused' AS paused,
-to_jsonb(t) -> 'chats' AS chats, coalesce(to_jsonb(t) -> 'duplicates', '{}') AS duplicates,
-coalesce(to_jsonb(t) -> 'video', '{}') AS video
+m.text, t.limits, t.notified, t.ingestion_paused, t.chats, t.duplicates, t.video
 """
-"""The newer columns are read through JSON, as older schemas lack them."""
 CHAT_NOTIFICATIONS = frozenset({"image.completed", "image.failed", "video.completed", "video.failed"})
 TENANTS = f"""
 SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND m.version = t.model_version
@@ -72,7 +69,7 @@ def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) ->
         target=_model(row, "target") if row["target_name"] else None,
         limits=limits_of(row["limits"]),
         notified=frozenset(row["notified"]) | (CHAT_NOTIFICATIONS if row["chats"] else frozenset()),
-        paused=pause_of(row["paused"]),
+        paused=pause_of(row["ingestion_paused"]),
         duplicates=DuplicatePolicy(**row["duplicates"]),
         video=video_settings_of(row["video"]),
     )

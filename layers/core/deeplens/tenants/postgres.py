@@ -15,8 +15,7 @@ from deeplens.tenants.model import DuplicatePolicy, TenantRecord, TenantStatus, 
 
 COLUMNS = (
     "id, name, status, database_server IS NOT NULL AS own_database_server, storage_uri, qdrant_url, model_name, "
-    "model_version, model_dimensions, limits, settings, progress, status_since, created_at, "
-    "coalesce(to_jsonb(tenants) -> 'video', '{}') AS video"
+    "model_version, model_dimensions, limits, settings, progress, status_since, created_at, video"
 )
 FIND = f"SELECT {COLUMNS} FROM tenants WHERE id = %s"  # noqa: S608
 PAGE = f"""

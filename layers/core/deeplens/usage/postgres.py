@@ -1,17 +1,13 @@
 """Usage per tenant and day, where each event counts once, requests per tenant and minute, and monthly budgets."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
-import psycopg
-
-from deeplens.database.connections import Connection, PlatformAdapter, Values
+from deeplens.database.connections import PlatformAdapter, Values
 from deeplens.database.values import as_jsonb, as_text
-from deeplens.errors import DatabaseUnavailable
 from deeplens.tenants.limits import minute_of
 from deeplens.usage.model import (
     EGRESS,
@@ -30,7 +26,6 @@ from deeplens.usage.model import (
     start_of,
 )
 
-NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 NAMES = {"requests": REQUESTS, "searches": SEARCHES, "egress": EGRESS}
 ASYNCHRONOUS_COMMIT = "set_config('synchronous_commit', 'off', true)"
 """No request waits for the disk: a crash of the server may lose the counts of the last fraction of a second."""
@@ -152,19 +147,7 @@ DELETE FROM usage_events WHERE event_id IN (
 MAX_DAYS_CARRIED = 60
 
 
-class UsageAdapter(PlatformAdapter):
-    """Raises ``DatabaseUnavailable`` before the platform's migration, so that events and requests are repeated."""
-
-    @contextmanager
-    def _platform(self) -> Iterator[Connection]:
-        with super()._platform() as connection:
-            try:
-                yield connection
-            except NOT_MIGRATED as error:
-                raise DatabaseUnavailable("the platform's database is not migrated") from error
-
-
-class PostgresUsage(UsageAdapter):
+class PostgresUsage(PlatformAdapter):
     """``UsageMeter`` on psycopg."""
 
     def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
@@ -209,7 +192,7 @@ class PostgresUsage(UsageAdapter):
 
 
 class PostgresRequestCounters(PlatformAdapter):
-    """``RequestMinutes`` on psycopg. Before its migration nothing is counted and no request is refused."""
+    """``RequestMinutes`` on psycopg."""
 
     def count(self, tenant_id: str, now: datetime) -> int:
         return self._number(COUNT, [tenant_id, minute_of(now)])
@@ -231,12 +214,6 @@ class PostgresRequestCounters(PlatformAdapter):
     def _number(self, statement: str, values: Values) -> int:
         """The number that a statement returns."""
         return next((int(number) for row in self._rows(statement, values) for number in row.values()), 0)
-
-    def _rows(self, statement: str, values: Values | None = None) -> list[dict[str, Any]]:
-        try:
-            return super()._rows(statement, values)
-        except NOT_MIGRATED:
-            return []
 
 
 USED = """
@@ -292,7 +269,7 @@ WHERE (w.tenant_id, w.metric, w.month, w.percent) = (g.tenant_id, g.metric, g.mo
 """
 
 
-class PostgresBudgets(UsageAdapter):
+class PostgresBudgets(PlatformAdapter):
     """``Budgets`` on psycopg."""
 
     def of_tenant(self, tenant_id: str, month: date) -> list[BudgetState]:

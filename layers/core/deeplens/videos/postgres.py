@@ -30,7 +30,7 @@ WHERE NOT EXISTS (SELECT FROM deleted_videos WHERE video_id = %(id)s) AND {WITHI
 ON CONFLICT (id) DO NOTHING
 """  # noqa: S608
 FIND = f"""
-SELECT w.id AS requested_id, d.deleted_at, d.receipt, v.* FROM (SELECT %s::text AS id) w
+SELECT w.id AS requested_id, d.deleted_at, d.receipt, NULL AS merged_into, v.* FROM (SELECT %s::text AS id) w
 LEFT JOIN (SELECT {COLUMNS}, {DONE} FROM videos) v ON v.id = w.id LEFT JOIN deleted_videos d ON d.video_id = w.id
 """  # noqa: S608
 ENDED = f"""
@@ -68,7 +68,7 @@ INSERT INTO image_events (image_id, generation, step, stage, occurred_at)
 SELECT id, generation, step, 'accept', clock_timestamp() FROM added
 """
 FRAMES = f"""
-SELECT {IMAGE_COLUMNS}, video_id, frame_offset_seconds FROM images
+SELECT {IMAGE_COLUMNS} FROM images
 WHERE video_id = %s AND frame_offset_seconds >= %s AND (frame_offset_seconds < %s) IS NOT FALSE AND {LIVE_IMAGE}
 ORDER BY frame_offset_seconds, id LIMIT %s
 """  # noqa: S608
