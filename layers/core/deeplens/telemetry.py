@@ -21,6 +21,7 @@ type SecurityEvent = Literal[
     "token_family_revoked",
     "client_rejected",
     "credentials_rejected",
+    "access_denied",
 ]
 """Stable names: alarms and searches of the logs depend on them. docs/operate.md explains each."""
 

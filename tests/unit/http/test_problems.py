@@ -30,6 +30,53 @@ def test_a_wrong_method_names_the_right_ones(world: World) -> None:
     assert "GET" in world.client.put("/v1/health").headers["allow"]
 
 
+@pytest.mark.parametrize(
+    ("path", "sent", "expected"),
+    [
+        ("/v1/search/text", "text/plain", "application/json"),
+        ("/v1/search/text", "application/xml", "application/json"),
+        ("/v1/search/text", None, "application/json"),
+        ("/v1/images", "application/json", "multipart/form-data"),
+        ("/v1/images", "text/plain", "multipart/form-data"),
+    ],
+)
+def test_a_body_of_another_media_type_is_refused_with_the_expected_one(
+    world: World, path: str, sent: str | None, expected: str
+) -> None:
+    answer = world.client.post(path, content=b'{"text":"red"}', headers={"Content-Type": sent} if sent else {})
+
+    assert (answer.status_code, answer.json()["type"]) == (415, "/problems/media-type-unsupported")
+    assert expected in answer.json()["detail"]
+    assert (sent or "no Content-Type") in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("sent", ["application/json; charset=utf-8", "application/merge-patch+json"])
+def test_json_by_another_name_is_read(world: World, sent: str) -> None:
+    answer = world.client.post("/v1/search/text", content=b'{"unknown":"red"}', headers={"Content-Type": sent})
+
+    assert answer.status_code == 422
+    assert "#/unknown" in answer.json()["detail"]
+
+
+def test_every_operation_with_a_body_documents_that_it_refuses_other_media_types(world: World) -> None:
+    operations = [found for path in world.app.openapi()["paths"].values() for found in path.values()]
+
+    assert [
+        found["summary"] for found in operations if "requestBody" in found and "415" not in found["responses"]
+    ] == []
+
+
+def test_denied_access_is_a_security_event_that_names_the_caller(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = world.administrator("tenant_acme").get("/v1/admin/tenants")
+
+    [event] = [vars(record) for record in caplog.records if record.getMessage() == "security event"]
+    assert (answer.status_code, event["security_event"], event["code"]) == (403, "access_denied", "operators-only")
+    assert (event["method"], event["path"], event["tenant_id"]) == ("GET", "/v1/admin/tenants", "tenant_acme")
+    assert event["subject"].startswith("key:")
+
+
 def test_the_unforeseen_shows_no_trace(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     def crash(*_: object) -> None:
         raise RuntimeError("secret password")
@@ -68,6 +115,7 @@ def test_answers_are_for_this_caller_and_later_for_https_only(world: World, path
 
     for headers in (plain, secure):
         assert headers["vary"] == "Authorization, X-API-Key"
+        assert headers["referrer-policy"] == "no-referrer"
         assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert "strict-transport-security" not in plain
     assert secure["strict-transport-security"].startswith("max-age=31536000")

@@ -124,7 +124,7 @@ def test_bad_tags_and_metadata_are_refused_with_a_pointer(
 
 
 def test_a_request_without_a_file_says_so(world: World) -> None:
-    answer = world.client.post("/v1/images", json={"file": "x"})
+    answer = world.client.post("/v1/images", data={"tags": "x"})
 
     assert answer.status_code == 422
     assert {"in": "body", "pointer": "#/file", "detail": "Field required"} in answer.json()["errors"]

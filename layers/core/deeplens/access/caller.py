@@ -71,11 +71,14 @@ class Authenticate:
 
 
 def principal_of(
+    request: Request,
     authenticate: Injected[Authenticate],
     key: Annotated[str | None, Depends(api_key)],
     token: Annotated[str | None, Depends(access_token)],
 ) -> Principal:
-    return authenticate(key, token)
+    principal = authenticate(key, token)
+    request.state.caller = {"subject": principal.subject, "tenant_id": principal.tenant_id}
+    return principal
 
 
 Authenticated = Annotated[Principal, Depends(principal_of)]

@@ -73,6 +73,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for path in document["paths"].values():
             for operation in path.values():
                 _name_problems(operation)
+                if "requestBody" in operation and "422" in operation["responses"]:
+                    unsupported = operation["responses"]["422"] | {"description": "Unsupported Media Type"}
+                    operation["responses"].setdefault("415", unsupported)
         _name_issuer(document, app.state.container.settings.identity_url)
     return app.openapi_schema or {}
 

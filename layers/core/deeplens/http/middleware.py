@@ -84,6 +84,7 @@ class _Answer:
             if self._state["https"]:
                 headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
             headers.setdefault("Cache-Control", "no-store")
+            headers.setdefault("Referrer-Policy", "no-referrer")
             # Pages set their own policy; whatever else a browser is made to show as a page can load and do nothing.
             headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
         await self._send(message)
@@ -119,4 +120,5 @@ def _log(scope: Scope, state: dict[str, Any], answer: _Answer) -> None:
         duration_ms=round((time.perf_counter() - answer.started) * 1000, 1),
         request_id=state["request_id"],
         trace_id=state["traceparent"][3:35],
+        **state.get("caller", {}),
     )

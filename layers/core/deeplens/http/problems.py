@@ -13,11 +13,12 @@ from starlette.responses import Response
 
 from deeplens.errors import ApiError, DependencyUnavailable, ImageMerged, PipelineError
 from deeplens.http.schemas import Fault, Problem
-from deeplens.telemetry import logger
+from deeplens.telemetry import logger, security_event
 
 MEDIA_TYPE = "application/problem+json"
 PLACES = get_args(Fault.model_fields["place"].annotation)
 RETRY_SECONDS = 5
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 CODE_OF = {
     400: "malformed-request",
@@ -97,6 +98,9 @@ def _fault(location: tuple[str | int, ...], message: str) -> Fault:
 
 
 async def _api_error(request: Request, error: ApiError) -> Response:
+    if error.status == 403:
+        caller = getattr(request.state, "caller", {})
+        security_event("access_denied", code=error.code, method=request.method, path=request.url.path, **caller)
     return problem_response(request, error)
 
 
@@ -126,10 +130,26 @@ async def _unavailable(request: Request, error: DependencyUnavailable) -> Respon
 
 
 async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
+    if (unsupported := _unsupported_type(request)) is not None:
+        return problem_response(request, unsupported)
     faults = faults_of(error.errors())
     summary = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in faults[:3])
     answer = ApiError(422, "invalid-request", "Invalid request", summary)
     return problem_response(request, answer, faults)
+
+
+def _unsupported_type(request: Request) -> ApiError | None:
+    """415 when the body is not in the media type that the route reads."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if field is None or not has_body:
+        return None
+    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    expected = str(field.field_info.media_type)
+    if sent == expected or (sent in FORMS if expected in FORMS else sent.endswith("+json")):
+        return None
+    detail = f"This takes {expected}, and the request has {sent or 'no Content-Type'}. Set the header Content-Type."
+    return ApiError(415, CODE_OF[415], "Media type not supported", detail)
 
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
