@@ -1,8 +1,8 @@
 # Every target sets up what it needs on a machine that has Python 3.13 or uv.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help announce demo up down test test-long coverage browser test-unit check bench bench-model bench-duplicates \
-  bench-inference bench-tenants bench-upload bench-video chaos screenshots build clean
+.PHONY: help announce demo up down test test-long coverage browser test-unit check audit sbom lock bench bench-model \
+  bench-duplicates bench-inference bench-tenants bench-upload bench-video chaos screenshots build clean
 # What is fetched has to be listed first.
 .NOTPARALLEL:
 
@@ -18,6 +18,8 @@ ACTIONLINT := $(if $(shell command -v go),go run github.com/rhysd/actionlint/cmd
 # One more process than a small machine has cores: end-to-end tests mostly wait.
 WORKERS ?= 3
 BROKER ?= kafka
+INFERENCE := functions/inference_endpoint
+COMPILE = $(UV) pip compile --quiet --generate-hashes --no-annotate --no-header --python-version 3.13
 PARALLEL = --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 help: ## Show what each target does
@@ -61,7 +63,26 @@ check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, te
 	$(BIN)/python -m pytest $(addprefix tests/unit/repository/test_,documents.py imports.py flow.py layers.py size.py)
 	$(SAM) validate --lint
 	$(BIN)/python -m local.checks.template
+	@$(MAKE) --no-print-directory audit sbom
 	$(ACTIONLINT)
+
+audit: | $(UV) ## Look for known vulnerabilities of the locked packages; says so where the database cannot be reached
+	@UV_HTTP_RETRIES=1 $(UV) audit --frozen --no-group dev --preview-features audit-command $(AUDIT_OPTIONS) || { code=$$?; \
+		test $$code = 2 && echo "Not audited, see above: connect to https://api.osv.dev and run \`make audit\`."; }
+
+sbom: | $(UV) ## Write the CycloneDX bill of materials of the deployed packages to dist/sbom.cdx.json
+	@mkdir -p dist
+	$(UV) export --frozen --quiet --no-default-groups --no-emit-project --format cyclonedx1.5 \
+		--preview-features sbom-export --output-file dist/sbom.cdx.json
+
+# LocalStack's own dependencies break with newer versions.
+lock: | $(UV) ## Resolve again what uv.lock does not hold: the inference container, LocalStack
+	@mkdir -p .tools && $(UV) export --frozen --quiet --no-emit-project --no-hashes > .tools/constraints.txt
+	$(COMPILE) $(INFERENCE)/requirements.txt --universal \
+		--constraints .tools/constraints.txt --output-file $(INFERENCE)/requirements.lock
+	sed 's/^onnxruntime>/onnxruntime-gpu[cuda,cudnn]>/' $(INFERENCE)/requirements.txt | $(COMPILE) - --universal \
+		--constraints .tools/constraints.txt --output-file $(INFERENCE)/requirements-gpu.lock
+	$(COMPILE) local/setup/localstack.txt --exclude-newer 2026-03-01 --output-file local/setup/localstack.lock
 
 bench: $(READY) ## Measure pipeline, search and cold start; writes .bench/*.json (SMOKE=1: every bench, small)
 	$(BIN)/deeplens bench $(if $(SMOKE),--smoke)
@@ -111,5 +132,5 @@ $(BIN)/ready: uv.lock pyproject.toml | $(UV)
 
 .tools/uv/bin/uv:
 	@echo "uv is not here: pip fetches it, about 25 MB."
-	@python3 -m venv .tools/uv && .tools/uv/bin/pip install --quiet --disable-pip-version-check uv \
+	@python3 -m venv .tools/uv && .tools/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9 \
 		|| { echo "Neither uv nor python3 with venv and pip was found; install uv: https://docs.astral.sh/uv"; exit 1; }

@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 
 from local.services.process import ChildService, ServiceFailed, free_port, require_port
-from local.setup.localstack import EXCLUDE_NEWER, REQUIREMENTS, localstack_folder
+from local.setup.localstack import LOCK, localstack_folder
 from local.setup.tools import FetchFailed, find_uv, make_once
 
 REGION = "us-east-1"
@@ -88,7 +88,7 @@ def _install(target: Path) -> None:
     uv = find_uv()
     for command in (
         [uv, "venv", "--allow-existing", "--python", "3.13", str(target)],
-        [uv, "pip", "install", "--python", str(target), "--exclude-newer", EXCLUDE_NEWER, *REQUIREMENTS],
+        [uv, "pip", "install", "--python", str(target), "--no-deps", "--require-hashes", "--requirements", str(LOCK)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -1,15 +1,14 @@
-"""Name the version of LocalStack and the folder that it is installed in."""
+"""Name the versions of LocalStack and its dependencies, and the folder that they are installed in."""
 
 from pathlib import Path
 
 from local.setup.tools import tool_folder
 
-REQUIREMENTS = ("localstack-core[base-runtime,runtime]==4.14.0", "service-identity")
-# Newer versions of its dependencies break it.
-EXCLUDE_NEWER = "2026-03-01"
+LOCK = Path(__file__).with_name("localstack.lock")
+"""What ``localstack.txt`` needs, with hashes; ``make lock`` writes it."""
 DOWNLOAD_MEGABYTES = 105
-"""Size of the downloads for ``REQUIREMENTS`` and their dependencies."""
+"""Size of the downloads for ``LOCK``."""
 
 
 def localstack_folder(tools_dir: Path) -> Path:
-    return tool_folder(tools_dir, "localstack", " ".join((*REQUIREMENTS, EXCLUDE_NEWER)))
+    return tool_folder(tools_dir, "localstack", LOCK.read_text())
