@@ -20,6 +20,8 @@ from typing import Any
 
 PRELOADED = ("boto3", "pydantic_settings")
 """Packages that most handlers import. Those that wrap a library in C are left out: a fork might break them."""
+OPTIONAL_OF_PRELOADED = {"OpenSSL"}
+"""botocore imports it where it is installed, and it loads ``cryptography``; layers without it have neither."""
 IMPORT_EVERYTHING = {"deeplens.bootstrap.container"}
 """Modules that name all adapters, of which a function uses a few."""
 
@@ -77,8 +79,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    absent = AbsentPackages(OPTIONAL_OF_PRELOADED)
+    sys.meta_path.insert(0, absent)
     for name in PRELOADED:
         importlib.import_module(name)
+    sys.meta_path.remove(absent)
     for line in sys.stdin:
         reader, writer = os.pipe()
         if os.fork() == 0:
