@@ -1,14 +1,15 @@
-"""``deeplens keys``: create and revoke API keys."""
+"""``deeplens keys``: create and revoke API keys, and revoke signing keys."""
 
 from typing import Annotated
 
 import typer
 from deeplens.access.scopes import ADMIN, READ, WRITE
+from deeplens.identity.revoke_signing_key import RevokeSigningKey
 
 from local.cli.container import current_container
 from local.cli.screen import console
 
-app = typer.Typer(no_args_is_help=True, help="Create and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, help="Create and revoke API keys; revoke signing keys.")
 
 
 @app.command("create")
@@ -34,3 +35,16 @@ def revoke(
     done = current_container().api_keys.revoke(prefix)
     console.print("revoked" if done else "no such key")
     raise typer.Exit(0 if done else 1)
+
+
+@app.command("revoke-signing")
+def revoke_signing_keys(
+    kids: Annotated[list[str], typer.Argument(help="Ids of keys that sign tokens: `kid` in the key set.")],
+) -> None:
+    """Revoke compromised signing keys and delete their private halves; their tokens stop working within ten seconds."""
+    container = current_container()
+    revoke = container.build(RevokeSigningKey)
+    unknown = [kid for kid in kids if not revoke(kid)]
+    container.signing_keys.rotate()
+    console.print(f"no such valid key: {', '.join(unknown)}" if unknown else "revoked")
+    raise typer.Exit(1 if unknown else 0)

@@ -121,6 +121,7 @@ def victim(stack: Stack, parts: Container) -> Victim:
         "chat_id": chat["chatId"],
         "rule_id": rule["ruleId"],
         "store_id": store["storeId"],
+        "kid": "none",
     }
     return Victim({**ids, "user_id": user["userId"], "prefix": key["prefix"], "client_id": app["clientId"]})
 

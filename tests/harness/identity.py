@@ -33,7 +33,7 @@ class InProcess(Browser):
     """A browser whose requests reach the application without a network."""
 
     def __init__(self, http: httpx.Client) -> None:
-        self.issuer, self.http = ISSUER, http
+        self.issuer, self.http = str(http.base_url).rstrip("/"), http
 
 
 class IdentityApi:
@@ -45,7 +45,10 @@ class IdentityApi:
         self.app = create_identity_app(self.container)
 
     def browser(self) -> InProcess:
-        return InProcess(TestClient(self.app, base_url=ISSUER, follow_redirects=False))
+        return InProcess(self.http())
+
+    def http(self) -> TestClient:
+        return TestClient(self.app, base_url=self.container.issuer, follow_redirects=False)
 
     def user(self, *roles: str, tenant_id: str | None = None) -> User:
         number = next(_numbers)
@@ -69,28 +72,46 @@ class IdentityApi:
         self.container.clients.save(client)
         return client
 
-    def request(self, client: Client, **changed: str) -> str:
-        """The path of an authorization request."""
+    def request(self, client: Client, *more: tuple[str, str], **changed: str) -> str:
+        """The path of an authorization request; ``more`` are parameters that may be repeated."""
         asked = {
             "client_id": client.id,
             "response_type": "code",
-            "redirect_uri": CALLBACK,
+            "redirect_uri": client.redirect_uris[0],
             "scope": " ".join(SCOPES),
             "code_challenge": CHALLENGE,
             "code_challenge_method": "S256",
         }
-        return f"/connect/authorize?{urlencode(asked | changed)}"
+        return f"/connect/authorize?{urlencode([*(asked | changed).items(), *more])}"
 
-    def redeem(self, client: Client, location: str) -> dict[str, Any]:
+    def granted(self, client: Client, user: User, *more: tuple[str, str], **changed: str) -> str:
+        """The redirection to the client after the user signed in, in a new browser, and consented."""
+        return self.browser().answer(self.request(client, *more, **changed), user.email, PASSWORD)
+
+    def redeem(self, client: Client, location: str, *more: tuple[str, str], **changed: str) -> dict[str, Any]:
         """The tokens of the code in a redirection to the client."""
-        form = {"grant_type": "authorization_code", "code": query_of(location)["code"], "redirect_uri": CALLBACK}
-        return self.token(client, code_verifier=VERIFIER, **form)
+        return self.token(client, *more, **self.code_form(client, location) | changed)
 
-    def token(self, client: Client, **form: str) -> dict[str, Any]:
-        credentials = {"client_id": client.id, "client_secret": SECRET}
-        answer = TestClient(self.app, base_url=ISSUER).post("/connect/token", data=form | credentials)
+    def code_form(self, client: Client, location: str) -> dict[str, str]:
+        form = {"grant_type": "authorization_code", "code": query_of(location)["code"], "code_verifier": VERIFIER}
+        return form | {"redirect_uri": client.redirect_uris[0]}
+
+    def token(self, client: Client, *more: tuple[str, str], **form: str) -> dict[str, Any]:
+        answer = self.ask_token(client, *more, **form)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    def token_error(self, client: Client, *more: tuple[str, str], **form: str) -> str:
+        answer = self.ask_token(client, *more, **form)
+        assert answer.status_code in (400, 401), answer.text
+        return str(answer.json()["error"])
+
+    def ask_token(self, client: Client, *more: tuple[str, str], **form: str) -> httpx.Response:
+        """The answer to the client, which shows its secret if it has one."""
+        credentials = {"client_id": client.id} | ({"client_secret": SECRET} if client.secret_sha256 else {})
+        body = urlencode([*(credentials | form).items(), *more])
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self.http().post("/connect/token", content=body, headers=headers)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ type SecurityEvent = Literal[
     "client_rejected",
     "credentials_rejected",
     "access_denied",
+    "signing_key_revoked",
 ]
 """Stable names: alarms and searches of the logs depend on them. docs/operate.md explains each."""
 

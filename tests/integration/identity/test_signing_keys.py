@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from deeplens.database.connections import Connections
-from deeplens.errors import SecretNotFound
+from deeplens.errors import SecretNotFound, SecretStoreUnavailable
 from deeplens.identity.key_plan import LEAD, LONGEST_TOKEN, MARGIN, PERIOD
 from deeplens.identity.postgres_keys import PostgresKeyRows, PostgresSigningKeys
+from deeplens.identity.revoke_signing_key import RevokeSigningKey
 from deeplens.identity.signing_keys import DERIVATION_KEY, PREFIX, DerivationKey, SigningKeys
 
 
@@ -42,6 +43,9 @@ class World:
 
     def function(self) -> SigningKeys:
         return SigningKeys(self.rows, self.secrets, self)
+
+    def revoke(self, kid: str) -> bool:
+        return RevokeSigningKey(self.rows, self)(kid)
 
     def kids(self) -> list[str]:
         return [key.kid for key in self.rows.all()]
@@ -106,6 +110,45 @@ def test_a_key_whose_secret_is_lost_still_verifies_and_a_new_one_signs(world: Wo
     world.time += LONGEST_TOKEN + MARGIN + timedelta(seconds=1)
     world.function().rotate()
     assert world.kids() == [second]
+
+
+def test_a_revoked_key_leaves_the_set_at_once_another_signs_and_its_secret_is_deleted(world: World) -> None:
+    running = world.function()
+    first, _ = running.signer()
+    assert not world.revoke("unknown")
+    assert not world.revoke("derivation\x00")
+    assert world.revoke(first)
+    assert not world.revoke(first)
+    second, _ = running.signer()
+    assert [key["kid"] for key in running.jwks()["keys"]] == [second] != [first]
+    world.function().rotate()
+    assert world.kids() == [second]
+    assert set(world.secrets.kept) == {PREFIX + second}
+
+
+def test_a_key_is_revoked_also_while_the_secret_store_is_unavailable(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = world.function().signer()
+    with monkeypatch.context() as unavailable:
+        unavailable.setattr(world.secrets, "delete", lambda _: (_ for _ in ()).throw(SecretStoreUnavailable("away")))
+        assert world.revoke(first)
+        with pytest.raises(SecretStoreUnavailable):
+            world.function().rotate()
+        assert world.rows.jwks() == {"keys": []}
+    world.function().rotate()
+    assert PREFIX + first not in world.secrets.kept
+
+
+def test_before_the_column_exists_keys_sign_and_verify(world: World, connections: Connections) -> None:
+    rename = "ALTER TABLE nextgen_identity.signing_keys RENAME COLUMN {} TO {}"
+    with connections.platform() as connection:
+        connection.execute(rename.format("revoked_at", "put_away").encode())
+        try:
+            kid, _ = world.function().signer()
+            assert [key["kid"] for key in world.function().jwks()["keys"]] == [kid]
+        finally:
+            connection.execute(rename.format("put_away", "revoked_at").encode())
 
 
 def test_a_crash_between_secret_and_row_leaves_a_secret_that_nobody_uses(

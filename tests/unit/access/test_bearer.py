@@ -269,12 +269,22 @@ def test_an_unknown_key_id_reads_the_set_again_but_not_at_an_attackers_pace() ->
     assert published.reads == 2
 
 
-def test_a_key_that_was_taken_back_is_forgotten_within_the_hour() -> None:
-    published = Published("first")
-    keys = KeySet(published.read, monotonic=lambda: published.clock, keep_seconds=3600)
-    assert keys.get("first") is not None
-    published.kids.clear()
-    published.clock = 3600
-    assert keys.get("first") is not None
-    published.clock = 3601
-    assert keys.get("first") is None
+def test_tokens_of_a_revoked_key_are_refused_within_ten_seconds_and_those_of_other_keys_are_not() -> None:
+    published = Published("ours", "other")
+    keys = KeySet(published.read, monotonic=lambda: published.clock)
+    tokens = BearerTokens(keys, ISSUER, lambda _: True)
+    by_other = token(header={**HEADER, "kid": "other"})
+    assert tokens.authenticate(token()) is not None
+    published.kids.remove("ours")
+    published.clock = 10
+    assert tokens.authenticate(token()) is None
+    assert tokens.authenticate(by_other) is not None
+
+
+def test_a_new_key_that_signs_at_once_is_known_after_a_second() -> None:
+    published = Published("ours")
+    tokens = BearerTokens(KeySet(published.read, monotonic=lambda: published.clock), ISSUER, lambda _: True)
+    assert tokens.authenticate(token()) is not None
+    published.kids.append("new")
+    published.clock = 1
+    assert tokens.authenticate(token(header={**HEADER, "kid": "new"})) is not None

@@ -36,6 +36,7 @@ ARGUMENTS = {
     "invoke": ["on_schedule", "--event", "{file}"],
     "keys create": ["tenant_demo"],
     "keys revoke": ["dl_abc"],
+    "keys revoke-signing": ["a-kid"],
     "maintenance show": ["mnt_1"],
     "maintenance start": ["tenant_demo"],
     "models add": ["{missing}"],

@@ -22,8 +22,8 @@ CACHED = timedelta(minutes=10)
 """How long anybody may keep the key set (``discovery.KEYS_KEPT``)."""
 
 
-def key(kid: str, signs_from: timedelta, lost: bool = False) -> SigningKey:
-    return SigningKey(kid, {"kid": kid}, START, START + signs_from, lost)
+def key(kid: str, signs_from: timedelta, lost: bool = False, revoked: bool = False) -> SigningKey:
+    return SigningKey(kid, {"kid": kid}, START, START + signs_from, lost, revoked)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,8 @@ def key(kid: str, signs_from: timedelta, lost: bool = False) -> SigningKey:
         ([key("b", PERIOD), key("a", timedelta(0))], PERIOD, "b"),  # in whatever order they are read
         ([key("a", timedelta(0)), key("b", PERIOD, lost=True)], PERIOD + DAY, "a"),  # the older one still stands
         ([key("a", timedelta(0), lost=True)], DAY, None),
+        ([key("a", timedelta(0), revoked=True)], DAY, None),
+        ([key("a", timedelta(0)), key("b", PERIOD, revoked=True)], PERIOD + MINUTE, "a"),
     ],
 )
 def test_the_youngest_key_that_may_signs(keys: list[SigningKey], at: timedelta, expected: str | None) -> None:
@@ -55,6 +57,10 @@ def test_the_youngest_key_that_may_signs(keys: list[SigningKey], at: timedelta, 
         ([key("a", timedelta(0)), key("b", PERIOD)], PERIOD - MINUTE, None, ()),  # made once
         ([key("a", timedelta(0)), key("b", PERIOD)], PERIOD + LONGEST_TOKEN, None, ()),
         ([key("a", timedelta(0)), key("b", PERIOD)], PERIOD + LONGEST_TOKEN + MARGIN, None, ("a",)),
+        ([key("a", timedelta(0), revoked=True)], DAY, DAY, ("a",)),
+        ([key("a", timedelta(0), revoked=True), key("b", PERIOD)], PERIOD - HOUR, PERIOD - HOUR, ("a",)),
+        # A revoked key is nobody's successor: the tokens of the key before it are still valid.
+        ([key("a", timedelta(0)), key("b", DAY, revoked=True)], DAY + 2 * HOUR, None, ("b",)),
         ([key("a", timedelta(0), lost=True)], DAY, DAY, ()),  # nothing to sign with: at once
         ([key("a", timedelta(0)), key("b", PERIOD, lost=True)], PERIOD + DAY, PERIOD + DAY + LEAD, ()),
         ([key("a", timedelta(0), lost=True), key("b", DAY)], DAY + LONGEST_TOKEN + MARGIN, None, ("a",)),

@@ -26,15 +26,15 @@ class KeySet:
     Parameters
     ----------
     read : returns a JSON Web Key Set.
-    keep_seconds : age at which the set is read again anyway.
+    keep_seconds : age at which the set is read again anyway; so long a revoked key is still believed.
     """
 
     def __init__(
         self,
         read: Callable[[], Mapping[str, Any]],
         monotonic: Callable[[], float] = time.monotonic,
-        keep_seconds: float = 3600,
-        pause_seconds: float = 10,
+        keep_seconds: float = CACHE_SECONDS,
+        pause_seconds: float = 1,
     ) -> None:
         self._read, self._monotonic, self._keep, self._pause = read, monotonic, keep_seconds, pause_seconds
         self._keys: dict[str, jwt.PyJWK] = {}
@@ -42,7 +42,7 @@ class KeySet:
 
     def get(self, kid: str) -> jwt.PyJWK | None:
         age = self._monotonic() - self._read_at
-        if age > self._keep or (kid not in self._keys and age >= self._pause):
+        if age >= self._keep or (kid not in self._keys and age >= self._pause):
             self._keys = {key["kid"]: jwt.PyJWK(key, ALGORITHM) for key in self._read()["keys"]}
             self._read_at = self._monotonic()
         return self._keys.get(kid)

@@ -9,6 +9,7 @@ from deeplens.duplicates import routes as duplicates
 from deeplens.failures import routes as admin_letters
 from deeplens.http.application import AppContainer, application
 from deeplens.identity import people_routes as admin_people
+from deeplens.identity import signing_key_routes as admin_signing_keys
 from deeplens.maintenance import routes as admin_maintenance
 from deeplens.provisioning import routes as admin_tenants
 from deeplens.rollouts import routes as admin_models
@@ -49,6 +50,7 @@ ROUTERS = (
     admin_whatsapp.router,
     admin_stores.router,
     admin_platform.router,
+    admin_signing_keys.router,
 )
 
 

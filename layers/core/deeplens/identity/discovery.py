@@ -11,8 +11,8 @@ from deeplens.identity.model import ONE_FACTOR_ACR, SECRET_METHODS, TWO_FACTOR_A
 from deeplens.identity.signing_keys import SigningKeys
 
 router = APIRouter(prefix="/.well-known", tags=["discovery"])
-KEYS_CACHE_CONTROL = "public, max-age=600"
-"""Ten minutes: far less than the two hours in which a new key is published before it signs."""
+KEYS_CACHE_CONTROL = "public, max-age=60"
+"""A minute, after which caches know that a key was revoked; a new key is published two hours before it signs."""
 
 
 @router.get("/openid-configuration", summary="Endpoints and what they support")

@@ -14,18 +14,25 @@ LEAD = timedelta(hours=2)
 """How long it is published before it signs."""
 LONGEST_TOKEN = timedelta(hours=1)
 MARGIN = timedelta(minutes=5)
-"""Clocks differ, and functions cache the keys for a minute."""
+"""Clocks differ, and functions cache the keys for ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key's public half and its times. The private half of a lost key is missing."""
+    """A key's public half and its times.
+
+    Attributes
+    ----------
+    lost : its private half is missing; it verifies tokens and no longer signs.
+    revoked : it is compromised; it neither signs nor verifies, and waits for the deletion of its private half.
+    """
 
     kid: str
     public_jwk: dict[str, Any]
     created_at: datetime
     signs_from: datetime
     lost: bool = False
+    revoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +45,14 @@ class Rotation:
 
 def signer(keys: Sequence[SigningKey], now: datetime) -> SigningKey | None:
     """The newest key that may sign; None when a new one is needed at once."""
-    ready = [key for key in keys if key.signs_from <= now and not key.lost]
+    ready = [key for key in keys if key.signs_from <= now and not key.lost and not key.revoked]
     return max(ready, key=lambda key: key.signs_from, default=None)
 
 
 def plan_rotation(keys: Sequence[SigningKey], now: datetime) -> Rotation:
-    """Plan the next key, and the deletion of keys whose tokens have all expired."""
-    return Rotation(_next_start(keys, now), tuple(key.kid for key in keys if _is_over(key, keys, now)))
+    """Plan the next key, and the deletion of keys that are revoked, or whose tokens have all expired."""
+    valid = [key for key in keys if not key.revoked]
+    return Rotation(_next_start(valid, now), tuple(key.kid for key in keys if key.revoked or _is_over(key, valid, now)))
 
 
 def _next_start(keys: Sequence[SigningKey], now: datetime) -> datetime | None:

@@ -138,7 +138,7 @@ class KeyRows(Protocol):
     """The stored public keys, within one transaction."""
 
     def all(self) -> list[SigningKey]:
-        """Every key, in the order in which they sign."""
+        """Every key, in the order in which they sign, revoked ones too."""
 
     def add(self, key: SigningKey) -> None: ...
 
@@ -152,10 +152,13 @@ class StoredKeys(Protocol):
         """The keys in a transaction that only one process has at a time."""
 
     def all(self) -> list[SigningKey]:
-        """Every key, in the order in which they sign."""
+        """Every key, in the order in which they sign, revoked ones too."""
 
     def jwks(self) -> dict[str, Any]:
-        """The key set as the Identity API publishes it."""
+        """The key set as the Identity API publishes it, without revoked keys."""
 
     def mark_lost(self, kid: str, at: datetime) -> None:
         """Record that a key's secret is missing: it verifies, but no longer signs."""
+
+    def revoke(self, kid: str, at: datetime) -> bool:
+        """Record that a key is compromised: it neither signs nor verifies. False when there is no such valid key."""

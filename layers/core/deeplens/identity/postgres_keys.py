@@ -9,14 +9,17 @@ from psycopg.types.json import Jsonb
 
 from deeplens.database.connections import Connection, PlatformAdapter
 from deeplens.database.rows import record_of
+from deeplens.database.values import as_text
 from deeplens.identity.key_plan import SigningKey
 from deeplens.identity.ports import KeyRows
 
 ROTATION_LOCK = 7_301_995
 READ = """
-SELECT kid, public_jwk, created_at, signs_from, lost_at IS NOT NULL AS lost FROM nextgen_identity.signing_keys
-ORDER BY signs_from
+SELECT kid, public_jwk, created_at, signs_from, lost_at IS NOT NULL AS lost,
+    to_jsonb(k) ->> 'revoked_at' IS NOT NULL AS revoked -- absent before revision 0018
+FROM nextgen_identity.signing_keys k ORDER BY signs_from
 """
+REVOKE = "UPDATE nextgen_identity.signing_keys SET revoked_at = %s WHERE kid = %s AND revoked_at IS NULL"
 ADD = "INSERT INTO nextgen_identity.signing_keys (kid, public_jwk, created_at, signs_from) VALUES (%s, %s, %s, %s)"
 
 
@@ -50,7 +53,10 @@ class PostgresSigningKeys(PlatformAdapter):
             return PostgresKeyRows(connection).all()
 
     def jwks(self) -> dict[str, Any]:
-        return {"keys": [key.public_jwk for key in self.all()]}
+        return {"keys": [key.public_jwk for key in self.all() if not key.revoked]}
 
     def mark_lost(self, kid: str, at: datetime) -> None:
         self._execute("UPDATE nextgen_identity.signing_keys SET lost_at = %s WHERE kid = %s", [at, kid])
+
+    def revoke(self, kid: str, at: datetime) -> bool:
+        return self._execute(REVOKE, [at, as_text(kid)]) == 1

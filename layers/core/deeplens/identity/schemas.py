@@ -45,6 +45,15 @@ CLIENT = {
     "needsConsent": True,
 }
 
+SIGNING_KEY = {
+    "kid": "mJ0bV1Xq2c3d4e5f",
+    "createdAt": AT,
+    "signsFrom": AT,
+    "signing": True,
+    "lost": False,
+    "revoked": False,
+}
+
 
 class UserRequest(Request):
     model_config = example(
@@ -122,3 +131,20 @@ class Clients(ApiModel):
 
     clients: list[ClientView]
     next: str | None = NEXT
+
+
+class SigningKeyView(ApiModel):
+    model_config = example(SIGNING_KEY)
+
+    kid: str
+    created_at: AwareDatetime
+    signs_from: AwareDatetime
+    signing: bool
+    lost: bool = Field(description="its private half is missing; its tokens remain valid")
+    revoked: bool
+
+
+class SigningKeyViews(ApiModel):
+    model_config = example({"keys": [SIGNING_KEY]})
+
+    keys: list[SigningKeyView]

@@ -3,8 +3,6 @@
 import base64
 import hmac
 import secrets
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -20,7 +18,6 @@ from deeplens.errors import SecretNotFound
 from deeplens.identity.key_plan import Rotation, SigningKey, plan_rotation, signer
 from deeplens.identity.ports import Grants, SignInAttempts, StoredKeys
 
-CACHE_SECONDS = 60.0
 PREFIX = "deeplens/identity/signing-keys/"
 DERIVATION_KEY = f"{PREFIX}derivation"
 BITS = 2048
@@ -31,27 +28,23 @@ USED_CODE_RETENTION = timedelta(hours=1)
 class SigningKeys:
     """Publishes and rotates the signing keys. Raises ``DependencyUnavailable``."""
 
-    def __init__(
-        self,
-        rows: StoredKeys,
-        secret_store: SecretStore,
-        clock: Clock,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._rows, self._secrets, self._clock, self._monotonic = rows, secret_store, clock, monotonic
-        self._cached: tuple[float, list[SigningKey]] = (0.0, [])
+    def __init__(self, rows: StoredKeys, secret_store: SecretStore, clock: Clock) -> None:
+        self._rows, self._secrets, self._clock = rows, secret_store, clock
         self._private: dict[str, str] = {}
 
     def jwks(self) -> dict[str, Any]:
         """The public keys of all tokens that have not expired, and the next key."""
-        if not self._keys():
+        published = self._rows.jwks()
+        if not published["keys"]:
             self.rotate()
-        return {"keys": [key.public_jwk for key in self._keys()]}
+            published = self._rows.jwks()
+        return published
 
     def signer(self) -> tuple[str, str]:
         """The id and the private key (PEM) that sign now; a key is created if there is none or its secret is lost."""
         for _ in range(3):
-            key = signer(self._keys(), self._clock.now())
+            # Read each time: a revoked key must not sign once more.
+            key = signer(self._rows.all(), self._clock.now())
             if key is not None:
                 with suppress(SecretNotFound):
                     return key.kid, self._private_of(key.kid)
@@ -60,8 +53,10 @@ class SigningKeys:
         raise SecretNotFound("new signing keys disappear from the secret store")
 
     def rotate(self) -> Rotation:
-        """Create the next key when it is due, and delete keys whose tokens have expired. Only one process rotates at a
-        time."""
+        """Create the next key when it is due, and delete keys that are revoked or whose tokens have expired.
+
+        Only one process rotates at a time.
+        """
         with self._rows.locked() as rows:
             plan = plan_rotation(rows.all(), self._clock.now())
             if plan.create is not None:
@@ -69,7 +64,6 @@ class SigningKeys:
             for kid in plan.forget:
                 self._secrets.delete(PREFIX + kid)
                 rows.remove(kid)
-        self._cached = (0.0, [])
         return plan
 
     def _new_key(self, signs_from: datetime) -> SigningKey:
@@ -83,13 +77,6 @@ class SigningKeys:
         public = from_json(RSAAlgorithm.to_jwk(private.public_key()))
         jwk = {"kty": public["kty"], "n": public["n"], "e": public["e"], "kid": kid, "use": "sig", "alg": "RS256"}
         return SigningKey(kid, jwk, self._clock.now(), signs_from)
-
-    def _keys(self) -> list[SigningKey]:
-        until, keys = self._cached
-        if until < self._monotonic():
-            keys = self._rows.all()
-            self._cached = (self._monotonic() + CACHE_SECONDS, keys)
-        return keys
 
     def _private_of(self, kid: str) -> str:
         if kid not in self._private:
