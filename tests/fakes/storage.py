@@ -54,10 +54,6 @@ class MemoryStore(Bucket):
     def get_range(self, key: str, start: int, length: int) -> bytes:
         return self.get(key)[start : start + length]
 
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        body = self.get(key)
-        return (body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes))
-
     def head(self, key: str) -> ObjectInfo:
         body, content_type, modified_at = self._object(key)
         return ObjectInfo(key, len(body), content_type, hashlib.md5(body).hexdigest(), modified_at)
@@ -80,9 +76,6 @@ class MemoryStore(Bucket):
 
     def presign_get(self, key: str, expires: timedelta) -> str:
         return f"https://store.example/{checked(key)}?expires={int(expires.total_seconds())}"
-
-    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
-        return f"{self.presign_get(key, expires)}&type={content_type}"
 
     def uploads(self) -> MemoryUploads:
         return self._uploads

@@ -44,7 +44,7 @@ PART_OF: dict[str, Part] = {
     "publisher": "broker",
 }
 """Which part an attribute of a flow or a world stands for."""
-UNPROMISED = {"run", "rows", "payload_of", "exists", "presign_get", "presign_put", "uri", "key_of", "messages"}
+UNPROMISED = {"run", "rows", "payload_of", "exists", "presign_get", "uri", "key_of", "messages"}
 """Of fakes and stores: what reaches no part, or is there for tests only."""
 
 

@@ -37,8 +37,7 @@ READS = {
     "retries": set[str](),
     "rollouts": {"find", "of_tenant", "unfinished"},
     "object_queue": set[str](),
-    "store": {"get", "get_range", "stream", "head", "list", "presign_get", "presign_put", "uploads", "uri", "key_of"}
-    | {"require_ours"},
+    "store": {"get", "get_range", "head", "list", "presign_get", "uploads", "uri", "key_of", "require_ours"},
     "store_objects": {"find", "unseen", "in_state", "counts"},
     "uploads": {"find", "reserved"},
     "usage": {"days", "overview", "rows", "due_for_measurement"},

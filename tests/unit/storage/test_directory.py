@@ -38,7 +38,7 @@ def test_a_link_does_not_lead_out_of_the_bucket(store: DirectoryStore, root: Pat
     (root / "acme" / "file~").symlink_to(outside / "secret~")
 
     for key in ("folder/secret", "file"):
-        for attempt in (store.get, store.head, store.stream, lambda key: store.copy(key, "copy")):
+        for attempt in (store.get, store.head, lambda key: store.copy(key, "copy")):
             with pytest.raises(TenantStoreDenied, match="symbolic link"):
                 attempt(key)
     for attempt in (lambda key: store.put(key, b"", "text/plain"), lambda key: store.delete([key])):
@@ -59,7 +59,7 @@ def test_a_share_that_is_not_mounted_is_away_not_empty(store: DirectoryStore, ro
     for attempt in (
         lambda: store.get("a"),
         lambda: store.head("a"),
-        lambda: store.stream("a"),
+        lambda: store.get_range("a", 0, 1),
         lambda: store.put("a", b"", "text/plain"),
         lambda: store.delete(["a"]),
         lambda: store.copy("a", "b"),
@@ -176,7 +176,6 @@ def test_a_folder_that_cannot_be_read_does_not_look_empty(
 def test_signed_urls_name_the_bucket_and_the_key(store: DirectoryStore) -> None:
     url = store.presign_get("a b/ö", timedelta(minutes=1))
     assert url.startswith("http://api.example/_objects/acme/a%20b/%C3%B6?expires=")
-    assert store.presign_put("a b/ö", timedelta(minutes=1), "image/png") != url
 
 
 def test_what_a_process_was_writing_when_it_died_is_removed_a_day_later(store: DirectoryStore, root: Path) -> None:

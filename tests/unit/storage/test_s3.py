@@ -83,20 +83,17 @@ def test_a_store_that_cannot_be_reached_is_away(error: Exception, expected: type
         S3Store(Broken(), "s3://acme", "us-east-1").get("a")
 
 
-def test_a_connection_that_breaks_while_streaming_is_away() -> None:
+def test_a_connection_that_breaks_while_an_object_is_read_is_away() -> None:
     class Body:
-        def iter_chunks(self, _: int) -> Any:
-            yield b"first"
+        def read(self) -> bytes:
             raise ReadTimeoutError(endpoint_url="http://x")
 
     class Client:
         def get_object(self, **_: Any) -> dict[str, Any]:
             return {"Body": Body()}
 
-    chunks = S3Store(Client(), "s3://acme", "us-east-1").stream("a")
-    assert next(chunks) == b"first"
     with pytest.raises(StoreUnavailable):
-        next(chunks)
+        S3Store(Client(), "s3://acme", "us-east-1").get_range("a", 0, 10)
 
 
 @pytest.mark.parametrize(
@@ -267,9 +264,7 @@ class TestClients:
     def test_urls_are_signed_for_their_method_and_time(self, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
         use(monkeypatch, AWS_REGION=region)
         store = S3Store(client_of("s3"), "s3://acme", region)
-        put = store.presign_put("a b.jpg", timedelta(minutes=5), "image/jpeg")
-        assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in put
-        assert "X-Amz-Expires=300" in put
-        assert "content-type" in put
-        assert "checksum" not in put
-        assert "/a%20b.jpg?" in store.presign_get("a b.jpg", timedelta(minutes=5))
+        url = store.presign_get("a b.jpg", timedelta(minutes=5))
+        assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in url
+        assert "X-Amz-Expires=300" in url
+        assert "/a%20b.jpg?" in url

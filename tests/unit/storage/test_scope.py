@@ -202,11 +202,11 @@ def test_a_signed_url_ends_no_later_than_what_it_is_signed_with(
 ) -> None:
     own = credentials(Sts(lifetime))
     store = S3Store(aws.scoped_client("s3", Settings(), own), "s3://tenant-acme", "us-east-1", own.seconds_left)
-    for url in (store.presign_get("a", wanted), store.presign_put("a", wanted, "image/png")):
-        seconds = int(url.partition("X-Amz-Expires=")[2].partition("&")[0])
-        assert least <= seconds <= most
-        assert "X-Amz-Security-Token=token-1" in url
-        assert "ASIA1" in url
+    url = store.presign_get("a", wanted)
+    seconds = int(url.partition("X-Amz-Expires=")[2].partition("&")[0])
+    assert least <= seconds <= most
+    assert "X-Amz-Security-Token=token-1" in url
+    assert "ASIA1" in url
 
 
 class TestStores:
@@ -277,8 +277,7 @@ class TestStores:
             store.copy("a", "b")
         assert set(seen[-1]) == {"x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"}
         # Browsers send no such header, so a signature over it would be wrong.
-        for url in (store.presign_get("a", timedelta(minutes=1)), store.presign_put("a", timedelta(minutes=1), "a/b")):
-            assert "expected-bucket-owner" not in url
+        assert "expected-bucket-owner" not in store.presign_get("a", timedelta(minutes=1))
 
     def test_without_the_role_no_bucket_is_opened_with_the_functions_own_credentials(self, in_production: None) -> None:
         with pytest.raises(StoreUnavailable, match="TENANT_STORAGE_ROLE_ARN"):

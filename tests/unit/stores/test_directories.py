@@ -64,7 +64,6 @@ def everything(store: ObjectStore, mode: StoreMode) -> list[bytes | str | int]:
     attempts: list[Callable[[], object]] = [
         lambda: read.append(store.get(KEY)),
         lambda: read.append(store.get_range(KEY, 0, 100)),
-        lambda: read.append(b"".join(store.stream(KEY))),
         lambda: read.append(store.head(KEY).size_bytes),
         lambda: [read.extend((entry.key, entry.size_bytes)) for entry in store.list("2026/")],
         lambda: [read.extend((entry.key, entry.size_bytes)) for entry in store.list()],
@@ -149,7 +148,7 @@ def test_a_pipe_is_no_object_and_nobody_waits_for_it(share: Path) -> None:
     os.mkfifo(share / "tenant_acme" / "photos" / "scans" / "2026" / "pipe.jpg")
     store = opened(share)
 
-    for attempt in (store.get, store.head, store.stream):
+    for attempt in (store.get, store.head):
         with pytest.raises(ObjectNotFound):
             attempt("2026/pipe.jpg")
     assert [entry.key for entry in store.list("2026/pipe")] == []

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, BinaryIO
 
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -22,7 +21,7 @@ from deeplens.errors import (
     TenantStoreDenied,
 )
 from deeplens.storage.keys import Bucket, checked, checked_prefix
-from deeplens.storage.ports import ClientUploads, ObjectInfo, within
+from deeplens.storage.ports import ClientUploads, ObjectInfo
 
 TRANSIENT_STATUS = {408, 429}
 NOT_FOUND_CODES = {"BlobNotFound", "ResourceNotFound"}
@@ -93,11 +92,6 @@ class AzureStore(Bucket):
                     raise
                 return b""
 
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        with _translated(key):
-            download = self._blob(key).download_blob()
-        return within(_translated(key), iter(partial(download.read, chunk_bytes), b""))
-
     def head(self, key: str) -> ObjectInfo:
         with _translated(key):
             return _info(self._blob(key).get_blob_properties())
@@ -129,18 +123,6 @@ class AzureStore(Bucket):
             self.put(target, bytes(download.readall()), kind or "application/octet-stream")
 
     def presign_get(self, key: str, expires: timedelta) -> str:
-        return self._signed(key, expires, BlobSasPermissions(read=True))
-
-    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:  # noqa: ARG002 - sent by the client
-        return self._signed(key, expires, BlobSasPermissions(create=True, write=True))
-
-    def uploads(self) -> ClientUploads:
-        raise NotServed("Azure containers accept no direct uploads")
-
-    def _blob(self, key: str) -> Any:
-        return self._client.get_blob_client(checked(key))
-
-    def _signed(self, key: str, expires: timedelta, permission: BlobSasPermissions) -> str:
         blob = self._blob(key)
         if self._account_key is None:
             # The client's own URL would carry the tenant's SAS.
@@ -150,10 +132,16 @@ class AzureStore(Bucket):
             self._client.container_name,
             key,
             account_key=self._account_key,
-            permission=permission,
+            permission=BlobSasPermissions(read=True),
             expiry=datetime.now(UTC) + expires,
         )
         return f"{blob.url}?{sas}"
+
+    def uploads(self) -> ClientUploads:
+        raise NotServed("Azure containers accept no direct uploads")
+
+    def _blob(self, key: str) -> Any:
+        return self._client.get_blob_client(checked(key))
 
 
 def _info(blob: Any) -> ObjectInfo:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from secrets import token_hex
@@ -21,7 +20,7 @@ from uuid import uuid4
 from deeplens.errors import DeepLensError, ObjectNotFound, StoreUnavailable, TenantStoreDenied
 from deeplens.storage.beneath import LinkRefused, below, open_file, readable, stat_file, sync
 from deeplens.storage.keys import MAX_KEY_BYTES, Bucket, checked, checked_prefix
-from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl, within
+from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl
 from deeplens.storage.signing import PREFIX, signed, signed_url
 
 WRITING = ".writing-"
@@ -110,12 +109,6 @@ class DirectoryStore(Bucket):
             file.seek(start)
             return file.read(length)
 
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        with self._translated(key):
-            file = self._file(key)
-        chunks = iter(partial(file.read, chunk_bytes), b"")
-        return within(self._translated(key), within(file, chunks))
-
     def head(self, key: str) -> ObjectInfo:
         with self._translated(key), self._located(key) as (folder, name):
             return _info(key, folder, name)
@@ -145,9 +138,6 @@ class DirectoryStore(Bucket):
 
     def presign_get(self, key: str, expires: timedelta) -> str:
         return signed_url(self._public_url, self._signing_key, "GET", self._bucket, checked(key), expires)
-
-    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:  # noqa: ARG002 - sent by the client
-        return signed_url(self._public_url, self._signing_key, "PUT", self._bucket, checked(key), expires)
 
     def uploads(self) -> ClientUploads:
         return DirectoryUploads(self, self._bucket, self._public_url, self._signing_key)
@@ -276,7 +266,7 @@ class DirectoryUploads:
 
     def join(self, key: str, multipart_id: str, parts: Sequence[Part]) -> None:
         keys = [_part_key(multipart_id, part.number) for part in parts]
-        chunks = (chunk for part in keys for chunk in self._store.stream(part))
+        chunks = map(self._store.get, keys)
         joined = SimpleNamespace(read=lambda _size: next(chunks, b""))
         self._store.put(key, cast("BinaryIO", joined), UNKNOWN_TYPE)
         self._store.delete(keys)

@@ -1,7 +1,6 @@
 """Define the port of object stores."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
@@ -110,9 +109,6 @@ class ObjectStore(Protocol):
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return ``length`` bytes from ``start``, fewer at the end of the object, none after it."""
 
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        """Return chunks in order; a missing key raises at the call, not at the first chunk."""
-
     def head(self, key: str) -> ObjectInfo: ...
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -125,8 +121,6 @@ class ObjectStore(Protocol):
         """Copy within the bucket; by default the content type stays."""
 
     def presign_get(self, key: str, expires: timedelta) -> str: ...
-
-    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str: ...
 
     def uploads(self) -> ClientUploads:
         """Return the direct uploads of this store. Raises ``NotServed`` where there are none."""
@@ -160,9 +154,3 @@ def exists(store: ObjectStore, key: str) -> bool:
     except ObjectNotFound:
         return False
     return True
-
-
-def within[T](errors: AbstractContextManager[object], items: Iterator[T]) -> Iterator[T]:
-    """Yield the items inside a context, which translates the errors of reading them."""
-    with errors:
-        yield from items

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from deeplens.errors import DeepLensError, ObjectNotFound, StoreNotOwned, StoreUnavailable, TenantStoreDenied
 from deeplens.storage.keys import Bucket, checked, checked_prefix
-from deeplens.storage.ports import PREFIX, ClientUploads, FormPost, ObjectInfo, Part, PartUrl, within
+from deeplens.storage.ports import PREFIX, ClientUploads, FormPost, ObjectInfo, Part, PartUrl
 
 MARK = "deeplens:installation"
 """Tag with the id of the installation that owns the bucket."""
@@ -110,11 +110,6 @@ class S3Store(Bucket):
             return bytes(self._client.get_object(**self._at(key), Range=span)["Body"].read())
         return b""
 
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        with _translated(key):
-            body = self._client.get_object(**self._at(key))["Body"]
-        return within(_translated(key), body.iter_chunks(chunk_bytes))
-
     def head(self, key: str) -> ObjectInfo:
         with _translated(key):
             found = self._client.head_object(**self._at(key))
@@ -150,10 +145,8 @@ class S3Store(Bucket):
             self._client.copy(origin, **destination, ExtraArgs=typed)
 
     def presign_get(self, key: str, expires: timedelta) -> str:
-        return self._presign("get_object", expires, self._at(key))
-
-    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
-        return self._presign("put_object", expires, {**self._at(key), "ContentType": content_type})
+        seconds = int(min(expires.total_seconds(), self._seconds_left()))
+        return str(self._client.generate_presigned_url("get_object", Params=self._at(key), ExpiresIn=seconds))
 
     def uploads(self) -> ClientUploads:
         return S3Uploads(self._client, self._at, self._seconds_left)
@@ -190,10 +183,6 @@ class S3Store(Bucket):
         marked = {**tags, MARK: self._own_mark()}
         tag_set = [{"Key": key, "Value": value} for key, value in marked.items()]
         self._client.put_bucket_tagging(Bucket=self._bucket, Tagging={"TagSet": tag_set})
-
-    def _presign(self, operation: str, expires: timedelta, parameters: dict[str, str]) -> str:
-        seconds = int(min(expires.total_seconds(), self._seconds_left()))
-        return str(self._client.generate_presigned_url(operation, Params=parameters, ExpiresIn=seconds))
 
 
 class S3Uploads:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from deeplens.errors import NotServed, StoreUnavailable, TenantStoreDenied, TenantStoreUnavailable
 from deeplens.storage.keys import Bucket, checked, checked_prefix
-from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl, within
+from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl
 
 
 class OwnedStore(Bucket):
@@ -53,11 +53,6 @@ class OwnedStore(Bucket):
         with _tenant_errors():
             return self._inner.get_range(self._full(key), start, length)
 
-    def stream(self, key: str, chunk_bytes: int = 1 << 20) -> Iterator[bytes]:
-        with _tenant_errors():
-            chunks = self._inner.stream(self._full(key), chunk_bytes)
-        return within(_tenant_errors(), chunks)
-
     def head(self, key: str) -> ObjectInfo:
         with _tenant_errors():
             return replace(self._inner.head(self._full(key)), key=key)
@@ -69,8 +64,9 @@ class OwnedStore(Bucket):
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
         start = self._prefix + after if after else ""
-        for entry in within(_tenant_errors(), self._inner.list(self._prefix + checked_prefix(prefix), start)):
-            yield replace(entry, key=entry.key.removeprefix(self._prefix))
+        with _tenant_errors():
+            for entry in self._inner.list(self._prefix + checked_prefix(prefix), start):
+                yield replace(entry, key=entry.key.removeprefix(self._prefix))
 
     def copy(self, source: str, target: str, content_type: str = "") -> None:
         self._check_writable()
@@ -82,11 +78,6 @@ class OwnedStore(Bucket):
             raise NotServed("this file is too large to be served; read it in your own directory")
         with _tenant_errors():
             return self._inner.presign_get(self._full(key), expires)
-
-    def presign_put(self, key: str, expires: timedelta, content_type: str) -> str:
-        self._check_writable()
-        with _tenant_errors():
-            return self._inner.presign_put(self._full(key), expires, content_type)
 
     def uploads(self) -> ClientUploads:
         self._check_writable()

@@ -56,6 +56,8 @@ from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.decoding.limits import VideoLimits
 from deeplens.videos.model import NewVideo, VideoRecord, VideoRepository
 
+HASHED_AT_ONCE_BYTES = 32 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class IngestImage:
@@ -183,13 +185,15 @@ def check_digest(sha256: str, upload: DirectUpload) -> None:
 
 def head_of(store: ObjectStore, key: str) -> bytes:
     """Enough of an object to tell its format."""
-    return next(iter(store.stream(key, HEAD_BYTES)), b"")
+    return store.get_range(key, 0, HEAD_BYTES)
 
 
 def digest_of(store: ObjectStore, key: str) -> str:
-    digest = hashlib.sha256()
-    for chunk in store.stream(key):
+    """The SHA-256 of an object that is too large for memory, and that nobody replaces."""
+    digest, position = hashlib.sha256(), 0
+    while chunk := store.get_range(key, position, HASHED_AT_ONCE_BYTES):
         digest.update(chunk)
+        position += len(chunk)
     return digest.hexdigest()
 
 
