@@ -12,9 +12,12 @@ from deeplens.events.videos import VideoUploaded
 from deeplens.images.model import ImageRecord, MediaQuery, NewImage, Step, Tombstone
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits, Storage, allowance
 from deeplens.tenants.model import Tenant
-from deeplens.videos.model import FRAMES_FAILED, NewVideo, Segment, VideoFacts, VideoRecord
+from deeplens.videos.model import NewVideo, Segment, VideoFacts, VideoRecord
 
 from tests.fakes.db import FakeImages
+
+FRAMES_FAILED = "VIDEO_FRAMES_FAILED"
+"""What the database's trigger writes where more than a fifth of a video's frames failed."""
 
 
 class FakeVideos:

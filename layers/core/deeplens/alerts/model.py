@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, Protocol
 
 from deeplens.common.event import Event
+from deeplens.common.groups import grouped
 from deeplens.common.ports import Clock
 
 type AlertKind = Literal["dead-letter", "maintenance"]
@@ -68,10 +69,8 @@ class AlertChannel(Protocol):
 
 def digest_of(alerts: Sequence[Alert]) -> Digest:
     """Compose one message about all alerts, by kind, error code and stage, the most frequent first."""
-    groups: dict[tuple[str, str, str | None], list[Alert]] = {}
-    for alert in alerts:
-        groups.setdefault((alert.kind, alert.code, alert.stage), []).append(alert)
-    ordered = sorted(groups.values(), key=lambda group: (-len(group), group[0].kind, group[0].code))
+    groups = grouped(alerts, lambda alert: (alert.kind, alert.code, alert.stage)).values()
+    ordered = sorted(groups, key=lambda group: (-len(group), group[0].kind, group[0].code))
     kinds = {kind: sum(alert.kind == kind for alert in alerts) for kind in KIND_NAMES}
     summary = ", ".join(f"{count} {KIND_NAMES[kind]}" for kind, count in kinds.items() if count)
     listed = [_group(group) for group in ordered[:MAX_GROUPS]]

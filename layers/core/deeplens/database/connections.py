@@ -111,17 +111,13 @@ class Connections:
         """The platform database with the credentials that may create databases and roles."""
         return self._admin_url() or self.platform_url
 
-    @contextmanager
-    def platform(self) -> Iterator[Connection]:
+    def platform(self) -> AbstractContextManager[Connection]:
         """Lend the platform connection; each statement commits by itself outside a transaction or pipeline."""
-        with self._borrow(self.platform_url) as connection:
-            yield connection
+        return self._borrow(self.platform_url)
 
-    @contextmanager
-    def tenant(self, tenant: HasDatabase) -> Iterator[Connection]:
+    def tenant(self, tenant: HasDatabase) -> AbstractContextManager[Connection]:
         """Lend a tenant's connection. A thread may hold one tenant's connection at a time."""
-        with self._borrow(tenant.database_url) as connection:
-            yield connection
+        return self._borrow(tenant.database_url)
 
     def close(self) -> None:
         with self._released:
@@ -188,10 +184,7 @@ class PlatformAdapter:
     """The base of adapters that run single statements in the platform database."""
 
     def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    def _platform(self) -> AbstractContextManager[Connection]:
-        return self._connections.platform()
+        self._connections, self._platform = connections, connections.platform
 
     def _rows(self, statement: str, values: Values | None = None) -> list[dict[str, Any]]:
         with self._platform() as connection:
@@ -211,10 +204,7 @@ class TenantAdapter:
     """The base of adapters that run single statements in a tenant's database."""
 
     def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    def _opened(self, tenant: HasDatabase) -> AbstractContextManager[Connection]:
-        return self._connections.tenant(tenant)
+        self._opened = connections.tenant
 
     def _rows(self, tenant: HasDatabase, statement: str, values: Values | None = None) -> list[dict[str, Any]]:
         with self._opened(tenant) as connection:

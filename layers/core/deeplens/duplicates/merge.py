@@ -15,7 +15,7 @@ from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Outcome, followed_by
 from deeplens.duplicates.model import Duplicates, Group, Merge, MergeDeadlines, undo_until
 from deeplens.errors import ApiError, ImageNotFound
-from deeplens.events.ids import follow_up_id
+from deeplens.events.ids import with_follow_up_id
 from deeplens.events.images import FeatureExtractionRequested
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.model import ImageRecord
@@ -172,10 +172,7 @@ def settlement_of(tenant_id: str, merge_id: str, now: datetime) -> ImageMaintena
 
 def with_ids[E: Event](events: Sequence[E], source: str) -> list[Event]:
     """Give events ids that are the same at every repeat of the request."""
-    return [
-        event.model_copy(update={"event_id": follow_up_id("duplicates", source, index)})
-        for index, event in enumerate(events)
-    ]
+    return [with_follow_up_id(event, "duplicates", source, index) for index, event in enumerate(events)]
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
+from deeplens.common.groups import grouped
 from deeplens.database.connections import Connection, PlatformAdapter, TenantAdapter
 from deeplens.database.rows import columns_of
 from deeplens.database.values import as_jsonb, as_text
@@ -115,10 +117,8 @@ class PostgresDuplicates(TenantAdapter):
         return {row["image_id"]: row["phash"] % (1 << 64) for row in self._rows(tenant, HASHES, [list(image_ids)])}
 
     def images_with_same_bytes(self, tenant: Tenant, sha256s: Collection[str], limit: int) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = defaultdict(list)
-        for row in self._rows(tenant, WITH_SAME_BYTES, [list(sha256s), limit]):
-            found[row["sha256"]].append(row["id"])
-        return dict(found)
+        found = grouped(self._rows(tenant, WITH_SAME_BYTES, [list(sha256s), limit]), itemgetter("sha256"))
+        return {sha256: [row["id"] for row in rows] for sha256, rows in found.items()}
 
     def reserve(self, tenant: Tenant, image_id: str) -> str | None:
         with self._opened(tenant) as connection, connection.transaction():

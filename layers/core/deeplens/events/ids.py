@@ -13,6 +13,11 @@ def follow_up_id(stage: str, source_event_id: str, index: int) -> str:
     return str(uuid5(NAMESPACE, f"{stage}/{source_event_id}/{index}"))
 
 
+def with_follow_up_id[E: Event](event: E, stage: str, source_event_id: str, index: int = 0) -> E:
+    """Return the event with such an id, to publish it outside a stage: the same when a request is repeated."""
+    return event.model_copy(update={"event_id": follow_up_id(stage, source_event_id, index)})
+
+
 def upload_id(event: ImageUploaded) -> str:
     """Return the id of an image's first event, the same for every sender and repeat, so that it counts once."""
     return follow_up_id("upload", event.image_id, event.effective_generation)

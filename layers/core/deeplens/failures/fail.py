@@ -9,6 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from deeplens.common.backoff import MAX_RETRIED_BYTES, GiveUp, plan_retry
 from deeplens.common.event import Event
+from deeplens.common.groups import grouped
 from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Outcome, Waiting, followed_by
 from deeplens.errors import DependencyUnavailable, ImageNotFound, QueueUnavailable, TenantNotFound
@@ -108,8 +109,10 @@ class Case:
             return ()
         if (row.generation, row.step) > (self.generation, Step.FAILED):
             return ()
-        upload = upload_event(tenant.id, row.id, row.size_bytes, row.uploaded_at)
-        return (upload, *image_failed(tenant, row.id, self.generation, event.error, event.failed_at))
+        return (
+            upload_event(tenant.id, row),
+            *image_failed(tenant, row.id, self.generation, event.error, event.failed_at),
+        )
 
 
 @dataclass(frozen=True)
@@ -142,11 +145,8 @@ class Fail:
 
     def __call__(self, batch: Sequence[ProcessingFailed]) -> list[Outcome]:
         cases = [Case(event, self._retry(event)) for event in batch]
-        by_tenant: dict[str, list[Case]] = {}
-        for case in cases:
-            if case.about_image:
-                by_tenant.setdefault(case.tenant_id, []).append(case)
-        for tenant_id, group in by_tenant.items():
+        about_images = [case for case in cases if case.about_image]
+        for tenant_id, group in grouped(about_images, lambda case: case.tenant_id).items():
             self._note_images(tenant_id, group)
         ends = [event for case in cases for event in self._note_video(case)]
         self._queue([case for case in cases if case.outcome is None])

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from deeplens.common.groups import grouped
 from deeplens.common.outgoing import OutgoingRecord
 from deeplens.common.ports import Clock, EventPublisher
 from deeplens.errors import ApiError, TenantNotFound
@@ -120,13 +121,9 @@ class Replay:
         ]
 
     def _verdicts(self, letters: Sequence[DeadLetterEntry], force: bool) -> list[Verdict]:
-        verdicts: dict[str, Verdict] = {}
-        by_tenant: dict[str, list[DeadLetterEntry]] = {}
-        for letter in letters:
-            verdicts[letter.id] = Verdict(letter, replay_blocker(letter, REPLAYABLE, force=force))
-            if verdicts[letter.id].refused is None and _is_about_image(letter):
-                by_tenant.setdefault(letter.tenant_id or "", []).append(letter)
-        for tenant_id, group in by_tenant.items():
+        verdicts = {letter.id: Verdict(letter, replay_blocker(letter, REPLAYABLE, force=force)) for letter in letters}
+        about_images = [letter for letter in letters if verdicts[letter.id].refused is None and _is_about_image(letter)]
+        for tenant_id, group in grouped(about_images, lambda letter: letter.tenant_id or "").items():
             verdicts.update((verdict.letter.id, verdict) for verdict in self._tenant_verdicts(tenant_id, group))
         return [verdicts[letter.id] for letter in letters]
 

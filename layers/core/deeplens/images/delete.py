@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Protocol
 
-from deeplens.events.ids import follow_up_id
+from deeplens.events.ids import with_follow_up_id
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.http.problems import image_not_found, video_not_found
 from deeplens.images.model import is_video
@@ -24,5 +24,4 @@ def delete(media: Deletable, tenant: Tenant, media_id: str, now: datetime) -> Im
     """
     if not media.mark_deleted(tenant, media_id, now):
         raise (video_not_found if is_video(media_id) else image_not_found)(media_id)
-    event = deletion_request(tenant.id, media_id, now)
-    return event.model_copy(update={"event_id": follow_up_id("delete", media_id, 0)})
+    return with_follow_up_id(deletion_request(tenant.id, media_id, now), "delete", media_id)

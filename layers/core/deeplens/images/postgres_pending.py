@@ -112,7 +112,7 @@ class PostgresPending(PlatformAdapter):
             "due": due,
             **self._windows,
         }
-        with self._connections.platform() as connection:
+        with self._platform() as connection:
             with connection.pipeline():
                 connection.execute(LOCK, [[event.tenant_id]])
                 cursor = connection.execute(ADMIT, values)
@@ -128,7 +128,7 @@ class PostgresPending(PlatformAdapter):
             "due": due,
             "events": as_jsonb([_json(event) for event in events]),
         }
-        with self._connections.platform() as connection:
+        with self._platform() as connection:
             with connection.pipeline():
                 connection.execute(LOCK, [[tenant_id]])
                 cursor = connection.execute(ADMIT_FRAMES, values)
@@ -149,7 +149,7 @@ class PostgresPending(PlatformAdapter):
         owners, ids = [t for t, _ in images], [i for _, i in images]
         ended = {"owners": owners, "images": ids, "until": until, "still_due": still_due}
         values = {**self._windows, "tenants": tenants, "due": due}
-        with self._connections.platform() as connection:
+        with self._platform() as connection:
             with connection.pipeline():
                 connection.execute(LOCK, [tenants])
                 connection.execute(FORGET, ended)
@@ -164,7 +164,7 @@ class PostgresPending(PlatformAdapter):
         for tenant_id, image_id, due in images:
             latest[tenant_id, image_id] = max(due, latest.get((tenant_id, image_id), due))
         columns = [[t for t, _ in latest], [i for _, i in latest], list(latest.values())]
-        with self._connections.platform() as connection, connection.pipeline():
+        with self._platform() as connection, connection.pipeline():
             connection.execute(LOCK, [sorted({tenant_id for tenant_id, _ in latest})])
             connection.execute(POSTPONE, columns)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, NewType, Self
 
+from deeplens.common.groups import grouped
 from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Failed, Outcome, followed_by
 from deeplens.errors import InvalidEvent
@@ -62,8 +63,7 @@ class Maintain:
 
     def _maintain_tenant(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
-        for work in dict.fromkeys(map(Work.of, batch)):
-            events = [event for event in batch if Work.of(event) == work]
+        for work, events in grouped(batch, Work.of).items():
             outcomes.update(zip(map(id, events), self.jobs.get(work, fail_unknown)(tenant, events), strict=True))
         return [outcomes[id(event)] for event in batch]
 

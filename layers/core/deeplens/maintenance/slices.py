@@ -16,7 +16,7 @@ from deeplens.common.ids import new_id
 from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Failed, Outcome, attempt_each, unforeseen
 from deeplens.errors import ApiError, DependencyUnavailable, PipelineError, StageFailed
-from deeplens.events.ids import follow_up_id
+from deeplens.events.ids import with_follow_up_id
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.maintenance.model import (
     MaintenanceRun,
@@ -168,8 +168,7 @@ class StartMaintenance:
         if not self.maintenance_runs.start(run, self.grace):
             detail = f"A {type} of {tenant.id} has not ended; GET /v1/admin/maintenance?tenant_id={tenant.id} shows it."
             raise ApiError(409, "maintenance-running", "Maintenance running", detail)
-        first = slice_of(run, now).model_copy(update={"event_id": follow_up_id("maintenance", run.id, 0)})
-        return run, [first]
+        return run, [with_follow_up_id(slice_of(run, now), "maintenance", run.id)]
 
 
 def slice_of(run: MaintenanceRun, now: datetime) -> ImageMaintenance:

@@ -98,4 +98,4 @@ def _usage(event: ProcessingCompleted, row: ImageRecord) -> tuple[Event, ...]:
     completed = usage_event(event.tenant_id, {"images.completed": 1}, event.completed_at, event_id, event.image_id)
     if row.video_id:
         return (completed,)
-    return completed, upload_event(event.tenant_id, row.id, row.size_bytes, row.uploaded_at)
+    return completed, upload_event(event.tenant_id, row)

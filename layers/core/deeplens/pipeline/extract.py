@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
+from deeplens.common.groups import grouped
 from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Failed, Outcome, Waiting, attempt, in_parallel, merge
 from deeplens.embedding.model import ModelRef
@@ -67,8 +68,8 @@ class Extract:
         opened = list(jobs.values())
         in_parallel(self.workers, self._fetch, opened)
         fetched = [job for job in opened if job.ended is None]
-        for model in dict.fromkeys(job.model for job in fetched):
-            self._embed_group(model, [job for job in fetched if job.model == model])
+        for model, group in grouped(fetched, lambda job: job.model).items():
+            self._embed_group(model, group)
         seconds = round((time.perf_counter() - started) / max(1, len(opened)), 6)
         self._advance(opened, seconds)
         return [
@@ -118,9 +119,8 @@ class Extract:
     def _advance(self, jobs: Sequence[_Job], seconds: float) -> None:
         """Record the step per tenant; if its database is unavailable, that tenant's images wait."""
         now = self.clock.now()
-        tenants = {job.tenant.id: job.tenant for job in jobs}
-        for tenant in tenants.values():
-            embedded = [job for job in jobs if job.tenant.id == tenant.id and job.vector is not None]
+        for group in grouped(jobs, lambda job: job.tenant.id).values():
+            tenant, embedded = group[0].tenant, [job for job in group if job.vector is not None]
             # An image's own progress is that of the model that it is searched with.
             results = [
                 StageResult(job.row.id, job.event.effective_generation, Step.EXTRACTED, self.name, now, seconds)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from deeplens.common.groups import grouped
 from deeplens.common.ports import Clock
 from deeplens.errors import DependencyUnavailable, TenantNotFound
 from deeplens.events.images import ImageUploaded
@@ -34,10 +35,8 @@ class ResumeOverdue:
         now = self.clock.now()
         due = now + self.pending_due
         late = self.pending.overdue(now, due, self.batch_size)
-        tenants = dict.fromkeys(event.tenant_id for event in late)
-        in_flight = [
-            event for id_ in tenants for event in self._in_flight(id_, [e for e in late if e.tenant_id == id_])
-        ]
+        by_tenant = grouped(late, lambda event: event.tenant_id)
+        in_flight = [event for tenant_id, events in by_tenant.items() for event in self._in_flight(tenant_id, events)]
         ended = {(event.tenant_id, event.image_id) for event in late} - {(e.tenant_id, e.image_id) for e in in_flight}
         return in_flight + self.pending.finish(sorted(ended), due, still_due=due)
 

@@ -11,7 +11,7 @@ from deeplens.common.ports import Clock
 from deeplens.embedding.model import ModelProfile, ModelRef
 from deeplens.embedding.ports import Embedder
 from deeplens.errors import ApiError, ModelNotFound, ObjectNotFound
-from deeplens.events.ids import follow_up_id
+from deeplens.events.ids import with_follow_up_id
 from deeplens.events.maintenance import ImageMaintenance
 from deeplens.images.keys import processed_key
 from deeplens.images.model import MediaQuery
@@ -87,8 +87,7 @@ class ChangeModel:
     def next_slice(self, rollout: Rollout) -> ImageMaintenance:
         """The event of the next slice; if it is lost, the schedule sends it again within a minute."""
         now = self.clock.now()
-        event_id = follow_up_id("rollout", rollout.id, int(now.timestamp()))
-        return rollout_slice(rollout, now).model_copy(update={"event_id": event_id})
+        return with_follow_up_id(rollout_slice(rollout, now), "rollout", rollout.id, int(now.timestamp()))
 
     def compare(self, tenant: Tenant, rollout: Rollout, queries: int) -> list[tuple[str, float]]:
         """(image_id, overlap@10) of a sample of queries, least overlap first."""

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import chain
 
+from deeplens.common.groups import grouped
 from deeplens.images.model import ImageRecord, Step
 from deeplens.images.ports import ImageRepository
 from deeplens.tenants.model import Tenant
@@ -42,7 +43,7 @@ class FindMatches:
                 for vector in vectors
             ]
             hits = best_of([hits, *found])
-            groups = grouped(self._live(tenant, hits, exclude_sha256))
+            groups = self._live(tenant, hits, exclude_sha256)
             exhausted = max(map(len, found)) < candidates
             if len(groups) >= limit or exhausted or candidates >= MAX_CANDIDATES:
                 return groups[:limit]
@@ -51,18 +52,13 @@ class FindMatches:
             videos = {row.video_id for group in groups for _, row in group if row.video_id}
             where = replace(where, exclude_video_ids=tuple(sorted({*where.exclude_video_ids, *videos})))
 
-    def _live(self, tenant: Tenant, hits: Sequence[Match], exclude_sha256: Collection[str]) -> list[Hit]:
+    def _live(self, tenant: Tenant, hits: Sequence[Match], exclude_sha256: Collection[str]) -> list[Group]:
+        """Each live image alone, and frames by their video, in the order of the best of each group."""
         rows = self._images.find(tenant, [hit.image_id for hit in hits]) if hits else {}
         live = [(hit, row) for hit in hits if isinstance(row := rows.get(hit.image_id), ImageRecord)]
-        return [(hit, row) for hit, row in live if row.step is not Step.FAILED and row.sha256 not in exclude_sha256]
-
-
-def grouped(hits: Sequence[Hit]) -> list[Group]:
-    """Each image alone, and frames by their video, in the order of the best of each group."""
-    groups: dict[str, Group] = {}
-    for match, row in hits:
-        groups.setdefault(row.video_id or row.id, []).append((match, row))
-    return [group[:MAX_FRAMES_PER_VIDEO] for group in groups.values()]
+        kept = [(hit, row) for hit, row in live if row.step is not Step.FAILED and row.sha256 not in exclude_sha256]
+        groups = grouped(kept, lambda found: found[1].video_id or found[1].id).values()
+        return [group[:MAX_FRAMES_PER_VIDEO] for group in groups]
 
 
 def best_of(found: Sequence[Sequence[Match]]) -> list[Match]:

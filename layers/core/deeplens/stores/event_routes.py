@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Depends, Header, Query
 from starlette.responses import Response
 
 from deeplens.errors import ApiError
-from deeplens.events.ids import follow_up_id
+from deeplens.events.ids import with_follow_up_id
 from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
 from deeplens.stores.model import RegisteredStores, TenantStore
@@ -45,9 +45,12 @@ def notify(
     if code is not None:
         return {"validationResponse": code}
     events = notifications.note(store, objects_in(payload))
-    sources = [f"{store.id}/{event.requested_at.isoformat()}" for event in events]
-    ids = [follow_up_id("store-objects", source, number) for number, source in enumerate(sources)]
-    publish([event.model_copy(update={"event_id": id_}) for id_, event in zip(ids, events, strict=True)])
+    publish(
+        [
+            with_follow_up_id(event, "store-objects", f"{store.id}/{event.requested_at.isoformat()}", number)
+            for number, event in enumerate(events)
+        ]
+    )
     return {"accepted": sum(len(event.keys or []) for event in events)}
 
 

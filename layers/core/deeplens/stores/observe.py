@@ -8,7 +8,7 @@ from itertools import accumulate
 from deeplens.common.event import Event
 from deeplens.common.ports import Clock
 from deeplens.errors import ObjectNotFound, QuotaExceeded, StorageFull
-from deeplens.events.ids import follow_up_id
+from deeplens.events.ids import with_follow_up_id
 from deeplens.formats.videos import type_by_name
 from deeplens.images.model import NewImage, Step, Tombstone, is_video
 from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
@@ -232,7 +232,7 @@ class DecideRemovals:
         """The events to publish; once they are, the objects are to be marked as ``removed``."""
         self.mark(tenant, store, objects, "removing")
         return tuple(
-            event.model_copy(update={"event_id": follow_up_id("delete", known.image_id, 0)})
+            with_follow_up_id(event, "delete", known.image_id)
             for known in objects
             for event in self.retire(tenant, [known.image_id])
         )

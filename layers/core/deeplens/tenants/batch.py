@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from deeplens.common.groups import grouped
 from deeplens.common.stage import Failed, Outcome, Waiting
 from deeplens.errors import DependencyUnavailable, PipelineError
 from deeplens.tenants.model import Tenant
@@ -25,11 +26,8 @@ def by_tenant[E: OfTenant](
 
     ``fresh`` reads the tenants' rows instead of using cached ones. Returns outcomes in the order of ``batch``.
     """
-    positions: dict[str, list[int]] = {}
-    for position, event in enumerate(batch):
-        positions.setdefault(event.tenant_id, []).append(position)
     outcomes: dict[int, Outcome] = {}
-    for tenant_id, members in positions.items():
+    for tenant_id, members in grouped(range(len(batch)), lambda position: batch[position].tenant_id).items():
         events = [batch[position] for position in members]
         found: list[Outcome]
         try:

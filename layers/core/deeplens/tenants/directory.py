@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 
-from deeplens.database.connections import Connections
+from deeplens.database.connections import Connections, PlatformAdapter
 from deeplens.database.credentials import tenant_url
 from deeplens.embedding.model import ModelRef, Thresholds
 from deeplens.errors import TenantNotFound
@@ -26,13 +26,14 @@ SELECT {COLUMNS} FROM tenants t LEFT JOIN models m ON m.name = t.model_name AND 
 SELECT = f"{TENANTS} WHERE t.status IN ('active', 'suspended') AND t.id = %s"
 
 
-class PostgresDirectory:
+class PostgresDirectory(PlatformAdapter):
     """``TenantDirectory`` on the platform database. ``qdrant_url`` is for tenants whose row has none."""
 
     def __init__(
         self, connections: Connections, qdrant_url: str, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._connections, self._qdrant_url, self._monotonic = connections, qdrant_url, monotonic
+        super().__init__(connections)
+        self._qdrant_url, self._monotonic = qdrant_url, monotonic
         self._known: dict[str, tuple[float, Tenant]] = {}
 
     def get(self, tenant_id: str, *, fresh: bool = False) -> Tenant:
@@ -45,8 +46,7 @@ class PostgresDirectory:
         return tenant
 
     def _read(self, tenant_id: str) -> Tenant:
-        with self._connections.platform() as connection:
-            row = connection.execute(SELECT, [tenant_id]).fetchone()
+        row = self._row(SELECT, [tenant_id])
         if row is None:
             self._known.pop(tenant_id, None)
             raise TenantNotFound(f"no tenant {tenant_id}")
@@ -56,6 +56,7 @@ class PostgresDirectory:
 def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) -> Tenant:
     """The tenant of a row; null servers are the platform's own. Without the tenants' key its database has no URL."""
     server, key = row["database_server"] or connections.platform_url, connections.tenant_key
+    pause = row["ingestion_paused"]
     return Tenant(
         id=row["id"],
         name=row["name"],
@@ -69,7 +70,7 @@ def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) ->
         target=_model(row, "target") if row["target_name"] else None,
         limits=limits_of(row["limits"]),
         notified=frozenset(row["notified"]) | (CHAT_NOTIFICATIONS if row["chats"] else frozenset()),
-        paused=pause_of(row["ingestion_paused"]),
+        paused=IngestionPause(pause["metric"], datetime.fromisoformat(pause["until"])) if pause else None,
         duplicates=DuplicatePolicy(**row["duplicates"]),
         video=video_settings_of(row["video"]),
     )
@@ -77,7 +78,3 @@ def tenant_of(row: dict[str, Any], connections: Connections, qdrant_url: str) ->
 
 def _model(row: dict[str, Any], which: Literal["model", "target"]) -> ModelRef:
     return ModelRef(row[f"{which}_name"], row[f"{which}_version"], row[f"{which}_dimensions"])
-
-
-def pause_of(value: dict[str, str] | None) -> IngestionPause | None:
-    return IngestionPause(value["metric"], datetime.fromisoformat(value["until"])) if value else None

@@ -96,7 +96,7 @@ class PostgresTenantRecords(PlatformAdapter):
         self._execute(RECORD_STEP, [Jsonb({step: detail}), tenant_id])
 
     def delete_rows(self, tenant_id: str) -> dict[str, int]:
-        with self._connections.platform() as connection, connection.transaction():
+        with self._platform() as connection, connection.transaction():
             counts = {
                 name: connection.execute(f"DELETE FROM {table} WHERE tenant_id = %s".encode(), [tenant_id]).rowcount  # noqa: S608
                 for name, table in TENANT_TABLES.items()

@@ -9,7 +9,7 @@ from deeplens.common.file_names import file_name_of
 from deeplens.common.ports import Clock
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import ApiError, QuotaExceeded
-from deeplens.events.ids import follow_up_id
+from deeplens.events.ids import with_follow_up_id
 from deeplens.events.images import ImageUploaded
 from deeplens.events.videos import VideoUploaded
 from deeplens.formats.images import FileType
@@ -250,8 +250,7 @@ class AcceptVideoUpload:
             store.delete([upload.key])
             self._check_quota(tenant, limits, upload)
             raise ApiError(413, "quota-exceeded", "Quota exceeded", "Another upload was faster.") from None
-        event_id = follow_up_id("upload", video.id, 0)
-        events = (event.model_copy(update={"event_id": event_id}),) if event else ()
+        events = (with_follow_up_id(event, "upload", video.id),) if event else ()
         return Accepted(same_upload(found, upload), known is not None, events)
 
     def _check_quota(self, tenant: Tenant, limits: ResourceLimits, upload: Upload) -> None:

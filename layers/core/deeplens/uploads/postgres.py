@@ -65,7 +65,7 @@ class PostgresDirectUploads(PlatformAdapter):
     """``DirectUploads`` and ``StoreOwners`` on psycopg."""
 
     def add(self, upload: DirectUpload) -> DirectUpload:
-        with self._connections.platform() as connection:
+        with self._platform() as connection:
             with connection.pipeline():
                 connection.execute(ADD, parameters_of(upload) | {"metadata": as_jsonb(upload.metadata)})
                 # A statement of its own: it sees what another connection wrote while the first one waited for it.

@@ -10,6 +10,7 @@ from deeplens.access.ports import RequestCounters
 from deeplens.common.effects import effects
 from deeplens.events.notifications import TenantNotification
 from deeplens.events.usage import TenantUsage
+from deeplens.images.model import MediaRecord, is_video
 
 StorageInterval = NewType("StorageInterval", timedelta)
 """Time between two measurements of a tenant's storage."""
@@ -154,16 +155,15 @@ def usage_event(
     )
 
 
-def upload_event(tenant_id: str, image_id: str, size_bytes: int, uploaded_at: datetime) -> TenantUsage:
-    """Create the event of an upload, which counts once: when its image ends, however often it does."""
-    quantities = {"images.uploaded": 1, "bytes.uploaded": size_bytes}
-    return usage_event(tenant_id, quantities, uploaded_at, usage_id("upload", tenant_id, image_id), image_id)
+def upload_event(tenant_id: str, media: MediaRecord) -> TenantUsage:
+    """Create the event of an upload, which counts once: when its image or video ends, however often it does.
 
-
-def video_upload_event(tenant_id: str, video_id: str, size_bytes: int, uploaded_at: datetime) -> TenantUsage:
-    """Create the event of an uploaded video; its frames are no uploads."""
-    quantities = {"videos.uploaded": 1, "bytes.uploaded": size_bytes}
-    return usage_event(tenant_id, quantities, uploaded_at, usage_id("upload", tenant_id, video_id))
+    Frames of a video are no uploads.
+    """
+    video = is_video(media.id)
+    quantities = {"videos.uploaded" if video else "images.uploaded": 1, "bytes.uploaded": media.size_bytes}
+    event_id = usage_id("upload", tenant_id, media.id)
+    return usage_event(tenant_id, quantities, media.uploaded_at, event_id, None if video else media.id)
 
 
 def month_of(now: datetime) -> date:

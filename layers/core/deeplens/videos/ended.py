@@ -7,7 +7,7 @@ from deeplens.common.event import Event
 from deeplens.events.notifications import VIDEO_COMPLETED, VIDEO_FAILED, TenantNotification
 from deeplens.images.notifications import notification
 from deeplens.tenants.model import Tenant
-from deeplens.usage.model import video_upload_event
+from deeplens.usage.model import upload_event
 from deeplens.videos.model import VideoRecord, VideoRepository
 
 
@@ -25,7 +25,7 @@ def events_of_ended_videos(
         event
         for video in ended
         for event in (
-            video_upload_event(tenant.id, video.id, video.size_bytes, video.uploaded_at),
+            upload_event(tenant.id, video),
             *_notification(tenant, video),
         )
     )

@@ -16,8 +16,6 @@ PendingVideosDue = NewType("PendingVideosDue", timedelta)
 
 
 type VideoStatus = Literal["accepted", "processing", "completed", "failed"]
-FRAMES_FAILED = "VIDEO_FRAMES_FAILED"
-"""Code of a video that failed because more than a fifth of its frames did; the database's trigger writes it."""
 
 
 @dataclass(frozen=True, slots=True)

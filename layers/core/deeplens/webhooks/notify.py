@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby
 from typing import ClassVar
 
+from deeplens.common.groups import grouped
 from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Outcome, in_parallel
 from deeplens.events.notifications import (
@@ -54,9 +54,8 @@ class Notify:
         requested = [event.delivery_id for event in batch if event.delivery_id]
         recorded = self.webhooks.record([event for event in batch if not event.delivery_id], now)
         claimed = self.webhooks.claim([*requested, *recorded], now, now + LEASE)
-        ordered = sorted(claimed, key=lambda pair: (pair[0].id, pair[1].created_at, pair[1].id))
-        groups = [list(group) for _, group in groupby(ordered, key=lambda pair: pair[0].id)]
-        in_parallel(self.workers, self._deliver, groups)
+        ordered = sorted(claimed, key=lambda pair: (pair[1].created_at, pair[1].id))
+        in_parallel(self.workers, self._deliver, grouped(ordered, lambda pair: pair[0].id).values())
         ready = self.replies.end([end for event in batch if (end := _end(event))], now)
         by_image = {(reply.tenant_id, reply.image_id): reply for reply in ready}
         return [self._done(by_image.get((event.tenant_id, event.image_id or event.video_id))) for event in batch]

@@ -10,7 +10,7 @@ from deeplens.common.ids import new_id
 from deeplens.common.ports import Clock
 from deeplens.egress.rules import EgressRules, check_endpoint
 from deeplens.errors import ApiError, EndpointRefused
-from deeplens.events.ids import follow_up_id
+from deeplens.events.ids import with_follow_up_id
 from deeplens.events.notifications import TenantNotification
 from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
@@ -167,8 +167,8 @@ def _delivery_view(delivery: Delivery) -> DeliveryView:
 
 def _send_now(delivery: Delivery, publish: Publishing) -> DeliveryView:
     """Request an attempt now; if that event is lost, the schedule requests one within a minute."""
-    event_id = follow_up_id("webhook", f"{delivery.id}/{delivery.next_at.isoformat()}", 0)
-    publish.best_effort([delivery_request(delivery).model_copy(update={"event_id": event_id})])
+    source = f"{delivery.id}/{delivery.next_at.isoformat()}"
+    publish.best_effort([with_follow_up_id(delivery_request(delivery), "webhook", source)])
     return _delivery_view(delivery)
 
 

@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, Response
 
 from deeplens.errors import ApiError
-from deeplens.events.ids import follow_up_id
+from deeplens.events.ids import with_follow_up_id
 from deeplens.http.application import application
 from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
@@ -74,9 +74,7 @@ async def receive(request: Request, secrets: Injected[WhatsAppSecrets], publish:
     if not is_signed(body, request.headers.get("x-hub-signature-256"), secrets.app_secret):
         raise ApiError(401, "wrong-signature", "Signature not valid", "X-Hub-Signature-256 is not that of this body.")
     messages, skipped = messages_of(_payload(body))
-    events = [
-        message.model_copy(update={"event_id": follow_up_id("whatsapp", message.message_id, 0)}) for message in messages
-    ]
+    events = [with_follow_up_id(message, "whatsapp", message.message_id) for message in messages]
     # Meta repeats what is not answered with 200; messages that were queued already have one effect all the same.
     await run_in_threadpool(publish, events)
     if skipped:

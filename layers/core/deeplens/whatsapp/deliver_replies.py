@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import groupby
 from typing import ClassVar
 
+from deeplens.common.groups import grouped
 from deeplens.common.ports import Clock
 from deeplens.common.stage import in_parallel
 from deeplens.errors import TenantNotFound
@@ -51,9 +51,8 @@ class DeliverReplies:
             self._check(reply)
         now = self.clock.now()
         claimed = self.replies.claim(reply_ids, now, now + LEASE)
-        ordered = sorted(claimed, key=lambda reply: (reply.chat_jid, reply.created_at, reply.id))
-        chats = [list(group) for _, group in groupby(ordered, key=lambda reply: reply.chat_jid)]
-        in_parallel(self.workers, self._send_all, chats)
+        ordered = sorted(claimed, key=lambda reply: (reply.created_at, reply.id))
+        in_parallel(self.workers, self._send_all, grouped(ordered, lambda reply: reply.chat_jid).values())
 
     def _check(self, reply: Reply) -> None:
         """Check whether an image or video has ended: no notification may have come."""
