@@ -45,7 +45,7 @@ def counted(images: ImageRepository, tenant: Tenant) -> Storage:
     """The totals, after holding them against the rows."""
     totals = images.totals(tenant)
     if isinstance(images, PostgresImages):
-        with images._connections.tenant(tenant) as connection:
+        with images._opened(tenant) as connection:
             rows = connection.execute(
                 "SELECT count(*) AS images, coalesce(sum(size_bytes), 0)::int8 AS bytes FROM images"
             )
