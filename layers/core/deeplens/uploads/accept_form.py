@@ -7,6 +7,7 @@ from typing import Any
 
 from deeplens.common.file_names import file_name_of
 from deeplens.common.ports import Clock
+from deeplens.common.resolve import Lazy
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import ApiError, QuotaExceeded
 from deeplens.events.ids import with_follow_up_id
@@ -73,26 +74,25 @@ def checked_upload(
     media_id: str,
     body: bytes,
     file_name: str | None,
-    decoder: ImageDecoder,
+    decoder: Lazy[ImageDecoder],
     *,
     keyed: bool,
     tags: tuple[str, ...],
     metadata: dict[str, Any],
 ) -> Upload:
-    """Check the header of an image file. Raises ``InvalidImage``."""
-    header = decoder.inspect(body)
-    digest, name = hashlib.sha256(body).hexdigest(), file_name_of(file_name, header.type.extension)
-    known = {"width": header.width, "height": header.height, "format": header.type.format}
-    return Upload(media_id, keyed, body, digest, name, header.type, known, tags, metadata)
+    """Check the header of an image, or the container of a video. Raises ``InvalidImage``, ``VideoFormatUnsupported``.
 
-
-def checked_video_upload(
-    media_id: str, body: bytes, file_name: str | None, *, keyed: bool, tags: tuple[str, ...], metadata: dict[str, Any]
-) -> Upload:
-    """Recognise the container of a video file. Raises ``VideoFormatUnsupported``."""
-    kind = sniff_video(body[:HEAD_BYTES])
-    digest, name = hashlib.sha256(body).hexdigest(), file_name_of(file_name, kind.extension, "video")
-    return Upload(media_id, keyed, body, digest, name, kind, tags=tags, metadata=metadata)
+    ``media_id`` says which of the two the client calls it.
+    """
+    kind: FileType | VideoType
+    if is_video(media_id):
+        kind, name, known = sniff_video(body[:HEAD_BYTES]), "video", {}
+    else:
+        header = decoder().inspect(body)
+        kind, name = header.type, "image"
+        known = {"width": header.width, "height": header.height, "format": header.type.format}
+    file_name, digest = file_name_of(file_name, kind.extension, name), hashlib.sha256(body).hexdigest()
+    return Upload(media_id, keyed, body, digest, file_name, kind, known, tags, metadata)
 
 
 @dataclass(frozen=True, slots=True)

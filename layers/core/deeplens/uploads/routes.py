@@ -21,14 +21,7 @@ from deeplens.images.ports import ImageRepository
 from deeplens.images.schemas import AcceptedImage
 from deeplens.imaging.decoder import ImageDecoder
 from deeplens.tenants.limits import MaxUploadBytes, largest_file
-from deeplens.uploads.accept_form import (
-    AcceptUpload,
-    AcceptVideoUpload,
-    Rejected,
-    Upload,
-    checked_upload,
-    checked_video_upload,
-)
+from deeplens.uploads.accept_form import AcceptUpload, AcceptVideoUpload, Rejected, Upload, checked_upload
 from deeplens.uploads.direct import AbortUpload, BeginUpload, CompleteUpload, DeclaredFile, UploadParts, find_upload
 from deeplens.uploads.model import DirectUploads
 from deeplens.uploads.quotas import QUOTA_HEADERS, documented_headers, upload_headers
@@ -76,17 +69,13 @@ class FormFiles:
         key: str | None,
     ) -> Upload:
         """The image, or video, of the form. Raises 400 for an invalid key, and as ``checked_upload`` does."""
-        key = idempotency_key(key)
-        fields: dict[str, Any] = {
-            "tags": tags_of(tags),
-            "metadata": metadata_of(metadata, "body"),
-            "keyed": key is not None,
-        }
+        key, labels, fields = idempotency_key(key), tags_of(tags), metadata_of(metadata, "body")
         body = body_of(file, largest_file(caller.limits, self.max_upload_bytes))
         media_id = keyed_id(prefix, caller.tenant.id, key) if key else new_id(prefix, self.clock.now())
-        if prefix == "vid":
-            return checked_video_upload(media_id, body, file.filename, **fields)
-        return checked_upload(media_id, body, file.filename, self.decoder, **fields)
+        keyed = key is not None
+        return checked_upload(
+            media_id, body, file.filename, lambda: self.decoder, keyed=keyed, tags=labels, metadata=fields
+        )
 
 
 @forms.post(

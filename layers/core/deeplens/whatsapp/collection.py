@@ -1,5 +1,6 @@
 """The collection as chats use it: media come in as by ``POST /v1/images``, under the same limits, and are searched."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NewType
 
@@ -12,14 +13,7 @@ from deeplens.images.ports import ImageRepository
 from deeplens.search.matching import FindMatches
 from deeplens.tenants.limits import ResourceLimits, Storage, allowance, largest_file
 from deeplens.tenants.model import Tenant
-from deeplens.uploads.accept_form import (
-    Accepted,
-    AcceptUpload,
-    AcceptVideoUpload,
-    Rejected,
-    checked_upload,
-    checked_video_upload,
-)
+from deeplens.uploads.accept_form import Accepted, AcceptUpload, AcceptVideoUpload, Rejected, checked_upload
 from deeplens.vectors.ports import SearchFilter
 from deeplens.videos.accept import AcceptVideo
 from deeplens.videos.model import VideoRecord, VideoRepository
@@ -73,20 +67,11 @@ class ChatCollection:
             The tenant's budget is exhausted, or a quota is.
         DependencyUnavailable
         """
-        key, limits = KEY + message.message_id, self._limits_of(tenant)
-        upload: dict[str, Any] = {
-            "body": body,
-            "file_name": file_name_of(message, media),
-            "keyed": True,
-            "tags": tags,
-            "metadata": metadata_of(message),
-        }
-        if kind_of(message, media) == "video":
-            video = checked_video_upload(keyed_id("vid", tenant.id, key), **upload)
-            done: Accepted[Any] | Rejected = self.accept_video_upload(tenant, video, limits)
-        else:
-            image = checked_upload(keyed_id("img", tenant.id, key), decoder=self.decoder(), **upload)
-            done = self.accept(tenant, image, limits)
+        video, name, metadata = kind_of(message, media) == "video", file_name_of(message, media), metadata_of(message)
+        media_id = keyed_id("vid" if video else "img", tenant.id, KEY + message.message_id)
+        upload = checked_upload(media_id, body, name, self.decoder, keyed=True, tags=tags, metadata=metadata)
+        accept: Callable[..., Accepted[Any] | Rejected] = self.accept_video_upload if video else self.accept
+        done = accept(tenant, upload, self._limits_of(tenant))
         if isinstance(done, Rejected):
             reason = str(done.error)
             return Effect("refused", reason, done.error.code, answers.refused(reason), events=done.events)
