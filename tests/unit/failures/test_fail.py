@@ -16,6 +16,7 @@ from deeplens.events.usage import TenantUsage
 from deeplens.failures.model import MAX_REPLAYS, DeadLetterFilter
 from deeplens.failures.replay import Renew, Replay
 from deeplens.images.model import Step, Tombstone
+from deeplens.images.requests import AdmitImages
 from deeplens.pipeline.resume import ResumeOverdue
 
 from tests.fakes.retries import message
@@ -430,7 +431,7 @@ def test_an_error_that_never_passes_is_not_retried(flow: Flow) -> None:
 
 def replay(flow: Flow, **options: bool) -> list[str | None]:
     """What an operator does with every open dead letter; returns the refusals."""
-    renew = Renew(flow.images, flow.pending, flow.pending_due, flow.clock)
+    renew = Renew(flow.images, AdmitImages(flow.pending, flow.pending_due, flow.clock), flow.clock)
     again = Replay(flow.tenants, flow.images, renew, flow.dead_letters, flow.publisher, flow.clock)
     verdicts = again(flow.dead_letters.page(DeadLetterFilter(state="open"), None, 100), **options)
     flow.forward()

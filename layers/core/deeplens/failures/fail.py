@@ -17,7 +17,8 @@ from deeplens.events.failures import DeadLetter, ProcessingFailed, Retry
 from deeplens.failures.model import RetryPolicies, RetryQueue
 from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
 from deeplens.images.notifications import image_failed
-from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
+from deeplens.images.ports import ImageRepository
+from deeplens.images.requests import AdmitImages
 from deeplens.rollouts.model import VectorState, VectorStates, VectorStep
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
@@ -133,8 +134,7 @@ class Fail:
     tenants: TenantDirectory
     images: ImageRepository
     vector_states: VectorStates
-    pending: PendingImages
-    pending_due: PendingDue
+    admit_images: AdmitImages
     retries: RetryQueue
     retry_policies: RetryPolicies
     rng: Random
@@ -152,11 +152,8 @@ class Fail:
         self._queue([case for case in cases if case.outcome is None])
         outcomes = [case.outcome or Done((dead_letter(case.event), *case.events)) for case in cases]
         ended = [case for case in cases if case.ends_image]
-        released = self.pending.finish(
-            [(case.tenant_id, case.image_id) for case in ended],
-            self.clock.now() + self.pending_due,
-            [case.generation for case in ended],
-        )
+        images = [(case.tenant_id, case.image_id) for case in ended]
+        released = self.admit_images.finish(images, [case.generation for case in ended])
         return followed_by(outcomes, [*released, *ends])
 
     def _retry(self, event: ProcessingFailed) -> Retry | None:
@@ -185,12 +182,8 @@ class Fail:
         """Queue records to be retried. The schedule sends their images again only if the queue loses them."""
         waiting = [(case, case.retry) for case in cases if case.retry]
         # Before the queue: a crash between them repeats this record, and nothing is sent twice meanwhile.
-        self.pending.postpone(
-            [
-                (case.tenant_id, case.image_id, retry.due + self.pending_due)
-                for case, retry in waiting
-                if case.about_image
-            ]
+        self.admit_images.postpone(
+            [(case.tenant_id, case.image_id, retry.due) for case, retry in waiting if case.about_image]
         )
         refused = Waiting(QueueUnavailable("a retry was not queued"))
         try:

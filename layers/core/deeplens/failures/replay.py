@@ -19,8 +19,8 @@ from deeplens.events.topics import PROCESSING_FAILED, RETRIES, TOPIC_OF
 from deeplens.failures.model import DeadLetterEntry, DeadLetters, replay_blocker
 from deeplens.failures.send_again import outgoing_record
 from deeplens.images.model import ImageRecord, StageResult, Step, Tombstone
-from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
-from deeplens.images.requests import image_uploaded
+from deeplens.images.ports import ImageRepository
+from deeplens.images.requests import AdmitImages, image_uploaded
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 
@@ -38,8 +38,7 @@ class Renew:
     """
 
     images: ImageRepository
-    pending: PendingImages
-    pending_due: PendingDue
+    admit_images: AdmitImages
     clock: Clock
 
     def __call__(self, tenant: Tenant, image: ImageRecord, stage: str) -> tuple[ImageUploaded, bool]:
@@ -49,7 +48,7 @@ class Renew:
         """
         now, generation = self.clock.now(), image.generation + 1
         event = image_uploaded(tenant.id, replace(image, generation=generation))
-        admission = self.pending.admit(event, now + self.pending_due)
+        admission = self.admit_images.admit(event)
         self.images.advance(tenant, [StageResult(image.id, generation, Step.ACCEPTED, stage, now)])
         return event, admission.released
 

@@ -1,5 +1,6 @@
 """Events that request work on a known image, or the deletion of an image or a video; admission to the pipeline."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -95,7 +96,17 @@ class AdmitImages:
 
     def withdraw(self, tenant: Tenant, image_id: str) -> tuple[ImageUploaded, ...]:
         """Forget a pending image, and return the events of the images that take its place."""
-        return tuple(map(with_upload_id, self.pending.finish([(tenant.id, image_id)], self._due())))
+        return tuple(map(with_upload_id, self.finish([(tenant.id, image_id)])))
+
+    def finish(
+        self, images: Sequence[tuple[str, str]], generations: Sequence[int] | None = None
+    ) -> list[ImageUploaded]:
+        """Remove ended images from their tenants' windows, and return what takes their place, as ``PendingImages``."""
+        return self.pending.finish(images, self._due(), generations)
+
+    def postpone(self, retries: Sequence[tuple[str, str, datetime]]) -> None:
+        """Do not send images again before their retries, at these times, are late."""
+        self.pending.postpone([(tenant_id, image_id, at + self.pending_due) for tenant_id, image_id, at in retries])
 
     def _due(self) -> datetime:
         return self.clock.now() + self.pending_due

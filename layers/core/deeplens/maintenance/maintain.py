@@ -9,7 +9,7 @@ from deeplens.common.ports import Clock
 from deeplens.common.stage import Done, Failed, Outcome, followed_by
 from deeplens.errors import InvalidEvent
 from deeplens.events.maintenance import ImageMaintenance
-from deeplens.images.ports import PendingDue, PendingImages
+from deeplens.images.requests import AdmitImages
 from deeplens.maintenance.model import MaintenanceRuns
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
@@ -46,8 +46,7 @@ class Maintain:
     tenants: TenantDirectory
     jobs: MaintenanceJobs
     maintenance_runs: MaintenanceRuns
-    pending: PendingImages
-    pending_due: PendingDue
+    admit_images: AdmitImages
     clock: Clock
 
     def __call__(self, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
@@ -59,7 +58,7 @@ class Maintain:
         ]
         if ended:
             self.maintenance_runs.changed({tenant_id for tenant_id, _ in ended}, self.clock.now())
-        return followed_by(outcomes, self.pending.finish(ended, self.clock.now() + self.pending_due))
+        return followed_by(outcomes, self.admit_images.finish(ended))
 
     def _maintain_tenant(self, tenant: Tenant, batch: Sequence[ImageMaintenance]) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}

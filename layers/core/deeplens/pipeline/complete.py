@@ -13,7 +13,8 @@ from deeplens.events.notifications import TenantNotification
 from deeplens.images.current import split_current
 from deeplens.images.model import ImageRecord, StageResult, Step
 from deeplens.images.notifications import image_completed
-from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
+from deeplens.images.ports import ImageRepository
+from deeplens.images.requests import AdmitImages
 from deeplens.maintenance.model import MaintenanceRuns
 from deeplens.maintenance.slices import LOST_AFTER, REST, slice_of
 from deeplens.stores.model import ScanWindow
@@ -38,8 +39,7 @@ class Complete:
 
     tenants: TenantDirectory
     images: ImageRepository
-    pending: PendingImages
-    pending_due: PendingDue
+    admit_images: AdmitImages
     videos: VideoRepository
     maintenance_runs: MaintenanceRuns
     scan_window: ScanWindow
@@ -52,11 +52,8 @@ class Complete:
             for event, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, Done) and outcome.dropped != "older generation"
         ]
-        released = self.pending.finish(
-            [(event.tenant_id, event.image_id) for event in ended],
-            self.clock.now() + self.pending_due,
-            [event.effective_generation for event in ended],
-        )
+        images = [(event.tenant_id, event.image_id) for event in ended]
+        released = self.admit_images.finish(images, [event.effective_generation for event in ended])
         return followed_by(outcomes, [*released, *self._woken_scans({event.tenant_id for event in ended})])
 
     def _woken_scans(self, tenant_ids: set[str]) -> list[ImageMaintenance]:

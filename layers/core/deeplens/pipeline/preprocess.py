@@ -15,8 +15,8 @@ from deeplens.events.images import ImageUploaded, StageTimes
 from deeplens.images.current import deleted_ids, drop_deleted, split_current
 from deeplens.images.keys import derived_keys, processed_key, thumbnail_key
 from deeplens.images.model import LAST_GENERATION, ImageRecord, StageResult, Step, Tombstone
-from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
-from deeplens.images.requests import extraction_request
+from deeplens.images.ports import ImageRepository
+from deeplens.images.requests import AdmitImages, extraction_request
 from deeplens.imaging.decoder import ImageDecoder
 from deeplens.imaging.limits import Limits
 from deeplens.imaging.model import Standardised
@@ -43,8 +43,7 @@ class Preprocess:
     tenants: TenantDirectory
     stores: StoreResolver
     images: ImageRepository
-    pending: PendingImages
-    pending_due: PendingDue
+    admit_images: AdmitImages
     duplicates: Duplicates
     workers: Executor
     limits: Limits
@@ -79,10 +78,7 @@ class Preprocess:
             for event, outcome in zip(batch, outcomes, strict=True)
             if isinstance(outcome, Done) and has_ended(row := found.get(event.image_id))
         }
-        if not ended:
-            return outcomes
-        due = self.clock.now() + self.pending_due
-        return followed_by(outcomes, self.pending.finish([*ended], due, [*ended.values()]))
+        return followed_by(outcomes, self.admit_images.finish([*ended], [*ended.values()]))
 
     def _preprocess_image(
         self,

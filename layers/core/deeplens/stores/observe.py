@@ -11,8 +11,8 @@ from deeplens.errors import ObjectNotFound, QuotaExceeded, StorageFull
 from deeplens.events.ids import with_follow_up_id
 from deeplens.formats.videos import type_by_name
 from deeplens.images.model import NewImage, Step, Tombstone, is_video
-from deeplens.images.ports import ImageRepository, PendingDue, PendingImages
-from deeplens.images.requests import deletion_request, image_uploaded
+from deeplens.images.ports import ImageRepository
+from deeplens.images.requests import AdmitImages, deletion_request, image_uploaded, publishable
 from deeplens.storage.ports import ObjectInfo, ObjectStore
 from deeplens.stores.model import (
     KnownObject,
@@ -63,8 +63,7 @@ class AcceptObjects:
     """Accept the image or video of a new object as an upload: pending, then its row, then its event."""
 
     images: ImageRepository
-    pending: PendingImages
-    pending_due: PendingDue
+    admit_images: AdmitImages
     default_limits: ResourceLimits
     videos: VideoRepository
     accept_video: AcceptVideo
@@ -91,12 +90,11 @@ class AcceptObjects:
                 events += accept(tenant, source, change.entry, media_id)
             except QuotaExceeded as error:
                 # Others of its tenant take the place of an image that was pending.
-                events += self.pending.finish([(tenant.id, media_id)], self.clock.now() + self.pending_due)
+                events += self.admit_images.withdraw(tenant, media_id)
                 return events, position, StorageFull(f"your tenant's quota has no room for more: {error}")
         return events, len(changes), None
 
     def _image(self, tenant: Tenant, source: ObjectStore, entry: ObjectInfo, image_id: str) -> list[Event]:
-        now = self.clock.now()
         image = NewImage(
             id=image_id,
             file_name=file_name_in(entry.key),
@@ -105,12 +103,12 @@ class AcceptObjects:
             size_bytes=entry.size_bytes,
             # The object has not been read yet; the first stage reads it.
             sha256="",
-            uploaded_at=now,
+            uploaded_at=self.clock.now(),
         )
-        admission = self.pending.admit(image_uploaded(tenant.id, image, {"etag": entry.etag}), now + self.pending_due)
+        admission = self.admit_images.admit(image_uploaded(tenant.id, image, {"etag": entry.etag}))
         first = admission.event.model_dump(include=ADMITTED)
         self.images.insert(tenant, replace(image, **first), tenant.effective_limits(self.default_limits))
-        return [admission.event] if admission.released else []
+        return [*publishable(admission)]
 
     def _video(self, tenant: Tenant, source: ObjectStore, entry: ObjectInfo, video_id: str) -> list[Event]:
         row, name = self.videos.find(tenant, video_id), file_name_in(entry.key)
