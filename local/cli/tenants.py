@@ -7,11 +7,11 @@ import typer
 from deeplens.bootstrap.container import Container
 from deeplens.embedding.model import BUILT_IN_MODEL, ModelRef
 from deeplens.errors import StoreNotOwned
-from deeplens.provisioning.provision import databases_to_migrate, migrate_platform, migrate_tenants
 from rich.progress import Progress
 
 from local.cli.container import current_container
 from local.cli.screen import console, fail, print_line
+from local.operations.migrations import databases_to_migrate, migrate_platform, migrate_tenants
 from local.stack.config import LocalConfig
 
 app = typer.Typer(no_args_is_help=True, help="Create tenants and migrate their databases.")

@@ -18,7 +18,7 @@ def apply(
     production: Annotated[bool, typer.Option(help="Replication factor 3 and min.insync.replicas 2.")] = False,
 ) -> None:
     """Create the missing topics."""
-    from deeplens.kafka.topics_admin import create_topics
+    from local.operations.topics import create_topics
 
     created = create_topics(current_container().settings, partitions=partitions, production=production)
     console.print(f"created {len(created)} topics {' '.join(created)}")

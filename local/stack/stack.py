@@ -13,10 +13,10 @@ from typing import Any
 from deeplens.bootstrap.container import Container
 from deeplens.identity.development import CLIENT, EMAIL
 from deeplens.kafka.publisher import KafkaPublisher
-from deeplens.kafka.topics_admin import create_topics
-from deeplens.provisioning.provision import migrate_platform, migrate_tenants
 from deeplens.settings import Settings
 
+from local.operations.migrations import migrate_platform, migrate_tenants
+from local.operations.topics import create_topics
 from local.runner import Runner
 from local.runner.queues import ACCOUNT
 from local.services import (

@@ -12,10 +12,10 @@ from deeplens.database import migrate, roles
 from deeplens.database.connections import Connections, connect
 from deeplens.database.credentials import database_url, tenant_url
 from deeplens.embedding.model import BUILT_IN_MODELS
-from deeplens.embedding.postgres import REGISTER, model_row
 from deeplens.provisioning import provision as tenants
 from deeplens.tenants.model import Tenant
 
+from local.operations import migrations
 from local.services.localstack import LocalStackService
 from local.services.postgres import PostgresService
 
@@ -65,7 +65,7 @@ def own_server(pytestconfig: pytest.Config) -> Iterator[PostgresService]:
 @pytest.fixture(scope="session")
 def platform_url(server: PostgresService) -> str:
     url = server.environment["DATABASE_URL"]
-    tenants.migrate_platform(url)
+    migrations.migrate_platform(url)
     tenants.create_database(url, TEMPLATE)
     migrate.upgrade(database_url(url, TEMPLATE), "tenant")
     return url
@@ -103,7 +103,6 @@ def copied_tenant(platform_url: str, tenant_id: str) -> Tenant:
     """An active tenant whose database is a copy of the migrated template, opened with its own role."""
     name, profile = f"deeplens_{tenant_id}", BUILT_IN_MODELS[0]
     with connect(platform_url) as connection:
-        connection.execute(REGISTER, model_row(profile))
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
         connection.execute(
             "INSERT INTO tenants (id, name, status, database_name, storage_uri, model_name, model_version, "

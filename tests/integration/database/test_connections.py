@@ -17,6 +17,7 @@ from deeplens.provisioning import provision as tenants
 from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.model import Tenant
 
+from local.operations import migrations
 from local.services.postgres import PostgresService
 from tests.integration.conftest import TENANT_KEY, NewTenant
 
@@ -119,7 +120,7 @@ def test_a_statement_that_takes_too_long_counts_as_an_unavailable_database(
 
 def test_a_restarted_server_is_used_again_at_once(own_server: PostgresService) -> None:
     url = own_server.environment["DATABASE_URL"]
-    tenants.migrate_platform(url)
+    migrations.migrate_platform(url)
     tenants.create_database(url, "deeplens_tenant_a")
     migrate.upgrade(database_url(url, "deeplens_tenant_a"), "tenant")
     roles.admit(database_url(url, "deeplens_tenant_a"), "deeplens_tenant_a", TENANT_KEY)

@@ -12,9 +12,9 @@ from deeplens.database.credentials import database_url
 from deeplens.images.model import ImageRecord
 from deeplens.images.postgres import PostgresImages
 from deeplens.provisioning import provision as tenants
-from deeplens.provisioning.provision import Migrated
 from deeplens.tenants.directory import PostgresDirectory
 
+from local.operations import migrations
 from local.services.postgres import PostgresService
 from tests.integration.conftest import TENANT_KEY
 from tests.integration.images.test_postgres import new_image
@@ -24,7 +24,7 @@ from tests.integration.images.test_postgres import new_image
 def fleet(own_server: PostgresService) -> str:
     """The platform database of a server that takes at most 100 connections."""
     url = own_server.environment["DATABASE_URL"]
-    tenants.migrate_platform(url)
+    migrations.migrate_platform(url)
     return url
 
 
@@ -114,8 +114,8 @@ def test_a_migration_that_fails_leaves_the_database_as_it_was(
 def test_more_tenants_than_the_server_has_connections_are_migrated_and_served(fleet: str) -> None:
     ids = add_tenants(fleet, 110)
     connections = Connections(fleet, tenant_key=TENANT_KEY)
-    migrated: list[Migrated] = []
-    tenants.migrate_tenants(connections, migrated.append)
+    migrated: list[migrations.Migrated] = []
+    migrations.migrate_tenants(connections, migrated.append)
     assert {(migration.tenant_id, migration.error) for migration in migrated} == {
         (tenant_id, None) for tenant_id in ids
     }
@@ -142,14 +142,14 @@ def test_an_interrupted_migration_goes_on_where_it_stopped(fleet: str) -> None:
     with connect(fleet) as connection:
         connection.execute(f"DROP DATABASE deeplens_{ids[5]}")
     connections = Connections(fleet, tenant_key=TENANT_KEY)
-    first = tenants.migrate_tenants(connections, lambda one: None)
+    first = migrations.migrate_tenants(connections, lambda one: None)
     assert [(one.tenant_id, "does not exist" in (one.error or "")) for one in first if one.error] == [(ids[5], True)]
     assert recorded_versions(fleet)[ids[5]] is None
 
     tenants.create_database(fleet, f"deeplens_{ids[5]}")
     again: list[str] = []
-    tenants.migrate_tenants(connections, lambda one: again.append(one.tenant_id))
+    migrations.migrate_tenants(connections, lambda one: again.append(one.tenant_id))
     assert again == [ids[5]]
     assert set(recorded_versions(fleet).values()) == {migrate.head("tenant")}
-    assert tenants.migrate_tenants(connections, lambda one: None) == []
+    assert migrations.migrate_tenants(connections, lambda one: None) == []
     connections.close()

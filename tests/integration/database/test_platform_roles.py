@@ -7,8 +7,9 @@ import pytest
 from deeplens.database import platform_roles
 from deeplens.database.connections import connect
 from deeplens.database.credentials import database_url, password_of, with_credentials
-from deeplens.provisioning.provision import create_database, migrate_platform
+from deeplens.provisioning.provision import create_database
 
+from local.operations.migrations import migrate_platform
 from local.services.postgres import PostgresService
 from tests.integration.conftest import TENANT_KEY, running_postgres
 

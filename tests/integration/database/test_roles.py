@@ -16,6 +16,7 @@ from deeplens.provisioning.provision import Provisioning
 from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.model import Tenant
 
+from local.operations import migrations
 from tests.integration.conftest import TENANT_KEY, NewTenant
 from tests.integration.images.test_postgres import new_image
 from tests.integration.provisioning.test_provision import QDRANT, Outside
@@ -182,9 +183,11 @@ def test_a_run_at_the_same_time_as_another_ones_role_is_there(platform_url: str,
 
 def test_a_run_over_all_applies_every_role_again(connections: Connections, platform_url: str, tenant: Tenant) -> None:
     run(platform_url, f"ALTER ROLE {role_of(tenant)} NOLOGIN")
-    assert tenant.id not in {migration.tenant_id for migration in tenants.migrate_tenants(connections, lambda _: None)}
+    assert tenant.id not in {
+        migration.tenant_id for migration in migrations.migrate_tenants(connections, lambda _: None)
+    }
     assert tenant.id in {
-        migration.tenant_id for migration in tenants.migrate_tenants(connections, lambda _: None, every=True)
+        migration.tenant_id for migration in migrations.migrate_tenants(connections, lambda _: None, every=True)
     }
     assert run(tenant.database_url, "SELECT count(*) FROM images") == [(0,)]
 
@@ -198,15 +201,15 @@ class TestChangedKey:
             PostgresImages(rotated).find(changed, ["img_a"])
         assert PostgresImages(connections).find(tenant, ["img_a"]) == {}
 
-        assert tenant.id in {database.id for database in tenants.databases_to_migrate(rotated)}
-        done = tenants.migrate_tenants(rotated, lambda _: None)
+        assert tenant.id in {database.id for database in migrations.databases_to_migrate(rotated)}
+        done = migrations.migrate_tenants(rotated, lambda _: None)
         assert (tenant.id, None) in {(one.tenant_id, one.error) for one in done}
-        assert tenants.migrate_tenants(rotated, lambda _: None) == []
+        assert migrations.migrate_tenants(rotated, lambda _: None) == []
 
         assert PostgresImages(rotated).find(changed, ["img_a"]) == {}
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             run(tenant.database_url, "SELECT 1")
-        tenants.migrate_tenants(connections, lambda _: None)
+        migrations.migrate_tenants(connections, lambda _: None)
 
     def test_provisioning_again_applies_it_as_well(self, connections: Connections, rotated: Connections) -> None:
         tenant_id = f"tenant_rotated_{next(_numbers)}"
@@ -267,7 +270,9 @@ def test_a_server_that_is_away_leaves_the_others_to_be_migrated(
             "UPDATE tenants SET database_server = 'postgresql://u:p@127.0.0.1:9/postgres' WHERE id = %s", [away.id]
         )
         connection.execute("UPDATE tenants SET schema_version = '0001' WHERE id = %s", [here.id])
-    done = {migration.tenant_id: migration.error for migration in tenants.migrate_tenants(connections, lambda _: None)}
+    done = {
+        migration.tenant_id: migration.error for migration in migrations.migrate_tenants(connections, lambda _: None)
+    }
     with connections.platform() as connection:
         connection.execute("UPDATE tenants SET database_server = NULL WHERE id = %s", [away.id])
     assert done[here.id] is None

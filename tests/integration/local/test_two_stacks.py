@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from deeplens.aws.clients import client
-from deeplens.provisioning.provision import migrate_platform
 from deeplens.storage.ports import ObjectStore
 from deeplens.tenants.model import Tenant
 
+from local.operations.migrations import migrate_platform
 from local.stack.config import LocalConfig
 from local.stack.stack import Stack, ignore_progress, settings_for
 from tests.integration.local.test_services import stack_ports

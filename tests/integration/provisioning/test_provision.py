@@ -16,12 +16,12 @@ from deeplens.errors import (
     TenantNotFound,
 )
 from deeplens.images.postgres import PostgresImages
-from deeplens.provisioning import provision as tenants
 from deeplens.provisioning.provision import Provisioning
 from deeplens.storage.keys import BucketNames
 from deeplens.tenants.directory import PostgresDirectory
 from deeplens.tenants.model import Tenant
 
+from local.operations import migrations
 from tests.integration.images.test_postgres import new_image
 
 QDRANT = "http://qdrant:6333"
@@ -167,4 +167,4 @@ def test_an_id_that_is_not_a_tenants_is_refused(provisioning: Provisioning, tena
 def test_the_longest_id_fits_into_a_database_name(provisioning: Provisioning, connections: Connections) -> None:
     longest = "tenant_" + "a" * 40
     assert provisioning.provision(longest, "Long").database_url.endswith(f"/deeplens_{longest}")
-    assert [t.id for t in tenants.databases_to_migrate(connections)] == []
+    assert [t.id for t in migrations.databases_to_migrate(connections)] == []

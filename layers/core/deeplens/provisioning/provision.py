@@ -1,21 +1,18 @@
 """Creation of tenants, and migration of their databases. Every step is safe to repeat."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from deeplens.database import migrate, platform_roles, roles
+from deeplens.database import migrate, roles
 from deeplens.database.connections import Connections, PlatformAdapter, connect, translated
 from deeplens.database.credentials import database_url
 from deeplens.database.values import as_text
-from deeplens.embedding.model import BUILT_IN_MODEL, BUILT_IN_MODELS, ModelRef
-from deeplens.embedding.postgres import REGISTER, model_row
-from deeplens.errors import DatabaseUnavailable, StoreNotOwned, TenantNotFound
+from deeplens.embedding.model import BUILT_IN_MODEL, ModelRef
+from deeplens.errors import StoreNotOwned, TenantNotFound
 from deeplens.storage.keys import BucketNames
 from deeplens.storage.ports import StoreResolver
 from deeplens.tenants.directory import TENANTS, tenant_of
@@ -23,7 +20,6 @@ from deeplens.tenants.model import Placement, Tenant
 from deeplens.vectors.ports import VectorIndex
 
 NAME = re.compile(r"tenant_[a-z0-9_]{0,39}[a-z0-9]")  # buckets end with a letter or digit
-PARALLEL_MIGRATIONS = 4
 INSERT = """
 INSERT INTO tenants (id, name, database_name, storage_uri, model_name, model_version, model_dimensions,
                      database_server, qdrant_url)
@@ -36,16 +32,6 @@ ACTIVATE = """
 UPDATE tenants SET schema_version = %s, status = CASE status WHEN 'provisioning' THEN 'active' ELSE status END
 WHERE id = %s
 """
-RECORD_VERSION = "UPDATE tenants SET schema_version = %s WHERE id = %s"
-
-
-@dataclass(frozen=True, slots=True)
-class Migrated:
-    """The result of one tenant's migration; with an ``error`` it has to be repeated."""
-
-    tenant_id: str
-    version: str
-    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,21 +160,6 @@ def create_database(server_url: str, name: str) -> None:
             return
 
 
-def migrate_platform(database_url: str, role_urls: Iterable[str] = ()) -> str:
-    """Migrate the platform database, close it to tenants' roles, register the built-in models; returns the version.
-
-    ``role_urls`` are its URLs with the credentials of the functions' roles, which are created and granted.
-    """
-    version = migrate.upgrade(database_url, "platform")
-    roles.seal(database_url)
-    if wanted := [*role_urls]:
-        platform_roles.apply(database_url, wanted)
-    with translated(), connect(database_url) as connection:
-        for profile in BUILT_IN_MODELS:
-            connection.execute(REGISTER, model_row(profile))
-    return version
-
-
 def upgrade(database: TenantDatabase, key: str) -> str:
     """Migrate a tenant's database, and update its role to the current key and privileges; returns the version."""
     roles.seal(database.server_url)
@@ -197,55 +168,7 @@ def upgrade(database: TenantDatabase, key: str) -> str:
     return version
 
 
-def migrate_tenants(
-    connections: Connections, done: Callable[[Migrated], None], *, every: bool = False
-) -> list[Migrated]:
-    """Migrate every tenant's database, and update its role to the current key and privileges.
-
-    Databases that are up to date are not opened. Repeat an interrupted run to continue it.
-
-    Parameters
-    ----------
-    done : called for each tenant, from several threads.
-    every : includes databases that are up to date, as a role may have been changed by hand.
-    """
-
-    def migrate_one(database: TenantDatabase) -> Migrated:
-        try:
-            result = Migrated(database.id, upgrade(database, connections.tenant_key))
-            with connections.platform() as connection:
-                connection.execute(RECORD_VERSION, [result.version, result.tenant_id])
-        except Exception as error:
-            reason = error.__cause__ or error
-            result = Migrated(database.id, "", f"{type(reason).__name__}: {reason}"[:300])
-        done(result)
-        return result
-
-    with ThreadPoolExecutor(PARALLEL_MIGRATIONS, thread_name_prefix="migrate") as workers:
-        return list(workers.map(migrate_one, list(databases_to_migrate(connections, every=every))))
-
-
-def databases_to_migrate(connections: Connections, *, every: bool = False) -> Iterator[TenantDatabase]:
-    """Databases with an older schema, or with a role of another key or other privileges; or all."""
-    with connections.platform() as connection:
-        rows = connection.execute(f"{TENANTS} WHERE t.status IN ('active', 'suspended') ORDER BY t.id").fetchall()
-    databases = [database_of(row, connections) for row in rows]
-    known = {server: _marks(server) for server in {database.server_url for database in databases}}
-    for database in databases:
-        mark = roles.mark_of(database.name, connections.tenant_key)
-        if every or database.version != migrate.head("tenant") or known[database.server_url].get(database.name) != mark:
-            yield database
-
-
 def database_of(row: dict[str, Any], connections: Connections) -> TenantDatabase:
     """The database of a row of ``tenants``, by default on the platform's server."""
     server = row["database_server"] or connections.admin_url
     return TenantDatabase(row["id"], server, row["database_name"], row["schema_version"])
-
-
-def _marks(server_url: str) -> dict[str, str]:
-    """The marks of a server's roles; none of an unavailable server, so that its tenants are tried and reported."""
-    try:
-        return roles.marks(server_url)
-    except DatabaseUnavailable:
-        return {}

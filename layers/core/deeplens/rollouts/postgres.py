@@ -11,11 +11,16 @@ from typing import Any
 from deeplens.database.connections import PlatformAdapter, TenantAdapter
 from deeplens.database.values import as_jsonb
 from deeplens.embedding.model import ModelProfile, ModelRef
-from deeplens.embedding.postgres import REGISTER, model_row
 from deeplens.images.model import Step
 from deeplens.rollouts.model import Rollout, VectorCounts, VectorState, VectorStep
 from deeplens.tenants.model import Tenant
 
+REGISTER = """
+INSERT INTO models (name, version, dimensions, thresholds, text)
+VALUES (%(name)s, %(version)s, %(dimensions)s, %(thresholds)s, %(text)s)
+ON CONFLICT (name, version) DO UPDATE SET
+    dimensions = excluded.dimensions, thresholds = excluded.thresholds, text = excluded.text
+"""
 START = """
 WITH started AS (
     INSERT INTO model_rollouts (id, tenant_id, state, source_name, source_version, source_dimensions,
@@ -130,7 +135,8 @@ class PostgresRollouts(PlatformAdapter):
     """``Rollouts`` on psycopg."""
 
     def register(self, profile: ModelProfile) -> None:
-        self._execute(REGISTER, model_row(profile))
+        thresholds = as_jsonb(asdict(profile.thresholds)) if profile.thresholds else None
+        self._execute(REGISTER, {**asdict(profile.ref), "thresholds": thresholds, "text": profile.text})
 
     def start(self, tenant: Tenant, target: ModelRef, rollout_id: str, now: datetime) -> Rollout | None:
         values = {"id": rollout_id, "tenant": tenant.id, "now": now, **asdict(target)}

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-
 from deeplens.errors import BrokerUnavailable
 from deeplens.events.topics import TOPICS, Topic, broker_topic_name
 from deeplens.kafka.connection import client_config

@@ -1,0 +1,1 @@
+"""What operators run against an installation, and the stack at its start: topics and migrations."""
