@@ -8,7 +8,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from deeplens.errors import ApiError
 
-MIN_LENGTH, MAX_LENGTH = 12, 256
+MIN_LENGTH, MAX_LENGTH = 12, 128
+MAX_COMPARED_LENGTH = 256
+"""Longer passwords than are accepted today may have been set before."""
 MIN_GUESSES = 10**8
 """Of an attacker who tries common passwords and words first, and dates, keyboard rows and repetitions of them."""
 MAX_ESTIMATED_LENGTH = 72
@@ -58,7 +60,7 @@ def hashed(password: str) -> str:
 def matches(stored: str | None, password: str) -> bool:
     """Whether the password matches the stored hash. Takes as long when there is no account (None)."""
     try:
-        return _hasher.verify(stored or _nobody(), password[: MAX_LENGTH + 1]) and stored is not None
+        return _hasher.verify(stored or _nobody(), password[: MAX_COMPARED_LENGTH + 1]) and stored is not None
     except (VerificationError, InvalidHashError):
         return False
 
