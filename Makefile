@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a machine that has Python 3.13 or uv.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help announce demo up down test test-long coverage browser test-unit check audit sbom lock bench bench-model \
+.PHONY: help announce demo up down test test-long coverage browser test-unit check audit sbom lock translations bench bench-model \
   bench-duplicates bench-inference bench-tenants bench-upload bench-video chaos screenshots build clean
 # What is fetched has to be listed first.
 .NOTPARALLEL:
@@ -83,6 +83,9 @@ lock: | $(UV) ## Resolve again what uv.lock does not hold: the inference contain
 	sed 's/^onnxruntime>/onnxruntime-gpu[cuda,cudnn]>/' $(INFERENCE)/requirements.txt | $(COMPILE) - --universal \
 		--constraints .tools/constraints.txt --output-file $(INFERENCE)/requirements-gpu.lock
 	$(COMPILE) local/setup/localstack.txt --exclude-newer 2026-03-01 --output-file local/setup/localstack.lock
+
+translations: $(BIN)/ready ## Bring the German texts of the pages up to date; what is missing is listed
+	$(BIN)/python -m local.checks.translations
 
 bench: $(READY) ## Measure pipeline, search and cold start; writes .bench/*.json (SMOKE=1: every bench, small)
 	$(BIN)/deeplens bench $(if $(SMOKE),--smoke)

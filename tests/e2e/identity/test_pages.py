@@ -1,6 +1,5 @@
 """The pages work in a real browser without script, in light and dark, small and large; Swagger UI signs in."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +9,12 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from deeplens.identity.development import EMAIL
 from deeplens.identity.development import PASSWORD as DEVELOPMENT_PASSWORD
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, Route, expect
 
 from tests.e2e.identity.conftest import CALLBACK, GOODBYE, PASSWORD, World
 from tests.harness.browser import query_of
+from tests.harness.chromium import running_chromium
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 640}
 # Swagger UI takes seconds to start on a busy machine.
 TIMEOUT_MILLISECONDS = 30_000
@@ -25,13 +24,8 @@ HOSTS = {"localhost", "127.0.0.1", "app.localhost"}
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        pytest.skip("no Chromium: `make test` installs it where it may; else install your system's package")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--no-proxy-server"])
+    with running_chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

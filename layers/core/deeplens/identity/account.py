@@ -1,8 +1,8 @@
 """/account/sign-in and /connect/endsession: pages for people."""
 
 from contextlib import suppress
-from typing import Annotated
-from urllib.parse import parse_qsl
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode
 
 from authlib.oauth2.rfc6749 import OAuth2Error
 from fastapi import APIRouter, Query, Request
@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from deeplens.http.dependencies import Injected
 from deeplens.identity.forms import FIELD, Browser, origin_of
+from deeplens.identity.languages import Message
 from deeplens.identity.model import ATTEMPT_WINDOW, PASSWORD_ONLY
 from deeplens.identity.ports import Clients, Users
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request
@@ -18,23 +19,25 @@ from deeplens.identity.sign_in import CompleteSignIn, is_goal
 from deeplens.identity.throttle import SignIn, SignInThrottled
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
-REJECTED = "The address or the password is not right. After 5 wrong passwords no more are heard for 15 minutes."
-THROTTLED = (
+REJECTED = Message(
+    "The address or the password is not right. After 5 wrong passwords no more are heard for 15 minutes."
+)
+THROTTLED = Message(
     "Too many wrong passwords came from this network, or for this address. Wait 15 minutes and try again. "
     "A device that you signed in with before is not affected by what others try."
 )
-EXPIRED_FORM = "This page was open for too long. Try again."
+EXPIRED_FORM = Message("This page was open for too long. Try again.")
 
 Return = Annotated[str, Query(alias="return", max_length=8192)]
 
 
 def sign_in_page(
-    request: Request, browser: Browser, clients: Clients, goal: str, status: int = 200, **values: str
+    request: Request, browser: Browser, clients: Clients, goal: str, status: int = 200, **values: str | Message
 ) -> Response:
     """The form to sign in with. ``goal`` is the path to continue at; other sites are ignored."""
     goal = goal if is_goal(goal) else ""
-    values = {"goal": goal, "email": "", "fault": "", "signed_in": "", **values}
-    return browser.page(request, "sign_in", status, _client_origin(clients, goal), **values)
+    shown: dict[str, Any] = {"goal": goal, "email": "", "fault": "", "signed_in": "", **values}
+    return browser.page(request, "sign_in", status, _client_origin(clients, goal), **shown)
 
 
 def _client_origin(clients: Clients, goal: str) -> str:
@@ -95,7 +98,9 @@ def end_session(
     session, target, hint = browser.session(request), sign_out.redirect_uri, sign_out.id_token_claims or {}
     if session is not None and not browser.sent_form(request, form) and hint.get("sub") != session.user.id:
         fields = [(name, values[0]) for name, values in asked.payload.datalist.items() if name != FIELD]
-        return browser.page(request, "sign_out", form_action=origin_of(target or ""), user=session.user, kept=fields)
+        again = f"/connect/endsession?{urlencode(fields)}"
+        origin = origin_of(target or "")
+        return browser.page(request, "sign_out", 200, origin, again, user=session.user, kept=fields)
     if secret := browser.cookies.read(request, "session"):
         users.close_session(secret)
     response = RedirectResponse(target, 303) if target else browser.page(request, "signed_out")

@@ -14,7 +14,8 @@ from starlette.responses import RedirectResponse, Response
 from deeplens.access.scopes import allowed
 from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
-from deeplens.identity.forms import FIELD, Browser, origin_of
+from deeplens.identity.forms import FIELD, LOCALES, Browser, origin_of, own_address
+from deeplens.identity.languages import Message
 from deeplens.identity.model import Issuer, Session
 from deeplens.identity.ports import Clients
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request, texts
@@ -23,12 +24,12 @@ from deeplens.telemetry import security_event
 
 router = APIRouter(prefix="/connect", tags=["pages"])
 SCOPE_TEXTS = {
-    "openid": "know who you are",
-    "profile": "see your name, address and roles",
-    "offline_access": "stay connected while you are away",
-    "deeplens.api.read": "see and search your organisation's images",
-    "deeplens.api.write": "add, change and delete images",
-    "deeplens.api.admin": "look after your organisation's settings and users",
+    "openid": Message("know who you are"),
+    "profile": Message("see your name, address and roles"),
+    "offline_access": Message("stay connected while you are away"),
+    "deeplens.api.read": Message("see and search your organisation's images"),
+    "deeplens.api.write": Message("add, change and delete images"),
+    "deeplens.api.admin": Message("look after your organisation's settings and users"),
 }
 RECENT_SIGN_IN = timedelta(seconds=10)
 """A sign-in this recent satisfies ``prompt=login``: the prompt led to it."""
@@ -78,7 +79,7 @@ class Authorization:
         if isinstance(asked, Response):
             return asked
         if not self._browser.sent_form(request, form):
-            reason = "This page is too old. Go back to the application and start again."
+            reason = Message("This page is too old. Go back to the application and start again.")
             return self._browser.refusal(request, reason)
         # The age of the sign-in was checked before the page was shown; people may take their time over it.
         if asked.session is None:
@@ -148,7 +149,7 @@ class Authorization:
             destination=urlsplit(redirect_uri).netloc or origin_of(redirect_uri),
             user=asked.session.user,
             wishes=[SCOPE_TEXTS[scope] for scope in asked.scopes],
-            action=_address(request),
+            action=own_address(request),
         )
 
     def _other_account_page(self, request: Request, asked: AuthorizationRequest) -> Response:
@@ -191,8 +192,5 @@ def _to_sign_in(request: Request) -> Response:
 
 
 def _sign_in_address(request: Request) -> str:
-    return f"/account/sign-in?{urlencode({'return': _address(request)})}"
-
-
-def _address(request: Request) -> str:
-    return f"{request.url.path}?{request.url.query}"
+    locales = request.query_params.get(LOCALES)
+    return f"/account/sign-in?{urlencode({'return': own_address(request)} | ({LOCALES: locales} if locales else {}))}"

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse
 
 from deeplens.access.scopes import SCOPES
 from deeplens.http.dependencies import Injected
+from deeplens.identity.languages import LANGUAGES
 from deeplens.identity.model import ONE_FACTOR_ACR, SECRET_METHODS, TWO_FACTOR_ACR, Issuer
 from deeplens.identity.signing_keys import SigningKeys
 
@@ -43,6 +44,7 @@ def configuration(issuer: Injected[Issuer]) -> dict[str, Any]:
             *("sub", "name", "preferred_username", "roles", "tenant_id"),
             *("auth_time", "acr", "amr", "sid"),
         ],
+        "ui_locales_supported": list(LANGUAGES),
         "authorization_response_iss_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,

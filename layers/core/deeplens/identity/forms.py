@@ -7,23 +7,35 @@ sibling domain can set it.
 import hmac
 import re
 import secrets
+from base64 import b64encode
 from functools import cache
-from pathlib import Path
+from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from fastapi import Request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, Response
 
 from deeplens.common.ports import Clock
+from deeplens.identity.languages import (
+    DEFAULT_LANGUAGE,
+    LANGUAGES,
+    PAGES,
+    Message,
+    accepted_languages,
+    negotiate,
+    templates,
+)
 from deeplens.identity.model import Issuer, Session
 from deeplens.identity.ports import Users
 
 FIELD = "form_secret"
+LOCALES = "ui_locales"
+"""The parameter of OpenID Connect that names a user's languages; our own links to other languages use it too."""
+LANGUAGE_COOKIE_SECONDS = 365 * 24 * 3600
 POLICY = (
-    "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; "
+    "default-src 'none'; style-src '{style}'; img-src 'self' data:; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'{more}"
 )
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*:(//[A-Za-z0-9._:\[\]-]+)?")
@@ -31,9 +43,10 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*:(//[A-Za-z0-9._:\[\]-]+)?")
 
 
 @cache
-def templates() -> Environment:
-    folder = FileSystemLoader(Path(__file__).parent / "pages")
-    return Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+def style() -> tuple[str, str]:
+    """The style of all pages, which they include, and its hash for the policy."""
+    text = (PAGES / "style.css").read_text()
+    return text, f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 class Cookies:
@@ -64,6 +77,23 @@ def origin_of(url: str) -> str:
     return origin if ORIGIN.fullmatch(origin) else ""
 
 
+def own_address(request: Request) -> str:
+    """Path and query of a request, without its languages: the page's cookie keeps them."""
+    query = [(name, value) for name, value in request.query_params.multi_items() if name != LOCALES]
+    return f"{request.url.path}?{urlencode(query)}" if query else request.url.path
+
+
+def _asked_locales(request: Request) -> list[str]:
+    return request.query_params.get(LOCALES, "").split()
+
+
+def _in_languages(request: Request, address: str) -> dict[str, str]:
+    """For each language the address that shows this page in it."""
+    path, _, query = (address or own_address(request)).partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    return {language: f"{path}?{urlencode([*pairs, (LOCALES, language)])}" for language in LANGUAGES}
+
+
 class Browser:
     """What the pages know of a user's browser: its session, its cookies, and the forms that it sends."""
 
@@ -75,28 +105,51 @@ class Browser:
         secret = self.cookies.read(request, "session")
         return self._users.session(secret, self._clock.now()) if secret else None
 
-    def page(self, request: Request, name: str, status: int = 200, form_action: str = "", **values: Any) -> Response:
-        """Render a page from its template, with the secret for its form.
+    def language(self, request: Request) -> str:
+        """The reader's language: of the parameter ``ui_locales``, else of the last choice, else of the browser."""
+        chosen = self.cookies.read(request, "language") or ""
+        header = accepted_languages(request.headers.get("accept-language", ""))
+        return negotiate([*_asked_locales(request), chosen, *header]) or DEFAULT_LANGUAGE
+
+    def page(
+        self,
+        request: Request,
+        name: str,
+        status: int = 200,
+        form_action: str = "",
+        address: str = "",
+        **values: Any,
+    ) -> Response:
+        """Render a page from its template, in the reader's language and with the secret for its form.
 
         Parameters
         ----------
         form_action : origin that the form's answer may redirect to, beside this one.
+        address : path that shows the page again, for the links to other languages; by default the request's own.
         """
         secret = self.cookies.read(request, "form") or secrets.token_urlsafe(24)
-        body = templates().get_template(f"{name}.html").render(secret_name=FIELD, secret=secret, **values)
+        language, (css, css_hash) = self.language(request), style()
+        shared = {"secret_name": FIELD, "secret": secret, "style": css, "in_language": _in_languages(request, address)}
+        body = templates(language).get_template(f"{name}.html").render(shared | values)
         headers = {
-            "Content-Security-Policy": POLICY.format(more=f" {form_action}" if form_action else ""),
+            "Content-Security-Policy": POLICY.format(style=css_hash, more=f" {form_action}" if form_action else ""),
             "Cache-Control": "no-store",
+            "Content-Language": language,
             "Referrer-Policy": "same-origin",
             "X-Frame-Options": "DENY",
         }
         response = HTMLResponse(body, status, headers=headers)
         self.cookies.write(response, "form", secret)
+        if negotiate(_asked_locales(request)):
+            self.cookies.write(response, "language", language, LANGUAGE_COOKIE_SECONDS)
         return response
 
-    def refusal(self, request: Request, reason: str) -> Response:
-        """A page for requests without a client that could be trusted with the error."""
-        return self.page(request, "refusal", 400, reason=reason)
+    def refusal(self, request: Request, reason: str | Message) -> Response:
+        """A page for requests without a client that could be trusted with the error.
+
+        ``reason`` is a message, or the protocol's own English text.
+        """
+        return self.page(request, "refusal", 400, reason=reason, technical=isinstance(reason, str))
 
     def sent_form(self, request: Request, form: FormData) -> bool:
         """Whether a form was sent by one of these pages in this browser."""

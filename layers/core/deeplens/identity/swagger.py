@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, Response
 
 from deeplens.http.dependencies import Injected
 from deeplens.identity.development import SWAGGER
-from deeplens.identity.forms import templates
+from deeplens.identity.languages import templates
 from deeplens.identity.model import Issuer
 
 router = APIRouter(prefix="/swagger", include_in_schema=False)

@@ -1,0 +1,207 @@
+"""axe finds nothing on any page, light and dark, English and German; the keyboard is enough.
+
+A new page adds a row to ``PAGES``. ``SCREENSHOTS=folder`` keeps a picture of each, in a wide and in a narrow window.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlencode
+
+import pytest
+import uvicorn
+from argon2 import PasswordHasher
+from axe_playwright_python.sync_playwright import Axe
+from deeplens.access.scopes import SCOPES
+from deeplens.bootstrap.container import Container
+from deeplens.identity import passwords
+from deeplens.identity.app import create_identity_app
+from deeplens.identity.model import Client, User
+from deeplens.settings import Settings
+from playwright.sync_api import Browser, Page, expect
+
+from tests.fakes.stores import FakeSecrets
+from tests.harness.chromium import running_chromium
+from tests.integration.conftest import copied_tenant
+
+EMAIL, PASSWORD = "reader@example.test", "correct horse battery"
+CLIENT, STRANGER, CALLBACK = "shown-app", "strange-app", "http://app.localhost:5199/callback"
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1280, "height": 800}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The Identity API on a port of its own, with one user."""
+
+    url: str
+    parts: Container
+
+
+def authorize(client: str = CLIENT) -> str:
+    asked = {
+        "client_id": client,
+        "response_type": "code",
+        "redirect_uri": CALLBACK,
+        "scope": " ".join(SCOPES),
+        "code_challenge": "c" * 43,
+        "code_challenge_method": "S256",
+        "prompt": "consent",
+    }
+    return f"/connect/authorize?{urlencode(asked)}"
+
+
+def at(path: str) -> Callable[[Page], None]:
+    """Open a page without a session."""
+    return lambda page: open_path(page, path)
+
+
+def signed_in_at(path: str) -> Callable[[Page], None]:
+    def show(page: Page) -> None:
+        sign_in(page)
+        open_path(page, path)
+
+    return show
+
+
+def open_path(page: Page, path: str) -> None:
+    page.goto(path)
+
+
+def sign_in(page: Page, password: str = PASSWORD) -> None:
+    page.goto("/account/sign-in")
+    page.locator("#email").fill(EMAIL)
+    page.locator("#password").fill(password)
+    page.locator("main button").click()
+
+
+def sign_out(page: Page) -> None:
+    signed_in_at("/connect/endsession")(page)
+    page.locator("main button").click()
+
+
+PAGES: dict[str, Callable[[Page], None]] = {
+    "sign-in": at("/account/sign-in"),
+    "sign-in-of-an-application": at(authorize()),
+    "wrong-password": lambda page: sign_in(page, "a wrong password"),
+    "signed-in": signed_in_at("/account/sign-in"),
+    "consent": signed_in_at(authorize()),
+    "other-account": signed_in_at(authorize(STRANGER)),
+    "sign-out": signed_in_at("/connect/endsession"),
+    "signed-out": sign_out,
+    "refusal": at("/connect/authorize?client_id=nobody&response_type=code"),
+}
+"""How a browser comes to each page."""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with running_chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site(platform_url: str) -> Iterator[Site]:
+    with socket.socket() as listener, pytest.MonkeyPatch.context() as patch:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://localhost:{listener.getsockname()[1]}"
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+        passwords._nobody.cache_clear()
+        parts = Container(Settings(database_url=platform_url, identity_url=url, DEEPLENS_ENVIRONMENT="local"))
+        parts.secret_store = FakeSecrets()
+        copied_tenant(platform_url, "tenant_strange")
+        _fill(parts)
+        server = uvicorn.Server(uvicorn.Config(create_identity_app(parts), log_level="warning", access_log=False))
+        thread = Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield Site(url, parts)
+        server.should_exit = True
+        thread.join()
+        parts.connections.close()
+
+
+def _fill(parts: Container) -> None:
+    with parts.connections.platform() as connection:
+        connection.execute("DELETE FROM nextgen_identity.users WHERE email = %s", [EMAIL])
+    parts.users.create(User("usr_reader", None, EMAIL, "Ada", ("platform_admin",)), PASSWORD)
+    for client_id, owner in ((CLIENT, None), (STRANGER, "tenant_strange")):
+        parts.clients.save(
+            Client(client_id, owner, "Photo shop", None, (CALLBACK,), (), ("authorization_code",), SCOPES)
+        )
+
+
+@pytest.fixture
+def forgotten_attempts(site: Site) -> None:
+    with site.parts.connections.platform() as connection:
+        connection.execute("DELETE FROM nextgen_identity.sign_in_attempts")
+
+
+@pytest.mark.usefixtures("forgotten_attempts")
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing(chromium: Browser, site: Site, name: str, scheme: str, language: str) -> None:
+    context = chromium.new_context(base_url=site.url, color_scheme=scheme, locale=language, viewport=WIDE)  # type: ignore[arg-type]
+    page = context.new_page()
+    PAGES[name](page)
+    assert page.locator("html").get_attribute("lang") == language
+    assert page.locator("h1").count() == 1
+    found = Axe().run(page, options=RULES)
+    assert found.response["violations"] == [], found.generate_report()
+    keep(page, f"{name}-{language}-{scheme}")
+    page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    # 320 pixels are 1280 at a zoom of 400 %: nothing is cut off, nothing scrolls sideways.
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+    keep(page, f"{name}-{language}-{scheme}-narrow")
+    context.close()
+
+
+def keep(page: Page, name: str) -> None:
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+@pytest.mark.usefixtures("forgotten_attempts")
+def test_the_keyboard_is_enough_to_sign_in_and_consent(chromium: Browser, site: Site) -> None:
+    context = chromium.new_context(base_url=site.url)
+    page = context.new_page()
+    page.goto(authorize())
+    expect(page.locator("#email")).to_be_focused()
+    page.keyboard.type(EMAIL)
+    page.keyboard.press("Tab")
+    page.keyboard.type("a wrong password")
+    page.keyboard.press("Enter")
+    expect(page.locator("#password")).to_be_focused()
+    expect(page.locator("#password")).to_have_accessible_description(page.get_by_role("alert").inner_text())
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/connect/authorize?**")
+    focused = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        focused.append(page.locator(":focus").inner_text())
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert focused == ["Allow", "Do not allow", "English", "Deutsch"]
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading")).to_have_text("Zugriff für Photo shop erlauben?")
+    page.keyboard.press("Tab")
+    with page.expect_request(f"{CALLBACK}?**") as arrived:
+        page.keyboard.press("Space")
+    assert "code=" in arrived.value.url
+    context.close()
+
+
+def test_a_client_names_the_users_language_and_the_user_chooses_another(chromium: Browser, site: Site) -> None:
+    page = chromium.new_context(base_url=site.url, locale="fr").new_page()
+    page.goto(f"{authorize()}&ui_locales=fr-CA+de")
+    expect(page.get_by_role("heading")).to_have_text("Anmelden")
+    page.get_by_role("link", name="English").click()
+    expect(page.get_by_role("heading")).to_have_text("Sign in")
+    page.locator("#email").fill(EMAIL)
+    page.locator("#password").fill(PASSWORD)
+    page.locator("main button").click()
+    expect(page.get_by_role("heading")).to_have_text("Allow Photo shop?")
+    page.context.close()
