@@ -19,6 +19,8 @@ type Uses = Literal[
     "administrator",
     "storage",
     "store secrets",
+    "server secrets",
+    "new server secrets",
     "signing keys",
     "inference",
     "retry queue",
@@ -59,7 +61,7 @@ GRANTS: Mapping[str, Grant] = {
     "search_api": grant("search", "tenant key", "index key", "storage", "inference", "object queue"),
     "admin_api": grant(
         *("operations", "administrator", "tenant key", "webhook key", "index key", "storage", "store secrets"),
-        "inference",
+        *("server secrets", "new server secrets", "inference"),
         why="creates the database and the role of a tenant within the request",
         replays=True,
     ),
@@ -67,7 +69,7 @@ GRANTS: Mapping[str, Grant] = {
     "whatsapp_webhook": grant(None, "whatsapp secret"),
     "on_schedule": grant(
         *("operations", "administrator", "tenant key", "index key", "storage", "store secrets", "signing keys"),
-        *("object queue", "alerts"),
+        *("server secrets", "object queue", "alerts"),
         why="finishes creations of tenants that stopped, and drops the databases of deleted tenants",
     ),
     "on_image_uploaded": grant("decoders", "tenant key", "storage"),
@@ -111,6 +113,12 @@ PERMISSIONS: Mapping[Uses, tuple[tuple[str, str], ...]] = {
         ("secretsmanager:CreateSecret", f"{SECRET}/stores/*"),
         ("secretsmanager:DeleteSecret", f"{SECRET}/stores/*"),
     ),
+    # Of PostgreSQL servers that belong to tenants.
+    "server secrets": (
+        (READ_SECRET, f"{SECRET}/databases/*"),
+        ("secretsmanager:DeleteSecret", f"{SECRET}/databases/*"),
+    ),
+    "new server secrets": (("secretsmanager:CreateSecret", f"{SECRET}/databases/*"),),
     "signing keys": tuple(
         (f"secretsmanager:{action}", f"{SECRET}/identity/signing-keys/*")
         for action in ("CreateSecret", "DeleteSecret", "GetSecretValue")

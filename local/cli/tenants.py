@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from local.cli.container import current_container
 from local.cli.screen import console, fail, print_line
-from local.operations.migrations import databases_to_migrate, migrate_platform, migrate_tenants
+from local.operations.migrations import databases_to_migrate, migrate_platform, migrate_tenants, move_credentials
 from local.stack.config import LocalConfig
 
 app = typer.Typer(no_args_is_help=True, help="Create tenants and migrate their databases.")
@@ -56,6 +56,8 @@ def migrate(
     """Migrate every database to the newest schema, and roles to their passwords and rights; repeat it to resume."""
     container = current_container()
     migrate_platform(container.connections.admin_url, container.platform_role_urls)
+    for tenant_id in move_credentials(container.connections, container.secret_store):
+        print_line(f"{tenant_id}:", "green", "the credentials of its server are in the secret store now")
     databases = list(databases_to_migrate(container.connections, every=every))
     with Progress(console=console) as progress:
         task = progress.add_task("tenant databases", total=len(databases))

@@ -4,15 +4,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from deeplens.common.ports import SecretStore
 from deeplens.database import migrate, platform_roles, roles
 from deeplens.database.connections import Connections
+from deeplens.database.credentials import split_credentials
 from deeplens.embedding.model import BUILT_IN_MODELS
 from deeplens.errors import DatabaseUnavailable
 from deeplens.provisioning.provision import TenantDatabase, database_of, upgrade
+from deeplens.provisioning.servers import keep_credentials
 from deeplens.rollouts.postgres import PostgresRollouts
 from deeplens.tenants.directory import TENANTS
 
 PARALLEL_MIGRATIONS = 4
+OWN_SERVERS = "SELECT id, status, database_server FROM tenants WHERE database_server IS NOT NULL ORDER BY id"
+REPLACE_SERVER = "UPDATE tenants SET database_server = %s WHERE id = %s AND database_server = %s"
 RECORD_VERSION = "UPDATE tenants SET schema_version = %s WHERE id = %s"
 
 
@@ -87,3 +92,21 @@ def _marks(server_url: str) -> dict[str, str]:
         return roles.marks(server_url)
     except DatabaseUnavailable:
         return {}
+
+
+def move_credentials(connections: Connections, secret_store: SecretStore) -> list[str]:
+    """Move credentials out of rows that older versions wrote; returns the tenants. Safe to repeat.
+
+    Those of a deleted tenant are removed only.
+    """
+    moved = []
+    with connections.platform() as connection:
+        for row in connection.execute(OWN_SERVERS).fetchall():
+            address, _ = split_credentials(url := row["database_server"])
+            if address == url:
+                continue
+            if row["status"] != "deleted":
+                keep_credentials(secret_store, row["id"], url)
+            connection.execute(REPLACE_SERVER, [address, row["id"], url])
+            moved.append(row["id"])
+    return moved

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -11,7 +12,7 @@ import pytest
 from deeplens.access.scopes import ADMIN, API_SCOPES
 from deeplens.bootstrap.container import Container
 from deeplens.database.connections import connect
-from deeplens.errors import StoreNotOwned
+from deeplens.errors import SecretNotFound, StoreNotOwned
 from deeplens.provisioning.settle import BUDGET_SECONDS, SettleTenants
 from deeplens.storage.directory import MARK
 from deeplens.tenants.model import Tenant
@@ -137,6 +138,37 @@ def test_a_deleted_tenant_is_gone_everywhere_and_leaves_a_receipt(
     assert client.http.get("/images").status_code in (401, 403)
     assert admin.post("/tenants", json={"tenantId": "tenant_gone", "name": "Again"}).status_code == 409
     assert admin.delete("/tenants/tenant_gone").json()["status"] == "deleted"
+
+
+def test_the_credentials_of_a_customers_database_server_are_in_the_secret_store_until_the_tenant_is_deleted(
+    stack: Stack, parts: Container, admin: httpx.Client
+) -> None:
+    password, host = "of-the-customer", urlsplit(parts.connections.admin_url).netloc.rpartition("@")[2]
+    with connect(parts.connections.admin_url) as connection:
+        connection.execute(f"CREATE ROLE customer LOGIN SUPERUSER PASSWORD '{password}'")
+    malformed = {"databaseServer": f"http://customer:{password}@{host}/"}
+    answer = admin.post("/tenants", json={"tenantId": "tenant_served", "name": "A", "placement": malformed})
+    assert (answer.status_code, password in answer.text) == (422, False)
+
+    server = {"databaseServer": f"postgresql://customer:{password}@{host}/postgres"}
+    tenant = created(admin, "tenant_served", placement=server)
+    assert tenant["placement"]["ownDatabaseServer"] is True
+    client_of(stack, parts, admin, "tenant_served").completed(picture(3))
+    seen = [admin.get(path).text for path in ("/tenants", "/tenants/tenant_served", "/tenants/tenant_served/audit")]
+    with parts.connections.platform() as connection:
+        for table in ("tenants", "audit_log"):
+            seen += [str(row) for row in connection.execute(f"SELECT * FROM {table}".encode()).fetchall()]
+    assert [text for text in seen if password in text] == []
+    assert password in parts.secret_store.get("deeplens/databases/tenant_served")
+
+    admin.delete("/tenants/tenant_served")
+    make_older(parts, "tenant_served")
+    assert stack.runner is not None
+    stack.runner.invoke("on_schedule", EVERY_MINUTE)
+    eventually(lambda: admin.get("/tenants/tenant_served").json()["status"], lambda status: status == "deleted")
+    assert "deeplens_tenant_served" not in databases(parts)
+    with pytest.raises(SecretNotFound):
+        parts.secret_store.get("deeplens/databases/tenant_served")
 
 
 def test_a_deletion_goes_on_where_it_ran_out_of_time(stack: Stack, parts: Container, admin: httpx.Client) -> None:

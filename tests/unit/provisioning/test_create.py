@@ -18,7 +18,7 @@ def test_an_index_without_https_and_a_key_of_its_own_is_refused(url: str) -> Non
     made: list[Any] = []
     records: Any = FakeTenantRecords(FakeDirectory())
     unused: Any = None
-    create = CreateTenant(records, lambda: made.append, unused, unused, KEYS, DefaultStorage("s3"))  # type: ignore[arg-type, return-value]
+    create = CreateTenant(records, lambda: made.append, unused, unused, KEYS, unused, DefaultStorage("s3"))  # type: ignore[arg-type, return-value]
 
     with pytest.raises(ApiError) as refused:
         create(TenantRequest.model_validate({"tenantId": "tenant_a", "name": "A", "placement": {"qdrantUrl": url}}))

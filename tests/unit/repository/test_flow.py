@@ -33,7 +33,7 @@ QUEUES = [(spec, event) for spec in TEMPLATE.functions for event in spec.events 
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
 HTTP_PARTS = {
     "search_api": {"images", "stores", "embedder", "index", "object_queue"},
-    "admin_api": {"images", "stores", "embedder", "provisioning", "store_secrets", "webhook_signer"},
+    "admin_api": {"images", "stores", "embedder", "provisioning", "new_tenants", "store_secrets", "webhook_signer"},
     "identity_api": {"signing_keys"},
     "whatsapp_webhook": {"whatsapp_secrets"},
 }
@@ -227,6 +227,8 @@ def test_the_table_grants_a_function_only_what_it_uses(spec: FunctionSpec) -> No
         "administrator": {"provisioning"},
         "storage": {"provisioning", "stores", "chat_collection", "maintenance_jobs"},
         "store secrets": {"secret_store", "store_secrets"},
+        "server secrets": {"provisioning"},
+        "new server secrets": {"new_tenants"},
         "signing keys": {"signing_keys"},
         "inference": {"embedder", "chat_collection"},
         "retry queue": {"retries"},

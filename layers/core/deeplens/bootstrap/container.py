@@ -228,7 +228,13 @@ class Container(MaintenanceRegistry):
             settings.tenant_connections,
             tenant_key=self.secret(settings.tenant_database_key, settings.tenant_database_key_secret_arn),
             admin_url=lambda: self.secret(settings.database_admin_url, settings.database_admin_secret_arn),
+            server_credentials=self._server_credentials,
         )
+
+    def _server_credentials(self, tenant_id: str) -> str:
+        from deeplens.provisioning.servers import credentials_of
+
+        return credentials_of(self.secret_store, tenant_id)
 
     @property
     def platform_role_urls(self) -> list[str]:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import dict_row
 
+from deeplens.database.credentials import with_json_credentials
 from deeplens.errors import DatabaseUnavailable
 
 type Connection = psycopg.Connection[dict[str, Any]]
@@ -90,6 +91,7 @@ class Connections:
     limit : maximum of open tenant connections, whatever the number of threads.
     tenant_key : the passwords of the tenants' roles are derived from it; without one, no tenant's database opens.
     admin_url : reads the administrator's URL of the platform database; by default ``platform_url`` is it.
+    server_credentials : reads those of a tenant's own server, ``username`` and ``password`` as JSON; empty if none.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class Connections:
         *,
         tenant_key: str = "",
         admin_url: Callable[[], str] = str,
+        server_credentials: Callable[[str], str] = lambda _: "",
     ) -> None:
         self.platform_url, self.tenant_key, self._admin_url = platform_url, tenant_key, admin_url
+        self._server_credentials = server_credentials
         self._limit, self._monotonic = limit, monotonic
         self._pool: OrderedDict[str, PooledConnection] = OrderedDict()
         self._released = threading.Condition()
@@ -110,6 +114,17 @@ class Connections:
     def admin_url(self) -> str:
         """The platform database with the credentials that may create databases and roles."""
         return self._admin_url() or self.platform_url
+
+    def server_url(self, tenant_id: str, address: str | None) -> str:
+        """The server of a tenant, by default the platform's, with the credentials that may create databases.
+
+        Raises ``SecretStoreUnavailable``.
+        """
+        if not address:
+            return self.admin_url
+        credentials = self._server_credentials(tenant_id)
+        # An address of an older version has its credentials.
+        return with_json_credentials(address, credentials) if credentials else address
 
     def platform(self) -> AbstractContextManager[Connection]:
         """Lend the platform connection; each statement commits by itself outside a transaction or pipeline."""

@@ -1,4 +1,4 @@
-"""The credentials of databases: those of the platform's roles, and those of the tenants' roles.
+"""The credentials of databases: those of the platform's roles, of the tenants' roles, and of tenants' own servers.
 
 A tenant's role has the name of its database, and a password derived from the platform's key. No row holds a secret.
 After a change of the key, run ``deeplens tenants migrate``.
@@ -6,11 +6,14 @@ After a change of the key, run ``deeplens tenants migrate``.
 
 import hashlib
 import hmac
+import json
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic_core import from_json
 
-from deeplens.errors import DatabaseUnavailable
+from deeplens.errors import DatabaseUnavailable, SecretStoreUnavailable
 
 KEY_CHARACTERS = 32
 OVERRIDES = {"user", "password", "dbname", "passfile", "service"}
@@ -48,6 +51,29 @@ def url_of_secret(secret: str) -> str:
         return secret
     fields = from_json(secret)
     return with_credentials(fields["url"], unquote(urlsplit(fields["url"]).username or ""), fields["password"])
+
+
+def split_credentials(url: str) -> tuple[str, str]:
+    """The URL without user and password, and these as JSON, as rotation in AWS Secrets Manager writes them.
+
+    Raises ``ValueError``, which has no part of the URL, if it cannot be parsed.
+    """
+    try:
+        options = conninfo_to_dict(url)
+    except ProgrammingError:
+        raise ValueError("this is no URL of a PostgreSQL server: use postgresql://user:password@host:5432/") from None
+    split = urlsplit(with_credentials(url, "", ""))
+    address = urlunsplit(split._replace(netloc=split.netloc.rpartition("@")[2]))
+    return address, json.dumps({"username": options.get("user") or "", "password": options.get("password") or ""})
+
+
+def with_json_credentials(address: str, credentials: str) -> str:
+    """The reverse of ``split_credentials``. Raises ``SecretStoreUnavailable`` if ``credentials`` are not its JSON."""
+    try:
+        fields = from_json(credentials)
+        return with_credentials(address, fields["username"], fields["password"])
+    except (ValueError, KeyError, TypeError):
+        raise SecretStoreUnavailable("the credentials of a server are no JSON with username and password") from None
 
 
 def password_of(role: str, key: str) -> str:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NewType
 
+from deeplens.common.ports import SecretStore
 from deeplens.common.resolve import Lazy
 from deeplens.embedding.model import BUILT_IN_MODEL, ModelRef
 from deeplens.embedding.ports import Embedder
 from deeplens.errors import ApiError, EndpointRefused
 from deeplens.provisioning.schemas import ModelChoice, TenantRequest
+from deeplens.provisioning.servers import keep_credentials
 from deeplens.rollouts.model import Rollouts
 from deeplens.tenants.limits import ResourceLimits
 from deeplens.tenants.model import Placement
@@ -30,6 +32,7 @@ class CreateTenant:
     embedder: Embedder
     rollouts: Rollouts
     index_keys: IndexKeys
+    secret_store: SecretStore
     default_storage: DefaultStorage
 
     def __call__(self, request: TenantRequest) -> None:
@@ -39,12 +42,8 @@ class CreateTenant:
         chosen = request.placement
         if chosen.qdrant_url:
             self._check_index(chosen.qdrant_url)
-        placement = Placement(
-            chosen.storage or self.default_storage,
-            chosen.database_server.get_secret_value() if chosen.database_server else None,
-            chosen.qdrant_url,
-        )
         model = self._register(request.model) if request.model else BUILT_IN_MODEL
+        placement = Placement(chosen.storage or self.default_storage, self._server(request), chosen.qdrant_url)
         self.provisioning().provision(request.tenant_id, request.name, model=model, placement=placement)
         self.tenant_records.set_limits(request.tenant_id, ResourceLimits(**dict(request.limits)))
         if request.settings:
@@ -55,6 +54,14 @@ class CreateTenant:
             self.index_keys.key_of(url)
         except EndpointRefused as error:
             raise ApiError(422, "endpoint-refused", "Endpoint refused", f"{error}.") from None
+
+    def _server(self, request: TenantRequest) -> str | None:
+        """Keep the credentials of the tenant's own server, so that its row needs none; returns the address."""
+        url = request.placement.database_server
+        try:
+            return keep_credentials(self.secret_store, request.tenant_id, url.get_secret_value()) if url else None
+        except ValueError as error:
+            raise ApiError(422, "invalid-request", "Invalid request", f"placement.databaseServer: {error}.") from None
 
     def _register(self, model: ModelChoice) -> ModelRef:
         profile = self.embedder.describe(model.name, model.version)

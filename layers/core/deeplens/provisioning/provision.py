@@ -170,5 +170,5 @@ def upgrade(database: TenantDatabase, key: str) -> str:
 
 def database_of(row: dict[str, Any], connections: Connections) -> TenantDatabase:
     """The database of a row of ``tenants``, by default on the platform's server."""
-    server = row["database_server"] or connections.admin_url
+    server = connections.server_url(row["id"], row["database_server"])
     return TenantDatabase(row["id"], server, row["database_name"], row["schema_version"])

@@ -53,11 +53,18 @@ TENANT = {
 }
 
 
+def _postgres_url(url: SecretStr) -> SecretStr:
+    # A pattern cannot be a constraint of SecretStr.
+    if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must begin with postgresql://")
+    return url
+
+
 class PlacementRequest(Request):
     """Where the tenant's data shall live; what is left out is the platform's own. It cannot be changed later."""
 
     storage: Literal["s3", "minio", "nfs"] | None = None
-    database_server: Annotated[SecretStr, Field(pattern=r"^postgres(ql)?://")] | None = Field(
+    database_server: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = Field(
         default=None, description="URL of a PostgreSQL server with credentials that may create databases; never shown"
     )
     qdrant_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=500)] | None = None

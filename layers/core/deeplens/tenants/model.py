@@ -144,7 +144,7 @@ class TenantRecord:
 class Placement:
     """Where the data of a new tenant is stored; None means the platform's own servers.
 
-    ``database_server`` is a URL with credentials that may create databases. The bucket is named after the tenant.
+    ``database_server`` is a URL without credentials. The bucket is named after the tenant.
     """
 
     scheme: str = "s3"
