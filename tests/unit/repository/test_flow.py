@@ -402,5 +402,7 @@ def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
     # What nobody could deliver goes to a bucket of the platform, so OnDeadLetter may write to that.
     elsewhere = {name: str(resource) for name, resource in RESOURCES.items() if name != "TenantStorageRole"}
     assert {name for name, statement in elsewhere.items() if "'s3:" in statement} == {"OnDeadLetter"}
-    # Buckets speak to the queue, and to them nobody.
+    # Buckets speak to the queue, and to them nobody. S3 itself writes what they say, so none can speak of another.
+    senders = [str(part) for part in RESOURCES["BucketsMayNotify"]["Properties"]["PolicyDocument"]["Statement"]]
+    assert [part.count("amazonaws.com") for part in senders] == [part.count("s3.amazonaws.com") for part in senders]
     assert [name for name, statement in elsewhere.items() if "TenantBucketPrefix" in statement] == ["BucketsMayNotify"]

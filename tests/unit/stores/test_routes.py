@@ -207,6 +207,12 @@ def test_notifications_need_the_stores_secret(world: World) -> None:
     assert world.operator().get(f"{PATH}/{made['storeId']}").json()["notifiedAt"]
 
 
+def bridge_event(kind: str, key: Any, bucket: str = "scans") -> dict[str, Any]:
+    """As an API destination of EventBridge sends it."""
+    detail = {"bucket": {"name": bucket}, "object": {"key": key, "size": 5}, "reason": "PutObject"}
+    return {"version": "0", "detail-type": kind, "source": "aws.s3", "account": "111122223333", "detail": detail}
+
+
 @pytest.mark.parametrize(
     ("payload", "keys"),
     [
@@ -219,6 +225,13 @@ def test_notifications_need_the_stores_secret(world: World) -> None:
             },
             ["x/y.png"],
         ),
+        (bridge_event("Object Created", "a+b/%41ö.jpg"), ["a+b/%41ö.jpg"]),
+        (bridge_event("Object Deleted", "a.jpg"), ["a.jpg"]),
+        (bridge_event("Object Tags Added", "a.jpg"), []),
+        (bridge_event("Object Created", "a.jpg", bucket="other"), []),
+        (bridge_event("Object Created", 7), []),
+        (bridge_event("Object Created", "a.jpg") | {"source": "acme.photos"}, []),
+        (bridge_event("Object Created", "a.jpg") | {"detail": "none"}, []),
         ({"Records": [{"s3": {"bucket": {"name": "other"}, "object": {"key": "a.jpg"}}}]}, []),
         ({"Records": [{"s3": {"bucket": {"name": "scans"}, "object": {"key": "../../a.jpg"}}}]}, []),
         ({"Records": [{"s3": {"bucket": {"name": "scans"}, "object": {"key": "notes.txt"}}}]}, []),

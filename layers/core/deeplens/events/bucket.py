@@ -1,8 +1,10 @@
-"""A bucket's notification about an object, which S3 sends to a queue directly or through EventBridge."""
+"""A bucket's notification about an object, as S3 itself sends it to the queue.
 
-from collections.abc import Mapping
+S3 writes these messages, so nobody can name another account's bucket in one. A rule of EventBridge could.
+"""
+
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 from urllib.parse import quote, unquote_plus
 
 from pydantic import AliasGenerator, ConfigDict, Field, model_validator
@@ -22,7 +24,6 @@ class ObjectLocation:
 CREATED = "ObjectCreated:"
 REMOVED = "ObjectRemoved:"
 TEST = "s3:TestEvent"
-BY_EVENT_BRIDGE = {"Object Created": CREATED, "Object Deleted": REMOVED}
 
 
 class NamedBucket(Wire):
@@ -53,19 +54,6 @@ class BucketNotification(Event):
 
     records: list[ObjectRecord] | None = Field(default=None, min_length=1, max_length=1000)
     event: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_event_bridge(cls, given: Any) -> Any:
-        """Convert an event of EventBridge, whose key is not URL-encoded, into the record that S3 would have sent."""
-        if not isinstance(given, Mapping) or given.get("source") != "aws.s3" or "detail-type" not in given:
-            return given
-        match given.get("detail"):
-            case {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}:
-                name = BY_EVENT_BRIDGE.get(str(given["detail-type"]), str(given["detail-type"]))
-                entity = {"bucket": {"name": bucket}, "object": {"key": quote(key)}}
-                return {"Records": [{"eventSource": "aws:s3", "eventName": name, "s3": entity}]}
-        return given
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

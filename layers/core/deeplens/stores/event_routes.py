@@ -1,4 +1,4 @@
-"""/v1/notifications: notifications over HTTP about customer-owned storage, from Azure Event Grid and MinIO."""
+"""/v1/notifications: notifications over HTTP about customer-owned storage, from Event Grid, EventBridge and MinIO."""
 
 import hashlib
 import hmac
@@ -40,7 +40,10 @@ Store = Annotated[TenantStore, Depends(authenticated_store)]
 def notify(
     store: Store, notifications: Injected[StoreNotifications], publish: Publishing, payload: Annotated[Any, Body()]
 ) -> dict[str, Any]:
-    """Accepts Event Grid's schema, CloudEvents, and S3's records as MinIO sends them. Each object is then looked up."""
+    """Accepts Event Grid's schema, CloudEvents, EventBridge's events of S3, and S3's records as MinIO sends them.
+
+    Each object is then looked up.
+    """
     code = validation_code(payload)
     if code is not None:
         return {"validationResponse": code}

@@ -115,7 +115,7 @@ class StorePlatform:
     bucket_prefix: str = BucketNames().prefix
 
     def event_url(self, store: TenantStore) -> str:
-        """Where Event Grid and MinIO send a store's notifications."""
+        """Where Event Grid, EventBridge and MinIO send a store's notifications."""
         return f"{self.public_url.rstrip('/')}/v1/notifications/{store.tenant_id}/{store.id}"
 
     def reserves(self, container: str) -> bool:

@@ -1,4 +1,4 @@
-"""Notifications about customer-owned storage, from S3, Azure Event Grid and MinIO → deeplens.images.maintenance"""
+"""Notifications of customer-owned storage: S3, Event Grid, EventBridge, MinIO → deeplens.images.maintenance"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from deeplens.stores.model import MAX_KEYS, RegisteredStores, TenantStore, media
 
 SOURCE = "aws:s3"
 VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"
+EVENT_BRIDGE = {"Object Created", "Object Deleted"}
 BLOBS = {"Microsoft.Storage.BlobCreated", "Microsoft.Storage.BlobDeleted", "Microsoft.Storage.BlobRenamed"}
 MAX_EVENTS = 5000
 
@@ -71,7 +72,7 @@ def validation_code(payload: Any) -> str | None:
 
 def objects_in(payload: Any) -> list[Named]:
     """The objects that a message over HTTP is about."""
-    return [found for item in _items(payload) if (found := _azure(item) or _s3(item))]
+    return [found for item in _items(payload) if (found := _azure(item) or _event_bridge(item) or _s3(item))]
 
 
 def _keys_of(store: TenantStore, objects: Sequence[Named]) -> list[str]:
@@ -94,6 +95,16 @@ def _azure(item: dict[str, Any]) -> Named | None:
     _, _, rest = subject.partition("/containers/")
     container, _, key = rest.partition("/blobs/")
     return (container, key) if container and key else None
+
+
+def _event_bridge(item: dict[str, Any]) -> Named | None:
+    """Of Amazon EventBridge, whose keys are not URL-encoded."""
+    if item.get("source") != "aws.s3" or item.get("detail-type") not in EVENT_BRIDGE:
+        return None
+    match item.get("detail"):
+        case {"bucket": {"name": str(bucket)}, "object": {"key": str(key)}}:
+            return bucket, key
+    return None
 
 
 def _s3(item: dict[str, Any]) -> Named | None:
