@@ -117,7 +117,7 @@ def test_a_person_signs_in_consents_and_signs_out_without_script(
 
     page.goto(f"{world.issuer}/account/sign-in")
     with pictured(page, tmp_path, "signed-in"):
-        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("link", name="Sign out").click()
     with pictured(page, tmp_path, "sign-out"):
         page.get_by_role("button", name="Sign out").click()
     with pictured(page, tmp_path, "signed-out"):

@@ -104,4 +104,4 @@ def test_after_signing_in_nobody_is_sent_elsewhere(world: World, reader: str, go
     for address in (form_of(page).action, f"/account/sign-in?{urlencode({'return': goal})}"):
         answer = browser.http.post(f"{world.issuer}{address}", data=fields)
         assert answer.status_code in (303, 400)
-        assert answer.headers.get("location", "/account/sign-in") == "/account/sign-in"
+        assert answer.headers.get("location", "/account") == "/account"

@@ -87,7 +87,7 @@ PAGES: dict[str, Callable[[Page], None]] = {
     "sign-in": at("/account/sign-in"),
     "sign-in-of-an-application": at(authorize()),
     "wrong-password": lambda page: sign_in(page, "a wrong password"),
-    "signed-in": signed_in_at("/account/sign-in"),
+    "account": signed_in_at("/account"),
     "consent": signed_in_at(authorize()),
     "other-account": signed_in_at(authorize(STRANGER)),
     "sign-out": signed_in_at("/connect/endsession"),

@@ -97,9 +97,9 @@ def test_a_page_runs_nothing_is_framed_by_nobody_and_is_not_kept() -> None:
 
 
 def test_a_page_keeps_the_browsers_secret_so_that_two_open_pages_both_work() -> None:
-    first = BROWSER.page(request(cookie=None), "sign_in", goal="", email="", fault="", signed_in="")
+    first = BROWSER.page(request(cookie=None), "sign_in", goal="", email="", fault="")
     secret = SimpleCookie(first.headers["set-cookie"])["__Host-form"].value
-    second = BROWSER.page(request(cookie=secret), "sign_in", goal="", email="", fault="", signed_in="")
+    second = BROWSER.page(request(cookie=secret), "sign_in", goal="", email="", fault="")
     assert len(secret) >= 32
     assert f'value="{secret}"'.encode() in bytes(first.body)
     assert f'value="{secret}"'.encode() in bytes(second.body)

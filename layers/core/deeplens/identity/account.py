@@ -1,4 +1,4 @@
-"""/account/sign-in and /connect/endsession: pages for people."""
+"""/account, /account/sign-in and /connect/endsession: pages for people."""
 
 from contextlib import suppress
 from typing import Annotated, Any
@@ -9,13 +9,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from deeplens.http.dependencies import Injected
+from deeplens.identity.account_pages import SignedIn, account_page
 from deeplens.identity.forms import FIELD, Browser, origin_of
 from deeplens.identity.languages import Message
 from deeplens.identity.model import ATTEMPT_WINDOW, PASSWORD_ONLY
 from deeplens.identity.ports import Clients, Users
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request
 from deeplens.identity.server import IdentityServer
-from deeplens.identity.sign_in import CompleteSignIn, is_goal
+from deeplens.identity.sign_in import HOME, CompleteSignIn, is_goal
 from deeplens.identity.throttle import SignIn, SignInThrottled
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
@@ -36,7 +37,7 @@ def sign_in_page(
 ) -> Response:
     """The form to sign in with. ``goal`` is the path to continue at; other sites are ignored."""
     goal = goal if is_goal(goal) else ""
-    shown: dict[str, Any] = {"goal": goal, "email": "", "fault": "", "signed_in": "", **values}
+    shown: dict[str, Any] = {"goal": goal, "email": "", "fault": "", **values}
     return browser.page(request, "sign_in", status, _client_origin(clients, goal), **shown)
 
 
@@ -54,8 +55,14 @@ def _client_origin(clients: Clients, goal: str) -> str:
 def show_sign_in(
     request: Request, browser: Injected[Browser], clients: Injected[Clients], goal: Return = ""
 ) -> Response:
-    session = browser.session(request)
-    return sign_in_page(request, browser, clients, goal, signed_in=session.user.email if session else "")
+    if not goal and browser.session(request):
+        return RedirectResponse(HOME, 303)
+    return sign_in_page(request, browser, clients, goal)
+
+
+@router.get(HOME, response_model=None)
+def show_account(request: Request, browser: Injected[Browser], session: SignedIn) -> Response:
+    return account_page(request, browser, session, "account")
 
 
 @router.post("/account/sign-in", response_model=None)

@@ -14,12 +14,13 @@ from starlette.responses import RedirectResponse, Response
 from deeplens.access.scopes import allowed
 from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
-from deeplens.identity.forms import FIELD, LOCALES, Browser, origin_of, own_address
+from deeplens.identity.forms import FIELD, Browser, origin_of, own_address
 from deeplens.identity.languages import Message
 from deeplens.identity.model import Issuer, Session
 from deeplens.identity.ports import Clients
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request, texts
 from deeplens.identity.server import IdentityServer
+from deeplens.identity.sign_in import sign_in_address
 from deeplens.telemetry import security_event
 
 router = APIRouter(prefix="/connect", tags=["pages"])
@@ -156,7 +157,7 @@ class Authorization:
         """Refuse a user of another tenant than the client's, and offer to sign in with another account."""
         assert asked.session is not None
         values = {"client": asked.request.client.name, "user": asked.session.user}
-        return self._browser.page(request, "other_account", 403, sign_in=_sign_in_address(request), **values)
+        return self._browser.page(request, "other_account", 403, sign_in=sign_in_address(request), **values)
 
     def _answer(self, asked: AuthorizationRequest, granted: Session | None) -> Response:
         return self._server.create_authorization_response(  # type: ignore[no-any-return]
@@ -188,9 +189,4 @@ def decide(request: Request, authorization: Injected[Authorization], form: Form)
 
 
 def _to_sign_in(request: Request) -> Response:
-    return RedirectResponse(_sign_in_address(request), 303)
-
-
-def _sign_in_address(request: Request) -> str:
-    locales = request.query_params.get(LOCALES)
-    return f"/account/sign-in?{urlencode({'return': own_address(request)} | ({LOCALES: locales} if locales else {}))}"
+    return RedirectResponse(sign_in_address(request), 303)

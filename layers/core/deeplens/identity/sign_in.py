@@ -3,24 +3,31 @@
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from urllib.parse import urlencode
 
 from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
 from deeplens.common.ports import Clock
-from deeplens.identity.forms import Browser
+from deeplens.identity.forms import LOCALES, Browser, own_address
 from deeplens.identity.model import SESSION_LIFE, User
 from deeplens.identity.ports import Users
 from deeplens.identity.throttle import SignIn
 
-AUTHORIZE_PATH = re.compile(r"/connect/authorize\?[\x21-\x7e]*")
-HOME = "/account/sign-in"
+GOAL = re.compile(r"/connect/authorize\?[\x21-\x7e]*|/account(/[a-z-]+)*")
+HOME = "/account"
 DEVICE_LIFE = timedelta(days=180)
 
 
 def is_goal(path: str) -> bool:
     """Whether a sign-in may continue at this path; other sites and pages are ignored."""
-    return AUTHORIZE_PATH.fullmatch(path) is not None
+    return GOAL.fullmatch(path) is not None
+
+
+def sign_in_address(request: Request) -> str:
+    """The sign-in page that leads back to the request, in the language that the request asks for."""
+    locales = request.query_params.get(LOCALES)
+    return f"/account/sign-in?{urlencode({'return': own_address(request)} | ({LOCALES: locales} if locales else {}))}"
 
 
 class CompleteSignIn:

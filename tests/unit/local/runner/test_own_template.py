@@ -71,7 +71,10 @@ def test_the_topic_and_group_of_whatsapps_messages_are_parameters() -> None:
     assert (spec.environment["KAFKA_TOPIC"], spec.environment["KAFKA_CLIENT_ID"]) == ("chats", "whatsapp-processor")
 
 
-IDENTITY_PATHS = ("/connect/{proxy+}", "/.well-known/{proxy+}", "/account/{proxy+}", "/swagger", "/swagger/{proxy+}")
+IDENTITY_PATHS = (
+    *("/connect/{proxy+}", "/.well-known/{proxy+}"),
+    *("/account", "/account/{proxy+}", "/swagger", "/swagger/{proxy+}"),
+)
 
 
 def test_functions_serve_the_apis_and_one_runs_on_a_schedule() -> None:

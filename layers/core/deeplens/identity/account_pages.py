@@ -1,0 +1,51 @@
+"""The pages of a person's own account: a list that features add to, and who may see them."""
+
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import Depends, Request
+from starlette.responses import RedirectResponse, Response
+
+from deeplens.http.dependencies import Injected
+from deeplens.identity.forms import Browser
+from deeplens.identity.languages import Message
+from deeplens.identity.model import Session
+from deeplens.identity.sign_in import HOME, sign_in_address
+
+
+class AccountPage(NamedTuple):
+    """A page of one's own account, as the navigation and the home page show it."""
+
+    path: str
+    title: Message
+    purpose: Message
+
+
+ACCOUNT_PAGES: tuple[AccountPage, ...] = ()
+"""In the order of the navigation. Their templates extend ``account_base.html``."""
+
+
+class SignInRequired(Exception):
+    """Nobody is signed in in this browser."""
+
+
+def signed_in(request: Request, browser: Injected[Browser]) -> Session:
+    session = browser.session(request)
+    if session is None:
+        raise SignInRequired
+    return session
+
+
+SignedIn = Annotated[Session, Depends(signed_in)]
+"""The session of a page's reader; without one the answer leads to the sign-in page and back."""
+
+
+async def lead_to_sign_in(request: Request, error: Exception) -> Response:  # noqa: ARG001 - an exception handler
+    return RedirectResponse(sign_in_address(request), 303)
+
+
+def account_page(
+    request: Request, browser: Browser, session: Session, name: str, status: int = 200, **values: object
+) -> Response:
+    """Render a page of the reader's own account."""
+    shown: dict[str, Any] = {"user": session.user, "account_home": HOME, "account_pages": ACCOUNT_PAGES}
+    return browser.page(request, name, status, **shown | {"here": request.url.path, "fault": "", "done": ""} | values)
