@@ -122,6 +122,19 @@ def echoes(ranges: Any, size_bytes: int) -> Iterator[bytes]:
         yield ranges.get_range("", start, 4)
 
 
+def reads_for_ever(ranges: Any, pause_seconds: float) -> None:
+    """Never silent, and never done."""
+    while True:
+        ranges.get_range("", 0, 1)
+        time.sleep(pause_seconds)
+
+
+def answers_for_ever(_: Any, pause_seconds: float) -> Iterator[int]:
+    while True:
+        yield 1
+        time.sleep(pause_seconds)
+
+
 def greedy_range(ranges: Any) -> None:
     ranges.get_range("", -5, 10)
 

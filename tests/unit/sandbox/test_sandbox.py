@@ -143,6 +143,30 @@ def test_the_parent_reads_no_range_that_does_not_exist(sandbox: Sandbox) -> None
         list(sandbox.stream(bytes, "greedy_range", lambda *_: pytest.fail("read")))
 
 
+@pytest.mark.parametrize("function", ["reads_for_ever", "answers_for_ever"])
+@pytest.mark.parametrize("pause_seconds", [0, 0.3], ids=["at once", "a trickle"])
+def test_a_decoder_that_is_never_silent_ends_with_its_time(function: str, pause_seconds: float) -> None:
+    sandbox = Sandbox(HOSTILE, 512 << 20, 1, [InvalidImage], {}, 2)
+    call(sandbox, "printed")
+    started = time.monotonic()
+    with pytest.raises(DecoderTimeout):
+        for _ in sandbox.stream(int, function, lambda _start, length: bytes(length), pause_seconds):
+            pass
+    assert time.monotonic() - started < 10
+    assert call(sandbox, "printed") == 7
+    sandbox.close()
+
+
+def test_a_slow_consumer_takes_nothing_of_the_decoders_time() -> None:
+    sandbox = Sandbox(HOSTILE, 512 << 20, 1, [InvalidImage], {})
+    found = []
+    for part in sandbox.stream(bytes, "echoes", lambda _start, length: bytes(length), 12):
+        time.sleep(0.6)
+        found.append(part)
+    assert found == [bytes(4)] * 3
+    sandbox.close()
+
+
 def test_a_consumer_that_stops_in_the_middle_leaves_a_working_decoder(sandbox: Sandbox) -> None:
     found = sandbox.stream(bytes, "echoes", lambda start, length: bytes(length), 1 << 20)
     next(found)

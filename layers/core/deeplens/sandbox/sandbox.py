@@ -56,6 +56,8 @@ class Sandbox:
     seconds : that it may be silent while it works.
     errors : base classes of the errors that a function may raise.
     environment : variables for the child; only those that its interpreter needs to start.
+    total_seconds : that one file may take, however often the child answers; by default ``seconds``. The time that the
+        caller takes between two items does not count.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Sandbox:
         seconds: float,
         errors: Sequence[type[PipelineError]],
         environment: Mapping[str, str],
+        total_seconds: float | None = None,
     ) -> None:
         self._module, self._memory_bytes, self._seconds = module, memory_bytes, seconds
+        self._total_seconds = total_seconds or seconds
         # One arena: threads would otherwise reserve 64 MB of the limit each.
         self._environment = {"MALLOC_ARENA_MAX": "1"} | dict(environment)
         self._errors = {cls.code: cls for base in errors for cls in wire.subclasses(base)}
@@ -97,7 +101,10 @@ class Sandbox:
             return self._single(kind, function, file, arguments)
 
     def stream[T](self, kind: type[T], function: str, file: File, *arguments: Any) -> Generator[T]:
-        """Yield what ``function(file, *arguments)`` yields. Raises as ``call`` does, but nothing is tried again."""
+        """Yield what ``function(file, *arguments)`` yields. Raises as ``call`` does, but nothing is tried again.
+
+        A child may answer for ever: take no more items than there can be.
+        """
         with self._lock:
             yield from self._exchange(kind, function, file, arguments)
 
@@ -112,19 +119,18 @@ class Sandbox:
         return found[0]
 
     def _exchange[T](self, kind: type[T], function: str, file: File, arguments: Sequence[Any]) -> Iterator[T]:
-        process, finished = self._ready(), False
+        process, finished, left = self._ready(), False, self._total_seconds
         body = file if isinstance(file, bytes) else b""
         request = pickle.dumps((f"{self._module}:{function}", tuple(arguments)))
         try:
             size = len(body) if isinstance(file, bytes) else wire.RANGED
             self._send(process, wire.REQUEST.pack(len(request), size), request, body)
             while not finished:
-                tag, value, blob = self._receive(process)
+                began = time.monotonic()
+                tag, value, blob = self._answer(process, file, left)
+                left -= time.monotonic() - began
                 if tag == wire.ITEM:
                     yield _built(kind, value, blob)
-                elif tag == wire.READ and not isinstance(file, bytes):
-                    chunk = _read(file, value)
-                    self._send(process, wire.CHUNK.pack(len(chunk)), chunk)
                 elif tag == wire.ERROR:
                     error = self._error(value)
                     # What broke, or ran out of memory, may be in any state.
@@ -136,6 +142,18 @@ class Sandbox:
         finally:
             if not finished:
                 self._end()
+
+    def _answer(self, process: _Process, file: File, seconds: float) -> tuple[bytes, Any, bytes]:
+        """The next answer, within ``seconds``; before it, the child is given the parts of the file that it asks for."""
+        until = time.monotonic() + seconds
+        while True:
+            tag, value, blob = self._receive(process, min(self._seconds, until - time.monotonic()))
+            if time.monotonic() > until:
+                raise self._too_slow()
+            if tag != wire.READ or isinstance(file, bytes):
+                return tag, value, blob
+            chunk = _read(file, value)
+            self._send(process, wire.CHUNK.pack(len(chunk)), chunk)
 
     def _error(self, value: Any) -> PipelineError:
         if not (isinstance(value, list) and len(value) == 2):
@@ -208,8 +226,8 @@ class Sandbox:
                 except BrokenPipeError:
                     raise _crashed() from None
 
-    def _receive(self, process: _Process, seconds: float | None = None) -> tuple[bytes, Any, bytes]:
-        until = time.monotonic() + (seconds or self._seconds)
+    def _receive(self, process: _Process, seconds: float) -> tuple[bytes, Any, bytes]:
+        until = time.monotonic() + seconds
         tag, text_bytes, blob_bytes = wire.ANSWER.unpack(self._take(process, wire.ANSWER.size, until))
         _require(text_bytes <= wire.MAX_JSON_BYTES and blob_bytes <= wire.MAX_BLOB_BYTES)
         text, blob = self._take(process, text_bytes, until), self._take(process, blob_bytes, until)
@@ -233,7 +251,10 @@ class Sandbox:
         poll = select.poll()
         poll.register(pipe, event)
         if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-            raise DecoderTimeout(f"decoding the file takes more than {self._seconds:g} s; save it smaller")
+            raise self._too_slow()
+
+    def _too_slow(self) -> DecoderTimeout:
+        return DecoderTimeout(f"decoding the file takes more than {self._seconds:g} s; save it smaller")
 
 
 def _crashed() -> DecoderCrashed:

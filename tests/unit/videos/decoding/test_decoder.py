@@ -47,6 +47,7 @@ def test_a_film_that_is_refused_is_refused_with_the_same_words(body: bytes) -> N
         (hostile.CRASH, "DECODER_CRASHED"),
         (hostile.HANG, "DECODER_TIMEOUT"),
         (hostile.GREEDY, "DECODER_OUT_OF_MEMORY"),
+        (hostile_videos.FLOOD, "DECODER_CRASHED"),
     ],
 )
 def test_a_film_that_breaks_its_decoder_fails_and_the_next_completes(end: bytes, code: str) -> None:
