@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from deeplens.access.bearer import API_AUDIENCE, BearerTokens, KeySet
+from deeplens.access.audiences import API_AUDIENCE
+from deeplens.access.bearer import BearerTokens, KeySet
 from deeplens.access.scopes import ADMIN, API_SCOPES, READ
 from deeplens.bootstrap.admin_api import create_admin_app
 from deeplens.bootstrap.search_api import create_app

@@ -13,6 +13,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from deeplens.access.audiences import ADMIN_API, SEARCH_API, api_of
 from deeplens.access.bearer import LEEWAY_SECONDS, MAX_TOKEN_CHARS, REQUIRED, BearerTokens, KeySet
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,14 +70,14 @@ def tokens() -> BearerTokens:
 
 
 def test_a_good_token_tells_who_calls(tokens: BearerTokens) -> None:
-    principal = tokens.authenticate(token())
+    principal = tokens.authenticate(token(), SEARCH_API)
     assert principal is not None
     assert (principal.subject, principal.tenant_id, principal.client_id) == ("usr_1", "tenant_a", "app")
     assert (principal.scopes, principal.roles) == ({"deeplens.api.read", "openid"}, {"viewer"})
 
 
 def test_a_clients_own_token_has_neither_roles_nor_necessarily_a_tenant(tokens: BearerTokens) -> None:
-    principal = tokens.authenticate(token(claims(sub="app", roles=None, tenant_id=None, operator=True)))
+    principal = tokens.authenticate(token(claims(sub="app", roles=None, tenant_id=None, operator=True)), SEARCH_API)
     assert principal is not None
     assert (principal.tenant_id, principal.roles) == (None, frozenset())
 
@@ -93,7 +94,7 @@ def test_a_clients_own_token_has_neither_roles_nor_necessarily_a_tenant(tokens: 
     ids=str,
 )
 def test_only_a_token_that_says_so_is_an_operators(tokens: BearerTokens, changed: dict[str, Any]) -> None:
-    assert tokens.authenticate(token(claims(**changed))) is None
+    assert tokens.authenticate(token(claims(**changed)), SEARCH_API) is None
 
 
 def test_a_token_ends_with_its_client_within_ten_seconds() -> None:
@@ -106,14 +107,47 @@ def test_a_token_ends_with_its_client_within_ten_seconds() -> None:
     keys = KeySet(lambda: {"keys": [jwk("ours", "ours")]})
     tokens = BearerTokens(keys, ISSUER, is_active, monotonic=lambda: seconds[0])
     for seconds[0] in (0.0, 9.9):
-        assert tokens.authenticate(token()) is not None
+        assert tokens.authenticate(token(), SEARCH_API) is not None
     assert asked == ["app"]
     active.clear()
     seconds[0] = 10.0
-    assert tokens.authenticate(token()) is None
+    assert tokens.authenticate(token(), SEARCH_API) is None
     assert tokens.claims_of(token()) is None
     active.add("app")
-    assert tokens.authenticate(token()) is not None
+    assert tokens.authenticate(token(), SEARCH_API) is not None
+
+
+@pytest.mark.parametrize(
+    ("audience", "accepted"),
+    [
+        ("deeplens.api", {SEARCH_API, ADMIN_API}),
+        (f"{ISSUER}/v1", {SEARCH_API}),
+        (f"{ISSUER}/v1/admin", {ADMIN_API}),
+        ([f"{ISSUER}/v1", f"{ISSUER}/v1/admin"], {SEARCH_API, ADMIN_API}),
+        (ISSUER, set()),
+        (f"{ISSUER}/v1/", set()),
+        ("/v1", set()),
+        ("https://evil.test/v1", set()),
+    ],
+)
+def test_an_api_refuses_a_token_that_is_for_the_other_one(
+    tokens: BearerTokens, audience: str | list[str], accepted: set[str]
+) -> None:
+    presented = token(claims(aud=audience))
+    assert {api for api in (SEARCH_API, ADMIN_API) if tokens.authenticate(presented, api)} == accepted
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [
+        ("/v1/images", SEARCH_API),
+        ("/v1/administrators", SEARCH_API),
+        ("/v1/admin", ADMIN_API),
+        ("/v1/admin/tenants", ADMIN_API),
+    ],
+)
+def test_a_path_belongs_to_one_api(path: str, api: str) -> None:
+    assert api_of(path) == api
 
 
 def test_a_token_may_be_meant_for_others_as_well(tokens: BearerTokens) -> None:
@@ -274,17 +308,17 @@ def test_tokens_of_a_revoked_key_are_refused_within_ten_seconds_and_those_of_oth
     keys = KeySet(published.read, monotonic=lambda: published.clock)
     tokens = BearerTokens(keys, ISSUER, lambda _: True)
     by_other = token(header={**HEADER, "kid": "other"})
-    assert tokens.authenticate(token()) is not None
+    assert tokens.authenticate(token(), SEARCH_API) is not None
     published.kids.remove("ours")
     published.clock = 10
-    assert tokens.authenticate(token()) is None
-    assert tokens.authenticate(by_other) is not None
+    assert tokens.authenticate(token(), SEARCH_API) is None
+    assert tokens.authenticate(by_other, SEARCH_API) is not None
 
 
 def test_a_new_key_that_signs_at_once_is_known_after_a_second() -> None:
     published = Published("ours")
     tokens = BearerTokens(KeySet(published.read, monotonic=lambda: published.clock), ISSUER, lambda _: True)
-    assert tokens.authenticate(token()) is not None
+    assert tokens.authenticate(token(), SEARCH_API) is not None
     published.kids.append("new")
     published.clock = 1
-    assert tokens.authenticate(token(header={**HEADER, "kid": "new"})) is not None
+    assert tokens.authenticate(token(header={**HEADER, "kid": "new"}), SEARCH_API) is not None

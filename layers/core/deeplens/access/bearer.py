@@ -6,9 +6,9 @@ from typing import Any, NewType
 
 import jwt
 
+from deeplens.access.audiences import API_AUDIENCE
 from deeplens.access.model import Principal
 
-API_AUDIENCE = "deeplens.api"
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - a media type
 ALGORITHM = "RS256"
 LEEWAY_SECONDS = 30
@@ -66,11 +66,11 @@ class BearerTokens:
         audience: tuple[str, ...] = (API_AUDIENCE,),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._keys, self._issuer, self._is_active, self._audience = keys, issuer, is_active, list(audience)
+        self._keys, self._issuer, self._is_active, self._audience = keys, issuer, is_active, audience
         self._monotonic, self._active_until = monotonic, dict[str, float]()
 
-    def authenticate(self, presented: str) -> Principal | None:
-        claims = self.claims_of(presented)
+    def authenticate(self, presented: str, api: str) -> Principal | None:
+        claims = self.claims_of(presented, f"{self._issuer}{api}")
         # An operator's token says so: a token whose claim of a tenant got lost must not reach all of them.
         if claims is None or ("tenant_id" in claims) == (claims.get(OPERATOR) is True):
             return None
@@ -82,10 +82,10 @@ class BearerTokens:
             client_id=claims["client_id"],
         )
 
-    def claims_of(self, presented: str) -> dict[str, Any] | None:
-        """The claims of a valid token of an active client, else None."""
+    def claims_of(self, presented: str, *resources: str) -> dict[str, Any] | None:
+        """The claims of a valid token of an active client, else None; one that is for ``resources`` alone is valid."""
         try:
-            claims = self._verified(presented)
+            claims = self._verified(presented, [*self._audience, *resources])
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             return None
         return claims if claims and self._client_is_active(str(claims["client_id"])) else None
@@ -101,7 +101,7 @@ class BearerTokens:
         self._active_until[client_id] = now + CACHE_SECONDS
         return True
 
-    def _verified(self, presented: str) -> dict[str, Any] | None:
+    def _verified(self, presented: str, audience: list[str]) -> dict[str, Any] | None:
         if len(presented) > MAX_TOKEN_CHARS:
             return None
         header = jwt.get_unverified_header(presented)
@@ -115,7 +115,7 @@ class BearerTokens:
             key,
             algorithms=[ALGORITHM],
             issuer=self._issuer,
-            audience=self._audience,
+            audience=audience,
             leeway=LEEWAY_SECONDS,
             options={"require": REQUIRED, "strict_aud": False},
         )

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 from fastapi.security import APIKeyHeader, OAuth2AuthorizationCodeBearer
 
+from deeplens.access.audiences import api_of
 from deeplens.access.model import Principal
 from deeplens.access.ports import AccessTokens, ApiKeys
 from deeplens.access.request_counter import RequestCounter
@@ -59,11 +60,11 @@ class Authenticate:
     def __init__(self, keys: ApiKeys, tokens: Lazy[AccessTokens]) -> None:
         self._keys, self._tokens = keys, tokens
 
-    def __call__(self, key: str | None, token: str | None) -> Principal:
+    def __call__(self, key: str | None, token: str | None, api: str) -> Principal:
         if key and token:
             raise ApiError(400, "ambiguous-credentials", "Ambiguous credentials", "Send a key or a token, not both.")
         if token:
-            return _valid(self._tokens().authenticate(token), "invalid-token", "Access token not valid", BAD_TOKEN)
+            return _valid(self._tokens().authenticate(token, api), "invalid-token", "Access token not valid", BAD_TOKEN)
         if key:
             return _valid(self._keys.authenticate(key), "invalid-api-key", "API key not valid", CHALLENGE)
         detail = "Send a key as X-API-Key, or an access token as Authorization: Bearer."
@@ -76,7 +77,7 @@ def principal_of(
     key: Annotated[str | None, Depends(api_key)],
     token: Annotated[str | None, Depends(access_token)],
 ) -> Principal:
-    principal = authenticate(key, token)
+    principal = authenticate(key, token, api_of(request.url.path))
     request.state.caller = {"subject": principal.subject, "tenant_id": principal.tenant_id}
     return principal
 

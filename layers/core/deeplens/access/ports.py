@@ -10,8 +10,8 @@ from deeplens.access.scopes import READ, WRITE
 
 
 class AccessTokens(Protocol):
-    def authenticate(self, presented: str) -> Principal | None:
-        """The principal of an access token of this platform; None for an invalid one."""
+    def authenticate(self, presented: str, api: str) -> Principal | None:
+        """The principal of an access token of this platform that may be used at ``api``; None for an invalid one."""
 
 
 class ActiveClients(Protocol):

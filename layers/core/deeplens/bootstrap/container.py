@@ -294,9 +294,10 @@ class Container(MaintenanceRegistry):
     @cached_property
     def own_tokens(self) -> IdentityTokens:
         """For the identity API itself: any access token that it issued."""
-        from deeplens.access.bearer import API_AUDIENCE, BearerTokens, KeySet
+        from deeplens.access.audiences import API_AUDIENCE, resources_of
+        from deeplens.access.bearer import BearerTokens, KeySet
 
-        audience = (API_AUDIENCE, self.issuer)
+        audience = (API_AUDIENCE, self.issuer, *resources_of(self.issuer))
         active = self.active_clients.is_active
         tokens = BearerTokens(KeySet(self.signing_keys.jwks), self.issuer, active, audience)
         return cast("IdentityTokens", tokens)

@@ -19,6 +19,7 @@ from deeplens.identity.languages import Message
 from deeplens.identity.model import Issuer, Session
 from deeplens.identity.ports import Clients
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request, texts
+from deeplens.identity.resources import InvalidTargetError, requested_resources
 from deeplens.identity.server import IdentityServer
 from deeplens.identity.sign_in import sign_in_address
 from deeplens.telemetry import security_event
@@ -100,6 +101,9 @@ class Authorization:
         try:
             check_parameters(protocol)
             grant = self._server.get_consent_grant(protocol, end_user=session)
+            requested_resources(protocol, self._issuer)
+        except InvalidTargetError as error:
+            return self._redirect(protocol.payload.data["redirect_uri"], protocol, error.error, error.description)
         except OAuth2Error as error:
             reason = error.description or error.error
             if not error.redirect_uri:

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
+from deeplens.access.audiences import resources_of
 from deeplens.access.scopes import SCOPES
 from deeplens.http.dependencies import Injected
 from deeplens.identity.languages import LANGUAGES
@@ -45,6 +46,7 @@ def configuration(issuer: Injected[Issuer]) -> dict[str, Any]:
             *("auth_time", "acr", "amr", "sid"),
         ],
         "ui_locales_supported": list(LANGUAGES),
+        "protected_resources": list(resources_of(issuer)),
         "authorization_response_iss_parameter_supported": True,
         "request_parameter_supported": False,
         "request_uri_parameter_supported": False,

@@ -10,7 +10,8 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from deeplens.access.scopes import API_SCOPES, allowed
 from deeplens.identity.model import REUSE_WINDOW, SECRET_METHODS, Client, Code, Family, Session
 from deeplens.identity.requests import ProtocolRequest
-from deeplens.identity.tokens import Subject
+from deeplens.identity.resources import narrowed, requested_resources
+from deeplens.identity.tokens import AccessTokens, Subject
 from deeplens.telemetry import security_event
 
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -28,7 +29,25 @@ class Pkce(CodeChallenge):  # type: ignore[misc]
         super().validate_code_challenge(grant, redirect_uri)
 
 
-class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
+class NarrowedTokens:
+    """A grant whose access tokens are for the resources that were granted and requested."""
+
+    def granted_resources(self) -> tuple[str, ...]:
+        return ()
+
+    def generate_token(
+        self, user: Any = None, scope: Any = None, *, include_refresh_token: bool = True, **_: Any
+    ) -> dict[str, Any]:
+        """Issue tokens. Raises ``InvalidTargetError``."""
+        grant: Any = self
+        server, request = grant.server, grant.request
+        resources = narrowed(self.granted_resources(), requested_resources(request, server.issuer))
+        tokens = AccessTokens(server.issuer, server.signing_keys, resources)
+        options = {"user": user, "scope": scope, "include_refresh_token": include_refresh_token}
+        return tokens(grant_type=grant.GRANT_TYPE, client=request.client, **options)  # type: ignore[no-any-return]
+
+
+class AuthorizationCodes(NarrowedTokens, grants.AuthorizationCodeGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = (*SECRET_METHODS, "none")
 
     def generate_authorization_code(self) -> str:
@@ -48,6 +67,7 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
             code_challenge=asked["code_challenge"],
             authenticated_at=session.authenticated_at,
             methods=session.methods,
+            resources=requested_resources(request, self.server.issuer),
         )
         self.server.grants.issue_code(code, content, self.server.clock.now())
 
@@ -63,10 +83,13 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
         admitted = user is not None and self.request.client.admits(user)
         return Subject.of(user, code.family, code) if user and admitted else None
 
+    def granted_resources(self) -> tuple[str, ...]:
+        return self.request.authorization_code.resources  # type: ignore[no-any-return]
+
     def generate_token(self, user: Any = None, scope: Any = None, **options: Any) -> dict[str, Any]:
         """Issue tokens; a refresh token only with ``offline_access``."""
         offline = options.pop("include_refresh_token", False) and "offline_access" in scope.split()
-        return super().generate_token(user, scope, include_refresh_token=offline, **options)  # type: ignore[no-any-return]
+        return super().generate_token(user, scope, include_refresh_token=offline)
 
     def save_token(self, token: dict[str, Any]) -> None:
         family = self.request.authorization_code.family
@@ -74,7 +97,7 @@ class AuthorizationCodes(grants.AuthorizationCodeGrant):  # type: ignore[misc]
             raise InvalidGrantError("The code was used twice.")
 
 
-class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
+class RefreshTokens(NarrowedTokens, grants.RefreshTokenGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = (*SECRET_METHODS, "none")
 
     def authenticate_refresh_token(self, refresh_token: str) -> Family | None:
@@ -96,6 +119,9 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
             self.server.grants.revoke(family.id, self.server.clock.now())
             raise InvalidGrantError("The client belongs to another tenant than the user.")
         return Subject.of(user, family.id, family)
+
+    def granted_resources(self) -> tuple[str, ...]:
+        return self.request.refresh_token.resources  # type: ignore[no-any-return]
 
     def issue_token(self, user: Subject, family: Family) -> dict[str, Any]:
         """Issue tokens without the scopes that the user or the client has lost since."""
@@ -121,7 +147,7 @@ class RefreshTokens(grants.RefreshTokenGrant):  # type: ignore[misc]
         """No-op: ``save_token`` used it up in the statement that stored its successor."""
 
 
-class ClientCredentials(grants.ClientCredentialsGrant):  # type: ignore[misc]
+class ClientCredentials(NarrowedTokens, grants.ClientCredentialsGrant):  # type: ignore[misc]
     TOKEN_ENDPOINT_AUTH_METHODS = SECRET_METHODS
 
     def validate_requested_scope(self) -> None:

@@ -164,6 +164,7 @@ class Code:
     family : of the tokens that it leads to.
     authenticated_at : when the user signed in.
     methods : how the user signed in (``amr``, RFC 8176).
+    resources : the APIs that its tokens are for (RFC 8707); none means all.
     """
 
     family: str
@@ -176,6 +177,7 @@ class Code:
     code_challenge: str
     authenticated_at: datetime
     methods: tuple[str, ...] = PASSWORD_ONLY
+    resources: tuple[str, ...] = ()
 
     @property
     def code_challenge_method(self) -> str:
@@ -213,6 +215,7 @@ class Family:
     expires_at: datetime
     live: bool
     methods: tuple[str, ...] = PASSWORD_ONLY
+    resources: tuple[str, ...] = ()
 
     def check_client(self, client: Client) -> bool:
         return self.client_id == client.id

@@ -17,6 +17,10 @@ VALUES (%(code_sha256)s, %(family)s, %(client_id)s, %(user_id)s, %(session_id)s,
 # Before revision 0017 nobody has another method than the password, and no table has the column.
 SET_METHODS_OF_CODE = "UPDATE nextgen_identity.authorization_codes SET methods = %s WHERE code_sha256 = %s"
 SET_METHODS_OF_FAMILY = "UPDATE nextgen_identity.token_families SET methods = %s WHERE id = %s"
+# Before revision 0019 no table has the column.
+SET_RESOURCES_OF_CODE = "UPDATE nextgen_identity.authorization_codes SET resources = %s WHERE code_sha256 = %s"
+SET_RESOURCES_OF_FAMILY = "UPDATE nextgen_identity.token_families SET resources = %s WHERE id = %s"
+RESOURCES = "coalesce(to_jsonb({row}) -> 'resources', '[]') AS resources"
 METHODS = "coalesce(to_jsonb({row}) -> 'methods', '[\"pwd\"]') AS methods"
 # Of two simultaneous requests the second waits for the first's row lock, and then finds the code used.
 REDEEM = f"""
@@ -29,7 +33,7 @@ WITH used AS (
     SELECT family, client_id, user_id, session_id, scopes, authenticated_at, %s FROM used
 )
 SELECT family, client_id, user_id, session_id, redirect_uri, scopes, nonce, code_challenge, authenticated_at,
-    {METHODS.format(row="used")}
+    {METHODS.format(row="used")}, {RESOURCES.format(row="used")}
 FROM used
 """  # noqa: S608
 REPLAYED = """
@@ -60,7 +64,7 @@ WHERE t.token_sha256 = %s AND t.spent_at > %s AND following.token_sha256 = %s AN
 """
 COLUMNS = (
     "f.id, f.client_id, f.user_id, f.session_id, f.scopes, f.authenticated_at, f.expires_at, "
-    f"f.revoked_at IS NULL AND f.expires_at > %s AS live, {METHODS.format(row='f')}"
+    f"f.revoked_at IS NULL AND f.expires_at > %s AS live, {METHODS.format(row='f')}, {RESOURCES.format(row='f')}"
 )
 FAMILY = f"SELECT {COLUMNS} FROM nextgen_identity.token_families f WHERE f.id = %s"  # noqa: S608
 FAMILY_OF_TOKEN = f"""
@@ -88,6 +92,8 @@ class PostgresGrants(PlatformAdapter):
             connection.execute(ISSUE, parameters_of(code) | stored)
             if code.methods != PASSWORD_ONLY:
                 connection.execute(SET_METHODS_OF_CODE, [list(code.methods), stored["code_sha256"]])
+            if code.resources:
+                connection.execute(SET_RESOURCES_OF_CODE, [list(code.resources), stored["code_sha256"]])
 
     def redeem_code(self, presented: str, client_id: str, now: datetime) -> Code | None:
         code = digest(presented)
@@ -99,6 +105,8 @@ class PostgresGrants(PlatformAdapter):
             redeemed = record_of(Code, row) if row else None
             if redeemed is not None and redeemed.methods != PASSWORD_ONLY:
                 connection.execute(SET_METHODS_OF_FAMILY, [list(redeemed.methods), redeemed.family])
+            if redeemed is not None and redeemed.resources:
+                connection.execute(SET_RESOURCES_OF_FAMILY, [list(redeemed.resources), redeemed.family])
         return redeemed
 
     def begin(self, refresh_token: str, family: str) -> bool:

@@ -16,6 +16,8 @@ MAX_VALUE_CHARS = 8192
 # Parameters that Authlib repeats in its messages, and the characters that RFC 6749 allows there.
 REPEATED = ("client_id", "redirect_uri", "response_type", "grant_type", "token_type_hint")
 REPEATABLE = re.compile(r"[\x20\x21\x23-\x5b\x5d-\x7e]*")
+RESOURCE = "resource"
+"""The one parameter that may be repeated (RFC 8707)."""
 STORABLE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
 
 
@@ -59,13 +61,17 @@ class ProtocolRequest(OAuth2Request):  # type: ignore[misc]
 def check_parameters(request: ProtocolRequest) -> None:
     """Raise ``InvalidRequestError`` for parameters that the protocol's grammar does not allow."""
     for name, values in request.payload.datalist.items():
-        if len(values) > 1:
+        if len(values) > 1 and name != RESOURCE:
             raise InvalidRequestError("A parameter is given more than once.")
-        if len(values[0]) > MAX_VALUE_CHARS or not STORABLE.fullmatch(values[0]) or not STORABLE.fullmatch(name):
+        if not all(map(_is_storable, (name, *values))):
             raise InvalidRequestError("A parameter is too long or holds control characters.")
         if name in REPEATED and not REPEATABLE.fullmatch(values[0]):
             raise InvalidRequestError(f"The parameter {name} holds characters that it may not.")
     _check_basic(request.headers.get("Authorization") or "")
+
+
+def _is_storable(text: str) -> bool:
+    return len(text) <= MAX_VALUE_CHARS and STORABLE.fullmatch(text) is not None
 
 
 def _check_basic(header: str) -> None:

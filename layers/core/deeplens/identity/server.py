@@ -3,7 +3,7 @@
 from typing import Any
 
 from authlib.common.urls import add_params_to_uri
-from authlib.oauth2.rfc6749 import AuthorizationServer, InvalidRequestError
+from authlib.oauth2.rfc6749 import AuthorizationServer, OAuth2Error
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from deeplens.access.bearer import IdentityTokens
@@ -14,8 +14,9 @@ from deeplens.identity.grants import AuthorizationCodes, ClientCredentials, Pkce
 from deeplens.identity.model import Client, Issuer
 from deeplens.identity.ports import Clients, Grants, Users
 from deeplens.identity.requests import ProtocolRequest, check_parameters
+from deeplens.identity.resources import requested_resources
 from deeplens.identity.signing_keys import DerivationKey, SigningKeys
-from deeplens.identity.tokens import AccessTokens, IdTokens, IdTokensOfCodes
+from deeplens.identity.tokens import IdTokens, IdTokensOfCodes
 from deeplens.telemetry import security_event
 
 
@@ -36,7 +37,6 @@ class IdentityServer(AuthorizationServer):  # type: ignore[misc]
         super().__init__(SCOPES)
         self.clients, self.users, self.grants, self.signing_keys = clients, users, grants, signing_keys
         self.derivation_key, self.tokens, self.issuer, self.clock = derivation_key, tokens, issuer, clock
-        self.register_token_generator("default", AccessTokens(issuer, signing_keys))
         self.register_grant(AuthorizationCodes, [Pkce(required=True), IdTokensOfCodes(issuer, signing_keys)])
         self.register_grant(RefreshTokens, [IdTokens(issuer, signing_keys)])
         self.register_grant(ClientCredentials)
@@ -47,7 +47,8 @@ class IdentityServer(AuthorizationServer):  # type: ignore[misc]
         """Answer a request of a program; ``endpoint`` is token, revocation or introspection."""
         try:
             check_parameters(request)
-        except InvalidRequestError as error:
+            requested_resources(request, self.issuer)
+        except OAuth2Error as error:
             return self.handle_error_response(request, error)  # type: ignore[no-any-return]
         if endpoint == "token":
             return self.create_token_response(request)  # type: ignore[no-any-return]

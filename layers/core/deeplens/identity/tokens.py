@@ -11,7 +11,8 @@ from authlib.oidc.core import UserInfo
 from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
 from joserfc.jwk import KeySet, RSAKey
 
-from deeplens.access.bearer import API_AUDIENCE, OPERATOR
+from deeplens.access.audiences import API_AUDIENCE
+from deeplens.access.bearer import OPERATOR
 from deeplens.access.scopes import API_SCOPES
 from deeplens.identity.key_plan import LONGEST_TOKEN
 from deeplens.identity.model import Client, Code, Family, User, acr_of
@@ -63,19 +64,24 @@ def user_claims(user: User, scope: str) -> UserInfo:
 
 
 class AccessTokens(JWTBearerTokenGenerator):  # type: ignore[misc]
-    """Creates access tokens, and a refresh token with ``offline_access``."""
+    """Creates access tokens, and a refresh token with ``offline_access``.
 
-    def __init__(self, issuer: str, keys: SigningKeys) -> None:
+    Parameters
+    ----------
+    resources : the APIs that the tokens are for; none means all.
+    """
+
+    def __init__(self, issuer: str, keys: SigningKeys, resources: tuple[str, ...] = ()) -> None:
         super().__init__(issuer, "RS256", self._refresh_token, self._seconds)
-        self._keys = keys
+        self._keys, self._resources = keys, resources
 
     def get_jwks(self) -> KeySet:
         return private_keys(self._keys)
 
     def get_audiences(self, client: Client, user: Subject | None, scope: str) -> list[str]:  # noqa: ARG002
-        """The API if a scope allows calls to it, and this issuer if ``/userinfo`` may be called."""
+        """The APIs if a scope allows calls to them, and this issuer if ``/userinfo`` may be called."""
         granted = set(scope.split())
-        audiences = [API_AUDIENCE] if granted & set(API_SCOPES) else []
+        audiences = list(self._resources or (API_AUDIENCE,)) if granted & set(API_SCOPES) else []
         return [*audiences, self.issuer] if "openid" in granted or not audiences else audiences
 
     def get_auth_time(self, user: Subject | None) -> int | None:
