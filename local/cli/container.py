@@ -10,14 +10,14 @@ from local.stack.config import LocalConfig
 from local.stack.stack import container_for, running_stack
 
 
-def current_container() -> Container:
-    """Return the container of the running stack, or without one of the environment's services (DATABASE_URL, …).
+def current_container(variable: str = "DATABASE_URL") -> Container:
+    """Return the container of the running stack, or without one of the environment's services.
 
-    Raises ``ServiceFailed`` if there is neither.
+    Raises ``ServiceFailed`` if there is neither; ``variable`` names the service that the command needs first.
     """
     state = running_stack(LocalConfig().state_dir)
     if state is not None:
         return container_for(state["environment"])
-    if not os.environ.get("DATABASE_URL"):
-        raise ServiceFailed("nothing is running: start with `deeplens up`, or set DATABASE_URL")
+    if not os.environ.get(variable):
+        raise ServiceFailed(f"nothing is running: start with `deeplens up`, or set {variable}")
     return Container(Settings())

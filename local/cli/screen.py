@@ -1,13 +1,84 @@
-"""Print to the terminal: errors, status, tables."""
+"""Print to the terminal: results, errors, status, tables; or the same as JSON."""
 
-from typing import Any
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
 
 import typer
+from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-console = Console()
+PIPE_WIDTH = 400
+"""What reads the output of a pipe wants whole lines."""
+console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+"""For people. Standard output, or with ``--json`` standard error."""
+
+
+def print_json_only(*, wanted: bool) -> None:
+    """Keep standard output for JSON, or print for people."""
+    console.stderr = wanted
+
+
+def show(document: Any, *views: RenderableType | Callable[[], RenderableType]) -> None:
+    """Print the result of a command: the document with ``--json``, else the views of it."""
+    if console.stderr:
+        typer.echo(json.dumps(plain(document), indent=2))
+        return
+    for view in views:
+        shown = view() if callable(view) else view
+        console.print(shown, highlight=False, markup=False, soft_wrap=isinstance(shown, str))
+
+
+def show_line(document: Any, view: str) -> None:
+    """Print one of many results, as it comes: with ``--json`` one document per line."""
+    typer.echo(json.dumps(plain(document)) if console.stderr else view)
+
+
+def table(*headings: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table without a frame, whose last column may wrap; ``right`` names columns of numbers."""
+    made = Table(box=None, pad_edge=False)
+    for heading in headings:
+        justify: Literal["left", "right"] = "right" if heading in right else "left"
+        made.add_column(heading, justify=justify, overflow="fold", no_wrap=heading != headings[-1])
+    return made
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it. Names of fields become camelCase; fields that ``repr`` hides are left out."""
+    match value:
+        case BaseModel():
+            return value.model_dump(mode="json", by_alias=True)
+        case dict():
+            return {str(name): plain(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(item) for item in value]
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Path():
+            return str(value)
+    if dataclasses.is_dataclass(value):
+        return {
+            to_camel(field.name): plain(getattr(value, field.name)) for field in dataclasses.fields(value) if field.repr
+        }
+    return value
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is destroyed. Without a terminal, ``--yes`` is required."""
+    if yes:
+        return
+    if console.stderr or not sys.stdin.isatty():
+        raise fail(f"{question}\nNothing was changed. To do it without being asked, repeat the command with --yes.")
+    typer.confirm(f"{question} Continue?", abort=True)
 
 
 def fail(message: str) -> typer.Exit:
@@ -18,6 +89,9 @@ def fail(message: str) -> typer.Exit:
 
 def print_error(message: str) -> None:
     """Print an error message, unchanged."""
+    if console.stderr:
+        typer.echo(json.dumps({"error": message}))
+        return
     print_line("error:", "bold red", message)
 
 

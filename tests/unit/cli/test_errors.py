@@ -43,6 +43,12 @@ ARGUMENTS = {
     "models export": ["no-such-model", "--out", "{folder}"],
     "tenants adopt": ["tenant_demo", "--yes"],
     "tenants create": ["Demo"],
+    "topics create": ["scratch"],
+    "topics delete": ["scratch", "--yes"],
+    "topics describe": ["scratch"],
+    "topics recreate": ["scratch", "--yes"],
+    "topics reset": ["a-group", "--to", "latest"],
+    "topics tail": ["scratch", "--from-beginning"],
     "upload": ["{file}", "--key", "dl_abc_def", "--url", "http://127.0.0.1:9", "--journal", "{file}/journal"],
 }
 """What commands are called with that cannot do without; with these, each gets as far as it can without a stack."""
@@ -65,7 +71,7 @@ def nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run commands without a stack and addresses, in an empty folder; a stack that starts finds its ports in use."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEEPLENS_STATE_DIR", str(tmp_path / "state"))
-    for name in ("DATABASE_URL", "DEEPLENS_KEY", "DEEPLENS_URL"):
+    for name in ("DATABASE_URL", "DEEPLENS_KEY", "DEEPLENS_URL", "KAFKA_BROKERS"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "file").write_text("{}")
     (tmp_path / "folder").mkdir()
@@ -113,7 +119,7 @@ def test_a_wrong_setting_is_named(command: str, tmp_path: Path, monkeypatch: pyt
 
 
 def refused(error: Exception) -> Callable[[], Any]:
-    def current_container() -> Any:
+    def current_container(*_: str) -> Any:
         raise error
 
     return current_container
