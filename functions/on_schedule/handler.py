@@ -3,10 +3,8 @@
 from deeplens.alerts.model import SendAlerts
 from deeplens.bootstrap.handlers import schedule_handler
 from deeplens.duplicates.merge import TickMerges
-from deeplens.identity.signing_keys import RotateSigningKeys
 from deeplens.maintenance.slices import TickMaintenance
 from deeplens.pipeline.resume import ResumeOverdue
-from deeplens.provisioning.settle import SettleTenants
 from deeplens.rollouts.advance import TickRollouts
 from deeplens.uploads.tick import TickUploads
 from deeplens.usage.tick import MeterRequests, TickBudgets, TickUsage
@@ -23,8 +21,6 @@ handler = schedule_handler(
     TickWebhooks,
     TickWhatsApp,
     TickUploads,
-    RotateSigningKeys,
-    SettleTenants,
     MeterRequests,
     TickUsage,
     TickBudgets,

@@ -67,9 +67,10 @@ GRANTS: Mapping[str, Grant] = {
     ),
     "identity_api": grant("identity", "signing keys"),
     "whatsapp_webhook": grant(None, "whatsapp secret"),
-    "on_schedule": grant(
-        *("operations", "administrator", "tenant key", "index key", "storage", "store secrets", "signing keys"),
-        *("server secrets", "object queue", "alerts"),
+    "on_schedule": grant("operations", "tenant key", "storage", "object queue", "alerts"),
+    "on_administration_schedule": grant(
+        *("operations", "administrator", "tenant key", "index key", "storage", "store secrets", "server secrets"),
+        "signing keys",
         why="finishes creations of tenants that stopped, and drops the databases of deleted tenants",
     ),
     "on_image_uploaded": grant("decoders", "tenant key", "storage"),

@@ -99,7 +99,7 @@ def test_a_creation_that_stopped_half_way_is_finished_by_the_clock(
     make_older(parts, "tenant_half_two")
 
     assert stack.runner is not None
-    stack.runner.invoke("on_schedule", EVERY_MINUTE)
+    stack.runner.invoke("on_administration_schedule", EVERY_MINUTE)
 
     eventually(lambda: admin.get("/tenants/tenant_half_two").json()["status"], lambda status: status == "active")
 
@@ -123,7 +123,7 @@ def test_a_deleted_tenant_is_gone_everywhere_and_leaves_a_receipt(
     assert refused.json()["type"] == "/problems/tenant-not-found"
     make_older(parts, "tenant_gone")
     assert stack.runner is not None
-    stack.runner.invoke("on_schedule", EVERY_MINUTE)
+    stack.runner.invoke("on_administration_schedule", EVERY_MINUTE)
     gone = eventually(lambda: admin.get("/tenants/tenant_gone").json(), lambda image: image["status"] == "deleted")
 
     receipt = gone["progress"]
@@ -164,7 +164,7 @@ def test_the_credentials_of_a_customers_database_server_are_in_the_secret_store_
     admin.delete("/tenants/tenant_served")
     make_older(parts, "tenant_served")
     assert stack.runner is not None
-    stack.runner.invoke("on_schedule", EVERY_MINUTE)
+    stack.runner.invoke("on_administration_schedule", EVERY_MINUTE)
     eventually(lambda: admin.get("/tenants/tenant_served").json()["status"], lambda status: status == "deleted")
     assert "deeplens_tenant_served" not in databases(parts)
     with pytest.raises(SecretNotFound):
@@ -172,7 +172,7 @@ def test_the_credentials_of_a_customers_database_server_are_in_the_secret_store_
 
 
 def test_a_deletion_goes_on_where_it_ran_out_of_time(stack: Stack, parts: Container, admin: httpx.Client) -> None:
-    """``on_schedule`` has less than a minute; a bucket may have millions of objects."""
+    """``on_administration_schedule`` has less than a minute; a bucket may have millions of objects."""
     created(admin, "tenant_large")
     client = client_of(stack, parts, admin, "tenant_large")
     store = parts.stores.for_tenant(client.tenant)

@@ -73,7 +73,10 @@ def test_every_function_has_events_and_every_topic_a_payload() -> None:
     kafka = {f"{name}{kind}" for name, _ in KAFKA for kind in ("", ".poison")}
     http = {f"{name}{kind}" for name in ("search_api", "admin_api", "whatsapp_webhook") for kind in ("", ".poison")}
     queue = {f"{name}{kind}" for name in QUEUED for kind in ("", ".poison")}
-    assert {path.stem for path in EVENTS.glob("*.json")} == kafka | http | queue | {"on_schedule"}
+    assert {path.stem for path in EVENTS.glob("*.json")} == kafka | http | queue | {
+        "on_schedule",
+        "on_administration_schedule",
+    }
     assert {path.stem for path in (EVENTS / "payloads").glob("*.json")} == {topic.name for topic in TOPICS}
 
 
@@ -160,8 +163,9 @@ def test_a_notification_that_nobody_took_in_is_kept_as_a_dead_letter() -> None:
     assert (letter.error.code, letter.source and letter.source.topic) == ("OBJECT_NOT_INGESTED", "ObjectQueue")
 
 
-def test_a_schedule_event_is_built_as_the_runner_builds_it() -> None:
-    event = read("on_schedule")
+@pytest.mark.parametrize("name", ["on_schedule", "on_administration_schedule"])
+def test_a_schedule_event_is_built_as_the_runner_builds_it(name: str) -> None:
+    event = read(name)
     assert {**schedule_event(), "id": event["id"], "time": event["time"]} == event
 
 

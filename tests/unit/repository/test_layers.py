@@ -56,7 +56,7 @@ ALLOWED_HEAVY = {
     "on_image_uploaded": {"PIL"},
     "on_object_created": {"PIL"},
     "on_video_uploaded": {"PIL", "av"},
-    "on_schedule": {"cryptography"},
+    "on_administration_schedule": {"cryptography"},
     "on_indexing_requested": {"qdrant_client"},
     "on_image_indexed": {"qdrant_client"},
     "on_image_maintenance": {"qdrant_client"},

@@ -77,13 +77,13 @@ IDENTITY_PATHS = (
 )
 
 
-def test_functions_serve_the_apis_and_one_runs_on_a_schedule() -> None:
+def test_functions_serve_the_apis_and_two_run_on_a_schedule() -> None:
     assert [(s.name, e) for s, e in EVENTS if isinstance(e, HttpEvent)] == [
         ("search_api", HttpEvent("ANY", "/v1/{proxy+}")),
         ("admin_api", HttpEvent("ANY", "/v1/admin/{proxy+}")),
         *(("identity_api", HttpEvent("ANY", path)) for path in IDENTITY_PATHS),
         ("whatsapp_webhook", HttpEvent("ANY", "/v1/whatsapp/{proxy+}")),
     ]
-    ((clocked, event),) = [(s.name, e) for s, e in EVENTS if isinstance(e, ScheduleEvent)]
-    assert clocked == "on_schedule"
-    assert schedule(event.expression)
+    clocked = {s.name: e for s, e in EVENTS if isinstance(e, ScheduleEvent)}
+    assert clocked.keys() == {"on_schedule", "on_administration_schedule"}
+    assert all(schedule(event.expression) for event in clocked.values())
