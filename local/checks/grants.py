@@ -22,6 +22,8 @@ type Uses = Literal[
     "server secrets",
     "new server secrets",
     "signing keys",
+    "provider secrets",
+    "sign-in at providers",
     "inference",
     "retry queue",
     "object queue",
@@ -61,16 +63,16 @@ GRANTS: Mapping[str, Grant] = {
     "search_api": grant("search", "tenant key", "index key", "storage", "inference", "object queue"),
     "admin_api": grant(
         *("operations", "administrator", "tenant key", "webhook key", "index key", "storage", "store secrets"),
-        *("server secrets", "new server secrets", "inference"),
+        *("server secrets", "new server secrets", "provider secrets", "inference"),
         why="creates the database and the role of a tenant within the request",
         replays=True,
     ),
-    "identity_api": grant("identity", "signing keys"),
+    "identity_api": grant("identity", "signing keys", "sign-in at providers"),
     "whatsapp_webhook": grant(None, "whatsapp secret"),
     "on_schedule": grant("operations", "tenant key", "storage", "object queue", "alerts"),
     "on_administration_schedule": grant(
         *("operations", "administrator", "tenant key", "index key", "storage", "store secrets", "server secrets"),
-        "signing keys",
+        *("provider secrets", "signing keys"),
         why="finishes creations of tenants that stopped, and drops the databases of deleted tenants",
     ),
     "on_image_uploaded": grant("decoders", "tenant key", "storage"),
@@ -124,6 +126,10 @@ PERMISSIONS: Mapping[Uses, tuple[tuple[str, str], ...]] = {
         (f"secretsmanager:{action}", f"{SECRET}/identity/signing-keys/*")
         for action in ("CreateSecret", "DeleteSecret", "GetSecretValue")
     ),
+    "provider secrets": tuple(
+        (f"secretsmanager:{action}", f"{SECRET}/identity/providers/*") for action in ("CreateSecret", "DeleteSecret")
+    ),
+    "sign-in at providers": ((READ_SECRET, f"{SECRET}/identity/providers/*"),),
     "inference": (
         (
             "sagemaker:InvokeEndpoint",

@@ -26,7 +26,7 @@ ABSENT = {"/problems/operators-only"} | {
     f"/problems/{kind}-not-found"
     for kind in (
         *("tenant", "image", "video", "user", "client", "key", "rollout", "duplicate", "merge"),
-        *("maintenance", "webhook", "delivery", "upload", "chat", "rule", "store"),
+        *("maintenance", "webhook", "delivery", "upload", "chat", "rule", "store", "identity-provider", "domain"),
     )
 }
 OWN_LIST = "/v1/admin/maintenance"
@@ -122,6 +122,7 @@ def victim(stack: Stack, parts: Container) -> Victim:
         "rule_id": rule["ruleId"],
         "store_id": store["storeId"],
         "kid": "none",
+        "domain": "victim.example.com",
     }
     return Victim({**ids, "user_id": user["userId"], "prefix": key["prefix"], "client_id": app["clientId"]})
 

@@ -23,6 +23,7 @@ type SecurityEvent = Literal[
     "credentials_rejected",
     "access_denied",
     "signing_key_revoked",
+    "federation_refused",
 ]
 """Stable names: alarms and searches of the logs depend on them. docs/operate.md explains each."""
 

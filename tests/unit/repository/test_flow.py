@@ -33,8 +33,17 @@ QUEUES = [(spec, event) for spec in TEMPLATE.functions for event in spec.events 
 ROW = re.compile(r"^\| (.+?) \| `(\w+)` \| ?(.*?) ?\| ?(.*?) ?\|$", re.M)
 HTTP_PARTS = {
     "search_api": {"images", "stores", "embedder", "index", "object_queue"},
-    "admin_api": {"images", "stores", "embedder", "provisioning", "new_tenants", "store_secrets", "webhook_signer"},
-    "identity_api": {"signing_keys"},
+    "admin_api": {
+        "images",
+        "stores",
+        "embedder",
+        "provisioning",
+        "new_tenants",
+        "store_secrets",
+        "webhook_signer",
+        "provider_secrets",
+    },
+    "identity_api": {"signing_keys", "provider_client"},
     "whatsapp_webhook": {"whatsapp_secrets"},
 }
 TENANT_PORTS = {"images", "event_log", "videos", "duplicates", "vector_states", "store_objects"}
@@ -229,6 +238,8 @@ def test_the_table_grants_a_function_only_what_it_uses(spec: FunctionSpec) -> No
         "store secrets": {"secret_store", "store_secrets"},
         "server secrets": {"provisioning"},
         "new server secrets": {"new_tenants"},
+        "provider secrets": {"secret_store", "provider_secrets"},
+        "sign-in at providers": {"provider_client"},
         "signing keys": {"signing_keys"},
         "inference": {"embedder", "chat_collection"},
         "retry queue": {"retries"},

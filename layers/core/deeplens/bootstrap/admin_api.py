@@ -10,6 +10,7 @@ from deeplens.failures import routes as admin_letters
 from deeplens.http.application import AppContainer, application
 from deeplens.identity import people_routes as admin_people
 from deeplens.identity import signing_key_routes as admin_signing_keys
+from deeplens.identity.federation import admin_routes as admin_federation
 from deeplens.maintenance import routes as admin_maintenance
 from deeplens.provisioning import routes as admin_tenants
 from deeplens.rollouts import routes as admin_models
@@ -51,6 +52,7 @@ ROUTERS = (
     admin_stores.router,
     admin_platform.router,
     admin_signing_keys.router,
+    admin_federation.router,
 )
 
 

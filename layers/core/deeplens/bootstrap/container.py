@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from deeplens.embedding.ports import Embedder
     from deeplens.failures.model import DeadLetters, RetryPolicies, RetryQueue
     from deeplens.identity.development import DevelopmentCredentials
+    from deeplens.identity.federation.ports import IdentityProviders, ProviderEndpoint, TxtRecords
+    from deeplens.identity.federation.provider import ProviderClient
     from deeplens.identity.model import Environment, Issuer
     from deeplens.identity.ports import Clients, Grants, SignInAttempts, StoredKeys, Users
     from deeplens.identity.signing_keys import DerivationKey, SigningKeys
@@ -147,6 +149,10 @@ class Container(MaintenanceRegistry):
         ],
     )
     publisher: EventPublisher = adapter("deeplens.kafka.publisher:KafkaPublisher")
+    identity_providers: IdentityProviders = adapter("deeplens.identity.federation.postgres:PostgresIdentityProviders")
+    provider_endpoint: ProviderEndpoint = adapter("deeplens.identity.federation.endpoint:EgressProviderEndpoint")
+    provider_client: ProviderClient = adapter("deeplens.identity.federation.provider:ProviderClient")
+    txt_records: TxtRecords = adapter("deeplens.identity.federation.dns:DnsTxtRecords")
     development_credentials: DevelopmentCredentials = adapter("deeplens.identity.development:DevelopmentCredentials")
     signing_keys: SigningKeys = adapter("deeplens.identity.signing_keys:SigningKeys")
     derivation_key: DerivationKey = adapter("deeplens.identity.signing_keys:DerivationKey")

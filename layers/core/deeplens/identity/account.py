@@ -10,6 +10,9 @@ from starlette.responses import RedirectResponse, Response
 
 from deeplens.http.dependencies import Injected
 from deeplens.identity.account_pages import SignedIn, account_page
+from deeplens.identity.federation.model import domain_of
+from deeplens.identity.federation.ports import IdentityProviders
+from deeplens.identity.federation.sign_in import Federation
 from deeplens.identity.forms import FIELD, Browser, origin_of
 from deeplens.identity.languages import Message
 from deeplens.identity.model import ATTEMPT_WINDOW, PASSWORD_ONLY
@@ -37,8 +40,10 @@ def sign_in_page(
 ) -> Response:
     """The form to sign in with. ``goal`` is the path to continue at; other sites are ignored."""
     goal = goal if is_goal(goal) else ""
-    shown: dict[str, Any] = {"goal": goal, "email": "", "fault": "", **values}
-    return browser.page(request, "sign_in", status, _client_origin(clients, goal), **shown)
+    federated = request.app.state.container.resolve(IdentityProviders).exist()
+    shown: dict[str, Any] = {"goal": goal, "email": "", "fault": "", "federated": federated, **values}
+    address = f"/account/sign-in?{urlencode({'return': goal})}" if goal else "/account/sign-in"
+    return browser.page(request, "sign_in", status, _client_origin(clients, goal), address, **shown)
 
 
 def _client_origin(clients: Clients, goal: str) -> str:
@@ -72,12 +77,17 @@ def check_password(
     clients: Injected[Clients],
     check: Injected[SignIn],
     sign_in: Injected[CompleteSignIn],
+    providers: Injected[IdentityProviders],
+    federation: Injected[Federation],
     form: Form,
     goal: Return = "",
 ) -> Response:
     email, password = str(form.get("email", "")), str(form.get("password", ""))
     if not browser.sent_form(request, form):
         return sign_in_page(request, browser, clients, goal, 400, email=email, fault=EXPIRED_FORM)
+    provider = providers.of_domain(domain_of(email))
+    if provider is not None and provider.federation_only:
+        return federation.begin(request, provider, goal, email[:320])
     host, mark = request.client.host if request.client else "", browser.cookies.read(request, "device") or ""
     try:
         user = check(email[:320], password[:1024], host, mark)

@@ -9,6 +9,7 @@ from deeplens.http.middleware import BodyLimit, RequestContext
 from deeplens.identity import account, authorize, discovery, protocol, swagger
 from deeplens.identity.account_pages import SignInRequired, lead_to_sign_in
 from deeplens.identity.development import refuse_development_credentials
+from deeplens.identity.federation import pages as federation
 
 DESCRIPTION = """OAuth 2.0 and OpenID Connect: client credentials, authorization code with PKCE, refresh tokens.
 
@@ -40,7 +41,14 @@ def create_identity_app(container: Resolver) -> FastAPI:
     app.add_middleware(RequestContext)
     problems.install(app)
     app.add_exception_handler(SignInRequired, lead_to_sign_in)
-    for router in (discovery.router, protocol.router, authorize.router, account.router, swagger.router):
+    for router in (
+        discovery.router,
+        protocol.router,
+        authorize.router,
+        account.router,
+        swagger.router,
+        federation.router,
+    ):
         app.include_router(router)
     app.add_api_route("/connect/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
     return app

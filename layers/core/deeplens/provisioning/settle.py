@@ -11,6 +11,7 @@ from deeplens.common.event import Event
 from deeplens.common.ports import Clock, SecretStore
 from deeplens.common.resolve import Lazy
 from deeplens.errors import DeepLensError, TenantStoreDenied
+from deeplens.identity.federation.model import secret_name as provider_secret_name
 from deeplens.provisioning.servers import secret_name as server_secret_name
 from deeplens.rollouts.model import Rollouts
 from deeplens.storage.ports import StoreResolver
@@ -85,6 +86,7 @@ class SettleTenants:
             "database": lambda: self.provisioning().drop_database(tenant.id),
             # After the database, which can be dropped only with them.
             "serverCredentials": lambda: self.secret_store.delete(server_secret_name(tenant.id)),
+            "providerCredentials": lambda: self.secret_store.delete(provider_secret_name(tenant.id)),
             "records": lambda: self.tenant_records.delete_rows(tenant.id),
         }
         for name, step in steps.items():

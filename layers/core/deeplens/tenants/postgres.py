@@ -39,6 +39,7 @@ TENANT_TABLES = {
     "keys": "tenant_api_keys",
     "users": "nextgen_identity.users",
     "clients": "nextgen_identity.clients",
+    "identityProviders": "nextgen_identity.identity_providers",
     "pendingImages": "pending_images",
     "pendingVideos": "pending_videos",
     "deadLetters": "dead_letters",
