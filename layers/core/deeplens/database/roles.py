@@ -34,14 +34,6 @@ RESTRICTIONS = {
     # Appended to only; an image's entries go with it, by its foreign key.
     "image_events": "REVOKE UPDATE, DELETE ON {table} FROM {role}",
 }
-REVOCATIONS = (
-    "REVOKE ALL ON DATABASE {database} FROM {role}",
-    "REVOKE ALL ON SCHEMA public FROM {role}",
-    "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role}",
-    "REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {role}",
-    "ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON TABLES FROM {role}",
-    "ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE ALL ON SEQUENCES FROM {role}",
-)
 
 
 def admit(url: str, role: str, key: str) -> None:
@@ -116,7 +108,10 @@ def drop_role(server_url: str, role: str) -> None:
         connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
         connection.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [role])
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [role]).fetchone():
-            _revoke_all(database_url(server_url, role), role)
+            with connect(database_url(server_url, role)) as own, own.transaction():
+                own.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
+                # It owns nothing there, as it may create nothing: this revokes its privileges.
+                own.execute(sql.SQL("DROP OWNED BY {}").format(name))
         connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(name))
 
 
@@ -149,15 +144,6 @@ def _column(attribute: str) -> str:
 def _verifier(connection: psycopg.Connection[Any], role: str, password: str) -> str:
     """The SCRAM verifier of the password: the password itself would appear in the server's log and statistics."""
     return connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-
-
-def _revoke_all(url: str, role: str) -> None:
-    with psycopg.connect(url, connect_timeout=5, **encryption()) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [ADVISORY_LOCK])
-        for statement in REVOCATIONS:
-            connection.execute(
-                sql.SQL(statement).format(role=sql.Identifier(role), database=sql.Identifier(connection.info.dbname))
-            )
 
 
 def _open_to_all(connection: psycopg.Connection[dict[str, Any]]) -> list[str]:

@@ -1,14 +1,14 @@
 """Direct uploads: begin, send in parts, complete, abort. The same key gives the same upload, with fresh URLs."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from deeplens.common.ports import Clock
 from deeplens.duplicates.model import Duplicates
 from deeplens.errors import ApiError, FileTooLarge, ObjectNotFound
 from deeplens.formats.videos import type_by_name
 from deeplens.http.problems import upload_not_found
+from deeplens.images.fields import unique
 from deeplens.images.ports import ImageRepository
 from deeplens.imaging.limits import Limits
 from deeplens.storage.ports import FormPost, ObjectStore, Part, PartUrl, StoreResolver, exists
@@ -29,20 +29,10 @@ from deeplens.uploads.model import (
     wrong_parts,
 )
 from deeplens.uploads.quotas import check_ingestion, check_quota
+from deeplens.uploads.schemas import NewUpload
 from deeplens.videos.decoding.limits import VideoLimits
 
 MAX_NAMED_PARTS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class DeclaredFile:
-    """What a client says of a file before it sends it."""
-
-    file_name: str
-    size_bytes: int
-    sha256: str | None = None
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +57,7 @@ class BeginUpload:
     video_limits: VideoLimits
     clock: Clock
 
-    def __call__(self, tenant: Tenant, file: DeclaredFile, upload_id: str, limits: ResourceLimits) -> Begun:
+    def __call__(self, tenant: Tenant, file: NewUpload, upload_id: str, limits: ResourceLimits) -> Begun:
         """Begin or resume an upload.
 
         Raises
@@ -89,7 +79,7 @@ class BeginUpload:
         upload, form = self._prepare(tenant, upload)
         return Begun(upload, form, found is not None, left)
 
-    def _check_new(self, tenant: Tenant, file: DeclaredFile, limits: ResourceLimits) -> None:
+    def _check_new(self, tenant: Tenant, file: NewUpload, limits: ResourceLimits) -> None:
         """Refuse a file before anything of it is sent; its bytes are checked again when they have arrived."""
         accepted = self.video_limits.max_bytes if type_by_name(file.file_name) else self.limits.max_bytes
         if file.size_bytes > (largest := largest_file(limits, accepted)):
@@ -97,17 +87,21 @@ class BeginUpload:
         check_ingestion(tenant, self.clock.now())
         check_duplicates(self.duplicates, tenant, file.sha256)
 
-    def _add(self, tenant: Tenant, file: DeclaredFile, upload_id: str) -> DirectUpload:
+    def _add(self, tenant: Tenant, file: NewUpload, upload_id: str) -> DirectUpload:
         now = self.clock.now()
         return self.uploads.add(
             DirectUpload(
                 tenant_id=tenant.id,
                 id=upload_id,
+                file_name=file.file_name,
+                size_bytes=file.size_bytes,
                 created_at=now,
                 expires_at=now + OPEN_FOR,
                 due=now + OPEN_FOR,
+                sha256=file.sha256,
+                tags=unique(file.tags),
+                metadata=file.metadata,
                 part_bytes=part_bytes_of(file.size_bytes),
-                **asdict(file),
             )
         )
 

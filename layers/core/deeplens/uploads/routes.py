@@ -22,7 +22,7 @@ from deeplens.images.schemas import AcceptedImage
 from deeplens.imaging.decoder import ImageDecoder
 from deeplens.tenants.limits import MaxUploadBytes, largest_file
 from deeplens.uploads.accept_form import AcceptUpload, AcceptVideoUpload, Rejected, Upload, checked_upload
-from deeplens.uploads.direct import AbortUpload, BeginUpload, CompleteUpload, DeclaredFile, UploadParts, find_upload
+from deeplens.uploads.direct import AbortUpload, BeginUpload, CompleteUpload, UploadParts, find_upload
 from deeplens.uploads.model import DirectUploads
 from deeplens.uploads.quotas import QUOTA_HEADERS, documented_headers, upload_headers
 from deeplens.uploads.schemas import (
@@ -143,8 +143,7 @@ def begin_upload(
     """Returns where to send the file. Processing starts once the file has arrived; follow ``Location``."""
     key = idempotency_key(key)
     upload_id = keyed_upload_id(caller.tenant.id, key) if key else new_id("upl", clock.now())
-    name, tags = file_name_of(body.file_name, ""), unique(body.tags)
-    file = DeclaredFile(name, body.size_bytes, body.sha256, tags, body.metadata)
+    file = body.model_copy(update={"file_name": file_name_of(body.file_name, "")})
     begun = begin(caller.tenant, file, upload_id, caller.limits)
     response.headers.update(upload_headers(path_of(upload_id), begun.replayed, begun.left))
     return show(caller.tenant, begun.upload, begun.form)

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from deeplens.errors import ApiError
 from deeplens.events.ids import with_follow_up_id
-from deeplens.http.application import application
+from deeplens.http.application import AppContainer, application
 from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
 from deeplens.http.schemas import ApiModel, example
@@ -37,7 +37,7 @@ class Queued(ApiModel):
     skipped: int
 
 
-def create_whatsapp_app(container: Any) -> FastAPI:
+def create_whatsapp_app(container: AppContainer) -> FastAPI:
     """The webhook; it uses only the secrets and the broker of the container."""
     app = application(container, "DeepLens WhatsApp", DESCRIPTION, TAGS, "/v1/whatsapp", "whatsapp")
     app.include_router(router)
