@@ -23,6 +23,7 @@ from local.runner.template import FunctionSpec, HttpEvent
 from local.services.process import ServiceFailed, end_group, spawn_child
 
 INIT_SECONDS = 60
+FAULTY = Path(__file__).parents[1] / "chaos" / "faults.py"
 CHECK_SECONDS = 0.1
 """Interval of the checks of a busy process: whether it is alive, and how much memory it uses."""
 INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
@@ -133,13 +134,17 @@ class Worker:
         )
         with self._log_path.open("ab") as log:
             return spawn_child(
-                [sys.executable, "-m", "awslambdaric", spec.handler],
+                [sys.executable, *self._program(), spec.handler],
                 log.fileno(),
                 env=environment,
                 cwd=spec.code,
                 inherit=False,
                 nice=0 if any(isinstance(event, HttpEvent) for event in spec.events) else BACKGROUND_NICENESS,
             )
+
+    def _program(self) -> tuple[str, ...]:
+        faults = self._environment.get("DEEPLENS_FAULTS")
+        return ("-P", str(FAULTY), faults) if faults else ("-m", "awslambdaric")
 
     def kill(self) -> None:
         if self._process is not None:

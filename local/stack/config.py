@@ -29,7 +29,11 @@ class LocalConfig(BaseSettings):
     qdrant_port: int = Field(6333, ge=0, le=65535, description="Vector index")
     storage: Literal["nfs", "s3"] = Field("nfs", description="Store of new tenants: a directory, or S3 on LocalStack")
     pending_due_seconds: float = Field(600, description="Age at which an unfinished image is sent again")
-    faults: str = Field("", description="SEED:PROBABILITY that a function's process dies at each side effect")
+    faults: str = Field(
+        "",
+        pattern=r"^([^:]+:(0?\.\d+|[01]))?$",
+        description="SEED:PROBABILITY that a function's process dies at each side effect",
+    )
     max_processes: int = Field(
         os.cpu_count() or 2, ge=1, description="Maximum number of processes of a function; one per core if absent"
     )

@@ -4,13 +4,13 @@ from datetime import timedelta
 
 import pytest
 from deeplens.bootstrap.container import Container
-from deeplens.bootstrap.faults import FaultyContainer
 from deeplens.images.keys import derived_keys, original_key
 from deeplens.images.model import ImageRecord, Step
 from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.sweep import Sweep
 from deeplens.settings import Settings
 
+from local.chaos.faults import FaultyContainer
 from local.runner.schedule_source import schedule_event
 from local.stack.stack import Stack, settings_for
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from deeplens.bootstrap.faults import Fault, watched
 from deeplens.bootstrap.maintenance import MaintenanceRegistry
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.events.ids import upload_id
@@ -16,6 +15,7 @@ from deeplens.maintenance.model import MaintenanceRun, Report
 from deeplens.maintenance.sweep import Sweep
 from deeplens.pipeline.resume import ResumeOverdue
 
+from local.chaos.faults import Fault, watched
 from tests.harness.api import picture
 from tests.harness.flow import Flow
 from tests.harness.uploads import jpeg_upload, send_upload

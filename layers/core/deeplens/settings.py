@@ -89,14 +89,6 @@ class Settings(BaseSettings):
     object_queue_url: str = Field("", description="SQS queue of the buckets' notifications of uploads")
     object_queue_arn: str = Field("", description="ARN of that queue, for new buckets; empty: no notifications")
     pending_due_seconds: float = Field(600, description="Age at which an unfinished image is sent again")
-    faults: str = Field(
-        "",
-        alias="DEEPLENS_FAULTS",
-        pattern=r"^([^:]+:(0?\.\d+|[01]))?$",
-        description="SEED:PROBABILITY of a crash at each side effect; only on the local platform",
-    )
-    aws_lambda_function_name: str = ""
-    aws_lambda_log_stream_name: str = ""
     aws_lambda_function_memory_size: int = Field(1769, description="MB; decoding an image may take half of it")
     storage_measured_every_seconds: float = Field(900, ge=0, description="Interval of measuring a tenant's storage")
     sweep_grace_seconds: float = Field(86_400, ge=0, description="Age below which maintenance deletes nothing")
@@ -104,22 +96,9 @@ class Settings(BaseSettings):
     thumbnails_kept_days: int = Field(0, ge=0, description="Age at which optimisation deletes thumbnails; 0 = never")
 
     @property
-    def fault_plan(self) -> tuple[str, float] | None:
-        """Return seed and probability; None outside the local platform."""
-        if self.environment != "local" or not self.faults:
-            return None
-        seed, _, probability = self.faults.rpartition(":")
-        return seed, float(probability)
-
-    @property
     def child_environment(self) -> dict[str, str]:
         """Return what an interpreter needs to start, and nothing else."""
         return {"LD_LIBRARY_PATH": self.ld_library_path} if self.ld_library_path else {}
-
-    @property
-    def execution_environment(self) -> str:
-        """Return the name of this execution environment, which no other process of the function has."""
-        return f"{self.aws_lambda_function_name}/{self.aws_lambda_log_stream_name}"
 
     @field_validator("egress_allowed_networks")
     @classmethod

@@ -29,11 +29,7 @@ type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 def container() -> Container:
     configured = settings()
     require_encryption(configured)
-    if configured.fault_plan is None:
-        return Container(configured)
-    from deeplens.bootstrap.faults import faulty_container
-
-    return faulty_container(configured, *configured.fault_plan)
+    return Container(configured)
 
 
 def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> BatchFunction:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from deeplens.common.effects import effects
 from deeplens.common.outgoing import OutgoingMessage, OutgoingRecord
 
 
@@ -13,7 +12,6 @@ class Clock(Protocol):
         """The current time, UTC and aware."""
 
 
-@effects("publish", "resend")
 class EventPublisher(Protocol):
     def connect(self) -> None:
         """Begin to connect in the background; never fails, and publishing works without it."""

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 from uuid import UUID, uuid5
 
-from deeplens.common.effects import effects
 from deeplens.embedding.model import Thresholds
 from deeplens.images.model import ImageRecord
 from deeplens.tenants.model import DuplicatePolicy, Tenant
@@ -187,7 +186,6 @@ def united(kept: ImageRecord, others: Iterable[ImageRecord]) -> tuple[tuple[str,
     return tags[: max(MAX_TAGS, len(kept.tags))], dict(list(metadata.items())[:max_keys])
 
 
-@effects("keep_hashes", "reserve", "save", "record", "decide", "merge", "undo", "settle")
 class Duplicates(Protocol):
     """Pairs, groups and merges in a tenant's database. Raises ``DatabaseUnavailable``."""
 
@@ -253,7 +251,6 @@ class Duplicates(Protocol):
         """End the time in which a merge can be undone. None while it lasts, after an undo, or for an unknown one."""
 
 
-@effects("add", "overdue", "done")
 class MergeDeadlines(Protocol):
     """When merges settle, over all tenants (platform database). Raises ``DatabaseUnavailable``."""
 

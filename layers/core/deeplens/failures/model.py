@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Literal, NewType, Protocol
 
 from deeplens.common.backoff import Backoff
-from deeplens.common.effects import effects
 from deeplens.events.failures import Retry, SourceRecord
 
 RetryPolicies = NewType("RetryPolicies", Mapping[str, Backoff])
@@ -72,7 +71,6 @@ class DeadLetterGroup:
     newest: datetime
 
 
-@effects("store", "mark_replayed", "settle_image", "discard")
 class DeadLetters(Protocol):
     """Platform database. Raises ``DatabaseUnavailable``."""
 
@@ -117,7 +115,6 @@ def replay_blocker(letter: DeadLetterEntry, topics: Container[str], *, force: bo
     return None
 
 
-@effects("send")
 class RetryQueue(Protocol):
     """Failed records that wait for their next attempt. Raises ``QueueUnavailable``."""
 

@@ -9,17 +9,25 @@ from deeplens.http import problems
 from deeplens.http.files import form_of
 from deeplens.http.middleware import BodyLimit, RequestContext
 from deeplens.http.schemas import OAUTH, Health
-from deeplens.settings import Settings
 
 FORM_OVERHEAD_BYTES = 128 * 1024
 """Room for boundaries, tags and metadata beside the file."""
+
+
+class AppSettings(Protocol):
+    """The settings that every API needs."""
+
+    @property
+    def max_upload_bytes(self) -> int: ...
+    @property
+    def identity_url(self) -> str: ...
 
 
 class AppContainer(Protocol):
     """A container that resolves what routes inject."""
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> AppSettings: ...
 
 
 def application(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NewType, Protocol
 
-from deeplens.common.effects import effects
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import (
     ImageRecord,
@@ -33,7 +32,6 @@ class Admission:
     released: bool
 
 
-@effects("insert", "advance", "amend", "mark_deleted", "delete_rows", "purge_tombstones")
 class ImageRepository(Protocol):
     """Images of one tenant's database. Every method raises ``DatabaseUnavailable``."""
 
@@ -85,7 +83,6 @@ class ImageRepository(Protocol):
         """
 
 
-@effects("admit", "admit_frames", "finish", "postpone", "overdue")
 class PendingImages(Protocol):
     """Accepted images that are not completed or failed yet, of all tenants. Raises ``DatabaseUnavailable``."""
 

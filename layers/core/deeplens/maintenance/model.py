@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, NewType, Protocol
 
-from deeplens.common.effects import effects
 from deeplens.images.model import ImageRecord, Step, Tombstone
 from deeplens.storage.ports import ObjectInfo
 from deeplens.vectors.ports import IndexedPoint
@@ -117,7 +116,6 @@ class MaintenanceRun:
         return replace(self, cursor=cursor, slices=slices, report=report, due=due, ended_at=ended_at)
 
 
-@effects("start", "move", "overdue", "wake", "forget", "changed")
 class MaintenanceRuns(Protocol):
     """Runs of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 

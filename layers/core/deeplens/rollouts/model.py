@@ -6,7 +6,6 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Literal, NewType, Protocol
 
-from deeplens.common.effects import effects
 from deeplens.embedding.model import ModelProfile, ModelRef
 from deeplens.tenants.model import Tenant
 
@@ -81,7 +80,6 @@ class Rollout:
         return {"finished": self.source, "cancelled": self.target}.get(self.state)
 
 
-@effects("record", "plan", "release", "forget")
 class VectorStates(Protocol):
     """Which of a tenant's images have a vector of which model (tenant database). Raises ``DatabaseUnavailable``."""
 
@@ -114,7 +112,6 @@ class VectorStates(Protocol):
         """Delete the states of a model that is no longer used."""
 
 
-@effects("register", "start", "swap", "end", "dropped")
 class Rollouts(Protocol):
     """Changes of model (platform database). Raises ``DatabaseUnavailable``.
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import BinaryIO, Protocol
 
-from deeplens.common.effects import effects
 from deeplens.errors import ObjectNotFound
 from deeplens.tenants.model import Tenant
 
@@ -71,7 +70,6 @@ class ObjectInfo:
     modified_at: datetime
 
 
-@effects("ensure", "adopt", "remove", "put", "delete", "copy")
 class ObjectStore(Protocol):
     """One tenant's bucket. Keys are POSIX-like, at most 1,024 UTF-8 bytes, without a leading slash or dot segments.
 

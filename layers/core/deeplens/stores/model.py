@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Literal, NewType, Protocol
 from urllib.parse import urlsplit
 
-from deeplens.common.effects import effects
 from deeplens.formats.videos import type_by_name
 from deeplens.storage.keys import BucketNames, is_key
 from deeplens.storage.ports import ObjectInfo, ObjectStore, StoreResolver
@@ -226,7 +225,6 @@ class TenantStores(StoreResolver, Protocol):
         """A registered store. Its failures concern only this tenant: ``TransientError``."""
 
 
-@effects("save", "set_storage_uri", "remove", "notified")
 class RegisteredStores(Protocol):
     """Registrations of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 
@@ -251,7 +249,6 @@ class RegisteredStores(Protocol):
         """Record when the last notification arrived."""
 
 
-@effects("save", "forget")
 class StoreObjects(Protocol):
     """Known objects of registered stores (tenant database). Raises ``DatabaseUnavailable``."""
 

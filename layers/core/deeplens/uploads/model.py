@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from deeplens.common.backoff import Backoff
-from deeplens.common.effects import effects
 from deeplens.events.bucket import ObjectLocation
 from deeplens.images.model import ImageRecord, NewMedia, Tombstone
 from deeplens.images.ports import ImageRepository
@@ -156,7 +155,6 @@ def media_of(
     return images.find(tenant, [upload.image_id]).get(upload.image_id) or videos.find(tenant, upload.video_id)
 
 
-@effects("add", "keep_multipart", "claim", "put_off", "end", "expect", "overdue", "forget")
 class DirectUploads(Protocol):
     """Direct uploads of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 
@@ -197,7 +195,6 @@ class StoreOwners(Protocol):
         """Tenant ids by the root of their store, e.g. ``s3://bucket``, in one query; unknown stores are absent."""
 
 
-@effects("send")
 class ObjectQueue(Protocol):
     """The queue that buckets notify. Raises ``QueueUnavailable``."""
 

@@ -7,7 +7,6 @@ from typing import Literal, NewType, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
 from deeplens.access.ports import RequestCounters
-from deeplens.common.effects import effects
 from deeplens.events.notifications import TenantNotification
 from deeplens.events.usage import TenantUsage
 from deeplens.images.model import MediaRecord, is_video
@@ -80,7 +79,6 @@ type UsagePosition = tuple[str, date, str]
 """Tenant, day and metric of the last row already read."""
 
 
-@effects("record", "carry_gauges", "mark_measured", "forget")
 class UsageMeter(Protocol):
     def record(self, entries: Sequence[tuple[str, str, str, float, datetime]]) -> None:
         """Add (event_id, tenant_id, metric, quantity, occurred_at) to the day's totals, once per event id.
@@ -232,7 +230,6 @@ class BudgetWarning:
         return usage_id("budget", self.tenant_id, self.metric, self.month, self.percent, self.reached_at.isoformat())
 
 
-@effects("save", "evaluate", "mark_notified")
 class Budgets(Protocol):
     """Budgets of all tenants (platform database)."""
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from deeplens.common.effects import effects
 from deeplens.tenants.model import Tenant
 
 
@@ -63,7 +62,6 @@ class PointPage:
     following: str | None = None
 
 
-@effects("create_collection", "drop_collection", "upsert", "delete", "replace_payload", "delete_points")
 class VectorIndex(Protocol):
     """One collection per tenant and model version. Raises ``IndexUnavailable``.
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, NewType, Protocol
 
-from deeplens.common.effects import effects
 from deeplens.events.videos import VideoUploaded
 from deeplens.images.model import ImageRecord, MediaQuery, MediaRecord, NewImage, NewMedia, Tombstone
 from deeplens.tenants.limits import UNLIMITED, ResourceLimits
@@ -89,7 +88,6 @@ class VideoRecord(MediaRecord):
         return self.status in ("completed", "failed")
 
 
-@effects("insert", "plan", "start", "stop", "add_frames", "finish_segment", "fail", "mark_deleted", "delete_rows")
 class VideoRepository(Protocol):
     """Videos of one tenant's database. Every method raises ``DatabaseUnavailable``."""
 
@@ -148,7 +146,6 @@ class VideoRepository(Protocol):
         """Remove the row of a tombstoned video, keep the receipt; safe to repeat."""
 
 
-@effects("admit", "postpone", "finish", "overdue")
 class PendingVideos(Protocol):
     """Accepted videos whose segments are not all done, over all tenants. Raises ``DatabaseUnavailable``."""
 

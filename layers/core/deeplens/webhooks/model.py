@@ -12,7 +12,6 @@ from typing import Literal, Protocol
 
 import standardwebhooks
 
-from deeplens.common.effects import effects
 from deeplens.errors import SecretStoreUnavailable
 from deeplens.events.notifications import TenantNotification
 
@@ -165,7 +164,6 @@ def body_of(notification: TenantNotification) -> str:
     return json.dumps({"type": notification.type, "timestamp": stamp, "data": known | notification.details})
 
 
-@effects("save", "remove", "record", "add", "claim", "settle", "release", "redeliver", "forget")
 class Webhooks(Protocol):
     """Webhooks and their deliveries, of all tenants (platform database). Raises ``DatabaseUnavailable``."""
 

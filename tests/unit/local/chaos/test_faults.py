@@ -4,24 +4,20 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from deeplens.bootstrap.container import Container
-from deeplens.bootstrap.faults import FaultyContainer, Watched, at_random, effects_by_name, watched
-from deeplens.bootstrap.handlers import container
-from deeplens.common.effects import effects_of
-from deeplens.settings import Settings, settings
+from deeplens.bootstrap import handlers
+from deeplens.bootstrap.container import SystemClock
 from deeplens.storage.ports import ObjectStore
 from pydantic import ValidationError
 
+from local.chaos.faults import EFFECTS, FaultyContainer, Watched, at_random, faulty_container, main, watched
 from local.stack.config import LocalConfig
 from tests.fakes.storage import MemoryStores
 from tests.harness.api import tenant
 from tests.unit.common.test_resolve import provided
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 READS = {
     "budgets": {"of_tenant", "unnotified"},
     "dead_letters": {"page", "groups"},
@@ -48,21 +44,15 @@ READS = {
 """Methods that change nothing; every other one of a port is a fault point."""
 
 
-def marked() -> dict[str, frozenset[str]]:
-    """Methods with side effects by port, as the fault points see them."""
-    found = {name: effects_by_name(name) for name in Container.providers.values()}
-    return {name: effects for name, effects in found.items() if effects} | {"store": effects_of(ObjectStore)}
-
-
 @pytest.mark.parametrize("name", READS)
 def test_every_side_effect_of_a_port_is_a_fault_point(name: str) -> None:
     port = ObjectStore if name == "store" else provided()[name]
     methods = {method for method, _ in inspect.getmembers(port, inspect.isfunction) if method[0] != "_"}
-    assert marked()[name] == methods - READS[name]
+    assert EFFECTS[name] == methods - READS[name]
 
 
 def test_every_port_with_side_effects_is_watched() -> None:
-    assert set(marked()) == set(READS)
+    assert set(EFFECTS) == set(READS)
 
 
 def test_a_side_effect_has_a_point_before_and_one_after() -> None:
@@ -107,67 +97,48 @@ def test_dying_is_a_function_of_the_seed() -> None:
 
 
 def test_death_is_kill_9() -> None:
-    program = "from deeplens.bootstrap.faults import die; import atexit; atexit.register(print, 'ended'); die('here')"
-    environment = {"PYTHONPATH": str(ROOT / "layers" / "core")}
+    program = "from local.chaos.faults import die; import atexit; atexit.register(print, 'ended'); die('here')"
+    environment = {"PYTHONPATH": f"{ROOT / 'layers' / 'core'}:{ROOT}"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == -9
     assert "ended" not in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("environment", "faults", "plan"),
-    [
-        ("local", "7:0.01", ("7", 0.01)),
-        ("local", "a-seed:1", ("a-seed", 1.0)),
-        ("local", "", None),
-        ("production", "7:0.01", None),
-        (None, "7:0.01", None),
-    ],
-)
-def test_only_the_local_platform_has_faults(
-    monkeypatch: pytest.MonkeyPatch, environment: str | None, faults: str, plan: Any
-) -> None:
-    monkeypatch.delenv("DEEPLENS_ENVIRONMENT", raising=False)
-    if environment:
-        monkeypatch.setenv("DEEPLENS_ENVIRONMENT", environment)
-    monkeypatch.setenv("DEEPLENS_FAULTS", faults)
-    settings.cache_clear()
-    container.cache_clear()
-    try:
-        assert settings().fault_plan == plan
-        built = container()
-        assert isinstance(built, FaultyContainer) == (plan is not None)
-        assert isinstance(built.stores, Container) is False
-        assert isinstance(built.pending, Watched) == (plan is not None)
-    finally:
-        settings.cache_clear()
-        container.cache_clear()
+def test_the_processes_of_a_function_die_at_other_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deaths(process: str) -> list[bool]:
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "on_image_uploaded")
+        monkeypatch.setenv("AWS_LAMBDA_LOG_STREAM_NAME", process)
+        container = faulty_container("7:0.3")
+        assert isinstance(container.pending, Watched)
+        assert isinstance(container.clock, SystemClock)
+        return [container._fault("x") for _ in range(100)]
+
+    assert deaths("local/0/1") == deaths("local/0/1") != deaths("local/0/2")
+
+
+def test_a_function_runs_on_a_container_with_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(handlers, "container", handlers.container)
+    monkeypatch.setattr("awslambdaric.__main__.main", ran.append)
+    monkeypatch.setattr(sys, "argv", ["faults.py", "7:0", "handler.handler"])
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "on_image_uploaded")
+    monkeypatch.setenv("AWS_LAMBDA_LOG_STREAM_NAME", "local/0/1")
+    main()
+    assert ran == [["faults.py", "handler.handler"]]
+    assert isinstance(handlers.container(), FaultyContainer)
 
 
 @pytest.mark.parametrize("faults", ["7", "7:2", "7:-0.1", ":0.5", "7:often", "7:0.1:0.2"])
 def test_a_plan_that_is_none_is_refused(faults: str) -> None:
     with pytest.raises(ValidationError):
-        Settings(DEEPLENS_ENVIRONMENT="local", DEEPLENS_FAULTS=faults)  # type: ignore[call-arg]
+        LocalConfig(faults=faults)
 
 
-def test_the_template_deploys_no_faults() -> None:
-    class Loader(yaml.SafeLoader):
-        """Reads CloudFormation's short forms as what stands behind them."""
-
-    Loader.add_multi_constructor("!", lambda loader, _, node: loader.construct_scalar(node) if isinstance(
-        node, yaml.ScalarNode) else loader.construct_sequence(node) if isinstance(node, yaml.SequenceNode)
-        else loader.construct_mapping(node))  # fmt: skip
-    template = yaml.load((ROOT / "template.yaml").read_text(), Loader)
-    shared = template["Globals"]["Function"]["Environment"]["Variables"]
-    functions = [
-        resource for resource in template["Resources"].values() if resource["Type"] == "AWS::Serverless::Function"
-    ]
-    own = [function["Properties"].get("Environment", {}).get("Variables", {}) for function in functions]
-
-    assert shared["DEEPLENS_ENVIRONMENT"] == "production"
-    assert len(functions) > 10
-    assert not [one for one in (shared, *own) if "DEEPLENS_FAULTS" in one]
-    assert not [one for one in own if "DEEPLENS_ENVIRONMENT" in one]
+@pytest.mark.parametrize("folder", ["layers", "functions"])
+def test_what_is_deployed_has_no_faults(folder: str) -> None:
+    deployed = [path.read_text() for path in (ROOT / folder).rglob("*.py")]
+    assert len(deployed) > 10
+    assert not [source for source in deployed if "DEEPLENS_FAULTS" in source or "local.chaos" in source]
     assert "DEEPLENS_FAULTS" not in (ROOT / "template.yaml").read_text()
 
 
