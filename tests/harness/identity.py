@@ -3,12 +3,16 @@
 import base64
 import hashlib
 import itertools
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
+import jwt
+import uvicorn
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import SCOPES
 from deeplens.bootstrap.container import Container
@@ -41,6 +45,7 @@ class IdentityApi:
 
     def __init__(self, connections: Connections, **settings: Any) -> None:
         self.container = Container(Settings(**{"identity_url": ISSUER, "DEEPLENS_ENVIRONMENT": "local"} | settings))
+        self.issuer = self.container.issuer
         vars(self.container).update(connections=connections, secret_store=FakeSecrets())
         self.app = create_identity_app(self.container)
 
@@ -48,7 +53,7 @@ class IdentityApi:
         return InProcess(self.http())
 
     def http(self) -> TestClient:
-        return TestClient(self.app, base_url=self.container.issuer, follow_redirects=False)
+        return TestClient(self.app, base_url=self.issuer, follow_redirects=False)
 
     def user(self, *roles: str, tenant_id: str | None = None) -> User:
         number = next(_numbers)
@@ -112,6 +117,24 @@ class IdentityApi:
         body = urlencode([*(credentials | form).items(), *more])
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return self.http().post("/connect/token", content=body, headers=headers)
+
+    @staticmethod
+    def claims(token: str) -> dict[str, Any]:
+        return dict(jwt.decode(token, options={"verify_signature": False}))
+
+
+@contextmanager
+def served(connections: Connections) -> Iterator[IdentityApi]:
+    """The application on a port of this machine, for real browsers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        identity = IdentityApi(connections, identity_url=f"http://localhost:{listener.getsockname()[1]}")
+        server = uvicorn.Server(uvicorn.Config(identity.app, log_level="warning", access_log=False))
+        thread = Thread(target=server.run, args=([listener],))
+        thread.start()
+        yield identity
+        server.should_exit = True
+        thread.join()
 
 
 @contextmanager

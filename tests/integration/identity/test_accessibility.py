@@ -7,10 +7,12 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlencode
 
+import pyotp
 import pytest
 import uvicorn
 from argon2 import PasswordHasher
@@ -20,6 +22,8 @@ from deeplens.bootstrap.container import Container
 from deeplens.identity import passwords
 from deeplens.identity.app import create_identity_app
 from deeplens.identity.model import Client, User
+from deeplens.identity.second_factors.codes import secret_of
+from deeplens.identity.second_factors.model import Authenticator, Passkey
 from deeplens.settings import Settings
 from playwright.sync_api import Browser, Page, expect
 
@@ -28,6 +32,8 @@ from tests.harness.chromium import running_chromium
 from tests.integration.conftest import copied_tenant
 
 EMAIL, PASSWORD = "reader@example.test", "correct horse battery"
+GUARDED = "guarded@example.test"
+containers: list[Container] = []
 CLIENT, STRANGER, CALLBACK = "shown-app", "strange-app", "http://app.localhost:5199/callback"
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1280, "height": 800}
@@ -71,9 +77,9 @@ def open_path(page: Page, path: str) -> None:
     page.goto(path)
 
 
-def sign_in(page: Page, password: str = PASSWORD) -> None:
+def sign_in(page: Page, password: str = PASSWORD, email: str = EMAIL) -> None:
     page.goto("/account/sign-in")
-    page.locator("#email").fill(EMAIL)
+    page.locator("#email").fill(email)
     page.locator("#password").fill(password)
     page.locator("main button").click()
 
@@ -81,6 +87,46 @@ def sign_in(page: Page, password: str = PASSWORD) -> None:
 def sign_out(page: Page) -> None:
     signed_in_at("/connect/endsession")(page)
     page.locator("main button").click()
+
+
+def pressed(action: str, path: str = "") -> Callable[[Page], None]:
+    """Press a button of the security page, and open another page afterwards."""
+
+    def show(page: Page) -> None:
+        signed_in_at("/account/security")(page)
+        page.locator(f"button[value={action}]").click()
+        if path:
+            open_path(page, path)
+
+    return show
+
+
+def half_signed_in(page: Page) -> None:
+    sign_in(page, email=GUARDED)
+
+
+def wrong_code(page: Page) -> None:
+    half_signed_in(page)
+    page.locator("#code").fill("000000")
+    page.locator("main button").last.click()
+
+
+def with_factors(page: Page) -> None:
+    """The security page of somebody with an app and a passkey."""
+    container, enrolment = containers[-1], bytes(16)
+    now = datetime.now(UTC)
+    container.second_factors.save_authenticator(Authenticator("usr_guarded", enrolment, 0, now))
+    secret = secret_of(container.derivation_key.derive, "usr_guarded", enrolment)
+    half_signed_in(page)
+    page.locator("#code").fill(pyotp.TOTP(secret).at(now))
+    page.locator("main button").last.click()
+    page.get_by_role("main").get_by_text(GUARDED).wait_for()
+    open_path(page, "/account/security")
+
+
+def recovery_codes(page: Page) -> None:
+    with_factors(page)
+    page.locator("button[value=recovery-codes]").click()
 
 
 PAGES: dict[str, Callable[[Page], None]] = {
@@ -92,6 +138,15 @@ PAGES: dict[str, Callable[[Page], None]] = {
     "other-account": signed_in_at(authorize(STRANGER)),
     "sign-out": signed_in_at("/connect/endsession"),
     "signed-out": sign_out,
+    "passkey": at("/account/passkey"),
+    "security": signed_in_at("/account/security"),
+    "security-with-factors": with_factors,
+    "authenticator": pressed("authenticator"),
+    "new-passkey": pressed("passkey"),
+    "new-factor": pressed("passkey", "/account/security/new"),
+    "second-factor": half_signed_in,
+    "wrong-code": wrong_code,
+    "recovery-codes": recovery_codes,
     "refusal": at("/connect/authorize?client_id=nobody&response_type=code"),
 }
 """How a browser comes to each page."""
@@ -125,8 +180,11 @@ def site(platform_url: str) -> Iterator[Site]:
 
 def _fill(parts: Container) -> None:
     with parts.connections.platform() as connection:
-        connection.execute("DELETE FROM nextgen_identity.users WHERE email = %s", [EMAIL])
+        connection.execute("DELETE FROM nextgen_identity.users WHERE email = ANY(%s)", [[EMAIL, GUARDED]])
     parts.users.create(User("usr_reader", None, EMAIL, "Ada", ("platform_admin",)), PASSWORD)
+    parts.users.create(User("usr_guarded", None, GUARDED, "Grace", ("platform_admin",)), PASSWORD)
+    parts.second_factors.add_passkey(Passkey(b"key", "usr_guarded", "Laptop", b"", 0, (), datetime.now(UTC)))
+    containers.append(parts)
     for client_id, owner in ((CLIENT, None), (STRANGER, "tenant_strange")):
         parts.clients.save(
             Client(client_id, owner, "Photo shop", None, (CALLBACK,), (), ("authorization_code",), SCOPES)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 ISSUER = "https://id.deeplens.test"
 SECRET = "s" * 32
-BROWSER = Browser(cast("Any", None), Issuer(ISSUER), cast("Any", None))
+BROWSER = Browser(cast("Any", None), Issuer(ISSUER), cast("Any", None), cast("Any", None))
 
 
 def request(cookie: str | None = SECRET, **headers: str) -> Request:

@@ -13,7 +13,7 @@ from jinja2 import nodes
 
 from local.checks.translations import catalogues, marked, read, updated
 
-BROWSER = Browser(cast("Any", None), Issuer("https://id.deeplens.test"), cast("Any", None))
+BROWSER = Browser(cast("Any", None), Issuer("https://id.deeplens.test"), cast("Any", None), cast("Any", None))
 
 
 def request(query: str = "", accept: str | None = None, cookie: str = "") -> Request:

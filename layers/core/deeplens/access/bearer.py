@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, NewType
 
 import jwt
 
 from deeplens.access.audiences import API_AUDIENCE
-from deeplens.access.model import Principal
+from deeplens.access.model import Principal, SignedIn
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - a media type
 ALGORITHM = "RS256"
@@ -80,6 +81,7 @@ class BearerTokens:
             scopes=frozenset(str(claims["scope"]).split()),
             roles=frozenset(claims.get("roles", ())),
             client_id=claims["client_id"],
+            signed_in=_signed_in(claims),
         )
 
     def claims_of(self, presented: str, *resources: str) -> dict[str, Any] | None:
@@ -119,6 +121,13 @@ class BearerTokens:
             leeway=LEEWAY_SECONDS,
             options={"require": REQUIRED, "strict_aud": False},
         )
+
+
+def _signed_in(claims: Mapping[str, Any]) -> SignedIn | None:
+    """How the person signed in; in the weakest way, and long ago, if the token of an older release does not say."""
+    if "family" not in claims:
+        return None
+    return SignedIn(datetime.fromtimestamp(int(claims.get("auth_time", 0)), UTC), str(claims.get("acr", "")))
 
 
 IdentityTokens = NewType("IdentityTokens", BearerTokens)

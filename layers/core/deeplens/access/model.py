@@ -1,7 +1,16 @@
 """Principals, and what the audit log records of them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """How the person behind a token signed in: when, and how strongly (``acr``)."""
+
+    at: datetime
+    acr: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +21,7 @@ class Principal:
     ----------
     subject : ``key:<prefix>`` of a key; of a token the user's id, or the client's when it acts for itself.
     client_id : the OAuth client that holds the token.
+    signed_in : of a person's token; None for API keys and for clients that act for themselves.
     """
 
     tenant_id: str | None
@@ -19,6 +29,7 @@ class Principal:
     scopes: frozenset[str]
     roles: frozenset[str] = frozenset()
     client_id: str | None = None
+    signed_in: SignedIn | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,11 @@ class ActiveClients(Protocol):
         """Whether an OAuth client exists and is not disabled. Raises ``DatabaseUnavailable``."""
 
 
+class SecondFactorRequirements(Protocol):
+    def expects_second_factor(self, user_id: str) -> bool:
+        """Whether a user has a second factor, or has to have one. Raises ``DatabaseUnavailable``."""
+
+
 class ApiKeys(Protocol):
     """API keys, compared by SHA-256 and never stored. Every method raises ``DatabaseUnavailable``."""
 

@@ -4,6 +4,7 @@ from fastapi import Depends, FastAPI
 
 from deeplens.access import key_routes as admin_keys
 from deeplens.access.audited import audited
+from deeplens.access.step_up import step_up
 from deeplens.bootstrap import platform_routes as admin_platform
 from deeplens.duplicates import routes as duplicates
 from deeplens.failures import routes as admin_letters
@@ -11,6 +12,7 @@ from deeplens.http.application import AppContainer, application
 from deeplens.identity import people_routes as admin_people
 from deeplens.identity import signing_key_routes as admin_signing_keys
 from deeplens.identity.federation import admin_routes as admin_federation
+from deeplens.identity.second_factors import routes as second_factors
 from deeplens.maintenance import routes as admin_maintenance
 from deeplens.provisioning import routes as admin_tenants
 from deeplens.rollouts import routes as admin_models
@@ -42,6 +44,7 @@ ROUTERS = (
     admin_tenants.router,
     duplicates.policy_router,
     *admin_people.routers,
+    *second_factors.routers,
     admin_keys.router,
     admin_models.router,
     admin_letters.router,
@@ -57,8 +60,8 @@ ROUTERS = (
 
 
 def create_admin_app(container: AppContainer) -> FastAPI:
-    """The Admin API, whose writes are recorded in the audit log."""
+    """The Admin API, whose writes are recorded in the audit log, and whose dangerous routes need a strong sign-in."""
     app = application(container, "DeepLens Admin", DESCRIPTION, TAGS, "/v1/admin", "admin")
     for router in ROUTERS:
-        app.include_router(router, dependencies=[Depends(audited)])
+        app.include_router(router, dependencies=[Depends(audited), Depends(step_up)])
     return app

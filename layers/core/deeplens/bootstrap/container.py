@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from deeplens.identity.federation.provider import ProviderClient
     from deeplens.identity.model import Environment, Issuer
     from deeplens.identity.ports import Clients, Grants, SignInAttempts, StoredKeys, Users
+    from deeplens.identity.second_factors.policy import SecondFactorPolicy
+    from deeplens.identity.second_factors.ports import PendingSignIns, SecondFactors, SignInPolicies
     from deeplens.identity.signing_keys import DerivationKey, SigningKeys
     from deeplens.images.ports import EventLog, ImageRepository, PendingDue, PendingImages
     from deeplens.imaging.decoder import ImageDecoder
@@ -132,6 +134,10 @@ class Container(MaintenanceRegistry):
     clients: Clients = adapter("deeplens.identity.postgres_people:PostgresClients")
     users: Users = adapter("deeplens.identity.postgres_people:PostgresUsers")
     sign_in_attempts: SignInAttempts = adapter("deeplens.identity.postgres_attempts:PostgresSignInAttempts")
+    second_factors: SecondFactors = adapter("deeplens.identity.second_factors.postgres:PostgresSecondFactors")
+    pending_sign_ins: PendingSignIns = adapter("deeplens.identity.second_factors.postgres:PostgresPendingSignIns")
+    sign_in_policies: SignInPolicies = adapter("deeplens.identity.second_factors.postgres:PostgresSignInPolicies")
+    second_factor_policy: SecondFactorPolicy = adapter("deeplens.identity.second_factors.policy:SecondFactorPolicy")
     grants: Grants = adapter("deeplens.identity.postgres_grants:PostgresGrants")
     stored_keys: StoredKeys = adapter("deeplens.identity.postgres_keys:PostgresSigningKeys")
     audit: AuditLog = adapter("deeplens.access.postgres:PostgresAudit")
@@ -353,6 +359,7 @@ class Container(MaintenanceRegistry):
 ALSO_PROVIDED = {
     "AccessTokens": "bearer_tokens",
     "RequestCounters": "request_counters",
+    "SecondFactorRequirements": "second_factor_policy",
     "Settings": "settings",
     "TenantStores": "stores",
 }

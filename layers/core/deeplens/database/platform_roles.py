@@ -48,7 +48,7 @@ GRANTS: Mapping[str, tuple[str, ...]] = {
     ),
     "deeplens_identity": (
         *IDENTITY,
-        "GRANT SELECT (id, name, status, settings, created_at) ON tenants TO {role}",
+        "GRANT SELECT (id, name, status, settings, created_at, require_second_factor) ON tenants TO {role}",
         "GRANT INSERT ON audit_log TO {role}",
     ),
     # It administers tenants and people; the schema stays the administrator's.

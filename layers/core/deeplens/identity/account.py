@@ -19,7 +19,7 @@ from deeplens.identity.model import ATTEMPT_WINDOW, PASSWORD_ONLY
 from deeplens.identity.ports import Clients, Users
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request
 from deeplens.identity.server import IdentityServer
-from deeplens.identity.sign_in import HOME, CompleteSignIn, is_goal
+from deeplens.identity.sign_in import HOME, CompleteSignIn, attempt_of, is_goal
 from deeplens.identity.throttle import SignIn, SignInThrottled
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
@@ -43,10 +43,10 @@ def sign_in_page(
     federated = request.app.state.container.resolve(IdentityProviders).exist()
     shown: dict[str, Any] = {"goal": goal, "email": "", "fault": "", "federated": federated, **values}
     address = f"/account/sign-in?{urlencode({'return': goal})}" if goal else "/account/sign-in"
-    return browser.page(request, "sign_in", status, _client_origin(clients, goal), address, **shown)
+    return browser.page(request, "sign_in", status, client_origin(clients, goal), address, **shown)
 
 
-def _client_origin(clients: Clients, goal: str) -> str:
+def client_origin(clients: Clients, goal: str) -> str:
     """The origin that signing in may redirect to: browsers apply the policy to a form's redirects too."""
     asked = ProtocolRequest("GET", "https://localhost/", {}, parse_qsl(goal.partition("?")[2]))
     with suppress(OAuth2Error):
@@ -88,9 +88,8 @@ def check_password(
     provider = providers.of_domain(domain_of(email))
     if provider is not None and provider.federation_only:
         return federation.begin(request, provider, goal, email[:320])
-    host, mark = request.client.host if request.client else "", browser.cookies.read(request, "device") or ""
     try:
-        user = check(email[:320], password[:1024], host, mark)
+        user = check(email[:320], password[:1024], *attempt_of(request, browser))
     except SignInThrottled:
         page = sign_in_page(request, browser, clients, goal, 429, email=email[:320], fault=THROTTLED)
         page.headers["Retry-After"] = str(int(ATTEMPT_WINDOW.total_seconds()))

@@ -20,7 +20,13 @@ class AccountPage(NamedTuple):
     purpose: Message
 
 
-ACCOUNT_PAGES: tuple[AccountPage, ...] = ()
+ACCOUNT_PAGES: tuple[AccountPage, ...] = (
+    AccountPage(
+        "/account/security",
+        Message("Sign-in and security"),
+        Message("Set up an authenticator app, passkeys and recovery codes."),
+    ),
+)
 """In the order of the navigation. Their templates extend ``account_base.html``."""
 
 

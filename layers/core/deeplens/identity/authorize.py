@@ -16,12 +16,14 @@ from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
 from deeplens.identity.forms import FIELD, Browser, origin_of, own_address
 from deeplens.identity.languages import Message
-from deeplens.identity.model import Issuer, Session
+from deeplens.identity.model import ONE_FACTOR_ACR, TWO_FACTOR_ACR, Issuer, Session
 from deeplens.identity.ports import Clients
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request, texts
 from deeplens.identity.resources import InvalidTargetError, requested_resources
+from deeplens.identity.second_factors.model import RECENT_SIGN_IN as RECENT_ENOUGH_TO_ENROL
+from deeplens.identity.second_factors.model import PendingSignIn
 from deeplens.identity.server import IdentityServer
-from deeplens.identity.sign_in import sign_in_address
+from deeplens.identity.sign_in import ENROL, CompleteSignIn, sign_in_address, to_sign_in
 from deeplens.telemetry import security_event
 
 router = APIRouter(prefix="/connect", tags=["pages"])
@@ -65,10 +67,16 @@ class Authorization:
     """Answers an authorization request with a page, or with a redirection to sign-in or to the client."""
 
     def __init__(
-        self, browser: Browser, server: IdentityServer, clients: Clients, issuer: Issuer, clock: Clock
+        self,
+        browser: Browser,
+        server: IdentityServer,
+        clients: Clients,
+        sign_in: CompleteSignIn,
+        issuer: Issuer,
+        clock: Clock,
     ) -> None:
         self._browser, self._server, self._clients = browser, server, clients
-        self._issuer, self._clock = issuer, clock
+        self._sign_in, self._issuer, self._clock = sign_in, issuer, clock
 
     def begin(self, request: Request) -> Response:
         """Answer a client's request."""
@@ -120,6 +128,8 @@ class Authorization:
         if not asked.admitted:
             # The client must not learn that another tenant's user is signed in: it gets the answer for no session.
             return self._error(asked, "login_required") if silent else self._other_account_page(request, asked)
+        if self._lacks_second_factor(asked):
+            return self._error(asked, "interaction_required") if silent else self._enrol(request, asked)
         if not asked.scopes:
             return self._error(asked, "invalid_scope")
         if self._must_consent(asked):
@@ -133,6 +143,20 @@ class Authorization:
         limit = asked.request.payload.data.get("max_age", "")
         too_old = limit.isascii() and limit.isdecimal() and age > max(RECENT_SIGN_IN, timedelta(seconds=int(limit[:9])))
         return bool(too_old) or ("login" in asked.prompts and age > RECENT_SIGN_IN)
+
+    def _lacks_second_factor(self, asked: AuthorizationRequest) -> bool:
+        """Whether only a sign-in with two factors satisfies the client, and this one had one: its user has no other."""
+        assert asked.session is not None
+        wanted = asked.request.payload.data.get("acr_values", "").split()
+        return TWO_FACTOR_ACR in wanted and ONE_FACTOR_ACR not in wanted and asked.session.acr != TWO_FACTOR_ACR
+
+    def _enrol(self, request: Request, asked: AuthorizationRequest) -> Response:
+        """Let the user set up a second factor, right after the password."""
+        session, goal = asked.session, own_address(request)
+        assert session is not None
+        if self._clock.now() - session.authenticated_at > RECENT_ENOUGH_TO_ENROL:
+            return to_sign_in(goal)
+        return self._sign_in.suspend(request, PendingSignIn(session.user.id, session.methods, goal), ENROL)
 
     def _must_consent(self, asked: AuthorizationRequest) -> bool:
         assert asked.session is not None

@@ -1,4 +1,4 @@
-"""Pages without script, and forms that only these pages can send.
+"""Pages, all but those of passkeys without script, and forms that only these pages can send.
 
 A form repeats the random value of a cookie (double submit). The cookie is host-only, so that no other site and no
 sibling domain can set it.
@@ -29,6 +29,7 @@ from deeplens.identity.languages import (
 )
 from deeplens.identity.model import Issuer, Session
 from deeplens.identity.ports import Users
+from deeplens.identity.second_factors.policy import SecondFactorPolicy
 
 FIELD = "form_secret"
 LOCALES = "ui_locales"
@@ -97,13 +98,15 @@ def _in_languages(request: Request, address: str) -> dict[str, str]:
 class Browser:
     """What the pages know of a user's browser: its session, its cookies, and the forms that it sends."""
 
-    def __init__(self, users: Users, issuer: Issuer, clock: Clock) -> None:
-        self._users, self._issuer, self._clock = users, issuer, clock
+    def __init__(self, users: Users, issuer: Issuer, policy: SecondFactorPolicy, clock: Clock) -> None:
+        self._users, self._issuer, self._policy, self._clock = users, issuer, policy, clock
         self.cookies = Cookies(issuer)
 
     def session(self, request: Request) -> Session | None:
+        """The browser's session; one that began before its user had, or had to have, a second factor is none."""
         secret = self.cookies.read(request, "session")
-        return self._users.session(secret, self._clock.now()) if secret else None
+        session = self._users.session(secret, self._clock.now()) if secret else None
+        return session if session and self._policy.next_step(session.user, session.methods) is None else None
 
     def language(self, request: Request) -> str:
         """The reader's language: of the parameter ``ui_locales``, else of the last choice, else of the browser."""
@@ -118,6 +121,7 @@ class Browser:
         status: int = 200,
         form_action: str = "",
         address: str = "",
+        script: bool = False,
         **values: Any,
     ) -> Response:
         """Render a page from its template, in the reader's language and with the secret for its form.
@@ -126,13 +130,15 @@ class Browser:
         ----------
         form_action : origin that the form's answer may redirect to, beside this one.
         address : path that shows the page again, for the links to other languages; by default the request's own.
+        script : whether the page has one of our scripts.
         """
         secret = self.cookies.read(request, "form") or secrets.token_urlsafe(24)
         language, (css, css_hash) = self.language(request), style()
         shared = {"secret_name": FIELD, "secret": secret, "style": css, "in_language": _in_languages(request, address)}
         body = templates(language).get_template(f"{name}.html").render(shared | values)
         headers = {
-            "Content-Security-Policy": POLICY.format(style=css_hash, more=f" {form_action}" if form_action else ""),
+            "Content-Security-Policy": POLICY.format(style=css_hash, more=f" {form_action}" if form_action else "")
+            + ("; script-src 'self'" if script else ""),
             "Cache-Control": "no-store",
             "Content-Language": language,
             "Referrer-Policy": "same-origin",

@@ -118,6 +118,9 @@ class RefreshTokens(NarrowedTokens, grants.RefreshTokenGrant):  # type: ignore[m
         if not self.request.client.admits(user):
             self.server.grants.revoke(family.id, self.server.clock.now())
             raise InvalidGrantError("The client belongs to another tenant than the user.")
+        if self.server.policy.next_step(user, family.methods) is not None:
+            self.server.grants.revoke(family.id, self.server.clock.now())
+            raise InvalidGrantError("The user has to sign in again, with a second factor.")
         return Subject.of(user, family.id, family)
 
     def granted_resources(self) -> tuple[str, ...]:

@@ -81,6 +81,10 @@ class Session:
     authenticated_at: datetime
     methods: tuple[str, ...] = PASSWORD_ONLY
 
+    @property
+    def acr(self) -> str:
+        return acr_of(self.methods)
+
 
 @dataclass(frozen=True, slots=True)
 class AttemptCounter:

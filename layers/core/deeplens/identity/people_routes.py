@@ -3,12 +3,12 @@
 import secrets
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
 from deeplens.access.api_keys import digest
-from deeplens.access.caller import Administrator, AuthenticatedAdministrator, Operator, check_grantable
+from deeplens.access.caller import check_grantable
 from deeplens.access.model import Principal
 from deeplens.access.scopes import API_SCOPES, allowed
 from deeplens.common.ids import new_id
@@ -20,23 +20,9 @@ from deeplens.http.problems import responses
 from deeplens.http.schemas import view
 from deeplens.identity import schemas
 from deeplens.identity.model import Account, AccountChange, Client, User
+from deeplens.identity.owners import Owner, check_change, of_platform, of_tenant, require
 from deeplens.identity.ports import Clients, Users
 from deeplens.identity.schemas import ClientRequest, ClientView, NewClientView, UserChange, UserRequest, UserView
-
-
-class Owner(NamedTuple):
-    """The tenant whose users and clients a request is about, or None for the platform's own; and who asks."""
-
-    id: str | None
-    principal: Principal
-
-
-def of_tenant(tenant: Administrator, principal: AuthenticatedAdministrator) -> Owner:
-    return Owner(tenant.id, principal)
-
-
-def of_platform(principal: Operator) -> Owner:
-    return Owner(None, principal)
 
 
 def users_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> APIRouter:
@@ -70,12 +56,12 @@ def users_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> 
         """For callers with the user's scopes; all may disable. Disabling and a new password end all sessions."""
         _check_roles(owner, change.roles or [])
         changed = _account_change(change)
-        check = partial(_check_change, owner, changed)
-        return _user(_require(users.change(owner.id, user_id, changed, clock.now(), check), "user", user_id))
+        check = partial(check_change, owner, changed)
+        return _user(require(users.change(owner.id, user_id, changed, clock.now(), check), "user", user_id))
 
     @router.delete("/{user_id}", status_code=204, summary="Delete a user", responses=responses(404, *missing))
     def delete_user(owner: InPath, users: Injected[Users], user_id: str) -> None:
-        _require(users.delete(owner.id, user_id) or None, "user", user_id)
+        require(users.delete(owner.id, user_id) or None, "user", user_id)
 
     return router
 
@@ -117,7 +103,7 @@ def clients_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -
 
     @router.delete("/{client_id}", status_code=204, summary="Delete a client", responses=responses(404, *missing))
     def delete_client(owner: InPath, clients: Injected[Clients], client_id: str) -> None:
-        _require(clients.delete(owner.id, client_id) or None, "client", client_id)
+        require(clients.delete(owner.id, client_id) or None, "client", client_id)
 
     return router
 
@@ -140,15 +126,9 @@ def _account_change(change: UserChange) -> AccountChange:
 def _rotate_secret(owner: Owner, clients: Clients, client_id: str) -> NewClientView:
     old, secret = clients.find(client_id), secrets.token_urlsafe(32)
     own = old if old and old.tenant_id == owner.id else None
-    check_grantable(owner.principal, _require(own, "client", client_id).scopes)
-    client = _require(clients.replace_secret(owner.id, client_id, digest(secret)), "client", client_id)
+    check_grantable(owner.principal, require(own, "client", client_id).scopes)
+    client = require(clients.replace_secret(owner.id, client_id, digest(secret)), "client", client_id)
     return view(NewClientView, client, client_id=client.id, client_secret=secret)
-
-
-def _check_change(owner: Owner, change: AccountChange, account: Account) -> None:
-    """Raise 403 for an account that is stronger than the administrator; disabling it only takes access away."""
-    if change != AccountChange(None, None, None, "disabled"):
-        check_grantable(owner.principal, allowed(account.roles, API_SCOPES))
 
 
 def _check_client(principal: Principal, client: ClientRequest) -> None:
@@ -166,12 +146,6 @@ def _check_client(principal: Principal, client: ClientRequest) -> None:
 
 def _not_possible(detail: str) -> ApiError:
     return ApiError(422, "client-not-possible", "Client not possible", detail)
-
-
-def _require[T](value: T | None, kind: str, name: str) -> T:
-    if value is None:
-        raise ApiError(404, f"{kind}-not-found", f"{kind.capitalize()} not found", f"There is no {kind} {name[:64]}.")
-    return value
 
 
 def _client(client_id: str, owner: str | None, body: ClientRequest, secret: str | None) -> Client:

@@ -15,6 +15,7 @@ from deeplens.identity.model import Client, Issuer
 from deeplens.identity.ports import Clients, Grants, Users
 from deeplens.identity.requests import ProtocolRequest, check_parameters
 from deeplens.identity.resources import requested_resources
+from deeplens.identity.second_factors.policy import SecondFactorPolicy
 from deeplens.identity.signing_keys import DerivationKey, SigningKeys
 from deeplens.identity.tokens import IdTokens, IdTokensOfCodes
 from deeplens.telemetry import security_event
@@ -31,12 +32,14 @@ class IdentityServer(AuthorizationServer):  # type: ignore[misc]
         signing_keys: SigningKeys,
         derivation_key: DerivationKey,
         tokens: IdentityTokens,
+        policy: SecondFactorPolicy,
         issuer: Issuer,
         clock: Clock,
     ) -> None:
         super().__init__(SCOPES)
         self.clients, self.users, self.grants, self.signing_keys = clients, users, grants, signing_keys
         self.derivation_key, self.tokens, self.issuer, self.clock = derivation_key, tokens, issuer, clock
+        self.policy = policy
         self.register_grant(AuthorizationCodes, [Pkce(required=True), IdTokensOfCodes(issuer, signing_keys)])
         self.register_grant(RefreshTokens, [IdTokens(issuer, signing_keys)])
         self.register_grant(ClientCredentials)

@@ -17,6 +17,7 @@ from deeplens.common.ports import Clock, SecretStore
 from deeplens.errors import SecretNotFound
 from deeplens.identity.key_plan import Rotation, SigningKey, plan_rotation, signer
 from deeplens.identity.ports import Grants, SignInAttempts, StoredKeys
+from deeplens.identity.second_factors.ports import PendingSignIns
 
 PREFIX = "deeplens/identity/signing-keys/"
 DERIVATION_KEY = f"{PREFIX}derivation"
@@ -118,11 +119,20 @@ class RotateSigningKeys:
 
     name: ClassVar = "signing-keys"
 
-    def __init__(self, signing_keys: SigningKeys, grants: Grants, attempts: SignInAttempts, clock: Clock) -> None:
-        self._signing_keys, self._grants, self._attempts, self._clock = signing_keys, grants, attempts, clock
+    def __init__(
+        self,
+        signing_keys: SigningKeys,
+        grants: Grants,
+        attempts: SignInAttempts,
+        pending: PendingSignIns,
+        clock: Clock,
+    ) -> None:
+        self._signing_keys, self._grants, self._attempts = signing_keys, grants, attempts
+        self._pending, self._clock = pending, clock
 
     def __call__(self) -> list[Event]:
         self._signing_keys.rotate()
         self._grants.forget(self._clock.now() - USED_CODE_RETENTION)
         self._attempts.forget(self._clock.now())
+        self._pending.forget(self._clock.now())
         return []

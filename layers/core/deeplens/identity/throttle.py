@@ -39,7 +39,10 @@ def network_of(host: str) -> str:
 
 
 def counters_of(email: str, host: str, device: str | None) -> list[AttemptCounter]:
-    """The counters of an attempt, its own first. A known device has its own alone: others' guesses lock it never."""
+    """The counters of an attempt, its own first. A known device has its own alone: others' guesses lock it never.
+
+    ``email`` is the address, or whatever else the guessed secret belongs to.
+    """
     if device:
         return [AttemptCounter(digest(f"device\0{device}\0{email}"), MAX_ATTEMPTS)]
     network = network_of(host)
@@ -70,11 +73,10 @@ class SignIn:
             Whether or not there is such an account, and whatever the password.
         """
         email = email.strip().lower()
-        device = mark.partition(".")[0]
-        known = bool(device) and secrets.compare_digest(self._mark(device, email).encode(), mark.encode())
-        counters = counters_of(email, host, device if known else None)
+        device = self.device_of(mark, email)
+        counters = counters_of(email, host, device)
         # Counted before the password is looked at: guesses at the same time get no more tries than one by one.
-        attempt = {"email_sha256": digest(email).hex(), "known_device": known}
+        attempt = {"email_sha256": digest(email).hex(), "known_device": device is not None}
         if not self._attempts.count(counters, self._clock.now()):
             security_event("locked_out", **attempt)
             raise SignInThrottled
@@ -85,6 +87,12 @@ class SignIn:
         self._attempts.forgive(counters)
         security_event("signed_in", **attempt, user_id=user.id, tenant_id=user.tenant_id)
         return user
+
+    def device_of(self, mark: str, email: str) -> str | None:
+        """The device of a cookie of ``mark_device``, if it signed in to this address before."""
+        device = mark.partition(".")[0]
+        known = bool(device) and secrets.compare_digest(self._mark(device, email.lower()).encode(), mark.encode())
+        return device if known else None
 
     def mark_device(self, user: User) -> str:
         """A cookie for the device that has just signed in: it is good for this user's address alone."""

@@ -1,0 +1,1 @@
+"""Second factors: authenticator apps with recovery codes, and passkeys, which also sign in without a password."""
