@@ -21,7 +21,7 @@ EFFECTS = {
     "budgets": {"save", "evaluate", "mark_notified"},
     "dead_letters": {"store", "mark_replayed", "settle_image", "discard"},
     "duplicates": {"keep_hashes", "reserve", "save", "record", "decide", "merge", "undo", "settle"},
-    "images": {"insert", "advance", "amend", "mark_deleted", "delete_rows", "purge_tombstones"},
+    "images": {"insert", "advance", "start", "stop", "amend", "mark_deleted", "delete_rows", "purge_tombstones"},
     "index": {"create_collection", "drop_collection", "upsert", "delete", "replace_payload", "delete_points"},
     "maintenance_runs": {"start", "move", "overdue", "wake", "forget", "changed"},
     "merge_deadlines": {"add", "overdue", "done"},

@@ -1,7 +1,7 @@
 """In-memory databases: the same promises as PostgreSQL, held to them by ``tests/integration``."""
 
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
@@ -88,6 +88,7 @@ class FakeImages:
         self._tombstones: dict[str, dict[str, Tombstone]] = defaultdict(dict)
         self._timelines: dict[tuple[str, str], list[TimelineEntry]] = defaultdict(list)
         self._log: list[tuple[str, str, TimelineEntry]] = []
+        self._starts = Counter[tuple[str, str]]()
         self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def insert(self, tenant: Tenant, image: NewImage, limits: ResourceLimits = UNLIMITED) -> ImageRecord | Tombstone:
@@ -118,6 +119,14 @@ class FakeImages:
             for result in sorted(results, key=lambda r: (r.generation, r.step)):
                 if result.generation >= before.get(result.image_id, 1 << 31):
                     self._advance_one(tenant, result)
+
+    def start(self, tenant: Tenant, image_id: str) -> int:
+        with self._lock:
+            self._starts[tenant.id, image_id] += 1
+            return self._starts[tenant.id, image_id]
+
+    def stop(self, tenant: Tenant, image_id: str) -> None:
+        self._starts.pop((tenant.id, image_id), None)
 
     def _advance_one(self, tenant: Tenant, result: StageResult) -> None:
         row = self._rows[tenant.id][result.image_id]

@@ -65,6 +65,24 @@ def test_an_accepted_image_reads_back_as_it_was_given(images: ImageRepository, t
     assert stages_of(images, tenant) == [(1, "accept")]
 
 
+def test_starts_are_counted_until_one_ends(images: ImageRepository, tenant: Tenant) -> None:
+    for image_id in ("img_a", "img_b"):
+        images.insert(tenant, new_image(image_id))
+    assert [images.start(tenant, "img_a") for _ in range(3)] == [1, 2, 3]
+    assert images.start(tenant, "img_b") == 1
+    images.stop(tenant, "img_a")
+    assert (images.start(tenant, "img_a"), images.start(tenant, "img_b")) == (1, 2)
+
+
+def test_before_the_migration_starts_are_not_counted(connections: Connections, tenant: Tenant) -> None:
+    images = PostgresImages(connections)
+    images.insert(tenant, new_image())
+    with connect(database_url(connections.platform_url, f"deeplens_{tenant.id}")) as administrator:
+        administrator.execute("ALTER TABLE images RENAME COLUMN starts TO put_away")
+    assert [images.start(tenant, "img_a") for _ in range(3)] == [0, 0, 0]
+    images.stop(tenant, "img_a")
+
+
 def test_accepting_the_same_id_again_returns_the_row_that_is_there(images: ImageRepository, tenant: Tenant) -> None:
     first = images.insert(tenant, new_image())
     assert images.insert(tenant, new_image(file_name="dog.jpg")) == first

@@ -178,7 +178,7 @@ def test_a_retry_that_comes_between_a_failure_and_its_end_stays_pending(machine:
 
 def test_a_late_failure_adds_nothing_to_the_history_of_a_completed_image(machine: Machine) -> None:
     image_id = uploaded(machine)
-    with machine.faults.at(3, "denied"):
+    with machine.faults.at(4, "denied"):
         machine.deliver(IMAGES_UPLOADED.name)
     machine.drain()
     (failure,) = [record for record in machine.flow.log if record["topic"] == PROCESSING_FAILED.name]

@@ -124,7 +124,7 @@ def in_flight(machine: Machine) -> list[str]:
         for topic in PATH[:stages]:
             machine.deliver(topic)
     machine.upload(ids[3])
-    with machine.faults.at(3, "denied"):
+    with machine.faults.at(4, "denied"):
         machine.deliver(PATH[0])
     machine.upload(ids[4])
     assert [len(machine.flow.records[topic]) for topic in (*PATH, PROCESSING_FAILED.name)] == [1] * 5

@@ -53,6 +53,12 @@ class ImageRepository(Protocol):
         An entry is unique by (image, generation, step, stage); a repeat changes nothing. Deleted images are ignored.
         """
 
+    def start(self, tenant: Tenant, image_id: str) -> int:
+        """Count an attempt to decode an image; returns how many have not ended."""
+
+    def stop(self, tenant: Tenant, image_id: str) -> None:
+        """Note that the attempt ended, with or without success."""
+
     def page(self, tenant: Tenant, query: MediaQuery) -> list[ImageRecord]:
         """At most ``query.limit`` images, newest first, without deleted ones."""
 

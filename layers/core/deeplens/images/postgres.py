@@ -1,9 +1,12 @@
 """Images and timelines of a tenant's database, in plain SQL: one round trip per call, whatever the batch's size."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
+
+import psycopg
 
 from deeplens.database.connections import Connection, TenantAdapter
 from deeplens.database.rows import columns_of, parameters_of
@@ -101,6 +104,8 @@ SELECT r.image_id, r.generation, r.step, r.stage, r.occurred_at, r.duration_seco
 FROM result r JOIN present p ON p.id = r.image_id AND p.generation <= r.generation
 ON CONFLICT DO NOTHING
 """
+START = "UPDATE images SET starts = starts + 1 WHERE id = %s RETURNING starts"
+STOP = "UPDATE images SET starts = 0 WHERE id = %s"
 CHANGES = frozenset(
     ("width", "height", "format", "mime_type", "sha256", "completed_at", "processing_seconds", "model", "model_version")
 )
@@ -123,6 +128,16 @@ class PostgresImages(TenantAdapter):
     def advance(self, tenant: Tenant, results: Sequence[StageResult]) -> None:
         if results:
             self._execute(tenant, ADVANCE, [as_jsonb([_result_row(result) for result in results])])
+
+    def start(self, tenant: Tenant, image_id: str) -> int:
+        with suppress(psycopg.errors.UndefinedColumn):  # before revision 0008
+            row = self._row(tenant, START, [image_id])
+            return int(row["starts"]) if row else 0
+        return 0
+
+    def stop(self, tenant: Tenant, image_id: str) -> None:
+        with suppress(psycopg.errors.UndefinedColumn):  # before revision 0008
+            self._execute(tenant, STOP, [image_id])
 
     def page(self, tenant: Tenant, query: MediaQuery) -> list[ImageRecord]:
         return [record_of(row) for row in self._rows(tenant, *self.page_statement(query))]

@@ -2,15 +2,16 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from deeplens.common.ports import Clock
-from deeplens.common.stage import Done, Outcome, attempt, followed_by, in_parallel, merge
+from deeplens.common.stage import Done, Failed, Outcome, attempt, followed_by, in_parallel, merge
 from deeplens.duplicates.model import Duplicates
-from deeplens.errors import FileTooLarge, ObjectChanged
+from deeplens.errors import DecoderCrashed, FileTooLarge, ObjectChanged
 from deeplens.events.images import ImageUploaded, StageTimes
 from deeplens.images.current import deleted_ids, drop_deleted, split_current
 from deeplens.images.keys import derived_keys, processed_key, thumbnail_key
@@ -24,6 +25,9 @@ from deeplens.storage.ports import ObjectStore, StoreResolver
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
+
+MAX_STARTS = 5
+"""Starts of one image that ended the process: the next one would end it again."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,9 @@ class Preprocess:
     clock: Clock
 
     def __call__(self, batch: Sequence[ImageUploaded]) -> list[Outcome]:
-        return by_tenant(batch, self.tenants, self._preprocess_tenant)
+        return by_tenant(batch, self.tenants, partial(self._preprocess_tenant, alone=len(batch) == 1))
 
-    def _preprocess_tenant(self, tenant: Tenant, batch: Sequence[ImageUploaded]) -> list[Outcome]:
+    def _preprocess_tenant(self, tenant: Tenant, batch: Sequence[ImageUploaded], *, alone: bool) -> list[Outcome]:
         found = self.images.find(tenant, [event.image_id for event in batch])
         work, ended = split_current(batch, found)
         store = self.stores.for_tenant(tenant)
@@ -62,12 +66,29 @@ class Preprocess:
         def preprocess(pair: tuple[ImageUploaded, ImageRecord]) -> Outcome:
             return attempt(lambda: self._preprocess_image(tenant, store, pair[0], results, hashes))
 
-        outcomes = merge(len(batch), ended, in_parallel(self.workers, preprocess, work))
+        if alone and work:
+            done = [self._counted(tenant, work[0][0].image_id, lambda: preprocess(work[0]))]
+        else:
+            done = in_parallel(self.workers, preprocess, work)
+        outcomes = merge(len(batch), ended, done)
         self.duplicates.keep_hashes(tenant, hashes)
         self.images.advance(tenant, results)
         deleted = deleted_ids(self.images.find(tenant, [result.image_id for result in results]))
         store.delete(key for image_id in deleted for key in derived_keys(image_id))
         return self._release(batch, drop_deleted(outcomes, batch, deleted), found)
+
+    def _counted(self, tenant: Tenant, image_id: str, work: Callable[[], Outcome]) -> Outcome:
+        """Work on an image unless that ended the process several times.
+
+        Only an image that is alone in its batch is counted: a batch that ended the process comes again in halves, so
+        that the image which ends it comes alone at last, and no other one is blamed for it.
+        """
+        try:
+            if self.images.start(tenant, image_id) > MAX_STARTS:
+                return Failed(DecoderCrashed(f"the file ended its process {MAX_STARTS} times"))
+            return work()
+        finally:
+            self.images.stop(tenant, image_id)
 
     def _release(
         self, batch: Sequence[ImageUploaded], outcomes: list[Outcome], found: dict[str, ImageRecord | Tombstone]
