@@ -1,5 +1,6 @@
 """every minute → work that no event starts: overdue images and videos, maintenance, notifications, usage, replies"""
 
+from deeplens.access.purge_audit import PurgeAudit
 from deeplens.alerts.model import SendAlerts
 from deeplens.bootstrap.handlers import schedule_handler
 from deeplens.duplicates.merge import TickMerges
@@ -21,6 +22,7 @@ handler = schedule_handler(
     TickWebhooks,
     TickWhatsApp,
     TickUploads,
+    PurgeAudit,
     MeterRequests,
     TickUsage,
     TickBudgets,

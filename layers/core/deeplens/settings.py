@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     storage_measured_every_seconds: float = Field(900, ge=0, description="Interval of measuring a tenant's storage")
     sweep_grace_seconds: float = Field(86_400, ge=0, description="Age below which maintenance deletes nothing")
     sweep_every_seconds: float = Field(86_400, ge=0, description="Interval between sweeps of a tenant with changes")
+    audit_kept_days: int = Field(400, ge=90, description="Age at which entries of the audit log are purged")
     thumbnails_kept_days: int = Field(0, ge=0, description="Age at which optimisation deletes thumbnails; 0 = never")
 
     @property

@@ -134,6 +134,48 @@ def test_a_role_opens_no_other_database_and_not_without_its_password(own_platfor
             run(with_credentials(own_platform, role, password), "SELECT 1")
 
 
+@pytest.mark.parametrize("role", sorted({*ROLES} - {"deeplens_operations"}))
+def test_no_role_but_operations_purges_the_audit_log(own_platform: str, role: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        run(url_of(own_platform, role), "SELECT purge_audit_log('400 days', 10)")
+
+
+def test_the_audit_log_is_purged_after_its_retention_and_records_that(own_platform: str) -> None:
+    operations = url_of(own_platform, "deeplens_operations")
+    add_entries(own_platform, 500, 450, 402, 399, 1)
+    assert [run(operations, f"SELECT purge_audit_log('400 days', {most})") for most in (2, 100, 100)] == [
+        [(2,)],
+        [(1,)],
+        [(0,)],
+    ]
+    kept = "SELECT target, (detail ->> 'entries')::int FROM audit_log ORDER BY id"
+    assert run(operations, kept) == [("399", None), ("1", None), ("audit_log", 2), ("audit_log", 1)]
+
+
+@pytest.mark.parametrize("kept", ["'89 days'", "'0'", "'-400 days'", "NULL"])
+def test_no_retention_is_so_short_that_traces_could_be_removed(own_platform: str, kept: str) -> None:
+    add_entries(own_platform, 80)
+    with pytest.raises(psycopg.errors.RaiseException, match="at least 90 days"):
+        run(url_of(own_platform, "deeplens_operations"), f"SELECT purge_audit_log({kept}, 10)")
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM audit_log", "UPDATE audit_log SET actor = ''", "TRUNCATE audit_log"]
+)
+def test_not_even_the_administrator_changes_the_audit_log(own_platform: str, statement: str) -> None:
+    add_entries(own_platform, 1)
+    with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+        run(own_platform, statement)
+
+
+def add_entries(url: str, *days: int) -> None:
+    """Entries of so many days ago, with their age as target."""
+    columns = "at, actor, action, target, outcome, request_id"
+    for age in days:
+        values = f"now() - interval '{age} days', 'someone', 'POST', '{age}', 'done', 'r'"
+        run(url, f"INSERT INTO audit_log ({columns}) VALUES ({values})")
+
+
 def test_a_decoder_admits_an_image_and_its_trigger_notes_the_change(own_platform: str) -> None:
     admit = (
         "INSERT INTO pending_images (tenant_id, image_id, event, released, due) VALUES ('t', 'i', '{}', true, now())"

@@ -1,8 +1,8 @@
 """The ports of access control: credentials, the counters of requests and the audit log."""
 
 from collections.abc import Iterable
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import NewType, Protocol
 
 from deeplens.access.model import AuditEntry, Principal
 from deeplens.access.schemas import AuditView, KeyView
@@ -72,6 +72,10 @@ class RequestCounters(Protocol):
         """Add searches and egress to the tenant's minute."""
 
 
+AuditRetention = NewType("AuditRetention", timedelta)
+"""Age at which entries of the audit log are purged."""
+
+
 class AuditLog(Protocol):
     """The append-only log of writes. Every method raises ``DatabaseUnavailable``."""
 
@@ -80,3 +84,9 @@ class AuditLog(Protocol):
 
     def page(self, tenant_id: str | None, before: int, limit: int) -> list[AuditView]:
         """At most ``limit`` entries with a lower id than ``before``, newest first; of one tenant, or of all."""
+
+    def purge(self, kept: timedelta, limit: int) -> int:
+        """Delete at most ``limit`` entries that are older than ``kept``, and record that; returns how many.
+
+        Once a day: nothing is deleted while no entry is older by a day. An entry of the last 90 days never is.
+        """

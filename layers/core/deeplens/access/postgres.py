@@ -3,7 +3,7 @@
 import hmac
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psycopg
 
@@ -63,6 +63,7 @@ SELECT id, at, actor, client_id, tenant_id, action, target, outcome, detail, req
 FROM audit_log
 WHERE (%s::text IS NULL OR tenant_id = %s) AND id < %s ORDER BY id DESC LIMIT %s
 """
+PURGE = "SELECT purge_audit_log(%s, %s) AS purged"
 
 
 class PostgresApiKeys(PlatformAdapter):
@@ -142,7 +143,7 @@ class PostgresActiveClients(PlatformAdapter):
 
 
 class PostgresAudit(PlatformAdapter):
-    """``AuditLog`` on a table where a trigger rejects updates and deletions."""
+    """``AuditLog`` on a table where triggers reject updates, and deletions before the retention."""
 
     def append(self, entry: AuditEntry, outcome: str) -> None:
         actor = entry.principal
@@ -155,6 +156,12 @@ class PostgresAudit(PlatformAdapter):
             self._execute(APPEND_ENTRY, [*values, entry.network_address])
         except psycopg.errors.UndefinedColumn:
             self._execute(APPEND_ENTRY_BEFORE_0016, values)
+
+    def purge(self, kept: timedelta, limit: int) -> int:
+        try:
+            return int(self._rows(PURGE, [kept, limit])[0]["purged"])
+        except psycopg.errors.UndefinedFunction:  # before revision 0022
+            return 0
 
     def page(self, tenant_id: str | None, before: int, limit: int) -> list[AuditView]:
         return [AuditView(**row) for row in self._rows(PAGE_OF_ENTRIES, [tenant_id, tenant_id, before, limit])]

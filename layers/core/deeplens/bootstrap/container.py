@@ -17,7 +17,7 @@ from deeplens.settings import Settings
 
 if TYPE_CHECKING:
     from deeplens.access.bearer import BearerTokens, IdentityTokens
-    from deeplens.access.ports import ActiveClients, ApiKeys, AuditLog
+    from deeplens.access.ports import ActiveClients, ApiKeys, AuditLog, AuditRetention
     from deeplens.alerts.model import AlertChannel, Alerts
     from deeplens.bootstrap.platform_routes import HealthChecks
     from deeplens.common.ports import Clock, EventPublisher, SecretStore
@@ -100,6 +100,7 @@ class Container(MaintenanceRegistry):
     )
     # Smaller than the tenant's settings window, so that uploads find room beside a scan.
     scan_window: ScanWindow = value(lambda settings: min(settings.scan_window, max(1, settings.tenant_window * 3 // 4)))
+    audit_kept: AuditRetention = value(lambda settings: timedelta(days=settings.audit_kept_days))
     issuer: Issuer = value(lambda settings: settings.identity_url)
     environment: Environment = value(lambda settings: settings.environment)
     max_media_bytes: MaxMediaBytes = value(lambda settings: settings.whatsapp_max_media_bytes)

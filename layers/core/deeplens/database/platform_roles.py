@@ -28,7 +28,11 @@ IDENTITY = (
     "GRANT USAGE ON SCHEMA nextgen_identity TO {role}",
     f"GRANT {ROWS} ON ALL TABLES IN SCHEMA nextgen_identity TO {{role}}",
 )
-AUDIT = ("GRANT SELECT, INSERT ON audit_log TO {role}",)
+AUDIT = (
+    "GRANT SELECT, INSERT ON audit_log TO {role}",
+    # It deletes what is older than the retention, and nothing else does.
+    "GRANT EXECUTE ON FUNCTION purge_audit_log TO {role}",
+)
 GRANTS: Mapping[str, tuple[str, ...]] = {
     # They open files of strangers.
     "deeplens_decoders": (
