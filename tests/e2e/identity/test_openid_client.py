@@ -5,11 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deeplens.access.scopes import READ
+from deeplens.identity.client_keys.model import ClientKeys
+from joserfc.jwk import ECKey
 
 from local.setup.tools import REPOSITORY, make_once, tool_folder
 from tests.e2e.identity.conftest import CALLBACK, GOODBYE, PASSWORD, SECRET, App, World
@@ -36,13 +39,14 @@ def script() -> Path:
     return Path(shutil.copy(SOURCE / "relying_party.mjs", folder))
 
 
-def run(script: Path, world: World, app: App, email: str) -> dict[str, Any]:
+def run(script: Path, world: World, app: App, email: str, key: dict[str, Any] | None = None) -> dict[str, Any]:
     """What the driver found; addresses that it wants to have opened are opened by one browser."""
     browser = world.browser()
     settings = {
         "issuer": world.issuer,
         "id": app.client.id,
         "secret": app.secret,
+        "key": key,
         "callback": CALLBACK,
         "goodbye": GOODBYE,
         "scope": f"openid profile offline_access {READ}",
@@ -65,16 +69,28 @@ def run(script: Path, world: World, app: App, email: str) -> dict[str, Any]:
     raise AssertionError(f"the driver ended with {process.returncode}; its last words are above")
 
 
-@pytest.mark.parametrize("secret", [SECRET, None], ids=["confidential", "public"])
-def test_openid_client_is_content_with_every_flow(script: Path, world: World, secret: str | None) -> None:
+@pytest.mark.parametrize(
+    ("secret", "with_key"), [(SECRET, False), (None, False), (None, True)], ids=["confidential", "public", "key"]
+)
+def test_openid_client_is_content_with_every_flow(
+    script: Path, world: World, secret: str | None, with_key: bool
+) -> None:
     app, email = world.app(secret), world.user("viewer")
-    found = run(script, world, app, email)
+    key = ECKey.generate_key("P-256", {"kid": "first"}) if with_key else None
+    if key is not None:
+        # A confidential client whose secret nobody knows.
+        app = world.app(SECRET)
+        world.parts.clients.replace_secret(app.client.tenant_id, app.client.id, bytes(32))
+        jwks = {"keys": [key.as_dict(private=False)]}
+        world.parts.client_keys.save(ClientKeys(app.client.id, jwks, None))
+        app = replace(app, secret=None)
+    found = run(script, world, app, email, None if key is None else dict(key.as_dict(private=True)))
     assert found["claims"]["aud"] == app.client.id
     assert found["userinfo"]["preferred_username"] == email
     assert found["refreshed"]
     assert found["again"] == found["claims"]["sub"] == found["userinfo"]["sub"]
     assert found["refused"] == "invalid_grant"
     assert found["goodbye"] == f"{GOODBYE}?state=see+you"
-    if secret:
+    if secret or with_key:
         assert (found["alive"]["active"], found["dead"]["active"]) == (True, False)
         assert world.search(found["machine"]["access_token"]).status_code == 200

@@ -12,7 +12,14 @@ async function browse(address) {
   return new URL((await lines.next()).value);
 }
 
-const authentication = given.secret ? client.ClientSecretBasic(given.secret) : client.None();
+async function privateKey(jwk) {
+  const key = await crypto.subtle.importKey("jwk", jwk, { name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]);
+  return client.PrivateKeyJwt({ key, kid: jwk.kid });
+}
+
+const confidential = given.secret || given.key;
+const withSecret = given.secret ? client.ClientSecretBasic(given.secret) : client.None();
+const authentication = given.key ? await privateKey(given.key) : withSecret;
 const config = await client.discovery(new URL(given.issuer), given.id, undefined, authentication, {
   execute: [client.allowInsecureRequests, client.enableNonRepudiationChecks],
 });
@@ -37,12 +44,12 @@ const userinfo = await client.fetchUserInfo(config, first.access_token, claims.s
 const second = await client.refreshTokenGrant(config, first.refresh_token);
 
 const result = { claims, userinfo, refreshed: second.refresh_token !== first.refresh_token, again: second.claims().sub };
-if (given.secret) {
+if (confidential) {
   result.alive = await client.tokenIntrospection(config, second.access_token);
   result.machine = await client.clientCredentialsGrant(config, { scope: given.machine });
 }
 await client.tokenRevocation(config, second.refresh_token);
-if (given.secret) {
+if (confidential) {
   result.dead = await client.tokenIntrospection(config, second.refresh_token);
 }
 result.refused = await client.refreshTokenGrant(config, second.refresh_token).catch((error) => error.error);

@@ -162,7 +162,7 @@ def test_people_sign_in_with_a_second_identity_api_as_their_provider(
     named = {"issuer": issuer, "clientId": client.id, "clientSecret": SECRET, "emailClaim": "preferred_username"}
     roles = {"rolesClaim": "roles", "roles": {"platform_admin": "editor"}}
     assert world.put(**named, **roles).status_code == 200
-    world.parts.provider_client._documents.clear()
+    world.parts.provider_documents.forget()
 
     app, browser = world.identity.client(tenant_id=world.tenant.id), world.identity.browser()
     target = world.begin(browser, goal=world.identity.request(app))

@@ -123,7 +123,7 @@ def test_only_the_secret_is_the_secret() -> None:
 
 @pytest.mark.parametrize(
     ("secret", "methods"),
-    [("secret", {"client_secret_basic", "client_secret_post"}), (None, {"none"})],
+    [("secret", {"client_secret_basic", "client_secret_post", "private_key_jwt"}), (None, {"none"})],
 )
 def test_a_client_with_a_secret_must_show_it(secret: str | None, methods: set[str]) -> None:
     every = ("client_secret_basic", "client_secret_post", "none", "private_key_jwt")

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from deeplens.egress.rules import EgressRules
     from deeplens.embedding.ports import Embedder
     from deeplens.failures.model import DeadLetters, RetryPolicies, RetryQueue
+    from deeplens.identity.client_keys.ports import ClientKeyStore
     from deeplens.identity.development import DevelopmentCredentials
+    from deeplens.identity.federation.documents import CachedDocuments
     from deeplens.identity.federation.ports import IdentityProviders, ProviderEndpoint, TxtRecords
     from deeplens.identity.federation.provider import ProviderClient
     from deeplens.identity.model import Environment, Issuer
@@ -158,6 +160,8 @@ class Container(MaintenanceRegistry):
     publisher: EventPublisher = adapter("deeplens.kafka.publisher:KafkaPublisher")
     identity_providers: IdentityProviders = adapter("deeplens.identity.federation.postgres:PostgresIdentityProviders")
     provider_endpoint: ProviderEndpoint = adapter("deeplens.identity.federation.endpoint:EgressProviderEndpoint")
+    provider_documents: CachedDocuments = adapter("deeplens.identity.federation.documents:CachedDocuments")
+    client_keys: ClientKeyStore = adapter("deeplens.identity.client_keys.postgres:PostgresClientKeys")
     provider_client: ProviderClient = adapter("deeplens.identity.federation.provider:ProviderClient")
     txt_records: TxtRecords = adapter("deeplens.identity.federation.dns:DnsTxtRecords")
     development_credentials: DevelopmentCredentials = adapter("deeplens.identity.development:DevelopmentCredentials")

@@ -8,10 +8,12 @@ from starlette.responses import JSONResponse
 from deeplens.access.audiences import resources_of
 from deeplens.access.scopes import SCOPES
 from deeplens.http.dependencies import Injected
+from deeplens.identity.client_keys.model import ALGORITHMS
 from deeplens.identity.languages import LANGUAGES
-from deeplens.identity.model import ONE_FACTOR_ACR, SECRET_METHODS, TWO_FACTOR_ACR, Issuer
+from deeplens.identity.model import CONFIDENTIAL_METHODS, ONE_FACTOR_ACR, TWO_FACTOR_ACR, Issuer
 from deeplens.identity.signing_keys import SigningKeys
 
+ENDPOINTS = ("token", "revocation", "introspection")
 router = APIRouter(prefix="/.well-known", tags=["discovery"])
 KEYS_CACHE_CONTROL = "public, max-age=60"
 """A minute, after which caches know that a key was revoked; a new key is published two hours before it signs."""
@@ -36,9 +38,10 @@ def configuration(issuer: Injected[Issuer]) -> dict[str, Any]:
         "code_challenge_methods_supported": ["S256"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
-        "token_endpoint_auth_methods_supported": [*SECRET_METHODS, "none"],
-        "revocation_endpoint_auth_methods_supported": [*SECRET_METHODS, "none"],
-        "introspection_endpoint_auth_methods_supported": list(SECRET_METHODS),
+        "token_endpoint_auth_methods_supported": [*CONFIDENTIAL_METHODS, "none"],
+        "revocation_endpoint_auth_methods_supported": [*CONFIDENTIAL_METHODS, "none"],
+        "introspection_endpoint_auth_methods_supported": list(CONFIDENTIAL_METHODS),
+        **{f"{endpoint}_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS) for endpoint in ENDPOINTS},
         "prompt_values_supported": ["none", "login", "consent"],
         "acr_values_supported": [ONE_FACTOR_ACR, TWO_FACTOR_ACR],
         "claims_supported": [

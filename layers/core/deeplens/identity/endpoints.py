@@ -12,7 +12,7 @@ from joserfc.jwk import KeySet
 
 from deeplens.access.bearer import TOKEN_TYPE
 from deeplens.access.scopes import ADMIN
-from deeplens.identity.model import SECRET_METHODS, Client, Family
+from deeplens.identity.model import CONFIDENTIAL_METHODS, Client, Family
 from deeplens.identity.requests import ProtocolRequest
 
 
@@ -55,7 +55,7 @@ def query_token(endpoint: Any, token_string: str, token_type_hint: str | None) -
 class Revocation(RevocationEndpoint):  # type: ignore[misc]
     """Revokes a token's whole family. A client's own access token cannot be revoked, and the answer says so."""
 
-    CLIENT_AUTH_METHODS = (*SECRET_METHODS, "none")
+    CLIENT_AUTH_METHODS = (*CONFIDENTIAL_METHODS, "none")
     query_token = query_token
 
     def revoke_token(self, token: Presented, request: ProtocolRequest) -> None:  # noqa: ARG002
@@ -67,7 +67,7 @@ class Revocation(RevocationEndpoint):  # type: ignore[misc]
 class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
     """Describes a client's own tokens and its tenant's tokens; the platform's administrators may read all."""
 
-    CLIENT_AUTH_METHODS = SECRET_METHODS
+    CLIENT_AUTH_METHODS = CONFIDENTIAL_METHODS
     query_token = query_token
 
     def check_permission(self, token: Presented, client: Client, request: ProtocolRequest) -> bool:  # noqa: ARG002

@@ -8,7 +8,7 @@ from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, Inval
 from authlib.oauth2.rfc7636 import CodeChallenge
 
 from deeplens.access.scopes import API_SCOPES, allowed
-from deeplens.identity.model import REUSE_WINDOW, SECRET_METHODS, Client, Code, Family, Session
+from deeplens.identity.model import CONFIDENTIAL_METHODS, REUSE_WINDOW, Client, Code, Family, Session
 from deeplens.identity.requests import ProtocolRequest
 from deeplens.identity.resources import narrowed, requested_resources
 from deeplens.identity.tokens import AccessTokens, Subject
@@ -48,7 +48,7 @@ class NarrowedTokens:
 
 
 class AuthorizationCodes(NarrowedTokens, grants.AuthorizationCodeGrant):  # type: ignore[misc]
-    TOKEN_ENDPOINT_AUTH_METHODS = (*SECRET_METHODS, "none")
+    TOKEN_ENDPOINT_AUTH_METHODS = (*CONFIDENTIAL_METHODS, "none")
 
     def generate_authorization_code(self) -> str:
         return secrets.token_urlsafe(32)
@@ -98,7 +98,7 @@ class AuthorizationCodes(NarrowedTokens, grants.AuthorizationCodeGrant):  # type
 
 
 class RefreshTokens(NarrowedTokens, grants.RefreshTokenGrant):  # type: ignore[misc]
-    TOKEN_ENDPOINT_AUTH_METHODS = (*SECRET_METHODS, "none")
+    TOKEN_ENDPOINT_AUTH_METHODS = (*CONFIDENTIAL_METHODS, "none")
 
     def authenticate_refresh_token(self, refresh_token: str) -> Family | None:
         """The live family of a token of this client; the reuse of a token after its window revokes the family."""
@@ -151,7 +151,7 @@ class RefreshTokens(NarrowedTokens, grants.RefreshTokenGrant):  # type: ignore[m
 
 
 class ClientCredentials(NarrowedTokens, grants.ClientCredentialsGrant):  # type: ignore[misc]
-    TOKEN_ENDPOINT_AUTH_METHODS = SECRET_METHODS
+    TOKEN_ENDPOINT_AUTH_METHODS = CONFIDENTIAL_METHODS
 
     def validate_requested_scope(self) -> None:
         """Allow API scopes only, as no user is signed in."""

@@ -27,6 +27,9 @@ ATTEMPT_WINDOW = timedelta(minutes=15)
 LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[1-9][0-9]{0,4})?((?:[/?].*)?)")
 """A redirect URI of an app on this machine, in parts without its port. A name, ``localhost``, may lead elsewhere."""
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+PRIVATE_KEY_METHOD = "private_key_jwt"
+CONFIDENTIAL_METHODS = (*SECRET_METHODS, PRIVATE_KEY_METHOD)
+"""Who authenticates with a key has a secret that nobody knows, so that no other method lets it in."""
 PASSWORD_ONLY = ("pwd",)
 MULTI_FACTOR = "mfa"
 """The method (RFC 8176) of everybody who gave a second factor, whichever it was."""
@@ -144,7 +147,7 @@ class Client:
         return self.secret_sha256 is not None and hmac.compare_digest(self.secret_sha256, digest(client_secret))
 
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002 - Authlib's signature
-        return method in SECRET_METHODS if self.confidential else method == "none"
+        return method in CONFIDENTIAL_METHODS if self.confidential else method == "none"
 
     def check_response_type(self, response_type: str) -> bool:
         return response_type == "code" and "authorization_code" in self.grants

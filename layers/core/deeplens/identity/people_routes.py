@@ -19,10 +19,25 @@ from deeplens.http.fields import MAX_PAGE, After, PageLimit
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
 from deeplens.identity import schemas
-from deeplens.identity.model import Account, AccountChange, Client, User
+from deeplens.identity.client_keys.model import ClientKeys
+from deeplens.identity.client_keys.ports import ClientKeyStore
+from deeplens.identity.client_keys.replace import SetClientKeys
+from deeplens.identity.model import PRIVATE_KEY_METHOD, SECRET_METHODS, Account, AccountChange, Client, User
 from deeplens.identity.owners import Owner, check_change, of_platform, of_tenant, require
 from deeplens.identity.ports import Clients, Users
-from deeplens.identity.schemas import ClientRequest, ClientView, NewClientView, UserChange, UserRequest, UserView
+from deeplens.identity.schemas import (
+    ClientKeysRequest,
+    ClientRequest,
+    ClientView,
+    NewClientView,
+    UserChange,
+    UserRequest,
+    UserView,
+)
+
+AllClients = Injected[Clients]
+AllKeys = Injected[ClientKeyStore]
+SetKeys = Injected[SetClientKeys]
 
 
 def users_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> APIRouter:
@@ -73,16 +88,17 @@ def clients_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -
 
     @router.get("", summary="OAuth clients", responses=responses(*missing))
     def list_clients(
-        owner: InPath, clients: Injected[Clients], after: After = "", limit: PageLimit = MAX_PAGE
+        owner: InPath, clients: AllClients, keys: AllKeys, after: After = "", limit: PageLimit = MAX_PAGE
     ) -> schemas.Clients:
         """By id."""
         page = clients.of_owner(owner.id, after, limit)
-        found = [view(ClientView, client, client_id=client.id) for client in page]
+        with_key = keys.having_keys(client.id for client in page)
+        found = [_client_view(client, client.id in with_key) for client in page]
         return schemas.Clients(clients=found, next=page[-1].id if len(page) == limit else None)
 
     @router.post("", status_code=201, summary="Register a client", responses=responses(*missing))
     def create_client(
-        owner: InPath, clients: Injected[Clients], clock: Injected[Clock], body: ClientRequest
+        owner: InPath, clients: AllClients, set_keys: SetKeys, clock: Injected[Clock], body: ClientRequest
     ) -> NewClientView:
         """Redirect URIs are compared as they are: https, http on this machine, or an app's own scheme.
 
@@ -91,19 +107,35 @@ def clients_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -
         Only operators of the platform register clients that skip the consent page.
         """
         _check_client(owner.principal, body)
-        secret = secrets.token_urlsafe(32) if body.confidential else None
-        client = _client(new_id("cli", clock.now()), owner.id, body, secret)
-        clients.save(client)
-        return view(NewClientView, client, client_id=client.id, client_secret=secret)
-
-    @router.post("/{client_id}/rotate", summary="Give a client a new secret", responses=responses(404, *missing))
-    def rotate_secret(owner: InPath, clients: Injected[Clients], client_id: str) -> NewClientView:
-        """The old secret ends at once. A caller can rotate only the secrets of clients whose scopes they have."""
-        return _rotate_secret(owner, clients, client_id)
+        return _register(clients, set_keys, new_id("cli", clock.now()), owner.id, body)
 
     @router.delete("/{client_id}", status_code=204, summary="Delete a client", responses=responses(404, *missing))
-    def delete_client(owner: InPath, clients: Injected[Clients], client_id: str) -> None:
+    def delete_client(owner: InPath, clients: AllClients, client_id: str) -> None:
         require(clients.delete(owner.id, client_id) or None, "client", client_id)
+
+    return router
+
+
+def client_credentials_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> APIRouter:
+    """Routes about the secrets and keys of one owner's clients."""
+    router = APIRouter(prefix=f"{prefix}/clients/{{client_id}}", tags=["clients"])
+    InPath = Annotated[Owner, Depends(owner_of)]
+
+    @router.put("/keys", summary="Replace a client's public keys", responses=responses(404, *missing))
+    def replace_keys(
+        owner: InPath, clients: AllClients, set_keys: SetKeys, client_id: str, body: ClientKeysRequest
+    ) -> ClientView:
+        """The old keys, or the secret that the client had, end at once. For callers with the client's scopes."""
+        client = _own_client(owner, clients, client_id)
+        keys = ClientKeys(client.id, body.jwks, body.jwks_uri)
+        set_keys.check(keys, client.confidential, PRIVATE_KEY_METHOD)
+        set_keys(client, keys)
+        return _client_view(client, with_key=True)
+
+    @router.post("/rotate", summary="Give a client a new secret", responses=responses(404, *missing))
+    def rotate_secret(owner: InPath, clients: AllClients, keys: AllKeys, client_id: str) -> NewClientView:
+        """The old secret ends at once. A caller can rotate only the secrets of clients whose scopes they have."""
+        return _rotate_secret(owner, clients, keys, client_id)
 
     return router
 
@@ -123,12 +155,48 @@ def _account_change(change: UserChange) -> AccountChange:
     return AccountChange(change.name, change.roles, password, change.status)
 
 
-def _rotate_secret(owner: Owner, clients: Clients, client_id: str) -> NewClientView:
-    old, secret = clients.find(client_id), secrets.token_urlsafe(32)
-    own = old if old and old.tenant_id == owner.id else None
-    check_grantable(owner.principal, require(own, "client", client_id).scopes)
+def _register(
+    clients: Clients, set_keys: SetClientKeys, client_id: str, owner: str | None, body: ClientRequest
+) -> NewClientView:
+    secret = secrets.token_urlsafe(32) if body.confidential else None
+    client = _client(client_id, owner, body, secret)
+    keys = ClientKeys(client.id, body.jwks, body.jwks_uri)
+    with_key = set_keys.check(keys, body.confidential, body.token_endpoint_auth_method)
+    clients.save(client)
+    if with_key:
+        set_keys(client, keys)
+    return _new_client_view(client, with_key, secret)
+
+
+def _own_client(owner: Owner, clients: Clients, client_id: str) -> Client:
+    """The owner's client, whose credential the administrator may replace."""
+    found = clients.find(client_id)
+    client = require(found if found and found.tenant_id == owner.id else None, "client", client_id)
+    check_grantable(owner.principal, client.scopes)
+    return client
+
+
+def _rotate_secret(owner: Owner, clients: Clients, keys: ClientKeyStore, client_id: str) -> NewClientView:
+    _own_client(owner, clients, client_id)
+    if keys.find(client_id) is not None:
+        raise _not_possible("The client authenticates with a key. Replace it with PUT …/keys.")
+    secret = secrets.token_urlsafe(32)
     client = require(clients.replace_secret(owner.id, client_id, digest(secret)), "client", client_id)
-    return view(NewClientView, client, client_id=client.id, client_secret=secret)
+    return _new_client_view(client, False, secret)
+
+
+def _client_view(client: Client, with_key: bool) -> ClientView:
+    return view(ClientView, client, client_id=client.id, token_endpoint_auth_method=_method(client, with_key))
+
+
+def _new_client_view(client: Client, with_key: bool, secret: str | None) -> NewClientView:
+    method = _method(client, with_key)
+    shown = None if with_key else secret
+    return view(NewClientView, client, client_id=client.id, token_endpoint_auth_method=method, client_secret=shown)
+
+
+def _method(client: Client, with_key: bool) -> str:
+    return PRIVATE_KEY_METHOD if with_key else SECRET_METHODS[0] if client.confidential else "none"
 
 
 def _check_client(principal: Principal, client: ClientRequest) -> None:
@@ -150,7 +218,8 @@ def _not_possible(detail: str) -> ApiError:
 
 def _client(client_id: str, owner: str | None, body: ClientRequest, secret: str | None) -> Client:
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body}
-    del values["confidential"]
+    for name in ("confidential", "token_endpoint_auth_method", "jwks", "jwks_uri"):
+        del values[name]
     return Client(id=client_id, tenant_id=owner, secret_sha256=digest(secret) if secret else None, **values)
 
 
@@ -164,5 +233,5 @@ routers = [
         ("/v1/admin/tenants/{tenant_id}", of_tenant, (404,)),
         ("/v1/admin", of_platform, ()),
     )
-    for make in (users_router, clients_router)
+    for make in (users_router, clients_router, client_credentials_router)
 ]

@@ -1,6 +1,6 @@
 """HTTP bodies of users and OAuth clients."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, SecretStr, StringConstraints
 
@@ -24,6 +24,8 @@ RedirectUri = Annotated[
         pattern=r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]|[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:/)[^\s#*]*$",
     ),
 ]
+Jwks = Annotated[dict[str, Any], Field(json_schema_extra={"required": ["keys"]})]
+JwksUri = Annotated[str, StringConstraints(max_length=500, pattern=r"^https?://[^\s#]+$")]
 
 USER = {
     "userId": "usr_01kd1v8q4w2m6n9r5t7x3z0abc",
@@ -43,6 +45,7 @@ CLIENT = {
     "redirectUris": ["https://console.example.com/callback"],
     "postLogoutRedirectUris": [],
     "needsConsent": True,
+    "tokenEndpointAuthMethod": "client_secret_basic",
 }
 
 SIGNING_KEY = {
@@ -105,6 +108,18 @@ class ClientRequest(Request):
     )
     post_logout_redirect_uris: list[RedirectUri] = Field(default=[], max_length=20)
     needs_consent: bool = True
+    token_endpoint_auth_method: Literal["client_secret_basic", "private_key_jwt", "none"] | None = Field(
+        default=None, description="by default none without a secret, private_key_jwt with keys, else a secret"
+    )
+    jwks: Jwks | None = Field(default=None, description="public keys for private_key_jwt")
+    jwks_uri: JwksUri | None = Field(default=None, description="or where they are; https only")
+
+
+class ClientKeysRequest(Request):
+    model_config = example({"jwksUri": "https://client.example.com/jwks.json"})
+
+    jwks: Jwks | None = None
+    jwks_uri: JwksUri | None = None
 
 
 class ClientView(ApiModel):
@@ -118,12 +133,13 @@ class ClientView(ApiModel):
     redirect_uris: list[str]
     post_logout_redirect_uris: list[str]
     needs_consent: bool
+    token_endpoint_auth_method: str
 
 
 class NewClientView(ClientView):
     model_config = example({**CLIENT, "clientSecret": "…"})
 
-    client_secret: str | None = Field(default=None, description="shown this once; null of a public client")
+    client_secret: str | None = Field(default=None, description="shown this once; null of a client without secret")
 
 
 class Clients(ApiModel):

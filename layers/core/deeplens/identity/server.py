@@ -9,9 +9,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from deeplens.access.bearer import IdentityTokens
 from deeplens.access.scopes import SCOPES
 from deeplens.common.ports import Clock
+from deeplens.identity.client_keys.authenticate import PrivateKeyJwt
 from deeplens.identity.endpoints import EndSession, Introspection, Revocation
 from deeplens.identity.grants import AuthorizationCodes, ClientCredentials, Pkce, RefreshTokens
-from deeplens.identity.model import Client, Issuer
+from deeplens.identity.model import PRIVATE_KEY_METHOD, Client, Issuer
 from deeplens.identity.ports import Clients, Grants, Users
 from deeplens.identity.requests import ProtocolRequest, check_parameters
 from deeplens.identity.resources import requested_resources
@@ -35,11 +36,13 @@ class IdentityServer(AuthorizationServer):  # type: ignore[misc]
         policy: SecondFactorPolicy,
         issuer: Issuer,
         clock: Clock,
+        private_key_jwt: PrivateKeyJwt,
     ) -> None:
         super().__init__(SCOPES)
         self.clients, self.users, self.grants, self.signing_keys = clients, users, grants, signing_keys
         self.derivation_key, self.tokens, self.issuer, self.clock = derivation_key, tokens, issuer, clock
         self.policy = policy
+        self.register_client_auth_method(PRIVATE_KEY_METHOD, private_key_jwt)
         self.register_grant(AuthorizationCodes, [Pkce(required=True), IdTokensOfCodes(issuer, signing_keys)])
         self.register_grant(RefreshTokens, [IdTokens(issuer, signing_keys)])
         self.register_grant(ClientCredentials)

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,6 +13,7 @@ from joserfc.jwk import KeySet
 
 from deeplens.common.resolve import Lazy
 from deeplens.identity.federation.credentials import ProviderSecrets
+from deeplens.identity.federation.documents import CachedDocuments
 from deeplens.identity.federation.model import (
     ALGORITHMS,
     CALLBACK_PATH,
@@ -27,9 +28,6 @@ from deeplens.identity.federation.model import (
 from deeplens.identity.federation.ports import ProviderEndpoint
 from deeplens.identity.model import Issuer
 
-CACHE_SECONDS, UNKNOWN_KEY_SECONDS = 600.0, 10.0
-"""How long documents of providers are kept; key sets are read again for an unknown key, though not more often."""
-MAX_CACHED_DOCUMENTS = 200
 MAX_TOKEN_CHARS = 32 * 1024
 LEEWAY_SECONDS = 60
 ASYMMETRIC = ("RSA", "EC", "OKP")
@@ -41,15 +39,14 @@ class ProviderClient:
     def __init__(
         self,
         endpoint: Lazy[ProviderEndpoint],
+        documents: CachedDocuments,
         secrets: ProviderSecrets,
         issuer: Issuer,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._endpoint, self._secrets, self._issuer, self._monotonic = endpoint, secrets, issuer, monotonic
-        self._documents = dict[str, tuple[float, Any]]()
+        self._endpoint, self._documents, self._secrets, self._issuer = endpoint, documents, secrets, issuer
 
     def metadata(self, issuer: str) -> ProviderMetadata:
-        return metadata_of(self._document(f"{issuer}{DISCOVERY_PATH}", CACHE_SECONDS), issuer)
+        return metadata_of(self._documents.get(f"{issuer}{DISCOVERY_PATH}"), issuer)
 
     def authorization_url(self, provider: IdentityProvider, state: str, browser_secret: str, login_hint: str) -> str:
         metadata, verifier = self.metadata(provider.issuer), derived(browser_secret, "verifier")
@@ -103,22 +100,13 @@ class ProviderClient:
 
     def _verified(self, token: str, metadata: ProviderMetadata) -> dict[str, Any]:
         """The claims of a token that a key of the provider has signed; the algorithm is pinned."""
-        for seconds in (CACHE_SECONDS, UNKNOWN_KEY_SECONDS):
+        for refresh in (False, True):
             try:
-                keys = _asymmetric(self._document(metadata.jwks_uri, seconds))
+                keys = _asymmetric(self._documents.get(metadata.jwks_uri, refresh))
                 return dict(jwt.decode(token, keys, algorithms=list(ALGORITHMS)).claims)
             except (JoseError, ValueError, TypeError, KeyError):
                 continue
         raise FederationRefused("bad_signature")
-
-    def _document(self, url: str, seconds: float) -> Any:
-        read_at, document = self._documents.get(url, (float("-inf"), None))
-        if self._monotonic() - read_at >= seconds:
-            document = self._endpoint().get(url)
-            if len(self._documents) >= MAX_CACHED_DOCUMENTS:
-                self._documents.clear()
-            self._documents[url] = (self._monotonic(), document)
-        return document
 
 
 def _asymmetric(document: Any) -> KeySet:

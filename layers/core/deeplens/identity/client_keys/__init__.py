@@ -1,0 +1,1 @@
+"""Clients that authenticate with a private key (RFC 7523, ``private_key_jwt``)."""
