@@ -46,8 +46,8 @@ BENCHES = {
 }
 
 
-def run_benches(name: str, sizes: Mapping[str, Mapping[str, Any]], *, smoke: bool) -> None:
-    """Run one bench or the default ones; with ``smoke`` all of them, each in its smoke size.
+def run_benches(name: str, sizes: Mapping[str, Mapping[str, Any]], *, smoke: bool) -> dict[str, Figures]:
+    """Run one bench or the default ones, and return their figures; with ``smoke`` all of them, each in its smoke size.
 
     Parameters
     ----------
@@ -64,14 +64,16 @@ def run_benches(name: str, sizes: Mapping[str, Mapping[str, Any]], *, smoke: boo
     selected = [name]
     if name == "all":
         selected = [bench_name for bench_name, bench in BENCHES.items() if smoke or not bench.by_name_only]
-    started = time.monotonic()
+    started, figures = time.monotonic(), {}
     for number, bench_name in enumerate(selected, 1):
         bench_started = time.monotonic()
         arguments = {**(BENCHES[bench_name].smoke if smoke else {}), **sizes.get(bench_name, {})}
-        publish(bench_name, BENCHES[bench_name].measure(**arguments), figures_folder(smoke=smoke))
+        figures[bench_name] = BENCHES[bench_name].measure(**arguments)
+        publish(bench_name, figures[bench_name], figures_folder(smoke=smoke))
         seconds = time.monotonic() - bench_started
         console.print(f"{bench_name} took {seconds:.0f} s ({number} of {len(selected)})\n", highlight=False)
     console.print(f"{len(selected)} benches took {time.monotonic() - started:.0f} s", highlight=False)
+    return figures
 
 
 def figures_folder(*, smoke: bool) -> Path:

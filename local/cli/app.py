@@ -12,28 +12,31 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.live import Live
 
-from local.cli import dead_letters, keys, maintenance, models, tenants, topics
+from local.cli import clients, dead_letters, keys, maintenance, models, tenants, topics, users
+from local.cli.commands import Commands
 from local.cli.invoke import invoke
-from local.cli.screen import console, fail, status_view
+from local.cli.screen import console, fail, show, show_line, status_view
 from local.cli.upload import upload
 from local.services import ServiceFailed
 from local.stack.config import LocalConfig
 from local.stack.stack import Stack, running_stack
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = Commands(help=__doc__)
 app.add_typer(tenants.app, name="tenants")
+app.add_typer(users.app, name="users")
+app.add_typer(clients.app, name="clients")
 app.add_typer(keys.app, name="keys")
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(models.app, name="models")
 app.add_typer(maintenance.app, name="maintenance")
-app.command()(upload)
-app.command()(invoke)
+app.command(example="deeplens upload ~/Pictures --recursive --tag holiday --key dl_…")(upload)
+app.command(example="deeplens invoke on_schedule --event events/on_schedule.json")(invoke)
 
 Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directory) or s3 (LocalStack).")]
 
 
-@app.command()
+@app.command(example="deeplens up --detach")
 def up(
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when the stack is ready; stop it with `down`.")
@@ -48,12 +51,18 @@ def up(
     """
     config = LocalConfig()
     if state := running_stack(config.state_dir):
-        console.print(f"already running: {state['api']}/v1 (process {state['pid']})")
+        show(_addresses(state), f"already running: {state['api']}/v1 (process {state['pid']})")
         return
     if detach:
-        console.print(f"running: {start_detached(config)['api']}/v1; stop it with `deeplens down`")
+        state = start_detached(config)
+        show(_addresses(state), f"running: {state['api']}/v1; stop it with `deeplens down`")
     else:
         run_in_foreground(Stack(config))
+
+
+def _addresses(state: dict[str, Any]) -> dict[str, Any]:
+    """What may be shown of the stack's state: its environment has keys."""
+    return {"api": f"{state['api']}/v1", "identity": state["environment"]["IDENTITY_URL"], "pid": state["pid"]}
 
 
 def run_in_foreground(stack: Stack) -> None:
@@ -62,6 +71,8 @@ def run_in_foreground(stack: Stack) -> None:
     try:
         with console.status("starting") as spinner:
             stack.start(lambda service, state: spinner.update(f"{service}: {state}"))
+        if console.stderr:
+            show_line({"api": f"{stack.api_url}/v1", "identity": stack.identity_url, "pid": os.getpid()}, "")
         with Live(status_view(stack.status()), console=console, refresh_per_second=2, transient=True) as live:
             while True:
                 time.sleep(0.5)
@@ -105,16 +116,16 @@ def start_detached(config: LocalConfig, timeout_seconds: float = 900) -> dict[st
     raise ServiceFailed(f"the stack was not ready within {timeout_seconds:.0f} s; see {log_path}")
 
 
-@app.command()
+@app.command(example="deeplens down")
 def down() -> None:
     """Stop the stack. Its data remains in its folder."""
     config = LocalConfig()
     state = running_stack(config.state_dir)
     if state is None:
-        console.print("nothing is running")
+        show({"stopped": False}, "nothing is running")
         return
     stop_detached(state)
-    console.print("stopped")
+    show({"stopped": True}, "stopped")
 
 
 def stop_detached(state: dict[str, Any], timeout_seconds: float = 30) -> None:
@@ -132,39 +143,48 @@ def stop_detached(state: dict[str, Any], timeout_seconds: float = 30) -> None:
     os.kill(state["pid"], signal.SIGKILL)
 
 
-@app.command()
-def status(as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False) -> None:
+@app.command(example="deeplens status --json")
+def status() -> None:
     """Show services and functions of the running stack."""
     config = LocalConfig()
     if running_stack(config.state_dir) is None:
         raise fail("nothing is running; start with `deeplens up`")
     state = json.loads((config.state_dir / "status.json").read_text())
-    if as_json:
-        typer.echo(json.dumps(state, indent=2))
-    else:
-        console.print(status_view(state))
+    show(state, lambda: status_view(state))
 
 
-@app.command()
+@app.command(example="deeplens logs on_image_uploaded --follow")
 def logs(
     name: Annotated[str, typer.Argument(help="A service or function, e.g. kafka or on_image_uploaded.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", help="Number of lines from the end.")] = 50,
 ) -> None:
-    """Print logs; without a name, list them."""
+    """Print logs; without a name, list them. With --json each line is a string of JSON, or the JSON that it is."""
     folder = LocalConfig().log_dir
     paths = {path.stem: path for path in sorted(folder.rglob("*.log"))}
     if not name:
-        for stem, path in paths.items():
-            console.print(f"{stem:28} {path}")
+        show(paths, *(f"{stem:28} {path}" for stem, path in paths.items()))
         return
     if name not in paths:
         raise fail(f"there is no log {name}; logs: {', '.join(paths) or 'none'}")
     options = ["-f"] if follow else []
-    raise typer.Exit(subprocess.call(["tail", *options, "-n", str(lines), str(paths[name])]))
+    tail = ["tail", *options, "-n", str(lines), str(paths[name])]
+    if not console.stderr:
+        raise typer.Exit(subprocess.call(tail))
+    with subprocess.Popen(tail, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        for line in process.stdout or ():
+            show_line(_parsed(line.rstrip("\n")), "")
+    raise typer.Exit(process.returncode)
 
 
-@app.command()
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return line
+
+
+@app.command(example="deeplens demo --photos ~/Pictures --limit 50")
 def demo(
     photos: Annotated[
         Path | None,
@@ -186,11 +206,13 @@ def demo(
     finally:
         if leave and (running := running_stack(config.state_dir)):
             stop_detached(running)
+    if console.stderr:
+        show({"succeeded": succeeded})
     if leave:
         raise typer.Exit(0 if succeeded else 1)
 
 
-@app.command()
+@app.command(example="deeplens bench pipeline --images 200")
 def bench(
     name: Annotated[
         str,
@@ -227,10 +249,12 @@ def bench(
         bench_name: {key: size for key, size in arguments.items() if size is not None}
         for bench_name, arguments in options.items()
     }
-    run_benches(name, sizes, smoke=smoke)
+    figures = run_benches(name, sizes, smoke=smoke)
+    if console.stderr:
+        show(figures)
 
 
-@app.command()
+@app.command(example="deeplens chaos --photos 500 --seconds 60 --seed 7")
 def chaos(
     photos: Annotated[int, typer.Option(min=1, help="Number of photos; every 25th is corrupt and must fail.")] = 1000,
     clients: Annotated[int, typer.Option(min=1, help="Number of clients that upload at the same time.")] = 6,
@@ -263,5 +287,8 @@ def chaos(
     from local.chaos.run import Options, run_chaos
 
     options = Options(photos, clients, seconds, seed, storage, faults)
-    succeeded = report(options, run_chaos(options))
+    outcome = run_chaos(options)
+    succeeded = report(options, outcome)
+    if console.stderr:
+        show({"violations": outcome.violations, "repeatWith": options.command, "figures": outcome.figures})
     raise typer.Exit(0 if succeeded else 1)

@@ -1,20 +1,17 @@
 """``deeplens dlq``: list, replay and discard dead letters."""
 
-import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from deeplens.bootstrap.container import Container
 from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterState
-from rich.table import Table
 
+from local.cli.commands import Commands
 from local.cli.container import current_container
-from local.cli.screen import console, fail
+from local.cli.screen import fail, plain, show, show_json, table
 
-app = typer.Typer(
-    no_args_is_help=True, help="List, show, replay and discard dead letters: records that processing gave up."
-)
+app = Commands(help="List, show, replay and discard dead letters: records that processing gave up.")
 
 Tenant = Annotated[str, typer.Option(help="Only dead letters of this tenant, e.g. tenant_demo.")]
 Code = Annotated[str, typer.Option(help="Only dead letters with this error code, e.g. STAGE_FAILED.")]
@@ -28,7 +25,7 @@ def filter_of(state: DeadLetterState | None, tenant: str, code: str, stage: str,
     return DeadLetterFilter((), tenant or None, code or None, stage or None, state, failed_from=since)
 
 
-@app.command("list")
+@app.command("list", example="deeplens dlq list --tenant tenant_demo --hours 24")
 def list_letters(
     tenant: Tenant = "",
     code: Code = "",
@@ -42,27 +39,28 @@ def list_letters(
     where = filter_of(None if every else "open", tenant, code, stage, hours)
     letters = current_container().dead_letters
     if groups:
-        table = Table("code", "stage", "count", "newest")
-        for group in letters.groups(where, limit):
-            table.add_row(group.code, group.stage or "", str(group.count), f"{group.newest:%Y-%m-%d %H:%M:%S}")
-    else:
-        table = Table("id", "failed at", "tenant", "stage", "code", "replays", "state")
-        for letter in letters.page(where, None, limit):
-            table.add_row(*_cells(letter))
-    console.print(table)
+        counts = letters.groups(where, limit)
+        made = table("code", "stage", "count", "newest")
+        for group in counts:
+            made.add_row(group.code, group.stage or "", str(group.count), f"{group.newest:%Y-%m-%d %H:%M:%S}")
+        show(counts, made)
+        return
+    page = letters.page(where, None, limit)
+    made = table("id", "failed at", "tenant", "stage", "code", "replays", "state")
+    for letter in page:
+        made.add_row(*_cells(letter))
+    show([_document(letter) for letter in page], made)
 
 
-@app.command()
-def show(letter_id: Annotated[str, typer.Argument(help="dlq_…")]) -> None:
-    """Print one dead letter with its event, as JSON."""
+@app.command("show", example="deeplens dlq show dlq_01kd1v8q")
+def show_letter(letter_id: Annotated[str, typer.Argument(help="dlq_…")]) -> None:
+    """Print one dead letter with its event, as JSON. It may contain personal data."""
     from deeplens.failures.routes import detail
 
-    typer.echo(
-        json.dumps(detail(_find(current_container(), letter_id)).model_dump(mode="json", by_alias=True), indent=2)
-    )
+    show_json(detail(_find(current_container(), letter_id)))
 
 
-@app.command()
+@app.command(example="deeplens dlq replay --tenant tenant_demo --code STAGE_FAILED --dry-run")
 def replay(
     ids: Annotated[
         list[str] | None, typer.Argument(help="dlq_…; without ids, all open ones that match the options.")
@@ -87,13 +85,14 @@ def replay(
     letters = container.dead_letters.page(where, None, max(limit, len(ids or [])))
     verdicts = container.build(Replay)(letters, force=force, dry_run=dry_run)
     refused = [verdict for verdict in verdicts if verdict.refused]
-    for verdict in refused:
-        console.print(f"{verdict.letter.id}: {verdict.refused}", highlight=False)
-    console.print(f"{len(verdicts) - len(refused)} {'would be sent' if dry_run else 'sent'} again, {len(refused)} not")
+    lines = [f"{verdict.letter.id}: {verdict.refused}" for verdict in refused]
+    lines += [f"{len(verdicts) - len(refused)} {'would be sent' if dry_run else 'sent'} again, {len(refused)} not"]
+    results = [{"id": verdict.letter.id, "refused": verdict.refused} for verdict in verdicts]
+    show({"letters": results, "dryRun": dry_run}, "\n".join(lines))
     raise typer.Exit(1 if refused or len(verdicts) < len(ids or []) else 0)
 
 
-@app.command()
+@app.command(example='deeplens dlq discard dlq_01kd1v8q --reason "test data"')
 def discard(
     letter_id: Annotated[str, typer.Argument(help="dlq_…")],
     reason: Annotated[str, typer.Option(help="Reason, which is stored with the dead letter.")],
@@ -103,7 +102,7 @@ def discard(
     letter = _find(container, letter_id)
     if not container.dead_letters.discard(letter_id, reason, datetime.now(UTC)):
         raise fail(f"{letter_id} is already {letter.state}")
-    console.print("discarded")
+    show({"discarded": letter_id}, "discarded")
 
 
 def _find(container: Container, letter_id: str) -> DeadLetterEntry:
@@ -111,6 +110,12 @@ def _find(container: Container, letter_id: str) -> DeadLetterEntry:
     if not letters:
         raise fail(f"there is no dead letter {letter_id}")
     return letters[0]
+
+
+def _document(letter: DeadLetterEntry) -> dict[str, Any]:
+    """A letter without its record, which `deeplens dlq show` has."""
+    names = ("id", "failedAt", "tenantId", "imageId", "stage", "errorCode", "state")
+    return {name: value for name, value in plain(letter).items() if name in names} | {"replays": letter.replays_in_all}
 
 
 def _cells(letter: DeadLetterEntry) -> list[str]:

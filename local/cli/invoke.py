@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from local.cli.screen import console, fail
+from local.cli.screen import console, fail, show_json
 from local.runner.queues import load_with_queues
 from local.runner.worker import Pool, Result
 from local.stack.config import LocalConfig
@@ -30,7 +30,7 @@ def invoke(
     except ValueError as error:
         raise fail(f"{event} is not valid JSON: {error}") from None
     result = invoke_once(function, payload, state["environment"])
-    typer.echo(json.dumps(result.payload if result.error is None else result.error, indent=2))
+    show_json(result.payload if result.error is None else result.error)
     console.print(f"{result.duration_ms:.1f} ms", style="dim")
     raise typer.Exit(1 if result.failed else 0)
 

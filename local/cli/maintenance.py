@@ -1,21 +1,21 @@
 """``deeplens maintenance``: start maintenance runs and show their reports."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.maintenance.model import MaintenanceRun
 from deeplens.maintenance.slices import StartMaintenance
-from rich.table import Table
 
+from local.cli.commands import Commands
 from local.cli.container import current_container
-from local.cli.screen import console, fail
+from local.cli.screen import fail, plain, show, table
 
-app = typer.Typer(no_args_is_help=True, help="Check and repair a tenant's data, and show the findings.")
+app = Commands(help="Check and repair a tenant's data, and show the findings.")
 TYPES = ("sweep", "storage-optimisation", "duplicate-scan")
 
 
-@app.command()
+@app.command(example="deeplens maintenance start tenant_demo --dry-run")
 def start(
     tenant_id: Annotated[str, typer.Argument(help="e.g. tenant_demo")],
     type: Annotated[str, typer.Option(help=" or ".join(TYPES))] = "sweep",
@@ -28,37 +28,56 @@ def start(
     begin = container.build(StartMaintenance)
     run, events = begin(container.tenants.get(tenant_id), type, dry_run=dry_run)  # type: ignore[arg-type]
     container.publisher.publish([OutgoingMessage(event, event.event_id) for event in events])
-    typer.echo(run.id)
+    show({"id": run.id}, run.id)
 
 
-@app.command()
-def show(run_id: Annotated[str, typer.Argument(help="The id that `start` printed.")]) -> None:
+@app.command("show", example="deeplens maintenance show mnt_01kd1v8q")
+def show_run(run_id: Annotated[str, typer.Argument(help="The id that `start` printed.")]) -> None:
     """Show the report of a run."""
     run = current_container().maintenance_runs.find(run_id)
     if run is None:
         raise fail(f"there is no run {run_id}")
     dry = ", dry run" * run.dry_run
-    console.print(f"{run.type} of {run.tenant_id}{dry}: {state_of(run)}, {run.slices} slices")
-    console.print("checked " + ", ".join(f"{count} {name}" for name, count in run.report.checked.items()))
-    table = Table("finding", "found", "repaired")
+    made = table("finding", "found", "repaired")
     for kind, count in run.report.found.items():
-        table.add_row(kind, str(count), str(run.report.repaired.get(kind, 0)))
-    console.print(table if run.report.found else "nothing found")
-    for example in run.report.examples:
-        console.print("  ".join(example.values()), highlight=False, markup=False)
+        made.add_row(kind, str(count), str(run.report.repaired.get(kind, 0)))
+    show(
+        _document(run),
+        f"{run.type} of {run.tenant_id}{dry}: {state_of(run)}, {run.slices} slices",
+        "checked " + ", ".join(f"{count} {name}" for name, count in run.report.checked.items()),
+        made if run.report.found else "nothing found",
+        *("  ".join(example.values()) for example in run.report.examples),
+    )
 
 
-@app.command("list")
+@app.command("list", example="deeplens maintenance list tenant_demo --limit 5")
 def list_runs(
     tenant_id: Annotated[str, typer.Argument(help="Default: all tenants.")] = "",
     limit: Annotated[int, typer.Option(min=1)] = 20,
 ) -> None:
     """List runs, newest first."""
-    for run in current_container().maintenance_runs.of_tenant(tenant_id or None, limit):
-        found, repaired = (sum(counts.values()) for counts in (run.report.found, run.report.repaired))
-        kind = run.type + " (dry)" * run.dry_run
-        # Lines instead of a table, which would truncate ids.
-        typer.echo(f"{run.id}  {run.tenant_id}  {kind}  {state_of(run)}  {found} found, {repaired} repaired")
+    runs = current_container().maintenance_runs.of_tenant(tenant_id or None, limit)
+    # Lines instead of a table, which would truncate ids.
+    show([_document(run) for run in runs], *map(_line, runs))
+
+
+def _line(run: MaintenanceRun) -> str:
+    found, repaired = (sum(counts.values()) for counts in (run.report.found, run.report.repaired))
+    kind = run.type + " (dry)" * run.dry_run
+    return f"{run.id}  {run.tenant_id}  {kind}  {state_of(run)}  {found} found, {repaired} repaired"
+
+
+def _document(run: MaintenanceRun) -> dict[str, Any]:
+    report = plain(run.report)
+    return {
+        "id": run.id,
+        "tenantId": run.tenant_id,
+        "type": run.type,
+        "dryRun": run.dry_run,
+        "state": state_of(run),
+        "slices": run.slices,
+        **report,
+    }
 
 
 def state_of(run: MaintenanceRun) -> str:

@@ -1,18 +1,18 @@
 """``deeplens models``: add, list and export embedding models."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
-from local.cli.screen import console
+from local.cli.commands import Commands
+from local.cli.screen import show, table
 from local.stack.config import LocalConfig
 
-app = typer.Typer(no_args_is_help=True, help="Add embedding models to the inference endpoint, list and export them.")
+app = Commands(help="Add embedding models to the inference endpoint, list and export them.")
 
 
-@app.command()
+@app.command(example="deeplens models add exported/clip-vit-base/1")
 def add(
     source: Annotated[str, typer.Argument(help="A model folder, or s3://bucket/prefix.")],
 ) -> None:
@@ -24,21 +24,21 @@ def add(
 
     model = store.add(source, LocalConfig().models_dir)
     manifest = model.manifest
-    typer.echo(
-        f"{manifest.name} {manifest.version}: {manifest.dimensions} dimensions, {model.precision}, {model.folder}"
+    show(
+        _document(model),
+        f"{manifest.name} {manifest.version}: {manifest.dimensions} dimensions, {model.precision}, {model.folder}",
     )
 
 
-@app.command("list")
+@app.command("list", example="deeplens models list")
 def list_models() -> None:
     """Show the models that the endpoint serves."""
     from local.models import store
 
-    table = Table()
-    for title in ("name", "version", "dimensions", "text", "weights", "MB", "from"):
-        table.add_column(title, no_wrap=title != "from")
-    for model in store.served_models(LocalConfig().models_dir):
-        table.add_row(
+    models = store.served_models(LocalConfig().models_dir)
+    made = table("name", "version", "dimensions", "text", "weights", "MB", "from", right=("dimensions", "MB"))
+    for model in models:
+        made.add_row(
             model.manifest.name,
             model.manifest.version,
             str(model.manifest.dimensions),
@@ -47,10 +47,10 @@ def list_models() -> None:
             f"{model.size_bytes / 1e6:.1f}",
             "DeepLens" if model.built_in else str(model.folder),
         )
-    console.print(table)
+    show([_document(model) for model in models], made)
 
 
-@app.command()
+@app.command(example="deeplens models export clip-vit-base --precision int8")
 def export(
     name: Annotated[str, typer.Argument(help="clip-vit-base or resnet50")],
     out: Annotated[Path, typer.Option(help="The model is written to OUT/NAME/VERSION.")] = Path("exported"),
@@ -64,4 +64,18 @@ def export(
     from local.models.export import export as export_model
 
     folder = export_model(name, out, precision=precision, version=version, random_weights=random_weights)
-    typer.echo(f"{folder}; add it with: deeplens models add {folder}")
+    show({"folder": folder}, f"{folder}; add it with: deeplens models add {folder}")
+
+
+def _document(model: Any) -> dict[str, Any]:
+    manifest = model.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "dimensions": manifest.dimensions,
+        "text": bool(manifest.text),
+        "precision": model.precision,
+        "sizeBytes": model.size_bytes,
+        "builtIn": model.built_in,
+        "folder": model.folder,
+    }

@@ -29,11 +29,16 @@ def print_json_only(*, wanted: bool) -> None:
 def show(document: Any, *views: RenderableType | Callable[[], RenderableType]) -> None:
     """Print the result of a command: the document with ``--json``, else the views of it."""
     if console.stderr:
-        typer.echo(json.dumps(plain(document), indent=2))
+        show_json(document)
         return
     for view in views:
         shown = view() if callable(view) else view
         console.print(shown, highlight=False, markup=False, soft_wrap=isinstance(shown, str))
+
+
+def show_json(document: Any) -> None:
+    """Print a document that people read as JSON, too."""
+    typer.echo(json.dumps(plain(document), indent=2))
 
 
 def show_line(document: Any, view: str) -> None:

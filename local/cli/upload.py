@@ -15,7 +15,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from local.cli.screen import console, print_error
+from local.cli.screen import console, print_error, show
 from local.stack.config import LocalConfig
 from local.upload.client import Api, ClientCredentials
 from local.upload.files import find_files, printable, total
@@ -138,14 +138,19 @@ def report(run: Run, journal: Journal, files: int, size: int, seconds: float, *,
     for state, label in LABELS.items():
         if counts[state]:
             table.add_row(str(counts[state]), label)
-    if unfinished := files - sum(counts.values()):
+    unfinished = files - sum(counts.values())
+    if unfinished:
         table.add_row(str(unfinished), "not done yet" + (f", {pending} of them in progress" if pending else ""))
-    console.print(table)
+    shown = {"files": files, "bytes": size, "seconds": round(seconds, 1), "notDone": unfinished, "states": dict(counts)}
+    failures = [{"path": printable(entry.path), "code": entry.code} for entry in journal.failures(MAX_PRINTED_FAILURES)]
+    fatal = {"code": run.fatal.code, "reason": run.fatal.reason} if run.fatal else None
+    show({**shown, "failures": failures, "error": fatal, "interrupted": interrupted}, table)
     if counts["sent"]:
         console.print(f"sent: {ACCEPTED}", highlight=False, markup=False, soft_wrap=True)
     _print_reasons(journal)
     if run.fatal:
-        print_error(f"{run.fatal.code}: {run.fatal.reason}")
+        if not console.stderr:
+            print_error(f"{run.fatal.code}: {run.fatal.reason}")
         return 2
     if interrupted:
         path = printable(str(journal.path))

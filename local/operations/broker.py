@@ -40,11 +40,16 @@ type Position = tuple[str, int]
 """A topic and the number of one of its partitions."""
 
 
+class TopicNotFound(ServiceFailed):
+    """The broker has no such topic, or none any more."""
+
+
 def explained(doing: str, error: KafkaError) -> Exception:
     """The exception for a fault: what was done, what the broker said, and what to do."""
     if error.code() in UNREACHABLE:
         return BrokerUnavailable(f"{doing}: {error.str()}")
-    return ServiceFailed(f"{doing}: {ADVICE.get(error.code(), error.str())}")
+    kind = TopicNotFound if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART else ServiceFailed
+    return kind(f"{doing}: {ADVICE.get(error.code(), error.str())}")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Topics on the broker: read, create, mend, delete."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException
@@ -15,12 +16,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from deeplens.events.topics import TOPICS, Topic, broker_topic_name
 from deeplens.settings import Settings
 
-from local.operations.broker import TIMEOUT_SECONDS, Broker, explained, explaining
+from local.operations.broker import TIMEOUT_SECONDS, Broker, TopicNotFound, explained, explaining
 from local.services import ServiceFailed
 
 SET_FOR_THE_TOPIC = 1
 """The source of a setting that the topic itself has (``DYNAMIC_TOPIC_CONFIG``)."""
-DELETION_SECONDS = 60
+CHANGE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,30 +85,29 @@ class Topics:
                 *settings[name],
             )
             for name, topic in sorted(found.items())
+            if name in settings
         }
 
     def get(self, name: str) -> TopicState:
-        """Raises ``ServiceFailed`` for an unknown topic."""
+        """Raises ``TopicNotFound``."""
         state = self.all().get(name)
         if state is None:
-            raise ServiceFailed(f"there is no topic {name}. `deeplens topics list` shows all.")
+            raise TopicNotFound(f"there is no topic {name}. `deeplens topics list` shows all.")
         return state
 
     def create(self, topics: Iterable[NewTopic]) -> list[str]:
-        """Create topics; returns the names of those that did not exist."""
+        """Create topics, and wait until the broker knows them; returns the names of those that did not exist."""
         wanted = list(topics)
         futures = self._client.create_topics(wanted, request_timeout=TIMEOUT_SECONDS) if wanted else {}
-        return [name for name, future in futures.items() if _created(name, future)]
+        created = [name for name, future in futures.items() if _created(name, future)]
+        self._wait("created", lambda existing: existing >= set(created))
+        return created
 
     def delete(self, name: str) -> None:
         """Delete a topic, and wait until its name is free again."""
         future = self._client.delete_topics([name], request_timeout=TIMEOUT_SECONDS)[name]
         self._broker.result(f"deleting {name}", future)
-        deadline = time.monotonic() + DELETION_SECONDS
-        while name in self._broker.metadata().topics:
-            if time.monotonic() > deadline:
-                raise ServiceFailed(f"{name} still exists after {DELETION_SECONDS} s. See the broker's log.")
-            time.sleep(0.1)
+        self._wait("deleted", lambda existing: name not in existing)
 
     def recreate(self, state: TopicState) -> None:
         """Delete a topic, and create it with the partitions, replicas and settings that it had."""
@@ -125,13 +125,25 @@ class Topics:
         resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
         self._broker.result(f"changing {name}", self._client.incremental_alter_configs([resource])[resource])
 
+    def _wait(self, change: str, done: Callable[[AbstractSet[str]], bool]) -> None:
+        """Wait until brokers see a change that the controller has made."""
+        deadline = time.monotonic() + CHANGE_SECONDS
+        while not done(self._broker.metadata().topics.keys()):
+            if time.monotonic() > deadline:
+                raise ServiceFailed(f"topics were not {change} within {CHANGE_SECONDS} s. See the broker's log.")
+            time.sleep(0.1)
+
     def _settings(self, names: Iterable[str]) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+        """All settings and its own of each topic; a topic that was deleted meanwhile has none."""
         resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
         with explaining("reading settings"):
             futures = self._client.describe_configs(resources) if resources else {}
         settings = {}
         for resource, future in futures.items():
-            entries = self._broker.result(f"reading the settings of {resource.name}", future).values()
+            try:
+                entries = self._broker.result(f"reading the settings of {resource.name}", future).values()
+            except TopicNotFound:
+                continue
             known = {entry.name: str(entry.value) for entry in entries if entry.value is not None}
             own = {entry.name: known[entry.name] for entry in entries if entry.source == SET_FOR_THE_TOPIC}
             settings[resource.name] = known, own

@@ -1,6 +1,8 @@
 """Each command for operators on a running stack: what it shows, what it changes, and what it refuses."""
 
+import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,9 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from deeplens.bootstrap.container import Container
 from deeplens.events.topics import TOPICS
+from deeplens.provisioning.settle import SettleTenants
 
 from local.operations.broker import Broker
 from local.operations.topics import Topics
@@ -17,6 +21,8 @@ from tests.e2e.conftest import TenantClient, eventually, picture
 from tests.harness.cli import Finished, deeplens
 
 RECORDS = 6
+KEY = re.compile("dl_[0-9a-f]{12}_[0-9a-f]{48}\n")
+OTHERS = re.compile("users|clients|keys")
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +50,7 @@ def ran(*arguments: str) -> Any:
     """What a command that succeeds prints as JSON."""
     ended = deeplens(*arguments, "--json")
     assert ended.exit_code == 0, ended.output
-    return json.loads(ended.output)
+    return json.loads(ended.stdout)
 
 
 def refused(*arguments: str) -> str:
@@ -130,3 +136,127 @@ def test_the_functions_groups_are_shown_and_not_reset(stack: Stack, client: Tena
     assert [groups[name]["active"] for name in reads] == [True]
     assert "is active" in refused("topics", "reset", reads[0], "--to", "earliest", "--yes")
     assert "deeplens.images.uploaded" in deeplens("topics", "lag", reads[0]).output
+
+
+@pytest.fixture(scope="module")
+def tenant(stack: Stack) -> str:
+    """One tenant for all; the last test deletes it."""
+    tenant_id = f"tenant_shell_{uuid4().hex[:8]}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEPLENS_STATE_DIR", str(stack.state_dir))
+        created = ran("tenants", "create", "Shell", "--id", tenant_id, "--storage", "nfs")
+    assert (created["tenantId"], created["status"]) == (tenant_id, "active")
+    return tenant_id
+
+
+def audited(parts: Container, tenant_id: str) -> list[tuple[str, str]]:
+    """Actions on a tenant itself with their outcomes, the oldest first; all by the person at the shell."""
+    entries = parts.audit.page(tenant_id, 2**62, 100)
+    assert {entry.actor.partition(":")[0] for entry in entries} == {"shell"}
+    return [(entry.action, entry.outcome) for entry in reversed(entries) if not OTHERS.search(entry.action)]
+
+
+def test_users_are_created_changed_disabled_and_deleted(
+    parts: Container, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = ("--tenant", tenant)
+    email = f"{tenant}@example.com"
+
+    def typed(password: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
+
+    typed("short")
+    assert "password" in refused("users", "create", email, "--name", "Ada", "--role", "editor", *of).lower()
+    typed("a long sentence of words")
+    user = ran("users", "create", email, "--name", "Ada", "--role", "editor", *of)
+    assert "role" in refused("users", "change", user["userId"], "--role", "platform_admin", *of).lower()
+    assert ran("users", "change", user["userId"], "--role", "viewer", "--name", "Ada L", *of)["roles"] == ["viewer"]
+    assert "nothing to change" in refused("users", "change", user["userId"], *of)
+    assert ran("users", "disable", user["userId"], *of)["status"] == "disabled"
+    assert ran("users", "enable", user["userId"], *of)["status"] == "active"
+    assert [found["email"] for found in ran("users", "list", *of)] == [email]
+    assert user["userId"] not in {found["userId"] for found in ran("users", "list")}
+    assert "There is no user" in refused("users", "delete", user["userId"], "--yes")
+    assert ran("users", "delete", user["userId"], "--yes", *of) == {"deleted": user["userId"]}
+    assert ran("users", "list", *of) == []
+    entries = parts.audit.page(tenant, 2**62, 100)
+    assert "sentence" not in str([entry.detail for entry in entries])
+
+
+def test_clients_are_registered_and_their_secrets_replaced(tenant: str) -> None:
+    of = ("--tenant", tenant)
+    machine = ("--grant", "client_credentials", "--scope", "deeplens.api.read")
+    client = ran("clients", "create", "Importer", *machine, *of)
+    assert "needs a secret" in refused("clients", "create", "App", *machine, "--public", *of)
+    assert "--yes" in refused("clients", "rotate", client["clientId"], *of)
+    assert ran("clients", "rotate", client["clientId"], "--yes", *of)["clientSecret"] != client["clientSecret"]
+    assert [found["name"] for found in ran("clients", "list", *of)] == ["Importer"]
+    assert client["clientId"] in deeplens("clients", "list", *of).output
+    assert "There is no client" in refused("clients", "delete", client["clientId"], "--yes")
+    assert ran("clients", "delete", client["clientId"], "--yes", *of) == {"deleted": client["clientId"]}
+
+
+def test_keys_are_listed_and_revoked(parts: Container, tenant: str, client: TenantClient) -> None:
+    keys = [ran("keys", "create", tenant, "--name", name)["key"] for name in ("first", "second")]
+    first, second = (key.split("_")[1] for key in keys)
+    assert [found["prefix"] for found in ran("keys", "list", tenant)] == [first, second]
+    assert keys[0] not in deeplens("keys", "list", tenant).output
+    assert "There is no live key" in refused("keys", "revoke", first, "--tenant", client.tenant.id)
+    assert deeplens("keys", "revoke", first, "--tenant", tenant).exit_code == 0
+    assert deeplens("keys", "revoke", second).exit_code == 0
+    assert "no such key" in refused("keys", "revoke", second)
+    assert ran("keys", "list", tenant) == []
+    # Scripts keep what the command prints.
+    assert KEY.fullmatch(deeplens("keys", "create", tenant).stdout)
+    operators = ran("keys", "create")
+    assert deeplens("keys", "revoke", operators["key"].split("_")[1]).exit_code == 0
+    recorded = {(entry.action, entry.target, entry.outcome) for entry in parts.audit.page(None, 2**62, 100)}
+    assert {("deeplens keys revoke", second, "done"), ("deeplens keys create", "cli", "done")} <= recorded
+
+
+def test_existing_commands_print_json(stack: Stack, client: TenantClient) -> None:
+    assert ran("status")["api"] == stack.api_url
+    assert "kafka" in ran("logs")
+    assert ran("dlq", "list") is not None
+    assert ran("dlq", "list", "--groups") is not None
+    run = ran("maintenance", "start", client.tenant.id, "--dry-run")["id"]
+    assert ran("maintenance", "show", run)["dryRun"] is True
+    assert run in {found["id"] for found in ran("maintenance", "list", client.tenant.id)}
+    assert {"name", "dimensions"} <= ran("models", "list")[0].keys()
+    assert ran("tenants", "migrate") == []
+
+
+def test_a_tenant_is_suspended_resumed_limited_and_deleted_with_a_receipt(parts: Container, tenant: str) -> None:
+    assert tenant in {found["tenantId"] for found in ran("tenants", "list", "--status", "active")}
+    assert "tenant_shell" in deeplens("tenants", "list").output
+    assert ran("tenants", "suspend", tenant)["status"] == "suspended"
+    assert "suspended" in deeplens("tenants", "show", tenant).output
+    assert ran("tenants", "resume", tenant)["status"] == "active"
+
+    assert ran("tenants", "limits", tenant, "--max-images", "10", "--max-bytes", "0")["maxImages"] == 10
+    changed = ran("tenants", "limits", tenant, "--max-images", "default", "--requests-per-minute", "60")
+    assert changed == {"maxImages": None, "maxBytes": 0, "requestsPerMinute": 60, "maxFileBytes": None}
+    assert "is no limit" in refused("tenants", "limits", tenant, "--max-images", "many")
+
+    assert "--yes" in refused("tenants", "delete", tenant)
+    assert ran("tenants", "delete", tenant, "--yes")["status"] == "deleting"
+    assert "is deleting" in refused("tenants", "suspend", tenant)
+    parts.build(SettleTenants).settle(tenant)
+    receipt = ran("tenants", "show", tenant)
+    assert (receipt["status"], "completedAt" in receipt["progress"]) == ("deleted", True)
+    assert "There is no tenant" in refused("tenants", "show", "tenant_nobody")
+    assert "is no id" in refused("tenants", "show", "../tenants")
+
+    assert audited(parts, tenant) == [
+        ("deeplens tenants create", "begun"),
+        ("deeplens tenants create", "done"),
+        ("POST /v1/admin/tenants/{tenant_id}/suspend", "begun"),
+        ("POST /v1/admin/tenants/{tenant_id}/suspend", "done"),
+        ("POST /v1/admin/tenants/{tenant_id}/resume", "begun"),
+        ("POST /v1/admin/tenants/{tenant_id}/resume", "done"),
+        *[("PUT /v1/admin/tenants/{tenant_id}/limits", outcome) for outcome in ("begun", "done")] * 2,
+        ("DELETE /v1/admin/tenants/{tenant_id}", "begun"),
+        ("DELETE /v1/admin/tenants/{tenant_id}", "done"),
+        ("POST /v1/admin/tenants/{tenant_id}/suspend", "begun"),
+        ("POST /v1/admin/tenants/{tenant_id}/suspend", "tenant-status"),
+    ]

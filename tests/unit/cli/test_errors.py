@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -30,11 +31,15 @@ from tests.harness.cli import deeplens
 
 ARGUMENTS = {
     "bench": ["pipeline", "--images", "1"],
+    "clients create": ["Importer", "--grant", "client_credentials", "--scope", "deeplens.api.read"],
+    "clients delete": ["cli_1", "--yes"],
+    "clients rotate": ["cli_1", "--yes"],
     "dlq discard": ["dlq_1", "--reason", "test data"],
     "dlq replay": ["dlq_1"],
     "dlq show": ["dlq_1"],
     "invoke": ["on_schedule", "--event", "{file}"],
     "keys create": ["tenant_demo"],
+    "keys list": ["tenant_demo"],
     "keys revoke": ["dl_abc"],
     "keys revoke-signing": ["a-kid"],
     "maintenance show": ["mnt_1"],
@@ -43,12 +48,22 @@ ARGUMENTS = {
     "models export": ["no-such-model", "--out", "{folder}"],
     "tenants adopt": ["tenant_demo", "--yes"],
     "tenants create": ["Demo"],
+    "tenants delete": ["tenant_demo", "--yes"],
+    "tenants limits": ["tenant_demo"],
+    "tenants resume": ["tenant_demo"],
+    "tenants show": ["tenant_demo"],
+    "tenants suspend": ["tenant_demo"],
     "topics create": ["scratch"],
     "topics delete": ["scratch", "--yes"],
     "topics describe": ["scratch"],
     "topics recreate": ["scratch", "--yes"],
     "topics reset": ["a-group", "--to", "latest"],
     "topics tail": ["scratch", "--from-beginning"],
+    "users change": ["usr_1", "--name", "Ada"],
+    "users create": ["ada@example.com", "--name", "Ada", "--role", "editor"],
+    "users delete": ["usr_1", "--yes"],
+    "users disable": ["usr_1"],
+    "users enable": ["usr_1"],
     "upload": ["{file}", "--key", "dl_abc_def", "--url", "http://127.0.0.1:9", "--journal", "{file}/journal"],
 }
 """What commands are called with that cannot do without; with these, each gets as far as it can without a stack."""
@@ -100,6 +115,32 @@ def test_without_a_stack_a_command_says_what_to_do(command: str, tmp_path: Path)
         assert ended.output.count("error: ") == 1
     if command in STARTS_A_STACK:
         assert "port" in ended.output
+
+
+@pytest.mark.parametrize("command", [*commands()])
+def test_with_json_an_error_is_one_document(command: str, tmp_path: Path) -> None:
+    ended = deeplens(*called(command, tmp_path), "--json")
+
+    if ended.exit_code == 2:
+        # Wrong arguments: the usage, on standard error.
+        assert ended.stdout == ""
+        return
+    document = json.loads(ended.stdout)
+    if ended.exit_code == 1:
+        assert (list(document), bool(document["error"])) == (["error"], True)
+
+
+@pytest.mark.parametrize("command", [*commands()])
+def test_the_help_ends_with_an_example(command: str) -> None:
+    group: Any = typer.main.get_command(app)
+    for name in command.split():
+        group = group.commands[name]
+    words = shlex.split(group.epilog.removeprefix("Example: "))
+
+    assert " ".join(words).startswith(f"deeplens {command}")
+    options = {option for parameter in group.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("-")} <= options
+    assert group.help
 
 
 @pytest.mark.parametrize("command", [*commands()])

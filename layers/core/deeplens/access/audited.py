@@ -31,7 +31,7 @@ async def audited(request: Request, principal: Authenticated, log: Injected[Audi
     try:
         yield
     except BaseException as error:
-        outcome = _code(error)
+        outcome = outcome_of(error)
         raise
     finally:
         await run_in_threadpool(log.append, entry, outcome)
@@ -85,7 +85,8 @@ def without_secrets(value: Any) -> Any:
     return value
 
 
-def _code(error: BaseException) -> str:
+def outcome_of(error: BaseException) -> str:
+    """How the audit log names a failure."""
     if isinstance(error, ApiError | PipelineError):
         return error.code.lower()
     return f"failed: {type(error).__name__}"

@@ -15,7 +15,6 @@ from tests.unit.failures.test_routes import USAGE, entry, failed_image, source, 
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(dead_letters, "current_container", lambda: made)
-    monkeypatch.setattr(dead_letters.console, "_width", 200)
     return made
 
 
