@@ -4,6 +4,7 @@ from deeplens.access.purge_audit import PurgeAudit
 from deeplens.alerts.model import SendAlerts
 from deeplens.bootstrap.handlers import schedule_handler
 from deeplens.duplicates.merge import TickMerges
+from deeplens.identity.recovery.tick import TickMail
 from deeplens.maintenance.slices import TickMaintenance
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.rollouts.advance import TickRollouts
@@ -14,6 +15,8 @@ from deeplens.webhooks.notify import TickWebhooks
 from deeplens.whatsapp.deliver_replies import TickWhatsApp
 
 handler = schedule_handler(
+    # People wait for it.
+    TickMail,
     ResumeOverdue,
     ResumeVideos,
     TickRollouts,

@@ -28,6 +28,7 @@ type Uses = Literal[
     "retry queue",
     "object queue",
     "alerts",
+    "mail",
     "undeliverable bucket",
 ]
 
@@ -69,7 +70,7 @@ GRANTS: Mapping[str, Grant] = {
     ),
     "identity_api": grant("identity", "signing keys", "sign-in at providers"),
     "whatsapp_webhook": grant(None, "whatsapp secret"),
-    "on_schedule": grant("operations", "tenant key", "storage", "object queue", "alerts"),
+    "on_schedule": grant("operations", "tenant key", "storage", "object queue", "alerts", "mail"),
     "on_administration_schedule": grant(
         *("operations", "administrator", "tenant key", "index key", "storage", "store secrets", "server secrets"),
         *("provider secrets", "signing keys"),
@@ -95,6 +96,7 @@ GRANTS: Mapping[str, Grant] = {
 CLUSTER = f"arn:aws:kafka:{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:cluster/deeplens/1"
 READ_SECRET = "secretsmanager:GetSecretValue"  # noqa: S105 - an action
 SECRET = f"arn:aws:secretsmanager:{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:secret:deeplens"
+MAIL_IDENTITY = f"arn:aws:ses:{PSEUDO['AWS::Region']}:{PSEUDO['AWS::AccountId']}:identity/example.com"
 ROLE_SECRETS = {
     f"deeplens_{name}": f"{name.capitalize()}DatabaseSecret"
     for name in ("decoders", "pipeline", "search", "identity", "operations")
@@ -139,6 +141,7 @@ PERMISSIONS: Mapping[Uses, tuple[tuple[str, str], ...]] = {
     "retry queue": (("sqs:SendMessage", "local:RetryQueue.Arn"),),
     "object queue": (("sqs:SendMessage", "local:ObjectQueue.Arn"),),
     "alerts": (("sns:Publish", "local:AlertsTopic"),),
+    "mail": (("ses:SendEmail", MAIL_IDENTITY),),
     "undeliverable bucket": tuple(
         (action, f"local:UndeliverableBucket.Arn{rest}")
         for action in ("s3:PutObject", "s3:ListBucket")
@@ -217,6 +220,7 @@ def differences(document: Mapping[str, Any]) -> list[str]:
         {
             "KafkaClusterArn": CLUSTER,
             "DatabaseSecretArn": "given:DatabaseSecretArn",
+            "MailIdentity": "example.com",
             "WhatsAppTopic": WHATSAPP_READY_MESSAGES.name,
         },
         {},

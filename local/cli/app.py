@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.live import Live
 
-from local.cli import clients, dead_letters, keys, maintenance, models, tenants, topics, users
+from local.cli import clients, dead_letters, keys, mail, maintenance, models, tenants, topics, users
 from local.cli.commands import Commands
 from local.cli.invoke import invoke
 from local.cli.screen import console, fail, show, show_line, status_view
@@ -26,6 +26,7 @@ app.add_typer(tenants.app, name="tenants")
 app.add_typer(users.app, name="users")
 app.add_typer(clients.app, name="clients")
 app.add_typer(keys.app, name="keys")
+app.add_typer(mail.app, name="mail")
 app.add_typer(topics.app, name="topics")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(models.app, name="models")

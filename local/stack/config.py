@@ -44,5 +44,10 @@ class LocalConfig(BaseSettings):
         return self.state_dir / "models"
 
     @property
+    def mailbox_dir(self) -> Path:
+        """Folder of the mails that the stack sends; none leaves this machine."""
+        return self.state_dir / "mail"
+
+    @property
     def log_dir(self) -> Path:
         return self.state_dir / "logs"

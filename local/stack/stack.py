@@ -151,6 +151,7 @@ class Stack:
             "TENANT_STORAGE_ROLE_ARN": self._storage_role,
             "NFS_ROOT": str(self.state_dir / "objects"),
             "TENANT_NFS_ROOT": str(self.state_dir / "tenants"),
+            "MAILBOX_DIR": str(self.config.mailbox_dir.absolute()),
             "PUBLIC_URL": self.api_url,
             # New buckets on LocalStack send their notifications to this queue.
             "OBJECT_QUEUE_ARN": f"arn:aws:sqs:{AWS_DEFAULTS['AWS_REGION']}:{ACCOUNT}:ObjectQueue",

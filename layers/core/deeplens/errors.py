@@ -212,6 +212,9 @@ class QueueUnavailable(DependencyUnavailable, dependency="queue"): ...
 class AlertsUnavailable(DependencyUnavailable, dependency="alert topic"): ...
 
 
+class MailUnavailable(DependencyUnavailable, dependency="mail service"): ...
+
+
 class TimeUp(DependencyUnavailable, dependency="time"):
     """The invocation ends before it could process this record, which is delivered again."""
 
@@ -221,6 +224,10 @@ class SecretStoreUnavailable(DependencyUnavailable, dependency="secret store"): 
 
 class SecretNotFound(DeepLensError):
     """No secret has this name."""
+
+
+class MailRejected(DeepLensError):
+    """The mail service does not take this mail; it takes others."""
 
 
 class DevelopmentCredentials(DeepLensError):

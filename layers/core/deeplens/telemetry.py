@@ -24,6 +24,8 @@ type SecurityEvent = Literal[
     "code_replayed",
     "refresh_token_replayed",
     "token_family_revoked",
+    "credential_changed",
+    "password_reset_requested",
     "client_rejected",
     "credentials_rejected",
     "access_denied",

@@ -147,6 +147,9 @@ PAGES: dict[str, Callable[[Page], None]] = {
     "second-factor": half_signed_in,
     "wrong-code": wrong_code,
     "recovery-codes": recovery_codes,
+    "forgotten-password": at("/account/forgot"),
+    "link-ended": at("/account/reset?token=none"),
+    "change-password": signed_in_at("/account/password"),
     "refusal": at("/connect/authorize?client_id=nobody&response_type=code"),
 }
 """How a browser comes to each page."""

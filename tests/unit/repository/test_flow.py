@@ -245,9 +245,11 @@ def test_the_table_grants_a_function_only_what_it_uses(spec: FunctionSpec) -> No
         "retry queue": {"retries"},
         "object queue": {"object_queue"},
         "alerts": {"alert_channel"},
+        "mail": {"mailer"},
         "undeliverable bucket": {"undeliverable bucket"},
     }
     used |= {"provisioning"} if "Provisioning" in types else set()
+    used |= {"mailer"} if "Mailer" in types else set()
     used |= {"undeliverable bucket"} if spec.name in topics.PROCESSING_DEADLETTER.consumers else set()
     assert GRANTS[spec.name].uses == {use for use, ports in users.items() if used & ports}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from pkgutil import resolve_name
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, cast
@@ -33,12 +34,15 @@ if TYPE_CHECKING:
     from deeplens.identity.federation.provider import ProviderClient
     from deeplens.identity.model import Environment, Issuer
     from deeplens.identity.ports import Clients, Grants, SignInAttempts, StoredKeys, Users
+    from deeplens.identity.recovery.compose import ComposeMail
+    from deeplens.identity.recovery.ports import Invitations, Outbox, PasswordResets
     from deeplens.identity.second_factors.policy import SecondFactorPolicy
     from deeplens.identity.second_factors.ports import PendingSignIns, SecondFactors, SignInPolicies
     from deeplens.identity.signing_keys import DerivationKey, SigningKeys
     from deeplens.images.ports import EventLog, ImageRepository, PendingDue, PendingImages
     from deeplens.imaging.decoder import ImageDecoder
     from deeplens.imaging.limits import Limits
+    from deeplens.mail.ports import Mailer
     from deeplens.maintenance.model import MaintenanceRuns, SweepGrace, SweepInterval, ThumbnailRetention
     from deeplens.provisioning.create import DefaultStorage
     from deeplens.provisioning.provision import Provisioning
@@ -142,6 +146,10 @@ class Container(MaintenanceRegistry):
     sign_in_policies: SignInPolicies = adapter("deeplens.identity.second_factors.postgres:PostgresSignInPolicies")
     second_factor_policy: SecondFactorPolicy = adapter("deeplens.identity.second_factors.policy:SecondFactorPolicy")
     grants: Grants = adapter("deeplens.identity.postgres_grants:PostgresGrants")
+    outbox: Outbox = adapter("deeplens.identity.recovery.postgres:PostgresOutbox")
+    password_resets: PasswordResets = adapter("deeplens.identity.recovery.postgres:PostgresPasswordResets")
+    invitations: Invitations = adapter("deeplens.identity.recovery.postgres:PostgresInvitations")
+    compose_mail: ComposeMail = adapter("deeplens.identity.recovery.compose:ComposeMail")
     stored_keys: StoredKeys = adapter("deeplens.identity.postgres_keys:PostgresSigningKeys")
     audit: AuditLog = adapter("deeplens.access.postgres:PostgresAudit")
     tenant_records: TenantRecords = adapter("deeplens.tenants.postgres:PostgresTenantRecords")
@@ -335,6 +343,17 @@ class Container(MaintenanceRegistry):
 
         networks = self.settings.egress_allowed_networks.split(",")
         return EgressRules.of(filter(None, map(str.strip, networks)), http=self.settings.egress_http)
+
+    @cached_property
+    def mailer(self) -> Mailer:
+        settings = self.settings
+        if settings.environment == "local" and settings.mailbox_dir:
+            from deeplens.mail.mailbox import FolderMailbox
+
+            return FolderMailbox(Path(settings.mailbox_dir), self.clock)
+        from deeplens.mail.ses import SesMailer
+
+        return SesMailer(self.aws("sesv2"), settings.mail_sender, settings.mail_configuration_set)
 
     @cached_property
     def embedder(self) -> Embedder:

@@ -21,6 +21,7 @@ class AccountPage(NamedTuple):
 
 
 ACCOUNT_PAGES: tuple[AccountPage, ...] = (
+    AccountPage("/account/password", Message("Password"), Message("Change the password that you sign in with.")),
     AccountPage(
         "/account/security",
         Message("Sign-in and security"),

@@ -10,6 +10,7 @@ from deeplens.identity import account, authorize, discovery, protocol, swagger
 from deeplens.identity.account_pages import SignInRequired, lead_to_sign_in
 from deeplens.identity.development import refuse_development_credentials
 from deeplens.identity.federation import pages as federation
+from deeplens.identity.recovery import pages as recovery
 from deeplens.identity.second_factors import second_factor_pages, security_pages
 
 DESCRIPTION = """OAuth 2.0 and OpenID Connect: client credentials, authorization code with PKCE, refresh tokens.
@@ -42,7 +43,8 @@ def create_identity_app(container: Resolver) -> FastAPI:
     app.add_middleware(RequestContext)
     problems.install(app)
     app.add_exception_handler(SignInRequired, lead_to_sign_in)
-    for module in (discovery, protocol, authorize, account, second_factor_pages, security_pages, swagger, federation):
+    pages = (account, second_factor_pages, security_pages, federation, recovery)
+    for module in (discovery, protocol, authorize, *pages, swagger):
         app.include_router(module.router)
     app.add_api_route("/connect/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")
     return app

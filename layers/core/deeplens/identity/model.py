@@ -55,9 +55,9 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Account(User):
-    """A user as administrators see it."""
+    """A user as administrators see it; an invited one has no password yet and cannot sign in."""
 
-    status: Literal["active", "disabled"]
+    status: Literal["active", "disabled", "invited"]
     created_at: datetime
 
 

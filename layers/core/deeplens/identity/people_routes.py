@@ -19,12 +19,15 @@ from deeplens.http.fields import MAX_PAGE, After, PageLimit
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
 from deeplens.identity import schemas
+from deeplens.identity.change_user import ChangeUser
 from deeplens.identity.client_keys.model import ClientKeys
 from deeplens.identity.client_keys.ports import ClientKeyStore
 from deeplens.identity.client_keys.replace import SetClientKeys
 from deeplens.identity.model import PRIVATE_KEY_METHOD, SECRET_METHODS, Account, AccountChange, Client, User
 from deeplens.identity.owners import Owner, check_change, of_platform, of_tenant, require
 from deeplens.identity.ports import Clients, Users
+from deeplens.identity.recovery.invite import InviteUser
+from deeplens.identity.recovery.ports import Invitations
 from deeplens.identity.schemas import (
     ClientKeysRequest,
     ClientRequest,
@@ -54,29 +57,47 @@ def users_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> 
         following = page[-1].email if len(page) == limit else None
         return schemas.Users(users=[_user(account) for account in page], next=following)
 
-    @router.post("", status_code=201, summary="Create a user", responses=responses(409, *missing))
-    def create_user(owner: InPath, users: Injected[Users], clock: Injected[Clock], user: UserRequest) -> UserView:
-        """An address signs in to one account of the platform."""
-        _check_roles(owner, user.roles)
-        fresh = User(new_id("usr", clock.now()), owner.id, user.email, user.name, tuple(user.roles))
-        account = users.create(fresh, user.password.get_secret_value())
-        if account is None:
-            raise ApiError(409, "email-taken", "Address taken", "An account with this address exists.")
-        return _user(account)
-
-    @router.patch("/{user_id}", summary="Change a user", responses=responses(404, *missing))
-    def change_user(
-        owner: InPath, users: Injected[Users], clock: Injected[Clock], user_id: str, change: UserChange
+    @router.post("", status_code=201, summary="Invite or create a user", responses=responses(409, 429, *missing))
+    def create_user(
+        owner: InPath, users: Injected[Users], invite: Injected[InviteUser], clock: Injected[Clock], user: UserRequest
     ) -> UserView:
+        """Invites by mail, or creates with an operator's password. Nothing reveals an account of another tenant."""
+        _check_roles(owner, user.roles)
+        if user.password is None:
+            return _user(invite(owner.id, user.email, user.name, user.roles, user.language))
+        return _user(_create_user(owner, users, clock, user, user.password.get_secret_value()))
+
+    @router.patch("/{user_id}", summary="Change a user", responses=responses(404, 409, *missing))
+    def change_user(owner: InPath, change_user: Injected[ChangeUser], user_id: str, change: UserChange) -> UserView:
         """For callers with the user's scopes; all may disable. Disabling and a new password end all sessions."""
         _check_roles(owner, change.roles or [])
         changed = _account_change(change)
-        check = partial(check_change, owner, changed)
-        return _user(require(users.change(owner.id, user_id, changed, clock.now(), check), "user", user_id))
+        changed_user = change_user(owner.id, user_id, changed, partial(check_change, owner, changed))
+        return _user(require(changed_user, "user", user_id))
 
     @router.delete("/{user_id}", status_code=204, summary="Delete a user", responses=responses(404, *missing))
-    def delete_user(owner: InPath, users: Injected[Users], user_id: str) -> None:
-        require(users.delete(owner.id, user_id) or None, "user", user_id)
+    def delete_user(owner: InPath, users: Injected[Users], invitations: Injected[Invitations], user_id: str) -> None:
+        """Of an invited user the invitation is withdrawn: its link no longer works."""
+        deleted = users.delete(owner.id, user_id) or invitations.withdraw(owner.id, user_id)
+        require(deleted or None, "user", user_id)
+
+    return router
+
+
+def invitations_router(prefix: str, owner_of: Callable[..., Owner], *missing: int) -> APIRouter:
+    """Routes about people whom one owner invited."""
+    router = APIRouter(prefix=f"{prefix}/users", tags=["users"])
+    InPath = Annotated[Owner, Depends(owner_of)]
+
+    @router.post(
+        "/{user_id}/invitation",
+        status_code=202,
+        summary="Send an invitation again",
+        responses=responses(404, 429, *missing),
+    )
+    def invite_again(owner: InPath, invite: Injected[InviteUser], user_id: str) -> UserView:
+        """The new link is valid for seven days, and the old one no longer."""
+        return _user(require(invite.again(owner.id, user_id), "invitation", user_id))
 
     return router
 
@@ -138,6 +159,18 @@ def client_credentials_router(prefix: str, owner_of: Callable[..., Owner], *miss
         return _rotate_secret(owner, clients, keys, client_id)
 
     return router
+
+
+def _create_user(owner: Owner, users: Users, clock: Clock, user: UserRequest, password: str) -> Account:
+    if owner.principal.tenant_id:
+        # They would learn from the answer, or by signing in, whether the address has an account of another tenant.
+        detail = "Leave password out: the person is invited by mail, and chooses one."
+        raise ApiError(403, "password-not-allowed", "Password not allowed", detail)
+    fresh = User(new_id("usr", clock.now()), owner.id, user.email, user.name, tuple(user.roles))
+    account = users.create(fresh, password)
+    if account is None:
+        raise ApiError(409, "email-taken", "Address taken", "An account with this address exists.")
+    return account
 
 
 def _check_roles(owner: Owner, roles: list[Any]) -> None:
@@ -233,5 +266,5 @@ routers = [
         ("/v1/admin/tenants/{tenant_id}", of_tenant, (404,)),
         ("/v1/admin", of_platform, ()),
     )
-    for make in (users_router, clients_router, client_credentials_router)
+    for make in (users_router, invitations_router, clients_router, client_credentials_router)
 ]

@@ -59,7 +59,7 @@ class Users(Protocol):
         """Whether an account has one of these addresses."""
 
     def of_owner(self, owner: str | None, after: str, limit: int) -> list[Account]:
-        """By address, after the address ``after``."""
+        """By address, after the address ``after``; people who are invited are among them."""
 
     def create(self, user: User, password: str) -> Account | None:
         """Return None when the address is taken. Raises ``WeakPassword``, ``TenantNotFound``, and ``ValueError`` for an
@@ -72,8 +72,10 @@ class Users(Protocol):
         change: AccountChange,
         now: datetime,
         check: Callable[[Account], None] = lambda _: None,
+        keep_session: str | None = None,
     ) -> Account | None:
-        """Change what is not None. A new password, and disabling, end all sessions. Returns None for no such user.
+        """Change what is not None. A new password, and disabling, end all sessions and token families, except those of
+        the session ``keep_session``. Returns None for no such user.
 
         ``check`` sees the account, which nobody else can change meanwhile, and refuses the change by an exception.
         Raises ``WeakPassword`` too.

@@ -22,6 +22,11 @@ USER, ACCOUNT, CLIENT = columns_of(User), columns_of(Account), columns_of(Client
 FIND_USER = f"SELECT {USER} FROM nextgen_identity.users WHERE id = %s AND status = 'active'"  # noqa: S608
 PAGE = "WHERE tenant_id IS NOT DISTINCT FROM %s AND {key} > %s ORDER BY {key} LIMIT %s"
 USERS = f"SELECT {ACCOUNT} FROM nextgen_identity.users {PAGE.format(key='email')}"  # noqa: S608
+USERS_AND_INVITED = f"""
+SELECT {ACCOUNT} FROM (SELECT {ACCOUNT} FROM nextgen_identity.users UNION ALL
+    SELECT id, tenant_id, email, name, roles, 'invited' AS status, created_at
+    FROM nextgen_identity.invitations) AS people {PAGE.format(key="email")}
+"""  # noqa: S608
 CREATE_USER = f"""
 INSERT INTO nextgen_identity.users ({USER}, password_hash) VALUES (%s, %s, %s, %s, %s, %s)
 ON CONFLICT (email) DO NOTHING RETURNING {ACCOUNT}
@@ -35,8 +40,9 @@ UPDATE nextgen_identity.users SET name = coalesce(%(name)s, name), roles = coale
 WHERE id = %(id)s AND tenant_id IS NOT DISTINCT FROM %(owner)s RETURNING {ACCOUNT}
 """  # noqa: S608
 SIGN_OUT = (
-    "DELETE FROM nextgen_identity.sessions WHERE user_id = %(id)s",
-    "UPDATE nextgen_identity.token_families SET revoked_at = %(now)s WHERE user_id = %(id)s AND revoked_at IS NULL",
+    "DELETE FROM nextgen_identity.sessions WHERE user_id = %(id)s AND id IS DISTINCT FROM %(kept)s",
+    "UPDATE nextgen_identity.token_families SET revoked_at = %(now)s "
+    "WHERE user_id = %(id)s AND revoked_at IS NULL AND session_id IS DISTINCT FROM %(kept)s",
 )
 DELETE_USER = "DELETE FROM nextgen_identity.users WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s"
 FIND_PASSWORD = f"SELECT {USER}, password_hash FROM nextgen_identity.users WHERE email = %s AND status = 'active'"  # noqa: S608
@@ -87,7 +93,12 @@ class PostgresUsers(PlatformAdapter):
         return self._row(EXIST, [list(emails)]) is not None
 
     def of_owner(self, owner: str | None, after: str, limit: int) -> list[Account]:
-        return [record_of(Account, row) for row in self._rows(USERS, [owner, as_text(after), limit])]
+        values = [owner, as_text(after), limit]
+        try:
+            rows = self._rows(USERS_AND_INVITED, values)
+        except psycopg.errors.UndefinedTable:  # before its migration
+            rows = self._rows(USERS, values)
+        return [record_of(Account, row) for row in rows]
 
     def create(self, user: User, password: str) -> Account | None:
         values = [user.id, user.tenant_id, user.email.lower(), as_text(user.name), checked_roles(user.roles)]
@@ -104,6 +115,7 @@ class PostgresUsers(PlatformAdapter):
         change: AccountChange,
         now: datetime,
         check: Callable[[Account], None] = lambda _: None,
+        keep_session: str | None = None,
     ) -> Account | None:
         values = {
             "id": as_text(user_id),
@@ -113,6 +125,7 @@ class PostgresUsers(PlatformAdapter):
             "hash": None if change.password is None else passwords.hashed(passwords.accepted(change.password)),
             "status": change.status,
             "now": now,
+            "kept": keep_session,
         }
         with self._connections.platform() as connection, connection.transaction():
             row = connection.execute(LOCK_USER, values).fetchone()

@@ -59,14 +59,13 @@ SIGNING_KEY = {
 
 
 class UserRequest(Request):
-    model_config = example(
-        {"email": "ada@example.com", "name": "Ada", "roles": ["editor"], "password": "correct horse battery"}
-    )
+    model_config = example({"email": "ada@example.com", "name": "Ada", "roles": ["editor"], "language": "en"})
 
     email: Email
     name: Name
     roles: list[Role] = Field(min_length=1, max_length=4)
-    password: Password
+    password: Password | None = Field(default=None, description="for operators; without it the person is invited")
+    language: Literal["en", "de"] = Field(default="en", description="of the invitation")
 
 
 class UserChange(Request):
@@ -85,7 +84,7 @@ class UserView(ApiModel):
     email: str
     name: str
     roles: list[str]
-    status: Literal["active", "disabled"]
+    status: Literal["active", "disabled", "invited"]
     created_at: AwareDatetime
 
 

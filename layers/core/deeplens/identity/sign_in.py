@@ -12,6 +12,7 @@ from deeplens.common.ports import Clock
 from deeplens.identity.forms import LOCALES, Browser, own_address
 from deeplens.identity.model import SESSION_LIFE, User
 from deeplens.identity.ports import Users
+from deeplens.identity.recovery.notify import NotifyCredentialChange
 from deeplens.identity.second_factors.model import PENDING_LIFE, PendingSignIn
 from deeplens.identity.second_factors.policy import SecondFactorPolicy
 from deeplens.identity.second_factors.ports import PendingSignIns
@@ -55,10 +56,11 @@ class CompleteSignIn:
         check: SignIn,
         policy: SecondFactorPolicy,
         pending: PendingSignIns,
+        notify: NotifyCredentialChange,
         clock: Clock,
     ) -> None:
         self._browser, self._users, self._check, self._clock = browser, users, check, clock
-        self._policy, self._pending = policy, pending
+        self._policy, self._pending, self._notify = policy, pending, notify
 
     def complete(self, request: Request, user: User, methods: Sequence[str], goal: str) -> Response:
         """Open a session and continue at ``goal``, or lead to the second factor that is missing.
@@ -90,6 +92,8 @@ class CompleteSignIn:
         if before := cookies.read(request, "session"):
             self._users.close_session(before)
         secret = self._users.open_session(user, self._clock.now(), tuple(dict.fromkeys(methods)))
+        if self._check.device_of(cookies.read(request, "device") or "", user.email) is None:
+            self._notify(user, "new-device", self._browser.language(request))
         cookies.write(response, "session", secret, int(SESSION_LIFE.total_seconds()))
         cookies.write(response, "device", self._check.mark_device(user), int(DEVICE_LIFE.total_seconds()))
         cookies.remove(response, "form")

@@ -38,6 +38,7 @@ SELECT id FROM tenants WHERE status IN ('provisioning', 'deleting') AND status_s
 TENANT_TABLES = {
     "keys": "tenant_api_keys",
     "users": "nextgen_identity.users",
+    "invitations": "nextgen_identity.invitations",
     "clients": "nextgen_identity.clients",
     "identityProviders": "nextgen_identity.identity_providers",
     "pendingImages": "pending_images",
@@ -61,6 +62,8 @@ TENANT_TABLES = {
     "sweeps": "tenant_sweeps",
 }
 """Tables of the platform database with a tenant's rows, by their names in the receipt; the audit log stays."""
+# Not those of a migration that has not run yet.
+PRESENT = "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL"
 BLANK = """
 UPDATE tenants SET name = '', settings = '{}', limits = '{}', notified = '{}', chats = false, duplicates = '{}',
     video = '{}' WHERE id = %s
@@ -98,9 +101,11 @@ class PostgresTenantRecords(PlatformAdapter):
 
     def delete_rows(self, tenant_id: str) -> dict[str, int]:
         with self._platform() as connection, connection.transaction():
+            present = {row["name"] for row in connection.execute(PRESENT, [[*TENANT_TABLES.values()]]).fetchall()}
             counts = {
                 name: connection.execute(f"DELETE FROM {table} WHERE tenant_id = %s".encode(), [tenant_id]).rowcount  # noqa: S608
                 for name, table in TENANT_TABLES.items()
+                if table in present
             }
             connection.execute(BLANK, [tenant_id])
         return counts

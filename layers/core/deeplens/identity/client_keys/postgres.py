@@ -1,4 +1,4 @@
-"""Clients' keys and used assertions, tables of revision 0022."""
+"""Clients' keys and used assertions, tables of revision 0023."""
 
 from collections.abc import Iterable
 from datetime import datetime
