@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     public_url: str = Field("", description="Base URL clients reach the API at; signs URLs of directory stores")
     url_signing_key: str = Field("", description="Key of the HMAC-signed URLs of directory stores")
     identity_url: str = Field("", description="Issuer of tokens: the URL of the identity API in browsers")
+    session_idle_minutes: int = Field(30, ge=5, le=720, description="A browser without a visit for so long signs out")
+    session_hours: int = Field(12, ge=1, le=12, description="A browser signs in again after so long, visits or not")
     default_storage: Literal["s3", "minio", "nfs"] = Field("s3", description="Store of tenants that choose none")
     inference_url: str = Field("", description="Open Inference Protocol endpoint")
     inference_endpoint_name: str = Field("", description="SageMaker endpoint; used when INFERENCE_URL is empty")

@@ -21,6 +21,8 @@ type SecurityEvent = Literal[
     "second_factor_removed",
     "passkey_copied",
     "consent_granted",
+    "consent_withdrawn",
+    "session_ended",
     "code_replayed",
     "refresh_token_replayed",
     "token_family_revoked",

@@ -129,11 +129,28 @@ def recovery_codes(page: Page) -> None:
     page.locator("button[value=recovery-codes]").click()
 
 
+def own_access(page: Page, name: str) -> None:
+    """A page that lists another session, too, and an application."""
+    sign_in(page)
+    page.context.clear_cookies(name="deeplens-session")
+    sign_in(page)
+    open_path(page, f"/account/{name}")
+
+
+def end_session(page: Page) -> None:
+    own_access(page, "sessions")
+    page.locator("main li button").first.click()
+    expect(page.get_by_role("status")).to_be_visible()
+
+
 PAGES: dict[str, Callable[[Page], None]] = {
     "sign-in": at("/account/sign-in"),
     "sign-in-of-an-application": at(authorize()),
     "wrong-password": lambda page: sign_in(page, "a wrong password"),
     "account": signed_in_at("/account"),
+    "sessions": lambda page: own_access(page, "sessions"),
+    "applications": lambda page: own_access(page, "applications"),
+    "session-ended": lambda page: end_session(page),
     "consent": signed_in_at(authorize()),
     "other-account": signed_in_at(authorize(STRANGER)),
     "sign-out": signed_in_at("/connect/endsession"),
@@ -184,7 +201,8 @@ def site(platform_url: str) -> Iterator[Site]:
 def _fill(parts: Container) -> None:
     with parts.connections.platform() as connection:
         connection.execute("DELETE FROM nextgen_identity.users WHERE email = ANY(%s)", [[EMAIL, GUARDED]])
-    parts.users.create(User("usr_reader", None, EMAIL, "Ada", ("platform_admin",)), PASSWORD)
+    reader = User("usr_reader", None, EMAIL, "Ada", ("platform_admin",))
+    parts.users.create(reader, PASSWORD)
     parts.users.create(User("usr_guarded", None, GUARDED, "Grace", ("platform_admin",)), PASSWORD)
     parts.second_factors.add_passkey(Passkey(b"key", "usr_guarded", "Laptop", b"", 0, (), datetime.now(UTC)))
     containers.append(parts)
@@ -192,6 +210,7 @@ def _fill(parts: Container) -> None:
         parts.clients.save(
             Client(client_id, owner, "Photo shop", None, (CALLBACK,), (), ("authorization_code",), SCOPES)
         )
+    parts.clients.grant_scopes(reader.id, CLIENT, SCOPES)
 
 
 @pytest.fixture

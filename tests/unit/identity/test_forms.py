@@ -12,7 +12,8 @@ from starlette.responses import Response
 
 ISSUER = "https://id.deeplens.test"
 SECRET = "s" * 32
-BROWSER = Browser(cast("Any", None), Issuer(ISSUER), cast("Any", None), cast("Any", None))
+NONE = cast("Any", None)
+BROWSER = Browser(NONE, NONE, NONE, Issuer(ISSUER), NONE, NONE)
 
 
 def request(cookie: str | None = SECRET, **headers: str) -> Request:

@@ -13,6 +13,7 @@ from deeplens.identity import people_routes as admin_people
 from deeplens.identity import signing_key_routes as admin_signing_keys
 from deeplens.identity.federation import admin_routes as admin_federation
 from deeplens.identity.second_factors import routes as second_factors
+from deeplens.identity.sessions import admin_routes as admin_sessions
 from deeplens.maintenance import routes as admin_maintenance
 from deeplens.provisioning import routes as admin_tenants
 from deeplens.rollouts import routes as admin_models
@@ -45,6 +46,7 @@ ROUTERS = (
     duplicates.policy_router,
     *admin_people.routers,
     *second_factors.routers,
+    *admin_sessions.routers,
     admin_keys.router,
     admin_models.router,
     admin_letters.router,

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from deeplens.identity.recovery.ports import Invitations, Outbox, PasswordResets
     from deeplens.identity.second_factors.policy import SecondFactorPolicy
     from deeplens.identity.second_factors.ports import PendingSignIns, SecondFactors, SignInPolicies
+    from deeplens.identity.sessions.model import SessionLimits
+    from deeplens.identity.sessions.ports import Sessions
     from deeplens.identity.signing_keys import DerivationKey, SigningKeys
     from deeplens.images.ports import EventLog, ImageRepository, PendingDue, PendingImages
     from deeplens.imaging.decoder import ImageDecoder
@@ -145,6 +147,14 @@ class Container(MaintenanceRegistry):
     pending_sign_ins: PendingSignIns = adapter("deeplens.identity.second_factors.postgres:PostgresPendingSignIns")
     sign_in_policies: SignInPolicies = adapter("deeplens.identity.second_factors.postgres:PostgresSignInPolicies")
     second_factor_policy: SecondFactorPolicy = adapter("deeplens.identity.second_factors.policy:SecondFactorPolicy")
+    session_limits: SessionLimits = adapter(
+        "deeplens.identity.sessions.model:SessionLimits",
+        lambda self: [
+            timedelta(minutes=self.settings.session_idle_minutes),
+            timedelta(hours=self.settings.session_hours),
+        ],
+    )
+    sessions: Sessions = adapter("deeplens.identity.sessions.postgres:PostgresSessions")
     grants: Grants = adapter("deeplens.identity.postgres_grants:PostgresGrants")
     outbox: Outbox = adapter("deeplens.identity.recovery.postgres:PostgresOutbox")
     password_resets: PasswordResets = adapter("deeplens.identity.recovery.postgres:PostgresPasswordResets")

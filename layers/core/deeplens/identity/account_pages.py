@@ -27,6 +27,16 @@ ACCOUNT_PAGES: tuple[AccountPage, ...] = (
         Message("Sign-in and security"),
         Message("Set up an authenticator app, passkeys and recovery codes."),
     ),
+    AccountPage(
+        "/account/sessions",
+        Message("Sessions"),
+        Message("Where you are signed in. Sign out elsewhere, for example on a device that you lost."),
+    ),
+    AccountPage(
+        "/account/applications",
+        Message("Applications"),
+        Message("What you let into your account. Take access away from what you no longer use."),
+    ),
 )
 """In the order of the navigation. Their templates extend ``account_base.html``."""
 

@@ -30,6 +30,8 @@ from deeplens.identity.languages import (
 from deeplens.identity.model import Issuer, Session
 from deeplens.identity.ports import Users
 from deeplens.identity.second_factors.policy import SecondFactorPolicy
+from deeplens.identity.sessions.model import SEEN_PRECISION, SessionLimits, Visit
+from deeplens.identity.sessions.ports import Sessions
 
 FIELD = "form_secret"
 LOCALES = "ui_locales"
@@ -98,15 +100,40 @@ def _in_languages(request: Request, address: str) -> dict[str, str]:
 class Browser:
     """What the pages know of a user's browser: its session, its cookies, and the forms that it sends."""
 
-    def __init__(self, users: Users, issuer: Issuer, policy: SecondFactorPolicy, clock: Clock) -> None:
-        self._users, self._issuer, self._policy, self._clock = users, issuer, policy, clock
+    def __init__(
+        self,
+        users: Users,
+        sessions: Sessions,
+        limits: SessionLimits,
+        issuer: Issuer,
+        policy: SecondFactorPolicy,
+        clock: Clock,
+    ) -> None:
+        self._users, self._sessions, self._limits = users, sessions, limits
+        self._issuer, self._policy, self._clock = issuer, policy, clock
         self.cookies = Cookies(issuer)
 
     def session(self, request: Request) -> Session | None:
-        """The browser's session; one that began before its user had, or had to have, a second factor is none."""
-        secret = self.cookies.read(request, "session")
-        session = self._users.session(secret, self._clock.now()) if secret else None
-        return session if session and self._policy.next_step(session.user, session.methods) is None else None
+        """The browser's session, whose use is recorded; a session beyond a limit is closed.
+
+        One that began before its user had, or had to have, a second factor is none.
+        """
+        secret, now = self.cookies.read(request, "session"), self._clock.now()
+        session = self._users.session(secret, now) if secret else None
+        if secret is None or session is None or self._policy.next_step(session.user, session.methods) is not None:
+            return None
+        seen = session.last_seen_at or now
+        if self._limits.ended(session.authenticated_at, seen, now):
+            self._users.close_session(secret)
+            return None
+        if now - seen >= SEEN_PRECISION:
+            self.record_visit(request, secret)
+        return session
+
+    def record_visit(self, request: Request, secret: str) -> None:
+        """Record from where the session with this secret is used."""
+        visit = Visit(request.headers.get("user-agent", ""), request.client.host if request.client else "")
+        self._sessions.record(secret, visit, self._clock.now())
 
     def language(self, request: Request) -> str:
         """The reader's language: of the parameter ``ui_locales``, else of the last choice, else of the browser."""

@@ -22,6 +22,7 @@ FAMILY_LIFE = timedelta(days=30)
 REUSE_WINDOW = timedelta(seconds=10)
 """How long a spent refresh token answers its successor again: two tabs of a browser may refresh at once."""
 SESSION_LIFE = timedelta(hours=12)
+"""The longest: a deployment may set shorter limits (``sessions/model.py``)."""
 ATTEMPT_WINDOW = timedelta(minutes=15)
 """How long attempts to sign in are counted, from a counter's first one on; then it begins anew."""
 LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[1-9][0-9]{0,4})?((?:[/?].*)?)")
@@ -77,12 +78,14 @@ class Session:
     Attributes
     ----------
     methods : how the user signed in (``amr``, RFC 8176).
+    last_seen_at : when the browser's last visit was recorded; None if it is not recorded.
     """
 
     id: str
     user: User
     authenticated_at: datetime
     methods: tuple[str, ...] = PASSWORD_ONLY
+    last_seen_at: datetime | None = None
 
     @property
     def acr(self) -> str:

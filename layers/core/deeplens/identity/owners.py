@@ -1,5 +1,6 @@
 """Whose users and clients a request of the Admin API is about, and what its caller may do to them."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from deeplens.access.caller import Administrator, AuthenticatedAdministrator, Operator, check_grantable
@@ -24,6 +25,13 @@ def of_platform(principal: Operator) -> Owner:
     return Owner(None, principal)
 
 
+OWNERS: tuple[tuple[str, Callable[..., Owner], tuple[int, ...]], ...] = (
+    ("/v1/admin/tenants/{tenant_id}", of_tenant, (404,)),
+    ("/v1/admin", of_platform, ()),
+)
+"""The prefix of an owner's routes, the dependency that finds the owner, and the statuses for no such owner."""
+
+
 def check_change(owner: Owner, change: AccountChange, account: Account) -> None:
     """Raise 403 for an account that is stronger than the administrator; disabling it only takes access away."""
     if change != AccountChange(None, None, None, "disabled"):
@@ -31,6 +39,7 @@ def check_change(owner: Owner, change: AccountChange, account: Account) -> None:
 
 
 def require[T](value: T | None, kind: str, name: str) -> T:
+    """The value; raises 404 for None."""
     if value is None:
         raise ApiError(404, f"{kind}-not-found", f"{kind.capitalize()} not found", f"There is no {kind} {name[:64]}.")
     return value

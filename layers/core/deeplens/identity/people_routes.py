@@ -24,7 +24,7 @@ from deeplens.identity.client_keys.model import ClientKeys
 from deeplens.identity.client_keys.ports import ClientKeyStore
 from deeplens.identity.client_keys.replace import SetClientKeys
 from deeplens.identity.model import PRIVATE_KEY_METHOD, SECRET_METHODS, Account, AccountChange, Client, User
-from deeplens.identity.owners import Owner, check_change, of_platform, of_tenant, require
+from deeplens.identity.owners import OWNERS, Owner, check_change, require
 from deeplens.identity.ports import Clients, Users
 from deeplens.identity.recovery.invite import InviteUser
 from deeplens.identity.recovery.ports import Invitations
@@ -262,9 +262,6 @@ def _user(account: Account) -> UserView:
 
 routers = [
     make(prefix, owner_of, *missing)
-    for prefix, owner_of, missing in (
-        ("/v1/admin/tenants/{tenant_id}", of_tenant, (404,)),
-        ("/v1/admin", of_platform, ()),
-    )
+    for prefix, owner_of, missing in OWNERS
     for make in (users_router, invitations_router, clients_router, client_credentials_router)
 ]

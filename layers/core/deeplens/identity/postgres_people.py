@@ -41,6 +41,8 @@ WHERE id = %(id)s AND tenant_id IS NOT DISTINCT FROM %(owner)s RETURNING {ACCOUN
 """  # noqa: S608
 SIGN_OUT = (
     "DELETE FROM nextgen_identity.sessions WHERE user_id = %(id)s AND id IS DISTINCT FROM %(kept)s",
+    "DELETE FROM nextgen_identity.authorization_codes "
+    "WHERE user_id = %(id)s AND used_at IS NULL AND session_id IS DISTINCT FROM %(kept)s",
     "UPDATE nextgen_identity.token_families SET revoked_at = %(now)s "
     "WHERE user_id = %(id)s AND revoked_at IS NULL AND session_id IS DISTINCT FROM %(kept)s",
 )
@@ -55,6 +57,7 @@ VALUES (%s, %s, %s, %s, %s)
 SET_METHODS = "UPDATE nextgen_identity.sessions SET methods = %s WHERE secret_sha256 = %s"
 FIND_SESSION = """
 SELECT s.id AS session_id, s.authenticated_at, to_jsonb(s) -> 'methods' AS methods,
+    (to_jsonb(s) ->> 'last_seen_at')::timestamptz AS last_seen_at,
     u.id, u.tenant_id, u.email, u.name, u.roles
 FROM nextgen_identity.sessions s JOIN nextgen_identity.users u ON u.id = s.user_id
 WHERE s.secret_sha256 = %s AND s.expires_at > %s AND u.status = 'active'
@@ -163,7 +166,7 @@ class PostgresUsers(PlatformAdapter):
         if row is None:
             return None
         methods = tuple(row["methods"] or PASSWORD_ONLY)
-        return Session(row["session_id"], record_of(User, row), row["authenticated_at"], methods)
+        return Session(row["session_id"], record_of(User, row), row["authenticated_at"], methods, row["last_seen_at"])
 
     def close_session(self, secret: str) -> None:
         self._execute("DELETE FROM nextgen_identity.sessions WHERE secret_sha256 = %s", [digest(secret)])

@@ -94,6 +94,7 @@ class CompleteSignIn:
         secret = self._users.open_session(user, self._clock.now(), tuple(dict.fromkeys(methods)))
         if self._check.device_of(cookies.read(request, "device") or "", user.email) is None:
             self._notify(user, "new-device", self._browser.language(request))
+        self._browser.record_visit(request, secret)
         cookies.write(response, "session", secret, int(SESSION_LIFE.total_seconds()))
         cookies.write(response, "device", self._check.mark_device(user), int(DEVICE_LIFE.total_seconds()))
         cookies.remove(response, "form")

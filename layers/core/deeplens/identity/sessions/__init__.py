@@ -1,0 +1,1 @@
+"""Sessions of browsers and access of applications: shown to their users and administrators, and ended by them."""
