@@ -42,6 +42,7 @@ ARGUMENTS = {
     "keys list": ["tenant_demo"],
     "keys revoke": ["dl_abc"],
     "keys revoke-signing": ["a-kid"],
+    "mail show": ["ada@example.com"],
     "maintenance show": ["mnt_1"],
     "maintenance start": ["tenant_demo"],
     "models add": ["{missing}"],
@@ -68,7 +69,7 @@ ARGUMENTS = {
 }
 """What commands are called with that cannot do without; with these, each gets as far as it can without a stack."""
 STARTS_A_STACK = {"up", "demo", "bench", "chaos"}
-RUNS_WITHOUT = {"down", "logs", "models list"}
+RUNS_WITHOUT = {"down", "logs", "mail list", "models list"}
 
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[str]:
