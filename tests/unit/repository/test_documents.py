@@ -13,6 +13,7 @@ MAX_LINE_LENGTH = 100
 LINK = re.compile(r"(?<!\\)\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#{1,6} +(.+?)(?: +#+)?$")
 MARKER = re.compile(r"^\s*(?:[-*+>]|\d+\.)\s+")
+FOLDERS = ("docs", "functions", "layers", "local", "tests")
 ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]*:")
 """A scheme: such a link leads out of the repository and is not followed."""
 
@@ -106,6 +107,21 @@ def test_the_documents_are_found() -> None:
 )
 def test_lines_that_cannot_be_wrapped_may_be_longer(line: str, expected: bool) -> None:
     assert is_too_long(line.rstrip()) is expected
+
+
+NAMED_FILE = re.compile(r"`([\w./-]+\.(?:py|yaml|yml|md|txt))`")
+
+
+@pytest.mark.parametrize("name", ["asvs.md", "security.md"])
+def test_every_file_that_an_assessment_of_security_names_exists(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text()
+    there = [f"/{path.relative_to(ROOT)}" for path in [*ROOT.glob("*.*"), *ROOT.glob(".github/**/*.yml")]]
+    there += [f"/{path.relative_to(ROOT)}" for top in FOLDERS for path in (ROOT / top).rglob("*.*")]
+
+    named = set(NAMED_FILE.findall(text))
+
+    assert len(named) > 10
+    assert [file for file in sorted(named) if not any(path.endswith(f"/{file}") for path in there)] == []
 
 
 PACKAGES = [path for path in DOCUMENTS if path.parent.parent == ROOT / "layers" / "core" / "deeplens"]
