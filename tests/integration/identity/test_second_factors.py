@@ -254,6 +254,24 @@ def test_factors_change_only_right_after_a_sign_in(identity: IdentityApi, user: 
     assert "Second step" not in sign_in(identity.browser(), user).text
 
 
+def test_people_are_told_by_mail_when_their_factors_change(
+    identity: IdentityApi, user: User, app: App, connections: Connections
+) -> None:
+    browser, page = half(identity, user)
+    post(browser, page, STEP, code=app.code())
+    press(browser, "recovery-codes")
+    press(browser, "remove-authenticator")
+    with connections.platform() as connection:
+        statement = "SELECT change FROM nextgen_identity.outgoing_mail WHERE recipient = %s AND change <> 'new-device'"
+        told = [row["change"] for row in connection.execute(statement, [user.email])]
+    assert sorted(told) == [
+        "recovery-codes-replaced",
+        "recovery-codes-replaced",
+        "second-factor-added",
+        "second-factor-removed",
+    ]
+
+
 def test_secrets_are_not_in_the_database(identity: IdentityApi, app: App, connections: Connections) -> None:
     with connections.platform() as connection:
         rows = [

@@ -67,9 +67,11 @@ DANGEROUS: Mapping[tuple[str, str], Callable[[Body], bool]] = {
         for method, path, condition in (
             ("POST", "users", gives_admin_role),
             ("PATCH", "users/{user_id}", not_only_disables),
+            ("POST", "users/{user_id}/invitation", always),
             ("DELETE", "users/{user_id}/second-factors", always),
             ("POST", "clients", gives_admin_scope),
             ("POST", "clients/{client_id}/rotate", always),
+            ("PUT", "clients/{client_id}/keys", always),
         )
     },
     ("PUT", f"{TENANT}/sign-in-policy"): always,

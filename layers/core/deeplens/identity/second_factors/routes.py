@@ -10,9 +10,11 @@ from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
+from deeplens.identity.languages import DEFAULT_LANGUAGE
 from deeplens.identity.model import Account, AccountChange
 from deeplens.identity.owners import Owner, check_change, of_platform, of_tenant, require
 from deeplens.identity.ports import Users
+from deeplens.identity.recovery.notify import NotifyCredentialChange
 from deeplens.identity.second_factors.ports import SecondFactors, SignInPolicies
 from deeplens.identity.second_factors.schemas import SecondFactorsView, SignInPolicy
 from deeplens.telemetry import security_event
@@ -48,7 +50,12 @@ def factors_router(prefix: str, owner_of: Callable[..., Owner]) -> APIRouter:
 
     @router.delete("", status_code=204, summary="Reset a user's second factors", responses=responses(404))
     def reset_factors(
-        owner: InPath, users: Injected[Users], factors: Injected[SecondFactors], clock: Injected[Clock], user_id: str
+        owner: InPath,
+        users: Injected[Users],
+        factors: Injected[SecondFactors],
+        notify: Injected[NotifyCredentialChange],
+        clock: Injected[Clock],
+        user_id: str,
     ) -> None:
         """For somebody who lost them: removes all, and ends the user's sessions and refresh tokens. Needs every scope
         that the user has."""
@@ -59,6 +66,7 @@ def factors_router(prefix: str, owner_of: Callable[..., Owner]) -> APIRouter:
         account = require(users.change(owner.id, user_id, NOTHING, clock.now(), check), "user", user_id)
         if factors.reset(account.id, clock.now()):
             security_event("second_factor_removed", user_id=account.id, by=owner.principal.subject)
+            notify(account, "second-factor-removed", DEFAULT_LANGUAGE)
 
     return router
 

@@ -58,11 +58,12 @@ class SecurityArea:
             return self.sign_in.suspend(request, PendingSignIn(user.id, session.methods, AREA), f"{AREA}/{action}")
         factors = self.factors.of(user.id)
         if action == "recovery-codes" and factors.any:
-            return self.codes_page(request, self.enrol.new_codes(user), AREA)
+            return self.codes_page(request, self.enrol.new_codes(user, self.browser.language(request)), AREA)
         if action in ("remove-authenticator", "remove-passkey"):
             if factors.count == 1 and self.policy.required(user, factors):
                 return self.overview(request, session, 409, LAST_FACTOR)
-            self.enrol.remove(user, str(form.get("passkey", "")) if action == "remove-passkey" else None)
+            passkey = str(form.get("passkey", "")) if action == "remove-passkey" else None
+            self.enrol.remove(user, passkey, self.browser.language(request))
         return RedirectResponse(AREA, 303)
 
     def codes_page(self, request: Request, codes: list[str], goal: str) -> Response:
@@ -74,7 +75,8 @@ class SecurityArea:
         methods = (*sign_in.methods, *methods)
         if pending.factors.recovery_codes:
             return self.sign_in.complete(request, pending.user, methods, sign_in.goal)
-        page = self.codes_page(request, self.enrol.new_codes(pending.user), sign_in.goal or AREA)
+        codes = self.enrol.new_codes(pending.user, self.browser.language(request))
+        page = self.codes_page(request, codes, sign_in.goal or AREA)
         self.sign_in.open_session(request, page, pending.user, methods)
         return page
 
@@ -99,7 +101,7 @@ class SecurityArea:
             return self.authenticator_page(request, pending, 401, WRONG_CODE)
         if not self.pending.end(pending):
             return to_sign_in(AREA)
-        self.enrol.add_authenticator(pending.user, enrolment, step)
+        self.enrol.add_authenticator(pending.user, enrolment, step, self.browser.language(request))
         return self.finish(request, pending, OTP)
 
     def passkey_page(
@@ -111,8 +113,8 @@ class SecurityArea:
     def add_passkey(self, request: Request, pending: Pending, form: FormData) -> Response:
         name = " ".join(str(form.get("name", "")).split())[:MAX_NAME_CHARACTERS] or "Passkey"
         challenge = self.pending.take_challenge(pending.secret)
-        credential = str(form.get("credential", ""))
-        if challenge is None or not self.enrol.add_passkey(pending.user, name, credential, challenge):
+        credential, language = str(form.get("credential", "")), self.browser.language(request)
+        if challenge is None or not self.enrol.add_passkey(pending.user, name, credential, challenge, language):
             return self.passkey_page(request, pending, 400, NOT_REGISTERED)
         if not self.pending.end(pending):
             return to_sign_in(AREA)
