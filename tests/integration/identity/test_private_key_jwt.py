@@ -140,7 +140,7 @@ def test_a_key_serves_every_endpoint_and_each_assertion_once(world: World) -> No
         {"jti": 1},
         {"jti": "x" * 300},
     ],
-    ids=str,
+    ids=", ".join,
 )
 def test_an_assertion_with_a_wrong_claim_is_refused(world: World, claims: dict[str, Any]) -> None:
     answer = world.ask(signed(world.client(), **claims))
@@ -263,7 +263,7 @@ def test_keys_at_an_address_are_read_through_egress_and_again_for_a_new_key(
         {"jwks": {"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}},
         {"jwks": {"keys": [{"kty": "EC", "crv": "P-521"}]}},
     ],
-    ids=str,
+    ids=", ".join,
 )
 def test_what_is_no_public_key_or_does_not_fit_is_not_registered(world: World, changed: dict[str, Any]) -> None:
     answer = world.register(**changed)
