@@ -27,6 +27,7 @@ ABSENT = {"/problems/operators-only"} | {
     for kind in (
         *("tenant", "image", "video", "user", "client", "key", "rollout", "duplicate", "merge"),
         *("maintenance", "webhook", "delivery", "upload", "chat", "rule", "store", "identity-provider", "domain"),
+        *("session", "application"),
     )
 }
 OWN_LIST = "/v1/admin/maintenance"
@@ -120,6 +121,7 @@ def victim(stack: Stack, parts: Container) -> Victim:
         "dead_letter_id": letters[0]["deadLetterId"],
         "chat_id": chat["chatId"],
         "rule_id": rule["ruleId"],
+        "session_id": "ses_none",
         "store_id": store["storeId"],
         "kid": "none",
         "domain": "victim.example.com",

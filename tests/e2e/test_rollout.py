@@ -93,7 +93,7 @@ class Load:
 
 def step(admin: httpx.Client, path: str) -> dict[str, Any]:
     """A step of the rollout, repeated while it has to wait."""
-    answer = eventually(lambda: admin.post(path), lambda found: found.status_code != 409)
+    answer = eventually(lambda: admin.post(path), lambda found: found.status_code != 409, 400)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 

@@ -220,8 +220,15 @@ def forgotten_attempts(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("forgotten_attempts")
-@pytest.mark.parametrize("language", ["en", "de"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("scheme", "language"),
+    [
+        ("light", "en"),
+        ("dark", "de"),
+        pytest.param("light", "de", marks=pytest.mark.long),
+        pytest.param("dark", "en", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing(chromium: Browser, site: Site, name: str, scheme: str, language: str) -> None:
     context = chromium.new_context(base_url=site.url, color_scheme=scheme, locale=language, viewport=WIDE)  # type: ignore[arg-type]

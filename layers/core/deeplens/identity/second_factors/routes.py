@@ -10,10 +10,10 @@ from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
-from deeplens.identity.languages import DEFAULT_LANGUAGE
 from deeplens.identity.model import Account, AccountChange
 from deeplens.identity.owners import Owner, check_change, of_platform, of_tenant, require
 from deeplens.identity.ports import Users
+from deeplens.identity.recovery.model import DEFAULT_LANGUAGE
 from deeplens.identity.recovery.notify import NotifyCredentialChange
 from deeplens.identity.second_factors.ports import SecondFactors, SignInPolicies
 from deeplens.identity.second_factors.schemas import SecondFactorsView, SignInPolicy
