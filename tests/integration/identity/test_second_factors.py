@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from deeplens.database.connections import Connections
-from deeplens.identity.model import User
+from deeplens.identity.model import AccountChange, User
 from deeplens.identity.second_factors.codes import STEP_SECONDS
 
 from tests.harness.browser import query_of
@@ -186,6 +186,29 @@ def test_a_half_done_sign_in_belongs_to_its_browser_its_user_and_ten_minutes(
     app.clock.time += timedelta(minutes=10)
     assert "Email address" in post(browser, page, STEP, code=app.code()).text
     assert not signed_in(browser)
+
+
+@pytest.mark.parametrize(
+    "change", [AccountChange(None, None, "another long passphrase", None), AccountChange(None, None, None, "disabled")]
+)
+def test_a_new_password_and_disabling_end_a_half_done_sign_in(
+    identity: IdentityApi, user: User, app: App, change: AccountChange
+) -> None:
+    browser, page = half(identity, user)
+    identity.container.users.change(None, user.id, change, app.clock.now())
+    identity.container.users.change(None, user.id, AccountChange(None, None, None, "active"), app.clock.now())
+    assert "Email address" in post(browser, page, STEP, code=app.code()).text
+    assert not signed_in(browser)
+
+
+def test_a_reset_of_factors_ends_codes_and_half_done_sign_ins(identity: IdentityApi, user: User, app: App) -> None:
+    client, browser = identity.client(), identity.browser()
+    page = post(browser, sign_in(browser, user, identity.request(client)), STEP, code=app.code())
+    location = browser.submit(page, decision="allow").headers["location"]
+    other, half_page = half(identity, user)
+    assert identity.container.second_factors.reset(user.id, app.clock.now())
+    assert identity.token_error(client, **identity.code_form(client, location)) == "invalid_grant"
+    assert "Email address" in post(other, half_page, STEP, code=app.code()).text
 
 
 def test_a_planted_half_done_sign_in_and_session_gain_nothing(identity: IdentityApi, user: User, app: App) -> None:

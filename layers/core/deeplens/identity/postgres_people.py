@@ -17,6 +17,7 @@ from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
 from deeplens.identity.model import PASSWORD_ONLY, SESSION_LIFE, Account, AccountChange, Client, Session, User
+from deeplens.identity.postgres_sign_out import sign_out
 
 USER, ACCOUNT, CLIENT = columns_of(User), columns_of(Account), columns_of(Client)
 FIND_USER = f"SELECT {USER} FROM nextgen_identity.users WHERE id = %s AND status = 'active'"  # noqa: S608
@@ -39,13 +40,6 @@ UPDATE nextgen_identity.users SET name = coalesce(%(name)s, name), roles = coale
     password_hash = coalesce(%(hash)s, password_hash), status = coalesce(%(status)s, status)
 WHERE id = %(id)s AND tenant_id IS NOT DISTINCT FROM %(owner)s RETURNING {ACCOUNT}
 """  # noqa: S608
-SIGN_OUT = (
-    "DELETE FROM nextgen_identity.sessions WHERE user_id = %(id)s AND id IS DISTINCT FROM %(kept)s",
-    "DELETE FROM nextgen_identity.authorization_codes "
-    "WHERE user_id = %(id)s AND used_at IS NULL AND session_id IS DISTINCT FROM %(kept)s",
-    "UPDATE nextgen_identity.token_families SET revoked_at = %(now)s "
-    "WHERE user_id = %(id)s AND revoked_at IS NULL AND session_id IS DISTINCT FROM %(kept)s",
-)
 DELETE_USER = "DELETE FROM nextgen_identity.users WHERE id = %s AND tenant_id IS NOT DISTINCT FROM %s"
 FIND_PASSWORD = f"SELECT {USER}, password_hash FROM nextgen_identity.users WHERE email = %s AND status = 'active'"  # noqa: S608
 RENEW_HASH = "UPDATE nextgen_identity.users SET password_hash = %s WHERE id = %s AND password_hash = %s"
@@ -127,8 +121,6 @@ class PostgresUsers(PlatformAdapter):
             "roles": None if change.roles is None else checked_roles(change.roles),
             "hash": None if change.password is None else passwords.hashed(passwords.accepted(change.password)),
             "status": change.status,
-            "now": now,
-            "kept": keep_session,
         }
         with self._connections.platform() as connection, connection.transaction():
             row = connection.execute(LOCK_USER, values).fetchone()
@@ -137,8 +129,7 @@ class PostgresUsers(PlatformAdapter):
             check(record_of(Account, row))
             row = connection.execute(CHANGE_USER, values).fetchone()
             if row is not None and (change.password is not None or change.status == "disabled"):
-                for statement in SIGN_OUT:
-                    connection.execute(statement, values)
+                sign_out(connection, as_text(user_id), now, keep_session)
         return record_of(Account, row) if row else None
 
     def delete(self, owner: str | None, user_id: str) -> bool:

@@ -9,6 +9,7 @@ import psycopg
 from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
+from deeplens.identity.postgres_sign_out import sign_out
 from deeplens.identity.second_factors.model import PENDING_LIFE, Authenticator, Factors, Passkey, PendingSignIn
 from deeplens.telemetry import logger
 
@@ -53,11 +54,6 @@ RESET = (
     "DELETE FROM nextgen_identity.authenticators WHERE user_id = %(user)s",
     "DELETE FROM nextgen_identity.passkeys WHERE user_id = %(user)s",
     "DELETE FROM nextgen_identity.recovery_codes WHERE user_id = %(user)s",
-)
-SIGN_OUT = (
-    "DELETE FROM nextgen_identity.pending_sign_ins WHERE user_id = %(user)s",
-    "DELETE FROM nextgen_identity.sessions WHERE user_id = %(user)s",
-    "UPDATE nextgen_identity.token_families SET revoked_at = %(now)s WHERE user_id = %(user)s AND revoked_at IS NULL",
 )
 BEGIN = """
 INSERT INTO nextgen_identity.pending_sign_ins (secret_sha256, user_id, methods, goal, expires_at)
@@ -124,11 +120,9 @@ class PostgresSecondFactors(PlatformAdapter):
         return self._remove(statement, user_id, credential_id)
 
     def reset(self, user_id: str, now: datetime) -> bool:
-        values = {"user": user_id, "now": now}
         with self._platform() as connection, connection.transaction():
-            removed = sum(connection.execute(statement, values).rowcount for statement in RESET)
-            for statement in SIGN_OUT:
-                connection.execute(statement, values)
+            removed = sum(connection.execute(statement, {"user": user_id}).rowcount for statement in RESET)
+            sign_out(connection, user_id, now)
         return removed > 0
 
     def _remove(self, statement: str, user_id: str, credential_id: bytes = b"") -> bool:
