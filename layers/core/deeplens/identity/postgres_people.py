@@ -17,7 +17,7 @@ from deeplens.database.values import as_text
 from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
 from deeplens.identity.model import PASSWORD_ONLY, SESSION_LIFE, Account, AccountChange, Client, Session, User
-from deeplens.identity.postgres_sign_out import sign_out
+from deeplens.identity.sign_out import sign_out
 
 USER, ACCOUNT, CLIENT = columns_of(User), columns_of(Account), columns_of(Client)
 FIND_USER = f"SELECT {USER} FROM nextgen_identity.users WHERE id = %s AND status = 'active'"  # noqa: S608

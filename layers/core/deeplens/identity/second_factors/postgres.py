@@ -9,8 +9,8 @@ import psycopg
 from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
-from deeplens.identity.postgres_sign_out import sign_out
 from deeplens.identity.second_factors.model import PENDING_LIFE, Authenticator, Factors, Passkey, PendingSignIn
+from deeplens.identity.sign_out import sign_out
 from deeplens.telemetry import logger
 
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
