@@ -1,6 +1,7 @@
 """Start child processes, wait until they are ready, and stop them with all their descendants."""
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -8,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import IO, ClassVar, Protocol
 from urllib.request import ProxyHandler, build_opener
 
 import psutil
@@ -50,16 +53,32 @@ class Service(Protocol):
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on, and that this function has not returned before."""
+    """Return a port that nobody listens on, and that no living process of this user was given by this function."""
     for _ in range(1000):
         port = FREE_PORTS[secrets.randbelow(len(FREE_PORTS))]
-        if port in _reserved_ports:
-            continue
         with suppress(OSError):
             _try_port(host, port)
-            _reserved_ports.add(port)
-            return port
+            if _reserve(port):
+                return port
     raise ServiceFailed(f"no port of {host} from {FREE_PORTS.start} to {FREE_PORTS.stop - 1} is free")
+
+
+def _reserve(port: int) -> bool:
+    """Lock the port's byte of a file that all processes share; raise ``OSError`` if another one has it.
+
+    The service may bind its port much later, and a second stack must not be given it meanwhile.
+    """
+    if port in _reserved_ports:
+        return False
+    fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    _reserved_ports.add(port)
+    return True
+
+
+@cache
+def _reservations() -> IO[bytes]:
+    """Open for the life of the process: closing the file would give up its locks."""
+    return (Path(tempfile.gettempdir()) / f"deeplens-ports-{os.getuid()}.lock").open("ab")
 
 
 def require_port(name: str, host: str, port: int, setting: str) -> None:

@@ -423,6 +423,18 @@ def test_port_zero_gives_each_service_its_own_free_port(tmp_path: Path) -> None:
     assert all(port > 1023 for port in ports)
 
 
+def test_a_port_is_given_to_one_process_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setattr("local.services.process.FREE_PORTS", range(port, port + 1))
+    with pytest.raises(ServiceFailed, match="is free"):
+        free_port()
+    program = "import sys; from local.services import process as p; p.FREE_PORTS = range(int(sys.argv[1]), "
+    program += "int(sys.argv[1]) + 1); print(p.free_port())"
+    other = subprocess.run([sys.executable, "-c", program, str(port)], capture_output=True, text=True, check=False)
+    assert "is free" in other.stderr
+    assert other.stdout == ""
+
+
 def test_a_tool_is_fetched_once_however_many_ask(tmp_path: Path) -> None:
     target, made, gate = tmp_path / "tool", list[int](), threading.Barrier(4)
 
