@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .batching import Floats
+from .batching import Floats, TimedFuture
 from .gate import Busy, Gate
 from .manifest import Manifest, ModelRefused
 from .metrics import CONTENT_TYPE, Metrics
@@ -47,7 +47,7 @@ STATUS_OF: dict[type[Exception], int] = {
     ModelRefused: 503,
 }
 
-type Answer = tuple[bytes, int | None]
+type Answer = tuple[bytes, int | None, dict[str, str]]
 type Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
@@ -72,9 +72,9 @@ def _inference(repository: Repository, metrics: Metrics, gate: Gate) -> list[Rou
                 infer_request = parse_request(await _body(request, length), length)
                 reservation.set_images(infer_request.count)
                 async with repository.use(name, version) as model:
-                    embedding = await asyncio.wrap_future(_submit(model, infer_request))
+                    embedding = await asyncio.wrap_future(future := _submit(model, infer_request))
             status = 200
-            return format_response(name, version, embedding, infer_request)
+            return *format_response(name, version, embedding, infer_request), server_timing(future)
         except tuple(STATUS_OF) as error:
             status = STATUS_OF[type(error)]
             raise
@@ -82,10 +82,10 @@ def _inference(repository: Repository, metrics: Metrics, gate: Gate) -> list[Rou
             metrics.count_request(name, status, time.perf_counter() - started)
 
     async def infer(request: Request) -> Response:
-        body, length = await run(request, *_model_of(request))
-        if length is None:
-            return Response(body, media_type="application/json")
-        return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(length)})
+        body, length, timing = await run(request, *_model_of(request))
+        sized = {} if length is None else {HEADER_LENGTH: str(length)}
+        kind = "application/json" if length is None else "application/octet-stream"
+        return Response(body, media_type=kind, headers={**sized, **timing})
 
     async def invocations(request: Request) -> Response:
         """Serve SageMaker, whose custom attributes name the model: ``model=NAME;version=V``.
@@ -96,12 +96,19 @@ def _inference(repository: Repository, metrics: Metrics, gate: Gate) -> list[Rou
         name, version = attributes.get("model", repository.default), attributes.get("version")
         if attributes.get("describe") == "true":
             return JSONResponse(_metadata_of(repository.find(name, version).manifest, repository.versions(name)))
-        body, length = await run(request, name, version)
+        body, length, _ = await run(request, name, version)
         kind = "application/json" if length is None else f"{SAGEMAKER_TYPE}{length}"
         return Response(body, headers={"content-type": kind})
 
     endpoints = {**{f"{path}/infer": infer for path in MODEL_PATHS}, "/invocations": invocations}
     return [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
+
+
+def server_timing(future: Future[Floats]) -> dict[str, str]:
+    """The header that says how long the slowest image was decoded, waited for a call, and was embedded."""
+    seconds = future.seconds if isinstance(future, TimedFuture) else {}
+    steps = [f"{step};dur={value * 1000:.3f}" for step, value in seconds.items()]
+    return {"Server-Timing": ", ".join(steps)} if steps else {}
 
 
 def _metadata(repository: Repository) -> list[Route]:

@@ -17,11 +17,22 @@ type Floats = npt.NDArray[np.float32]
 type Run = Callable[[Floats], Floats]
 
 
+class TimedFuture(Future[Floats]):
+    """An embedding, and how long its slowest image took in each step: ``decode``, ``queue``, ``run``, in seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = {}
+
+    def note(self, step: str, seconds: float) -> None:
+        self.seconds[step] = max(seconds, self.seconds.get(step, 0.0))
+
+
 class Ticket:
     """A request's future embedding, float32, shape (count, d); several calls may contribute its rows."""
 
     def __init__(self, count: int) -> None:
-        self.future: Future[Floats] = Future()
+        self.future = TimedFuture()
         self._count = self._missing = count
         self._rows: Floats | None = None
         self._lock = threading.Lock()
@@ -144,9 +155,13 @@ class Batcher:
     def _embed(self, spans: Sequence[Span]) -> None:
         # The images of a single span are not copied.
         pixels = spans[0].pixels if len(spans) == 1 else np.concatenate([span.pixels for span in spans])
+        started = time.monotonic()
         rows, position = self._run(pixels), 0
+        seconds = time.monotonic() - started
         for span in spans:
             end = position + len(span.pixels)
+            span.ticket.future.note("queue", started - span.queued_at)
+            span.ticket.future.note("run", seconds)
             span.ticket.set_rows(span.start, rows[position:end])
             position = end
 

@@ -136,9 +136,11 @@ class EmbeddingModel:
         if ticket.ended:
             self._batcher.miss(ticket, 1, None)
             return
+        started = time.perf_counter()
         try:
             with self._metrics.time_decoding():
                 pixels = pixels_of(body, self.manifest)
+            ticket.future.note("decode", time.perf_counter() - started)
         except Exception:
             self._batcher.miss(ticket, 1, BadImage(position))
         else:

@@ -44,8 +44,11 @@ def bench_pipeline(count: int = 500, warm_up: int = 48) -> dict[str, float | int
         spent = {name: value - before.get(name, 0.0) for name, value in cpu_seconds(bench.stack).items()}
         stages = _stage_seconds(bench)
     bare = _bare_loop(photos)
+    untraced = _without_telemetry(photos, warm_up)
     return {
         "images": count,
+        "untraced_images_per_s": count / untraced,
+        "untraced_ratio": bare["total"] / untraced,
         "images_per_s": count / seconds,
         "bare_images_per_s": count / bare["total"],
         "ratio": bare["total"] / seconds,
@@ -54,6 +57,14 @@ def bench_pipeline(count: int = 500, warm_up: int = 48) -> dict[str, float | int
         **{f"cpu_{name}_ms_per_image": value / count * 1000 for name, value in sorted(spent.items())},
         **{f"bare_{name}_ms_per_image": value / count * 1000 for name, value in bare.items()},
     }
+
+
+def _without_telemetry(photos: Sequence[Photo], warm_up: int) -> float:
+    """Return the seconds that the photos take where no spans are recorded."""
+    count = len(photos)
+    with bench_stack(telemetry=False) as bench:
+        _through_pipeline(bench, [Photo(f"warm-up-{n}.jpg", photos[n % count].body) for n in range(warm_up)], warm_up)
+        return _through_pipeline(bench, photos, warm_up + count)[1]
 
 
 def _through_pipeline(bench: Bench, photos: Sequence[Photo], completed: int) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from local.bench.model import bench_model
 from local.bench.neighbours import bench_neighbours
 from local.bench.pipeline import bench_pipeline
 from local.bench.search import bench_search
+from local.bench.telemetry import bench_telemetry
 from local.bench.upload import bench_upload
 from local.bench.video import bench_video
 from local.cli.screen import console
@@ -36,6 +37,7 @@ class Bench:
 BENCHES = {
     "pipeline": Bench(bench_pipeline, {"count": 16, "warm_up": 4}, by_name_only=False),
     "search": Bench(bench_search, {"count": 200, "queries": 10}, by_name_only=False),
+    "telemetry": Bench(bench_telemetry, {"repeats": 1, "invocations": 5}, by_name_only=False),
     "cold_start": Bench(bench_cold_start, {"repeats": 1, "functions": 2}, by_name_only=False),
     "model": Bench(bench_model, {"originals": 2, "distractors": 20}),
     "duplicates": Bench(bench_duplicates, {"originals": 2}),

@@ -26,13 +26,13 @@ class Bench:
 
 
 @contextmanager
-def bench_stack() -> Iterator[Bench]:
-    """Yield a running stack; stop it and delete its data afterwards."""
+def bench_stack(*, telemetry: bool = True) -> Iterator[Bench]:
+    """Yield a running stack, with or without traces; stop it and delete its data afterwards."""
     ports = dict.fromkeys(
         ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port"), 0
     )
     with tempfile.TemporaryDirectory(prefix="deeplens-bench-", ignore_cleanup_errors=True) as folder:
-        stack = Stack(LocalConfig(state_dir=Path(folder), storage="nfs", **ports))  # type: ignore[arg-type]
+        stack = Stack(LocalConfig(state_dir=Path(folder), storage="nfs", telemetry=telemetry, **ports))  # type: ignore[arg-type]
         with console.status("starting a stack for the bench"):
             stack.start()
         try:

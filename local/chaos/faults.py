@@ -15,7 +15,7 @@ from typing import Any
 from deeplens.bootstrap import handlers
 from deeplens.bootstrap.container import Container
 from deeplens.settings import Settings, settings
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 EFFECTS = {
     "budgets": {"save", "evaluate", "mark_notified"},

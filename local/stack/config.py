@@ -29,6 +29,7 @@ class LocalConfig(BaseSettings):
     qdrant_port: int = Field(6333, ge=0, le=65535, description="Vector index")
     storage: Literal["nfs", "s3"] = Field("nfs", description="Store of new tenants: a directory, or S3 on LocalStack")
     pending_due_seconds: float = Field(600, description="Age at which an unfinished image is sent again")
+    telemetry: bool = Field(True, description="Whether the spans of the last day are kept, for `deeplens trace`")
     faults: str = Field(
         "",
         pattern=r"^([^:]+:(0?\.\d+|[01]))?$",

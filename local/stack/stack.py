@@ -33,6 +33,8 @@ from local.services.supervisor import Supervisor
 from local.stack.config import LocalConfig
 from local.stack.environment import environment_of, role_urls
 from local.stack.seed import seed
+from local.telemetry.receiver import TelemetryReceiver
+from local.telemetry.store import FILE as TELEMETRY_FILE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADDRESS_VARIABLES = {
@@ -70,6 +72,9 @@ FORWARDED_VARIABLES = (
     "EGRESS_HTTP",
     "KAFKA_CLIENT_ID",
     "KAFKA_TOPIC",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_TRACES_SAMPLER_ARG",
+    "DEEPLENS_JAEGER_URL",
     "PGSSLMODE",
     "PGSSLROOTCERT",
     "WHATSAPP_ACCESS_TOKEN",
@@ -115,6 +120,8 @@ class Stack:
         self.api_port = config.api_port or free_port(config.host)
         self.identity_port = config.identity_port or free_port(config.host)
         self.runner: Runner | None = None
+        elsewhere = not config.telemetry or "OTEL_EXPORTER_OTLP_ENDPOINT" in self._forwarded
+        self._receiver = None if elsewhere else TelemetryReceiver(self.state_dir / TELEMETRY_FILE, free_port())
         self._containers: list[Container] = []
         self.supervisor = Supervisor(self.services, self._log)
 
@@ -139,6 +146,7 @@ class Stack:
             "PGSSLMODE": "prefer",
             "PGSSLROOTCERT": "",
             **NO_TENANT_LIMITS,
+            **self._telemetry_environment(),
             **self._forwarded,
             **ONLY_DEPLOYED,
             "DEEPLENS_ENVIRONMENT": "local",
@@ -167,6 +175,14 @@ class Stack:
             "DEEPLENS_FAULTS": self.config.faults,
         }
 
+    def _telemetry_environment(self) -> dict[str, str]:
+        if self._receiver is None:
+            return dict.fromkeys(("OTEL_EXPORTER_OTLP_ENDPOINT", "DEEPLENS_JAEGER_URL"), "")
+        url = self._receiver.url
+        # One busy machine answers late, and nobody pays for the wait.
+        patience = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2000", "OTEL_TRACES_SAMPLER_ARG": "1"}
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "DEEPLENS_JAEGER_URL": url, **patience}
+
     def container(self) -> Container:
         """Return a container for this stack; for the CLI, the demo and tests."""
         container = container_for(self.environment)
@@ -194,6 +210,8 @@ class Stack:
         if self.runner is not None:
             self.runner.stop()
             self.runner = None
+        if self._receiver is not None:
+            self._receiver.stop()
         with ThreadPoolExecutor(len(self.services) or 1) as stoppers:
             list(stoppers.map(lambda service: service.stop(), self.services))
         (self.state_dir / "stack.json").unlink(missing_ok=True)
@@ -264,6 +282,8 @@ class Stack:
         failed = [m for m in migrate_tenants(self.container().connections, lambda _: None) if m.error]
         if failed:
             raise ServiceFailed(f"{len(failed)} tenant databases were not migrated, e.g. {failed[0]}. Start again.")
+        if self._receiver is not None:
+            self._receiver.start()
         self.runner = Runner(
             REPOSITORY / "template.yaml",
             environment=self.environment,

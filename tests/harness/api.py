@@ -54,6 +54,7 @@ from tests.fakes.maintenance import FakeMaintenanceRuns
 from tests.fakes.rollouts import FakeRollouts, FakeVectorStates
 from tests.fakes.storage import MemoryStores
 from tests.fakes.stores import FakeRegisteredStores, FakeSecrets, FakeStoreObjects
+from tests.fakes.traces import FakeTraces
 from tests.fakes.uploads import FakeDirectUploads, FakeObjectQueue
 from tests.fakes.usage import FakeBudgets
 from tests.fakes.vectors import FakeIndex
@@ -170,7 +171,7 @@ class World(Resolver):
         self.request_counters = FakeRequestCounters()
         self.usage = self.request_counters.usage
         self.budgets, self.event_log = FakeBudgets(self.usage, self.tenants), FakeEventLog(self.images)
-        self.dead_letters = FakeDeadLetters()
+        self.dead_letters, self.traces = FakeDeadLetters(), FakeTraces()
         self.duplicates, self.merge_deadlines = FakeDuplicates(self.images), FakeMergeDeadlines()
         self.vector_states, self.rollouts = FakeVectorStates(self.images), FakeRollouts(self.tenants)
         self.webhooks, self.webhook_signer = FakeWebhooks(self.tenants), WebhookSigner(lambda: 40 * "k")

@@ -215,6 +215,9 @@ class AlertsUnavailable(DependencyUnavailable, dependency="alert topic"): ...
 class MailUnavailable(DependencyUnavailable, dependency="mail service"): ...
 
 
+class TracesUnavailable(DependencyUnavailable, dependency="trace store"): ...
+
+
 class TimeUp(DependencyUnavailable, dependency="time"):
     """The invocation ends before it could process this record, which is delivered again."""
 

@@ -16,7 +16,7 @@ from deeplens.identity import passwords
 from deeplens.identity.app import create_identity_app
 from deeplens.identity.model import REUSE_WINDOW, Client, User
 from deeplens.settings import Settings
-from deeplens.telemetry import SecurityEvent
+from deeplens.telemetry.security import SecurityEvent
 from starlette.testclient import TestClient
 
 from tests.fakes.stores import FakeSecrets

@@ -11,7 +11,7 @@ from deeplens.alerts.model import LEASE, MAX_GROUPS, Alert, Digest, SendAlerts, 
 from deeplens.alerts.sns import SnsAlertTopic
 from deeplens.errors import AlertsUnavailable
 from deeplens.maintenance.model import MaintenanceRun
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 from tests.harness.api import START
 from tests.harness.flow import Flow

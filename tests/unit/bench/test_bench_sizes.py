@@ -46,7 +46,7 @@ def test_smoke_runs_every_bench_and_writes_apart(measured: dict[str, dict[str, A
 
 def test_without_a_name_only_the_default_benches_run(measured: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     assert deeplens("bench", "--images", "7").exit_code == 0
-    assert measured == {"pipeline": {"count": 7}, "search": {}, "cold_start": {}}
+    assert measured == {"pipeline": {"count": 7}, "search": {}, "telemetry": {}, "cold_start": {}}
     assert json.loads((tmp_path / ".bench" / "search.json").read_text()) == {"nothing": 1}
 
 

@@ -39,7 +39,14 @@ SAFE: dict[str, Any] = {
         ({"pgsslmode": "prefer", "database_secret_arn": "", "database_url": "postgresql://db/x"}, "PGSSLMODE"),
         ({"pgsslrootcert": None}, "PGSSLROOTCERT"),
         ({"pgsslrootcert": Path("/nowhere.pem")}, "PGSSLROOTCERT"),
-        *(({name: "http://10.0.0.1"}, name.upper()) for name in URLS),
+        *(
+            ({Settings.model_fields[name].alias or name: "http://10.0.0.1"}, variable)
+            for variable, name in URLS.items()
+        ),
+        ({"otel_exporter_otlp_endpoint": "https://collector"}, None),
+        ({"otel_exporter_otlp_endpoint": "http://localhost:4318"}, None),
+        ({"otel_exporter_otlp_endpoint": "http://collector:4318"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ({"otel_exporter_otlp_endpoint": "http://localhost:1@collector"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
     ],
     ids=str,
 )

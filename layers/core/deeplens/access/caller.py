@@ -18,7 +18,7 @@ from deeplens.errors import ApiError, TenantNotFound
 from deeplens.http.dependencies import Injected
 from deeplens.http.rate import rate_headers, rate_limited
 from deeplens.http.schemas import OAUTH
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 from deeplens.tenants.limits import ResourceLimits, request_rate
 from deeplens.tenants.model import Tenant, TenantRecord
 from deeplens.tenants.ports import TenantDirectory, TenantRecords

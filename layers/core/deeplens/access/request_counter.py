@@ -6,7 +6,7 @@ from datetime import datetime
 from deeplens.access.ports import RequestCounters
 from deeplens.common.ports import Clock
 from deeplens.errors import DependencyUnavailable
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 
 class RequestCounter:

@@ -19,7 +19,7 @@ from deeplens.common.ports import Clock
 from deeplens.common.resolve import Lazy
 from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 STRONG_ACR = "aal2"
 MAX_AGE = timedelta(minutes=10)

@@ -7,7 +7,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from deeplens.alerts.model import Digest
 from deeplens.errors import AlertsUnavailable
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 
 class SnsAlertTopic:

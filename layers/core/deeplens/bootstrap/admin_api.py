@@ -18,6 +18,7 @@ from deeplens.maintenance import routes as admin_maintenance
 from deeplens.provisioning import routes as admin_tenants
 from deeplens.rollouts import routes as admin_models
 from deeplens.stores import routes as admin_stores
+from deeplens.traces import routes as admin_traces
 from deeplens.usage import routes as usage
 from deeplens.webhooks import routes as admin_webhooks
 from deeplens.whatsapp import routes as admin_whatsapp
@@ -38,6 +39,7 @@ TAGS = [
     {"name": "usage", "description": "What tenants used, to look at and to bill; budgets."},
     {"name": "whatsapp", "description": "Chats that belong to a tenant, and rules for their messages."},
     {"name": "stores", "description": "Where a tenant keeps its own objects."},
+    {"name": "traces", "description": "Where the time of an image went."},
     {"name": "models", "description": "Change a tenant's embedding model without downtime."},
     {"name": "service", "description": "About the API itself."},
 ]
@@ -55,6 +57,7 @@ ROUTERS = (
     usage.admin_router,
     admin_whatsapp.router,
     admin_stores.router,
+    admin_traces.router,
     admin_platform.router,
     admin_signing_keys.router,
     admin_federation.router,

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from deeplens.stores.resolver import OpenStores
     from deeplens.tenants.limits import MaxUploadBytes, ResourceLimits
     from deeplens.tenants.ports import TenantDirectory, TenantRecords
+    from deeplens.traces.model import Traces
     from deeplens.uploads.model import DirectUploads, ObjectQueue, StoreOwners
     from deeplens.usage.model import Budgets, RequestMinutes, StorageInterval, UsageMeter
     from deeplens.vectors.keys import IndexKeys
@@ -234,6 +235,7 @@ class Container(MaintenanceRegistry):
         "deeplens.stores.resolver:OpenStores",
         lambda self: [self.settings, lambda: self.registered_stores, lambda: self.secret_store, self.egress],
     )
+    traces: Traces = adapter("deeplens.traces.jaeger:JaegerTraces", lambda self: [self.settings.jaeger_url])
     webhook_signer: WebhookSigner = adapter(
         "deeplens.webhooks.model:WebhookSigner",
         lambda self: [lambda: self.secret(self.settings.webhook_key, self.settings.webhook_key_secret_arn)],

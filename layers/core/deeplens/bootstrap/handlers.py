@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from deeplens.bootstrap.container import Container
 from deeplens.bootstrap.encryption import require_encryption
+from deeplens.bootstrap.tracing import configure_tracing
 from deeplens.common.event import Event
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.common.stage import Stage
@@ -16,7 +17,9 @@ from deeplens.events.ids import event_id_of
 from deeplens.kafka.handler import BatchHandler, Parse, Response
 from deeplens.kafka.report import report
 from deeplens.settings import settings
-from deeplens.telemetry import logger
+from deeplens.telemetry import tracing
+from deeplens.telemetry.conventions import Kind
+from deeplens.telemetry.logs import logger
 
 if TYPE_CHECKING:
     from deeplens.common.ports import EventPublisher
@@ -29,6 +32,7 @@ type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 def container() -> Container:
     configured = settings()
     require_encryption(configured)
+    configure_tracing(configured)
     return Container(configured)
 
 
@@ -59,11 +63,22 @@ def schedule_handler(*jobs: Callable[..., ScheduledJob]) -> Callable[[Any, Any],
     built, publisher = [container().build(job) for job in jobs], container().publisher
 
     def handler(event: Mapping[str, Any], _context: Any) -> None:
-        failed = [job.name for job in built if not _ran(job, publisher, str(event.get("time", "")))]
+        failed = [job.name for job in built if not _run_traced(job, publisher, str(event.get("time", "")))]
+        tracing.flush()
         if failed:
             raise DeepLensError(f"failed: {', '.join(failed)}; the logs say why")
 
     return handler
+
+
+def _run_traced(job: ScheduledJob, publisher: EventPublisher, time: str) -> bool:
+    """Run a job in a trace of its own."""
+    root = tracing.parent(None)
+    with tracing.running(tracing.begin(f"job {job.name}", Kind.INTERNAL, [root] if root else [])) as span:
+        if not _ran(job, publisher, time):
+            span.fail("job failed")
+            return False
+    return True
 
 
 def _ran(job: ScheduledJob, publisher: EventPublisher, time: str) -> bool:

@@ -25,9 +25,13 @@ class Wire(BaseModel):
 
 
 class Event(Wire):
-    """A record's value. ``event_id`` is a header; if a stage sets none, it is derived from the source record."""
+    """A record's value. ``event_id`` is a header; if a stage sets none, it is derived from the source record.
+
+    ``traceparent`` is that of an event that was kept before it is published, e.g. until the tenant's window has room.
+    """
 
     event_id: str = Field(default="", exclude=True)
+    traceparent: str = Field(default="", exclude=True)
 
     @property
     def key(self) -> str:

@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 
 from deeplens.common.event import Event
 from deeplens.errors import DependencyUnavailable, PipelineError, StageFailed
+from deeplens.telemetry.tracing import about, carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,11 @@ def attempt(work: Callable[[], Outcome]) -> Outcome:
 
 def attempt_each[E](work: Callable[[E], Outcome], batch: Iterable[E]) -> list[Outcome]:
     """Run the work on each record of the batch, one after the other."""
-    return [attempt(partial(work, event)) for event in batch]
+    outcomes = []
+    for event in batch:
+        with about(event):
+            outcomes.append(attempt(partial(work, event)))
+    return outcomes
 
 
 def unforeseen(error: Exception) -> StageFailed:
@@ -87,7 +92,7 @@ def location(error: BaseException) -> str:
 
 def in_parallel[T, R](workers: Executor, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """``map`` over threads, results in order."""
-    return list(workers.map(work, items))
+    return list(workers.map(carried(work), items))
 
 
 def merge(size: int, ended: dict[int, Outcome], worked: Iterable[Outcome]) -> list[Outcome]:

@@ -15,6 +15,8 @@ from psycopg.rows import dict_row
 
 from deeplens.database.credentials import with_json_credentials
 from deeplens.errors import DatabaseUnavailable
+from deeplens.telemetry import conventions as names
+from deeplens.telemetry import tracing
 
 type Connection = psycopg.Connection[dict[str, Any]]
 type Values = Sequence[Any] | Mapping[str, Any]
@@ -148,9 +150,11 @@ class Connections:
     def _borrow(self, url: str) -> Iterator[Connection]:
         if not url:
             raise DatabaseUnavailable("DATABASE_URL or, for a tenant's database, TENANT_DATABASE_KEY is not set")
+        database = "platform" if url == self.platform_url else "tenant"
+        attributes = {names.DB_SYSTEM: "postgresql", names.DB_NAMESPACE: database}
         pooled = self._reserve(url)
         try:
-            with pooled.lock, translated():
+            with tracing.span(f"postgresql {database}", attributes=attributes), pooled.lock, translated():
                 yield self._alive(url, pooled)
                 pooled.used_at = self._monotonic()
         finally:

@@ -1,5 +1,6 @@
 """``Embedder`` on a server of the Open Inference Protocol over HTTP: the container of DeepLens, or Triton."""
 
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -11,8 +12,12 @@ from deeplens.embedding.model import ModelRef
 from deeplens.embedding.wire import HEADER_LENGTH
 from deeplens.errors import FileTooLarge, InferenceBusy, InferenceUnavailable, InvalidImage, ModelNotFound
 from deeplens.settings import Settings
+from deeplens.telemetry import conventions as names
+from deeplens.telemetry import tracing
 
 CONNECT_SECONDS = 2.0
+SERVER_TIMING = re.compile(r"(queue|decode|run);dur=(\d+(?:\.\d+)?)")
+TIMES = {"queue": names.QUEUE_MS, "decode": names.DECODE_MS, "run": names.RUN_MS}
 ERRORS: dict[int, type[Exception]] = {400: InvalidImage, 404: ModelNotFound, 413: FileTooLarge}
 
 
@@ -27,7 +32,12 @@ class HttpTransport:
     def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
         path = f"models/{model.name}/versions/{model.version}/infer"
         headers = {HEADER_LENGTH: str(header_length), "Content-Type": "application/octet-stream"}
-        answer = self._request("POST", path, body=body, headers=headers)
+        attributes = {names.MODEL: f"{model.name}:{model.version}", names.MODEL_OPERATION: "embeddings"}
+        with tracing.span("inference embeddings", attributes=attributes) as span:
+            if context := tracing.traceparent():
+                headers["traceparent"] = context
+            answer = self._request("POST", path, body=body, headers=headers)
+            span.set(times_of(answer.headers.get("Server-Timing", "")))
         return answer.data, length_of(answer.headers.get(HEADER_LENGTH, ""))
 
     def describe(self, name: str, version: str) -> bytes:
@@ -41,6 +51,11 @@ class HttpTransport:
         if answer.status != 200:
             raise error_of(answer.status, answer.data, answer.headers.get("Retry-After"))
         return answer
+
+
+def times_of(server_timing: str) -> dict[str, float]:
+    """Milliseconds that an image waited, was decoded and was embedded, as far as the endpoint says it."""
+    return {TIMES[name]: float(duration) for name, duration in SERVER_TIMING.findall(server_timing)}
 
 
 def length_of(given: str) -> int:

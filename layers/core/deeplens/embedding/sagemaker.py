@@ -12,6 +12,8 @@ from deeplens.embedding.open_inference import error_of, length_of
 from deeplens.embedding.wire import SAGEMAKER_TYPE
 from deeplens.errors import InferenceBusy, InferenceUnavailable
 from deeplens.settings import Settings
+from deeplens.telemetry import conventions as names
+from deeplens.telemetry import tracing
 
 THROTTLED = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
 
@@ -25,7 +27,9 @@ class SageMakerTransport:
 
     def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
         attributes = f"model={model.name};version={model.version}"
-        content, kind = self._invoke(f"{SAGEMAKER_TYPE}{header_length}", attributes, body)
+        described = {names.MODEL: f"{model.name}:{model.version}", names.MODEL_OPERATION: "embeddings"}
+        with tracing.span("inference embeddings", attributes=described):
+            content, kind = self._invoke(f"{SAGEMAKER_TYPE}{header_length}", attributes, body)
         return content, length_of(kind.removeprefix(SAGEMAKER_TYPE))
 
     def describe(self, name: str, version: str) -> bytes:

@@ -11,6 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from deeplens.common.backoff import LONGEST_HOP_SECONDS
 from deeplens.errors import QueueUnavailable
 from deeplens.events.failures import Retry
+from deeplens.telemetry import conventions as names
+from deeplens.telemetry import tracing
+from deeplens.telemetry.conventions import Kind
 
 MAX_MESSAGES, MAX_BYTES = 10, 250_000
 """Of one ``SendMessageBatch``."""
@@ -31,6 +34,13 @@ class SqsRetryQueue:
             for n, retry in enumerate(retries)
         ]
         kept: set[int] = set()
+        attributes = {names.SYSTEM: "aws_sqs", names.OPERATION_NAME: "send", names.OPERATION_TYPE: "send"}
+        with tracing.about(*retries), tracing.span("send delay queue", Kind.PRODUCER, attributes):
+            self._send(entries, kept)
+        return [position in kept for position in range(len(retries))]
+
+    def _send(self, entries: Sequence[dict[str, Any]], kept: set[int]) -> None:
+        """Send the entries, and note the ids of those that the queue has."""
         try:
             for group in _groups(entries):
                 answer = self.client().send_message_batch(QueueUrl=self.url, Entries=group)
@@ -38,7 +48,6 @@ class SqsRetryQueue:
         except (BotoCoreError, ClientError) as error:
             if not kept:
                 raise QueueUnavailable(f"{type(error).__name__}: {error}"[:300]) from error
-        return [position in kept for position in range(len(retries))]
 
 
 def hop_seconds(due: datetime, now: datetime) -> int:

@@ -182,4 +182,4 @@ def _record(letter: DeadLetterEntry, generation: int | None) -> OutgoingRecord:
     if generation is not None and value:
         renewed = json.dumps(value | {"generation": generation}, separators=(",", ":")).encode()
         source = source.model_copy(update={"value": b64encode(renewed).decode()})
-    return outgoing_record(source, 1, letter.replays_in_all + 1)
+    return outgoing_record(source, 1, letter.replays_in_all + 1, letter)

@@ -13,6 +13,7 @@ from deeplens.common.stage import Done, Outcome, Waiting
 from deeplens.errors import BrokerUnavailable, QueueUnavailable
 from deeplens.events.failures import Retry, SourceRecord
 from deeplens.failures.model import RetryQueue
+from deeplens.telemetry.conventions import ids_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class SendAgain:
         now = self.clock.now()
         due = [retry for retry in batch if retry.due <= now]
         early = [retry for retry in batch if retry.due > now]
-        records = [outgoing_record(retry.record, retry.attempt_number, retry.record.replays or 0) for retry in due]
+        records = [
+            outgoing_record(retry.record, retry.attempt_number, retry.record.replays or 0, retry) for retry in due
+        ]
         sent = self.publisher.resend(records) if due else []
         handled = chain(zip(due, sent, strict=True), zip(early, self._queue_again(early, now), strict=True))
         succeeded = {id(retry) for retry, done in handled if done}
@@ -50,8 +53,15 @@ class SendAgain:
             return [False] * len(early)
 
 
-def outgoing_record(source: SourceRecord, attempt: int, replays: int) -> OutgoingRecord:
-    """The record as it was, with its event's id, so that the events that follow from it have the same ids again."""
+def outgoing_record(source: SourceRecord, attempt: int, replays: int, about: object) -> OutgoingRecord:
+    """The record as it was, with its event's id, so that the events that follow from it have the same ids again.
+
+    The span that sends it continues the trace of its first try, and is linked to the one that sent that.
+
+    Parameters
+    ----------
+    about : names the tenant and the image for that span.
+    """
     return OutgoingRecord(
         source.topic,
         None if source.key is None else b64decode(source.key),
@@ -61,4 +71,6 @@ def outgoing_record(source: SourceRecord, attempt: int, replays: int) -> Outgoin
         attempt,
         replays,
         source.stage,
+        (source.traceparent,) if source.traceparent else (),
+        ids_of(about),
     )

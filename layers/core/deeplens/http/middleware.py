@@ -11,10 +11,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deeplens.http.problems import problem_response, unexpected
-from deeplens.telemetry import logger, request_origin
+from deeplens.telemetry import conventions as names
+from deeplens.telemetry import tracing
+from deeplens.telemetry.context import unsampled_root
+from deeplens.telemetry.conventions import Kind
+from deeplens.telemetry.logs import logger, request_origin
+from deeplens.telemetry.tracing import NO_SPAN, Span
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,100}")
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
 class RequestContext:
@@ -28,16 +36,19 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        state["request_id"], state["traceparent"] = request_id(scope), traceparent(scope)
+        span = server_span(scope)
+        state["request_id"], state["traceparent"] = request_id(scope), span.traceparent or traceparent(scope)
         state["https"] = scope.get("scheme") == "https"
         request_origin.set({"request_id": state["request_id"], "network_address": network_address(scope)})
         answer = _Answer(send, state)
         try:
-            await self._app(scope, receive, answer)
+            with tracing.inside(span.contexts):
+                await self._app(scope, receive, answer)
         except Exception:
             logger().exception("request failed", request_id=state["request_id"])
             if answer.status is None:
                 await problem_response(Request(scope), unexpected())(scope, receive, answer)
+        _end_span(span, scope, state, answer.status)
         _log(scope, state, answer)
 
 
@@ -105,9 +116,39 @@ def network_address(scope: Scope) -> str | None:
 
 
 def traceparent(scope: Scope) -> str:
-    """The client's W3C trace context, or the root of a new trace."""
+    """The client's W3C trace context, or that of a new trace; sampled where nothing is recorded here."""
     sent = Headers(scope=scope).get("traceparent", "")
-    return sent if TRACEPARENT.fullmatch(sent) else f"00-{token_hex(16)}-{token_hex(8)}-01"
+    if TRACEPARENT.fullmatch(sent):
+        return sent
+    return unsampled_root() if tracing.enabled() else f"00-{token_hex(16)}-{token_hex(8)}-01"
+
+
+def server_span(scope: Scope) -> Span:
+    """The span of a request, in the client's trace or one of its own."""
+    if not tracing.enabled():
+        return NO_SPAN
+    parent = tracing.parent(Headers(scope=scope).get("traceparent"))
+    attributes = {names.HTTP_METHOD: method_of(scope)}
+    return tracing.begin(method_of(scope), Kind.SERVER, [parent] if parent else [], attributes)
+
+
+def method_of(scope: Scope) -> str:
+    """The method, or ``_OTHER`` for one that HTTP does not know, which a client made up."""
+    return scope["method"] if scope["method"] in METHODS else "_OTHER"
+
+
+def _end_span(span: Span, scope: Scope, state: dict[str, Any], status: int | None) -> None:
+    """End a request's span, which is named after its route only now, and export what was recorded."""
+    route = getattr(scope.get("route"), "path", None)
+    span.set(
+        {names.HTTP_ROUTE: route, names.HTTP_STATUS: status, names.TENANT: state.get("caller", {}).get("tenant_id")}
+    )
+    if span.contexts and route:
+        span.name = f"{method_of(scope)} {route}"
+    if status is None or status >= 500:
+        span.fail(str(status or "unanswered"))
+    tracing.end(span)
+    tracing.flush()
 
 
 def _log(scope: Scope, state: dict[str, Any], answer: _Answer) -> None:

@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from deeplens.errors import ApiError, DependencyUnavailable, ImageMerged, PipelineError
 from deeplens.http.schemas import Fault, Problem
-from deeplens.telemetry import logger, security_event
+from deeplens.telemetry.logs import logger
+from deeplens.telemetry.security import security_event
 
 MEDIA_TYPE = "application/problem+json"
 PLACES = get_args(Fault.model_fields["place"].annotation)

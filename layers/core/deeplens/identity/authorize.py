@@ -24,7 +24,7 @@ from deeplens.identity.second_factors.model import RECENT_SIGN_IN as RECENT_ENOU
 from deeplens.identity.second_factors.model import PendingSignIn
 from deeplens.identity.server import IdentityServer
 from deeplens.identity.sign_in import ENROL, CompleteSignIn, sign_in_address, to_sign_in
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 router = APIRouter(prefix="/connect", tags=["pages"])
 SCOPE_TEXTS = {

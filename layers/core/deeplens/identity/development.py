@@ -5,7 +5,7 @@ from deeplens.errors import ApiError
 from deeplens.http.dependencies import Injected
 from deeplens.identity.model import Environment
 from deeplens.identity.ports import Clients, Users
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 CLIENT, SECRET = "deeplens-m2m", "m2m-secret"
 SWAGGER = "deeplens-swagger"

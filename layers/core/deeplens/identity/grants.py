@@ -12,7 +12,7 @@ from deeplens.identity.model import CONFIDENTIAL_METHODS, REUSE_WINDOW, Client, 
 from deeplens.identity.requests import ProtocolRequest
 from deeplens.identity.resources import narrowed, requested_resources
 from deeplens.identity.tokens import AccessTokens, Subject
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 

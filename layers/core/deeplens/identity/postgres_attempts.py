@@ -8,7 +8,7 @@ import psycopg
 
 from deeplens.database.connections import PlatformAdapter
 from deeplens.identity.model import ATTEMPT_WINDOW, AttemptCounter
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 # In the order of the keys, so that simultaneous attempts do not wait for each other in a circle.
 COUNT = """

@@ -6,7 +6,7 @@ from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import parameters_of, record_of
 from deeplens.identity.model import CODE_LIFE, FAMILY_LIFE, PASSWORD_ONLY, REUSE_WINDOW, Code, Family
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 ISSUE = """
 INSERT INTO nextgen_identity.authorization_codes (code_sha256, family, client_id, user_id, session_id, redirect_uri,

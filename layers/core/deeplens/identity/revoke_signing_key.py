@@ -2,7 +2,7 @@
 
 from deeplens.common.ports import Clock
 from deeplens.identity.ports import StoredKeys
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 
 class RevokeSigningKey:

@@ -19,7 +19,7 @@ from deeplens.identity.resources import requested_resources
 from deeplens.identity.second_factors.policy import SecondFactorPolicy
 from deeplens.identity.signing_keys import DerivationKey, SigningKeys
 from deeplens.identity.tokens import IdTokens, IdTokensOfCodes
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 
 class IdentityServer(AuthorizationServer):  # type: ignore[misc]

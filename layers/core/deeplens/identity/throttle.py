@@ -12,7 +12,7 @@ from deeplens.common.ports import Clock
 from deeplens.identity.model import AttemptCounter, User
 from deeplens.identity.ports import SignInAttempts, Users
 from deeplens.identity.signing_keys import DerivationKey
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 MAX_ATTEMPTS = 5
 """For one address from one network, or from a device that signed in to it before."""

@@ -10,6 +10,7 @@ from deeplens.database.values import as_jsonb
 from deeplens.events.images import ImageUploaded
 from deeplens.images.model import LAST_GENERATION
 from deeplens.images.ports import Admission
+from deeplens.telemetry import tracing
 
 WINDOW = """
 CASE WHEN %(shared)s < %(window)s AND EXISTS (
@@ -177,7 +178,10 @@ class PostgresPending(PlatformAdapter):
 
 
 def _json(event: ImageUploaded) -> dict[str, Any]:
-    return event.model_dump(mode="json", by_alias=True, exclude_none=True)
+    """The event as it is kept, with its trace: whoever publishes it continues that."""
+    context = event.traceparent or tracing.traceparent()
+    kept = event.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return kept | ({"traceparent": context} if context else {})
 
 
 def _events(rows: list[dict[str, Any]]) -> list[ImageUploaded]:

@@ -22,6 +22,9 @@ from deeplens.events.videos import VideoUploaded
 from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
 from deeplens.kafka.records import Record, parse, records_of
+from deeplens.kafka.spans import batch_span, begins_trace, end_record_span, record_span, record_spans
+from deeplens.telemetry import tracing
+from deeplens.telemetry.tracing import NO_SPAN, Span
 
 type Parse = Callable[[Record], Event]
 type Report = Callable[[str, Sequence[Outcome], Sequence[Event | None]], None]
@@ -38,6 +41,7 @@ class Received:
     record: Record
     event: Event | None = None
     outcome: Outcome = NOTHING_YET
+    span: Span = NO_SPAN
 
 
 class BatchHandler:
@@ -60,16 +64,23 @@ class BatchHandler:
 
     def __call__(self, event: Mapping[str, Any], report: Report, remaining: RemainingMillis | None = None) -> Response:
         """Process an event of Lambda. ``remaining`` tells the milliseconds until the invocation ends."""
-        received = [self._parse_record(record) for record in records_of(event)]
+        records = list(records_of(event))
+        with batch_span(self._stage.consumes, self._stage.name, records) as span:
+            finished = self._process([self._parse_record(record) for record in records], remaining, span)
+        tracing.flush()
+        report(self._stage.name, [item.outcome for item in finished], [item.event for item in finished])
+        return failures(finished)
+
+    def _process(self, received: Sequence[Received], remaining: RemainingMillis | None, batch: Span) -> list[Received]:
+        """Process as many records as there is time for; the others wait."""
         finished: list[Received] = []
         while rest := received[len(finished) :]:
             count = self._pace.slice(remaining, len(rest), first=not finished)
             if not count:
                 finished += [replace(item, outcome=NO_TIME) for item in rest]
                 break
-            finished += self._pace.measured(count, partial(self._run_and_publish, rest[:count], remaining))
-        report(self._stage.name, [item.outcome for item in finished], [item.event for item in finished])
-        return failures(finished)
+            finished += self._pace.measured(count, partial(self._run_and_publish, rest[:count], remaining, batch))
+        return finished
 
     def _parse_record(self, record: Record) -> Received:
         if self._shared and record.stage not in (None, self._stage.name):
@@ -79,11 +90,23 @@ class BatchHandler:
         except PipelineError as error:
             return Received(record, outcome=Failed(error))
 
-    def _run_and_publish(self, received: Sequence[Received], remaining: RemainingMillis | None) -> list[Received]:
-        outcomes = iter(self._outcomes([item.event for item in received if item.event is not None], remaining))
-        return self._publish(
-            [item if item.event is None else replace(item, outcome=self._final(next(outcomes))) for item in received]
-        )
+    def _run_and_publish(
+        self, received: Sequence[Received], remaining: RemainingMillis | None, batch: Span
+    ) -> list[Received]:
+        spans = [record_span(item.record, item.event, self._stage.name, batch) for item in received]
+        with record_spans(spans, [item.event for item in received]):
+            outcomes = iter(self._outcomes([item.event for item in received if item.event is not None], remaining))
+            finished = self._publish(
+                [
+                    replace(
+                        item, span=span, outcome=item.outcome if item.event is None else self._final(next(outcomes))
+                    )
+                    for item, span in zip(received, spans, strict=True)
+                ]
+            )
+        for item in finished:
+            end_record_span(item.span, item.outcome)
+        return finished
 
     def _final(self, outcome: Outcome) -> Outcome:
         """Keep a dead letter that cannot be stored in its topic, as no other topic takes it."""
@@ -116,10 +139,11 @@ class BatchHandler:
         messages: list[OutgoingMessage] = []
         owners: list[int] = []
         for position, item in enumerate(received):
-            for index, event in enumerate(self._follow_ups(item)):
+            follow_ups = self._follow_ups(item)
+            for index, event in enumerate(follow_ups):
                 own = item.event.key if item.event is not None else ""
                 event_id = event_id_of(event, self._stage.name, item.record.event_id, index, own)
-                messages.append(OutgoingMessage(event, event_id, item.record.traceparent))
+                messages.append(_message(item, event, event_id, follow_ups))
                 owners.append(position)
         delivered = self._publisher.publish(messages) if messages else []
         lost = {owner for owner, arrived in zip(owners, delivered, strict=True) if not arrived}
@@ -135,6 +159,14 @@ class BatchHandler:
                 return [for_this_stage(failure, self._stage) if self._shared else failure]
             case _:
                 return []
+
+
+def _message(item: Received, event: Event, event_id: str, together: Sequence[Event]) -> OutgoingMessage:
+    """The message of an event that follows from a record, in the record's trace or linked to it."""
+    own = item.span.traceparent or item.record.traceparent
+    if event.traceparent or (tracing.enabled() and begins_trace(event, item.event, together)):
+        return OutgoingMessage(event, event_id, links=(own,) if own else ())
+    return OutgoingMessage(event, event_id, own)
 
 
 def failures(received: Sequence[Received]) -> Response:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -12,7 +13,10 @@ from deeplens.errors import BrokerUnavailable
 from deeplens.events.topics import broker_topic_name, topic_of
 from deeplens.kafka.connection import client_config
 from deeplens.kafka.records import ATTEMPT, EVENT_ID, REPLAYS, STAGE, TRACEPARENT
+from deeplens.kafka.spans import send_span
 from deeplens.settings import Settings
+from deeplens.telemetry import tracing
+from deeplens.telemetry.conventions import ids_of
 
 
 class KafkaPublisher:
@@ -58,11 +62,17 @@ class KafkaPublisher:
 
     def resend(self, records: Sequence[OutgoingRecord]) -> list[bool]:
         delivered = [False] * len(records)
-        for position, record in enumerate(records):
-            self._send(record, position, delivered)
+        spans = [send_span(record) for record in records]
+        for position, (record, span) in enumerate(zip(records, spans, strict=True)):
+            sent = replace(record, traceparent=span.traceparent) if span.traceparent else record
+            self._send(sent, position, delivered)
         # A message librdkafka still holds after the deadline counts as not delivered: its record comes again.
         with suppress(KafkaException):
             self._producer.flush(self._settings.publish_timeout_seconds + 1)
+        for span, arrived in zip(spans, delivered, strict=True):
+            if not arrived:
+                span.fail("undelivered")
+            tracing.end(span)
         return delivered
 
     def _send(self, record: OutgoingRecord, position: int, delivered: list[bool]) -> None:
@@ -86,7 +96,15 @@ class KafkaPublisher:
 
 def _record(message: OutgoingMessage) -> OutgoingRecord:
     event, topic = message.event, topic_of(message.event).name
-    return OutgoingRecord(topic, event.key.encode(), event.to_wire(), message.event_id, message.traceparent)
+    return OutgoingRecord(
+        topic,
+        event.key.encode(),
+        event.to_wire(),
+        message.event_id,
+        message.event.traceparent or message.traceparent,
+        links=message.links,
+        subject=ids_of(event),
+    )
 
 
 def _headers(record: OutgoingRecord) -> list[tuple[str, str | bytes | None]]:

@@ -125,4 +125,4 @@ def parse[E: Event](record: Record, contract: type[E]) -> E:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors()[:5])
         raise InvalidEvent(f"not a {contract.__name__}: {faults}"[:1000]) from None
-    return event.model_copy(update={"event_id": record.event_id})
+    return event.model_copy(update={"event_id": record.event_id, "traceparent": ""})

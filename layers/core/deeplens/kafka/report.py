@@ -8,7 +8,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 from deeplens.common.event import Event
 from deeplens.common.stage import Done, Failed, Outcome, Waiting
 from deeplens.events.images import ProcessingCompleted
-from deeplens.telemetry import logger, metrics
+from deeplens.telemetry.logs import logger
+from deeplens.telemetry.metrics import metrics
 
 
 def report(stage: str, outcomes: Sequence[Outcome], events: Sequence[Event | None]) -> None:

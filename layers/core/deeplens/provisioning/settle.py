@@ -16,7 +16,7 @@ from deeplens.provisioning.servers import secret_name as server_secret_name
 from deeplens.rollouts.model import Rollouts
 from deeplens.storage.ports import StoreResolver
 from deeplens.stores.model import RegisteredStores, secret_name
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 from deeplens.tenants.model import Tenant, TenantRecord
 from deeplens.tenants.ports import TenantRecords
 from deeplens.vectors.ports import VectorIndex

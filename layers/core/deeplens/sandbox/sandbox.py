@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from deeplens.errors import DecoderCrashed, DecoderOutOfMemory, DecoderTimeout, PipelineError, TransientError
 from deeplens.sandbox import wire
 from deeplens.sandbox.confine import hide_memory
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 START = (
     "import sys; sys.path[:] = sys.argv[4:]; from deeplens.sandbox.child import main; "

@@ -6,6 +6,7 @@ from typing import Protocol
 from deeplens.common.groups import grouped
 from deeplens.common.stage import Failed, Outcome, Waiting
 from deeplens.errors import DependencyUnavailable, PipelineError
+from deeplens.telemetry.tracing import about
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 
@@ -31,7 +32,8 @@ def by_tenant[E: OfTenant](
         events = [batch[position] for position in members]
         found: list[Outcome]
         try:
-            found = work(tenants.get(tenant_id, fresh=fresh), events)
+            with about(*events):
+                found = work(tenants.get(tenant_id, fresh=fresh), events)
         except DependencyUnavailable as error:
             found = [Waiting(error)] * len(events)
         except PipelineError as error:

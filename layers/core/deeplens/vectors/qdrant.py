@@ -12,6 +12,8 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from deeplens.errors import IndexUnavailable, InvalidEvent, ModelMismatch, TransientError
+from deeplens.telemetry import conventions as names
+from deeplens.telemetry import tracing
 from deeplens.tenants.model import Tenant
 from deeplens.vectors.filters import INDEXED_FIELDS, filter_of, point_id
 from deeplens.vectors.keys import IndexKeys
@@ -215,8 +217,16 @@ def _connect(url: str, api_key: str, timeout_seconds: int) -> QdrantClient:
         limits=LIMITS,
         trust_env=False,
     )
-    client.http.client.add_middleware(_send_again)
+    client.http.client.add_middleware(_traced)
     return client
+
+
+def _traced(request: httpx.Request, send: Any) -> Any:
+    """Send a request in a span, which names its operation and not the tenant's collection."""
+    operation = f"{request.method} {'/'.join(request.url.path.split('/')[3:])}".strip()
+    attributes = {names.DB_SYSTEM: "qdrant", names.DB_OPERATION: operation}
+    with tracing.span(f"qdrant {operation}", attributes=attributes):
+        return _send_again(request, send)
 
 
 def _send_again(request: httpx.Request, send: Any) -> Any:

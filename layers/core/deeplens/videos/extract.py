@@ -22,6 +22,7 @@ from deeplens.images.model import NewImage, Step, Tombstone
 from deeplens.images.ports import PendingDue, PendingImages
 from deeplens.images.requests import deletion_request, image_uploaded
 from deeplens.storage.ports import ObjectStore, StoreResolver
+from deeplens.telemetry import tracing
 from deeplens.tenants.batch import by_tenant
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
@@ -158,7 +159,8 @@ class ExtractFrames:
         end = None if segment.last else segment.end_seconds
         rows = self.videos.frames(tenant, work.video.id, segment.begin_seconds, end)
         # A frame's time counts from now, not from its video's upload.
-        waiting = {row.id: image_uploaded(tenant.id, row, uploaded_at=now) for row in rows if row.step is Step.ACCEPTED}
+        events = [image_uploaded(tenant.id, row, uploaded_at=now) for row in rows if row.step is Step.ACCEPTED]
+        waiting = {event.image_id: _in_own_trace(event) for event in events}
         due = now + self.pending_due
         released = self.pending.admit_frames(tenant.id, list(waiting.values()), due)
         # A frame that ended while it was admitted must not stay pending.
@@ -189,6 +191,11 @@ class ExtractFrames:
         self.videos.mark_deleted(tenant, video_id, now)
         self.pending_videos.finish(tenant.id, video_id)
         return Done((deletion_request(tenant.id, video_id, now),), dropped="deleted")
+
+
+def _in_own_trace(frame: ImageUploaded) -> ImageUploaded:
+    """A frame is a trace of its own, linked to the one of its video, whose trace would else be too long to read."""
+    return frame.model_copy(update={"traceparent": tracing.linked_root("frame", frame)})
 
 
 def part_of(event: VideoUploaded, segment: Segment, segments: Sequence[Segment]) -> VideoUploaded:

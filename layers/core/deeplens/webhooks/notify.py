@@ -17,6 +17,7 @@ from deeplens.events.notifications import (
     VIDEO_FAILED,
     TenantNotification,
 )
+from deeplens.telemetry import tracing
 from deeplens.webhooks.model import Delivery, Verdict, Webhook, Webhooks, WebhookSender, WebhookSigner, judge
 from deeplens.whatsapp.chats import ImageEnd, Replies, Reply, send_request
 
@@ -67,7 +68,8 @@ class Notify:
         """Send a webhook's deliveries in turn, until one fails or the time is up."""
         deadline = time.monotonic() + SECONDS_PER_WEBHOOK
         for position, (webhook, delivery) in enumerate(group, start=1):
-            verdict = self._send(webhook, delivery)
+            with tracing.about(delivery):
+                verdict = self._send(webhook, delivery)
             left = [other.id for _, other in group[position:]]
             if verdict.state != "delivered" or time.monotonic() > deadline:
                 self.webhooks.release(left, verdict.paused_until or self.clock.now())

@@ -7,6 +7,8 @@ from urllib3.exceptions import HTTPError
 from deeplens.egress.http import EgressPool
 from deeplens.egress.rules import EgressRules
 from deeplens.errors import EndpointRefused
+from deeplens.telemetry import conventions as names
+from deeplens.telemetry import tracing
 from deeplens.webhooks.model import Answer
 
 AGENT = "DeepLens-Webhooks/1"
@@ -19,6 +21,15 @@ class EgressWebhookSender:
         self._pool = EgressPool(rules)
 
     def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        with tracing.span("webhook POST", attributes={names.HTTP_METHOD: "POST"}) as span:
+            context = tracing.traceparent()
+            answer = self._send(url, {**headers, **({"traceparent": context} if context else {})}, body)
+            span.set({names.HTTP_STATUS: answer.status})
+            if answer.status is None or answer.status >= 400:
+                span.fail(str(answer.status or "unanswered"))
+        return answer
+
+    def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         try:
             # The body of the answer may be endless, so the connection is closed instead of reused.
             with self._pool.urlopen("POST", url, body=body, headers={**headers, "user-agent": AGENT}) as answer:

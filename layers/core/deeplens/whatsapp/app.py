@@ -14,7 +14,7 @@ from deeplens.http.application import AppContainer, application
 from deeplens.http.dependencies import Injected, Publishing
 from deeplens.http.problems import responses
 from deeplens.http.schemas import ApiModel, example
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 from deeplens.whatsapp.incoming import WhatsAppSecrets, is_signed, messages_of
 
 DESCRIPTION = """Where Meta posts the messages of a WhatsApp Business account.

@@ -28,7 +28,7 @@ from deeplens.identity.languages import Message
 from deeplens.identity.model import Account, AccountChange, User
 from deeplens.identity.ports import Users
 from deeplens.identity.sign_in import CompleteSignIn, is_goal
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 COOKIE = "federation"
 UNAVAILABLE = Message(

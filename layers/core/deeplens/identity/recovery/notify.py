@@ -5,7 +5,7 @@ from deeplens.common.ports import Clock
 from deeplens.identity.model import User
 from deeplens.identity.recovery.model import NOTICE_LIFE, CredentialChange, QueuedMail
 from deeplens.identity.recovery.ports import Outbox
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 
 class NotifyCredentialChange:

@@ -10,7 +10,7 @@ from deeplens.identity.recovery.model import RESET_MAIL_LIFE, QueuedMail
 from deeplens.identity.recovery.notify import NotifyCredentialChange
 from deeplens.identity.recovery.ports import Outbox, PasswordResets
 from deeplens.identity.throttle import MAX_ATTEMPTS, counters_of, network_of
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 MAX_RESETS_PER_ADDRESS = 3
 """Mails to one address within ``ATTEMPT_WINDOW``, whoever asks for them."""

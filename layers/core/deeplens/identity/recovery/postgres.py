@@ -17,7 +17,7 @@ from deeplens.errors import TenantNotFound
 from deeplens.identity import passwords
 from deeplens.identity.model import Account, User
 from deeplens.identity.recovery.model import Invitation, QueuedMail
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 MAIL, INVITATION, USER = columns_of(QueuedMail), columns_of(Invitation), columns_of(User)
 ADD = insert_into("nextgen_identity.outgoing_mail", QueuedMail)

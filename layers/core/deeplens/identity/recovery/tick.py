@@ -10,7 +10,7 @@ from deeplens.errors import DependencyUnavailable
 from deeplens.identity.recovery.model import QueuedMail, backoff
 from deeplens.identity.recovery.ports import Invitations, Outbox, PasswordResets
 from deeplens.mail.ports import Mailer
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 if TYPE_CHECKING:
     from deeplens.identity.recovery.compose import ComposeMail

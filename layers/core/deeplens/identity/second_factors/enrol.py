@@ -17,7 +17,7 @@ from deeplens.identity.second_factors.model import Authenticator
 from deeplens.identity.second_factors.passkeys import Passkeys
 from deeplens.identity.second_factors.ports import SecondFactors
 from deeplens.identity.signing_keys import DerivationKey
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 
 class Enrol:

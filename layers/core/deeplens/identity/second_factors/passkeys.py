@@ -13,7 +13,7 @@ from deeplens.common.ports import Clock
 from deeplens.identity.model import Issuer, User
 from deeplens.identity.second_factors.model import Passkey
 from deeplens.identity.second_factors.ports import SecondFactors
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 MAX_ANSWER_CHARACTERS = 16 * 1024
 RP_NAME = "DeepLens"

@@ -11,7 +11,7 @@ from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
 from deeplens.identity.second_factors.model import PENDING_LIFE, Authenticator, Factors, Passkey, PendingSignIn
 from deeplens.identity.sign_out import sign_out
-from deeplens.telemetry import logger
+from deeplens.telemetry.logs import logger
 
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 FACTORS = """

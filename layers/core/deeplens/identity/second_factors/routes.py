@@ -17,7 +17,7 @@ from deeplens.identity.recovery.model import DEFAULT_LANGUAGE
 from deeplens.identity.recovery.notify import NotifyCredentialChange
 from deeplens.identity.second_factors.ports import SecondFactors, SignInPolicies
 from deeplens.identity.second_factors.schemas import SecondFactorsView, SignInPolicy
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 NOTHING = AccountChange(None, None, None, None)
 policy_router = APIRouter(prefix="/v1/admin/tenants/{tenant_id}/sign-in-policy", tags=["users"])

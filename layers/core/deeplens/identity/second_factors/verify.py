@@ -7,7 +7,7 @@ from deeplens.identity.second_factors.codes import recovery_digest, secret_of, s
 from deeplens.identity.second_factors.ports import SecondFactors
 from deeplens.identity.signing_keys import DerivationKey
 from deeplens.identity.throttle import SignIn, SignInThrottled, counters_of
-from deeplens.telemetry import security_event
+from deeplens.telemetry.security import security_event
 
 
 class VerifyCode:

@@ -10,7 +10,7 @@ from deeplens.database.connections import Connections, PlatformAdapter
 from deeplens.database.rows import record_of
 from deeplens.database.values import as_text
 from deeplens.identity.sessions.model import MAX_USER_AGENT_CHARS, Application, OpenSession, SessionLimits, Visit
-from deeplens.telemetry import SecurityEvent, security_event
+from deeplens.telemetry.security import SecurityEvent, security_event
 
 EXISTS = "SELECT 1 FROM nextgen_identity.users WHERE id = %(user)s AND tenant_id IS NOT DISTINCT FROM %(owner)s"
 RECORD = """

@@ -1,15 +1,12 @@
-"""Logs and metrics: Powertools Logger as JSON, Metrics as EMF; security events as both."""
+"""Events that matter to the security of accounts, as a log line and a metric."""
 
-from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any, Literal
 
-from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-NAMESPACE, SERVICE = "DeepLens", "deeplens"
-request_origin: ContextVar[dict[str, Any]] = ContextVar("request_origin", default={})  # noqa: B039 - never changed
-"""The id and the network address of the request that is being answered."""
+from deeplens.telemetry.logs import SERVICE, logger, request_origin
+from deeplens.telemetry.metrics import NAMESPACE
 
 type SecurityEvent = Literal[
     "signed_in",
@@ -35,16 +32,6 @@ type SecurityEvent = Literal[
     "federation_refused",
 ]
 """Stable names: alarms and searches of the logs depend on them. docs/operate.md explains each."""
-
-
-@lru_cache(maxsize=1)
-def logger() -> Logger:
-    return Logger(service=SERVICE)
-
-
-@lru_cache(maxsize=1)
-def metrics() -> Metrics:
-    return Metrics(namespace=NAMESPACE, service=SERVICE)
 
 
 def security_event(event: SecurityEvent, **details: Any) -> None:

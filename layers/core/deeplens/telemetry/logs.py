@@ -1,0 +1,16 @@
+"""Logs: Powertools Logger as JSON."""
+
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+SERVICE = "deeplens"
+request_origin: ContextVar[dict[str, Any]] = ContextVar("request_origin", default={})  # noqa: B039 - never changed
+"""The id and the network address of the request that is being answered."""
+
+
+@lru_cache(maxsize=1)
+def logger() -> Logger:
+    return Logger(service=SERVICE)

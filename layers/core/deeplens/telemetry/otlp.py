@@ -1,0 +1,131 @@
+"""Export spans as OTLP JSON over HTTP. Imported only where an endpoint is configured.
+
+The OpenTelemetry SDK with its exporter costs 160 ms of a cold start (docs/decisions/0023-traces.md).
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from deeplens.telemetry.conventions import ERROR_TYPE, SCHEMA_URL, Value, allowed
+from deeplens.telemetry.logs import logger
+from deeplens.telemetry.metrics import count as count_metric
+from deeplens.telemetry.tracing import Span
+
+PATH = "/v1/traces"
+HEADERS = {"Content-Type": "application/json"}
+FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 30.0
+"""How long nothing is sent after a failure, twice as long after each further one: few invocations are delayed."""
+STATUS_ERROR = 2
+
+
+class OtlpExporter:
+    """Posts spans within a deadline; what does not arrive is dropped and counted.
+
+    Parameters
+    ----------
+    endpoint : ``OTEL_EXPORTER_OTLP_ENDPOINT``, to whose path ``/v1/traces`` is added.
+    resource : attributes of this function.
+    timeout_seconds : of connecting, of sending and of reading, each.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        resource: Mapping[str, Value],
+        timeout_seconds: float = 0.15,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        address = urlsplit(endpoint)
+        connection = HTTPSConnection if address.scheme == "https" else HTTPConnection
+        self._connection = connection(address.hostname or "", address.port, timeout=timeout_seconds)
+        self._path = address.path.rstrip("/") + PATH
+        self._resource, self._monotonic = resource, monotonic
+        self._rests_until, self._rest_seconds = 0.0, FIRST_REST_SECONDS
+        self.dropped = self._reported = 0
+
+    def __call__(self, spans: Sequence[Span]) -> None:
+        if self._monotonic() < self._rests_until:
+            self.dropped += len(spans)
+            return
+        try:
+            body = json.dumps(request_of(spans, self._resource), separators=(",", ":")).encode()
+            reason = self._post(body)
+        except Exception as error:
+            # Whatever is wrong with telemetry, the invocation goes on.
+            reason = type(error).__name__
+        if reason is None:
+            self._rest_seconds = FIRST_REST_SECONDS
+        else:
+            self._drop(len(spans), reason)
+
+    def _post(self, body: bytes) -> str | None:
+        """Send the body; returns why it did not arrive. A connection that was closed meanwhile is opened again."""
+        for attempt in (1, 2):
+            try:
+                self._connection.request("POST", self._path, body, HEADERS)
+                answer = self._connection.getresponse()
+                answer.read()
+            except (ConnectionError, HTTPException) as error:
+                self._connection.close()
+                if attempt == 2 or isinstance(error, ConnectionRefusedError):
+                    return type(error).__name__
+            except OSError as error:
+                self._connection.close()
+                return type(error).__name__
+            else:
+                return None if answer.status < 300 else f"the collector answered {answer.status}"
+        return None
+
+    def _drop(self, count: int, reason: str) -> None:
+        self.dropped += count
+        count_metric("SpansDropped", self.dropped - self._reported)
+        self._reported = self.dropped
+        self._rests_until = self._monotonic() + self._rest_seconds
+        self._rest_seconds = min(2 * self._rest_seconds, LONGEST_REST_SECONDS)
+        logger().warning("spans dropped", reason=reason, dropped=self.dropped)
+
+
+def request_of(spans: Sequence[Span], resource: Mapping[str, Value]) -> dict[str, Any]:
+    """``ExportTraceServiceRequest`` as OTLP JSON."""
+    scope = {"scope": {"name": "deeplens"}, "spans": [one for span in spans for one in _spans(span)]}
+    described = {"resource": {"attributes": _attributes(resource)}, "schemaUrl": SCHEMA_URL}
+    return {"resourceSpans": [{**described, "scopeSpans": [scope]}]}
+
+
+def _spans(span: Span) -> Iterator[dict[str, Any]]:
+    """The span in each of its traces. All share what does not depend on the trace."""
+    attributes = _attributes(allowed(span.attributes))
+    common: dict[str, Any] = {
+        "name": span.name,
+        "kind": int(span.kind),
+        "startTimeUnixNano": str(span.started),
+        "endTimeUnixNano": str(span.ended),
+    }
+    if span.links:
+        common["links"] = [{"traceId": link.trace_id, "spanId": link.span_id} for link in span.links]
+    if ERROR_TYPE in span.attributes:
+        common["status"] = {"code": STATUS_ERROR}
+    for context, parent_id in zip(span.contexts, span.parent_ids, strict=True):
+        own = {"traceId": context.trace_id, "spanId": context.span_id}
+        if parent_id:
+            own["parentSpanId"] = parent_id
+        yield {**own, **common, "attributes": attributes + _attributes(dict(context.subject))}
+
+
+def _attributes(attributes: Mapping[str, Value]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in attributes.items()]
+
+
+def _value(value: Value) -> dict[str, Any]:
+    match value:
+        case bool():
+            return {"boolValue": value}
+        case int():
+            return {"intValue": str(value)}
+        case float():
+            return {"doubleValue": value}
+    return {"stringValue": value}

@@ -1,0 +1,1 @@
+"""Traces of images, as operators see them."""

@@ -1,0 +1,1 @@
+"""Keep the spans of the last day on this machine, and show them."""
