@@ -9,9 +9,10 @@ from local.cli.admin import admin_api, below, in_path
 from local.cli.commands import Commands
 from local.cli.screen import confirm, console, fail, show, table
 
-app = Commands(help="List, create, change, disable and delete users, who sign in by the identity API.")
+app = Commands(help="List, create, invite, change, disable and delete users, who sign in by the identity API.")
 
 Tenant = Annotated[str, typer.Option(help="e.g. tenant_demo; without it, users of the platform, who are operators.")]
+Language = Annotated[str, typer.Option(help="Of the mail: en or de.")]
 User = Annotated[str, typer.Argument(help="usr_…; `deeplens users list` shows ids.")]
 
 
@@ -33,11 +34,34 @@ def create(
         list[str], typer.Option(help="tenant_admin, editor or viewer, repeatable; of the platform platform_admin.")
     ],
     tenant: Tenant = "",
+    invite: Annotated[
+        bool, typer.Option("--invite", help="Mail a link instead, by which the person chooses a password in 7 days.")
+    ] = False,
+    language: Language = "en",
 ) -> None:
     """Create a user. The password is asked for, or without a terminal read as a line of standard input."""
     api = admin_api()
-    body = {"email": email, "name": name, "roles": role, "password": _password()}
+    body = {"email": email, "name": name, "roles": role}
+    body |= {"language": language} if invite else {"password": _password()}
     _show(api("POST", f"{below(tenant)}/users", body))
+
+
+@app.command(example="deeplens users invite usr_01kd1v8q --tenant tenant_demo")
+def invite(user: User, tenant: Tenant = "") -> None:
+    """Send an invitation again, with a new link; the old one ends."""
+    _show(admin_api()("POST", f"{_path(tenant, user)}/invitation"))
+
+
+@app.command(example="deeplens users email usr_01kd1v8q ada.lovelace@example.com --tenant tenant_demo")
+def email(
+    user: User,
+    address: Annotated[str, typer.Argument(help="New address, which a link in a mail to it confirms.")],
+    tenant: Tenant = "",
+    language: Language = "en",
+) -> None:
+    """Change a user's address, once its owner has confirmed it; the former one is told, and can undo it for 7 days."""
+    found = admin_api()("POST", f"{_path(tenant, user)}/email", {"email": address, "language": language})
+    _show(found, f"; a link to confirm {address} is mailed")
 
 
 @app.command(example="deeplens users change usr_01kd1v8q --role viewer --tenant tenant_demo")
@@ -85,8 +109,8 @@ def _path(tenant: str, user: str) -> str:
     return f"{below(tenant)}/users/{in_path(user)}"
 
 
-def _show(user: dict[str, Any]) -> None:
-    show(user, f"{user['userId']} {user['email']}: {' '.join(user['roles'])}, {user['status']}")
+def _show(user: dict[str, Any], remark: str = "") -> None:
+    show(user, f"{user['userId']} {user['email']}: {' '.join(user['roles'])}, {user['status']}{remark}")
 
 
 def _password() -> str:

@@ -176,6 +176,11 @@ def test_users_are_created_changed_disabled_and_deleted(
     assert ran("users", "enable", user["userId"], *of)["status"] == "active"
     assert [found["email"] for found in ran("users", "list", *of)] == [email]
     assert user["userId"] not in {found["userId"] for found in ran("users", "list")}
+    invited = ran("users", "create", f"2.{email}", "--name", "Bea", "--role", "viewer", "--invite", *of)
+    assert (invited["status"], ran("users", "invite", invited["userId"], *of)) == ("invited", invited)
+    assert "There is no invitation" in refused("users", "invite", user["userId"], *of)
+    assert ran("users", "email", user["userId"], f"new.{email}", *of)["email"] == email
+    assert ran("users", "delete", invited["userId"], "--yes", *of) == {"deleted": invited["userId"]}
     assert "There is no user" in refused("users", "delete", user["userId"], "--yes")
     assert ran("users", "delete", user["userId"], "--yes", *of) == {"deleted": user["userId"]}
     assert ran("users", "list", *of) == []

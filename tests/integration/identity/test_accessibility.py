@@ -4,10 +4,11 @@ A new page adds a row to ``PAGES``. ``SCREENSHOTS=folder`` keeps a picture of ea
 """
 
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlencode
@@ -17,16 +18,20 @@ import pytest
 import uvicorn
 from argon2 import PasswordHasher
 from axe_playwright_python.sync_playwright import Axe
+from deeplens.access.api_keys import digest
 from deeplens.access.scopes import SCOPES
 from deeplens.bootstrap.container import Container
 from deeplens.identity import passwords
 from deeplens.identity.app import create_identity_app
+from deeplens.identity.federation.model import IdentityProvider
 from deeplens.identity.model import Client, User
+from deeplens.identity.recovery.invite import InviteUser
 from deeplens.identity.second_factors.codes import secret_of
 from deeplens.identity.second_factors.model import Authenticator, Passkey
 from deeplens.settings import Settings
 from playwright.sync_api import Browser, Page, expect
 
+from tests.fakes.federation import CLIENT_ID, FakeProvider
 from tests.fakes.stores import FakeSecrets
 from tests.harness.chromium import running_chromium
 from tests.integration.conftest import copied_tenant
@@ -34,6 +39,14 @@ from tests.integration.conftest import copied_tenant
 EMAIL, PASSWORD = "reader@example.test", "correct horse battery"
 GUARDED = "guarded@example.test"
 containers: list[Container] = []
+EMAIL_CHANGE = """
+WITH waiting AS (
+    INSERT INTO nextgen_identity.email_changes VALUES ('usr_reader', 'new@example.test', %(token)s, %(later)s)
+    ON CONFLICT (user_id) DO UPDATE SET token_sha256 = excluded.token_sha256
+)
+INSERT INTO nextgen_identity.former_emails VALUES ('usr_reader', 'old@example.test', %(token)s, now(), %(later)s)
+ON CONFLICT (user_id, email) DO UPDATE SET token_sha256 = excluded.token_sha256
+"""
 CLIENT, STRANGER, CALLBACK = "shown-app", "strange-app", "http://app.localhost:5199/callback"
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1280, "height": 800}
@@ -81,7 +94,7 @@ def sign_in(page: Page, password: str = PASSWORD, email: str = EMAIL) -> None:
     page.goto("/account/sign-in")
     page.locator("#email").fill(email)
     page.locator("#password").fill(password)
-    page.locator("main button").click()
+    page.locator("main button").first.click()
 
 
 def sign_out(page: Page) -> None:
@@ -143,6 +156,50 @@ def end_session(page: Page) -> None:
     expect(page.get_by_role("status")).to_be_visible()
 
 
+def behind_link(path: str) -> Callable[[Page], None]:
+    """Open a page that a mail's link leads to."""
+
+    def show(page: Page) -> None:
+        parts, now = containers[-1], datetime.now(UTC)
+        token, later = secrets.token_urlsafe(32), now + timedelta(hours=1)
+        if path == "/account/reset":
+            assert parts.password_resets.issue(EMAIL, digest(token), later)
+        elif path == "/account/invitation":
+            invite = parts.build(InviteUser)
+            invited = invite("tenant_strange", f"{token.lower()}@example.test", "Ada", ["editor"], "en")
+            assert parts.invitations.issue(invited.id, digest(token), now)
+        else:
+            with parts.connections.platform() as connection:
+                connection.execute(EMAIL_CHANGE, {"token": digest(token), "later": later})
+        open_path(page, f"{path}?token={token}")
+
+    return show
+
+
+def old_session(page: Page) -> None:
+    """The page of the address, some time after the sign-in."""
+    sign_in(page)
+    with containers[-1].connections.platform() as connection:
+        connection.execute("UPDATE nextgen_identity.sessions SET authenticated_at = now() - interval '11 minutes'")
+    open_path(page, "/account/email")
+
+
+def email_change_asked(page: Page) -> None:
+    signed_in_at("/account/email")(page)
+    page.locator("#email").fill("new.reader@example.test")
+    page.locator("main button").click()
+    expect(page.get_by_role("status")).to_be_visible()
+
+
+def to_provider(page: Page) -> None:
+    """The page that leads on to an organisation's provider, which answers without a page."""
+    page.route("https://login.acme.test/**", lambda route: route.fulfill(status=204))
+    page.goto("/account/sign-in")
+    page.locator("#email").fill("ada@acme.test")
+    page.locator("button[formaction]").click()
+    expect(page.locator("main a")).to_be_visible()
+
+
 PAGES: dict[str, Callable[[Page], None]] = {
     "sign-in": at("/account/sign-in"),
     "sign-in-of-an-application": at(authorize()),
@@ -166,6 +223,14 @@ PAGES: dict[str, Callable[[Page], None]] = {
     "recovery-codes": recovery_codes,
     "forgotten-password": at("/account/forgot"),
     "link-ended": at("/account/reset?token=none"),
+    "new-password": behind_link("/account/reset"),
+    "invitation": behind_link("/account/invitation"),
+    "email": signed_in_at("/account/email"),
+    "email-after-some-time": old_session,
+    "email-change-asked": email_change_asked,
+    "confirm-email": behind_link("/account/email/confirm"),
+    "undo-email": behind_link("/account/email/undo"),
+    "to-provider": to_provider,
     "change-password": signed_in_at("/account/password"),
     "refusal": at("/connect/authorize?client_id=nobody&response_type=code"),
 }
@@ -186,7 +251,7 @@ def site(platform_url: str) -> Iterator[Site]:
         patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
         passwords._nobody.cache_clear()
         parts = Container(Settings(database_url=platform_url, identity_url=url, DEEPLENS_ENVIRONMENT="local"))
-        parts.secret_store = FakeSecrets()
+        parts.secret_store, parts.provider_endpoint = FakeSecrets(), FakeProvider()
         copied_tenant(platform_url, "tenant_strange")
         _fill(parts)
         server = uvicorn.Server(uvicorn.Config(create_identity_app(parts), log_level="warning", access_log=False))
@@ -211,6 +276,11 @@ def _fill(parts: Container) -> None:
             Client(client_id, owner, "Photo shop", None, (CALLBACK,), (), ("authorization_code",), SCOPES)
         )
     parts.clients.grant_scopes(reader.id, CLIENT, SCOPES)
+    provider = IdentityProvider(
+        "tenant_strange", FakeProvider().issuer, CLIENT_ID, "email", "name", None, {}, "viewer", False
+    )
+    parts.identity_providers.save(provider, ["acme.test"])
+    parts.identity_providers.verify("tenant_strange", "acme.test", datetime.now(UTC))
 
 
 @pytest.fixture
@@ -289,6 +359,6 @@ def test_a_client_names_the_users_language_and_the_user_chooses_another(chromium
     expect(page.get_by_role("heading")).to_have_text("Sign in")
     page.locator("#email").fill(EMAIL)
     page.locator("#password").fill(PASSWORD)
-    page.locator("main button").click()
+    page.locator("main button").first.click()
     expect(page.get_by_role("heading")).to_have_text("Allow Photo shop?")
     page.context.close()

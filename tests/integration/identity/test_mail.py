@@ -11,15 +11,16 @@ from deeplens.access.api_keys import digest
 from deeplens.database.connections import Connections
 from deeplens.errors import ApiError, MailRejected, MailUnavailable
 from deeplens.identity import passwords
-from deeplens.identity.model import ATTEMPT_WINDOW, Issuer, User
+from deeplens.identity.model import ATTEMPT_WINDOW, AccountChange, Issuer, User
 from deeplens.identity.postgres_attempts import PostgresSignInAttempts
 from deeplens.identity.postgres_people import PostgresUsers
 from deeplens.identity.recovery.compose import ComposeMail
 from deeplens.identity.recovery.invite import MAX_INVITATIONS_PER_ADDRESS, InviteUser
-from deeplens.identity.recovery.model import INVITATION_LIFE, RESET_LIFE
+from deeplens.identity.recovery.model import INVITATION_LIFE, RESET_LIFE, LinkEnded, Throttled
 from deeplens.identity.recovery.notify import NotifyCredentialChange
-from deeplens.identity.recovery.passwords import LinkEnded, RequestPasswordReset, ResetPassword, Throttled
+from deeplens.identity.recovery.passwords import RequestPasswordReset, ResetPassword
 from deeplens.identity.recovery.postgres import PostgresInvitations, PostgresOutbox, PostgresPasswordResets
+from deeplens.identity.recovery.postgres_email import PostgresEmailChanges
 from deeplens.identity.recovery.tick import TickMail
 from deeplens.mail.ports import Mail
 
@@ -62,8 +63,9 @@ class World:
         self.ask = RequestPasswordReset(self.outbox, self.attempts, self)
         self.reset = ResetPassword(self.users, self.resets, self.attempts, self.notify, self)
         self.invite = InviteUser(self.invitations, self.attempts, self)
-        compose = ComposeMail(self.users, self.resets, self.invitations, ISSUER, self)
-        self.tick = TickMail(self.outbox, self.resets, self.invitations, lambda: compose, lambda: self.mailer, self)
+        links = (self.resets, self.invitations, PostgresEmailChanges(connections))
+        compose = ComposeMail(self.users, *links, ISSUER, self)
+        self.tick = TickMail(self.outbox, *links, lambda: compose, lambda: self.mailer, self)
 
     def now(self) -> datetime:
         return self.time
@@ -348,14 +350,15 @@ def test_the_name_of_an_organisation_makes_no_link_in_a_mail(world: World, new_t
 
 def test_before_the_tables_exist_people_can_change_their_password_and_users_are_listed(world: World) -> None:
     user, rename = world.user(), "ALTER TABLE nextgen_identity.{} RENAME TO {}"
-    tables = ("outgoing_mail", "password_resets", "invitations")
+    tables = ("outgoing_mail", "password_resets", "email_changes", "former_emails", "invitations")
     with world.connections.platform() as connection:
         for table in tables:
             connection.execute(rename.format(table, f"{table}_away").encode())
         try:
             world.ask(user.email, HERE, "en")
             world.notify(user, "password-changed", "en")
-            world.resets.revoke(user.id)
+            change = AccountChange(None, None, NEW_PASSWORD, None)
+            assert world.users.change(None, user.id, change, world.time)
             assert world.mails() == []
             assert world.users.of_owner(None, "", 1)
         finally:

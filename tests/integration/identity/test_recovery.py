@@ -9,76 +9,20 @@ import httpx
 import psycopg
 import pytest
 from deeplens.access.scopes import ADMIN, API_SCOPES
-from deeplens.bootstrap.admin_api import create_admin_app
 from deeplens.database.connections import Connections
-from deeplens.identity.recovery.tick import TickMail
-from deeplens.mail.ports import Mail
-from starlette.testclient import TestClient
 
 from tests.harness.browser import form_of, query_of
-from tests.harness.identity import ISSUER, PASSWORD, IdentityApi, InProcess, fast_passwords
+from tests.harness.identity import ISSUER, PASSWORD
+from tests.harness.mailed_identity import LINK, MailedIdentity, mailed_identity
 from tests.integration.conftest import NewTenant
 
 NEW_PASSWORD = "violet lantern harbour"
-LINK = re.compile(r"^\S+://\S+\?token=\S+$", re.M)
-
-
-class RecordingMailer:
-    def __init__(self) -> None:
-        self.sent: list[Mail] = []
-
-    def send(self, mail: Mail) -> None:
-        self.sent.append(mail)
-
-
-class World(IdentityApi):
-    """The Identity API and the Admin API in this process, and the mail that they lead to."""
-
-    def __init__(self, connections: Connections) -> None:
-        super().__init__(connections)
-        self.connections, self.mailer = connections, RecordingMailer()
-        vars(self.container)["mailer"] = self.mailer
-        self.admin_app = create_admin_app(self.container)
-
-    def admin(self, tenant_id: str | None, *scopes: str) -> TestClient:
-        key = self.container.api_keys.create(tenant_id, "administrator", scopes or API_SCOPES)
-        return TestClient(self.admin_app, base_url="http://localhost", headers={"X-API-Key": key})
-
-    def mails(self) -> list[Mail]:
-        self.mailer.sent = []
-        self.container.build(TickMail)()
-        return self.mailer.sent
-
-    def link(self) -> str:
-        """The link of the only mail."""
-        (link,) = (link for mail in self.mails() for link in LINK.findall(mail.text))
-        return str(link)
-
-    def forget(self, browser: InProcess, email: str, **headers: str) -> httpx.Response:
-        """Ask for a link on the page."""
-        page = browser.open("/account/forgot")
-        browser.http.headers.update(headers)
-        return browser.submit(page, email=email)
-
-    def signs_in(self, email: str, password: str) -> bool:
-        browser = self.browser()
-        return browser.sign_in(browser.open("/account/sign-in"), email, password).status_code == 200
-
-    def count(self, table: str, user_id: str, condition: str = "true") -> int:
-        statement = f"SELECT count(*) AS n FROM nextgen_identity.{table} WHERE user_id = %s AND {condition}"
-        with self.connections.platform() as connection:
-            row = connection.execute(statement.encode(), [user_id]).fetchone()
-        assert row is not None
-        return int(row["n"])
 
 
 @pytest.fixture
-def world(connections: Connections) -> Iterator[World]:
-    with connections.platform() as connection:
-        for table in ("outgoing_mail", "password_resets", "invitations", "sign_in_attempts"):
-            connection.execute(f"DELETE FROM nextgen_identity.{table}".encode())
-    with fast_passwords():
-        yield World(connections)
+def world(connections: Connections) -> Iterator[MailedIdentity]:
+    with mailed_identity(connections) as world:
+        yield world
 
 
 def without_secrets(answer: httpx.Response, email: str) -> str:
@@ -86,7 +30,7 @@ def without_secrets(answer: httpx.Response, email: str) -> str:
     return answer.text.replace(email, "ADDRESS").replace(form_of(answer).fields["form_secret"], "SECRET")
 
 
-def test_a_person_sets_a_new_password_by_mail_and_every_session_ends(world: World) -> None:
+def test_a_person_sets_a_new_password_by_mail_and_every_session_ends(world: MailedIdentity) -> None:
     user, client = world.user(), world.client()
     thief = world.browser()
     thief.sign_in(thief.open("/account/sign-in"), user.email, PASSWORD)
@@ -105,7 +49,7 @@ def test_a_person_sets_a_new_password_by_mail_and_every_session_ends(world: Worl
     assert {mail.recipient for mail in world.mails()} == {user.email}
 
 
-def test_a_request_for_a_link_reveals_no_account(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_for_a_link_reveals_no_account(world: MailedIdentity, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither status, nor page, nor headers, nor what is asked of the database."""
     user, asked = world.user(), list[str]()
     execute = psycopg.Connection.execute
@@ -129,7 +73,7 @@ def test_a_request_for_a_link_reveals_no_account(world: World, monkeypatch: pyte
     assert answers == [answers[0]] * 4
 
 
-def test_a_throttled_request_reveals_no_account(world: World) -> None:
+def test_a_throttled_request_reveals_no_account(world: MailedIdentity) -> None:
     user, pages = world.user(), []
     for email in (user.email, "nobody@example.test"):
         answers = [world.forget(world.browser(), email) for _ in range(4)]
@@ -143,7 +87,7 @@ def test_a_throttled_request_reveals_no_account(world: World) -> None:
     "headers",
     [{"Host": "evil.example"}, {"X-Forwarded-Host": "evil.example"}, {"Forwarded": "host=evil.example;proto=https"}],
 )
-def test_no_header_changes_where_a_link_leads(world: World, headers: dict[str, str]) -> None:
+def test_no_header_changes_where_a_link_leads(world: MailedIdentity, headers: dict[str, str]) -> None:
     user = world.user()
     world.forget(world.browser(), user.email, **headers)
     (mail,) = world.mails()
@@ -151,7 +95,7 @@ def test_no_header_changes_where_a_link_leads(world: World, headers: dict[str, s
     assert LINK.findall(mail.text)[0].startswith(f"{ISSUER}/account/reset?")
 
 
-def test_programs_that_open_links_use_up_nothing(world: World) -> None:
+def test_programs_that_open_links_use_up_nothing(world: MailedIdentity) -> None:
     user, browser = world.user(), world.browser()
     world.forget(browser, user.email)
     link = world.link()
@@ -165,7 +109,7 @@ def test_programs_that_open_links_use_up_nothing(world: World) -> None:
     assert (again.status_code, "This link no longer works" in again.text) == (410, True)
 
 
-def test_a_link_leaks_nothing_to_other_sites_or_caches(world: World) -> None:
+def test_a_link_leaks_nothing_to_other_sites_or_caches(world: MailedIdentity) -> None:
     world.forget(world.browser(), world.user().email)
     page = world.browser().open(world.link())
     assert page.headers["referrer-policy"] in ("no-referrer", "same-origin")
@@ -173,7 +117,7 @@ def test_a_link_leaks_nothing_to_other_sites_or_caches(world: World) -> None:
     assert not re.findall(r'(?:href|src|action)="(?:https?:)?//', page.text)
 
 
-def test_of_two_links_only_the_newest_works_and_no_guess(world: World) -> None:
+def test_of_two_links_only_the_newest_works_and_no_guess(world: MailedIdentity) -> None:
     user, browser = world.user(), world.browser()
     links = []
     for _ in range(2):
@@ -189,7 +133,34 @@ def test_of_two_links_only_the_newest_works_and_no_guess(world: World) -> None:
     assert world.signs_in(user.email, PASSWORD)
 
 
-def test_another_site_cannot_send_the_forms(world: World) -> None:
+@pytest.mark.parametrize("ending", ["password", "disabled", "sign-out", "own sign-out", "factors"])
+def test_a_link_ends_when_its_user_is_signed_out(world: MailedIdentity, ending: str) -> None:
+    """Whoever asked for it before somebody put an end to their access must not come back by it."""
+    user, root = world.user(), world.admin(None, *API_SCOPES)
+    world.forget(world.browser(), user.email)
+    link, account = world.link(), f"/v1/admin/users/{user.id}"
+    assert world.browser().open(link).status_code == 200
+    if ending == "password":
+        assert root.patch(account, json={"password": NEW_PASSWORD}).status_code == 200
+    elif ending == "disabled":
+        for status in ("disabled", "active"):
+            assert root.patch(account, json={"status": status}).status_code == 200
+    elif ending == "sign-out":
+        assert root.delete(f"{account}/sessions").status_code == 204
+    elif ending == "factors":
+        assert root.delete(f"{account}/second-factors").status_code == 204
+    else:
+        own, other = world.browser(), world.browser()
+        for browser in (own, other):
+            browser.sign_in(browser.open("/account/sign-in"), user.email, PASSWORD)
+        secret = own.cookie("deeplens-form") or ""
+        own.open("/account/sessions")
+        fields = {"form_secret": own.cookie("deeplens-form") or secret, "others": "1"}
+        assert own.http.post("/account/sessions", data=fields).status_code == 200
+    assert world.browser().open(link).status_code == 410
+
+
+def test_another_site_cannot_send_the_forms(world: MailedIdentity) -> None:
     user, browser = world.user(), world.browser()
     world.forget(browser, user.email)
     link = world.link()
@@ -204,7 +175,7 @@ def test_another_site_cannot_send_the_forms(world: World) -> None:
     assert world.signs_in(user.email, PASSWORD)
 
 
-def test_a_weak_password_is_explained_and_the_link_stays(world: World) -> None:
+def test_a_weak_password_is_explained_and_the_link_stays(world: MailedIdentity) -> None:
     user, browser = world.user(), world.browser()
     world.forget(browser, user.email)
     page = browser.open(world.link())
@@ -213,7 +184,7 @@ def test_a_weak_password_is_explained_and_the_link_stays(world: World) -> None:
     assert browser.submit(refused, password=NEW_PASSWORD).status_code == 200
 
 
-def test_who_guessed_too_often_signs_in_after_a_reset(world: World) -> None:
+def test_who_guessed_too_often_signs_in_after_a_reset(world: MailedIdentity) -> None:
     user = world.user()
     for _ in range(6):
         world.signs_in(user.email, "a wrong password")
@@ -223,7 +194,7 @@ def test_who_guessed_too_often_signs_in_after_a_reset(world: World) -> None:
     assert world.signs_in(user.email, NEW_PASSWORD)
 
 
-def test_a_person_changes_their_password_and_stays_signed_in_here_only(world: World) -> None:
+def test_a_person_changes_their_password_and_stays_signed_in_here_only(world: MailedIdentity) -> None:
     user, client = world.user(), world.client()
     here, elsewhere = world.browser(), world.browser()
     for browser in (here, elsewhere):
@@ -242,7 +213,7 @@ def test_a_person_changes_their_password_and_stays_signed_in_here_only(world: Wo
     assert [mail.recipient for mail in changed] == [user.email]
 
 
-def test_the_password_is_not_changed_without_a_session_or_the_present_one(world: World) -> None:
+def test_the_password_is_not_changed_without_a_session_or_the_present_one(world: MailedIdentity) -> None:
     user, browser = world.user(), world.browser()
     answer = browser.http.get("/account/password")
     assert (answer.status_code, urlsplit(answer.headers["location"]).path) == (303, "/account/sign-in")
@@ -255,7 +226,7 @@ def test_the_password_is_not_changed_without_a_session_or_the_present_one(world:
     assert world.signs_in(user.email, PASSWORD)
 
 
-def test_a_sign_in_with_a_new_browser_is_told_once(world: World) -> None:
+def test_a_sign_in_with_a_new_browser_is_told_once(world: MailedIdentity) -> None:
     user, browser = world.user(), world.browser()
     for _ in range(2):
         browser.sign_in(browser.open("/account/sign-in"), user.email, PASSWORD)
@@ -268,7 +239,7 @@ def invitation(email: str, **more: Any) -> dict[str, Any]:
     return {"email": email, "name": "Ada", "roles": ["editor"], **more}
 
 
-def test_an_administrator_learns_nothing_of_accounts_elsewhere(world: World, new_tenant: NewTenant) -> None:
+def test_an_administrator_learns_nothing_of_accounts_elsewhere(world: MailedIdentity, new_tenant: NewTenant) -> None:
     """Neither by inviting, nor by a password, nor by lists, nor by a change."""
     tenant, other = new_tenant(), new_tenant()
     stranger, operator = world.user("editor", tenant_id=other.id), world.user()
@@ -293,7 +264,7 @@ def test_an_administrator_learns_nothing_of_accounts_elsewhere(world: World, new
     assert admin.get(base).json()["users"] == []
 
 
-def test_an_invited_person_creates_the_account_and_signs_in(world: World, new_tenant: NewTenant) -> None:
+def test_an_invited_person_creates_the_account_and_signs_in(world: MailedIdentity, new_tenant: NewTenant) -> None:
     tenant = new_tenant()
     admin, base = world.admin(tenant.id), f"/v1/admin/tenants/{tenant.id}/users"
     invited = admin.post(base, json=invitation("invited@example.test", language="de")).json()
@@ -315,7 +286,7 @@ def test_an_invited_person_creates_the_account_and_signs_in(world: World, new_te
 
 
 def test_an_invitation_gives_no_more_than_its_administrator_has_and_no_other_tenant(
-    world: World, new_tenant: NewTenant
+    world: MailedIdentity, new_tenant: NewTenant
 ) -> None:
     tenant, other = new_tenant(), new_tenant()
     base = f"/v1/admin/tenants/{tenant.id}/users"
@@ -330,7 +301,7 @@ def test_an_invitation_gives_no_more_than_its_administrator_has_and_no_other_ten
     assert [user["status"] for user in strong.get(base).json()["users"]] == ["invited"]
 
 
-def test_an_operator_creates_with_a_password_as_before(world: World, new_tenant: NewTenant) -> None:
+def test_an_operator_creates_with_a_password_as_before(world: MailedIdentity, new_tenant: NewTenant) -> None:
     tenant, other = new_tenant(), new_tenant()
     root, base = world.admin(None, ADMIN), f"/v1/admin/tenants/{tenant.id}/users"
     taken = world.user("editor", tenant_id=other.id)
@@ -342,14 +313,14 @@ def test_an_operator_creates_with_a_password_as_before(world: World, new_tenant:
     assert (own.status_code, own.json()["type"]) == (409, "/problems/email-taken")
 
 
-def test_a_new_password_by_an_administrator_is_told(world: World) -> None:
+def test_a_new_password_by_an_administrator_is_told(world: MailedIdentity) -> None:
     user, root = world.user(), world.admin(None, *API_SCOPES)
     assert root.patch(f"/v1/admin/users/{user.id}", json={"password": NEW_PASSWORD}).status_code == 200
     (mail,) = world.mails()
     assert (mail.recipient, "An administrator gave" in mail.text) == (user.email, True)
 
 
-def test_the_rows_of_a_deleted_tenant_go(world: World, new_tenant: NewTenant) -> None:
+def test_the_rows_of_a_deleted_tenant_go(world: MailedIdentity, new_tenant: NewTenant) -> None:
     tenant = new_tenant()
     user = world.user("editor", tenant_id=tenant.id)
     world.forget(world.browser(), user.email)

@@ -64,7 +64,9 @@ ARGUMENTS = {
     "users create": ["ada@example.com", "--name", "Ada", "--role", "editor"],
     "users delete": ["usr_1", "--yes"],
     "users disable": ["usr_1"],
+    "users email": ["usr_1", "ada@example.com"],
     "users enable": ["usr_1"],
+    "users invite": ["usr_1"],
     "upload": ["{file}", "--key", "dl_abc_def", "--url", "http://127.0.0.1:9", "--journal", "{file}/journal"],
 }
 """What commands are called with that cannot do without; with these, each gets as far as it can without a stack."""

@@ -68,6 +68,7 @@ DANGEROUS: Mapping[tuple[str, str], Callable[[Body], bool]] = {
             ("POST", "users", gives_admin_role),
             ("PATCH", "users/{user_id}", not_only_disables),
             ("POST", "users/{user_id}/invitation", always),
+            ("POST", "users/{user_id}/email", always),
             ("DELETE", "users/{user_id}/second-factors", always),
             ("POST", "clients", gives_admin_scope),
             ("POST", "clients/{client_id}/rotate", always),

@@ -12,6 +12,7 @@ from deeplens.http.application import AppContainer, application
 from deeplens.identity import people_routes as admin_people
 from deeplens.identity import signing_key_routes as admin_signing_keys
 from deeplens.identity.federation import admin_routes as admin_federation
+from deeplens.identity.recovery import email_routes as admin_emails
 from deeplens.identity.second_factors import routes as second_factors
 from deeplens.identity.sessions import admin_routes as admin_sessions
 from deeplens.maintenance import routes as admin_maintenance
@@ -47,6 +48,7 @@ ROUTERS = (
     admin_tenants.router,
     duplicates.policy_router,
     *admin_people.routers,
+    *admin_emails.routers,
     *second_factors.routers,
     *admin_sessions.routers,
     admin_keys.router,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from deeplens.identity.model import Environment, Issuer
     from deeplens.identity.ports import Clients, Grants, SignInAttempts, StoredKeys, Users
     from deeplens.identity.recovery.compose import ComposeMail
-    from deeplens.identity.recovery.ports import Invitations, Outbox, PasswordResets
+    from deeplens.identity.recovery.ports import EmailChanges, Invitations, Outbox, PasswordResets
     from deeplens.identity.second_factors.policy import SecondFactorPolicy
     from deeplens.identity.second_factors.ports import PendingSignIns, SecondFactors, SignInPolicies
     from deeplens.identity.sessions.model import SessionLimits
@@ -160,6 +160,7 @@ class Container(MaintenanceRegistry):
     outbox: Outbox = adapter("deeplens.identity.recovery.postgres:PostgresOutbox")
     password_resets: PasswordResets = adapter("deeplens.identity.recovery.postgres:PostgresPasswordResets")
     invitations: Invitations = adapter("deeplens.identity.recovery.postgres:PostgresInvitations")
+    email_changes: EmailChanges = adapter("deeplens.identity.recovery.postgres_email:PostgresEmailChanges")
     compose_mail: ComposeMail = adapter("deeplens.identity.recovery.compose:ComposeMail")
     stored_keys: StoredKeys = adapter("deeplens.identity.postgres_keys:PostgresSigningKeys")
     audit: AuditLog = adapter("deeplens.access.postgres:PostgresAudit")

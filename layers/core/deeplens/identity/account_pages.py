@@ -21,6 +21,7 @@ class AccountPage(NamedTuple):
 
 
 ACCOUNT_PAGES: tuple[AccountPage, ...] = (
+    AccountPage("/account/email", Message("Email address"), Message("Change the address that you sign in with.")),
     AccountPage("/account/password", Message("Password"), Message("Change the password that you sign in with.")),
     AccountPage(
         "/account/security",

@@ -17,10 +17,10 @@ from deeplens.http.dependencies import Injected
 from deeplens.identity.forms import FIELD, Browser, origin_of, own_address
 from deeplens.identity.languages import Message
 from deeplens.identity.model import ONE_FACTOR_ACR, TWO_FACTOR_ACR, Issuer, Session
+from deeplens.identity.model import RECENT_SIGN_IN as RECENT_ENOUGH_TO_ENROL
 from deeplens.identity.ports import Clients
 from deeplens.identity.requests import Form, ProtocolRequest, check_parameters, protocol_request, texts
 from deeplens.identity.resources import InvalidTargetError, requested_resources
-from deeplens.identity.second_factors.model import RECENT_SIGN_IN as RECENT_ENOUGH_TO_ENROL
 from deeplens.identity.second_factors.model import PendingSignIn
 from deeplens.identity.server import IdentityServer
 from deeplens.identity.sign_in import ENROL, CompleteSignIn, sign_in_address, to_sign_in

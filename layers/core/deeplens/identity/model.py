@@ -25,6 +25,8 @@ SESSION_LIFE = timedelta(hours=12)
 """The longest: a deployment may set shorter limits (``sessions/model.py``)."""
 ATTEMPT_WINDOW = timedelta(minutes=15)
 """How long attempts to sign in are counted, from a counter's first one on; then it begins anew."""
+RECENT_SIGN_IN = timedelta(minutes=10)
+"""How long after a sign-in people may change their factors and their address."""
 LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[1-9][0-9]{0,4})?((?:[/?].*)?)")
 """A redirect URI of an app on this machine, in parts without its port. A name, ``localhost``, may lead elsewhere."""
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")

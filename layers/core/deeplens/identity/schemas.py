@@ -7,11 +7,10 @@ from pydantic import AwareDatetime, Field, SecretStr, StringConstraints
 from deeplens.access.schemas import NEXT, ApiScope
 from deeplens.http.schemas import AT, ApiModel, Name, Request, example
 
+MAX_EMAIL_CHARS, EMAIL_PATTERN = 320, r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
 Email = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True, to_lower=True, max_length=320, pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$"
-    ),
+    StringConstraints(strip_whitespace=True, to_lower=True, max_length=MAX_EMAIL_CHARS, pattern=EMAIL_PATTERN),
 ]
 Password = Annotated[SecretStr, Field(max_length=256, json_schema_extra={"minLength": 12})]
 Role = Literal["platform_admin", "tenant_admin", "editor", "viewer"]
@@ -75,6 +74,13 @@ class UserChange(Request):
     roles: Annotated[list[Role], Field(min_length=1, max_length=4)] | None = None
     password: Password | None = None
     status: Literal["active", "disabled"] | None = Field(default=None, description="a disabled user is signed out")
+
+
+class EmailChangeRequest(Request):
+    model_config = example({"email": "ada.lovelace@example.com", "language": "en"})
+
+    email: Email
+    language: Literal["en", "de"] = Field(default="en", description="of the mails")
 
 
 class UserView(ApiModel):

@@ -25,6 +25,7 @@ type SecurityEvent = Literal[
     "token_family_revoked",
     "credential_changed",
     "password_reset_requested",
+    "email_change_requested",
     "client_rejected",
     "credentials_rejected",
     "access_denied",

@@ -16,8 +16,8 @@ from deeplens.common.ports import Clock
 from deeplens.identity.languages import Message
 from deeplens.identity.model import Issuer
 from deeplens.identity.ports import Users
-from deeplens.identity.recovery.model import RESET_LIFE, CredentialChange, MailKind, QueuedMail
-from deeplens.identity.recovery.ports import Invitations, PasswordResets
+from deeplens.identity.recovery.model import EMAIL_LINK_LIFE, RESET_LIFE, CredentialChange, MailKind, QueuedMail
+from deeplens.identity.recovery.ports import EmailChanges, Invitations, PasswordResets
 from deeplens.mail.ports import Mail
 
 MAX_NAME_CHARS = 60
@@ -59,14 +59,22 @@ class ComposeMail:
     """Compose a waiting mail, with a new token if it has a link that works once."""
 
     def __init__(
-        self, users: Users, resets: PasswordResets, invitations: Invitations, issuer: Issuer, clock: Clock
+        self,
+        users: Users,
+        resets: PasswordResets,
+        invitations: Invitations,
+        changes: EmailChanges,
+        issuer: Issuer,
+        clock: Clock,
     ) -> None:
-        self._users, self._resets, self._invitations = users, resets, invitations
+        self._users, self._resets, self._invitations, self._changes = users, resets, invitations, changes
         self._issuer, self._clock = issuer, clock
         self._kinds: Mapping[MailKind, Callable[[QueuedMail], Letter | None]] = {
             "password-reset": self._password_reset,
             "invitation": self._invitation,
             "credential-change": self._credential_change,
+            "email-change": self._email_change,
+            "email-changed": self._email_changed,
         }
 
     def __call__(self, queued: QueuedMail) -> Mail | None:
@@ -138,6 +146,56 @@ class ComposeMail:
                 Message("If it was not you, set a new password and tell your administrator:"),
             ],
             f"{self._issuer}/account/forgot",
+        )
+
+    def _email_change(self, queued: QueuedMail) -> Letter | None:
+        token, now, email = secrets.token_urlsafe(32), self._clock.now(), queued.recipient
+        if not self._changes.issue(queued.user_id or "", email, digest(token), now, now + EMAIL_LINK_LIFE):
+            return self._new_address_in_use() if self._users.exist([email]) else None
+        minutes = {"minutes": int(EMAIL_LINK_LIFE.total_seconds()) // 60}
+        return Letter(
+            Message("Confirm your new address"),
+            [
+                Message("A DeepLens account is to sign in with this address."),
+                Message("If it is not yours, ignore this mail: nothing changes."),
+                Message(
+                    "This link leads to a page that confirms the address. It works once, for %(minutes)s minutes, and "
+                    "until a later mail:",
+                    minutes,
+                ),
+            ],
+            self._link("/account/email/confirm", token),
+        )
+
+    @staticmethod
+    def _new_address_in_use() -> Letter:
+        """Only the owner of the address learns that it has an account."""
+        return Letter(
+            Message("A new address that has an account"),
+            [
+                Message("Another DeepLens account was to sign in with this address, and it has an account already."),
+                Message("An address signs in to one account. If it was not you, there is nothing to do."),
+                Message("Nobody but you was told that the account exists."),
+            ],
+        )
+
+    def _email_changed(self, queued: QueuedMail) -> Letter | None:
+        token = secrets.token_urlsafe(32)
+        until = self._changes.issue_former(queued.user_id or "", queued.recipient, digest(token), self._clock.now())
+        if until is None:
+            return None
+        return Letter(
+            Message("Your account has another address"),
+            [
+                Message("Your DeepLens account no longer signs in with this address, but with another one."),
+                Message("Time: %(time)s.", {"time": _text_of(queued.created_at)}),
+                Message(
+                    "If it was not you, tell your administrator, and bring this address back. That ends all sessions "
+                    "and the password, and sends you a link to set a new one. It works until %(time)s:",
+                    {"time": _text_of(until)},
+                ),
+            ],
+            self._link("/account/email/undo", token),
         )
 
     def _link(self, path: str, token: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from deeplens.identity.model import Account
+from deeplens.identity.model import Account, User
 
 RESET_LIFE = timedelta(minutes=30)
 """How long the link of a password reset works, from when its mail is sent."""
@@ -13,11 +13,19 @@ RESET_MAIL_LIFE = timedelta(hours=1)
 """How long the mail of a password reset is tried to be sent."""
 NOTICE_LIFE = timedelta(days=3)
 """The same for a notice."""
+EMAIL_LINK_LIFE = timedelta(hours=1)
+"""How long the link that confirms a new address works, from when its mail is sent."""
+EMAIL_MAIL_LIFE = timedelta(hours=1)
+"""How long that mail is tried to be sent."""
+FORMER_EMAIL_LIFE = timedelta(days=7)
+"""How long the owner of a former address can bring it back."""
 DEFAULT_LANGUAGE = "en"
 """Of mail to people whose language is not known."""
 LONGEST_BACKOFF = timedelta(hours=1)
+MAX_MAILS_PER_NETWORK = 20
+"""Asked for from one network within ``ATTEMPT_WINDOW``, of each kind."""
 
-type MailKind = Literal["password-reset", "invitation", "credential-change"]
+type MailKind = Literal["password-reset", "invitation", "credential-change", "email-change", "email-changed"]
 type CredentialChange = Literal[
     "password-changed",
     "password-reset",
@@ -31,13 +39,21 @@ type CredentialChange = Literal[
 ]
 
 
+class Throttled(Exception):
+    """Too many attempts: this one was not looked at."""
+
+
+class LinkEnded(Exception):
+    """The link of a mail was used, replaced or is too old, or never existed."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueuedMail:
     """A mail that waits to be sent. It is composed when it is sent, so that no link is stored.
 
     Attributes
     ----------
-    user_id : the recipient's account, of a notice; the mail disappears with it.
+    user_id : the account that a notice or a new address is about; the mail disappears with it.
     invitation_id : of the mail of an invitation; the same.
     change : what a notice tells.
     due : when it is sent, or sent again.
@@ -80,6 +96,14 @@ class Invitation:
     def account(self) -> Account:
         """The invitation as administrators see it among the users."""
         return Account(self.id, self.tenant_id, self.email, self.name, self.roles, "invited", self.created_at)
+
+
+@dataclass(frozen=True, slots=True)
+class EmailChange:
+    """A user with the present address, and the address that a link gives them."""
+
+    user: User
+    email: str
 
 
 def backoff(attempts: int) -> timedelta:

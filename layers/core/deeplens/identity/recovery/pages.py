@@ -15,13 +15,11 @@ from deeplens.identity.forms import Browser
 from deeplens.identity.languages import Message
 from deeplens.identity.model import ATTEMPT_WINDOW
 from deeplens.identity.passwords import MAX_LENGTH, MIN_LENGTH, WeakPassword
-from deeplens.identity.recovery.model import Invitation
+from deeplens.identity.recovery.model import Invitation, LinkEnded, Throttled
 from deeplens.identity.recovery.passwords import (
     ChangePassword,
-    LinkEnded,
     RequestPasswordReset,
     ResetPassword,
-    Throttled,
     WrongPassword,
 )
 from deeplens.identity.recovery.ports import Invitations

@@ -6,7 +6,7 @@ from deeplens.common.ports import Clock
 from deeplens.identity.model import AccountChange, AttemptCounter, Session, User
 from deeplens.identity.passwords import accepted
 from deeplens.identity.ports import SignInAttempts, Users
-from deeplens.identity.recovery.model import RESET_MAIL_LIFE, QueuedMail
+from deeplens.identity.recovery.model import MAX_MAILS_PER_NETWORK, RESET_MAIL_LIFE, LinkEnded, QueuedMail, Throttled
 from deeplens.identity.recovery.notify import NotifyCredentialChange
 from deeplens.identity.recovery.ports import Outbox, PasswordResets
 from deeplens.identity.throttle import MAX_ATTEMPTS, counters_of, network_of
@@ -14,19 +14,10 @@ from deeplens.telemetry.security import security_event
 
 MAX_RESETS_PER_ADDRESS = 3
 """Mails to one address within ``ATTEMPT_WINDOW``, whoever asks for them."""
-MAX_RESETS_PER_NETWORK = 20
-
-
-class Throttled(Exception):
-    """Too many attempts: this one was not looked at."""
 
 
 class WrongPassword(Exception):
     """The present password is not right."""
-
-
-class LinkEnded(Exception):
-    """The link of a mail was used, replaced or is too old, or never existed."""
 
 
 class RequestPasswordReset:
@@ -44,7 +35,7 @@ class RequestPasswordReset:
         email, now = email.strip().lower(), self._clock.now()
         counters = [
             AttemptCounter(digest(f"reset\0{email}"), MAX_RESETS_PER_ADDRESS),
-            AttemptCounter(digest(f"resets of network\0{network_of(host)}"), MAX_RESETS_PER_NETWORK),
+            AttemptCounter(digest(f"resets of network\0{network_of(host)}"), MAX_MAILS_PER_NETWORK),
         ]
         heard = self._attempts.count(counters, now)
         security_event("password_reset_requested", email_sha256=digest(email).hex(), throttled=not heard)
@@ -101,16 +92,8 @@ class ResetPassword:
 class ChangePassword:
     """Change one's own password, which ends all other sessions and their token families."""
 
-    def __init__(
-        self,
-        users: Users,
-        resets: PasswordResets,
-        attempts: SignInAttempts,
-        notify: NotifyCredentialChange,
-        clock: Clock,
-    ) -> None:
-        self._users, self._resets, self._attempts = users, resets, attempts
-        self._notify, self._clock = notify, clock
+    def __init__(self, users: Users, attempts: SignInAttempts, notify: NotifyCredentialChange, clock: Clock) -> None:
+        self._users, self._attempts, self._notify, self._clock = users, attempts, notify, clock
 
     def __call__(self, session: Session, present: str, password: str, language: str) -> None:
         """Raises ``Throttled``, ``WrongPassword`` and ``WeakPassword``."""
@@ -124,5 +107,4 @@ class ChangePassword:
         self._attempts.forgive(counters)
         change = AccountChange(None, None, password, None)
         self._users.change(user.tenant_id, user.id, change, now, keep_session=session.id)
-        self._resets.revoke(user.id)
         self._notify(user, "password-changed", language)

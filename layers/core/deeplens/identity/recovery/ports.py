@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from deeplens.identity.model import Account, User
-from deeplens.identity.recovery.model import Invitation, QueuedMail
+from deeplens.identity.recovery.model import EmailChange, Invitation, QueuedMail
 
 
 class Outbox(Protocol):
@@ -28,7 +28,7 @@ class Outbox(Protocol):
 
 
 class PasswordResets(Protocol):
-    """One token per user, which sets a new password once."""
+    """One token per user, which sets a new password once; signing the user out ends it (``identity/sign_out.py``)."""
 
     def issue(self, email: str, token_sha256: bytes, expires_at: datetime) -> User | None:
         """Give the active user with this address a token that replaces an older one; None if there is none."""
@@ -38,9 +38,6 @@ class PasswordResets(Protocol):
 
     def use_up(self, token_sha256: bytes, now: datetime) -> bool:
         """Delete a token. Returns False when it is not valid, or another request has used it."""
-
-    def revoke(self, user_id: str) -> None:
-        """Delete the token of a user, if there is one."""
 
     def forget(self, now: datetime) -> None:
         """Delete tokens that have expired."""
@@ -79,3 +76,37 @@ class Invitations(Protocol):
 
     def forget(self, now: datetime) -> None:
         """Delete invitations that have expired."""
+
+
+class EmailChanges(Protocol):
+    """New addresses that wait to be confirmed, one per user, and former ones that can come back.
+
+    Signing a user out ends a change that waits (``identity/sign_out.py``), and no former address.
+    """
+
+    def request(self, user: User, mail: QueuedMail) -> None:
+        """Store the recipient of a mail as a user's new address, and the mail with it; it replaces an earlier one."""
+
+    def issue(self, user_id: str, email: str, token_sha256: bytes, now: datetime, expires_at: datetime) -> bool:
+        """Give a waiting address a token. Returns False if the change has ended, or the address has an account."""
+
+    def find(self, token_sha256: bytes, now: datetime) -> EmailChange | None:
+        """The change that a token confirms, of an active user."""
+
+    def confirm(self, token_sha256: bytes, notice: QueuedMail, now: datetime) -> EmailChange | None:
+        """Use up a token, change the address, keep the former one, and queue the notice to it, together.
+
+        Returns None when the change has ended, or the address has an account by now.
+        """
+
+    def issue_former(self, user_id: str, email: str, token_sha256: bytes, now: datetime) -> datetime | None:
+        """Give a former address a token that brings it back; returns until when, or None if that time has passed."""
+
+    def find_former(self, token_sha256: bytes, now: datetime) -> EmailChange | None: ...
+
+    def undo(self, token_sha256: bytes, reset: QueuedMail, now: datetime) -> EmailChange | None:
+        """Use up a token, bring the former address back, sign the user out, remove factors that were added since and
+        the password, and queue the mail for a new one, together. Returns None when it is too late."""
+
+    def forget(self, now: datetime) -> None:
+        """Delete what has expired."""

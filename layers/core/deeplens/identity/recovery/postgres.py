@@ -128,10 +128,6 @@ class PostgresPasswordResets(_AfterMigration):
     def use_up(self, token_sha256: bytes, now: datetime) -> bool:
         return self._execute(USE_UP, [token_sha256, now]) == 1
 
-    def revoke(self, user_id: str) -> None:
-        with self._migrated():
-            self._execute("DELETE FROM nextgen_identity.password_resets WHERE user_id = %s", [user_id])
-
     def forget(self, now: datetime) -> None:
         with self._migrated():
             self._execute("DELETE FROM nextgen_identity.password_resets WHERE expires_at <= %s", [now])

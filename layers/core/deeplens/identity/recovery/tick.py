@@ -8,7 +8,7 @@ from deeplens.common.ports import Clock
 from deeplens.common.resolve import Lazy
 from deeplens.errors import DependencyUnavailable
 from deeplens.identity.recovery.model import QueuedMail, backoff
-from deeplens.identity.recovery.ports import Invitations, Outbox, PasswordResets
+from deeplens.identity.recovery.ports import EmailChanges, Invitations, Outbox, PasswordResets
 from deeplens.mail.ports import Mailer
 from deeplens.telemetry.logs import logger
 
@@ -36,17 +36,18 @@ class TickMail:
         outbox: Outbox,
         resets: PasswordResets,
         invitations: Invitations,
+        changes: EmailChanges,
         compose: Lazy["ComposeMail"],
         mailer: Lazy[Mailer],
         clock: Clock,
     ) -> None:
-        self._outbox, self._resets, self._invitations = outbox, resets, invitations
+        self._outbox, self._forgetful = outbox, (resets, invitations, changes)
         self._compose, self._mailer, self._clock = compose, mailer, clock
 
     def __call__(self) -> list[Event]:
         now = self._clock.now()
-        self._resets.forget(now)
-        self._invitations.forget(now)
+        for links in self._forgetful:
+            links.forget(now)
         for mail in self._outbox.give_up(now):
             logger().error("mail given up", mail_id=mail.id, kind=mail.kind, attempts=mail.attempts)
         for mail in self._outbox.claim(now, now + LEASE, self.batch_size):

@@ -8,8 +8,6 @@ from deeplens.identity.model import MULTI_FACTOR
 
 PENDING_LIFE = timedelta(minutes=10)
 """How long somebody may take for the second factor, or to set one up."""
-RECENT_SIGN_IN = timedelta(minutes=10)
-"""How long after a sign-in the factors may be changed."""
 OTP = ("otp", MULTI_FACTOR)
 PASSKEY = ("hwk", MULTI_FACTOR)
 PASSKEY_ALONE = ("hwk", "user", MULTI_FACTOR)

@@ -10,8 +10,7 @@ from deeplens.common.ports import Clock
 from deeplens.http.dependencies import Injected
 from deeplens.http.problems import responses
 from deeplens.http.schemas import view
-from deeplens.identity.model import Account, AccountChange
-from deeplens.identity.owners import Owner, check_change, of_platform, of_tenant, require
+from deeplens.identity.owners import Owner, manageable_user, of_platform, of_tenant, require
 from deeplens.identity.ports import Users
 from deeplens.identity.recovery.model import DEFAULT_LANGUAGE
 from deeplens.identity.recovery.notify import NotifyCredentialChange
@@ -19,7 +18,6 @@ from deeplens.identity.second_factors.ports import SecondFactors, SignInPolicies
 from deeplens.identity.second_factors.schemas import SecondFactorsView, SignInPolicy
 from deeplens.telemetry.security import security_event
 
-NOTHING = AccountChange(None, None, None, None)
 policy_router = APIRouter(prefix="/v1/admin/tenants/{tenant_id}/sign-in-policy", tags=["users"])
 
 
@@ -59,11 +57,7 @@ def factors_router(prefix: str, owner_of: Callable[..., Owner]) -> APIRouter:
     ) -> None:
         """For somebody who lost them: removes all, and ends the user's sessions and refresh tokens. Needs every scope
         that the user has."""
-
-        def check(account: Account) -> None:
-            check_change(owner, NOTHING, account)
-
-        account = require(users.change(owner.id, user_id, NOTHING, clock.now(), check), "user", user_id)
+        account = manageable_user(owner, users, user_id, clock.now())
         if factors.reset(account.id, clock.now()):
             security_event("second_factor_removed", user_id=account.id, by=owner.principal.subject)
             notify(account, "second-factor-removed", DEFAULT_LANGUAGE)

@@ -14,10 +14,10 @@ from deeplens.identity.account import EXPIRED_FORM
 from deeplens.identity.account_pages import SignedIn, account_page
 from deeplens.identity.forms import Browser
 from deeplens.identity.languages import Message
-from deeplens.identity.model import Session
+from deeplens.identity.model import RECENT_SIGN_IN, Session
 from deeplens.identity.requests import Form
 from deeplens.identity.second_factors.enrol import Enrol
-from deeplens.identity.second_factors.model import OTP, PASSKEY, RECENT_SIGN_IN, PendingSignIn, may_enrol
+from deeplens.identity.second_factors.model import OTP, PASSKEY, PendingSignIn, may_enrol
 from deeplens.identity.second_factors.passkeys import Passkeys
 from deeplens.identity.second_factors.pending import Pending, PendingOfBrowser
 from deeplens.identity.second_factors.policy import SecondFactorPolicy

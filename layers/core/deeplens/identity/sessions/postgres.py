@@ -10,6 +10,7 @@ from deeplens.database.connections import Connections, PlatformAdapter
 from deeplens.database.rows import record_of
 from deeplens.database.values import as_text
 from deeplens.identity.sessions.model import MAX_USER_AGENT_CHARS, Application, OpenSession, SessionLimits, Visit
+from deeplens.identity.sign_out import Rows, sign_out
 from deeplens.telemetry.security import SecurityEvent, security_event
 
 EXISTS = "SELECT 1 FROM nextgen_identity.users WHERE id = %(user)s AND tenant_id IS NOT DISTINCT FROM %(owner)s"
@@ -25,12 +26,10 @@ SELECT s.id, s.authenticated_at, coalesce(to_jsonb(s) -> 'methods', '["pwd"]') A
 FROM nextgen_identity.sessions s WHERE s.user_id = %(user)s AND s.expires_at > %(now)s
 ORDER BY s.authenticated_at DESC, s.id
 """
-OF_SESSIONS = "(%(session)s::text IS NULL OR {id} = %(session)s) AND {id} IS DISTINCT FROM %(keep)s"
-OF_CLIENT = "client_id = %(client)s"
-END_SESSIONS = f"""
-DELETE FROM nextgen_identity.sessions WHERE user_id = %(user)s AND {OF_SESSIONS.format(id="id")}
-RETURNING id AS session_id, user_id
-"""  # noqa: S608
+OF_SESSION, OF_CLIENT = "session_id = %(session)s", "client_id = %(client)s"
+END_SESSION = """
+DELETE FROM nextgen_identity.sessions WHERE user_id = %(user)s AND id = %(session)s RETURNING id AS session_id, user_id
+"""
 END_CONSENT = """
 DELETE FROM nextgen_identity.consents WHERE user_id = %(user)s AND client_id = %(client)s RETURNING user_id, client_id
 """
@@ -81,10 +80,17 @@ class PostgresSessions(PlatformAdapter):
         return [found for found in sessions if not self._limits.ended(found.authenticated_at, found.last_seen_at, now)]
 
     def end(self, owner: str | None, user_id: str, session_id: str, now: datetime) -> bool:
-        return bool(self._end_sessions(owner, user_id, now, as_text(session_id), None))
+        values = {"owner": owner, "user": as_text(user_id), "session": as_text(session_id), "now": now}
+        return self._end("session_ended", END_SESSION, OF_SESSION, values)
 
     def end_all(self, owner: str | None, user_id: str, now: datetime, keep: str | None = None) -> bool:
-        return self._end_sessions(owner, user_id, now, None, keep) is not None
+        values = {"owner": owner, "user": as_text(user_id)}
+        with self._platform() as connection, connection.transaction():
+            if connection.execute(EXISTS, values).fetchone() is None:
+                return False
+            ended = sign_out(connection, as_text(user_id), now, keep)
+        _record("session_ended", ended.sessions, ended.families)
+        return True
 
     def applications(self, owner: str | None, user_id: str, now: datetime) -> list[Application] | None:
         rows = self._of_owner(APPLICATIONS, {"owner": owner, "user": as_text(user_id), "now": now})
@@ -92,13 +98,7 @@ class PostgresSessions(PlatformAdapter):
 
     def withdraw(self, owner: str | None, user_id: str, client_id: str, now: datetime) -> bool:
         values = {"owner": owner, "user": as_text(user_id), "client": as_text(client_id), "now": now}
-        return bool(self._end("consent_withdrawn", END_CONSENT, OF_CLIENT, values))
-
-    def _end_sessions(
-        self, owner: str | None, user_id: str, now: datetime, session: str | None, keep: str | None
-    ) -> list[Any] | None:
-        values = {"owner": owner, "user": as_text(user_id), "session": session, "keep": keep, "now": now}
-        return self._end("session_ended", END_SESSIONS, OF_SESSIONS.format(id="session_id"), values)
+        return self._end("consent_withdrawn", END_CONSENT, OF_CLIENT, values)
 
     def _of_owner(self, statement: str, values: dict[str, Any]) -> list[dict[str, Any]] | None:
         with self._platform() as connection:
@@ -106,16 +106,20 @@ class PostgresSessions(PlatformAdapter):
                 return None
             return connection.execute(statement.encode(), values).fetchall()
 
-    def _end(self, event: SecurityEvent, statement: str, condition: str, values: dict[str, Any]) -> list[Any] | None:
-        """What was ended: the rows of ``statement``, and the token families; None if the owner has no such user."""
+    def _end(self, event: SecurityEvent, statement: str, condition: str, values: dict[str, Any]) -> bool:
+        """Whether anything was ended: rows of ``statement``, or token families."""
         with self._platform() as connection, connection.transaction():
             if connection.execute(EXISTS, values).fetchone() is None:
-                return None
+                return False
             ended = connection.execute(statement.encode(), values).fetchall()
             connection.execute(END_CODES.format(condition=condition).encode(), values)
             families = connection.execute(END_FAMILIES.format(condition=condition).encode(), values).fetchall()
-        for row in ended:
-            security_event(event, **row)
-        for row in families:
-            security_event("token_family_revoked", **row)
-        return [*ended, *families]
+        _record(event, ended, families)
+        return bool(ended or families)
+
+
+def _record(event: SecurityEvent, ended: Rows, families: Rows) -> None:
+    for row in ended:
+        security_event(event, **row)
+    for row in families:
+        security_event("token_family_revoked", **row)
