@@ -168,7 +168,7 @@ def create_topics(
 
 def registered(settings: Settings, topics: Sequence[Topic] = TOPICS) -> dict[Topic, str]:
     """The registered topics with their names on this installation's broker."""
-    return {topic: broker_topic_name(topic.name, settings.kafka_topic) for topic in topics}
+    return {topic: broker_topic_name(topic.name, settings.kafka_topic, settings.name_prefix) for topic in topics}
 
 
 def new_topic(topic: Topic, name: str, *, partitions: int | None = None, production: bool = False) -> NewTopic:

@@ -72,6 +72,7 @@ FORWARDED_VARIABLES = (
     "EGRESS_HTTP",
     "KAFKA_CLIENT_ID",
     "KAFKA_TOPIC",
+    "NAME_PREFIX",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_TRACES_SAMPLER_ARG",
     "DEEPLENS_JAEGER_URL",
@@ -83,7 +84,11 @@ FORWARDED_VARIABLES = (
     "WHATSAPP_VERIFY_TOKEN",
 )
 """Variables of the user's environment that functions get unchanged."""
-TEMPLATE_PARAMETERS = {"KAFKA_TOPIC": "WhatsAppTopic", "KAFKA_GROUP_ID": "WhatsAppConsumerGroup"}
+TEMPLATE_PARAMETERS = {
+    "KAFKA_TOPIC": "WhatsAppTopic",
+    "KAFKA_GROUP_ID": "WhatsAppConsumerGroup",
+    "NAME_PREFIX": "NamePrefix",
+}
 """Variables of the user's environment that set parameters of the template."""
 
 

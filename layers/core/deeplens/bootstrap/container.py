@@ -216,9 +216,12 @@ class Container(MaintenanceRegistry):
         lambda self: [self.video_limits, self.settings.child_environment],
     )
     secret_store: SecretStore = adapter(
-        "deeplens.aws.secrets:SecretsManager", lambda self: [self.aws("secretsmanager")]
+        "deeplens.aws.secrets:SecretsManager",
+        lambda self: [self.aws("secretsmanager"), self.settings.name_prefix],
     )
-    index: VectorIndex = adapter("deeplens.vectors.qdrant:QdrantIndex", lambda self: [self.index_keys])
+    index: VectorIndex = adapter(
+        "deeplens.vectors.qdrant:QdrantIndex", lambda self: [self.index_keys, self.settings.name_prefix]
+    )
     object_queue: ObjectQueue = adapter(
         "deeplens.uploads.queue:SqsObjectQueue", lambda self: [self.aws("sqs"), self.settings.object_queue_url]
     )

@@ -174,7 +174,7 @@ WHATSAPP_READY_MESSAGES = Topic(
     consumers=("on_whatsapp_message",),
     retry=BACKGROUND_RETRY,
 )
-"""The one topic whose name an installation may choose, as ``KAFKA_TOPIC``."""
+"""The one topic whose name an installation may choose, as ``KAFKA_TOPIC``; ``NAME_PREFIX`` precedes all."""
 
 TOPICS = tuple(topic for topic in list(globals().values()) if isinstance(topic, Topic))
 RETRIES = {topic.name: topic.retry for topic in TOPICS if topic.retry}
@@ -186,6 +186,12 @@ def topic_of(event: Event) -> Topic:
     return TOPIC_OF[type(event)]
 
 
-def broker_topic_name(topic: str, whatsapp: str) -> str:
-    """The topic's name on the broker; ``whatsapp`` is the installation's own name of the topic of WhatsApp messages."""
-    return whatsapp if whatsapp and topic == WHATSAPP_READY_MESSAGES.name else topic
+def broker_topic_name(topic: str, whatsapp: str = "", prefix: str = "") -> str:
+    """The topic's name on the broker.
+
+    Parameters
+    ----------
+    whatsapp : the installation's own name of the topic of WhatsApp messages; empty for the registered one.
+    prefix : what the names of this installation begin with.
+    """
+    return prefix + (whatsapp if whatsapp and topic == WHATSAPP_READY_MESSAGES.name else topic)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
-from deeplens.telemetry.logs import SERVICE, logger, request_origin
+from deeplens.telemetry.logs import logger, request_origin, service
 from deeplens.telemetry.metrics import NAMESPACE
 
 type SecurityEvent = Literal[
@@ -43,5 +43,5 @@ def security_event(event: SecurityEvent, **details: Any) -> None:
     """
     logger().info("security event", security_event=event, **request_origin.get(), **details)
     with single_metric("SecurityEvents", MetricUnit.Count, 1, namespace=NAMESPACE) as metric:
-        metric.add_dimension("service", SERVICE)
+        metric.add_dimension("service", service())
         metric.add_dimension("event", event)
