@@ -55,6 +55,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tell_groups(config.workerinput, {item.nodeid: group for item in items if (group := group_of(item))})
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop what a group shares when its process goes on to other tests: even idle, it would take time from them."""
+    if nextitem is not None and (group := group_of(item)) and group != group_of(nextitem):
+        item.session._setupstate.teardown_exact(None)
+
+
 def group_of(item: pytest.Item) -> str:
     return next((str(mark.args[0]) for mark in item.iter_markers("xdist_group")), "")
 
