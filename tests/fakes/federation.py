@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import jwt
@@ -35,7 +36,7 @@ class FakeProvider:
 
     def __init__(self, issuer: str = "https://login.acme.test") -> None:
         self.issuer, self.claims, self.token, self.nonce = issuer, dict[str, Any](), "", ""
-        self.key = generate_private_key(public_exponent=65537, key_size=2048)
+        self.key = _key_of(issuer)
         self.documents: dict[str, Any] = {
             f"{issuer}/.well-known/openid-configuration": {
                 "issuer": issuer,
@@ -77,3 +78,8 @@ class FakeProvider:
         assert headers["authorization"].startswith("Basic ")
         self.forms.append(form)
         return {"id_token": self.token or self.signed()}
+
+
+@cache
+def _key_of(_issuer: str) -> RSAPrivateKey:
+    return generate_private_key(public_exponent=65537, key_size=2048)

@@ -2,11 +2,12 @@
 
 import base64
 import json
+from functools import cache
 from typing import Any
 
 import httpx
 import jwt
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
 EVIL = "https://evil.test"
 
@@ -31,7 +32,6 @@ def forged(token: str, **changed: Any) -> list[str]:
     """The token again as attackers sign it: not at all, with the public key, with a key of their own."""
     claims = {**jwt.decode(token, options={"verify_signature": False}), **changed}
     header = jwt.get_unverified_header(token)
-    own = generate_private_key(public_exponent=65537, key_size=2048)
     unsigned = [
         ".".join(
             base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
@@ -41,4 +41,9 @@ def forged(token: str, **changed: Any) -> list[str]:
         for algorithm in ("none", "NONE", "RS256")
     ]
     shared = jwt.encode(claims, "k" * 64, "HS256", {**header, "alg": "HS256"})
-    return [*unsigned, jwt.encode(claims, own, "RS256", header), shared]
+    return [*unsigned, jwt.encode(claims, _attackers_key(), "RS256", header), shared]
+
+
+@cache
+def _attackers_key() -> RSAPrivateKey:
+    return generate_private_key(public_exponent=65537, key_size=2048)
