@@ -1,14 +1,12 @@
 """The API on fakes, with two tenants, their keys, and a pipeline that tests run step by step."""
 
-import copy
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from io import BytesIO
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -33,9 +31,7 @@ from deeplens.vectors.ports import Point
 from deeplens.videos.model import NewVideo, Segment, VideoFacts
 from deeplens.webhooks.model import WebhookSigner
 from deeplens.whatsapp.incoming import WhatsAppSecrets
-from fastapi import FastAPI
 from PIL import Image
-from starlette.datastructures import State
 from starlette.testclient import TestClient
 
 from tests.fakes.db import (
@@ -61,6 +57,7 @@ from tests.fakes.vectors import FakeIndex
 from tests.fakes.videos import FakePendingVideos, FakeVideos
 from tests.fakes.webhooks import FakeWebhooks
 from tests.fakes.whatsapp import FakeChats
+from tests.harness.applications import application
 from tests.harness.decoders import image_decoder
 
 MODEL = ModelRef("deeplens-visual", "1", 8)
@@ -78,18 +75,6 @@ def picture(seed: int = 0, size: tuple[int, int] = (64, 48), format: str = "JPEG
     out = BytesIO()
     Image.new("RGB", size, colour).save(out, format)
     return out.getvalue()
-
-
-@cache
-def _application(create: Callable[[Any], FastAPI], max_upload_bytes: int, identity_url: str) -> FastAPI:
-    return create(SimpleNamespace(settings=Settings(max_upload_bytes=max_upload_bytes, identity_url=identity_url)))
-
-
-def application(create: Callable[[Any], FastAPI], world: "World") -> FastAPI:
-    """An application over ``world``, with routes that all worlds share: building them is slow."""
-    app = copy.copy(_application(create, world.settings.max_upload_bytes, world.settings.identity_url))
-    app.state = State({"container": world})
-    return app
 
 
 MP4_HEAD = b"\0\0\0\x18ftypisom\0\0\2\0isomavc1" + bytes(200)

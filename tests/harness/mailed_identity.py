@@ -12,6 +12,7 @@ from deeplens.identity.recovery.tick import TickMail
 from deeplens.mail.ports import Mail
 from starlette.testclient import TestClient
 
+from tests.harness.applications import application
 from tests.harness.identity import IdentityApi, InProcess, fast_passwords
 
 LINK = re.compile(r"^\S+://\S+\?token=\S+$", re.M)
@@ -32,7 +33,7 @@ class MailedIdentity(IdentityApi):
         super().__init__(connections)
         self.connections, self.mailer = connections, RecordingMailer()
         vars(self.container)["mailer"] = self.mailer
-        self.admin_app = create_admin_app(self.container)
+        self.admin_app = application(create_admin_app, self.container)
 
     def admin(self, tenant_id: str | None, *scopes: str) -> TestClient:
         key = self.container.api_keys.create(tenant_id, "administrator", scopes or API_SCOPES)

@@ -30,6 +30,7 @@ from starlette.testclient import TestClient
 
 from local.operations import migrations
 from tests.fakes.federation import CLIENT_ID, FakeProvider, FakeTxtRecords
+from tests.harness.applications import application
 from tests.harness.browser import Browser, form_of, query_of
 from tests.harness.identity import ISSUER, PASSWORD, SECRET, IdentityApi
 from tests.integration.conftest import NewTenant
@@ -46,7 +47,7 @@ class World:
         self.identity, self.tenant, self.provider = identity, tenant, provider
         self.parts, self.records = identity.container, FakeTxtRecords()
         vars(self.parts).update(provider_endpoint=provider, txt_records=self.records)
-        self.admin = TestClient(create_admin_app(self.parts))
+        self.admin = TestClient(application(create_admin_app, self.parts))
 
     def key(self, tenant: Tenant, *scopes: str) -> dict[str, str]:
         return {"X-API-Key": self.parts.api_keys.create(tenant.id, "administrator", scopes or API_SCOPES)}

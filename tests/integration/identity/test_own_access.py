@@ -17,6 +17,7 @@ from deeplens.identity.model import AccountChange, Client, User
 from deeplens.provisioning import provision
 from starlette.testclient import TestClient
 
+from tests.harness.applications import application
 from tests.harness.identity import PASSWORD, IdentityApi, InProcess
 from tests.integration.conftest import NewTenant
 
@@ -217,7 +218,7 @@ class Admins:
     """The Admin API, for callers of the platform and of two tenants."""
 
     def __init__(self, identity: IdentityApi, new_tenant: NewTenant) -> None:
-        self.http, keys = TestClient(create_admin_app(identity.container)), identity.container.api_keys
+        self.http, keys = TestClient(application(create_admin_app, identity.container)), identity.container.api_keys
         self.tenant, self.other = new_tenant().id, new_tenant().id
         self.keys = {
             "operator": keys.create(None, "operator", [ADMIN]),

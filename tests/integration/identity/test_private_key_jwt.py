@@ -22,6 +22,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from starlette.testclient import TestClient
 
 from tests.fakes.federation import FakeProvider
+from tests.harness.applications import application
 from tests.harness.identity import ISSUER, SECRET, IdentityApi
 from tests.integration.conftest import NewTenant
 
@@ -44,7 +45,7 @@ class World:
 
     def __init__(self, identity: IdentityApi, tenant: Tenant) -> None:
         self.identity, self.tenant = identity, tenant
-        self.admin = TestClient(create_admin_app(identity.container))
+        self.admin = TestClient(application(create_admin_app, identity.container))
         self.path = f"/v1/admin/tenants/{tenant.id}/clients"
         self.key = self.key_of(tenant)
 

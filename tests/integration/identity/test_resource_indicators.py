@@ -9,6 +9,7 @@ from deeplens.database.connections import Connections
 from deeplens.identity.model import Client
 from starlette.testclient import TestClient
 
+from tests.harness.applications import application
 from tests.harness.browser import query_of
 from tests.harness.identity import ISSUER, IdentityApi
 
@@ -30,7 +31,8 @@ def audience(token: str) -> list[str]:
 def statuses(identity: IdentityApi, token: str) -> tuple[int, int]:
     """What the search API and the Admin API answer."""
     headers = {"Authorization": f"Bearer {token}"}
-    search, admin = TestClient(create_app(identity.container)), TestClient(create_admin_app(identity.container))
+    apps = [application(create, identity.container) for create in (create_app, create_admin_app)]
+    search, admin = (TestClient(app) for app in apps)
     answers = search.get("/v1/images", headers=headers), admin.get("/v1/admin/tenants", headers=headers)
     return answers[0].status_code, answers[1].status_code
 

@@ -17,6 +17,7 @@ from deeplens.identity.model import Client
 from deeplens.tenants.model import Tenant
 from starlette.testclient import TestClient
 
+from tests.harness.applications import application
 from tests.harness.identity import ISSUER, SECRET, IdentityApi
 
 KEYS = "/v1/admin/signing-keys"
@@ -35,7 +36,8 @@ class World:
         ):
             keys = KeySet(read, monotonic=lambda: self.seconds)
             setattr(parts, name, BearerTokens(keys, ISSUER, parts.active_clients.is_active, audience))
-        self.admin, self.search = TestClient(create_admin_app(parts)), TestClient(create_app(parts))
+        apps = [application(create, parts) for create in (create_admin_app, create_app)]
+        self.admin, self.search = (TestClient(app) for app in apps)
         self.operator = {"X-API-Key": parts.api_keys.create(None, "operator", [ADMIN])}
 
     def minted(self, client: Client) -> str:

@@ -14,6 +14,7 @@ from deeplens.identity.model import User
 from deeplens.tenants.model import Tenant
 from starlette.testclient import TestClient
 
+from tests.harness.applications import application
 from tests.harness.identity import PASSWORD, IdentityApi
 from tests.harness.second_factors import AREA, SetClock, enrol, half, press, sign_in, signed_in
 from tests.integration.conftest import NewTenant
@@ -58,7 +59,7 @@ def admin(identity: IdentityApi) -> Admin:
     vars(identity.container).update(
         audit=audit, bearer_tokens=SimpleNamespace(authenticate=lambda token, *_: principals.get(token))
     )
-    app = create_admin_app(identity.container)
+    app = application(create_admin_app, identity.container)
     return Admin(TestClient(app, raise_server_exceptions=False), audit, principals)
 
 
