@@ -1,10 +1,11 @@
-"""every minute → work that no event starts: overdue images and videos, maintenance, notifications, usage, replies"""
+"""every minute → work that no event starts: overdue images, maintenance, notifications, usage, replies, gauges"""
 
 from deeplens.access.purge_audit import PurgeAudit
 from deeplens.alerts.model import SendAlerts
 from deeplens.bootstrap.handlers import schedule_handler
 from deeplens.duplicates.merge import TickMerges
 from deeplens.identity.recovery.tick import TickMail
+from deeplens.levels.measure import MeasureLevels
 from deeplens.maintenance.slices import TickMaintenance
 from deeplens.pipeline.resume import ResumeOverdue
 from deeplens.rollouts.advance import TickRollouts
@@ -30,4 +31,5 @@ handler = schedule_handler(
     TickUsage,
     TickBudgets,
     SendAlerts,
+    MeasureLevels,
 )

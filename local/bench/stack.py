@@ -29,7 +29,17 @@ class Bench:
 def bench_stack(*, telemetry: bool = True) -> Iterator[Bench]:
     """Yield a running stack, with or without traces; stop it and delete its data afterwards."""
     ports = dict.fromkeys(
-        ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port"), 0
+        (
+            "api_port",
+            "identity_port",
+            "inference_port",
+            "kafka_port",
+            "postgres_port",
+            "aws_port",
+            "qdrant_port",
+            "telemetry_port",
+        ),
+        0,
     )
     with tempfile.TemporaryDirectory(prefix="deeplens-bench-", ignore_cleanup_errors=True) as folder:
         stack = Stack(LocalConfig(state_dir=Path(folder), storage="nfs", telemetry=telemetry, **ports))  # type: ignore[arg-type]

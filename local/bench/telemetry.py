@@ -38,10 +38,10 @@ USAGE = TenantUsage(tenant_id="tenant_a", metric="m", quantity=1, unit="u", occu
 PROGRAM = """
 import json, time
 import deeplens.bootstrap.handlers
-from deeplens.bootstrap.tracing import configure_tracing
+from deeplens.bootstrap.telemetry import configure_telemetry
 from deeplens.settings import Settings
 cpu, wall = time.process_time(), time.perf_counter()
-configure_tracing(Settings())
+configure_telemetry(Settings())
 print(json.dumps([(time.process_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000]))
 """
 

@@ -33,7 +33,16 @@ PENDING_DUE_SECONDS = 35
 TICK_SECONDS = 5
 """Interval of the schedule after the uploads; by default it is a minute."""
 TENANTS = 3
-PORTS = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
+PORTS = (
+    "api_port",
+    "identity_port",
+    "inference_port",
+    "kafka_port",
+    "postgres_port",
+    "aws_port",
+    "qdrant_port",
+    "telemetry_port",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,9 @@ def up(
     """Start brokers, databases, LocalStack, vector index, inference endpoint and functions, and show their status.
 
     Environment variables set ports and folders: DEEPLENS_API_PORT, DEEPLENS_IDENTITY_PORT, DEEPLENS_KAFKA_PORT,
-    DEEPLENS_POSTGRES_PORT, DEEPLENS_AWS_PORT, DEEPLENS_QDRANT_PORT, DEEPLENS_INFERENCE_PORT (0 means any free port),
-    DEEPLENS_STATE_DIR, DEEPLENS_STORAGE. A service whose address is set (KAFKA_BROKERS, DATABASE_URL, AWS_ENDPOINT_URL,
-    QDRANT_URL, INFERENCE_URL) is not started; the one at that address is used.
+    DEEPLENS_POSTGRES_PORT, DEEPLENS_AWS_PORT, DEEPLENS_QDRANT_PORT, DEEPLENS_INFERENCE_PORT, DEEPLENS_TELEMETRY_PORT
+    (0 means any free port), DEEPLENS_STATE_DIR, DEEPLENS_STORAGE. A service whose address is set (KAFKA_BROKERS,
+    DATABASE_URL, AWS_ENDPOINT_URL, QDRANT_URL, INFERENCE_URL) is not started; the one at that address is used.
     """
     config = LocalConfig()
     if state := running_stack(config.state_dir):
@@ -65,7 +65,8 @@ def up(
 
 def _addresses(state: dict[str, Any]) -> dict[str, Any]:
     """What may be shown of the stack's state: its environment has keys."""
-    return {"api": f"{state['api']}/v1", "identity": state["environment"]["IDENTITY_URL"], "pid": state["pid"]}
+    addresses = {"api": f"{state['api']}/v1", "identity": state["environment"]["IDENTITY_URL"]}
+    return {**addresses, "metrics": state["metrics"], "pid": state["pid"]}
 
 
 def run_in_foreground(stack: Stack) -> None:
@@ -75,7 +76,8 @@ def run_in_foreground(stack: Stack) -> None:
         with console.status("starting") as spinner:
             stack.start(lambda service, state: spinner.update(f"{service}: {state}"))
         if console.stderr:
-            show_line({"api": f"{stack.api_url}/v1", "identity": stack.identity_url, "pid": os.getpid()}, "")
+            addresses = {"api": f"{stack.api_url}/v1", "identity": stack.identity_url, "metrics": stack.metrics_url}
+            show_line({**addresses, "pid": os.getpid()}, "")
         with Live(status_view(stack.status()), console=console, refresh_per_second=2, transient=True) as live:
             while True:
                 time.sleep(0.5)

@@ -107,9 +107,9 @@ def print_line(label: str, style: str, text: str) -> None:
 
 def status_view(status: dict[str, Any]) -> RenderableType:
     """Return services and functions as two tables."""
-    return Group(
-        _services(status), _functions(status), Text(f"API {status['api']}/v1   Ctrl-C stops everything", "dim")
-    )
+    metrics = f"   metrics {status['metrics']}" if status.get("metrics") else ""
+    addresses = f"API {status['api']}/v1{metrics}   Ctrl-C stops everything"
+    return Group(_services(status), _functions(status), Text(addresses, "dim"))
 
 
 def _services(status: dict[str, Any]) -> Table:

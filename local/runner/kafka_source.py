@@ -69,6 +69,11 @@ class KafkaSource:
     At most one batch per partition is in flight. A batch may mix partitions, so that a topic with few records needs
     one process. Only the polling thread touches the consumer and the partitions; invocations run in other threads and
     report their ``Progress`` to it.
+
+    Attributes
+    ----------
+    positions : per assigned partition, how many records are not finished, and its end; a second old at most.
+    lag : the sum of what is not finished.
     """
 
     _consumer: Consumer
@@ -78,6 +83,7 @@ class KafkaSource:
     ) -> None:
         self.event, self.pool = event, pool
         self.lag = 0
+        self.positions: dict[int, tuple[int, int]] = {}
         self._brokers, self._destination, self._log = brokers, destination, log
         self._policy = Policy(event.partial, event.bisect, event.max_retry_attempts, event.max_record_age_seconds)
         self._partitions: dict[int, Partition] = {}
@@ -171,11 +177,14 @@ class KafkaSource:
         if time.monotonic() < self._lag_due:
             return
         self._lag_due = time.monotonic() + 1
-        total = sum(len(partition.waiting) + partition.in_flight for partition in self._partitions.values())
+        positions = {}
         for position in self._consumer.position(self._consumer.assignment()):
             _, high = self._consumer.get_watermark_offsets(position, cached=True)
-            total += max(0, high - position.offset) if position.offset >= 0 else 0
-        self.lag = total
+            partition = self._partitions.get(position.partition, Partition())
+            here = len(partition.waiting) + partition.in_flight
+            behind = max(0, high - position.offset) if position.offset >= 0 else 0
+            positions[position.partition] = (here + behind, max(0, high))
+        self.positions, self.lag = positions, sum(lag for lag, _ in positions.values())
 
     def _dispatch(self) -> None:
         while batch := self._next_batch():

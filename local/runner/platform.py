@@ -130,6 +130,15 @@ class Runner:
             for name, pool in self.pools.items()
         ]
 
+    def positions(self) -> list[tuple[str, str, int, int, int]]:
+        """Group, topic, partition, unfinished records and end of every partition that is read here."""
+        return [
+            (source.event.group_id, source.event.topic, partition, lag, end)
+            for source in self._sources
+            if isinstance(source, KafkaSource)
+            for partition, (lag, end) in source.positions.items()
+        ]
+
     def _limit(self, events: tuple[Any, ...]) -> int:
         partitions = {topic.name: topic.partitions for topic in TOPICS}
         kafka = [partitions.get(event.topic, 1) for event in events if isinstance(event, KafkaEvent)]

@@ -89,6 +89,11 @@ class KafkaService(ChildService):
         self._recording: Path | None = None
         self.environment = {"KAFKA_BROKERS": f"127.0.0.1:{self.port}"}
 
+    @property
+    def data(self) -> Path:
+        """Folder of the partitions."""
+        return self._home / "data"
+
     def prepare(self) -> None:
         try:
             make_once(self._jars, lambda target: fetch_jars(read_lock(), target, repository_url()))
@@ -124,13 +129,12 @@ class KafkaService(ChildService):
         return self._home / "server.properties"
 
     def _configure(self) -> None:
-        data = self._home / "data"
         # A killed broker leaves unpacked libraries there.
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir(parents=True)
         (self._home / "log4j2.properties").write_text(LOGGING)
-        self._properties.write_text(PROPERTIES.format(port=self.port, controller=self._controller_port, data=data))
-        if not (data / "meta.properties").exists():
+        self._properties.write_text(PROPERTIES.format(port=self.port, controller=self._controller_port, data=self.data))
+        if not (self.data / "meta.properties").exists():
             self._format()
 
     @property

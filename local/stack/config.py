@@ -27,9 +27,12 @@ class LocalConfig(BaseSettings):
     postgres_port: int = Field(5433, ge=0, le=65535, description="Platform and tenant databases")
     aws_port: int = Field(4566, ge=0, le=65535, description="LocalStack")
     qdrant_port: int = Field(6333, ge=0, le=65535, description="Vector index")
+    telemetry_port: int = Field(4318, ge=0, le=65535, description="OTLP receiver, and `/metrics` for Prometheus")
     storage: Literal["nfs", "s3"] = Field("nfs", description="Store of new tenants: a directory, or S3 on LocalStack")
     pending_due_seconds: float = Field(600, description="Age at which an unfinished image is sent again")
-    telemetry: bool = Field(True, description="Whether the spans of the last day are kept, for `deeplens trace`")
+    telemetry: bool = Field(
+        True, description="Whether spans of the last day and metrics are kept, for `deeplens trace` and `top`"
+    )
     faults: str = Field(
         "",
         pattern=r"^([^:]+:(0?\.\d+|[01]))?$",

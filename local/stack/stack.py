@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ from local.services.supervisor import Supervisor
 from local.stack.config import LocalConfig
 from local.stack.environment import environment_of, role_urls
 from local.stack.seed import seed
+from local.telemetry.levels import inference_metrics, samples_of
+from local.telemetry.metrics import MetricStore, Sample
 from local.telemetry.receiver import TelemetryReceiver
 from local.telemetry.store import FILE as TELEMETRY_FILE
 
@@ -72,8 +74,8 @@ FORWARDED_VARIABLES = (
     "EGRESS_HTTP",
     "KAFKA_CLIENT_ID",
     "KAFKA_TOPIC",
-    "NAME_PREFIX",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
     "OTEL_TRACES_SAMPLER_ARG",
     "DEEPLENS_JAEGER_URL",
     "PGSSLMODE",
@@ -84,11 +86,7 @@ FORWARDED_VARIABLES = (
     "WHATSAPP_VERIFY_TOKEN",
 )
 """Variables of the user's environment that functions get unchanged."""
-TEMPLATE_PARAMETERS = {
-    "KAFKA_TOPIC": "WhatsAppTopic",
-    "KAFKA_GROUP_ID": "WhatsAppConsumerGroup",
-    "NAME_PREFIX": "NamePrefix",
-}
+TEMPLATE_PARAMETERS = {"KAFKA_TOPIC": "WhatsAppTopic", "KAFKA_GROUP_ID": "WhatsAppConsumerGroup"}
 """Variables of the user's environment that set parameters of the template."""
 
 
@@ -125,14 +123,18 @@ class Stack:
         self.api_port = config.api_port or free_port(config.host)
         self.identity_port = config.identity_port or free_port(config.host)
         self.runner: Runner | None = None
-        elsewhere = not config.telemetry or "OTEL_EXPORTER_OTLP_ENDPOINT" in self._forwarded
-        self._receiver = None if elsewhere else TelemetryReceiver(self.state_dir / TELEMETRY_FILE, free_port())
+        self._receiver = self._telemetry_receiver() if config.telemetry else None
         self._containers: list[Container] = []
         self.supervisor = Supervisor(self.services, self._log)
 
     @property
     def api_url(self) -> str:
         return f"http://{self.config.host}:{self.api_port}"
+
+    @property
+    def metrics_url(self) -> str | None:
+        """The page for Prometheus; what functions measure is not in it where they have another collector."""
+        return f"{self._receiver.url}/metrics" if self._receiver else None
 
     @property
     def identity_url(self) -> str:
@@ -180,13 +182,22 @@ class Stack:
             "DEEPLENS_FAULTS": self.config.faults,
         }
 
+    def _telemetry_receiver(self) -> TelemetryReceiver:
+        store = MetricStore(self._samples, lambda: inference_metrics(self.environment.get("INFERENCE_URL", "")))
+        return TelemetryReceiver(self.state_dir / TELEMETRY_FILE, self.config.telemetry_port or free_port(), store)
+
+    def _samples(self) -> Iterable[Sample]:
+        broker = next((service for service in self.services if isinstance(service, KafkaService)), None)
+        return samples_of(self.runner, self.services, broker.data if broker else None) if self.runner else ()
+
     def _telemetry_environment(self) -> dict[str, str]:
-        if self._receiver is None:
+        if self._receiver is None or "OTEL_EXPORTER_OTLP_ENDPOINT" in self._forwarded:
             return dict.fromkeys(("OTEL_EXPORTER_OTLP_ENDPOINT", "DEEPLENS_JAEGER_URL"), "")
         url = self._receiver.url
         # One busy machine answers late, and nobody pays for the wait.
         patience = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2000", "OTEL_TRACES_SAMPLER_ARG": "1"}
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "DEEPLENS_JAEGER_URL": url, **patience}
+        buckets = {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "explicit_bucket_histogram"}
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "DEEPLENS_JAEGER_URL": url, **patience, **buckets}
 
     def container(self) -> Container:
         """Return a container for this stack; for the CLI, the demo and tests."""
@@ -239,6 +250,7 @@ class Stack:
         return {
             "api": self.api_url,
             "identity": self.identity_url,
+            "metrics": self.metrics_url,
             "time": time.time(),
             "parts": started + external,
             "functions": functions,
@@ -265,6 +277,8 @@ class Stack:
         check_host(self.config)
         require_port("api", self.config.host, self.api_port, "DEEPLENS_API_PORT")
         require_port("identity api", self.config.host, self.identity_port, "DEEPLENS_IDENTITY_PORT")
+        if self._receiver is not None:
+            require_port("telemetry", "127.0.0.1", self._receiver.port, "DEEPLENS_TELEMETRY_PORT")
         for service in self.services:
             progress(service.name, "preparing")
         with ThreadPoolExecutor(len(self.services) or 1) as preparing:
@@ -317,7 +331,8 @@ class Stack:
         return path.read_text()
 
     def _write_state(self) -> None:
-        state = {"pid": os.getpid(), "api": self.api_url, "environment": self.environment}
+        addresses = {"api": self.api_url, "metrics": self.metrics_url}
+        state = {"pid": os.getpid(), **addresses, "environment": self.environment}
         self.write_status()
         target = self.state_dir / "stack.json"
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:

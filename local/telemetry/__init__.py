@@ -1,1 +1,1 @@
-"""Keep the spans of the last day on this machine, and show them."""
+"""Keep the spans of the last day and the metrics on this machine, and show them."""

@@ -121,6 +121,7 @@ def running_stack(graph: GraphDouble | None = None) -> Iterator[Stack]:
         postgres_port=0,
         aws_port=0,
         qdrant_port=0,
+        telemetry_port=0,
         storage="nfs",
         pending_due_seconds=600,
     )

@@ -85,7 +85,7 @@ STAGES = (
 )
 
 
-def no_report(stage: str, outcomes: Sequence[Any], events: Sequence[Any]) -> None:
+def no_report(stage: str, finished: Sequence[Any], seconds: float) -> None:
     """Logs and metrics that nobody reads."""
 
 

@@ -168,6 +168,22 @@ class StageFailed(TransientError, code="STAGE_FAILED"):
     """A stage raised an unexpected error for this record."""
 
 
+TENANTS_FAULTS = (
+    InvalidImage,
+    StorageFull,
+    DuplicateImage,
+    ObjectNotFound,
+    ObjectChanged,
+    TenantNotFound,
+    TenantStoreDenied,
+    TenantStoreUnavailable,
+    StoreNotReady,
+    MediaExpired,
+    EndpointRefused,
+)
+"""Failures that the platform's operators cannot mend: they raise no alarm."""
+
+
 class DependencyUnavailable(DeepLensError):
     """A shared dependency is unavailable: the record stays in its topic and no attempt is counted.
 

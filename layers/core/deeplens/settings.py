@@ -15,10 +15,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     environment: Literal["local", "production"] = Field("production", alias="DEEPLENS_ENVIRONMENT")
-    name_prefix: str = Field("", description="Begins names that installations share an account or a server for")
     database_url: str = Field("", description="URL of the platform database, postgresql://user:password@host/name")
-    database_secret_arn: str = Field("", description="Secret with that URL or its credentials as JSON, instead")
-    database_address: str = Field("", description="host:port/name of secrets with only username and password")
+    database_secret_arn: str = Field("", description="Secrets Manager secret with that URL, instead of DATABASE_URL")
     database_admin_url: str = Field("", description="The same for provisioning, as DATABASE_URL owns nothing")
     database_admin_secret_arn: str = Field("", description="Secret with that URL, instead of DATABASE_ADMIN_URL")
     database_role_urls: str = Field("", description="URLs of the functions' roles, which migrations create; spaces")
@@ -88,8 +86,13 @@ class Settings(BaseSettings):
     max_video_seconds: float = Field(4 * 3600, gt=0)
     video_segment_seconds: float = Field(300, gt=0, description="Longest segment of a video per event")
     pending_videos_due_seconds: float = Field(1800, description="Age at which an unfinished video is sent again")
-    otel_exporter_otlp_endpoint: str = Field("", description="Where spans are sent as OTLP JSON; empty: none are")
+    otel_exporter_otlp_endpoint: str = Field(
+        "", description="Where spans and metrics are sent as OTLP JSON; empty: none"
+    )
     otel_exporter_otlp_timeout: int = Field(150, ge=1, description="Milliseconds to connect, to send and to read")
+    otel_exporter_otlp_metrics_default_histogram_aggregation: Literal[
+        "base2_exponential_bucket_histogram", "explicit_bucket_histogram"
+    ] = Field("base2_exponential_bucket_histogram", description="Explicit buckets are what Prometheus' rules count")
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="Part of the traces that begin here")
     jaeger_url: str = Field("", alias="DEEPLENS_JAEGER_URL", description="Query API of Jaeger, for traces of images")
     retry_queue_url: str = Field("", description="SQS delay queue of failed records")

@@ -399,7 +399,16 @@ def test_a_broker_without_its_class_cache_starts_as_well(tmp_path: Path) -> None
 
 def stack_ports() -> dict[str, Any]:
     """Return a configuration with free ports."""
-    names = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
+    names = (
+        "api_port",
+        "identity_port",
+        "inference_port",
+        "kafka_port",
+        "postgres_port",
+        "aws_port",
+        "qdrant_port",
+        "telemetry_port",
+    )
     return dict.fromkeys(names, 0)
 
 

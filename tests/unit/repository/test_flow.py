@@ -18,6 +18,7 @@ from deeplens.common.resolve import parameters_of
 from deeplens.events import topics
 from deeplens.events.topics import TOPICS, Topic
 from deeplens.storage.scope import ON_BUCKET, ON_OBJECTS, SESSION_SECONDS
+from deeplens.telemetry.instruments import INSTRUMENTS
 
 from local.checks.grants import GRANTS
 from local.checks.grants import table as grants_table
@@ -185,7 +186,7 @@ def test_kafka_triggers_differ_only_in_topic_group_and_batch() -> None:
             "ProvisionedPollerConfig": {
                 "MinimumPollers": 1,
                 "MaximumPollers": {"Ref": "MaximumPollers"},
-                "PollerGroupName": {"Fn::Sub": "${NamePrefix}deeplens"},
+                "PollerGroupName": "deeplens",
             },
             "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
         }
@@ -370,8 +371,26 @@ def test_alarms_watch_stages_that_exist() -> None:
         for dimension in resource["Properties"].get("Dimensions", [])
         if dimension["Name"] == "stage"
     ]
-    assert len(dimensions) == 2
+    assert len(dimensions) == 1
     assert set(dimensions) <= {stage.name for stages in STAGES.values() for stage in stages.values()}
+
+
+def test_alarms_watch_metrics_that_are_written() -> None:
+    written = {
+        re.sub(r"\{\w+\}", value.capitalize(), instrument.cloudwatch): {"stack", *instrument.dimensions}
+        for instrument in INSTRUMENTS.values()
+        if instrument.cloudwatch
+        for label in instrument.labels or [None]
+        for value in (label.values.split("|") if label else [""])
+    }
+    alarms = [resource["Properties"] for resource in RESOURCES.values()]
+    watched = [
+        (alarm["MetricName"], {dimension["Name"] for dimension in alarm["Dimensions"]})
+        for alarm in alarms
+        if alarm.get("Namespace") == "DeepLens"
+    ]
+    assert watched
+    assert [(name, dimensions) for name, dimensions in watched if written.get(name) != dimensions] == []
 
 
 @pytest.mark.parametrize("spec", TEMPLATE.functions, ids=named)
@@ -411,7 +430,7 @@ def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
     ]
     (secrets,) = storage[2:]
     assert secrets["Action"] == "secretsmanager:GetSecretValue"
-    assert secrets["Resource"]["Fn::Sub"].endswith(":secret:${NamePrefix}deeplens/stores/*")
+    assert secrets["Resource"]["Fn::Sub"].endswith(":secret:deeplens/stores/*")
     # What nobody could deliver goes to a bucket of the platform, so OnDeadLetter may write to that.
     elsewhere = {name: str(resource) for name, resource in RESOURCES.items() if name != "TenantStorageRole"}
     assert {name for name, statement in elsewhere.items() if "'s3:" in statement} == {"OnDeadLetter"}

@@ -117,8 +117,9 @@ def test_a_collector_that_fails_costs_at_most_half_a_second_once_in_a_while(
 
 def test_where_no_endpoint_is_set_nothing_of_the_exporter_is_imported() -> None:
     program = (
-        "import sys; from deeplens.bootstrap.tracing import configure_tracing; from deeplens.settings import Settings;"
-        "from deeplens.telemetry import tracing; configure_tracing(Settings());"
+        "import sys; from deeplens.settings import Settings;"
+        "from deeplens.bootstrap.telemetry import configure_telemetry;"
+        "from deeplens.telemetry import tracing; configure_telemetry(Settings());"
         "print('deeplens.telemetry.otlp' in sys.modules, tracing.enabled())"
     )
     run = subprocess.run(

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from deeplens.images.ports import EventLog, ImageRepository, PendingDue, PendingImages
     from deeplens.imaging.decoder import ImageDecoder
     from deeplens.imaging.limits import Limits
+    from deeplens.levels.measure import Levels, TenantWindow
     from deeplens.mail.ports import Mailer
     from deeplens.maintenance.model import MaintenanceRuns, SweepGrace, SweepInterval, ThumbnailRetention
     from deeplens.provisioning.create import DefaultStorage
@@ -102,6 +103,7 @@ class Container(MaintenanceRegistry):
     sweep_grace: SweepGrace = value(lambda settings: timedelta(seconds=settings.sweep_grace_seconds))
     sweep_every: SweepInterval = value(lambda settings: timedelta(seconds=settings.sweep_every_seconds))
     measured_every: StorageInterval = value(lambda settings: timedelta(seconds=settings.storage_measured_every_seconds))
+    tenant_window: TenantWindow = value(lambda settings: settings.tenant_window)
     backfill_window: BackfillWindow = value(lambda settings: settings.backfill_window)
     max_image_bytes: MaxImageBytes = value(lambda settings: settings.max_image_bytes)
     thumbnails_kept: ThumbnailRetention | None = value(
@@ -135,6 +137,7 @@ class Container(MaintenanceRegistry):
     videos: VideoRepository = adapter("deeplens.videos.postgres:PostgresVideos")
     pending_videos: PendingVideos = adapter("deeplens.videos.postgres:PostgresPendingVideos")
     dead_letters: DeadLetters = adapter("deeplens.failures.postgres:PostgresDeadLetters")
+    levels: Levels = adapter("deeplens.levels.postgres:PostgresLevels")
     alerts: Alerts = adapter("deeplens.alerts.postgres:PostgresAlerts")
     usage: UsageMeter = adapter("deeplens.usage.postgres:PostgresUsage")
     budgets: Budgets = adapter("deeplens.usage.postgres:PostgresBudgets")
@@ -216,12 +219,9 @@ class Container(MaintenanceRegistry):
         lambda self: [self.video_limits, self.settings.child_environment],
     )
     secret_store: SecretStore = adapter(
-        "deeplens.aws.secrets:SecretsManager",
-        lambda self: [self.aws("secretsmanager"), self.settings.name_prefix],
+        "deeplens.aws.secrets:SecretsManager", lambda self: [self.aws("secretsmanager")]
     )
-    index: VectorIndex = adapter(
-        "deeplens.vectors.qdrant:QdrantIndex", lambda self: [self.index_keys, self.settings.name_prefix]
-    )
+    index: VectorIndex = adapter("deeplens.vectors.qdrant:QdrantIndex", lambda self: [self.index_keys])
     object_queue: ObjectQueue = adapter(
         "deeplens.uploads.queue:SqsObjectQueue", lambda self: [self.aws("sqs"), self.settings.object_queue_url]
     )
@@ -252,8 +252,7 @@ class Container(MaintenanceRegistry):
         """A value from the environment, or from the secret that a deployment names."""
         if value or not arn:
             return value
-        with resolve_name("deeplens.aws.secrets:translated")(arn):
-            return str(self.aws("secretsmanager")().get_secret_value(SecretId=arn)["SecretString"])
+        return str(self.aws("secretsmanager")().get_secret_value(SecretId=arn)["SecretString"])
 
     def aws(self, service: str) -> Callable[[], Any]:
         """Return what makes a client of AWS: boto3 is slow to import, and most invocations need none."""
@@ -262,25 +261,16 @@ class Container(MaintenanceRegistry):
     @cached_property
     def connections(self) -> Connections:
         from deeplens.database.connections import Connections
-
-        settings = self.settings
-
-        def platform_url() -> str:
-            return self._database_url(settings.database_url, settings.database_secret_arn)
-
-        return Connections(
-            platform_url(),
-            settings.tenant_connections,
-            tenant_key=self.secret(settings.tenant_database_key, settings.tenant_database_key_secret_arn),
-            read_platform_url=platform_url,
-            admin_url=lambda: self._database_url(settings.database_admin_url, settings.database_admin_secret_arn),
-            server_credentials=self._server_credentials,
-        )
-
-    def _database_url(self, url: str, arn: str) -> str:
         from deeplens.database.credentials import url_of_secret
 
-        return url_of_secret(self.secret(url, arn), self.settings.database_address)
+        settings = self.settings
+        return Connections(
+            url_of_secret(self.secret(settings.database_url, settings.database_secret_arn)),
+            settings.tenant_connections,
+            tenant_key=self.secret(settings.tenant_database_key, settings.tenant_database_key_secret_arn),
+            admin_url=lambda: self.secret(settings.database_admin_url, settings.database_admin_secret_arn),
+            server_credentials=self._server_credentials,
+        )
 
     def _server_credentials(self, tenant_id: str) -> str:
         from deeplens.provisioning.servers import credentials_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from deeplens.bootstrap.container import Container
 from deeplens.bootstrap.encryption import require_encryption
-from deeplens.bootstrap.tracing import configure_tracing
+from deeplens.bootstrap.telemetry import configure_telemetry
 from deeplens.common.event import Event
 from deeplens.common.outgoing import OutgoingMessage
 from deeplens.common.stage import Stage
@@ -17,7 +17,7 @@ from deeplens.events.ids import event_id_of
 from deeplens.kafka.handler import BatchHandler, Parse, Response
 from deeplens.kafka.report import report
 from deeplens.settings import settings
-from deeplens.telemetry import tracing
+from deeplens.telemetry import metrics, tracing
 from deeplens.telemetry.conventions import Kind
 from deeplens.telemetry.logs import logger
 
@@ -32,7 +32,7 @@ type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 def container() -> Container:
     configured = settings()
     require_encryption(configured)
-    configure_tracing(configured)
+    configure_telemetry(configured)
     return Container(configured)
 
 
@@ -65,6 +65,7 @@ def schedule_handler(*jobs: Callable[..., ScheduledJob]) -> Callable[[Any, Any],
     def handler(event: Mapping[str, Any], _context: Any) -> None:
         failed = [job.name for job in built if not _run_traced(job, publisher, str(event.get("time", "")))]
         tracing.flush()
+        metrics.flush()
         if failed:
             raise DeepLensError(f"failed: {', '.join(failed)}; the logs say why")
 

@@ -14,6 +14,8 @@ from deeplens.errors import FileTooLarge, InferenceBusy, InferenceUnavailable, I
 from deeplens.settings import Settings
 from deeplens.telemetry import conventions as names
 from deeplens.telemetry import tracing
+from deeplens.telemetry.instruments import INFERENCE_PHASE
+from deeplens.telemetry.metrics import record, timed
 
 CONNECT_SECONDS = 2.0
 SERVER_TIMING = re.compile(r"(queue|decode|run);dur=(\d+(?:\.\d+)?)")
@@ -33,11 +35,14 @@ class HttpTransport:
         path = f"models/{model.name}/versions/{model.version}/infer"
         headers = {HEADER_LENGTH: str(header_length), "Content-Type": "application/octet-stream"}
         attributes = {names.MODEL: f"{model.name}:{model.version}", names.MODEL_OPERATION: "embeddings"}
-        with tracing.span("inference embeddings", attributes=attributes) as span:
+        with timed("inference"), tracing.span("inference embeddings", attributes=attributes) as span:
             if context := tracing.traceparent():
                 headers["traceparent"] = context
             answer = self._request("POST", path, body=body, headers=headers)
-            span.set(times_of(answer.headers.get("Server-Timing", "")))
+            times = times_of(answer.headers.get("Server-Timing", ""))
+            span.set({TIMES[phase]: milliseconds for phase, milliseconds in times.items()})
+        for phase, milliseconds in times.items():
+            record(INFERENCE_PHASE, milliseconds / 1000, phase=phase)
         return answer.data, length_of(answer.headers.get(HEADER_LENGTH, ""))
 
     def describe(self, name: str, version: str) -> bytes:
@@ -55,7 +60,7 @@ class HttpTransport:
 
 def times_of(server_timing: str) -> dict[str, float]:
     """Milliseconds that an image waited, was decoded and was embedded, as far as the endpoint says it."""
-    return {TIMES[name]: float(duration) for name, duration in SERVER_TIMING.findall(server_timing)}
+    return {phase: float(duration) for phase, duration in SERVER_TIMING.findall(server_timing)}
 
 
 def length_of(given: str) -> int:

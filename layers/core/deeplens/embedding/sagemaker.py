@@ -14,6 +14,7 @@ from deeplens.errors import InferenceBusy, InferenceUnavailable
 from deeplens.settings import Settings
 from deeplens.telemetry import conventions as names
 from deeplens.telemetry import tracing
+from deeplens.telemetry.metrics import timed
 
 THROTTLED = {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException"}
 
@@ -28,7 +29,7 @@ class SageMakerTransport:
     def infer(self, body: bytes, header_length: int, model: ModelRef) -> tuple[bytes, int]:
         attributes = f"model={model.name};version={model.version}"
         described = {names.MODEL: f"{model.name}:{model.version}", names.MODEL_OPERATION: "embeddings"}
-        with tracing.span("inference embeddings", attributes=described):
+        with timed("inference"), tracing.span("inference embeddings", attributes=described):
             content, kind = self._invoke(f"{SAGEMAKER_TYPE}{header_length}", attributes, body)
         return content, length_of(kind.removeprefix(SAGEMAKER_TYPE))
 

@@ -20,6 +20,8 @@ from deeplens.images.notifications import image_failed
 from deeplens.images.ports import ImageRepository
 from deeplens.images.requests import AdmitImages
 from deeplens.rollouts.model import VectorState, VectorStates, VectorStep
+from deeplens.telemetry.instruments import RETRIES
+from deeplens.telemetry.metrics import record
 from deeplens.tenants.model import Tenant
 from deeplens.tenants.ports import TenantDirectory
 from deeplens.usage.model import upload_event
@@ -192,6 +194,8 @@ class Fail:
             refused, queued = Waiting(error), [False] * len(waiting)
         for (case, _), sent in zip(waiting, queued, strict=True):
             case.outcome = Done() if sent else refused
+            if sent:
+                record(RETRIES, stage=case.event.stage or "", error=case.event.error.code)
 
     def _note_images(self, tenant_id: str, cases: Sequence[Case]) -> None:
         """Note a tenant's failures with their images.

@@ -12,16 +12,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deeplens.http.problems import problem_response, unexpected
 from deeplens.telemetry import conventions as names
-from deeplens.telemetry import tracing
+from deeplens.telemetry import instruments as of
+from deeplens.telemetry import metrics, tracing
 from deeplens.telemetry.context import unsampled_root
 from deeplens.telemetry.conventions import Kind
 from deeplens.telemetry.logs import logger, request_origin
+from deeplens.telemetry.metrics import record
 from deeplens.telemetry.tracing import NO_SPAN, Span
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,100}")
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+UPLOADS = re.compile(r"/v1/(images|videos|uploads|uploads/\{upload_id\}/complete)")
+SEARCHES = re.compile(r"/v1/(search/\w+|images/\{image_id\}/similar)")
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
@@ -49,7 +53,10 @@ class RequestContext:
             if answer.status is None:
                 await problem_response(Request(scope), unexpected())(scope, receive, answer)
         _end_span(span, scope, state, answer.status)
+        measure_request(span, scope, answer.status, time.perf_counter() - answer.started)
         _log(scope, state, answer)
+        tracing.flush()
+        metrics.flush()
 
 
 class BodyLimit:
@@ -138,7 +145,7 @@ def method_of(scope: Scope) -> str:
 
 
 def _end_span(span: Span, scope: Scope, state: dict[str, Any], status: int | None) -> None:
-    """End a request's span, which is named after its route only now, and export what was recorded."""
+    """End a request's span, which is named after its route only now."""
     route = getattr(scope.get("route"), "path", None)
     span.set(
         {names.HTTP_ROUTE: route, names.HTTP_STATUS: status, names.TENANT: state.get("caller", {}).get("tenant_id")}
@@ -148,7 +155,24 @@ def _end_span(span: Span, scope: Scope, state: dict[str, Any], status: int | Non
     if status is None or status >= 500:
         span.fail(str(status or "unanswered"))
     tracing.end(span)
-    tracing.flush()
+
+
+def measure_request(span: Span, scope: Scope, status: int | None, seconds: float) -> None:
+    """Measure a request by its route, and by the objective that it belongs to."""
+    method, route = method_of(scope), getattr(scope.get("route"), "path", "")
+    operation = operation_of(method, route)
+    outcome = "failed" if status is None or status >= 500 else "ok" if status < 400 else "refused"
+    with tracing.inside(span.contexts):
+        record(of.HTTP_DURATION, seconds, method=method, route=route, status=str(status or ""))
+        record(of.API_DURATION, seconds, operation=operation)
+    record(of.API_REQUESTS, operation=operation, outcome=outcome)
+
+
+def operation_of(method: str, route: str) -> str:
+    """The objective that a request belongs to: uploads, searches, or none."""
+    if method == "POST" and UPLOADS.fullmatch(route):
+        return "upload"
+    return "search" if SEARCHES.fullmatch(route) else "other"
 
 
 def _log(scope: Scope, state: dict[str, Any], answer: _Answer) -> None:

@@ -3,8 +3,9 @@
 Messages of a queue are records, too, of a topic with the queue's name.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -21,27 +22,17 @@ from deeplens.events.topics import TOPIC_OF
 from deeplens.events.videos import VideoUploaded
 from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
+from deeplens.kafka.received import Received
 from deeplens.kafka.records import Record, parse, records_of
 from deeplens.kafka.spans import batch_span, begins_trace, end_record_span, record_span, record_spans
 from deeplens.telemetry import tracing
-from deeplens.telemetry.tracing import NO_SPAN, Span
+from deeplens.telemetry.tracing import Span
 
 type Parse = Callable[[Record], Event]
-type Report = Callable[[str, Sequence[Outcome], Sequence[Event | None]], None]
-NOTHING_YET = Done()
+type Report = Callable[[str, Sequence[Received], float], None]
 NO_TIME = Waiting(TimeUp("the invocation ends before"))
 
 type Response = dict[str, list[dict[str, Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A record with its parsed event and its outcome so far."""
-
-    record: Record
-    event: Event | None = None
-    outcome: Outcome = NOTHING_YET
-    span: Span = NO_SPAN
 
 
 class BatchHandler:
@@ -64,11 +55,12 @@ class BatchHandler:
 
     def __call__(self, event: Mapping[str, Any], report: Report, remaining: RemainingMillis | None = None) -> Response:
         """Process an event of Lambda. ``remaining`` tells the milliseconds until the invocation ends."""
+        started = time.perf_counter()
         records = list(records_of(event))
         with batch_span(self._stage.consumes, self._stage.name, records) as span:
             finished = self._process([self._parse_record(record) for record in records], remaining, span)
         tracing.flush()
-        report(self._stage.name, [item.outcome for item in finished], [item.event for item in finished])
+        report(self._stage.name, finished, time.perf_counter() - started)
         return failures(finished)
 
     def _process(self, received: Sequence[Received], remaining: RemainingMillis | None, batch: Span) -> list[Received]:

@@ -1,6 +1,7 @@
 """Sending events: one producer per execution environment, every delivery report checked."""
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +18,9 @@ from deeplens.kafka.spans import send_span
 from deeplens.settings import Settings
 from deeplens.telemetry import tracing
 from deeplens.telemetry.conventions import ids_of
+from deeplens.telemetry.instruments import SENT
+from deeplens.telemetry.metrics import record as record_metric
+from deeplens.telemetry.metrics import timed
 
 
 class KafkaPublisher:
@@ -67,19 +71,21 @@ class KafkaPublisher:
             sent = replace(record, traceparent=span.traceparent) if span.traceparent else record
             self._send(sent, position, delivered)
         # A message librdkafka still holds after the deadline counts as not delivered: its record comes again.
-        with suppress(KafkaException):
+        with timed("kafka"), suppress(KafkaException):
             self._producer.flush(self._settings.publish_timeout_seconds + 1)
         for span, arrived in zip(spans, delivered, strict=True):
             if not arrived:
                 span.fail("undelivered")
             tracing.end(span)
+        for (topic, arrived), count in Counter(zip((r.topic for r in records), delivered, strict=True)).items():
+            record_metric(SENT, count, topic=topic, error="" if arrived else "undelivered")
         return delivered
 
     def _send(self, record: OutgoingRecord, position: int, delivered: list[bool]) -> None:
         def on_delivery(error: KafkaError | None, _: Message) -> None:
             delivered[position] = error is None
 
-        topic = broker_topic_name(record.topic, self._settings.kafka_topic, self._settings.name_prefix)
+        topic = broker_topic_name(record.topic, self._settings.kafka_topic)
         # The queue may be full: once, deliveries are awaited before the record is given to it again.
         for seconds_to_wait in (1, 0):
             try:

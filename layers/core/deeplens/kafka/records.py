@@ -27,6 +27,10 @@ class Record:
     """One Kafka record as Lambda hands it over. ``key`` and ``value`` are base64, as they came.
 
     A message of a queue is one, too: it has an id, and its ``topic`` is the queue's name.
+
+    Attributes
+    ----------
+    sent_at : seconds since the epoch; None where the source does not say it.
     """
 
     topic: str
@@ -36,6 +40,7 @@ class Record:
     value: str | None
     headers: Mapping[str, bytes]
     message_id: str | None = None
+    sent_at: float | None = None
 
     @property
     def topic_partition(self) -> str:
@@ -93,11 +98,17 @@ def records_of(event: Mapping[str, Any]) -> Iterator[Record]:
     for message in event.get("Records", []):
         queue = message["eventSourceARN"].rpartition(":")[2]
         body = b64encode(message["body"].encode(errors="replace")).decode()
-        yield Record(queue, 0, 0, None, body, {}, message["messageId"])
+        sent = message.get("attributes", {}).get("SentTimestamp")
+        yield Record(queue, 0, 0, None, body, {}, message["messageId"], _seconds(sent))
     for records in event.get("records", {}).values():
         for record in records:
             position = record["topic"], record["partition"], record["offset"]
-            yield Record(*position, record.get("key"), record.get("value"), _headers(record))
+            sent_at = _seconds(record.get("timestamp"))
+            yield Record(*position, record.get("key"), record.get("value"), _headers(record), sent_at=sent_at)
+
+
+def _seconds(milliseconds: Any) -> float | None:
+    return int(milliseconds) / 1000 if str(milliseconds).isdecimal() else None
 
 
 def _headers(record: dict[str, Any]) -> dict[str, bytes]:

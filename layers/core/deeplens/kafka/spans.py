@@ -11,9 +11,9 @@ from deeplens.events.topics import TOPIC_OF
 from deeplens.kafka.records import Record
 from deeplens.telemetry import conventions as names
 from deeplens.telemetry import tracing
-from deeplens.telemetry.context import parse_traceparent
+from deeplens.telemetry.context import Contexts, parse_traceparent
 from deeplens.telemetry.conventions import Kind
-from deeplens.telemetry.tracing import NO_SPAN, Contexts, Span
+from deeplens.telemetry.tracing import NO_SPAN, Span
 
 KAFKA, SQS = "kafka", "aws_sqs"
 

@@ -1,4 +1,4 @@
-"""Spans of a store's calls, at one place for every kind of store."""
+"""Spans and times of a store's calls, at one place for every kind of store."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -6,6 +6,7 @@ from typing import Any, cast
 from deeplens.storage.ports import ObjectStore
 from deeplens.telemetry import conventions as names
 from deeplens.telemetry import tracing
+from deeplens.telemetry.metrics import timed
 
 TRACED = frozenset({"copy", "delete", "get", "get_range", "head", "put"})
 """Calls that end when they return; the others read later."""
@@ -29,7 +30,7 @@ class _TracedStore:
         attributes = {**self._attributes, names.RPC_METHOD: name}
 
         def with_span(*arguments: Any, **named: Any) -> Any:
-            with tracing.span(f"store {name}", attributes=attributes):
+            with timed("storage"), tracing.span(f"store {name}", attributes=attributes):
                 return call(*arguments, **named)
 
         return with_span

@@ -1,6 +1,7 @@
 """W3C trace context: which span of which trace something belongs to."""
 
 import re
+from contextvars import ContextVar
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -27,6 +28,12 @@ class SpanContext:
     @property
     def traceparent(self) -> str:
         return f"00-{self.trace_id}-{self.span_id}-01"
+
+
+type Contexts = tuple[SpanContext, ...]
+
+active: ContextVar[Contexts] = ContextVar("active", default=())
+"""The spans that run here: of several records, where a call serves them all."""
 
 
 def parse_traceparent(text: str | None) -> tuple[SpanContext, bool] | None:

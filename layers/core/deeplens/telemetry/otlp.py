@@ -1,4 +1,4 @@
-"""Export spans as OTLP JSON over HTTP. Imported only where an endpoint is configured.
+"""Export spans and metrics as OTLP JSON over HTTP. Imported only where an endpoint is configured.
 
 The OpenTelemetry SDK with its exporter costs 160 ms of a cold start (docs/decisions/0023-traces.md).
 """
@@ -11,11 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from deeplens.telemetry.conventions import ERROR_TYPE, SCHEMA_URL, Value, allowed
+from deeplens.telemetry.instruments import DROPPED
 from deeplens.telemetry.logs import logger
-from deeplens.telemetry.metrics import count as count_metric
+from deeplens.telemetry.metrics import record
 from deeplens.telemetry.tracing import Span
 
-PATH = "/v1/traces"
+TRACES = "/v1/traces"
 HEADERS = {"Content-Type": "application/json"}
 FIRST_REST_SECONDS, LONGEST_REST_SECONDS = 1.0, 30.0
 """How long nothing is sent after a failure, twice as long after each further one: few invocations are delayed."""
@@ -23,11 +24,11 @@ STATUS_ERROR = 2
 
 
 class OtlpExporter:
-    """Posts spans within a deadline; what does not arrive is dropped and counted.
+    """Posts spans and points of metrics within a deadline; what does not arrive is dropped and counted.
 
     Parameters
     ----------
-    endpoint : ``OTEL_EXPORTER_OTLP_ENDPOINT``, to whose path ``/v1/traces`` is added.
+    endpoint : ``OTEL_EXPORTER_OTLP_ENDPOINT``, to whose path that of a signal is added.
     resource : attributes of this function.
     timeout_seconds : of connecting, of sending and of reading, each.
     """
@@ -42,31 +43,37 @@ class OtlpExporter:
         address = urlsplit(endpoint)
         connection = HTTPSConnection if address.scheme == "https" else HTTPConnection
         self._connection = connection(address.hostname or "", address.port, timeout=timeout_seconds)
-        self._path = address.path.rstrip("/") + PATH
-        self._resource, self._monotonic = resource, monotonic
+        self._path = address.path.rstrip("/")
+        self.resource, self._monotonic = resource, monotonic
         self._rests_until, self._rest_seconds = 0.0, FIRST_REST_SECONDS
-        self.dropped = self._reported = 0
+        self.dropped = 0
 
     def __call__(self, spans: Sequence[Span]) -> None:
+        self.send(TRACES, "spans", len(spans), lambda: request_of(spans, self.resource))
+
+    def send(self, path: str, signal: str, count: int, request: Callable[[], Mapping[str, Any]]) -> None:
+        """Post a request of ``count`` spans or points. Never raises."""
         if self._monotonic() < self._rests_until:
-            self.dropped += len(spans)
+            self._drop(signal, count)
             return
         try:
-            body = json.dumps(request_of(spans, self._resource), separators=(",", ":")).encode()
-            reason = self._post(body)
+            reason = self._post(path, json.dumps(request(), separators=(",", ":")).encode())
         except Exception as error:
             # Whatever is wrong with telemetry, the invocation goes on.
             reason = type(error).__name__
         if reason is None:
             self._rest_seconds = FIRST_REST_SECONDS
         else:
-            self._drop(len(spans), reason)
+            self._rests_until = self._monotonic() + self._rest_seconds
+            self._rest_seconds = min(2 * self._rest_seconds, LONGEST_REST_SECONDS)
+            self._drop(signal, count)
+            logger().warning("telemetry dropped", signal=signal, reason=reason, dropped=self.dropped)
 
-    def _post(self, body: bytes) -> str | None:
+    def _post(self, path: str, body: bytes) -> str | None:
         """Send the body; returns why it did not arrive. A connection that was closed meanwhile is opened again."""
         for attempt in (1, 2):
             try:
-                self._connection.request("POST", self._path, body, HEADERS)
+                self._connection.request("POST", self._path + path, body, HEADERS)
                 answer = self._connection.getresponse()
                 answer.read()
             except (ConnectionError, HTTPException) as error:
@@ -80,25 +87,21 @@ class OtlpExporter:
                 return None if answer.status < 300 else f"the collector answered {answer.status}"
         return None
 
-    def _drop(self, count: int, reason: str) -> None:
+    def _drop(self, signal: str, count: int) -> None:
         self.dropped += count
-        count_metric("SpansDropped", self.dropped - self._reported)
-        self._reported = self.dropped
-        self._rests_until = self._monotonic() + self._rest_seconds
-        self._rest_seconds = min(2 * self._rest_seconds, LONGEST_REST_SECONDS)
-        logger().warning("spans dropped", reason=reason, dropped=self.dropped)
+        record(DROPPED, count, signal=signal)
 
 
 def request_of(spans: Sequence[Span], resource: Mapping[str, Value]) -> dict[str, Any]:
     """``ExportTraceServiceRequest`` as OTLP JSON."""
     scope = {"scope": {"name": "deeplens"}, "spans": [one for span in spans for one in _spans(span)]}
-    described = {"resource": {"attributes": _attributes(resource)}, "schemaUrl": SCHEMA_URL}
+    described = {"resource": {"attributes": attributes_of(resource)}, "schemaUrl": SCHEMA_URL}
     return {"resourceSpans": [{**described, "scopeSpans": [scope]}]}
 
 
 def _spans(span: Span) -> Iterator[dict[str, Any]]:
     """The span in each of its traces. All share what does not depend on the trace."""
-    attributes = _attributes(allowed(span.attributes))
+    attributes = attributes_of(allowed(span.attributes))
     common: dict[str, Any] = {
         "name": span.name,
         "kind": int(span.kind),
@@ -113,10 +116,10 @@ def _spans(span: Span) -> Iterator[dict[str, Any]]:
         own = {"traceId": context.trace_id, "spanId": context.span_id}
         if parent_id:
             own["parentSpanId"] = parent_id
-        yield {**own, **common, "attributes": attributes + _attributes(dict(context.subject))}
+        yield {**own, **common, "attributes": attributes + attributes_of(dict(context.subject))}
 
 
-def _attributes(attributes: Mapping[str, Value]) -> list[dict[str, Any]]:
+def attributes_of(attributes: Mapping[str, Value]) -> list[dict[str, Any]]:
     return [{"key": key, "value": _value(value)} for key, value in attributes.items()]
 
 

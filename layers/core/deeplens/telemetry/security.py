@@ -2,11 +2,9 @@
 
 from typing import Any, Literal
 
-from aws_lambda_powertools import single_metric
-from aws_lambda_powertools.metrics import MetricUnit
-
-from deeplens.telemetry.logs import logger, request_origin, service
-from deeplens.telemetry.metrics import NAMESPACE
+from deeplens.telemetry.instruments import SECURITY_EVENTS
+from deeplens.telemetry.logs import logger, request_origin
+from deeplens.telemetry.metrics import record
 
 type SecurityEvent = Literal[
     "signed_in",
@@ -38,10 +36,7 @@ type SecurityEvent = Literal[
 def security_event(event: SecurityEvent, **details: Any) -> None:
     """Log an event that matters to the security of accounts, with its request, and count it.
 
-    The metric ``SecurityEvents`` has the dimensions ``service`` and ``event``. Details contain no credentials, and
-    addresses of people only as hashes.
+    Details contain no credentials, and addresses of people only as hashes.
     """
     logger().info("security event", security_event=event, **request_origin.get(), **details)
-    with single_metric("SecurityEvents", MetricUnit.Count, 1, namespace=NAMESPACE) as metric:
-        metric.add_dimension("service", service())
-        metric.add_dimension("event", event)
+    record(SECURITY_EVENTS, event=event)

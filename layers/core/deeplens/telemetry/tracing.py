@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Protocol
 
-from deeplens.telemetry.context import SpanContext, parent_of
+from deeplens.telemetry.context import Contexts, SpanContext, parent_of
+from deeplens.telemetry.context import active as _active
 from deeplens.telemetry.conventions import ERROR_TYPE, SHARED, Attributes, Kind, Value, allowed, ids_of
+from deeplens.telemetry.instruments import DROPPED
 from deeplens.telemetry.logs import logger
-from deeplens.telemetry.metrics import count
-
-type Contexts = tuple[SpanContext, ...]
+from deeplens.telemetry.metrics import record
 
 SUBJECT_FIELDS = ("event_id", "image_id", "video_id", "tenant_id")
 """From the closest to the widest: an item of unknown event is at least its tenant's."""
@@ -93,13 +93,14 @@ class Tracer:
             spans, self._ended = self._ended, []
             self._export(spans)
         if self.dropped:
-            logger().warning("spans dropped", reason="more than one invocation keeps", dropped=self.dropped)
-            count("SpansDropped", self.dropped)
+            logger().warning(
+                "telemetry dropped", signal="spans", reason="more than one invocation keeps", dropped=self.dropped
+            )
+            record(DROPPED, self.dropped, signal="spans")
             self.dropped = 0
 
 
 _tracer: Tracer | None = None
-_active: ContextVar[Contexts] = ContextVar("active", default=())
 _by_subject: ContextVar[Mapping[str, Contexts]] = ContextVar("by_subject", default={})  # noqa: B039 - never changed
 
 

@@ -18,6 +18,8 @@ from deeplens.events.notifications import (
     TenantNotification,
 )
 from deeplens.telemetry import tracing
+from deeplens.telemetry.instruments import WEBHOOK_DELAY, WEBHOOK_DELIVERIES
+from deeplens.telemetry.metrics import record
 from deeplens.webhooks.model import Delivery, Verdict, Webhook, Webhooks, WebhookSender, WebhookSigner, judge
 from deeplens.whatsapp.chats import ImageEnd, Replies, Reply, send_request
 
@@ -81,6 +83,9 @@ class Notify:
         now = self.clock.now()
         verdict = judge(webhook, delivery.attempts + 1, answer, now)
         self.webhooks.settle(delivery, verdict, answer, now)
+        if verdict.state == "delivered":
+            record(WEBHOOK_DELAY, max(0.0, (now - delivery.created_at).total_seconds()))
+        record(WEBHOOK_DELIVERIES, outcome="retrying" if verdict.state == "waiting" else verdict.state)
         return verdict
 
 

@@ -9,6 +9,7 @@ from deeplens.egress.rules import EgressRules
 from deeplens.errors import EndpointRefused
 from deeplens.telemetry import conventions as names
 from deeplens.telemetry import tracing
+from deeplens.telemetry.metrics import timed
 from deeplens.webhooks.model import Answer
 
 AGENT = "DeepLens-Webhooks/1"
@@ -21,7 +22,7 @@ class EgressWebhookSender:
         self._pool = EgressPool(rules)
 
     def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        with tracing.span("webhook POST", attributes={names.HTTP_METHOD: "POST"}) as span:
+        with timed("webhook"), tracing.span("webhook POST", attributes={names.HTTP_METHOD: "POST"}) as span:
             context = tracing.traceparent()
             answer = self._send(url, {**headers, **({"traceparent": context} if context else {})}, body)
             span.set({names.HTTP_STATUS: answer.status})

@@ -11,7 +11,16 @@ from local.services import ServiceFailed
 from local.stack.config import LocalConfig
 from local.stack.stack import check_host
 
-PORTS = ("api_port", "identity_port", "inference_port", "kafka_port", "postgres_port", "aws_port", "qdrant_port")
+PORTS = (
+    "api_port",
+    "identity_port",
+    "inference_port",
+    "kafka_port",
+    "postgres_port",
+    "aws_port",
+    "qdrant_port",
+    "telemetry_port",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +31,7 @@ def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_settings_everything_has_its_usual_port_on_this_machine_only() -> None:
     config = LocalConfig()
-    assert [getattr(config, name) for name in PORTS] == [8000, 5198, 8001, 9092, 5433, 4566, 6333]
+    assert [getattr(config, name) for name in PORTS] == [8000, 5198, 8001, 9092, 5433, 4566, 6333, 4318]
     assert (config.host, config.state_dir, config.storage) == ("127.0.0.1", Path(".deeplens"), "nfs")
     assert config.max_processes >= 1
 

@@ -1,0 +1,1 @@
+"""Levels of the platform, measured every minute."""
