@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
-from deeplens.events.topics import Topic
+from deeplens.events.topics import Cluster, Topic
 from deeplens.settings import Settings
 from rich.table import Table
 
@@ -25,17 +25,20 @@ Name = Annotated[str, typer.Argument(help="e.g. deeplens.images.uploaded")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 Partitions = Annotated[int, typer.Option(min=1, help="Minimum number of partitions; 12 is a good start in production.")]
 Production = Annotated[bool, typer.Option(help="Replication factor 3 and min.insync.replicas 2.")]
+Serverless = Annotated[bool, typer.Option(help="For Amazon MSK Serverless, which sets what concerns replicas itself.")]
 DAY_MILLISECONDS = 86_400_000
 RIGHT = ("partition", "partitions", "replicas", "records", "first", "next", "committed", "lag", "members", "from", "to")
 
 
 @app.command("list", example="deeplens topics list --partitions 12 --production")
-def list_topics(partitions: Partitions = 3, production: Production = False) -> None:
+def list_topics(partitions: Partitions = 3, production: Production = False, serverless: Serverless = False) -> None:
     """List topics, and how they differ from the registry. `deeplens topics apply` mends that."""
     broker = Broker(_settings())
     states, known = Topics(broker).all(), _registered(broker)
     drifts = {
-        name: drift_of(known[name], state, partitions=partitions, production=production) if name in known else []
+        name: drift_of(known[name], state, partitions=partitions, cluster=cluster_of(production, serverless))
+        if name in known
+        else []
         for name, state in states.items()
     }
     missing = sorted(known.keys() - states.keys())
@@ -47,11 +50,13 @@ def list_topics(partitions: Partitions = 3, production: Production = False) -> N
 
 
 @app.command(example="deeplens topics describe deeplens.images.uploaded")
-def describe(name: Name, partitions: Partitions = 3, production: Production = False) -> None:
+def describe(
+    name: Name, partitions: Partitions = 3, production: Production = False, serverless: Serverless = False
+) -> None:
     """Show a topic's partitions, settings, contract, producers and consumers, and how it differs from the registry."""
     broker = Broker(_settings())
     state, topic = Topics(broker).get(name), _registered(broker).get(name)
-    drifts = drift_of(topic, state, partitions=partitions, production=production) if topic else []
+    drifts = drift_of(topic, state, partitions=partitions, cluster=cluster_of(production, serverless)) if topic else []
     document = _document(state, topic is not None, drifts) | {"partitions": state.partitions}
     lines = [f"{name}: {state.records} records, {_of_registry(topic)}"]
     if topic:
@@ -165,6 +170,7 @@ def reset(
 def apply(
     partitions: Partitions = 3,
     production: Production = False,
+    serverless: Serverless = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")] = False,
     yes: Yes = False,
 ) -> None:
@@ -181,15 +187,22 @@ def apply(
         drift
         for name, topic in known.items()
         if name in states
-        for drift in drift_of(topic, states[name], partitions=partitions, production=production)
+        for drift in drift_of(topic, states[name], partitions=partitions, cluster=cluster_of(production, serverless))
     ]
     missing = [name for name in known if name not in states]
     if not dry_run:
         if losses := [f"{drift.topic}: {drift}" for drift in drifts if drift.destroys]:
             confirm(f"The broker would delete older records. {'; '.join(losses)}.", yes=yes)
-        missing = create_topics(settings, partitions=partitions, production=production)
+        missing = create_topics(settings, partitions=partitions, cluster=cluster_of(production, serverless))
         mend(topics, drifts)
     _show_applied(missing, drifts, dry_run=dry_run)
+
+
+def cluster_of(production: bool, serverless: bool) -> Cluster:
+    """The cluster that options name. Stops the command where they name two."""
+    if production and serverless:
+        raise fail("--production is for clusters whose brokers are yours, --serverless for MSK Serverless: give one.")
+    return "serverless" if serverless else "replicated" if production else "single"
 
 
 def mend(topics: Topics, drifts: Sequence[Drift]) -> None:

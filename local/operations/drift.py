@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deeplens.events.topics import Topic
+from deeplens.events.topics import Cluster, Topic
 
 from local.operations.topics import TopicState
 
@@ -36,7 +36,7 @@ class Drift:
 
 
 def drift_of(
-    topic: Topic, state: TopicState, *, partitions: int | None = None, production: bool = False
+    topic: Topic, state: TopicState, *, partitions: int | None = None, cluster: Cluster = "single"
 ) -> list[Drift]:
     """The differences of one topic. A setting that the broker does not report is none."""
     actual = {
@@ -46,17 +46,17 @@ def drift_of(
     }
     return [
         Drift(state.name, setting, actual[setting], value)
-        for setting, value in expected(topic, partitions, production=production).items()
+        for setting, value in expected(topic, partitions, cluster).items()
         if setting in actual and _differs(setting, actual[setting], value)
     ]
 
 
-def expected(topic: Topic, partitions: int | None, *, production: bool) -> Mapping[str, str]:
+def expected(topic: Topic, partitions: int | None, cluster: Cluster) -> Mapping[str, str]:
     """What the registry asks for."""
     return {
         PARTITIONS: str(max(partitions or 0, topic.partitions)),
-        REPLICATION: str(topic.replication(production=production)),
-        **topic.settings(production=production),
+        REPLICATION: str(topic.replication(cluster)),
+        **topic.settings(cluster),
     }
 
 

@@ -13,7 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     NewPartitions,
     NewTopic,
 )
-from deeplens.events.topics import TOPICS, Topic, broker_topic_name
+from deeplens.events.topics import TOPICS, Cluster, Topic, broker_topic_name
 from deeplens.settings import Settings
 
 from local.operations.broker import TIMEOUT_SECONDS, Broker, TopicNotFound, explained, explaining
@@ -151,7 +151,7 @@ class Topics:
 
 
 def create_topics(
-    settings: Settings, topics: Sequence[Topic] = TOPICS, *, partitions: int | None = None, production: bool = False
+    settings: Settings, topics: Sequence[Topic] = TOPICS, *, partitions: int | None = None, cluster: Cluster = "single"
 ) -> list[str]:
     """Create the registered topics that are missing; returns their names. Raises ``BrokerUnavailable``.
 
@@ -160,7 +160,7 @@ def create_topics(
     broker = Broker(settings)
     existing = broker.metadata().topics
     return Topics(broker).create(
-        new_topic(topic, name, partitions=partitions, production=production)
+        new_topic(topic, name, partitions=partitions, cluster=cluster)
         for topic, name in registered(settings, topics).items()
         if name not in existing
     )
@@ -168,15 +168,15 @@ def create_topics(
 
 def registered(settings: Settings, topics: Sequence[Topic] = TOPICS) -> dict[Topic, str]:
     """The registered topics with their names on this installation's broker."""
-    return {topic: broker_topic_name(topic.name, settings.kafka_topic) for topic in topics}
+    return {topic: broker_topic_name(topic.name, settings.kafka_topic, settings.name_prefix) for topic in topics}
 
 
-def new_topic(topic: Topic, name: str, *, partitions: int | None = None, production: bool = False) -> NewTopic:
+def new_topic(topic: Topic, name: str, *, partitions: int | None = None, cluster: Cluster = "single") -> NewTopic:
     return NewTopic(
         name,
         num_partitions=max(partitions or 0, topic.partitions),
-        replication_factor=topic.replication(production=production),
-        config=topic.settings(production=production),
+        replication_factor=topic.replication(cluster),
+        config=topic.settings(cluster),
     )
 
 

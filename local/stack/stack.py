@@ -74,6 +74,7 @@ FORWARDED_VARIABLES = (
     "EGRESS_HTTP",
     "KAFKA_CLIENT_ID",
     "KAFKA_TOPIC",
+    "NAME_PREFIX",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
     "OTEL_TRACES_SAMPLER_ARG",
@@ -86,7 +87,11 @@ FORWARDED_VARIABLES = (
     "WHATSAPP_VERIFY_TOKEN",
 )
 """Variables of the user's environment that functions get unchanged."""
-TEMPLATE_PARAMETERS = {"KAFKA_TOPIC": "WhatsAppTopic", "KAFKA_GROUP_ID": "WhatsAppConsumerGroup"}
+TEMPLATE_PARAMETERS = {
+    "KAFKA_TOPIC": "WhatsAppTopic",
+    "KAFKA_GROUP_ID": "WhatsAppConsumerGroup",
+    "NAME_PREFIX": "NamePrefix",
+}
 """Variables of the user's environment that set parameters of the template."""
 
 

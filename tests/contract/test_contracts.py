@@ -107,7 +107,7 @@ def test_topics_are_configured_as_specified(name: str, partitions: int, days: in
 
 def test_production_keeps_three_replicas_and_writes_to_two() -> None:
     topic = TOPICS[0]
-    assert (topic.replication(production=True), topic.settings(production=True)["min.insync.replicas"]) == (3, "2")
+    assert (topic.replication("replicated"), topic.settings("replicated")["min.insync.replicas"]) == (3, "2")
     assert (topic.replication(), topic.settings()["min.insync.replicas"]) == (1, "1")
 
 

@@ -88,11 +88,12 @@ class Broker:
 
     Attributes
     ----------
+    service : None if it cannot run here.
     applies : settings of a topic that it applies.
     ignores : settings that it takes and does not apply; any others it refuses.
     """
 
-    service: type[KafkaService | RedpandaService]
+    service: type[KafkaService | RedpandaService] | None
     applies: frozenset[str]
     ignores: frozenset[str]
 
@@ -111,6 +112,8 @@ BROKERS: Mapping[str, Broker] = {
         # Its writes always wait for a majority.
         ignores=frozenset({"min.insync.replicas"}),
     ),
+    # https://docs.aws.amazon.com/msk/latest/developerguide/serverless-config.html
+    "serverless": Broker(None, applies=COMMON, ignores=frozenset()),
 }
 
 
@@ -121,4 +124,7 @@ def use_chosen() -> None:
 
 def chosen() -> Broker:
     """The broker that ``BROKER`` names; Kafka if it names none."""
-    return BROKERS[os.environ.get("BROKER") or "kafka"]
+    broker = BROKERS[name := os.environ.get("BROKER") or "kafka"]
+    if broker.service is None:
+        raise ValueError(f"BROKER={name} cannot run here: use kafka or redpanda")
+    return broker

@@ -15,8 +15,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
     environment: Literal["local", "production"] = Field("production", alias="DEEPLENS_ENVIRONMENT")
+    name_prefix: str = Field("", description="Begins names that installations share an account or a server for")
     database_url: str = Field("", description="URL of the platform database, postgresql://user:password@host/name")
-    database_secret_arn: str = Field("", description="Secrets Manager secret with that URL, instead of DATABASE_URL")
+    database_secret_arn: str = Field("", description="Secret with that URL or its credentials as JSON, instead")
+    database_address: str = Field("", description="host:port/name of secrets with only username and password")
     database_admin_url: str = Field("", description="The same for provisioning, as DATABASE_URL owns nothing")
     database_admin_secret_arn: str = Field("", description="Secret with that URL, instead of DATABASE_ADMIN_URL")
     database_role_urls: str = Field("", description="URLs of the functions' roles, which migrations create; spaces")

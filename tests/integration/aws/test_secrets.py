@@ -12,7 +12,7 @@ from local.services.process import free_port
 PRIVATE = "-----BEGIN PRIVATE KEY-----"
 
 
-def store_at(endpoint: str) -> SecretsManager:
+def store_at(endpoint: str, prefix: str = "") -> SecretsManager:
     quick = Config(connect_timeout=2, retries={"total_max_attempts": 1})
     made = boto3.client(
         "secretsmanager",
@@ -22,7 +22,7 @@ def store_at(endpoint: str) -> SecretsManager:
         aws_secret_access_key="test",
         config=quick,
     )
-    return SecretsManager(lambda: made)
+    return SecretsManager(lambda: made, prefix)
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +58,16 @@ def test_a_name_that_is_taken_is_not_overwritten(secrets: SecretsManager) -> Non
     with pytest.raises(SecretStoreUnavailable):
         secrets.put("deeplens/tests/taken", "second")
     assert secrets.get("deeplens/tests/taken") == "first"
+
+
+def test_installations_of_one_account_neither_read_nor_delete_each_others_secrets(
+    secrets: SecretsManager, localstack: LocalStackService
+) -> None:
+    other = store_at(localstack.environment["AWS_ENDPOINT_URL"], "dev-")
+    secrets.put("deeplens/tests/same", "of the first")
+    with pytest.raises(SecretNotFound):
+        other.get("deeplens/tests/same")
+    other.put("deeplens/tests/same", "of the second")
+    assert (secrets.get("deeplens/tests/same"), other.get("deeplens/tests/same")) == ("of the first", "of the second")
+    other.delete("deeplens/tests/same")
+    assert secrets.get("deeplens/tests/same") == "of the first"

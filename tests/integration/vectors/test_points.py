@@ -1,12 +1,15 @@
 """Points and collections: writing, replacing, deleting, listing and tenant isolation of every ``VectorIndex``."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from deeplens.errors import ModelMismatch, TransientError
 from deeplens.tenants.model import Tenant
+from deeplens.vectors.keys import IndexKeys
 from deeplens.vectors.ports import Point, SearchFilter, VectorIndex
+from deeplens.vectors.qdrant import QdrantIndex
 
 from tests.integration.vectors.conftest import DIMENSIONS, NewTenant, ids, point, tenant_at, vector
 
@@ -156,3 +159,19 @@ def test_a_missing_collection_has_no_points(index: VectorIndex, endpoint: str) -
     nowhere = tenant_at(endpoint)
     assert index.scroll(nowhere, None, 5).points == ()
     index.delete_points(nowhere, ["0a5e3b0c-6a0e-5c6e-9d1f-3b8a52b8f7d4"])
+
+
+def test_installations_that_share_a_server_have_collections_of_their_own(endpoint: str) -> None:
+    if not endpoint:
+        pytest.skip("the fake has no server to share")
+    keys = IndexKeys.of(os.environ.get("QDRANT_API_KEY", ""), endpoint, required=False)
+    first, second, same = QdrantIndex(keys), QdrantIndex(keys, "dev-"), tenant_at(endpoint)
+    first.create_collection(same)
+    first.upsert(same, [point(same, "img_a", 1)])
+    second.create_collection(same)
+    assert (first.count(same), second.count(same)) == (1, 0)
+    second.drop_collection(same)
+    assert first.count(same) == 1
+    first.drop_collection(same)
+    first.close()
+    second.close()

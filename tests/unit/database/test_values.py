@@ -7,7 +7,7 @@ import pytest
 from deeplens.access.api_keys import digest, new_key, split_key
 from deeplens.database.credentials import database_url, password_of, tenant_url, url_of_secret
 from deeplens.database.values import as_jsonb, as_text
-from deeplens.errors import DatabaseUnavailable
+from deeplens.errors import DatabaseUnavailable, SecretStoreUnavailable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,10 +83,37 @@ def test_a_tenants_url_keeps_nothing_of_the_administrators_credentials(server: s
             "postgresql://r:p@h:1/x?sslmode=verify-full",
         ),
         ('{"url": "postgresql://r@h/x?user=admin&password=a", "password": "a/b@c"}', "postgresql://r:a%2Fb%40c@h/x?"),
+        (
+            '{"username": "admin", "password": "a b", "host": "h", "port": 1, "dbname": "x"}',
+            "postgresql://admin:a%20b@h:1/x",
+        ),
+        ('{"username": "admin", "password": "p", "host": "h", "dbname": "x"}', "postgresql://admin:p@h:5432/x"),
     ],
 )
 def test_a_secret_is_a_url_or_a_url_and_its_password(secret: str, url: str) -> None:
     assert url_of_secret(secret) == url.removesuffix("?")
+
+
+def test_a_secret_that_amazon_rds_manages_has_its_address_from_the_deployment() -> None:
+    secret = '{"username": "postgres", "password": "p/q"}'
+    address = "db.example:5432/deeplens_platform?connect_timeout=3"
+    assert url_of_secret(secret, address) == f"postgresql://postgres:p%2Fq@{address}"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        '{"username": "postgres", "password": "hidden"}',
+        '{"url": "postgresql://hidden@h/x"}',
+        '{"password": "hidden", "host": "h", "dbname": "x"}',
+        '{"username": "u", "password": ["hidden"], "host": "h", "dbname": "x"}',
+        '{"hidden',
+    ],
+)
+def test_a_secret_of_another_form_is_refused_without_its_content(secret: str) -> None:
+    with pytest.raises(SecretStoreUnavailable, match="neither a URL nor JSON") as caught:
+        url_of_secret(secret)
+    assert "hidden" not in str(caught.value)
 
 
 def test_every_role_and_every_key_has_a_password_of_its_own() -> None:

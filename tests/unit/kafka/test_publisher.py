@@ -102,6 +102,14 @@ def test_whatsapps_topic_has_the_name_that_the_installation_gives_it(monkeypatch
     assert [one["topic"] for one in sent(named)] == ["chats", "deeplens.tenant.usage", "chats"]
 
 
+def test_every_topic_begins_with_the_prefix_of_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "Producer", ScriptedProducer)
+    named = KafkaPublisher(Settings(kafka_brokers="127.0.0.1:9", kafka_topic="chats", name_prefix="dev-"))
+    assert named.publish([OutgoingMessage(USAGE, "e1")]) == [True]
+    assert named.resend([record(topic="whatsapp-ready-messages")]) == [True]
+    assert [one["topic"] for one in sent(named)] == ["dev-deeplens.tenant.usage", "dev-chats"]
+
+
 def test_a_closed_publisher_connects_again_when_it_is_used(publisher: KafkaPublisher) -> None:
     first = publisher._producer
     publisher.close()

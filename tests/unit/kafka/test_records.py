@@ -89,13 +89,13 @@ def test_any_record_becomes_a_dead_letter(value: bytes, code: str) -> None:
     assert base64.b64decode(letter.source.value or "") == value
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
+@pytest.mark.parametrize("told", ["", "dev-", None], ids=["told", "prefixed", "untold"])
 @pytest.mark.parametrize("topic", GIVEN_UP)
-def test_a_record_that_lambda_gave_up_is_kept_under_its_own_topic(topic: str, told: bool) -> None:
+def test_a_record_that_lambda_gave_up_is_kept_under_its_own_topic(topic: str, told: str | None) -> None:
     value = (PAYLOADS / f"{topic}.json").read_bytes()
     headers = {"deeplens-event-id": b"e1", "deeplens-attempt": b"2", "deeplens-replays": b"1"}
-    if told:
-        headers |= {"source-topic": topic.encode(), "source-partition": b"2", "source-offset": b"99"}
+    if told is not None:
+        headers |= {"source-topic": f"{told}{topic}".encode(), "source-partition": b"2", "source-offset": b"99"}
         headers |= {"lambda-function": b"on_thing"}
     given_up = record(
         topic="deeplens.processing.deadletter",
@@ -105,11 +105,11 @@ def test_a_record_that_lambda_gave_up_is_kept_under_its_own_topic(topic: str, to
     letter = read_dead_letter(given_up)
 
     assert letter.error.code == "INVOCATION_FAILED"
-    assert ("on_thing" in letter.error.message) == told
+    assert ("on_thing" in letter.error.message) == (told is not None)
     source = letter.source
     assert source
     assert (source.topic, source.event_id, source.replays, letter.attempt_number) == (topic, "e1", 1, 2)
-    assert (source.partition, source.offset) == ((2, 99) if told else (given_up.partition, given_up.offset))
+    assert (source.partition, source.offset) == ((2, 99) if told is not None else (given_up.partition, given_up.offset))
     assert base64.b64decode(source.value or "") == value
     assert letter.tenant_id == json.loads(value).get("tenantId")
     assert letter.dead_letter_id == read_dead_letter(given_up).dead_letter_id

@@ -186,7 +186,7 @@ def test_kafka_triggers_differ_only_in_topic_group_and_batch() -> None:
             "ProvisionedPollerConfig": {
                 "MinimumPollers": 1,
                 "MaximumPollers": {"Ref": "MaximumPollers"},
-                "PollerGroupName": "deeplens",
+                "PollerGroupName": {"Fn::Sub": "${NamePrefix}deeplens"},
             },
             "MetricsConfig": {"Metrics": ["EventCount", "ErrorCount", "KafkaMetrics"]},
         }
@@ -430,7 +430,7 @@ def test_no_function_reaches_a_tenants_bucket_but_through_the_role() -> None:
     ]
     (secrets,) = storage[2:]
     assert secrets["Action"] == "secretsmanager:GetSecretValue"
-    assert secrets["Resource"]["Fn::Sub"].endswith(":secret:deeplens/stores/*")
+    assert secrets["Resource"]["Fn::Sub"].endswith(":secret:${NamePrefix}deeplens/stores/*")
     # What nobody could deliver goes to a bucket of the platform, so OnDeadLetter may write to that.
     elsewhere = {name: str(resource) for name, resource in RESOURCES.items() if name != "TenantStorageRole"}
     assert {name for name, statement in elsewhere.items() if "'s3:" in statement} == {"OnDeadLetter"}

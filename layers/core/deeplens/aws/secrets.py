@@ -13,23 +13,29 @@ NOT_FOUND_CODES = {"ResourceNotFoundException", "InvalidRequestException"}
 
 
 class SecretsManager:
-    """Reads and writes secrets by name; ``new_client`` returns the client of Secrets Manager."""
+    """Reads and writes secrets by name.
 
-    def __init__(self, new_client: Callable[[], Any]) -> None:
-        self._new_client = new_client
+    Parameters
+    ----------
+    new_client : returns the client of Secrets Manager.
+    prefix : begins every name there, so that installations of one account never meet.
+    """
+
+    def __init__(self, new_client: Callable[[], Any], prefix: str = "") -> None:
+        self._new_client, self._prefix = new_client, prefix
 
     def get(self, name: str) -> str:
         with translated(name):
-            return str(self._new_client().get_secret_value(SecretId=name)["SecretString"])
+            return str(self._new_client().get_secret_value(SecretId=self._prefix + name)["SecretString"])
 
     def put(self, name: str, value: str) -> None:
         with translated(name):
-            self._new_client().create_secret(Name=name, SecretString=value)
+            self._new_client().create_secret(Name=self._prefix + name, SecretString=value)
 
     def delete(self, name: str) -> None:
         try:
             with translated(name):
-                self._new_client().delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
+                self._new_client().delete_secret(SecretId=self._prefix + name, ForceDeleteWithoutRecovery=True)
         except SecretNotFound:
             return
 

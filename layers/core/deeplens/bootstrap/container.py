@@ -219,9 +219,12 @@ class Container(MaintenanceRegistry):
         lambda self: [self.video_limits, self.settings.child_environment],
     )
     secret_store: SecretStore = adapter(
-        "deeplens.aws.secrets:SecretsManager", lambda self: [self.aws("secretsmanager")]
+        "deeplens.aws.secrets:SecretsManager",
+        lambda self: [self.aws("secretsmanager"), self.settings.name_prefix],
     )
-    index: VectorIndex = adapter("deeplens.vectors.qdrant:QdrantIndex", lambda self: [self.index_keys])
+    index: VectorIndex = adapter(
+        "deeplens.vectors.qdrant:QdrantIndex", lambda self: [self.index_keys, self.settings.name_prefix]
+    )
     object_queue: ObjectQueue = adapter(
         "deeplens.uploads.queue:SqsObjectQueue", lambda self: [self.aws("sqs"), self.settings.object_queue_url]
     )
@@ -252,7 +255,8 @@ class Container(MaintenanceRegistry):
         """A value from the environment, or from the secret that a deployment names."""
         if value or not arn:
             return value
-        return str(self.aws("secretsmanager")().get_secret_value(SecretId=arn)["SecretString"])
+        with resolve_name("deeplens.aws.secrets:translated")(arn):
+            return str(self.aws("secretsmanager")().get_secret_value(SecretId=arn)["SecretString"])
 
     def aws(self, service: str) -> Callable[[], Any]:
         """Return what makes a client of AWS: boto3 is slow to import, and most invocations need none."""
@@ -261,16 +265,25 @@ class Container(MaintenanceRegistry):
     @cached_property
     def connections(self) -> Connections:
         from deeplens.database.connections import Connections
-        from deeplens.database.credentials import url_of_secret
 
         settings = self.settings
+
+        def platform_url() -> str:
+            return self._database_url(settings.database_url, settings.database_secret_arn)
+
         return Connections(
-            url_of_secret(self.secret(settings.database_url, settings.database_secret_arn)),
+            platform_url(),
             settings.tenant_connections,
             tenant_key=self.secret(settings.tenant_database_key, settings.tenant_database_key_secret_arn),
-            admin_url=lambda: self.secret(settings.database_admin_url, settings.database_admin_secret_arn),
+            read_platform_url=platform_url,
+            admin_url=lambda: self._database_url(settings.database_admin_url, settings.database_admin_secret_arn),
             server_credentials=self._server_credentials,
         )
+
+    def _database_url(self, url: str, arn: str) -> str:
+        from deeplens.database.credentials import url_of_secret
+
+        return url_of_secret(self.secret(url, arn), self.settings.database_address)
 
     def _server_credentials(self, tenant_id: str) -> str:
         from deeplens.provisioning.servers import credentials_of

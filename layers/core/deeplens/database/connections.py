@@ -14,7 +14,7 @@ from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import dict_row
 
 from deeplens.database.credentials import with_json_credentials
-from deeplens.errors import DatabaseUnavailable
+from deeplens.errors import DatabaseUnavailable, SecretNotFound, SecretStoreUnavailable
 from deeplens.telemetry import conventions as names
 from deeplens.telemetry import tracing
 from deeplens.telemetry.metrics import timed
@@ -27,7 +27,10 @@ CHECK_AFTER_IDLE_SECONDS = 5.0
 """A connection that was idle for longer is checked before use: a frozen environment may have lost it silently."""
 POOL_TIMEOUT_SECONDS = 10.0
 """How long a thread waits while other threads use all tenant connections."""
-OPTIONS = "-c statement_timeout=20000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=30000"
+READ_AGAIN_SECONDS = 900.0
+"""Age of the platform's URL at which a new connection reads its secret again: the old one may still be valid."""
+READ_AGAIN_AFTER_FAILURE_SECONDS = 5.0
+"""Shortest time between two readings because the server did not let us in."""
 
 
 @dataclass(slots=True)
@@ -54,7 +57,6 @@ def connect(url: str) -> Connection:
             autocommit=True,
             connect_timeout=5,
             tcp_user_timeout=10_000,  # milliseconds
-            options=OPTIONS,
             row_factory=dict_row,
             prepare_threshold=2,
         )
@@ -75,6 +77,44 @@ def translated() -> Iterator[None]:
         raise DatabaseUnavailable(type(error).__name__) from error
 
 
+class PlatformUrl:
+    """Connects with the credentials that the platform's secret has now; one thread at a time.
+
+    A server that refuses a password answers as one that is unavailable, so every failure reads the secret again.
+
+    Parameters
+    ----------
+    url : as it was first read.
+    read : reads it again.
+    """
+
+    def __init__(self, url: str, read: Callable[[], str], monotonic: Callable[[], float]) -> None:
+        self._url, self._read, self._monotonic = url, read, monotonic
+        self._read_at, self._failed_at = monotonic(), float("-inf")
+
+    def connect(self) -> Connection:
+        """Open a connection. Raises ``DatabaseUnavailable``."""
+        now = self._monotonic()
+        if now - self._read_at >= READ_AGAIN_SECONDS:
+            self._read_again()
+        try:
+            return connect(self._url)
+        except DatabaseUnavailable:
+            if now - self._failed_at < READ_AGAIN_AFTER_FAILURE_SECONDS:
+                raise
+            self._failed_at = now
+            if not self._read_again():
+                raise
+        return connect(self._url)
+
+    def _read_again(self) -> bool:
+        """Whether the URL has changed; without an answer of the secret store it has not."""
+        before = self._url
+        with suppress(SecretStoreUnavailable, SecretNotFound):
+            self._url, self._read_at = self._read(), self._monotonic()
+        return self._url != before
+
+
 class HasDatabase(Protocol):
     """Anything with its own database: a tenant."""
 
@@ -93,6 +133,7 @@ class Connections:
     platform_url : the platform database; tenants without their own server are on the same server.
     limit : maximum of open tenant connections, whatever the number of threads.
     tenant_key : the passwords of the tenants' roles are derived from it; without one, no tenant's database opens.
+    read_platform_url : reads ``platform_url`` again, as its credentials rotate; by default they never do.
     admin_url : reads the administrator's URL of the platform database; by default ``platform_url`` is it.
     server_credentials : reads those of a tenant's own server, ``username`` and ``password`` as JSON; empty if none.
     """
@@ -104,11 +145,13 @@ class Connections:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         tenant_key: str = "",
+        read_platform_url: Callable[[], str] | None = None,
         admin_url: Callable[[], str] = str,
         server_credentials: Callable[[str], str] = lambda _: "",
     ) -> None:
         self.platform_url, self.tenant_key, self._admin_url = platform_url, tenant_key, admin_url
         self._server_credentials = server_credentials
+        self._platform = PlatformUrl(platform_url, read_platform_url or (lambda: platform_url), monotonic)
         self._limit, self._monotonic = limit, monotonic
         self._pool: OrderedDict[str, PooledConnection] = OrderedDict()
         self._released = threading.Condition()
@@ -201,7 +244,7 @@ class Connections:
         recent = self._monotonic() - pooled.used_at < CHECK_AFTER_IDLE_SECONDS
         if pooled.connection is None or not _answers(pooled.connection, recent):
             pooled.close()
-            pooled.connection = connect(url)
+            pooled.connection = self._platform.connect() if url == self.platform_url else connect(url)
         return pooled.connection
 
 

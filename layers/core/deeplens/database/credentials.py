@@ -45,12 +45,33 @@ def with_credentials(url: str, role: str, password: str) -> str:
     return urlunsplit(split._replace(netloc=authority, query="&".join(options)))
 
 
-def url_of_secret(secret: str) -> str:
-    """The URL in a secret: itself, or JSON with ``url``, which names the role, and ``password``."""
+def url_of_secret(secret: str, address: str = "") -> str:
+    """The URL in a secret: itself, JSON with ``url`` and ``password``, or JSON with ``username`` and ``password``.
+
+    Parameters
+    ----------
+    secret : the last form is the one of secrets that Amazon RDS manages; some of them have ``host``, ``port`` and
+        ``dbname`` as well.
+    address : ``host:port/name?options``, which comes before these fields.
+
+    Raises
+    ------
+    SecretStoreUnavailable
+        It is none of the three. The message holds nothing of the secret.
+    """
     if not secret.startswith("{"):
         return secret
-    fields = from_json(secret)
-    return with_credentials(fields["url"], unquote(urlsplit(fields["url"]).username or ""), fields["password"])
+    try:
+        fields = from_json(secret)
+        if url := fields.get("url"):
+            return with_credentials(url, unquote(urlsplit(url).username or ""), fields["password"])
+        place = address or f"{fields['host']}:{fields.get('port', 5432)}/{fields['dbname']}"
+        return with_credentials(f"postgresql://{place}", fields["username"], fields["password"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SecretStoreUnavailable(
+            "the database's secret is neither a URL nor JSON with url and password, or with username and password; "
+            "without host and dbname, the latter needs DATABASE_ADDRESS"
+        ) from None
 
 
 def split_credentials(url: str) -> tuple[str, str]:

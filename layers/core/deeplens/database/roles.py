@@ -16,6 +16,14 @@ from deeplens.errors import DeepLensError
 
 CONNECTION_LIMIT = 100
 """Per role: more than its window of images needs, few enough to leave connections for other tenants."""
+SESSION_MILLISECONDS = {
+    "statement_timeout": 20_000,
+    "lock_timeout": 10_000,
+    "idle_in_transaction_session_timeout": 30_000,
+    # A frozen environment cannot close its connections.
+    "idle_session_timeout": 600_000,
+}
+"""Settings of every role's sessions. They belong to the role, as proxies refuse them as options of a connection."""
 ATTRIBUTES = ("SUPERUSER", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS")
 GRANTS = (
     "REVOKE ALL ON DATABASE {database} FROM PUBLIC",
@@ -67,7 +75,9 @@ def admit(url: str, role: str, key: str) -> None:
 
 def mark_of(role: str, key: str) -> str:
     """The mark that ``admit`` leaves at a role; it changes with the key and with the privileges."""
-    return derived(f"mark/{role}/{CONNECTION_LIMIT}{GRANTS}{sorted(RESTRICTIONS.items())}", key)[:32]
+    return derived(f"mark/{role}/{CONNECTION_LIMIT}{SESSION_MILLISECONDS}{GRANTS}{sorted(RESTRICTIONS.items())}", key)[
+        :32
+    ]
 
 
 def marks(server_url: str) -> dict[str, str]:
@@ -116,7 +126,7 @@ def drop_role(server_url: str, role: str) -> None:
 
 
 def ensure_role(connection: psycopg.Connection[Any], role: str, password: str, connection_limit: int = -1) -> None:
-    """Create a role that may log in and nothing else, or take all else from it, and set its password."""
+    """Create a role that may log in and nothing else, or take all else from it; set its password and limits."""
     name = sql.Identifier(role)
     attributes = (
         f"SELECT {', '.join(f'rol{_column(attribute)}' for attribute in ATTRIBUTES)} FROM pg_roles WHERE rolname = %s"  # noqa: S608
@@ -134,6 +144,9 @@ def ensure_role(connection: psycopg.Connection[Any], role: str, password: str, c
             name, sql.Literal(connection_limit), sql.Literal(_verifier(connection, role, password))
         )
     )
+    for setting, milliseconds in SESSION_MILLISECONDS.items():
+        statement = sql.SQL("ALTER ROLE {} SET {} = {}")
+        connection.execute(statement.format(name, sql.Identifier(setting), sql.Literal(milliseconds)))
 
 
 def _column(attribute: str) -> str:

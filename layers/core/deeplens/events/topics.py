@@ -1,5 +1,6 @@
 """The registry of topics: contract, producers and consumers. A test compares it with ``template.yaml``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -27,6 +28,15 @@ BACKGROUND_RETRY = Backoff(first_seconds=30, factor=5, ceiling_seconds=4 * 3600,
 """For work that no user waits for: eight attempts within fourteen hours."""
 
 
+type Cluster = Literal["single", "replicated", "serverless"]
+"""One broker; three or more; Amazon MSK Serverless, which sets what concerns replicas itself and refuses it."""
+MIN_IN_SYNC: Mapping[Cluster, dict[str, str]] = {
+    "single": {"min.insync.replicas": "1"},
+    "replicated": {"min.insync.replicas": "2"},
+    "serverless": {},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """One topic.
@@ -49,18 +59,18 @@ class Topic:
     compression: Literal["producer", "lz4"] = "lz4"
     retry: Backoff | None = None
 
-    def settings(self, *, production: bool = False) -> dict[str, str]:
-        """Broker settings; ``min.insync.replicas`` 2 of 3 in production, a single replica locally."""
+    def settings(self, cluster: Cluster = "single") -> dict[str, str]:
+        """Settings that the brokers of such a cluster take."""
         return {
             "retention.ms": str(int(self.retention.total_seconds() * 1000)),
             "compression.type": self.compression,
             "cleanup.policy": "delete",
-            "min.insync.replicas": "2" if production else "1",
+            **MIN_IN_SYNC[cluster],
         }
 
     @staticmethod
-    def replication(*, production: bool = False) -> int:
-        return 3 if production else 1
+    def replication(cluster: Cluster = "single") -> int:
+        return 1 if cluster == "single" else 3
 
 
 def functions(names: str) -> tuple[str, ...]:
@@ -174,7 +184,7 @@ WHATSAPP_READY_MESSAGES = Topic(
     consumers=("on_whatsapp_message",),
     retry=BACKGROUND_RETRY,
 )
-"""The one topic whose name an installation may choose, as ``KAFKA_TOPIC``."""
+"""The one topic whose name an installation may choose, as ``KAFKA_TOPIC``; ``NAME_PREFIX`` precedes all."""
 
 TOPICS = tuple(topic for topic in list(globals().values()) if isinstance(topic, Topic))
 RETRIES = {topic.name: topic.retry for topic in TOPICS if topic.retry}
@@ -186,6 +196,12 @@ def topic_of(event: Event) -> Topic:
     return TOPIC_OF[type(event)]
 
 
-def broker_topic_name(topic: str, whatsapp: str) -> str:
-    """The topic's name on the broker; ``whatsapp`` is the installation's own name of the topic of WhatsApp messages."""
-    return whatsapp if whatsapp and topic == WHATSAPP_READY_MESSAGES.name else topic
+def broker_topic_name(topic: str, whatsapp: str = "", prefix: str = "") -> str:
+    """The topic's name on the broker.
+
+    Parameters
+    ----------
+    whatsapp : the installation's own name of the topic of WhatsApp messages; empty for the registered one.
+    prefix : what the names of this installation begin with.
+    """
+    return prefix + (whatsapp if whatsapp and topic == WHATSAPP_READY_MESSAGES.name else topic)

@@ -87,7 +87,11 @@ def _unreadable(error: InvalidEvent) -> Failure:
 def _given_up(record: Record) -> DeadLetter | None:
     """A record that an event source gave up: an event of one of our topics, as it was."""
     source_topic = record.headers.get(SOURCE_TOPIC, b"").decode(errors="replace")
-    topics = [topic for topic in TOPICS if topic is not PROCESSING_DEADLETTER and source_topic in ("", topic.name)]
+    topics = [
+        topic
+        for topic in TOPICS
+        if topic is not PROCESSING_DEADLETTER and (not source_topic or source_topic.endswith(topic.name))
+    ]
     matches = [(topic, event) for topic in topics if (event := _parsed(record, topic.contract)) is not None]
     if len(matches) != 1:
         return None

@@ -85,7 +85,7 @@ class KafkaPublisher:
         def on_delivery(error: KafkaError | None, _: Message) -> None:
             delivered[position] = error is None
 
-        topic = broker_topic_name(record.topic, self._settings.kafka_topic)
+        topic = broker_topic_name(record.topic, self._settings.kafka_topic, self._settings.name_prefix)
         # The queue may be full: once, deliveries are awaited before the record is given to it again.
         for seconds_to_wait in (1, 0):
             try:

@@ -41,16 +41,17 @@ class QdrantIndex:
     Parameters
     ----------
     keys : the API keys by endpoint; by default there are none.
+    prefix : begins the names of the collections, so that installations may share a server.
     timeout_seconds : of each request, connecting included.
     """
 
-    def __init__(self, keys: IndexKeys | None = None, timeout_seconds: int = 10) -> None:
-        self._keys, self._timeout = keys or IndexKeys(), timeout_seconds
+    def __init__(self, keys: IndexKeys | None = None, prefix: str = "", timeout_seconds: int = 10) -> None:
+        self._keys, self._prefix, self._timeout = keys or IndexKeys(), prefix, timeout_seconds
         self._clients: dict[str, QdrantClient] = {}
         self._connecting = threading.Lock()
 
     def create_collection(self, tenant: Tenant) -> None:
-        client, name = self._client(tenant), tenant.collection
+        client, name = self._client(tenant), self._collection(tenant)
         with _translated(tenant):
             if not client.collection_exists(name):
                 _create(client, name, tenant.model.dimensions)
@@ -66,7 +67,7 @@ class QdrantIndex:
 
     def drop_collection(self, tenant: Tenant) -> None:
         with _translated(tenant):
-            self._client(tenant).delete_collection(tenant.collection)
+            self._client(tenant).delete_collection(self._collection(tenant))
 
     def upsert(self, tenant: Tenant, points: Sequence[Point]) -> None:
         for point in points:
@@ -78,7 +79,7 @@ class QdrantIndex:
                 payloads=[_owned(tenant, point.payload) for point in some],
             )
             with self._sized(tenant):
-                self._client(tenant).upsert(tenant.collection, batch, wait=True)
+                self._client(tenant).upsert(self._collection(tenant), batch, wait=True)
 
     def delete(self, tenant: Tenant, image_ids: Sequence[str]) -> None:
         self.delete_points(tenant, [point_id(image_id) for image_id in image_ids])
@@ -87,7 +88,7 @@ class QdrantIndex:
         # Qdrant refuses to overwrite the payload of a missing point by its id, but not by a filter.
         chosen = models.Filter(must=[models.HasIdCondition(has_id=[point_id(image_id)])])
         with self._sized(tenant):
-            self._client(tenant).overwrite_payload(tenant.collection, _owned(tenant, payload), chosen, wait=True)
+            self._client(tenant).overwrite_payload(self._collection(tenant), _owned(tenant, payload), chosen, wait=True)
 
     def search(
         self,
@@ -101,7 +102,7 @@ class QdrantIndex:
         _check_length(tenant, vector)
         with self._sized(tenant):
             found = self._client(tenant).query_points(
-                tenant.collection,
+                self._collection(tenant),
                 query=list(vector),
                 query_filter=models.Filter.model_validate(filter_of(where, tenant.id)),
                 limit=limit,
@@ -128,7 +129,9 @@ class QdrantIndex:
                 for image_id, vector in known.items()
             ]
             with self._sized(tenant):
-                answers = self._client(tenant).query_batch_points(tenant.collection, requests) if requests else []
+                answers = (
+                    self._client(tenant).query_batch_points(self._collection(tenant), requests) if requests else []
+                )
             for image_id, answer in zip(known, answers, strict=True):
                 matches = [_match(point) for point in answer.points]
                 found[image_id] = [match for match in matches if match.image_id != image_id][:limit]
@@ -138,7 +141,7 @@ class QdrantIndex:
         by_point = {point_id(image_id): image_id for image_id in image_ids}
         with _translated(tenant):
             points = self._client(tenant).retrieve(
-                tenant.collection, list(by_point), with_payload=["tenant_id"], with_vectors=True
+                self._collection(tenant), list(by_point), with_payload=["tenant_id"], with_vectors=True
             )
         own = [point for point in points if (point.payload or {}).get("tenant_id") == tenant.id]
         vectors: dict[str, Any] = {by_point[str(point.id)]: point.vector for point in own}
@@ -152,14 +155,16 @@ class QdrantIndex:
         found: list[models.Record] = []
         for some in batched(by_point, IDS_PER_REQUEST, strict=False):
             with _translated(tenant, missing_is_fine=True):
-                found += self._client(tenant).retrieve(tenant.collection, some, with_payload=False, with_vectors=False)
+                found += self._client(tenant).retrieve(
+                    self._collection(tenant), some, with_payload=False, with_vectors=False
+                )
         return {by_point[str(point.id)] for point in found}
 
     def scroll(self, tenant: Tenant, start: str | None, limit: int) -> PointPage:
         found: tuple[list[models.Record], Any] = ([], None)
         with _translated(tenant, missing_is_fine=True):
             found = self._client(tenant).scroll(
-                tenant.collection, limit=limit, offset=start, with_payload=["image_id", "uploaded_at"]
+                self._collection(tenant), limit=limit, offset=start, with_payload=["image_id", "uploaded_at"]
             )
         points, following = found
         return PointPage(tuple(map(_indexed, points)), None if following is None else str(following))
@@ -168,11 +173,11 @@ class QdrantIndex:
         if point_ids:
             with _translated(tenant, missing_is_fine=True):
                 selector = models.PointIdsList(points=list(point_ids))
-                self._client(tenant).delete(tenant.collection, selector, wait=True)
+                self._client(tenant).delete(self._collection(tenant), selector, wait=True)
 
     def count(self, tenant: Tenant) -> int:
         with _translated(tenant):
-            return self._client(tenant).count(tenant.collection, exact=True).count
+            return self._client(tenant).count(self._collection(tenant), exact=True).count
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -184,6 +189,9 @@ class QdrantIndex:
             raise IndexUnavailable(f"{tenant.id} has no index endpoint")
         return self._client_of(tenant.qdrant_url)
 
+    def _collection(self, tenant: Tenant) -> str:
+        return self._prefix + tenant.collection
+
     def _client_of(self, url: str) -> QdrantClient:
         with self._connecting:
             if url not in self._clients:
@@ -191,7 +199,7 @@ class QdrantIndex:
             return self._clients[url]
 
     def _require_dimensions(self, tenant: Tenant) -> None:
-        vectors: Any = self._client(tenant).get_collection(tenant.collection).config.params.vectors
+        vectors: Any = self._client(tenant).get_collection(self._collection(tenant)).config.params.vectors
         if vectors.size != tenant.model.dimensions:
             raise ModelMismatch(
                 f"{tenant.collection} holds {vectors.size} values a vector, the model gives {tenant.model.dimensions}"

@@ -71,6 +71,15 @@ def test_the_topic_and_group_of_whatsapps_messages_are_parameters() -> None:
     assert (spec.environment["KAFKA_TOPIC"], spec.environment["KAFKA_CLIENT_ID"]) == ("chats", "whatsapp-processor")
 
 
+def test_topics_groups_and_their_dead_letters_begin_with_the_prefix() -> None:
+    template = load(ROOT / "template.yaml", {"NamePrefix": "dev-"}, {})
+    events = [event for spec in template.functions for event in spec.events if isinstance(event, KafkaEvent)]
+    names = [name for event in events for name in (event.topic, event.group_id, event.on_failure) if "arn" not in name]
+    assert len(names) > 3 * len(TOPICS)
+    assert {name.removeprefix("kafka://")[:4] for name in names if not name.startswith("local:")} == {"dev-"}
+    assert {spec.environment["NAME_PREFIX"] for spec in template.functions} == {"dev-"}
+
+
 IDENTITY_PATHS = (
     *("/connect/{proxy+}", "/.well-known/{proxy+}"),
     *("/account", "/account/{proxy+}", "/swagger", "/swagger/{proxy+}"),
