@@ -1,4 +1,4 @@
-"""Hold template.yaml to the table of grants, translate it to plain CloudFormation, and lint the result.
+"""Hold template.yaml to the table of grants, translate it to plain CloudFormation, compare two stacks, and lint.
 
 SAM's own lint checks little.
 """
@@ -18,6 +18,7 @@ from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
 from local.checks import grants
+from local.checks.installations import shared_names
 from local.runner.template import TagLoader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +90,8 @@ def main() -> None:
         translated = translate(template)
     except InvalidDocumentException as error:
         raise SystemExit("\n".join(cause.message for cause in error.causes)) from error
+    if found := shared_names(translated):
+        raise SystemExit("\n".join(found))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(translated, file)
         file.flush()
