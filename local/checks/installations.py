@@ -17,7 +17,7 @@ class Installation(NamedTuple):
 FIRST, SECOND = Installation("deeplens", ""), Installation("deeplens-dev", "dev-")
 NAMES = re.compile(r"deeplens|whatsapp|tenant|installation", re.IGNORECASE)
 TEXTS = {"Description", "DisplayName", "AlarmDescription", "ContentUri", "CodeUri", "Code", "Content", "Handler"}
-WITHIN_THE_STACK = {"LayerName", "Metadata", "Namespace", "PolicyName", "DependsOn", "Key", "DashboardBody"}
+WITHIN_THE_STACK = {"LayerName", "Metadata", "Namespace", "PolicyName", "DependsOn", "Id", "Key"}
 GIVEN = {
     ("KAFKA_TOPIC", "whatsapp-ready-messages"),  # NAME_PREFIX precedes it
     ("KAFKA_CLIENT_ID", "whatsapp-processor"),
@@ -77,5 +77,5 @@ def _texts(node: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]
     elif isinstance(node, list):
         for value in node:
             yield from _texts(value, key, depth + 1)
-    elif isinstance(node, str):
+    elif isinstance(node, str) and not node.startswith("local:"):
         yield key, node

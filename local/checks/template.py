@@ -17,7 +17,7 @@ from samtranslator.model.exceptions import InvalidDocumentException
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-from local.checks import grants
+from local.checks import connections, grants
 from local.checks.installations import shared_names
 from local.runner.template import TagLoader
 
@@ -37,7 +37,7 @@ def translate(path: Path) -> dict[str, Any]:
 
 def problems(document: dict[str, Any]) -> list[str]:
     """What a template grants beyond the table or not at all, and what it leaves without a limit or a log."""
-    return [*grants.differences(document), *_unlimited(document)]
+    return [*grants.differences(document), *_unlimited(document), *connections.problems(document)]
 
 
 def _unlimited(document: dict[str, Any]) -> Iterator[str]:
