@@ -7,6 +7,7 @@ import typer
 from deeplens.bootstrap.container import Container
 from deeplens.failures.model import DeadLetterEntry, DeadLetterFilter, DeadLetterState
 
+from local.cli.admin import admin_api, in_path
 from local.cli.commands import Commands
 from local.cli.container import current_container
 from local.cli.screen import fail, plain, show, show_json, table
@@ -83,7 +84,10 @@ def replay(
     container = current_container()
     where = DeadLetterFilter(ids=tuple(ids)) if ids else filter_of("open", tenant, code, stage, hours)
     letters = container.dead_letters.page(where, None, max(limit, len(ids or [])))
-    verdicts = container.build(Replay)(letters, force=force, dry_run=dry_run)
+    detail = {"ids": ids, "tenantId": tenant, "code": code, "stage": stage, "hours": hours, "limit": limit}
+    target = ids[0] if ids and len(ids) == 1 else "dead letters"
+    with admin_api().recorded("dlq replay", target, tenant or None, detail | {"force": force, "dryRun": dry_run}):
+        verdicts = container.build(Replay)(letters, force=force, dry_run=dry_run)
     refused = [verdict for verdict in verdicts if verdict.refused]
     lines = [f"{verdict.letter.id}: {verdict.refused}" for verdict in refused]
     lines += [f"{len(verdicts) - len(refused)} {'would be sent' if dry_run else 'sent'} again, {len(refused)} not"]
@@ -98,10 +102,7 @@ def discard(
     reason: Annotated[str, typer.Option(help="Reason, which is stored with the dead letter.")],
 ) -> None:
     """Discard a dead letter without replaying it."""
-    container = current_container()
-    letter = _find(container, letter_id)
-    if not container.dead_letters.discard(letter_id, reason, datetime.now(UTC)):
-        raise fail(f"{letter_id} is already {letter.state}")
+    admin_api()("POST", f"/dead-letters/{in_path(letter_id)}/discard", {"reason": reason})
     show({"discarded": letter_id}, "discarded")
 
 

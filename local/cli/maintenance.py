@@ -3,10 +3,9 @@
 from typing import Annotated, Any
 
 import typer
-from deeplens.common.outgoing import OutgoingMessage
 from deeplens.maintenance.model import MaintenanceRun
-from deeplens.maintenance.slices import StartMaintenance
 
+from local.cli.admin import admin_api
 from local.cli.commands import Commands
 from local.cli.container import current_container
 from local.cli.screen import fail, plain, show, table
@@ -22,13 +21,10 @@ def start(
     dry_run: Annotated[bool, typer.Option(help="Only report, repair nothing.")] = False,
 ) -> None:
     """Start a run, which continues in slices. `deeplens maintenance show` shows its progress."""
-    container = current_container()
     if type not in TYPES:
         raise fail(f"there is no type {type}; choose {' or '.join(TYPES)}")
-    begin = container.build(StartMaintenance)
-    run, events = begin(container.tenants.get(tenant_id), type, dry_run=dry_run)  # type: ignore[arg-type]
-    container.publisher.publish([OutgoingMessage(event, event.event_id) for event in events])
-    show({"id": run.id}, run.id)
+    run = admin_api()("POST", "/maintenance", {"tenantId": tenant_id, "type": type, "dryRun": dry_run})
+    show({"id": run["runId"]}, run["runId"])
 
 
 @app.command("show", example="deeplens maintenance show mnt_01kd1v8q")

@@ -49,6 +49,7 @@ ON CONFLICT (user_id, email) DO UPDATE SET token_sha256 = excluded.token_sha256
 """
 CLIENT, STRANGER, CALLBACK = "shown-app", "strange-app", "http://app.localhost:5199/callback"
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+SUBMIT = "main button:not([type])"
 NARROW, WIDE = {"width": 320, "height": 640}, {"width": 1280, "height": 800}
 
 
@@ -94,12 +95,12 @@ def sign_in(page: Page, password: str = PASSWORD, email: str = EMAIL) -> None:
     page.goto("/account/sign-in")
     page.locator("#email").fill(email)
     page.locator("#password").fill(password)
-    page.locator("main button").first.click()
+    page.locator(SUBMIT).first.click()
 
 
 def sign_out(page: Page) -> None:
     signed_in_at("/connect/endsession")(page)
-    page.locator("main button").click()
+    page.locator(SUBMIT).click()
 
 
 def pressed(action: str, path: str = "") -> Callable[[Page], None]:
@@ -121,7 +122,7 @@ def half_signed_in(page: Page) -> None:
 def wrong_code(page: Page) -> None:
     half_signed_in(page)
     page.locator("#code").fill("000000")
-    page.locator("main button").last.click()
+    page.locator(SUBMIT).last.click()
 
 
 def with_factors(page: Page) -> None:
@@ -132,7 +133,7 @@ def with_factors(page: Page) -> None:
     secret = secret_of(container.derivation_key.derive, "usr_guarded", enrolment)
     half_signed_in(page)
     page.locator("#code").fill(pyotp.TOTP(secret).at(now))
-    page.locator("main button").last.click()
+    page.locator(SUBMIT).last.click()
     page.get_by_role("main").get_by_text(GUARDED).wait_for()
     open_path(page, "/account/security")
 
@@ -187,7 +188,7 @@ def old_session(page: Page) -> None:
 def email_change_asked(page: Page) -> None:
     signed_in_at("/account/email")(page)
     page.locator("#email").fill("new.reader@example.test")
-    page.locator("main button").click()
+    page.locator(SUBMIT).click()
     expect(page.get_by_role("status")).to_be_visible()
 
 
@@ -322,6 +323,32 @@ def keep(page: Page, name: str) -> None:
 
 
 @pytest.mark.usefixtures("forgotten_attempts")
+def test_a_new_password_is_shown_and_rated(chromium: Browser, site: Site) -> None:
+    context = chromium.new_context(base_url=site.url, locale="de")
+    page = context.new_page()
+    signed_in_at("/account/password")(page)
+    password, rating = page.locator("#password"), page.locator("[data-rates=password]")
+    expect(rating).to_be_hidden()
+    ratings = {
+        "password": "Zu kurz",
+        "password12345": "Leicht zu erraten",
+        "violet lantern harbour": "schwer zu erraten",
+    }
+    for text, said in ratings.items():
+        password.fill(text)
+        expect(rating.get_by_role("status")).to_contain_text(said)
+    assert Axe().run(page, options=RULES).response["violations"] == []
+    show = page.locator("button[data-shows=password]")
+    show.click()
+    expect(show).to_have_attribute("aria-pressed", "true")
+    expect(password).to_have_attribute("type", "text")
+    keep(page, "password-shown-and-rated")
+    show.click()
+    expect(password).to_have_attribute("type", "password")
+    context.close()
+
+
+@pytest.mark.usefixtures("forgotten_attempts")
 def test_the_keyboard_is_enough_to_sign_in_and_consent(chromium: Browser, site: Site) -> None:
     context = chromium.new_context(base_url=site.url)
     page = context.new_page()
@@ -359,6 +386,6 @@ def test_a_client_names_the_users_language_and_the_user_chooses_another(chromium
     expect(page.get_by_role("heading")).to_have_text("Sign in")
     page.locator("#email").fill(EMAIL)
     page.locator("#password").fill(PASSWORD)
-    page.locator("main button").first.click()
+    page.locator(SUBMIT).first.click()
     expect(page.get_by_role("heading")).to_have_text("Allow Photo shop?")
     page.context.close()

@@ -228,6 +228,19 @@ def test_a_passkey_alone_does_not_replace_the_only_provider_of_an_organisation(
     assert not browser.cookie("deeplens-session")
 
 
+def test_a_passkey_gets_another_name_from_its_user_only(
+    identity: IdentityApi, user: User, key: SoftwareAuthenticator
+) -> None:
+    browser, page = half(identity, user)
+    post(browser, page, STEP, credential=key.get(options_of(page)))
+    stranger, names = identity.browser(), list[str]()
+    sign_in(stranger, identity.user())
+    for reader, name in ((browser, "  My\nphone  "), (stranger, "Theirs"), (browser, "x" * 99), (browser, "\x00é")):
+        press(reader, "rename-passkey", passkey=key.id.hex(), name=name)
+        names.append(identity.container.second_factors.passkeys(user.id)[0].name)
+    assert names == ["My phone", "My phone", "x" * 60, "\ufffdé"]
+
+
 def test_another_users_passkey_cannot_be_removed(identity: IdentityApi, user: User, key: SoftwareAuthenticator) -> None:
     other, browser = identity.user(), identity.browser()
     sign_in(browser, other)

@@ -184,6 +184,22 @@ def test_a_weak_password_is_explained_and_the_link_stays(world: MailedIdentity) 
     assert browser.submit(refused, password=NEW_PASSWORD).status_code == 200
 
 
+def test_a_password_is_rated_for_our_own_pages_only(world: MailedIdentity) -> None:
+    browser, path = world.browser(), "/account/password-strength"
+    browser.open("/account/sign-in")
+    form = {"form_secret": browser.cookie("deeplens-form") or "", "password": "password1234"}
+    rated = browser.http.post(path, data=form, headers={"Accept-Language": "de"})
+    assert (rated.json()["level"], rated.json()["text"][:17]) == (1, "Leicht zu erraten")
+    assert rated.headers["cache-control"] == "no-store"
+    strong = browser.http.post(path, data=form | {"password": NEW_PASSWORD})
+    assert strong.json()["level"] > 1
+    for refused in (
+        browser.http.post(path, data=form | {"form_secret": "another"}),
+        browser.http.post(path, data=form, headers={"Origin": "https://evil.example"}),
+    ):
+        assert (refused.status_code, refused.json()) == (400, {})
+
+
 def test_who_guessed_too_often_signs_in_after_a_reset(world: MailedIdentity) -> None:
     user = world.user()
     for _ in range(6):

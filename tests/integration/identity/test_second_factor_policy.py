@@ -216,6 +216,7 @@ def call(admin: Admin, principal: Principal, method: str, route: str, tenant: st
         prefix="0f3a9b1c2d4e",
         user_id="usr_none",
         client_id="cli_none",
+        session_id="ses_none",
         kid="none",
         domain="acme.test",
     )

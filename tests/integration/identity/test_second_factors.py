@@ -91,6 +91,9 @@ def test_a_code_that_was_used_and_an_earlier_one_are_refused(
     thief, page = half(identity, user)
     assert post(thief, page, STEP, code=earlier).status_code == 401
     assert not signed_in(thief)
+    with identity.container.connections.platform() as connection:
+        statement = "SELECT 1 FROM nextgen_identity.outgoing_mail WHERE user_id = %s AND change = 'code-used-again'"
+        assert len(connection.execute(statement, [user.id]).fetchall()) == 1, "the owner of the app is told"
 
 
 def test_the_code_that_confirmed_the_app_does_not_sign_in(identity: IdentityApi, user: User, clock: SetClock) -> None:

@@ -106,6 +106,7 @@ def test_answers_are_neither_sniffed_nor_shared(world: World, path: str) -> None
     headers = world.client.get(path).headers
 
     assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+    assert headers["content-disposition"] == 'attachment; filename="api.json"', "a browser shows no answer as a page"
 
 
 @pytest.mark.parametrize("path", ["/v1/images", "/v1/health", "/v1/nothing"])

@@ -71,3 +71,24 @@ def test_a_password_that_was_accepted_in_the_past_still_signs_in() -> None:
 
 def test_the_documented_password_of_the_local_stack_is_accepted() -> None:
     assert passwords.accepted(development.PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("password", "strength"),
+    [
+        ("", "short"),
+        ("eleven hens", "short"),
+        ("x" * 129, "long"),
+        ("password1234", "weak"),
+        ("trumpet 198", "short"),
+        ("violet lantern", "fair"),
+        ("violet lantern harbour mule", "strong"),
+    ],
+)
+def test_what_is_rated_fair_is_accepted_and_nothing_less(password: str, strength: str) -> None:
+    assert passwords.strength_of(password) == strength
+    if strength in ("fair", "strong"):
+        assert passwords.accepted(password) == password
+    else:
+        with pytest.raises(passwords.WeakPassword):
+            passwords.accepted(password)

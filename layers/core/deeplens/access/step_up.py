@@ -61,16 +61,22 @@ DANGEROUS: Mapping[tuple[str, str], Callable[[Body], bool]] = {
     ("DELETE", TENANT): always,
     ("POST", f"{TENANT}/keys"): gives_admin_scope,
     ("POST", f"{TENANT}/keys/{{prefix}}/rotate"): always,
+    ("DELETE", f"{TENANT}/keys/{{prefix}}"): always,
     **{
         (method, f"{owner}/{path}"): condition
         for owner in (TENANT, PLATFORM)
         for method, path, condition in (
             ("POST", "users", gives_admin_role),
             ("PATCH", "users/{user_id}", not_only_disables),
+            ("DELETE", "users/{user_id}", always),
             ("POST", "users/{user_id}/invitation", always),
             ("POST", "users/{user_id}/email", always),
             ("DELETE", "users/{user_id}/second-factors", always),
+            ("DELETE", "users/{user_id}/sessions", always),
+            ("DELETE", "users/{user_id}/sessions/{session_id}", always),
+            ("DELETE", "users/{user_id}/applications/{client_id}", always),
             ("POST", "clients", gives_admin_scope),
+            ("DELETE", "clients/{client_id}", always),
             ("POST", "clients/{client_id}/rotate", always),
             ("PUT", "clients/{client_id}/keys", always),
         )
@@ -81,8 +87,9 @@ DANGEROUS: Mapping[tuple[str, str], Callable[[Body], bool]] = {
     ("POST", f"{TENANT}/identity-provider/domains/{{domain}}/verify"): always,
     ("DELETE", f"{PLATFORM}/signing-keys/{{kid}}"): always,
 }
-"""Routes that destroy a tenant or end all tokens, give or strengthen credentials of administrators, or weaken sign-ins;
-and of which requests each is dangerous.
+"""Routes that destroy a tenant, end others' sessions and credentials, give or strengthen credentials of administrators,
+or weaken sign-ins; and of which requests each is dangerous. To disable a user is not: it can be undone, and comes first
+when an account is stolen.
 """
 
 

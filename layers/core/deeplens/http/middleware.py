@@ -21,6 +21,8 @@ from deeplens.telemetry.metrics import record
 from deeplens.telemetry.tracing import NO_SPAN, Span
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:=-]{1,100}")
+JSON = re.compile(r"application/([a-z.]+\+)?json\b")
+"""A browser that is made to open an answer saves it instead of showing what somebody may have put into it."""
 TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -105,6 +107,8 @@ class _Answer:
             headers.setdefault("Referrer-Policy", "no-referrer")
             # Pages set their own policy; whatever else a browser is made to show as a page can load and do nothing.
             headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+            if JSON.match(headers.get("content-type", "")):
+                headers.setdefault("Content-Disposition", 'attachment; filename="api.json"')
         await self._send(message)
 
 

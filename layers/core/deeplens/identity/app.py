@@ -10,7 +10,7 @@ from deeplens.identity import account, authorize, discovery, protocol, swagger
 from deeplens.identity.account_pages import SignInRequired, lead_to_sign_in
 from deeplens.identity.development import refuse_development_credentials
 from deeplens.identity.federation import pages as federation
-from deeplens.identity.recovery import email_pages
+from deeplens.identity.recovery import email_pages, strength
 from deeplens.identity.recovery import pages as recovery
 from deeplens.identity.second_factors import second_factor_pages, security_pages
 from deeplens.identity.sessions import routes as own_access
@@ -45,7 +45,7 @@ def create_identity_app(container: Resolver) -> FastAPI:
     app.add_middleware(RequestContext)
     problems.install(app)
     app.add_exception_handler(SignInRequired, lead_to_sign_in)
-    pages = (account, second_factor_pages, security_pages, own_access, federation, recovery, email_pages)
+    pages = (account, second_factor_pages, security_pages, own_access, federation, recovery, email_pages, strength)
     for module in (discovery, protocol, authorize, *pages, swagger):
         app.include_router(module.router)
     app.add_api_route("/connect/health", health, methods=["GET"], tags=["service"], summary="Whether the API answers")

@@ -1,4 +1,4 @@
-"""Pages, all but those of passkeys without script, and forms that only these pages can send.
+"""Pages, which need no script except for passkeys, and forms that only these pages can send.
 
 A form repeats the random value of a cookie (double submit). The cookie is host-only, so that no other site and no
 sibling domain can set it.
@@ -41,6 +41,8 @@ POLICY = (
     "default-src 'none'; style-src '{style}'; img-src 'self' data:; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'{more}"
 )
+SCRIPTS = "; script-src 'self'; connect-src 'self'"
+"""Of pages that include one of our scripts: whatever else stands in a page is escaped, so that it includes none."""
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*:(//[A-Za-z0-9._:\[\]-]+)?")
 """Excludes characters that could end a source in a policy."""
 
@@ -148,7 +150,6 @@ class Browser:
         status: int = 200,
         form_action: str = "",
         address: str = "",
-        script: bool = False,
         **values: Any,
     ) -> Response:
         """Render a page from its template, in the reader's language and with the secret for its form.
@@ -157,7 +158,6 @@ class Browser:
         ----------
         form_action : origin that the form's answer may redirect to, beside this one.
         address : path that shows the page again, for the links to other languages; by default the request's own.
-        script : whether the page has one of our scripts.
         """
         secret = self.cookies.read(request, "form") or secrets.token_urlsafe(24)
         language, (css, css_hash) = self.language(request), style()
@@ -165,7 +165,7 @@ class Browser:
         body = templates(language).get_template(f"{name}.html").render(shared | values)
         headers = {
             "Content-Security-Policy": POLICY.format(style=css_hash, more=f" {form_action}" if form_action else "")
-            + ("; script-src 'self'" if script else ""),
+            + (SCRIPTS if "<script src=" in body else ""),
             "Cache-Control": "no-store",
             "Content-Language": language,
             "Referrer-Policy": "same-origin",

@@ -8,6 +8,7 @@ from fastapi.openapi.docs import get_swagger_ui_oauth2_redirect_html
 from starlette.responses import HTMLResponse, Response
 
 from deeplens.http.dependencies import Injected
+from deeplens.http.schemas import OAUTH
 from deeplens.identity.development import SWAGGER
 from deeplens.identity.languages import templates
 from deeplens.identity.model import Issuer
@@ -44,7 +45,7 @@ def show(issuer: Injected[Issuer], api: str = "search") -> Response:
         chosen=api,
         documents={name: title for name, (title, _) in DOCUMENTS.items()},
         nonce=nonce,
-        options={"url": address, "redirect": f"{issuer}/swagger/oauth2-redirect"},
+        options={"url": address, "redirect": f"{issuer}/swagger/oauth2-redirect", "scheme": OAUTH},
         client=SWAGGER,
     )
     return HTMLResponse(body, headers=headers)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.cli import dead_letters
+from local.cli import admin, dead_letters
 from tests.harness.api import START, World
 from tests.harness.cli import Finished, deeplens
 from tests.unit.failures.test_routes import USAGE, entry, failed_image, source, status_of
@@ -14,7 +14,8 @@ from tests.unit.failures.test_routes import USAGE, entry, failed_image, source, 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(dead_letters, "current_container", lambda: made)
+    for module in (dead_letters, admin):
+        monkeypatch.setattr(module, "current_container", lambda: made)
     return made
 
 
@@ -48,6 +49,7 @@ def test_letters_are_replayed_by_id_or_filter_after_a_dry_run(world: World) -> N
     assert status_of(world, image_id) == "failed"
     assert dlq("replay", letter.id).exit_code == 0
     assert status_of(world, image_id) == "accepted"
+    assert world.audit.entries[-2:] == [("deeplens dlq replay", "begun"), ("deeplens dlq replay", "done")]
     assert "1 sent again, 0 not" in dlq("replay", "--code", "STAGE_FAILED").output
     assert len(world.publisher.resent) == 2
 
@@ -67,3 +69,6 @@ def test_a_letter_is_discarded_with_its_reason(world: World) -> None:
     assert dlq("discard", "dlq_1", "--reason", "test data").exit_code == 0
     assert world.dead_letters.kept["dlq_1"].reason == "test data"
     assert dlq("discard", "dlq_1", "--reason", "again").exit_code == 1
+    route = "POST /v1/admin/dead-letters/{dead_letter_id}/discard"
+    outcomes = [outcome for action, outcome in world.audit.entries if action == route]
+    assert outcomes == ["begun", "done", "begun", "dead-letter-settled"]

@@ -3,7 +3,7 @@
 import pytest
 from deeplens.maintenance.model import Finding, report_of
 
-from local.cli import maintenance
+from local.cli import admin, maintenance
 from tests.harness.api import World
 from tests.harness.cli import deeplens
 
@@ -11,7 +11,8 @@ from tests.harness.cli import deeplens
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(maintenance, "current_container", lambda: made)
+    for module in (maintenance, admin):
+        monkeypatch.setattr(module, "current_container", lambda: made)
     return made
 
 
@@ -26,6 +27,8 @@ def test_a_run_is_started_shown_and_listed(world: World) -> None:
     run = world.maintenance_runs.runs[printed.strip()]
     assert (run.type, run.dry_run) == ("sweep", True)
     assert len(world.publisher.sent) == 1
+    route = "POST /v1/admin/maintenance"
+    assert world.audit.entries == [(route, "begun"), (route, "done")]
     assert "nothing found" in called("show", run.id)[1]
     report = report_of("rows", 7, [Finding("row-without-vector", "img_1", "m 1")], repaired=False)
     world.maintenance_runs.move(run.moved("end", report, run.due, run.due), "")

@@ -32,6 +32,13 @@ CHANGES: Mapping[CredentialChange, Message] = {
     "passkey-added": Message("A passkey was added to your account."),
     "passkey-removed": Message("A passkey was removed from your account."),
     "new-device": Message("Your account was signed in to from a browser that was not used before."),
+    "code-used-again": Message(
+        "A code of your authenticator app was used a second time, and refused. If you entered it twice, do nothing."
+    ),
+}
+SUBJECTS: Mapping[CredentialChange, Message] = {
+    "new-device": Message("A sign-in with a new browser"),
+    "code-used-again": Message("A code that was used twice"),
 }
 
 
@@ -137,9 +144,8 @@ class ComposeMail:
     def _credential_change(self, queued: QueuedMail) -> Letter | None:
         if queued.change is None:
             return None
-        new_device = queued.change == "new-device"
         return Letter(
-            Message("A sign-in with a new browser") if new_device else Message("Your account was changed"),
+            SUBJECTS.get(queued.change, Message("Your account was changed")),
             [
                 CHANGES[queued.change],
                 Message("Time: %(time)s.", {"time": _text_of(queued.created_at)}),

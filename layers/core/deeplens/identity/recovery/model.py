@@ -36,6 +36,7 @@ type CredentialChange = Literal[
     "passkey-added",
     "passkey-removed",
     "new-device",
+    "code-used-again",
 ]
 
 

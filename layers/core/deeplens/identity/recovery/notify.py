@@ -7,6 +7,9 @@ from deeplens.identity.recovery.model import NOTICE_LIFE, CredentialChange, Queu
 from deeplens.identity.recovery.ports import Outbox
 from deeplens.telemetry.security import security_event
 
+NO_CHANGES: tuple[CredentialChange, ...] = ("new-device", "code-used-again")
+"""What people are told of although no credential changed; the sign-in has an event of its own."""
+
 
 class NotifyCredentialChange:
     """Queue a notice to a user, and record the change as a security event; the schedule sends the notice."""
@@ -22,7 +25,7 @@ class NotifyCredentialChange:
         language : of the notice: ``Browser.language`` of the request.
         """
         now = self._clock.now()
-        if change != "new-device":
+        if change not in NO_CHANGES:
             security_event("credential_changed", user_id=user.id, tenant_id=user.tenant_id, change=change)
         self._outbox.add(
             QueuedMail(

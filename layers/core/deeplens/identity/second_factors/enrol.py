@@ -57,6 +57,10 @@ class Enrol:
             self._notify(user, "passkey-added", language)
         return added
 
+    def rename_passkey(self, user: User, passkey: str, name: str) -> bool:
+        """Give the passkey with this id in hexadecimal digits another name. Returns False for no such passkey."""
+        return self._factors.rename_passkey(user.id, _id_of(passkey), name)
+
     def new_codes(self, user: User, language: str) -> list[str]:
         """New recovery codes, which can be read this once; the old ones end."""
         codes = new_recovery_codes()

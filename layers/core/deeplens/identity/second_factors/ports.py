@@ -28,6 +28,9 @@ class SecondFactors(Protocol):
     def add_passkey(self, passkey: Passkey) -> bool:
         """Returns False if this credential is registered already, whoever has it."""
 
+    def rename_passkey(self, user_id: str, credential_id: bytes, name: str) -> bool:
+        """Returns False when the user has no such passkey."""
+
     def use_passkey(self, credential_id: bytes, sign_count: int, now: datetime) -> bool:
         """Record a use. Returns False if the counter did not rise: the authenticator may have been copied."""
 

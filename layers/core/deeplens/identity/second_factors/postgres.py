@@ -9,6 +9,7 @@ import psycopg
 from deeplens.access.api_keys import digest
 from deeplens.database.connections import PlatformAdapter
 from deeplens.database.rows import columns_of, insert_into, parameters_of, record_of
+from deeplens.database.values import as_text
 from deeplens.identity.second_factors.model import PENDING_LIFE, Authenticator, Factors, Passkey, PendingSignIn
 from deeplens.identity.sign_out import sign_out
 from deeplens.telemetry.logs import logger
@@ -100,6 +101,10 @@ class PostgresSecondFactors(PlatformAdapter):
 
     def add_passkey(self, passkey: Passkey) -> bool:
         return self._execute(ADD_PASSKEY, parameters_of(passkey)) == 1
+
+    def rename_passkey(self, user_id: str, credential_id: bytes, name: str) -> bool:
+        statement = "UPDATE nextgen_identity.passkeys SET name = %s WHERE user_id = %s AND id = %s"
+        return self._execute(statement, [as_text(name), user_id, credential_id]) == 1
 
     def use_passkey(self, credential_id: bytes, sign_count: int, now: datetime) -> bool:
         return self._execute(USE_PASSKEY, {"id": credential_id, "count": sign_count, "now": now}) == 1

@@ -2,7 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
@@ -56,7 +56,6 @@ class SecondFactorStep:
             "second_factor",
             status,
             origin,
-            script=bool(options),
             factors=factors,
             options=options,
             fault=fault,
@@ -74,7 +73,8 @@ class SecondFactorStep:
             return self._complete(request, pending, PASSKEY)
         try:
             code = str(form.get("code", ""))[:MAX_CODE_CHARACTERS]
-            right = self.verify(pending.user, code, *attempt_of(request, self.browser))
+            origin, language = attempt_of(request, self.browser), self.browser.language(request)
+            right = self.verify(pending.user, code, *origin, language)
         except SignInThrottled:
             page = self.show(request, pending, 429, THROTTLED)
             page.headers["Retry-After"] = str(int(ATTEMPT_WINDOW.total_seconds()))
@@ -113,7 +113,7 @@ def _passkey_page(
 ) -> Response:
     goal, challenge = goal if is_goal(goal) else "", secrets.token_bytes(WEBAUTHN_CHALLENGE_BYTES)
     values: dict[str, Any] = {"goal": goal, "options": passkeys.assertion(challenge), "fault": fault}
-    page = browser.page(request, "passkey", status, client_origin(clients, goal), script=True, **values)
+    page = browser.page(request, "passkey", status, client_origin(clients, goal), **values)
     pending.begin_passkey(page, goal, challenge)
     return page
 
@@ -158,7 +158,7 @@ def check_passkey(
     return sign_in.complete(request, user, PASSKEY_ALONE, goal)
 
 
-@router.get("/account/assets/passkey.js", response_model=None)
-def script() -> Response:
-    body = (PAGES / "passkey.js").read_bytes()
+@router.get("/account/assets/{name}", response_model=None)
+def script(name: Literal["passkey.js", "password.js"]) -> Response:
+    body = (PAGES / name).read_bytes()
     return Response(body, media_type="text/javascript", headers={"Cache-Control": "public, max-age=86400"})

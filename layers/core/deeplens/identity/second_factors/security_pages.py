@@ -29,6 +29,7 @@ AREA = "/account/security"
 WRONG_CODE = Message("This code is not right. Look at the newest code of the app, and whether its clock is right.")
 NOT_REGISTERED = Message("This passkey was not accepted, or is registered already. Try again.")
 LAST_FACTOR = Message("A second factor is required. Add another one before you remove this one.")
+NO_NAME = Message("Enter a name for the passkey.")
 MAX_NAME_CHARACTERS, MAX_CODE_CHARACTERS = 60, 64
 
 
@@ -59,6 +60,10 @@ class SecurityArea:
         factors = self.factors.of(user.id)
         if action == "recovery-codes" and factors.any:
             return self.codes_page(request, self.enrol.new_codes(user, self.browser.language(request)), AREA)
+        if action == "rename-passkey":
+            if not (name := _name_in(form)):
+                return self.overview(request, session, 422, NO_NAME)
+            self.enrol.rename_passkey(user, str(form.get("passkey", "")), name)
         if action in ("remove-authenticator", "remove-passkey"):
             if factors.count == 1 and self.policy.required(user, factors):
                 return self.overview(request, session, 409, LAST_FACTOR)
@@ -108,10 +113,10 @@ class SecurityArea:
         self, request: Request, pending: Pending, status: int = 200, fault: Message | str = ""
     ) -> Response:
         options = self.passkeys.registration(pending.user, self.pending.new_challenge(pending.secret))
-        return self.browser.page(request, "new_passkey", status, script=True, options=options, fault=fault)
+        return self.browser.page(request, "new_passkey", status, options=options, fault=fault)
 
     def add_passkey(self, request: Request, pending: Pending, form: FormData) -> Response:
-        name = " ".join(str(form.get("name", "")).split())[:MAX_NAME_CHARACTERS] or "Passkey"
+        name = _name_in(form) or "Passkey"
         challenge = self.pending.take_challenge(pending.secret)
         credential, language = str(form.get("credential", "")), self.browser.language(request)
         if challenge is None or not self.enrol.add_passkey(pending.user, name, credential, challenge, language):
@@ -119,6 +124,10 @@ class SecurityArea:
         if not self.pending.end(pending):
             return to_sign_in(AREA)
         return self.finish(request, pending, PASSKEY)
+
+
+def _name_in(form: FormData) -> str:
+    return " ".join(str(form.get("name", "")).split())[:MAX_NAME_CHARACTERS]
 
 
 @router.get("", response_model=None)
