@@ -65,7 +65,7 @@ class Load:
     def _upload(self) -> None:
         """A client that waits for its images: on a busy machine it uploads more slowly, and no backlog grows."""
         for seed in count(5000):
-            if self._stopping.wait(0.4):
+            if self._stopping.wait(1):
                 return
             if self._pausing.is_set():
                 continue
@@ -78,7 +78,7 @@ class Load:
                 self.faults.append(f"upload {answer.status_code}")
 
     def _search(self) -> None:
-        while not self._stopping.wait(0.25):
+        while not self._stopping.wait(0.4):
             answer = self.tenant.http.post("/search/image", files={"file": ("q.jpg", self.query)}, params={"limit": 3})
             if answer.status_code != 200:
                 self.faults.append(f"search {answer.status_code} {answer.text}")
@@ -97,8 +97,8 @@ class Load:
         self._pausing.clear()
 
     def searched_with(self, version: str) -> None:
-        """Wait until the ten latest searches all used a version."""
-        eventually(lambda: self.versions[-10:], lambda latest: set(latest) == {version} and len(latest) == 10)
+        """Wait until the six latest searches all used a version."""
+        eventually(lambda: self.versions[-6:], lambda latest: set(latest) == {version} and len(latest) == 6)
 
 
 def step(admin: httpx.Client, path: str) -> dict[str, Any]:
