@@ -21,7 +21,7 @@ from tests.e2e.conftest import new_client
 # A second running stack shares the end-to-end tests: most of their time is waiting.
 pytestmark = pytest.mark.xdist_group("second stack")
 
-OBJECTS = [100, pytest.param(int(os.environ.get("BACKFILL_OBJECTS", "1000")), marks=pytest.mark.long)]
+OBJECTS = [60, pytest.param(int(os.environ.get("BACKFILL_OBJECTS", "1000")), marks=pytest.mark.long)]
 SECONDS_PER_OBJECT, STANDS_STILL_SECONDS = 2.5, 6
 KILLED = ("on_image_maintenance", "on_image_maintenance", "on_image_uploaded", "on_processing_completed")
 
