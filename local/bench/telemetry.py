@@ -1,4 +1,4 @@
-"""Measure what traces cost: at a cold start, and per record of a warm function, with a collector on this machine.
+"""Measure what spans and metrics cost: at a cold start, and per record of a warm function, with a collector here.
 
 The warm function is the batch handler with an empty stage that makes the calls of a typical one, each in its span, and
 sends one event per record; broker and network are left out of both measurements.
@@ -22,9 +22,14 @@ from deeplens.common.outgoing import OutgoingMessage, OutgoingRecord
 from deeplens.common.stage import Done, Outcome
 from deeplens.events.usage import TenantUsage
 from deeplens.kafka.handler import BatchHandler
+from deeplens.kafka.report import report
 from deeplens.kafka.spans import send_span
-from deeplens.telemetry import tracing
+from deeplens.telemetry import metrics, tracing
+from deeplens.telemetry.instruments import SENT
+from deeplens.telemetry.metrics import Meter, timed
+from deeplens.telemetry.metrics import record as record_metric
 from deeplens.telemetry.otlp import OtlpExporter
+from deeplens.telemetry.otlp_metrics import MetricsExporter
 
 from local.bench.figures import Figures
 from local.services.process import free_port
@@ -53,23 +58,24 @@ class _Stage:
 
     def __call__(self, batch: Sequence[Event]) -> list[Outcome]:
         for _ in range(SHARED_CALLS):
-            with tracing.span("postgresql tenant"):
+            with timed("database"), tracing.span("postgresql tenant"):
                 pass
         for event in batch:
             with tracing.about(event):
                 for _ in range(CALLS_PER_RECORD):
-                    with tracing.span("store get"):
+                    with timed("storage"), tracing.span("store get"):
                         pass
         return [Done((USAGE,))] * len(batch)
 
 
 class _Publisher:
-    """Sends nothing, in the spans of the real one."""
+    """Sends nothing, in the spans and counts of the real one."""
 
     def publish(self, messages: Sequence[OutgoingMessage]) -> list[bool]:
         for sent in messages:
             record = OutgoingRecord("deeplens.tenant.usage", b"", b"", sent.event_id, sent.traceparent)
             tracing.end(send_span(record))
+            record_metric(SENT, topic=record.topic)
         return [True] * len(messages)
 
 
@@ -83,7 +89,7 @@ def bench_telemetry(repeats: int = 7, invocations: int = 300, batch: int = 10) -
 
     Parameters
     ----------
-    invocations : number of invocations of ``batch`` records each, with and without spans.
+    invocations : number of invocations of ``batch`` records each: without telemetry, with spans, and with both.
     """
     with tempfile.TemporaryDirectory() as folder:
         receiver = TelemetryReceiver(Path(folder) / FILE, free_port())
@@ -91,19 +97,24 @@ def bench_telemetry(repeats: int = 7, invocations: int = 300, batch: int = 10) -
         try:
             cold_cpu, cold_wall = _cold(repeats, receiver.url)
             plain = _per_record(invocations, batch)
-            tracing.configure(tracing.Tracer(OtlpExporter(receiver.url, {"faas.name": "bench"}, 2.0)))
+            exporter = OtlpExporter(receiver.url, {"faas.name": "bench"}, 2.0)
+            tracing.configure(tracing.Tracer(exporter))
             traced = _per_record(invocations, batch)
+            metrics.configure(Meter([MetricsExporter(exporter, exponential=True)]))
+            measured = _per_record(invocations, batch)
         finally:
             tracing.configure(None)
+            metrics.configure(None)
             receiver.stop()
     return {
         "cold_start_cpu_ms": cold_cpu,
         "cold_start_ms": cold_wall,
         "batch": batch,
         "spans_per_record": SHARED_CALLS + CALLS_PER_RECORD + 2,
-        **{f"untraced_{name}_ms_per_record": value for name, value in plain.items()},
-        **{f"traced_{name}_ms_per_record": value for name, value in traced.items()},
-        **{f"added_{name}_ms_per_record": traced[name] - plain[name] for name in plain},
+        **{f"off_{name}_ms_per_record": value for name, value in plain.items()},
+        **{f"spans_{name}_ms_per_record": value for name, value in traced.items()},
+        **{f"spans_and_metrics_{name}_ms_per_record": value for name, value in measured.items()},
+        **{f"added_{name}_ms_per_record": measured[name] - plain[name] for name in plain},
     }
 
 
@@ -129,7 +140,7 @@ def _per_record(invocations: int, batch: int) -> dict[str, float]:
     event, cpu, wall = _event(batch), [], []
     for _ in range(invocations):
         thread, started = time.thread_time(), time.perf_counter()
-        handler(event, lambda *_: None)
+        handler(event, report)
         cpu.append((time.thread_time() - thread) * 1000 / batch)
         wall.append((time.perf_counter() - started) * 1000 / batch)
     return {"cpu": statistics.median(cpu), "wall": statistics.median(wall)}
@@ -143,6 +154,7 @@ def _event(batch: int) -> dict[str, Any]:
             "partition": 0,
             "offset": number,
             "value": value,
+            "timestamp": 1_767_225_600_000,
             "headers": [{"traceparent": list(f"00-{number + 1:032x}-{number + 1:016x}-01".encode())}],
         }
         for number in range(batch)

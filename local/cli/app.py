@@ -16,6 +16,7 @@ from local.cli import clients, dead_letters, keys, mail, maintenance, models, te
 from local.cli.commands import Commands
 from local.cli.invoke import invoke
 from local.cli.screen import console, fail, show, show_line, status_view
+from local.cli.top import top
 from local.cli.trace import trace
 from local.cli.upload import upload
 from local.services import ServiceFailed
@@ -35,6 +36,7 @@ app.add_typer(maintenance.app, name="maintenance")
 app.command(example="deeplens upload ~/Pictures --recursive --tag holiday --key dl_…")(upload)
 app.command(example="deeplens invoke on_schedule --event events/on_schedule.json")(invoke)
 app.command(example="deeplens trace img_…")(trace)
+app.command(example="deeplens top --once")(top)
 
 Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directory) or s3 (LocalStack).")]
 

@@ -6,6 +6,7 @@ from deeplens.bootstrap.container import Container
 from prometheus_client.parser import text_string_to_metric_families
 
 from local.stack.stack import Stack
+from local.telemetry.rates import Rates, document_of, read
 from tests.e2e.conftest import TenantClient, eventually, new_client, picture
 
 TENANT = "tenant_measured"
@@ -68,7 +69,7 @@ def measured(stack: Stack, parts: Container) -> TenantClient:
 
 
 def test_an_upload_shows_in_the_metrics_of_every_part_that_it_passed(stack: Stack, measured: TenantClient) -> None:
-    before = scraped(stack)
+    before, reading = scraped(stack), read(str(stack.metrics_url))
     measured.completed(picture(7800))
     measured.search(picture(7801))
     # Usage of the day is metered after the image has ended, and the gauges are set every minute.
@@ -86,3 +87,12 @@ def test_an_upload_shows_in_the_metrics_of_every_part_that_it_passed(stack: Stac
     assert total(page, f"{ended}_bucket", **limit) <= total(page, f"{ended}_count")
     assert total(page, "kafka_broker_disk_capacity_bytes") >= total(page, "kafka_broker_disk_used_bytes") > 0
     assert total(page, "deeplens_telemetry_dropped_total") == 0
+
+    document = document_of(Rates(reading, read(str(stack.metrics_url))))
+    topics = {row["topic"]: row for row in document["topics"]}
+    assert {"deeplens.images.uploaded", "deeplens.vectors.indexing"} <= topics.keys()
+    assert topics["deeplens.features.extraction"]["consumedPerSecond"] > 0
+    functions = {row["function"]: row for row in document["functions"]}
+    assert functions["on_extraction_requested"]["p95Ms"] > 0
+    assert document["images"]["completedPerSecond"] > 0
+    assert {row["operation"] for row in document["api"]} >= {"upload", "search"}

@@ -77,15 +77,18 @@ class KafkaPublisher:
             if not arrived:
                 span.fail("undelivered")
             tracing.end(span)
-        for (topic, arrived), count in Counter(zip((r.topic for r in records), delivered, strict=True)).items():
+        for (topic, arrived), count in Counter(zip(map(self._topic, records), delivered, strict=True)).items():
             record_metric(SENT, count, topic=topic, error="" if arrived else "undelivered")
         return delivered
+
+    def _topic(self, record: OutgoingRecord) -> str:
+        return broker_topic_name(record.topic, self._settings.kafka_topic, self._settings.name_prefix)
 
     def _send(self, record: OutgoingRecord, position: int, delivered: list[bool]) -> None:
         def on_delivery(error: KafkaError | None, _: Message) -> None:
             delivered[position] = error is None
 
-        topic = broker_topic_name(record.topic, self._settings.kafka_topic, self._settings.name_prefix)
+        topic = self._topic(record)
         # The queue may be full: once, deliveries are awaited before the record is given to it again.
         for seconds_to_wait in (1, 0):
             try:
