@@ -1,7 +1,7 @@
 # Every target sets up what it needs on a machine that has Python 3.13 or uv.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help announce demo up down test test-long coverage browser test-unit check audit sbom lock translations bench bench-model \
+.PHONY: help announce demo up down test test-long coverage browser prometheus observability test-unit check audit sbom lock translations bench bench-model \
   bench-duplicates bench-inference bench-tenants bench-upload bench-video chaos screenshots build clean
 # What is fetched has to be listed first.
 .NOTPARALLEL:
@@ -35,13 +35,13 @@ up: $(READY) ## Start everything on this machine and show a live status; Ctrl-C 
 down: $(BIN)/ready ## Stop what `make demo` left running
 	$(BIN)/deeplens down
 
-test: $(READY) browser ## Run all tests on real services; with BROKER=redpanda on Redpanda, which needs Docker
+test: $(READY) browser prometheus ## Run all tests on real services; with BROKER=redpanda on Redpanda, which needs Docker
 	BROKER=$(BROKER) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-test-long: $(READY) browser ## Run what `make test` leaves out: random histories, large inputs, every topic replayed, long chaos, deep fuzzing
+test-long: $(READY) browser prometheus ## Run what `make test` leaves out: random histories, large inputs, every topic replayed, long chaos, deep fuzzing
 	$(BIN)/python -m pytest -m long $(ARGS)
 
-coverage: $(READY) browser ## Run all tests and report which lines and branches of layers/ they reach
+coverage: $(READY) browser prometheus ## Run all tests and report which lines and branches of layers/ they reach
 	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term --cov-report=html:.coverage-html $(ARGS)
 
 # Pages are tested in Chromium: Debian's is installed where we may, else those tests say that they were skipped.
@@ -51,7 +51,14 @@ browser:
 		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium >/dev/null; }; }; } \
 		|| echo "Chromium is missing: install it to test the pages in a browser."
 
-test-unit: $(BIN)/ready ## Run the tests that need no services
+# Alerts are tested with promtool. Debian's package is unpacked here: nothing is installed, and no service starts.
+prometheus:
+	@test -x .tools/prometheus/usr/bin/promtool || command -v promtool >/dev/null || { command -v apt-get >/dev/null \
+		&& mkdir -p .tools/prometheus && cd .tools/prometheus && { apt-get download -qq prometheus >/dev/null 2>&1 \
+		|| { apt-get update -qq && apt-get download -qq prometheus >/dev/null 2>&1; }; } \
+		&& dpkg -x prometheus_*.deb . && rm prometheus_*.deb; } || echo "promtool is missing: install Prometheus to test the alerts."
+
+test-unit: $(BIN)/ready prometheus ## Run the tests that need no services
 	$(BIN)/python -m pytest $(PARALLEL) tests/unit tests/contract $(ARGS)
 
 check: $(BIN)/ready ## Lint, types, import direction, flow, sizes, documents, template, workflows
@@ -83,6 +90,9 @@ lock: | $(UV) ## Resolve again what uv.lock does not hold: the inference contain
 	sed 's/^onnxruntime>/onnxruntime-gpu[cuda,cudnn]>/' $(INFERENCE)/requirements.txt | $(COMPILE) - --universal \
 		--constraints .tools/constraints.txt --output-file $(INFERENCE)/requirements-gpu.lock
 	$(COMPILE) local/setup/localstack.txt --exclude-newer 2026-03-01 --output-file local/setup/localstack.lock
+
+observability: $(BIN)/ready ## Write the rules of the objectives and the dashboards again, after a change of local/observability/*.py
+	$(BIN)/python -m local.observability.write
 
 translations: $(BIN)/ready ## Bring the German texts of the pages up to date; what is missing is listed
 	$(BIN)/python -m local.checks.translations

@@ -177,7 +177,8 @@ def upload_under_strikes(stack: Stack, load: Load, options: Options, bars: Progr
     assert stack.runner is not None
     task = bars.add_task("uploaded", total=load.photos)
     clients = Clients(load, lambda: bars.advance(task))
-    functions = [name for name in stack.runner.pools if name not in ("identity_api", "admin_api")]
+    pools = stack.runner.pools.items()
+    functions = [name for name, pool in pools if pool.spec.events and name not in ("identity_api", "admin_api")]
     strikes = plan(options.seed, options.seconds, services_to_strike(options.storage), functions)
     striker = Striker(stack, strikes, lambda line: bars.console.print(line, style="dim", highlight=False))
     clients.start()

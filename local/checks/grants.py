@@ -29,6 +29,7 @@ type Uses = Literal[
     "object queue",
     "alerts",
     "mail",
+    "probe key",
     "undeliverable bucket",
 ]
 
@@ -76,6 +77,7 @@ GRANTS: Mapping[str, Grant] = {
         *("provider secrets", "signing keys"),
         why="finishes creations of tenants that stopped, and drops the databases of deleted tenants",
     ),
+    "on_probe_schedule": grant(None, "probe key", why="it is a client of the public API"),
     "on_image_uploaded": grant("decoders", "tenant key", "storage"),
     "on_object_created": grant("pipeline", "tenant key", "storage"),
     "on_video_uploaded": grant("decoders", "tenant key", "storage"),
@@ -142,6 +144,7 @@ PERMISSIONS: Mapping[Uses, tuple[tuple[str, str], ...]] = {
     "object queue": (("sqs:SendMessage", "local:ObjectQueue.Arn"),),
     "alerts": (("sns:Publish", "local:AlertsTopic"),),
     "mail": (("ses:SendEmail", MAIL_IDENTITY),),
+    "probe key": ((READ_SECRET, "local:ProbeKeySecret"),),
     "undeliverable bucket": tuple(
         (action, f"local:UndeliverableBucket.Arn{rest}")
         for action in ("s3:PutObject", "s3:ListBucket")
@@ -157,6 +160,7 @@ SECRET_VARIABLES: Mapping[Uses, tuple[str, ...]] = {
         "WHATSAPP_VERIFY_TOKEN",
     ),
     "administrator": ("DATABASE_ADMIN_URL", "DATABASE_ADMIN_SECRET_ARN"),
+    "probe key": ("PROBE_KEY", "PROBE_KEY_SECRET_ARN"),
     # Signs URLs of directory stores.
     "storage": ("URL_SIGNING_KEY",),
 }
@@ -249,7 +253,8 @@ def differences(document: Mapping[str, Any]) -> list[str]:
 
 TEMPLATE_VARIABLES = ALL_SECRET_VARIABLES - {
     # Only for one machine, or in WhatsApp's secret.
-    *("DATABASE_ADMIN_URL", "URL_SIGNING_KEY", "WHATSAPP_ACCESS_TOKEN", "WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN"),
+    *("DATABASE_ADMIN_URL", "PROBE_KEY", "URL_SIGNING_KEY"),
+    *("WHATSAPP_ACCESS_TOKEN", "WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN"),
 }
 
 

@@ -18,7 +18,12 @@ FIRST, SECOND = Installation("deeplens", ""), Installation("deeplens-dev", "dev-
 NAMES = re.compile(r"deeplens|whatsapp|tenant|installation", re.IGNORECASE)
 TEXTS = {"Description", "DisplayName", "AlarmDescription", "ContentUri", "CodeUri", "Code", "Content", "Handler"}
 WITHIN_THE_STACK = {"LayerName", "Metadata", "Namespace", "PolicyName", "DependsOn", "Id", "Key"}
+BROKER_DISK = (
+    'SELECT MAX(KafkaDataLogsDiskUsed) FROM SCHEMA("AWS/Kafka", "Broker ID", "Cluster Name")'
+    " WHERE \"Cluster Name\" = 'deeplens'"
+)
 GIVEN = {
+    ("Expression", BROKER_DISK),  # the cluster may be shared, and then its disk is
     ("KAFKA_TOPIC", "whatsapp-ready-messages"),  # NAME_PREFIX precedes it
     ("KAFKA_CLIENT_ID", "whatsapp-processor"),
     ("INFERENCE_ENDPOINT_NAME", "deeplens"),

@@ -15,6 +15,7 @@ from rich.live import Live
 from local.cli import clients, dead_letters, keys, mail, maintenance, models, tenants, topics, users
 from local.cli.commands import Commands
 from local.cli.invoke import invoke
+from local.cli.probe import probe
 from local.cli.screen import console, fail, show, show_line, status_view
 from local.cli.top import top
 from local.cli.trace import trace
@@ -34,6 +35,7 @@ app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(models.app, name="models")
 app.add_typer(maintenance.app, name="maintenance")
 app.command(example="deeplens upload ~/Pictures --recursive --tag holiday --key dl_…")(upload)
+app.command(example="deeplens probe --key dl_…")(probe)
 app.command(example="deeplens invoke on_schedule --event events/on_schedule.json")(invoke)
 app.command(example="deeplens trace img_…")(trace)
 app.command(example="deeplens top --once")(top)

@@ -87,7 +87,8 @@ class Runner:
         if self._queues and "AWS_ENDPOINT_URL" in self._environment:
             self._create_queues()
         with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="warm") as warmers:
-            list(warmers.map(warm, self.pools.values()))
+            # What nothing invokes here, such as a schedule that is switched off, starts when a person invokes it.
+            list(warmers.map(warm, [pool for pool in self.pools.values() if pool.spec.events]))
         for source in self._sources:
             source.start()
         self._gateway.start()

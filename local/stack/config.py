@@ -33,6 +33,7 @@ class LocalConfig(BaseSettings):
     telemetry: bool = Field(
         True, description="Whether spans of the last day and metrics are kept, for `deeplens trace` and `top`"
     )
+    probe: bool = Field(False, description="Whether the synthetic prober uses the API each minute, as a tenant")
     faults: str = Field(
         "",
         pattern=r"^([^:]+:(0?\.\d+|[01]))?$",

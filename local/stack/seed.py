@@ -1,4 +1,4 @@
-"""Create the local stack's client, user and Swagger UI client, whose secrets are in the documentation."""
+"""Create the local stack's client, user and Swagger UI client, whose secrets are in the documentation; the prober."""
 
 from deeplens.access.api_keys import digest
 from deeplens.access.scopes import SCOPES
@@ -7,6 +7,7 @@ from deeplens.identity.development import CLIENT, EMAIL, OIDC_DEBUGGER, PASSWORD
 from deeplens.identity.model import Client, User
 
 USER_ID = "usr_development"
+PROBE_TENANT = "tenant_probe"
 
 
 def seed(container: Container, *origins: str) -> None:
@@ -39,3 +40,9 @@ def seed(container: Container, *origins: str) -> None:
     for client in (machine, swagger):
         container.clients.save(client)
     container.users.create(User(USER_ID, None, EMAIL, "Development administrator", ("platform_admin",)), PASSWORD)
+
+
+def seed_prober(container: Container, storage: str) -> str:
+    """Create the tenant of the synthetic prober; returns an API key of it. Safe to repeat, with a new key."""
+    tenant = container.provisioning.provision(PROBE_TENANT, "Synthetic prober", storage)
+    return container.api_keys.create(tenant.id, "synthetic prober")

@@ -32,7 +32,7 @@ from local.services.process import free_port, require_port
 from local.services.supervisor import Supervisor
 from local.stack.config import LocalConfig
 from local.stack.environment import environment_of, role_urls
-from local.stack.seed import seed
+from local.stack.seed import seed, seed_prober
 from local.telemetry.levels import inference_metrics, samples_of
 from local.telemetry.metrics import MetricStore, Sample
 from local.telemetry.receiver import TelemetryReceiver
@@ -57,7 +57,8 @@ NO_TENANT_LIMITS = dict.fromkeys(
 # Secrets and an endpoint that this machine has none of, and LocalStack's buckets are this machine's alone.
 ONLY_DEPLOYED = {
     **{f"{name}_SECRET_ARN": "" for name in ("DATABASE", "QDRANT_API_KEY", "TENANT_DATABASE_KEY", "WEBHOOK_KEY")},
-    **dict.fromkeys(("WHATSAPP_SECRET_ARN", "INFERENCE_ENDPOINT_NAME", "TENANT_BUCKET_SUFFIX"), ""),
+    **dict.fromkeys(("PROBE_KEY_SECRET_ARN", "WHATSAPP_SECRET_ARN"), ""),
+    **dict.fromkeys(("INFERENCE_ENDPOINT_NAME", "TENANT_BUCKET_SUFFIX"), ""),
 }
 CORES = os.cpu_count() or 2
 WINDOW_PER_CORE, SHARED_PER_CORE = 16, 1
@@ -121,6 +122,9 @@ class Stack:
             for variable, parameter in TEMPLATE_PARAMETERS.items()
             if environment.get(variable)
         }
+        if config.probe:
+            self._parameters["ProbeEnabled"] = "true"
+        self._probe_key = ""
         self._storage_role = environment.get("TENANT_STORAGE_ROLE_ARN", "") or LOCAL_STORAGE_ROLE
         self.services: list[ChildService] = [
             service for service in self._all_services() if ADDRESS_VARIABLES[service.name] not in self._external
@@ -178,6 +182,7 @@ class Stack:
             "DEFAULT_STORAGE": self.config.storage,
             "IDENTITY_URL": self.identity_url,
             "URL_SIGNING_KEY": self._stored_secret("signing.key"),
+            "PROBE_KEY": self._probe_key,
             # One machine does not scale out, so a tenant with few images waits behind all images in flight.
             "TENANT_WINDOW": str(WINDOW_PER_CORE * CORES),
             "TENANT_WINDOW_SHARED": str(SHARED_PER_CORE * CORES),
@@ -306,6 +311,8 @@ class Stack:
         failed = [m for m in migrate_tenants(self.container().connections, lambda _: None) if m.error]
         if failed:
             raise ServiceFailed(f"{len(failed)} tenant databases were not migrated, e.g. {failed[0]}. Start again.")
+        if self.config.probe:
+            self._probe_key = self._stored_secret("probe.key", lambda: seed_prober(container, self.config.storage))
         if self._receiver is not None:
             self._receiver.start()
         self.runner = Runner(
@@ -326,13 +333,14 @@ class Stack:
         with (self.log_dir / "supervisor.log").open("a") as log:
             log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {line}\n")
 
-    def _stored_secret(self, name: str) -> str:
+    def _stored_secret(self, name: str, new: Callable[[], str] = lambda: secrets.token_hex(32)) -> str:
         """Return a secret of this stack. It is stored, so that signed URLs and databases survive a restart."""
         path = self.state_dir / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
+            value = new()
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_hex(32))
+                file.write(value)
         return path.read_text()
 
     def _write_state(self) -> None:

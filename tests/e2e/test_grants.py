@@ -14,6 +14,10 @@ from tests.e2e.conftest import eventually
 def variables_of(stack: Stack, function: str) -> dict[str, str]:
     """The environment of a process of the function, as whoever takes the process over reads it."""
     assert stack.runner is not None
+    pool = stack.runner.pools[function]
+    if not pool.pids and not pool.spec.events:
+        # Nothing invokes it here: the prober is switched off.
+        pool.warm()
     pids = eventually(lambda: stack.runner.pools[function].pids, seconds=30)  # type: ignore[union-attr]
     pairs = Path(f"/proc/{pids[0]}/environ").read_text().split("\0")
     return dict(pair.split("=", 1) for pair in pairs if pair)

@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     mail_sender: str = Field("", description="Address that mail comes from, verified in Amazon SES")
     mail_configuration_set: str = Field("", description="Configuration set of SES for this mail; empty means none")
     mailbox_dir: str = Field("", description="Folder that mail is written to instead; only on the local platform")
+    probe_key: str = Field("", description="API key of the tenant that the synthetic prober uses")
+    probe_key_secret_arn: str = Field("", description="Secret with that key, instead of PROBE_KEY")
     object_queue_url: str = Field("", description="SQS queue of the buckets' notifications of uploads")
     object_queue_arn: str = Field("", description="ARN of that queue, for new buckets; empty: no notifications")
     pending_due_seconds: float = Field(600, description="Age at which an unfinished image is sent again")

@@ -76,6 +76,7 @@ def test_every_function_has_events_and_every_topic_a_payload() -> None:
     assert {path.stem for path in EVENTS.glob("*.json")} == kafka | http | queue | {
         "on_schedule",
         "on_administration_schedule",
+        "on_probe_schedule",
     }
     assert {path.stem for path in (EVENTS / "payloads").glob("*.json")} == {topic.name for topic in TOPICS}
 

@@ -247,6 +247,7 @@ def test_the_table_grants_a_function_only_what_it_uses(spec: FunctionSpec) -> No
         "object queue": {"object_queue"},
         "alerts": {"alert_channel"},
         "mail": {"mailer"},
+        "probe key": {"probed_api"},
         "undeliverable bucket": {"undeliverable bucket"},
     }
     used |= {"provisioning"} if "Provisioning" in types else set()

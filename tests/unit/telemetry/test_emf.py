@@ -32,7 +32,9 @@ def test_a_line_is_what_powertools_writes() -> None:
     assert line | {"RecordsDone": [3.0]} == {name: value for name, value in written.items() if name != "service"} | {
         "_aws": {
             **written["_aws"],
-            "CloudWatchMetrics": [{**written["_aws"]["CloudWatchMetrics"][0], "Dimensions": [["stack", "stage"]]}],
+            "CloudWatchMetrics": [
+                {**written["_aws"]["CloudWatchMetrics"][0], "Dimensions": [["stack", "stage"], ["stack"]]}
+            ],
         }
     }
     assert line["_aws"]["Timestamp"] == 1000

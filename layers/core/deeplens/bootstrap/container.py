@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from deeplens.levels.measure import Levels, TenantWindow
     from deeplens.mail.ports import Mailer
     from deeplens.maintenance.model import MaintenanceRuns, SweepGrace, SweepInterval, ThumbnailRetention
+    from deeplens.probe.model import ProbedApi
     from deeplens.provisioning.create import DefaultStorage
     from deeplens.provisioning.provision import Provisioning
     from deeplens.rollouts.model import BackfillWindow, Rollouts, VectorStates
@@ -233,6 +234,13 @@ class Container(MaintenanceRegistry):
     )
     alert_channel: AlertChannel = adapter(
         "deeplens.alerts.sns:SnsAlertTopic", lambda self: [self.aws("sns"), self.settings.alert_topic_arn]
+    )
+    probed_api: ProbedApi = adapter(
+        "deeplens.probe.http:HttpProbedApi",
+        lambda self: [
+            self.settings.identity_url,
+            self.secret(self.settings.probe_key, self.settings.probe_key_secret_arn),
+        ],
     )
     whatsapp: WhatsApp = adapter(
         "deeplens.whatsapp.graph:GraphApi",

@@ -14,6 +14,8 @@ NAMESPACE = "DeepLens"
 UNITS = {"s": "Seconds", "By": "Bytes"}
 MAX_VALUES = 100
 """Of one metric in a line."""
+ADDED_UP = "stage"
+"""Metrics with this dimension are also there without it: the alarm on errors computes with few series."""
 
 type Dimensions = tuple[tuple[str, str], ...]
 type Values = dict[str, list[float]]
@@ -63,7 +65,9 @@ def name_of(instrument: Instrument, labels: Mapping[str, str]) -> str:
 
 def _line(dimensions: Dimensions, values: Values, units: Mapping[str, str], at_ms: int) -> dict[str, Any]:
     metrics = [{"Name": name, "Unit": units[name]} for name in values]
-    directive = {"Namespace": NAMESPACE, "Dimensions": [[name for name, _ in dimensions]], "Metrics": metrics}
+    names = [name for name, _ in dimensions]
+    sets = [names, ["stack"]] if ADDED_UP in names else [names]
+    directive = {"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": metrics}
     return {
         "_aws": {"Timestamp": at_ms, "CloudWatchMetrics": [directive]},
         **dict(dimensions),

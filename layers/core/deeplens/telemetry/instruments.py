@@ -227,6 +227,26 @@ DROPPED = Instrument(
     (Label("deeplens.signal", "signal", "spans|points"),),
     cloudwatch="{signal}Dropped",
 )
+PROBE_STEPS = "upload|process|search|delete"
+PROBE_RUNS = Instrument(
+    "deeplens.probe.runs",
+    "counter",
+    "{run}",
+    "Probes that ended, `passed` or `failed`; `step` is the one that failed, or `none`",
+    "prober",
+    (outcome("passed|failed"), Label("deeplens.step", "step", f"{PROBE_STEPS}|none")),
+    cloudwatch="ProbeRuns",
+    dimensions=("outcome",),
+)
+PROBE_DURATION = Instrument(
+    "deeplens.probe.duration",
+    "histogram",
+    "s",
+    "Steps of a probe: `upload`, `process`, `search`, `delete`",
+    "prober",
+    (Label("deeplens.step", "step", PROBE_STEPS),),
+    SLOW,
+)
 
 PENDING = Instrument(
     "deeplens.images.pending",

@@ -10,7 +10,7 @@ from local.runner.schedule_source import schedule
 from local.runner.template import EventSource, FunctionSpec, HttpEvent, KafkaEvent, ScheduleEvent, load
 
 ROOT = Path(__file__).resolve().parents[4]
-TEMPLATE = load(ROOT / "template.yaml", {}, {})
+TEMPLATE = load(ROOT / "template.yaml", {"ProbeEnabled": "true"}, {})
 BY_NAME = {spec.name: spec for spec in TEMPLATE.functions}
 EVENTS: list[tuple[FunctionSpec, EventSource]] = [(spec, event) for spec in TEMPLATE.functions for event in spec.events]
 KAFKA = [(spec, event) for spec, event in EVENTS if isinstance(event, KafkaEvent)]
@@ -38,6 +38,11 @@ def test_variables_are_strings_and_none_refers_to_what_only_a_deployment_has(spe
     assert {"DEEPLENS_ENVIRONMENT", "KAFKA_BROKERS", "QDRANT_URL"} <= spec.environment.keys()
     assert all(isinstance(value, str) for value in spec.environment.values())
     assert "{" not in json.dumps(list(spec.environment.values()))
+
+
+def test_the_prober_runs_each_minute_only_where_it_is_switched_on() -> None:
+    assert BY_NAME["on_probe_schedule"].events == (ScheduleEvent("rate(1 minute)", ""),)
+    assert load(ROOT / "template.yaml", {}, {}).function("on_probe_schedule").events == ()
 
 
 def test_given_parameters_reach_every_function() -> None:
@@ -86,7 +91,7 @@ IDENTITY_PATHS = (
 )
 
 
-def test_functions_serve_the_apis_and_two_run_on_a_schedule() -> None:
+def test_functions_serve_the_apis_and_three_run_on_a_schedule() -> None:
     assert [(s.name, e) for s, e in EVENTS if isinstance(e, HttpEvent)] == [
         ("search_api", HttpEvent("ANY", "/v1/{proxy+}")),
         ("admin_api", HttpEvent("ANY", "/v1/admin/{proxy+}")),
@@ -94,5 +99,5 @@ def test_functions_serve_the_apis_and_two_run_on_a_schedule() -> None:
         ("whatsapp_webhook", HttpEvent("ANY", "/v1/whatsapp/{proxy+}")),
     ]
     clocked = {s.name: e for s, e in EVENTS if isinstance(e, ScheduleEvent)}
-    assert clocked.keys() == {"on_schedule", "on_administration_schedule"}
+    assert clocked.keys() == {"on_schedule", "on_administration_schedule", "on_probe_schedule"}
     assert all(schedule(event.expression) for event in clocked.values())

@@ -1,0 +1,1 @@
+"""The synthetic prober: use the public API as a client does, and measure it."""

@@ -1,0 +1,1 @@
+"""Rules, dashboards and the configuration of the monitoring services."""
