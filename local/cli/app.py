@@ -14,6 +14,7 @@ from rich.live import Live
 
 from local.cli import clients, dead_letters, keys, mail, maintenance, models, tenants, topics, users
 from local.cli.commands import Commands
+from local.cli.container import STACK_VARIABLE
 from local.cli.invoke import invoke
 from local.cli.probe import probe
 from local.cli.screen import console, fail, show, show_line, status_view
@@ -39,6 +40,18 @@ app.command(example="deeplens probe --key dl_…")(probe)
 app.command(example="deeplens invoke on_schedule --event events/on_schedule.json")(invoke)
 app.command(example="deeplens trace img_…")(trace)
 app.command(example="deeplens top --once")(top)
+
+
+@app.callback()
+def options(
+    stack: Annotated[
+        str, typer.Option("--stack", envvar=STACK_VARIABLE, help="Work on this deployed stack of CloudFormation.")
+    ] = "",
+) -> None:
+    """Run and operate DeepLens: on this machine, or with --stack on AWS."""
+    if stack:
+        os.environ[STACK_VARIABLE] = stack
+
 
 Storage = Annotated[str, typer.Option(help="Store of new tenants: nfs (a directory) or s3 (LocalStack).")]
 

@@ -249,6 +249,23 @@ def test_an_unavailable_database_is_reported(monkeypatch: pytest.MonkeyPatch) ->
     assert container.current_container().settings.database_url
 
 
+def test_a_command_on_a_deployed_stack_reads_nothing_of_the_local_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def deployed(name: str) -> dict[str, str]:
+        asked.append(name)
+        return {"DATABASE_URL": "postgresql://user:password@127.0.0.1:9/of_the_stack"}
+
+    # What the option sets ends with the test.
+    monkeypatch.setenv(container.STACK_VARIABLE, "")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://of-another")
+    monkeypatch.setattr(container, "deployed_environment", deployed)
+    monkeypatch.setattr(container, "running_stack", lambda _: pytest.fail("the local stack was read"))
+    ended = deeplens("--stack", "prod", "dlq", "list")
+    assert (ended.exit_code, "database" in ended.output, asked) == (1, True, ["prod"])
+    assert container.current_container().settings.database_url.endswith("of_the_stack")
+
+
 def test_an_event_file_without_json_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local.cli.invoke.running_stack", lambda _: {"environment": {}})
     (tmp_path / "file").write_bytes(b"\xff\xfe{")
