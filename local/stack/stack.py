@@ -206,8 +206,10 @@ class Stack:
         url = self._receiver.url
         # One busy machine answers late, and nobody pays for the wait.
         patience = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2000", "OTEL_TRACES_SAMPLER_ARG": "1"}
-        buckets = {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "explicit_bucket_histogram"}
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "DEEPLENS_JAEGER_URL": url, **patience, **buckets}
+        histograms = {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "explicit_bucket_histogram"}
+        # Processes are never frozen here, so an export can wait for the next ones.
+        interval = {"OTEL_METRIC_EXPORT_INTERVAL": "1000"}
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "DEEPLENS_JAEGER_URL": url, **patience, **histograms, **interval}
 
     def container(self) -> Container:
         """Return a container for this stack; for the CLI, the demo and tests."""

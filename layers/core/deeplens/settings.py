@@ -95,6 +95,7 @@ class Settings(BaseSettings):
     otel_exporter_otlp_metrics_default_histogram_aggregation: Literal[
         "base2_exponential_bucket_histogram", "explicit_bucket_histogram"
     ] = Field("base2_exponential_bucket_histogram", description="Explicit buckets are what Prometheus' rules count")
+    otel_metric_export_interval: int = Field(0, ge=0, description="Milliseconds; 0: when an invocation ends")
     otel_traces_sampler_arg: float = Field(1.0, ge=0, le=1, description="Part of the traces that begin here")
     jaeger_url: str = Field("", alias="DEEPLENS_JAEGER_URL", description="Query API of Jaeger, for traces of images")
     retry_queue_url: str = Field("", description="SQS delay queue of failed records")

@@ -1,5 +1,6 @@
 """Measurements: added up until an invocation ends, and never more than a process can hold."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -54,6 +55,22 @@ def test_series_are_added_up_until_the_invocation_ends(exported: Exported) -> No
         ((), 0, [1.5, 2.5]),
     ]
     assert since < until == next_since
+
+
+def test_with_an_interval_several_invocations_are_exported_at_once() -> None:
+    exported, arrived = Exported(), threading.Event()
+
+    def export(points: Sequence[Point], since: int, until: int, /) -> None:
+        exported(points, since, until)
+        arrived.set()
+
+    meter = Meter([export], interval_seconds=0.2)
+    for _ in range(3):
+        meter.record(of.SENT, 1, {"topic": "t"})
+        meter.flush()
+    assert exported.flushes == []
+    assert arrived.wait(10)
+    assert exported.only().value == 3
 
 
 def test_nothing_is_recorded_before_it_is_switched_on() -> None:

@@ -20,7 +20,13 @@ def configure_telemetry(settings: Settings) -> None:
         exports.append(_configure_collector(settings))
     if not exports or settings.environment == "production":
         exports.append(EmfExporter(stack))
-    metrics.configure(Meter(exports, only_cloudwatch=not settings.otel_exporter_otlp_endpoint))
+    metrics.configure(
+        Meter(
+            exports,
+            only_cloudwatch=not settings.otel_exporter_otlp_endpoint,
+            interval_seconds=settings.otel_metric_export_interval / 1000,
+        )
+    )
 
 
 def _configure_collector(settings: Settings) -> Export:

@@ -44,12 +44,20 @@ class Meter:
     Parameters
     ----------
     only_cloudwatch : record only instruments that have a name in CloudWatch.
+    interval_seconds : the least time between two exports, where a thread can export later; 0 where a process may be
+        frozen after each invocation.
     """
 
     def __init__(
-        self, exports: Sequence[Export], *, only_cloudwatch: bool = False, now: Callable[[], int] = time.time_ns
+        self,
+        exports: Sequence[Export],
+        *,
+        only_cloudwatch: bool = False,
+        interval_seconds: float = 0.0,
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
         self._exports, self._only_cloudwatch, self._now = exports, only_cloudwatch, now
+        self._interval_seconds, self._waiting = interval_seconds, False
         self._points: dict[tuple[str, ...], Point] = {}
         self._values, self._since = 0, now()
         self._lock = threading.Lock()
@@ -81,6 +89,17 @@ class Meter:
         return self._points.setdefault((instrument.name, *labels), Point(instrument, labels))
 
     def flush(self) -> None:
+        """Export now, or once the interval is over."""
+        if not self._interval_seconds:
+            self._export()
+        elif not self._waiting:
+            self._waiting = True
+            timer = threading.Timer(self._interval_seconds, self._export)
+            timer.daemon = True
+            timer.start()
+
+    def _export(self) -> None:
+        self._waiting = False
         with self._lock:
             points, self._points, self._values = list(self._points.values()), {}, 0
         if not points:
