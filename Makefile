@@ -77,10 +77,13 @@ audit: | $(UV) ## Look for known vulnerabilities of the locked packages; says so
 	@UV_HTTP_RETRIES=1 $(UV) audit --frozen --no-group dev --preview-features audit-command $(AUDIT_OPTIONS) || { code=$$?; \
 		test $$code = 2 && echo "Not audited, see above: connect to https://api.osv.dev and run \`make audit\`."; }
 
-sbom: | $(UV) ## Write the CycloneDX bill of materials of the deployed packages to dist/sbom.cdx.json
+sbom: | $(UV) ## Write the CycloneDX bills of materials of the deployed packages to dist/: functions, inference container (CPU, GPU)
 	@mkdir -p dist
 	$(UV) export --frozen --quiet --no-default-groups --no-emit-project --format cyclonedx1.5 \
 		--preview-features sbom-export --output-file dist/sbom.cdx.json
+	@for lock in requirements requirements-gpu; do $(UV) tool run --quiet --python 3.13 --from cyclonedx-bom==7.5.0 \
+		cyclonedx-py requirements --output-reproducible --spec-version 1.5 --output-file dist/sbom-inference-$$lock.cdx.json \
+		$(INFERENCE)/$$lock.lock || exit 1; done
 
 # LocalStack's own dependencies break with newer versions.
 lock: | $(UV) ## Resolve again what uv.lock does not hold: the inference container, LocalStack

@@ -4,6 +4,7 @@ from deeplens.access.purge_audit import PurgeAudit
 from deeplens.alerts.model import SendAlerts
 from deeplens.bootstrap.handlers import schedule_handler
 from deeplens.duplicates.merge import TickMerges
+from deeplens.identity.federation.recheck import RecheckDomains
 from deeplens.identity.recovery.tick import TickMail
 from deeplens.levels.measure import MeasureLevels
 from deeplens.maintenance.slices import TickMaintenance
@@ -32,4 +33,6 @@ handler = schedule_handler(
     TickBudgets,
     SendAlerts,
     MeasureLevels,
+    # DNS may be slow.
+    RecheckDomains,
 )

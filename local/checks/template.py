@@ -21,6 +21,7 @@ from local.checks import connections, grants
 from local.checks.installations import shared_names
 from local.runner.template import TagLoader
 
+CLOUDWATCH = {"Service": "cloudwatch.amazonaws.com"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,7 +38,8 @@ def translate(path: Path) -> dict[str, Any]:
 
 def problems(document: dict[str, Any]) -> list[str]:
     """What a template grants beyond the table or not at all, and what it leaves without a limit or a log."""
-    return [*grants.differences(document), *_unlimited(document), *connections.problems(document)]
+    found = [*grants.differences(document), *_unlimited(document), *connections.problems(document)]
+    return [*found, *_unreadable_alarms(document["Resources"])]
 
 
 def _unlimited(document: dict[str, Any]) -> Iterator[str]:
@@ -59,6 +61,18 @@ def _unlimited(document: dict[str, Any]) -> Iterator[str]:
                 yield f"{name} is the origin of no distribution with a web ACL"
         if name == "IdentityApi" and "ReservedConcurrentExecutions" not in properties:
             yield f"{name} has no concurrency of its own"
+
+
+def _unreadable_alarms(resources: dict[str, Any]) -> Iterator[str]:
+    """Topics of SNS without a key of this template that CloudWatch may use: its alarms would not arrive."""
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::SNS::Topic":
+            key = resource.get("Properties", {}).get("KmsMasterKeyId", {})
+            given = resources.get(key.get("Ref", "") if isinstance(key, dict) else "", {}).get("Properties", {})
+            statements = given.get("KeyPolicy", {}).get("Statement", [])
+            users = [found["Action"] for found in statements if found["Principal"] == CLOUDWATCH]
+            if not any({"kms:Decrypt", "kms:GenerateDataKey"} <= set(actions) for actions in users):
+                yield f"{name} is encrypted with no key of the template that CloudWatch may use"
 
 
 def _behind_a_web_acl(resources: dict[str, Any], api: str) -> bool:

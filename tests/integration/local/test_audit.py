@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from local.services.process import free_port
 from local.setup.tools import find_uv
 
@@ -67,6 +69,23 @@ def test_without_one_the_check_passes() -> None:
         done = audit(url)
     assert done.returncode == 0
     assert "Not audited" not in done.stdout
+
+
+@pytest.mark.long
+def test_the_bills_of_materials_have_the_packages_of_functions_and_of_the_inference_container() -> None:
+    command = ["make", "sbom", f"UV={find_uv()}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    wanted = {
+        "sbom": {"authlib", "psycopg", "av"},
+        "sbom-inference-requirements": {"onnxruntime", "starlette"},
+        "sbom-inference-requirements-gpu": {"onnxruntime-gpu", "starlette"},
+    }
+    for name, packages in wanted.items():
+        document = json.loads((ROOT / "dist" / f"{name}.cdx.json").read_text())
+        found = {part["name"]: part.get("purl", "") for part in document["components"]}
+        assert packages <= found.keys(), name
+        assert all("@" in found[package] for package in packages), "versions are known"
 
 
 def test_offline_the_check_says_that_nothing_was_audited() -> None:

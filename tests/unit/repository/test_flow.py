@@ -289,6 +289,18 @@ TOPIC = {"Fn::Sub": ["${T}/deeplens.tenant.usage", {"T": "arn:aws:kafka:us-east-
     ("change", "problem"),
     [
         (
+            lambda t: t["Resources"]["AlertsTopic"]["Properties"].pop("KmsMasterKeyId"),
+            "AlertsTopic is encrypted with no key",
+        ),
+        (
+            lambda t: t["Resources"]["AlertsTopic"]["Properties"].update(KmsMasterKeyId="alias/aws/sns"),
+            "AlertsTopic is encrypted with no key",
+        ),
+        (
+            lambda t: t["Resources"]["AlertsKey"]["Properties"]["KeyPolicy"]["Statement"].pop(),
+            "AlertsTopic is encrypted with no key of the template that CloudWatch may use",
+        ),
+        (
             lambda t: statements(t, "WhatsAppWebhook").append(
                 {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": {"Ref": "DatabaseSecretArn"}}
             ),

@@ -29,6 +29,7 @@ type SecurityEvent = Literal[
     "access_denied",
     "signing_key_revoked",
     "federation_refused",
+    "domain_unverified",
 ]
 """Stable names: alarms and searches of the logs depend on them. docs/operate.md explains each."""
 

@@ -83,6 +83,20 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedDomain:
+    """A tenant's verified domain whose TXT record is to be looked for again.
+
+    Attributes
+    ----------
+    missing_since : when the record was first missed; None after it was found.
+    """
+
+    tenant_id: str
+    record: Domain
+    missing_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderMetadata:
     """What a provider's discovery document says, as far as it is needed."""
 

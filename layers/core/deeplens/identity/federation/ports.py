@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from deeplens.identity.federation.model import Domain, IdentityProvider, PendingSignIn
+from deeplens.identity.federation.model import Domain, IdentityProvider, PendingSignIn, VerifiedDomain
 from deeplens.identity.model import Account
 
 
@@ -31,6 +31,15 @@ class IdentityProviders(Protocol):
 
     def verify(self, tenant_id: str, domain: str, now: datetime) -> None:
         """Mark a domain as verified. Raises ``DomainTaken``."""
+
+    def claim_domains(self, now: datetime, checked_before: datetime, limit: int) -> list[VerifiedDomain]:
+        """Verified domains that were not checked since then, the oldest first; they count as checked now."""
+
+    def mark_missing(self, tenant_id: str, domain: str, since: datetime | None) -> None:
+        """Record since when the TXT record of a domain is missing; None when it was found."""
+
+    def end_verification(self, tenant_id: str, domain: str, missing_before: datetime) -> bool:
+        """Let the provider sign in nobody of the domain. Returns False if its record was found meanwhile."""
 
     def begin(self, state: str, pending: PendingSignIn, now: datetime) -> None: ...
 

@@ -1,6 +1,7 @@
 """Providers, domains, pending sign-ins and linked accounts in the schema ``nextgen_identity``, of revision 0020."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +18,12 @@ from deeplens.identity.federation.model import (
     DomainTaken,
     IdentityProvider,
     PendingSignIn,
+    VerifiedDomain,
     new_challenge,
 )
 from deeplens.identity.model import Account
 
+NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 PROVIDER, ACCOUNT = columns_of(IdentityProvider, "p."), columns_of(Account, "u.")
 OF_TENANT = f"SELECT {PROVIDER} FROM nextgen_identity.identity_providers p WHERE p.tenant_id = %s"  # noqa: S608
 USABLE = """
@@ -45,6 +48,20 @@ FOREIGN_ACCOUNT = """
 SELECT 1 FROM nextgen_identity.users WHERE split_part(email, '@', 2) = %s AND tenant_id IS DISTINCT FROM %s LIMIT 1
 """
 VERIFY = "UPDATE nextgen_identity.federated_domains SET verified_at = %s WHERE tenant_id = %s AND domain = %s"
+CLAIM_DOMAINS = f"""
+UPDATE nextgen_identity.federated_domains SET checked_at = %(now)s WHERE (tenant_id, domain) IN (
+    SELECT tenant_id, domain FROM nextgen_identity.federated_domains
+    WHERE verified_at IS NOT NULL AND coalesce(checked_at, verified_at) <= %(before)s
+    ORDER BY coalesce(checked_at, verified_at) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING tenant_id, missing_since, {columns_of(Domain)}
+"""  # noqa: S608
+MARK_MISSING = """
+UPDATE nextgen_identity.federated_domains SET missing_since = %s WHERE tenant_id = %s AND domain = %s
+"""
+END_VERIFICATION = """
+UPDATE nextgen_identity.federated_domains SET verified_at = NULL, missing_since = NULL
+WHERE tenant_id = %s AND domain = %s AND missing_since <= %s
+"""
 BEGIN = """
 WITH expired AS (DELETE FROM nextgen_identity.federated_sign_ins WHERE expires_at < %(now)s)
 INSERT INTO nextgen_identity.federated_sign_ins (state_sha256, tenant_id, browser_sha256, goal, expires_at)
@@ -107,6 +124,21 @@ class PostgresIdentityProviders(PlatformAdapter):
             self._execute(VERIFY, [now, tenant_id, domain])
         except psycopg.errors.UniqueViolation as error:
             raise DomainTaken from error
+        self.mark_missing(tenant_id, domain, None)
+
+    def claim_domains(self, now: datetime, checked_before: datetime, limit: int) -> list[VerifiedDomain]:
+        try:
+            rows = self._rows(CLAIM_DOMAINS, {"now": now, "before": checked_before, "limit": limit})
+        except NOT_MIGRATED:
+            return []
+        return [VerifiedDomain(row["tenant_id"], record_of(Domain, row), row["missing_since"]) for row in rows]
+
+    def mark_missing(self, tenant_id: str, domain: str, since: datetime | None) -> None:
+        with suppress(psycopg.errors.UndefinedColumn):
+            self._execute(MARK_MISSING, [since, tenant_id, domain])
+
+    def end_verification(self, tenant_id: str, domain: str, missing_before: datetime) -> bool:
+        return self._execute(END_VERIFICATION, [tenant_id, domain, missing_before]) == 1
 
     def begin(self, state: str, pending: PendingSignIn, now: datetime) -> None:
         times = {"now": now, "expires_at": now + REQUEST_LIFE}

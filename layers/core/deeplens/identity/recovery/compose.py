@@ -36,6 +36,16 @@ CHANGES: Mapping[CredentialChange, Message] = {
         "A code of your authenticator app was used a second time, and refused. If you entered it twice, do nothing."
     ),
 }
+DOMAINS: Mapping[CredentialChange, Message] = {
+    "domain-missing": Message(
+        "The TXT record that proves a domain of your identity provider was not found. Publish it again within seven "
+        "days: after that, the provider signs in nobody of this domain."
+    ),
+    "domain-ended": Message(
+        "The TXT record that proves a domain of your identity provider was missing for seven days. The provider signs "
+        "in nobody of this domain until you verify it again."
+    ),
+}
 SUBJECTS: Mapping[CredentialChange, Message] = {
     "new-device": Message("A sign-in with a new browser"),
     "code-used-again": Message("A code that was used twice"),
@@ -144,6 +154,9 @@ class ComposeMail:
     def _credential_change(self, queued: QueuedMail) -> Letter | None:
         if queued.change is None:
             return None
+        if queued.change in DOMAINS:
+            where = Message("The Admin API shows the record: /v1/admin/tenants/{tenant}/identity-provider.")
+            return Letter(Message("A domain of your identity provider"), [DOMAINS[queued.change], where])
         return Letter(
             SUBJECTS.get(queued.change, Message("Your account was changed")),
             [

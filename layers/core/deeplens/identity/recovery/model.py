@@ -37,6 +37,8 @@ type CredentialChange = Literal[
     "passkey-removed",
     "new-device",
     "code-used-again",
+    "domain-missing",
+    "domain-ended",
 ]
 
 

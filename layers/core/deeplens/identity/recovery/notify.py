@@ -7,7 +7,7 @@ from deeplens.identity.recovery.model import NOTICE_LIFE, CredentialChange, Queu
 from deeplens.identity.recovery.ports import Outbox
 from deeplens.telemetry.security import security_event
 
-NO_CHANGES: tuple[CredentialChange, ...] = ("new-device", "code-used-again")
+NO_CHANGES: tuple[CredentialChange, ...] = ("new-device", "code-used-again", "domain-missing", "domain-ended")
 """What people are told of although no credential changed; the sign-in has an event of its own."""
 
 
