@@ -59,7 +59,8 @@ def prometheus(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         pytest.skip("Prometheus is missing: run `make prometheus`, or install it")
     assert stack.metrics_url is not None
     document = yaml.safe_load((CONFIGURATION / "prometheus.yaml").read_text())
-    document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    # A scrape may take as long as its interval.
+    document["global"] = {"scrape_interval": "4s", "evaluation_interval": "1s"}
     document["rule_files"] = [str(CONFIGURATION / name) for name in document["rule_files"]]
     document["scrape_configs"] = document["scrape_configs"][:1]
     document["scrape_configs"][0]["static_configs"] = [{"targets": [urlsplit(stack.metrics_url).netloc]}]
