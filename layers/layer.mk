@@ -14,3 +14,5 @@ build-%Layer:
 	"$(UV)" pip install --quiet --target "$(ARTIFACTS_DIR)/python" $(PLATFORM) --no-deps --require-hashes \
 		--requirements "$(ARTIFACTS_DIR)/hashed.txt"
 	cd "$(ARTIFACTS_DIR)" && rm -rf lock.txt present.txt needed.txt hashed.txt python/.lock python/bin
+	if [ -n "$(EXTENSION)" ]; then unzip -q -o "$(EXTENSION)" 'extensions/*' -d "$(ARTIFACTS_DIR)" && \
+		cp "$(EXTENSION_CONFIG)" "$(ARTIFACTS_DIR)/collector.yaml"; fi

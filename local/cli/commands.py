@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +18,8 @@ JSON = inspect.Parameter(
     default=False,
     annotation=Annotated[bool, typer.Option("--json", help="Print JSON.")],
 )
+AT_END = ExitStack()
+"""What is left when the command that runs ends."""
 
 
 class Commands(typer.Typer):
@@ -47,7 +50,8 @@ def with_json(function: Function) -> Function:
     @functools.wraps(function)
     def command(*arguments: Any, **options: Any) -> Any:
         print_json_only(wanted=options.pop(OPTION))
-        return function(*arguments, **options)
+        with AT_END:
+            return function(*arguments, **options)
 
     signature = inspect.signature(function)
     command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), JSON])  # type: ignore[attr-defined]

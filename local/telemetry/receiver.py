@@ -72,18 +72,14 @@ class TelemetryReceiver:
                 while True:
                     bodies.append(self._waiting.get_nowait())
             running = None not in bodies
-            for path, body in filter(None, bodies):
+            received = list(filter(None, bodies))
+            self._store.add(body for path, body in received if path == TRACES)
+            for body in (body for path, body in received if path == METRICS):
                 with suppress(ValueError, KeyError, TypeError, AttributeError):
-                    self._keep(path, json.loads(body))
+                    self._metrics.add(json.loads(body))
             if time.monotonic() - purged_at > PURGE_SECONDS:
                 self._store.purge()
                 purged_at = time.monotonic()
-
-    def _keep(self, path: str, request: dict[str, Any]) -> None:
-        if path == METRICS:
-            self._metrics.add(request)
-        else:
-            self._store.add([request])
 
 
 class _Handler(BaseHTTPRequestHandler):

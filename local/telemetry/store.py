@@ -1,6 +1,7 @@
 """Spans of the last day in SQLite."""
 
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -15,51 +16,61 @@ from deeplens.traces.model import KeptSpan
 FILE = "telemetry.db"
 """In the folder of the stack's state."""
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS spans (
-    trace_id TEXT NOT NULL, span_id TEXT NOT NULL, parent_id TEXT, name TEXT NOT NULL, kind TEXT NOT NULL,
-    function TEXT NOT NULL, started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL, image_id TEXT,
-    attributes TEXT NOT NULL, links TEXT NOT NULL, PRIMARY KEY (trace_id, span_id)
+CREATE TABLE IF NOT EXISTS requests (
+    id INTEGER PRIMARY KEY, received_ns INTEGER NOT NULL, spans INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS ids (
+    id TEXT NOT NULL, request INTEGER NOT NULL, PRIMARY KEY (id, request)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS spans_image ON spans (image_id) WHERE image_id IS NOT NULL;
-CREATE INDEX IF NOT EXISTS spans_started ON spans (started_ns);
 """
-COLUMNS = "trace_id, span_id, parent_id, name, kind, function, started_ns, ended_ns, attributes, links"
-OF_TRACE = f"SELECT {COLUMNS} FROM spans WHERE trace_id = ? ORDER BY started_ns, span_id"  # noqa: S608
-TRACES_OF_IMAGE = "SELECT trace_id FROM spans WHERE image_id = ? GROUP BY 1 ORDER BY min(started_ns) LIMIT 20"
+BODIES = "SELECT body FROM ids JOIN requests ON requests.id = ids.request WHERE ids.id = ? ORDER BY requests.id"
+SURPLUS = "SELECT id FROM (SELECT id, sum(spans) OVER (ORDER BY id DESC) AS newer FROM requests) WHERE newer > ?"
+TRACE_ID = re.compile(rb'"traceId"\s*:\s*"([0-9a-fA-F]{32})"')
+IMAGE_ID = re.compile(rb'"deeplens\.image\.id"\s*,\s*"value"\s*:\s*\{\s*"stringValue"\s*:\s*"([^"]+)"')
 KEPT_NS, KEPT_SPANS = 24 * 3600 * 10**9, 500_000
 """A day, and about 300 MB."""
+MAX_TRACES = 20
 
 
 class SpanStore:
-    """``Traces`` in a file that one process writes and others may read. A file that is missing holds no spans."""
+    """``Traces`` in a file that one process writes and others may read. A file that is missing holds no spans.
+
+    Requests are kept as they came, with the ids of their traces and images: a span is seldom looked at, and to parse
+    each costs more than to record it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._writing = path, threading.Lock()
 
     def of_image(self, image_id: str) -> list[KeptSpan]:
         with self._reading() as database:
-            traces = database.execute(TRACES_OF_IMAGE, [image_id]).fetchall() if database else []
-            return [span for (trace_id,) in traces for span in _of_trace(database, trace_id)]
+            own = [span for span in _spans(database, image_id) if span.attributes.get(IMAGE) == image_id]
+            traces = list(dict.fromkeys(span.trace_id for span in own))[:MAX_TRACES]
+            return [span for trace_id in traces for span in _of_trace(database, trace_id)]
 
     def of_trace(self, trace_id: str) -> list[KeptSpan]:
         with self._reading() as database:
             return _of_trace(database, trace_id)
 
-    def add(self, requests: Iterable[dict[str, Any]]) -> int:
-        """Keep the spans of export requests, and return their number; a span that is there already stays."""
-        rows = [_row(span) for request in requests for span in spans_of(request)]
+    def add(self, bodies: Iterable[bytes], now_ns: int | None = None) -> None:
+        """Keep export requests of OTLP JSON, in one transaction."""
+        received = time.time_ns() if now_ns is None else now_ns
         with self._writing, closing(self._open()) as database, database:
-            database.executemany(f"INSERT OR IGNORE INTO spans VALUES ({', '.join('?' * 11)})", rows)  # noqa: S608
-        return len(rows)
+            for body in bodies:
+                values = [received, body.count(b'"endTimeUnixNano"'), body]
+                request = database.execute("INSERT INTO requests (received_ns, spans, body) VALUES (?, ?, ?)", values)
+                rows = [(found, request.lastrowid) for found in _ids(body)]
+                database.executemany("INSERT INTO ids VALUES (?, ?)", rows)
 
     def purge(self, now_ns: int | None = None) -> int:
-        """Delete spans older than a day, and the oldest of too many; returns their number."""
+        """Delete requests older than a day, and the oldest of too many spans; returns their number."""
         oldest = (time.time_ns() if now_ns is None else now_ns) - KEPT_NS
-        newest = "SELECT started_ns FROM spans ORDER BY started_ns DESC LIMIT 1 OFFSET ?"
         with self._writing, closing(self._open()) as database, database:
-            surplus = database.execute(newest, [KEPT_SPANS]).fetchone()
-            limit = max(oldest, surplus[0] + 1 if surplus else 0)
-            return database.execute("DELETE FROM spans WHERE started_ns < ?", [limit]).rowcount
+            old = database.execute("SELECT max(id) FROM requests WHERE received_ns < ?", [oldest]).fetchone()
+            surplus = database.execute(f"{SURPLUS} ORDER BY id DESC LIMIT 1", [KEPT_SPANS]).fetchone()
+            last = max(old[0] or 0, surplus[0] if surplus else 0)
+            database.execute("DELETE FROM ids WHERE request <= ?", [last])
+            return database.execute("DELETE FROM requests WHERE id <= ?", [last]).rowcount
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, timeout=5)
@@ -76,21 +87,35 @@ class SpanStore:
             yield database
 
 
+def _ids(body: bytes) -> set[str]:
+    """The ids of the traces and images of a request."""
+    images = IMAGE_ID.findall(body)
+    if len(images) == body.count(f'"{IMAGE}"'.encode()):
+        return {found.decode().lower() for found in TRACE_ID.findall(body)} | {found.decode() for found in images}
+    # Another exporter orders the fields otherwise.
+    spans = _parsed(body)
+    return {span.trace_id for span in spans} | {
+        str(span.attributes[IMAGE]) for span in spans if IMAGE in span.attributes
+    }
+
+
 def _of_trace(database: sqlite3.Connection | None, trace_id: str) -> list[KeptSpan]:
-    rows = database.execute(OF_TRACE, [trace_id]).fetchall() if database else []
-    return [_kept(row) for row in rows]
+    return [span for span in _spans(database, trace_id) if span.trace_id == trace_id]
 
 
-def _kept(row: Any) -> KeptSpan:
-    fields = dict(zip(COLUMNS.split(", "), row, strict=True))
-    links: Any = map(tuple, json.loads(fields.pop("links")))
-    return KeptSpan(**fields | {"attributes": json.loads(fields["attributes"]), "links": tuple(links)})
+def _spans(database: sqlite3.Connection | None, sought: str) -> list[KeptSpan]:
+    """The spans of the requests that have an id, each once, by start."""
+    bodies = database.execute(BODIES, [sought]).fetchall() if database else []
+    spans = {(span.trace_id, span.span_id): span for (body,) in reversed(bodies) for span in _parsed(body)}
+    return sorted(spans.values(), key=lambda span: (span.started_ns, span.span_id))
 
 
-def _row(span: KeptSpan) -> tuple[Any, ...]:
-    fields = (span.trace_id, span.span_id, span.parent_id, span.name, span.kind, span.function)
-    times = (span.started_ns, span.ended_ns, span.attributes.get(IMAGE))
-    return (*fields, *times, json.dumps(dict(span.attributes)), json.dumps(span.links))
+def _parsed(body: bytes) -> list[KeptSpan]:
+    """The spans of a request; none where it is not OTLP JSON."""
+    try:
+        return list(spans_of(json.loads(body)))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def spans_of(request: dict[str, Any]) -> Iterator[KeptSpan]:

@@ -108,7 +108,7 @@ def one_start_at_a_time() -> Iterator[None]:
 
 
 @contextmanager
-def running_stack(graph: GraphDouble | None = None) -> Iterator[Stack]:
+def running_stack(graph: GraphDouble | None = None, **variables: str) -> Iterator[Stack]:
     """Start an empty stack on free ports; ``graph`` is the URL that stands in for WhatsApp's Graph API."""
     # Not pytest's own folder: a second run closes that one to the user that PostgreSQL runs as.
     state_dir = Path(tempfile.mkdtemp(prefix="deeplens-e2e-"))
@@ -127,7 +127,7 @@ def running_stack(graph: GraphDouble | None = None) -> Iterator[Stack]:
     )
     # Webhooks of these tests are received on this machine.
     egress = {"EGRESS_ALLOWED_NETWORKS": "127.0.0.1/32", "EGRESS_HTTP": "true"}
-    running = Stack(config, environment=egress | (whatsapp_at(graph) if graph else {}))
+    running = Stack(config, environment=egress | variables | (whatsapp_at(graph) if graph else {}))
     with pytest.MonkeyPatch.context() as patch, one_start_at_a_time():
         # LocalStack looks at signatures only when told to.
         patch.setenv("S3_SKIP_SIGNATURE_VALIDATION", "0")

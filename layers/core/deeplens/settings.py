@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     kafka_security: Literal["PLAINTEXT", "SSL", "IAM"] = Field("PLAINTEXT", description="IAM is for Amazon MSK")
     kafka_client_id: str = "deeplens"
     kafka_topic: str = Field("", description="Topic of WhatsApp's messages; by default whatsapp-ready-messages")
+    kafka_consumer_group: str = Field("", description="Of the function's event source, for its spans")
     publish_timeout_seconds: float = Field(10.0, gt=0)
     qdrant_url: str = ""
     qdrant_api_key: str = Field("", description="API key of QDRANT_URL, or JSON with the keys of several URLs")
@@ -91,6 +92,7 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str = Field(
         "", description="Where spans and metrics are sent as OTLP JSON; empty: none"
     )
+    otel_metrics_exporter: Literal["otlp", "none"] = Field("otlp", description="none: the endpoint takes only spans")
     otel_exporter_otlp_timeout: int = Field(150, ge=1, description="Milliseconds to connect, to send and to read")
     otel_exporter_otlp_metrics_default_histogram_aggregation: Literal[
         "base2_exponential_bucket_histogram", "explicit_bucket_histogram"

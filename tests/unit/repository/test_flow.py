@@ -102,6 +102,33 @@ def test_the_template_invokes_exactly_the_registered_consumers(topic: Topic) -> 
     assert sorted(spec.name for spec, event in KAFKA if event.topic == topic.name) == sorted(topic.consumers)
 
 
+@pytest.mark.parametrize(("spec", "event"), KAFKA, ids=named)
+def test_a_function_knows_its_consumer_group(spec: FunctionSpec, event: KafkaEvent) -> None:
+    assert spec.environment["KAFKA_CONSUMER_GROUP"] == event.group_id
+
+
+def test_every_function_may_send_spans_and_nothing_else_to_cloudwatch() -> None:
+    policy = RESOURCES["TracesPolicy"]["Properties"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement == {"Effect": "Allow", "Action": "xray:PutTraceSegments", "Resource": "*"}
+    assert [role["Ref"] for role in policy["Roles"]] == [f"{spec.logical_id}Role" for spec in TEMPLATE.functions]
+
+
+@pytest.mark.parametrize(
+    ("given", "endpoint"),
+    [
+        ("", ""),
+        ("https://collector:4318", "https://collector:4318"),
+        ("cloudwatch", "https://xray.eu-central-1.amazonaws.com"),
+        ("extension", "http://localhost:4318"),
+    ],
+)
+def test_a_parameter_chooses_where_spans_go(given: str, endpoint: str) -> None:
+    values = {"AWS::Region": "eu-central-1", "AWS::URLSuffix": "amazonaws.com"}
+    template = load(ROOT / "template.yaml", {"OtlpEndpoint": given}, values)
+    assert {spec.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] for spec in template.functions} == {endpoint}
+
+
 def test_the_template_names_no_unknown_topic() -> None:
     assert {event.topic for _, event in KAFKA} <= {topic.name for topic in TOPICS}
 

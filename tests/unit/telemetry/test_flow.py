@@ -19,6 +19,7 @@ from deeplens.images.requests import extraction_request
 from deeplens.kafka import publisher as module
 from deeplens.kafka.handler import BatchHandler
 from deeplens.kafka.publisher import KafkaPublisher
+from deeplens.kafka.report import report
 from deeplens.kafka.spans import begins_trace
 from deeplens.settings import Settings
 from deeplens.telemetry import conventions as names
@@ -87,7 +88,7 @@ def invoke(stage: Any, publisher: KafkaPublisher, traces: Sequence[str | None] =
         for number, trace in enumerate(traces)
     ]
     event = {"records": {"deeplens.images.uploaded-2": records}}
-    BatchHandler(stage, publisher, TickingClock())(event, lambda *_: None)
+    BatchHandler(stage, publisher, TickingClock(), group="deeplens-on-image-uploaded")(event, report)
 
 
 def test_a_record_goes_on_in_its_own_trace_and_its_batch_links_to_it(
@@ -112,6 +113,7 @@ def test_a_record_goes_on_in_its_own_trace_and_its_batch_links_to_it(
         assert span.links == list(batch.contexts)
         assert span.attributes[names.PARTITION] == "2"
         assert span.attributes[names.OFFSET] == 40 + number
+        assert span.attributes[names.GROUP] == "deeplens-on-image-uploaded"
         assert span.attributes[names.OUTCOME] == "done"
         assert dict(span.contexts[0].subject) == {names.TENANT: "tenant_acme", names.IMAGE: f"img_{number}"}
     call = recorded.one("inference embeddings")

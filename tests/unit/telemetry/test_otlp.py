@@ -1,5 +1,7 @@
 """The exporter: OTLP JSON on the wire, and an invocation that goes on whatever the collector does."""
 
+import hashlib
+import hmac
 import json
 import socket
 import subprocess
@@ -11,6 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from botocore.credentials import Credentials
+from deeplens.aws.signing import signer
+from deeplens.bootstrap.telemetry import configure_spans
+from deeplens.settings import Settings
+from deeplens.telemetry import tracing
 from deeplens.telemetry.context import SpanContext
 from deeplens.telemetry.conventions import ERROR_TYPE, IMAGE, OFFSET, Kind
 from deeplens.telemetry.otlp import OtlpExporter, request_of
@@ -53,12 +60,14 @@ class Collector(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     received: list[dict[str, object]]
+    requests: list[tuple[dict[str, str], bytes]]
     status, delay = 200, 0.0
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         time.sleep(self.delay)
         self.received.append({"path": self.path, **json.loads(body)})
+        self.requests.append(({name.lower(): value for name, value in self.headers.items()}, body))
         self.send_response(self.status)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -69,7 +78,7 @@ class Collector(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def collector(socket_enabled: None) -> Iterator[tuple[type[Collector], str]]:
-    handler = type("Own", (Collector,), {"received": []})
+    handler = type("Own", (Collector,), {"received": [], "requests": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
@@ -113,6 +122,51 @@ def test_a_collector_that_fails_costs_at_most_half_a_second_once_in_a_while(
     handler.status, handler.delay = 200, 0.0
     export([span()])
     assert export.dropped == (3 if broken == "gone" else 2)
+
+
+def signature_of(headers: dict[str, str], host: str, body: bytes, secret: str, region: str) -> str:
+    """Signature Version 4 of a POST of ``/v1/traces``, from the headers that it came with."""
+    moment = headers["x-amz-date"]
+    canonical = {"content-type": headers["content-type"], "host": host, "x-amz-date": moment}
+    lines = "".join(f"{name}:{value}\n" for name, value in canonical.items())
+    request = f"POST\n/v1/traces\n\n{lines}\n{';'.join(canonical)}\n{hashlib.sha256(body).hexdigest()}"
+    scope = f"{moment[:8]}/{region}/xray/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def test_a_request_to_cloudwatch_is_signed(collector: tuple[type[Collector], str]) -> None:
+    handler, url = collector
+    sign = signer("xray", "eu-central-1", Credentials("AKIA", "hidden"))
+    OtlpExporter(url, RESOURCE, sign=sign)([span()])
+    (headers, body) = handler.requests[0]
+    assert "Credential=AKIA/" in headers["authorization"]
+    expected = signature_of(headers, url.removeprefix("http://"), body, "hidden", "eu-central-1")
+    assert headers["authorization"].endswith(f"Signature={expected}")
+    assert len(handler.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "region"),
+    [
+        ("https://xray.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("https://xray.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+        ("https://xray.eu-central-1.amazonaws.com.evil.test", None),
+        ("https://collector.test/xray.eu-central-1.amazonaws.com", None),
+        ("http://localhost:4318", None),
+    ],
+)
+def test_only_requests_to_cloudwatch_are_signed(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, region: str | None
+) -> None:
+    signed: list[str] = []
+    monkeypatch.setattr("deeplens.aws.signing.signer", lambda service, given: signed.append(f"{service} {given}"))
+    configure_spans(Settings(otel_exporter_otlp_endpoint=endpoint))
+    tracing.configure(None)
+    assert signed == ([f"xray {region}"] if region else [])
 
 
 def test_where_no_endpoint_is_set_nothing_of_the_exporter_is_imported() -> None:

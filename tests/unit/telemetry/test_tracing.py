@@ -115,8 +115,10 @@ def test_a_frame_begins_a_trace_that_is_linked_to_its_video(recorded: Recorded) 
 def test_spans_above_the_limit_are_counted_and_dropped(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> None:
     monkeypatch.setattr(tracing, "MAX_SPANS", 2)
     tracer = Tracer(recorded)
-    for _ in range(3):
-        tracer.end(tracing.begin("call", Kind.CLIENT, [A]))
-    assert tracer.dropped == 1
+    for parents in ([A], [A, B], [A], [A]):
+        tracer.end(tracing.begin("call", Kind.CLIENT, parents))
+    assert tracer.dropped == 3
     tracer.flush()
     assert (len(recorded.spans), tracer.dropped) == (2, 0)
+    tracer.end(tracing.begin("call", Kind.CLIENT, [A, B]))
+    assert tracer.dropped == 0

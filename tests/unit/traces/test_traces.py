@@ -53,7 +53,13 @@ def test_spans_survive_jaegers_form() -> None:
         span(1, attributes={TENANT: "tenant_acme", OFFSET: 7, ERROR_TYPE: "E"}, links=(("b" * 32, "c" * 16),)),
         span(2, 1, function="OnImageUploaded", kind="consumer"),
     ]
-    assert spans_of(document_of(kept)) == kept
+    document = document_of(kept)
+    assert spans_of(document) == kept
+    document["data"][0]["spans"][0]["tags"] += [
+        {"key": "otel.status_code", "type": "string", "value": "ERROR"},
+        {"key": "url.full", "type": "string", "value": "https://client.test/secret"},
+    ]
+    assert spans_of(document) == kept
     assert kept[0].error == "E"
 
 

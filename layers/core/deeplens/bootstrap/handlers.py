@@ -32,6 +32,7 @@ type BatchFunction = Callable[[Mapping[str, Any], Any], Response]
 def container() -> Container:
     configured = settings()
     require_encryption(configured)
+    logger().append_keys(function=configured.aws_lambda_function_name or "tools")
     configure_telemetry(configured)
     return Container(configured)
 
@@ -39,7 +40,8 @@ def container() -> Container:
 def pipeline_handler(stage: Callable[..., Stage[Any]], parse_record: Parse | None = None) -> BatchFunction:
     """The Lambda handler that runs a stage on the batches of its topic or queue."""
     container().publisher.connect()
-    batch_handler = BatchHandler(container().build(stage), container().publisher, container().clock, parse_record)
+    own, group = container(), settings().kafka_consumer_group
+    batch_handler = BatchHandler(own.build(stage), own.publisher, own.clock, parse_record, group)
 
     def handler(event: Mapping[str, Any], context: Any) -> Response:
         return batch_handler(event, report, context.get_remaining_time_in_millis)

@@ -16,7 +16,7 @@ from deeplens.telemetry import instruments as of
 from deeplens.telemetry import metrics, tracing
 from deeplens.telemetry.context import unsampled_root
 from deeplens.telemetry.conventions import Kind
-from deeplens.telemetry.logs import logger, request_origin
+from deeplens.telemetry.logs import lines_about, logger, request_origin
 from deeplens.telemetry.metrics import record
 from deeplens.telemetry.tracing import NO_SPAN, Span
 
@@ -46,17 +46,17 @@ class RequestContext:
         state["request_id"], state["traceparent"] = request_id(scope), span.traceparent or traceparent(scope)
         state["https"] = scope.get("scheme") == "https"
         request_origin.set({"request_id": state["request_id"], "network_address": network_address(scope)})
-        answer = _Answer(send, state)
-        try:
-            with tracing.inside(span.contexts):
+        answer, trace_id = _Answer(send, state), state["traceparent"][3:35]
+        with lines_about(request_id=state["request_id"], trace_id=trace_id), tracing.inside(span.contexts):
+            try:
                 await self._app(scope, receive, answer)
-        except Exception:
-            logger().exception("request failed", request_id=state["request_id"])
-            if answer.status is None:
-                await problem_response(Request(scope), unexpected())(scope, receive, answer)
+            except Exception:
+                logger().exception("request failed")
+                if answer.status is None:
+                    await problem_response(Request(scope), unexpected())(scope, receive, answer)
+            _log(scope, state, answer)
         _end_span(span, scope, state, answer.status)
         measure_request(span, scope, answer.status, time.perf_counter() - answer.started)
-        _log(scope, state, answer)
         tracing.flush()
         metrics.flush()
 
@@ -183,11 +183,9 @@ def _log(scope: Scope, state: dict[str, Any], answer: _Answer) -> None:
     route = scope.get("route")
     logger().info(
         "request",
-        method=scope["method"],
+        method=method_of(scope),
         route=getattr(route, "path", None),
         status=answer.status,
         duration_ms=round((time.perf_counter() - answer.started) * 1000, 1),
-        request_id=state["request_id"],
-        trace_id=state["traceparent"][3:35],
         **state.get("caller", {}),
     )

@@ -24,7 +24,7 @@ from deeplens.events.whatsapp import WhatsAppMessage
 from deeplens.kafka.pace import RESERVE_SECONDS, Pace, RemainingMillis
 from deeplens.kafka.received import Received
 from deeplens.kafka.records import Record, parse, records_of
-from deeplens.kafka.spans import batch_span, begins_trace, end_record_span, record_span, record_spans
+from deeplens.kafka.spans import Consumer, batch_span, begins_trace, end_record_span, record_span, record_spans
 from deeplens.telemetry import tracing
 from deeplens.telemetry.tracing import Span
 
@@ -41,13 +41,19 @@ class BatchHandler:
     Failures that belong to a record become ``deeplens.processing.failed``. ``batchItemFailures`` names only records
     that wait for a shared dependency, whose follow-up events were not delivered, or for which there was no time. A
     batch runs at once unless its records have been so slow that the invocation could end before. ``parse_record``
-    raises ``InvalidEvent``; by default it parses the stage's contract.
+    raises ``InvalidEvent``; by default it parses the stage's contract. ``group`` is the consumer group, for spans.
     """
 
     def __init__(
-        self, stage: Stage[Any], publisher: EventPublisher, clock: Clock, parse_record: Parse | None = None
+        self,
+        stage: Stage[Any],
+        publisher: EventPublisher,
+        clock: Clock,
+        parse_record: Parse | None = None,
+        group: str = "",
     ) -> None:
         self._stage, self._publisher, self._clock = stage, publisher, clock
+        self._consumer = Consumer(stage.name, group)
         self._parse = parse_record or (lambda record: parse(record, stage.consumes))
         self._pace = Pace()
         topic = TOPIC_OF.get(stage.consumes)
@@ -57,7 +63,7 @@ class BatchHandler:
         """Process an event of Lambda. ``remaining`` tells the milliseconds until the invocation ends."""
         started = time.perf_counter()
         records = list(records_of(event))
-        with batch_span(self._stage.consumes, self._stage.name, records) as span:
+        with batch_span(self._consumer, records) as span:
             finished = self._process([self._parse_record(record) for record in records], remaining, span)
         tracing.flush()
         report(self._stage.name, finished, time.perf_counter() - started)
@@ -85,7 +91,7 @@ class BatchHandler:
     def _run_and_publish(
         self, received: Sequence[Received], remaining: RemainingMillis | None, batch: Span
     ) -> list[Received]:
-        spans = [record_span(item.record, item.event, self._stage.name, batch) for item in received]
+        spans = [record_span(item.record, item.event, self._consumer, batch) for item in received]
         with record_spans(spans, [item.event for item in received]):
             outcomes = iter(self._outcomes([item.event for item in received if item.event is not None], remaining))
             finished = self._publish(

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from deeplens.common.event import Event
 from deeplens.common.outgoing import OutgoingRecord
 from deeplens.common.stage import Done, Failed, Outcome, Waiting
 from deeplens.events.failures import Retry
-from deeplens.events.topics import TOPIC_OF
 from deeplens.kafka.records import Record
 from deeplens.telemetry import conventions as names
 from deeplens.telemetry import tracing
@@ -18,37 +18,48 @@ from deeplens.telemetry.tracing import NO_SPAN, Span
 KAFKA, SQS = "kafka", "aws_sqs"
 
 
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """The stage that processes records, and its consumer group, which a queue has not."""
+
+    stage: str
+    group: str = ""
+
+    def attributes(self, record: Record, operation: str) -> dict[str, names.Value | None]:
+        system = KAFKA if record.message_id is None else SQS
+        return {
+            names.SYSTEM: system,
+            names.OPERATION_NAME: "poll" if operation == "receive" else operation,
+            names.OPERATION_TYPE: operation,
+            names.DESTINATION: record.topic,
+            names.GROUP: self.group or None,
+            names.STAGE: self.stage,
+        }
+
+
 @contextmanager
-def batch_span(consumes: type[Event], stage: str, records: Sequence[Record]) -> Iterator[Span]:
+def batch_span(consumer: Consumer, records: Sequence[Record]) -> Iterator[Span]:
     """The span of an invocation, a trace of its own: a batch has records of many traces."""
     links = [sent[0] for record in records if (sent := parse_traceparent(record.traceparent)) and sent[1]]
     parent = tracing.parent(None) if tracing.enabled() and records else None
     if parent is None:
         yield NO_SPAN
         return
-    first, topic = records[0], TOPIC_OF.get(consumes)
-    alone = topic is not None and len(topic.consumers) == 1
-    attributes = {
-        **_where(first, "receive"),
-        names.BATCH_COUNT: len(records),
-        names.STAGE: stage,
-        names.GROUP: f"deeplens-{topic.consumers[0].replace('_', '-')}" if topic and alone else None,
-    }
-    span = tracing.begin(f"receive {first.topic}", Kind.CONSUMER, [parent], attributes, links)
+    attributes = {**consumer.attributes(records[0], "receive"), names.BATCH_COUNT: len(records)}
+    span = tracing.begin(f"receive {records[0].topic}", Kind.CONSUMER, [parent], attributes, links)
     try:
         yield span
     finally:
         tracing.end(span)
 
 
-def record_span(record: Record, event: Event | None, stage: str, batch: Span) -> Span:
+def record_span(record: Record, event: Event | None, consumer: Consumer, batch: Span) -> Span:
     """The span of one record; it continues the trace of the span that sent it."""
     sent = tracing.parent(_sender(record, event))
     if sent is None:
         return NO_SPAN
     attributes = {
-        **_where(record, "process"),
-        names.STAGE: stage,
+        **consumer.attributes(record, "process"),
         names.ATTEMPT: record.attempt if record.attempt > 1 else None,
         names.REPLAYS: record.replays or None,
         names.GENERATION: getattr(event, "generation", None),
@@ -64,16 +75,6 @@ def record_span(record: Record, event: Event | None, stage: str, batch: Span) ->
 def _sender(record: Record, event: Event | None) -> str | None:
     """The span that sent the record; a message of the delay queue carries the record that failed."""
     return event.record.traceparent if isinstance(event, Retry) else record.traceparent
-
-
-def _where(record: Record, operation: str) -> dict[str, names.Value | None]:
-    system = KAFKA if record.message_id is None else SQS
-    return {
-        names.SYSTEM: system,
-        names.OPERATION_NAME: "poll" if operation == "receive" else operation,
-        names.OPERATION_TYPE: operation,
-        names.DESTINATION: record.topic,
-    }
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from deeplens.errors import (
 )
 from deeplens.storage.keys import Bucket, checked, checked_prefix
 from deeplens.storage.ports import ClientUploads, ObjectInfo
+from deeplens.storage.traced import traced
 
 TRANSIENT_STATUS = {408, 429}
 NOT_FOUND_CODES = {"BlobNotFound", "ResourceNotFound"}
@@ -46,6 +47,7 @@ def container_client(endpoint: str, container: str, credential: Any, rules: Egre
     return ContainerClient(endpoint, container, credential=credential, transport=transport, **CLIENT_OPTIONS)
 
 
+@traced
 class AzureStore(Bucket):
     """``ObjectStore`` on one container.
 

@@ -22,6 +22,7 @@ from deeplens.storage.beneath import LinkRefused, below, open_file, readable, st
 from deeplens.storage.keys import MAX_KEY_BYTES, Bucket, checked, checked_prefix
 from deeplens.storage.ports import ClientUploads, FormPost, ObjectInfo, ObjectStore, Part, PartUrl
 from deeplens.storage.signing import PREFIX, signed, signed_url
+from deeplens.storage.traced import traced
 
 WRITING = ".writing-"
 """Prefix of files that are being written."""
@@ -35,6 +36,7 @@ PARTS = "parts"
 UNKNOWN_TYPE = "application/octet-stream"
 
 
+@traced
 class DirectoryStore(Bucket):
     """``ObjectStore`` below one folder.
 

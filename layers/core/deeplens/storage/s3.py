@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 from deeplens.errors import DeepLensError, ObjectNotFound, StoreNotOwned, StoreUnavailable, TenantStoreDenied
 from deeplens.storage.keys import Bucket, checked, checked_prefix
 from deeplens.storage.ports import PREFIX, ClientUploads, FormPost, ObjectInfo, Part, PartUrl
+from deeplens.storage.traced import traced
 
 MARK = "deeplens:installation"
 """Tag with the id of the installation that owns the bucket."""
@@ -35,6 +36,7 @@ TRANSIENT_CODES = {
 """Errors with a status below 500, or none, that do not come from the tenant's configuration."""
 
 
+@traced
 class S3Store(Bucket):
     """``ObjectStore`` on one bucket.
 

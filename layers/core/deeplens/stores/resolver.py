@@ -14,7 +14,6 @@ from deeplens.errors import InvalidEvent, SecretNotFound, StoreUnavailable, Tena
 from deeplens.settings import Settings
 from deeplens.storage.keys import BUCKET_NAME, account_of, checked, store_id_of
 from deeplens.storage.ports import ObjectStore
-from deeplens.storage.traced import traced
 from deeplens.stores.model import Credentials, RegisteredStores, TenantStore
 from deeplens.stores.owned import OwnedStore
 from deeplens.tenants.model import Tenant
@@ -67,7 +66,7 @@ class OpenStores:
     def open_with(self, store: TenantStore, credentials: Credentials) -> ObjectStore:
         """The store with credentials that are not saved yet."""
         inner = self._inner(store, credentials)
-        return traced(OwnedStore(inner, store.root, store.prefix, read_only=store.mode == "reference"))
+        return OwnedStore(inner, store.root, store.prefix, read_only=store.mode == "reference")
 
     def check_role(self, store: TenantStore) -> None:
         """Check that the store's role, if it has one, insists on the external id. Raises ``TenantStoreDenied``."""
@@ -125,7 +124,7 @@ class Stores:
 
     def __init__(self, settings: Settings, registered: OpenStores | None = None) -> None:
         self._settings, self._opening, self._registered = settings, Lock(), registered
-        self._store = lru_cache(maxsize=MAX_OPEN_STORES)(lambda tenant_id, root: traced(self._open(tenant_id, root)))
+        self._store = lru_cache(maxsize=MAX_OPEN_STORES)(self._open)
 
     def for_tenant(self, tenant: Tenant) -> ObjectStore:
         """The tenant's store.

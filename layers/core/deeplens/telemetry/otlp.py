@@ -32,6 +32,7 @@ class OtlpExporter:
     endpoint : ``OTEL_EXPORTER_OTLP_ENDPOINT``, to whose path that of a signal is added.
     resource : attributes of this function.
     timeout_seconds : of connecting, of sending and of reading, each.
+    sign : returns the headers of a request to a URL with a body; None sends it unsigned.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class OtlpExporter:
         resource: Mapping[str, Value],
         timeout_seconds: float = 0.15,
         monotonic: Callable[[], float] = time.monotonic,
+        sign: Callable[[str, bytes, Mapping[str, str]], dict[str, str]] | None = None,
     ) -> None:
         address = urlsplit(endpoint)
+        self._url, self._sign = endpoint.rstrip("/"), sign
         connection = HTTPSConnection if address.scheme == "https" else HTTPConnection
         self._connection = connection(address.hostname or "", address.port, timeout=timeout_seconds)
         self._path = address.path.rstrip("/")
@@ -77,7 +80,8 @@ class OtlpExporter:
         """Send the body; returns why it did not arrive. A connection that was closed meanwhile is opened again."""
         for attempt in (1, 2):
             try:
-                self._connection.request("POST", self._path + path, body, HEADERS)
+                headers = self._sign(self._url + path, body, HEADERS) if self._sign else HEADERS
+                self._connection.request("POST", self._path + path, body, headers)
                 answer = self._connection.getresponse()
                 answer.read()
             except (ConnectionError, HTTPException) as error:
@@ -114,7 +118,7 @@ def _spans(span: Span) -> Iterator[dict[str, Any]]:
     }
     if span.links:
         common["links"] = [{"traceId": link.trace_id, "spanId": link.span_id} for link in span.links]
-    if ERROR_TYPE in span.attributes:
+    if span.attributes.get(ERROR_TYPE) is not None:
         common["status"] = {"code": STATUS_ERROR}
     for context, parent_id in zip(span.contexts, span.parent_ids, strict=True):
         own = {"traceId": context.trace_id, "spanId": context.span_id}

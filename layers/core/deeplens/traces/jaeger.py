@@ -8,7 +8,7 @@ import urllib3
 from pydantic_core import from_json
 
 from deeplens.errors import TracesUnavailable
-from deeplens.telemetry.conventions import IMAGE, SERVICE_NAMESPACE
+from deeplens.telemetry.conventions import ALLOWED, IMAGE, SERVICE_NAMESPACE
 from deeplens.traces.model import KeptSpan, Link
 
 MAX_TRACES = 20
@@ -48,7 +48,7 @@ class JaegerTraces:
 
 
 def spans_of(document: Any) -> list[KeptSpan]:
-    """The spans of an answer, oldest first."""
+    """The spans of an answer, oldest first, without the tags that Jaeger or other services add."""
     spans = [_span(span, trace["processes"]) for trace in document["data"] or [] for span in trace["spans"]]
     return sorted(spans, key=lambda span: (span.started_ns, span.span_id))
 
@@ -68,7 +68,7 @@ def _span(given: dict[str, Any], processes: dict[str, Any]) -> KeptSpan:
         str(process.get(FUNCTION, "")),
         started,
         started + int(given["duration"]) * 1000,
-        tags,
+        {name: value for name, value in tags.items() if name in ALLOWED},
         tuple(link for kind, link in map(_reference, given.get("references") or []) if kind != PARENT),
     )
 

@@ -38,6 +38,10 @@ def span(number: int, trace: str = "a", parent: str = "", age_s: float = 0, imag
     return Span(f"span {number}", Kind.CONSUMER, contexts, (parent,), attributes, links, started, started + 9)
 
 
+def body_of(*spans: Span) -> bytes:
+    return json.dumps(request_of(spans, RESOURCE)).encode()
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> SpanStore:
     return SpanStore(tmp_path / FILE)
@@ -45,8 +49,8 @@ def store(tmp_path: Path) -> SpanStore:
 
 def test_all_spans_of_an_images_traces_are_found_once(store: SpanStore) -> None:
     assert store.of_image("img_1") == []
-    request = request_of([span(1), span(2, parent=f"{1:016x}", image="img_2"), span(3, "c", image="img_3")], RESOURCE)
-    store.add([request, request])
+    request = body_of(span(1), span(2, parent=f"{1:016x}", image="img_2"), span(3, "c", image="img_3"))
+    store.add([b"no json", request, b'{"resourceSpans": [7]}', request])
 
     first, second = store.of_image("img_1")
     assert (first.name, first.parent_id, first.kind, first.function) == ("span 1", None, "consumer", "OnImageUploaded")
@@ -56,12 +60,25 @@ def test_all_spans_of_an_images_traces_are_found_once(store: SpanStore) -> None:
     assert [kept.name for kept in store.of_trace("c" * 32)] == ["span 3"]
 
 
-def test_spans_of_yesterday_and_too_many_are_deleted(store: SpanStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.add([request_of([span(number, age_s=age) for number, age in enumerate((90_000, 3_600, 60, 0))], RESOURCE)])
+def test_requests_of_yesterday_and_too_many_are_deleted(store: SpanStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, age_s in enumerate((90_000, 3_600, 60, 0)):
+        store.add([body_of(span(number))], NOW - age_s * 10**9)
     assert store.purge(NOW) == 1
     monkeypatch.setattr(module, "KEPT_SPANS", 2)
     assert store.purge(NOW) == 1
     assert [kept.name for kept in store.of_image("img_1")] == ["span 2", "span 3"]
+    assert store.purge(NOW) == 0
+
+
+def test_spans_of_another_exporter_are_found_too(store: SpanStore) -> None:
+    document = json.loads(body_of(span(1)))
+    (group,) = document["resourceSpans"]
+    (kept,) = group["scopeSpans"][0]["spans"]
+    kept["traceId"] = kept["traceId"].upper()
+    kept["attributes"] = [dict(reversed(attribute.items())) for attribute in kept["attributes"]]
+    store.add([json.dumps(document, indent=1).encode()])
+    assert [found.name for found in store.of_image("img_1")] == ["span 1"]
+    assert [found.name for found in store.of_trace("a" * 32)] == ["span 1"]
 
 
 @pytest.fixture
@@ -130,7 +147,7 @@ def test_a_bar_shows_when_a_span_ran(start: int, end: int, whole: int, drawn: st
 
 
 def test_a_waterfall_shows_each_span_below_its_parent(store: SpanStore) -> None:
-    store.add([request_of([span(1), span(2, parent=f"{1:016x}")], RESOURCE)])
+    store.add([body_of(span(1), span(2, parent=f"{1:016x}"))])
     console = Console(width=160, record=True)
     console.print(waterfall("a" * 32, store.of_image("img_1")))
     printed = console.export_text()
@@ -144,7 +161,7 @@ def test_the_command_prints_a_trace_or_says_that_there_is_none(
 ) -> None:
     monkeypatch.setenv("DEEPLENS_STATE_DIR", str(tmp_path))
     assert "no spans of img_1 are kept" in deeplens("trace", "img_1").output
-    store.add([request_of([span(1)], RESOURCE)])
+    store.add([body_of(span(1))])
     assert "span 1" in deeplens("trace", "img_1").output
     for arguments in (("img_1",), ("--trace", "a" * 32)):
         ended = deeplens("trace", *arguments, "--json")
