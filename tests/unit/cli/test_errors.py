@@ -47,6 +47,7 @@ ARGUMENTS = {
     "maintenance start": ["tenant_demo"],
     "models add": ["{missing}"],
     "models export": ["no-such-model", "--out", "{folder}"],
+    "probe": ["--key", "dl_abc_def"],
     "tenants adopt": ["tenant_demo", "--yes"],
     "tenants create": ["Demo"],
     "tenants delete": ["tenant_demo", "--yes"],
