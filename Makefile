@@ -9,6 +9,8 @@ SHELL := /bin/bash
 UV := $(shell command -v uv || echo .tools/uv/bin/uv)
 export SAM_CLI_TELEMETRY := 0
 export AWS_DEFAULT_REGION ?= us-east-1
+# With it every process, LocalStack and each test process too, would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 READY := announce $(BIN)/ready
 SAM := $(UV) tool run --python 3.13 --from aws-sam-cli==1.170.0 sam

@@ -69,7 +69,7 @@ def group_of(item: pytest.Item) -> str:
 def _shared_group(item: pytest.Item) -> str:
     """Named after what a test shares with others, or after its file."""
     fixtures = getattr(item, "fixturenames", ())
-    if "postgres" in getattr(getattr(item, "callspec", None), "params", {}).values():
+    if "stack" not in fixtures and "postgres" in getattr(getattr(item, "callspec", None), "params", {}).values():
         return "database"  # A fixture that asks for its server by name.
     return next((group for name, group in SHARED.items() if name in fixtures), str(item.path.relative_to(HERE)))
 

@@ -35,7 +35,7 @@ EVENT_SOURCE_ALARMS = (
         "SUM(FailedInvokeEventCount)",
         0,
         3,
-        "Records are retried; a shared dependency is unavailable or a function is broken. See docs/operate.md",
+        "Records are retried; a shared dependency is unavailable or a function is broken. See docs/observe.md",
     ),
     EventSourceAlarm(
         "LagWarningAlarm",

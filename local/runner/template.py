@@ -213,7 +213,7 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-class TagLoader(yaml.SafeLoader):
+class TagLoader(yaml.CSafeLoader):
     """Load YAML with CloudFormation's short tags: ``!Ref x`` is ``{"Ref": x}``, ``!Sub x`` is ``{"Fn::Sub": x}``."""
 
 

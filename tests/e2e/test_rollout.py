@@ -162,7 +162,7 @@ def test_a_model_is_changed_under_load_without_an_outage(
     now = tenant.parts.tenants.get("tenant_changing", fresh=True)
     assert (now.model, now.target) == (NEW, None)
     assert tenant.parts.index.existing(now, sorted(everything)) == everything
-    assert _dead_letters(tenant) == 0
+    assert dead_letters(tenant) == []
 
     old = now.using(OLD)
     assert tenant.parts.index.existing(old, [known]) == {known}
@@ -179,5 +179,7 @@ def test_a_model_is_changed_under_load_without_an_outage(
     assert tenant.search(query, limit=1)[0]["imageId"] == known
 
 
-def _dead_letters(tenant: TenantClient) -> int:
-    return tenant.rows("SELECT 1 FROM dead_letters WHERE tenant_id = %s", [tenant.tenant.id])
+def dead_letters(tenant: TenantClient) -> list[dict[str, Any]]:
+    with tenant.parts.connections.platform() as connection:
+        found = "SELECT stage, error_code, error_message, attempt, source FROM dead_letters WHERE tenant_id = %s"
+        return connection.execute(found, [tenant.tenant.id]).fetchall()

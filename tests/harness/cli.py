@@ -5,6 +5,8 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
+from deeplens.telemetry.logs import logger
+
 from local.cli.main import main
 
 
@@ -32,6 +34,8 @@ class _Piped(io.StringIO):
 def deeplens(*arguments: str) -> Finished:
     """Run ``deeplens`` with these arguments. An exception that leaves ``main`` would be a traceback, and is raised."""
     terminal = io.StringIO()
+    # The handler keeps the stream of its first use, which may be one that another test has closed.
+    vars(logger().registered_handler).update(stream=sys.__stderr__)
     with redirect_stdout(_Piped(terminal)) as piped, redirect_stderr(terminal):
         try:
             main([*arguments])

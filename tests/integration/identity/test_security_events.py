@@ -160,7 +160,7 @@ def test_every_name_is_explained_to_operators_and_alarms_name_none_that_does_not
     pytestconfig: pytest.Config,
 ) -> None:
     known = set(SecurityEvent.__value__.__args__)
-    page = (pytestconfig.rootpath / "docs/operate.md").read_text()
+    page = (pytestconfig.rootpath / "docs/observe.md").read_text()
     assert [name for name in known if f"`{name}`" not in page] == []
     template = (pytestconfig.rootpath / "template.yaml").read_text()
     alarmed = {*re.findall(r"event = '(\w+)'", template), *re.findall(r"Name: event, Value: (\w+)", template)}

@@ -85,7 +85,7 @@ def test_throttles_are_watched_where_requests_queues_and_schedules_wait() -> Non
 
 @pytest.mark.parametrize("alarm", [name for name, alarm in ALARMS.items() if "AlarmActions" in alarm])
 def test_every_alarm_that_notifies_is_in_the_documents(alarm: str) -> None:
-    named = re.findall(r"`…?(\w+Alarm)`", (ROOT / "docs" / "operate.md").read_text())
+    named = re.findall(r"`…?(\w+Alarm)`", (ROOT / "docs" / "observe.md").read_text())
     assert any(alarm.endswith(name) for name in named)
 
 

@@ -114,11 +114,11 @@ def row(instrument: Instrument) -> str:
 
 @ALL
 def test_the_documentation_has_a_row(instrument: Instrument) -> None:
-    lines = (ROOT / "docs" / "operate.md").read_text().splitlines()
-    assert row(instrument) in lines, f"docs/operate.md, Metrics, lacks this row:\n{row(instrument)}"
+    lines = (ROOT / "docs" / "observe.md").read_text().splitlines()
+    assert row(instrument) in lines, f"docs/observe.md, Metrics, lacks this row:\n{row(instrument)}"
 
 
 def test_the_documentation_has_no_row_too_much() -> None:
-    text = (ROOT / "docs" / "operate.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    text = (ROOT / "docs" / "observe.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
     rows = [line for line in text.splitlines() if re.match(r"\| `\w+` \| (counter|gauge|histogram) ", line)]
     assert rows == [row(instrument) for instrument in INSTRUMENTS.values()]

@@ -1,7 +1,7 @@
 """Log lines are JSON that names trace, tenant, image and request, and shows no secret."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
@@ -27,12 +27,11 @@ type Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def lines() -> Iterator[Lines]:
+def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     """The lines that are logged meanwhile."""
-    text, handler = StringIO(), logger().registered_handler
-    before = handler.setStream(text)  # type: ignore[attr-defined]
-    yield lambda: [json.loads(line) for line in text.getvalue().splitlines()]
-    handler.setStream(before)  # type: ignore[attr-defined]
+    text = StringIO()
+    monkeypatch.setattr(logger().registered_handler, "stream", text)
+    return lambda: [json.loads(line) for line in text.getvalue().splitlines()]
 
 
 def test_a_line_names_the_span_that_runs_and_whom_it_is_about(recorded: Recorded, lines: Lines) -> None:

@@ -46,7 +46,7 @@ class HttpProbedApi:
     def _call(self, member: str, method: str, path: str, **request: Any) -> Any:
         """A member of the answer's JSON. Raises ``ProbeFailed``, whose message has no credentials."""
         if not self._key:
-            raise ProbeFailed("the prober has no API key; see docs/operate.md, Synthetic prober")
+            raise ProbeFailed("the prober has no API key; see docs/observe.md, Synthetic prober")
         try:
             answer = self._pool.request(
                 method, f"{self._url}/v1{path}", headers={"X-API-Key": self._key}, redirect=False, **request

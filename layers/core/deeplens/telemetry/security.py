@@ -31,7 +31,7 @@ type SecurityEvent = Literal[
     "federation_refused",
     "domain_unverified",
 ]
-"""Stable names: alarms and searches of the logs depend on them. docs/operate.md explains each."""
+"""Stable names: alarms and searches of the logs depend on them. docs/observe.md explains each."""
 
 
 def security_event(event: SecurityEvent, **details: Any) -> None:

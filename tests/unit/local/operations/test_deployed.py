@@ -38,7 +38,7 @@ ONLY_FUNCTIONS = {
     # They concern logs, traces, metrics, browsers and pools of functions.
     *("POWERTOOLS_LOG_LEVEL", "TENANT_CONNECTIONS", "SESSION_IDLE_MINUTES", "SESSION_HOURS"),
 }
-TELEMETRY = ("OTEL_", "DEEPLENS_JAEGER", "METRICS_", "STACK_NAME")
+TELEMETRY = ("OTEL_", "OPENTELEMETRY_", "DEEPLENS_JAEGER", "METRICS_", "STACK_NAME")
 
 
 def answer(**changes: Any) -> dict[str, Any]:
