@@ -10,7 +10,7 @@ from deeplens.storage.ports import ObjectStore
 from local.cli.tenants import served_model
 from local.models import store
 from local.stack.stack import Stack
-from tests.e2e.conftest import TenantClient, eventually, new_client, picture
+from tests.e2e.conftest import TenantClient, eventually, let_caches_expire, new_client, picture
 from tests.unit.local.models.test_cli import SmallClip, small_clip  # noqa: F401
 
 # A second running stack shares the end-to-end tests: most of their time is waiting.
@@ -56,6 +56,7 @@ def test_a_model_from_a_bucket_is_added_rolled_out_and_searched_by_words(
             lambda: admin.post("/models", json={"model": "clip-vit-base", "version": "1"}),
             lambda answer: answer.status_code == 202,
         )
+        let_caches_expire(parts, "tenant_words")
         path = f"/models/{begun.json()['rollout']['rolloutId']}"
         over = eventually(lambda: admin.post(f"{path}/cut-over"), lambda answer: answer.status_code != 409)
         assert over.json()["state"] == "cut-over"

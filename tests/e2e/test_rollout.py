@@ -16,7 +16,7 @@ from deeplens.embedding.model import ModelRef
 
 from local.runner.schedule_source import schedule_event
 from local.stack.stack import Stack
-from tests.e2e.conftest import DEADLINE_SECONDS, TenantClient, eventually, new_client, picture
+from tests.e2e.conftest import DEADLINE_SECONDS, TenantClient, eventually, let_caches_expire, new_client, picture
 
 # A second running stack shares the end-to-end tests: most of their time is waiting.
 pytestmark = pytest.mark.xdist_group("second stack")
@@ -166,6 +166,8 @@ def test_a_model_is_changed_under_load_without_an_outage(
 
     old = now.using(OLD)
     assert tenant.parts.index.existing(old, [known]) == {known}
+
+    let_caches_expire(tenant.parts, "tenant_changing")
 
     def tick() -> str | None:
         assert stack.runner is not None
